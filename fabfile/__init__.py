@@ -1,0 +1,180 @@
+"""Run a Jupyter server on a shared compute host behind an SSH gateway, and use it from your own browser."""
+
+from typing import Any
+
+from invoke.collection import Collection
+
+from fabfile.outcome import task
+
+HOST = {
+    "host": "The machine or pool to use, as user@host:port; without it the one running session, else notebook.host."
+}
+SECURE = {
+    "renew": "Make a new password and a new certificate, though the old ones are good.",
+    "password-file": "Read the password from this file, - for standard input, in place of asking for it.",
+    "certificate": "Use a certificate of your own: a PEM file, with its chain.",
+    "key": "The private key of your own certificate: a PEM file without a passphrase.",
+}
+TUNNEL = {
+    "local-port": "The port on your own machine; without it the first free one from 8888.",
+    "detach": "Leave the tunnel in the background and return when it is ready.",
+    "no-browser": "Only print the address, open no browser.",
+}
+
+
+def _prepared(c: Any, host: str | None, **flags: Any) -> tuple[Any, Any, Any]:
+    """The settings, whoever asks and whoever is asked, made once the command line is read."""
+    from fabfile import settings
+    from fabfile.ssh.asking import Asking
+    from fabfile.terminal import Person
+
+    person = Person()
+    return settings.load(c, host=host, **flags), Asking(person), person
+
+
+def _pair(certificate: str | None, key: str | None) -> tuple[str, str] | None:
+    from fabfile.errors import BadSetting
+
+    if (certificate is None) != (key is None):
+        raise BadSetting("--certificate and --key go together", hint="give both files, or neither")
+    return (certificate, key) if certificate and key else None
+
+
+@task(help=HOST | SECURE)
+def secure(
+    c: Any,
+    host: str | None = None,
+    renew: bool = False,
+    password_file: str | None = None,
+    certificate: str | None = None,
+    key: str | None = None,
+) -> None:
+    """Step 1: set the login password and HTTPS certificate."""
+    from fabfile.secure import secure
+
+    settings, asking, person = _prepared(c, host)
+    own = _pair(certificate, key)
+    secure(settings, asking, person, renew=renew, password_file=password_file, own_certificate=own)
+
+
+@task(help=HOST)
+def serve(c: Any, host: str | None = None) -> None:
+    """Step 2: start the Jupyter server, or find the one that runs."""
+    from fabfile.serve import serve
+
+    settings, asking, _ = _prepared(c, host)
+    serve(settings, asking)
+
+
+@task(help=HOST | TUNNEL)
+def tunnel(
+    c: Any,
+    host: str | None = None,
+    local_port: str | None = None,
+    detach: bool = False,
+    no_browser: bool = False,
+) -> None:
+    """Step 3: forward a local port to it and open the browser."""
+    from fabfile.tunnel import open_in_background, opened, session_for_tunnel, until_closed
+
+    settings, asking, _ = _prepared(
+        c, host, local_port=local_port, open_browser=False if no_browser else None
+    )
+    session = session_for_tunnel(settings)
+    if detach:
+        return open_in_background(session, settings, asking)
+    with opened(session, settings, asking) as held:
+        until_closed(held)
+
+
+@task(
+    help=HOST
+    | {
+        "all": "Stop every session, on whichever host.",
+        "force": "Stop though kernels compute, or the host is gone.",
+    }
+)
+def stop(c: Any, host: str | None = None, all: bool = False, force: bool = False) -> None:
+    """Step 4: stop the server and its kernels, close the tunnel."""
+    from fabfile.stop import stop, stop_all
+
+    settings, asking, person = _prepared(c, host)
+    (stop_all if all else stop)(settings, asking, person, force=force)
+
+
+@task(default=True, help=HOST | SECURE | TUNNEL)
+def up(
+    c: Any,
+    host: str | None = None,
+    renew: bool = False,
+    password_file: str | None = None,
+    certificate: str | None = None,
+    key: str | None = None,
+    local_port: str | None = None,
+    detach: bool = False,
+    no_browser: bool = False,
+) -> None:
+    """Steps 1 to 3 in one: secure, serve, tunnel."""
+    from fabfile.up import up, up_in_background
+
+    settings, asking, person = _prepared(
+        c, host, local_port=local_port, open_browser=False if no_browser else None
+    )
+    own = _pair(certificate, key)
+    do = up_in_background if detach else up
+    do(settings, asking, person, renew=renew, password_file=password_file, own_certificate=own)
+
+
+@task(help={"json": "Print a list of objects, for a program to read."})
+def status(c: Any, json: bool = False) -> None:
+    """Show every session: its host, ports, address and state."""
+    from fabfile.status import status, status_as_json
+
+    settings, _, _ = _prepared(c, None)
+    (status_as_json if json else status)(settings)
+
+
+@task(help=HOST | {"follow": "Go on until Ctrl-C.", "lines": "How many lines to begin with."})
+def logs(c: Any, host: str | None = None, follow: bool = False, lines: int = 50) -> None:
+    """Show the end of the server's log."""
+    from fabfile.logs import follow as follow_log
+    from fabfile.logs import logs
+
+    settings, asking, _ = _prepared(c, host)
+    (follow_log if follow else logs)(settings, asking, lines)
+
+
+@task(name="start")
+def start_sandbox(c: Any) -> None:
+    """Start the practice network on this machine."""
+    from fabfile.practice import start
+
+    start()
+
+
+@task(name="stop")
+def stop_sandbox(c: Any) -> None:
+    """Stop the practice network and delete its files."""
+    from fabfile.practice import stop
+
+    stop()
+
+
+@task(name="status")
+def show_sandbox(c: Any) -> None:
+    """Show whether the practice network runs."""
+    from fabfile.practice import status
+
+    status()
+
+
+namespace = Collection(
+    secure,
+    serve,
+    tunnel,
+    stop,
+    up,
+    status,
+    logs,
+    sandbox=Collection(start_sandbox, stop_sandbox, show_sandbox),
+)

@@ -1,0 +1,88 @@
+"""Every setting there is: its name, type, range and built-in value, written here and nowhere else."""
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+# Without control characters, line separators and halves of characters: no path or command has them.
+_LINE = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]"
+Line = Annotated[str, Meta(pattern=_LINE + r"+\Z")]
+LineOrEmpty = Annotated[str, Meta(pattern=_LINE + r"*\Z")]
+Port = Annotated[int, Meta(ge=1, le=65535)]
+# Below 1024 only root may listen.
+UserPort = Annotated[int, Meta(ge=1024, le=65535)]
+Seconds = Annotated[int, Meta(ge=1, le=3600)]
+
+
+class Notebook(msgspec.Struct, frozen=True, kw_only=True):
+    """The Jupyter server: where it runs, in what environment, and how it is reached. Times in seconds."""
+
+    host: Line = "student.compute"
+    environment: Line = "mlp"
+    """The name of a Conda environment; with a slash or a tilde, the path of one or of a venv."""
+    activate: LineOrEmpty = ""
+    """A shell command that prepares the environment, used in place of `environment` when it is not empty."""
+    directory: Line = "~/mlpractical"
+    application: Literal["notebook", "lab", "server"] = "notebook"
+    # Others use the hosts too: 10 is the least that is polite, 19 the most there is (nice(1)).
+    nice: Annotated[int, Meta(ge=10, le=19)] = 19
+    remote_port: UserPort = 8888
+    """Where the server starts to look for a free port."""
+    local_port: UserPort | None = None
+    """None: the first free one from 8888 on."""
+    open_browser: bool = True
+    on_exit: Literal["ask", "stop", "keep"] = "ask"
+    start_timeout_s: Annotated[int, Meta(ge=5, le=3600)] = 60
+    stop_timeout_s: Seconds = 20
+    renew_days: Annotated[int, Meta(ge=1, le=364)] = 30
+    """A certificate that ends sooner than this is renewed."""
+
+
+class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
+    """Fabric's `timeouts`, in seconds. `command` None: a command may take as long as it takes."""
+
+    connect: Seconds = 10
+    command: Annotated[int, Meta(ge=1, le=31_536_000)] | None = None
+
+
+class ConnectKwargs(msgspec.Struct, frozen=True, kw_only=True):
+    """What may stand under `connect_kwargs`: arguments of Paramiko's `SSHClient.connect`.
+
+    Left out are those that have settings of their own (hostname, username, port, sock), and objects.
+    """
+
+    # Not Line | list[Line]: msgspec 0.22.0 corrupts memory over a union of a text with a pattern and a list.
+    key_filename: str | list[Line] | None = None
+    passphrase: str | None = None
+    password: str | None = None
+    allow_agent: bool = True
+    look_for_keys: bool = True
+    compress: bool = False
+    timeout: Seconds = 10
+    banner_timeout: Seconds | None = None
+    auth_timeout: Seconds | None = None
+    channel_timeout: Seconds | None = None
+    disabled_algorithms: dict[Literal["ciphers", "macs", "keys", "pubkeys", "kex"], list[Line]] | None = None
+
+
+class Configuration(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that a layer may say; each field without a check of its own belongs to Fabric or Invoke."""
+
+    gateway: Line | None = "sandbox"
+    user: Line | None = None
+    port: Port | None = None
+    connect_kwargs: ConnectKwargs = ConnectKwargs()
+    timeouts: Timeouts = Timeouts()
+    ssh_config_path: Line | None = None
+    load_ssh_configs: bool = True
+    notebook: Notebook = Notebook()
+
+    forward_agent: bool = False
+    inline_ssh_env: bool = True
+    authentication: dict[str, Any] = {}
+    run: dict[str, Any] = {}
+    runners: dict[str, Any] = {}
+    sudo: dict[str, Any] = {}
+    tasks: dict[str, Any] = {}
+    debug: bool = False

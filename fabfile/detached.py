@@ -1,0 +1,112 @@
+"""A tunnel in a process of its own, which outlives the command and the terminal that opened it.
+
+What it must know, secrets included, reaches it through a pipe. It asks at the terminal as long as the command
+waits for it, tells through a pipe that it is ready or why not, and leaves the terminal then.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from fabfile import errors
+from fabfile.errors import Failed, Problem
+from fabfile.notebooks import session as sessions
+from fabfile.notebooks import tunnel as tunnels
+from fabfile.notebooks.session import Session, Tunnel
+from fabfile.settings import Settings
+from fabfile.ssh.asking import Asking
+from fabfile.terminal import Person, show_problem
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class Order(msgspec.Struct, frozen=True):
+    """What the process must know."""
+
+    session: Session
+    settings: Settings
+    remembered: dict[str, str]
+
+
+class Report(msgspec.Struct, frozen=True):
+    """That the tunnel is ready, or the Problem that it met."""
+
+    tunnel: Tunnel | None = None
+    kind: str = "Failed"
+    message: str = ""
+    hint: str = ""
+    detail: tuple[str, ...] = ()
+
+
+def open_tunnel(session: Session, settings: Settings, asking: Asking) -> Tunnel:
+    """Start the process and wait until it is ready; returns its tunnel. Raises the Problem that it met."""
+    order = Order(session, settings, asking.remembered)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fabfile.detached"],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdin and process.stdout  # as asked for
+    try:
+        with process.stdin, process.stdout:
+            process.stdin.write(msgspec.json.encode(order) + b"\n")
+            process.stdin.close()
+            report = msgspec.json.decode(process.stdout.read(), type=Report)
+    except msgspec.DecodeError as error:
+        raise Failed("the tunnel's process ended before it was ready", hint="try again") from error
+    except BaseException:
+        process.terminate()
+        raise
+    if report.tunnel is None:
+        kind = getattr(errors, report.kind, Failed)
+        raise kind(report.message, hint=report.hint, detail=report.detail)
+    return report.tunnel
+
+
+def main() -> int:
+    """Read the order, open the tunnel, report, and hold it until SIGTERM."""
+    order = msgspec.json.decode(sys.stdin.buffer.readline(), type=Order)
+    signal.signal(signal.SIGTERM, _end)
+    try:
+        asking = Asking(Person(), order.remembered)
+        with tunnels.held(order.session, order.settings, asking) as held:
+            _report(Report(held.tunnel))
+            _leave_the_terminal(order.session)
+            held.wait()
+    except Problem as problem:
+        if sys.stdout.closed:
+            show_problem(problem)
+        else:
+            _report(Report(None, type(problem).__name__, str(problem), problem.hint, problem.detail))
+        return problem.exit_code
+    return 0
+
+
+def _end(*_: Any) -> None:
+    raise SystemExit(0)
+
+
+def _report(report: Report) -> None:
+    sys.stdout.buffer.write(msgspec.json.encode(report))
+    sys.stdout.close()
+
+
+def _leave_the_terminal(session: Session) -> None:
+    os.setsid()
+    os.chdir("/")
+    log = os.open(sessions.tunnel_log(session), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    for new, old in ((nothing, 0), (log, 1), (log, 2)):
+        os.dup2(new, old)
+    os.close(log)
+    os.close(nothing)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

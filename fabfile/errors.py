@@ -1,0 +1,54 @@
+"""What can go wrong, as the user meets it: one sentence, one hint, one exit code."""
+
+from typing import ClassVar
+
+
+class Problem(Exception):
+    """A failure that the user can understand.
+
+    `hint` is the one thing to do about it; `detail` are lines that show more (the end of a log, say).
+    Nothing in them is secret.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, hint: str = "", detail: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.hint = hint
+        self.detail = detail
+
+
+class Failed(Problem):
+    """The step could not be done, and none of the reasons below is the cause."""
+
+    exit_code = 1
+
+
+class BadSetting(Problem):
+    """A setting or an argument that is unknown, of the wrong type or out of range."""
+
+    exit_code = 2
+
+
+class CannotConnect(Problem):
+    """A host or its gateway did not answer, or would not forward."""
+
+    exit_code = 3
+
+
+class AuthenticationRefused(Problem):
+    """A host wanted a proof of identity that could not be given."""
+
+    exit_code = 4
+
+
+class HostKeyRefused(Problem):
+    """A host showed a key that is unknown, revoked or not the one on record."""
+
+    exit_code = 5
+
+
+class RemoteFailed(Problem):
+    """The Jupyter server, or the environment that it needs, failed on the host."""
+
+    exit_code = 6

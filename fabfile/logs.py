@@ -1,0 +1,40 @@
+"""logs: what the server wrote."""
+
+from fabfile.errors import BadSetting, Failed
+from fabfile.notebooks import server
+from fabfile.notebooks.reach import reach
+from fabfile.settings import Settings
+from fabfile.ssh.asking import Asking
+from fabfile.ssh.checks import has_file
+from fabfile.ssh.remote import stream_lines
+from fabfile.terminal import printable, say
+
+MOST_LINES = 100_000
+
+
+def logs(settings: Settings, asking: Asking, lines: int) -> None:
+    """Print the last lines of the server's log. Raises a Problem."""
+    _print(settings, asking, ["tail", "-n", str(_checked(lines))])
+
+
+def follow(settings: Settings, asking: Asking, lines: int) -> None:
+    """Print the last lines of the server's log and every new one until Ctrl-C. Raises a Problem."""
+    try:
+        _print(settings, asking, ["tail", "-n", str(_checked(lines)), "-F"])
+    except KeyboardInterrupt:
+        say("")
+
+
+def _checked(lines: int) -> int:
+    if not 0 <= lines <= MOST_LINES:
+        raise BadSetting(f"--lines must be from 0 to {MOST_LINES}, not {lines}", hint="the default is 50")
+    return lines
+
+
+def _print(settings: Settings, asking: Asking, command: list[str]) -> None:
+    connection = reach(settings, asking)
+    log = server.state(connection).log
+    if not has_file(connection, log):
+        raise Failed(f"there is no log on {connection.label} yet", hint="start the server: serve")
+    for line in stream_lines(connection, [*command, "--", log]):
+        say(printable(line))

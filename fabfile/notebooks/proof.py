@@ -1,0 +1,60 @@
+"""The proof that what answers on a forwarded port is the session's own server."""
+
+import hashlib
+import http.client
+import json
+import ssl
+from contextlib import closing
+
+from fabfile.errors import RemoteFailed
+from fabfile.notebooks import certificate
+from fabfile.notebooks.session import Session
+
+LARGEST_ANSWER = 65536
+
+
+def prove(session: Session, local_port: int, timeout_s: float) -> None:
+    """Ask the server through the tunnel, over TLS, who it is.
+
+    The session's certificate came over SSH; no other is accepted, and nothing is said to who shows another.
+    Raises RemoteFailed.
+    """
+    expected = certificate.parse(session.certificate_pem)
+    context = certificate.client_context(expected)
+    # The name is read from the certificate, so a user's own one may be for another name than localhost.
+    name = expected.names[0] if expected.names else "localhost"
+    connection = _Pinned(name, local_port, timeout=timeout_s, context=context)
+    with closing(connection):
+        try:
+            connection.connect()
+            shown = hashlib.sha256(connection.sock.getpeercert(binary_form=True) or b"").hexdigest()
+            if shown != expected.sha256:
+                raise _another(session, f"its fingerprint is {shown}")
+            connection.request("GET", "/api", headers={"Host": f"localhost:{local_port}"})
+            answer = json.loads(connection.getresponse().read(LARGEST_ANSWER))
+            if not isinstance(answer, dict) or "version" not in answer:
+                raise ValueError(f"/api answered {answer!r}")
+        except ssl.SSLCertVerificationError as error:
+            raise _another(session, error.verify_message) from error
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            raise RemoteFailed(
+                f"nothing that is Jupyter answers on port {session.remote_port} of {session.host}: {error}",
+                hint="serve finds out whether the server still runs, and starts it if not",
+            ) from error
+
+
+class _Pinned(http.client.HTTPSConnection):
+    """Connects to the forwarded port, whatever name the certificate is for."""
+
+    def connect(self) -> None:
+        self.host, name = "127.0.0.1", self.host
+        http.client.HTTPConnection.connect(self)
+        self.sock = self._context.wrap_socket(self.sock, server_hostname=name)  # type: ignore[attr-defined]
+
+
+def _another(session: Session, what: str) -> RemoteFailed:
+    return RemoteFailed(
+        f"what answers on port {session.remote_port} of {session.host} is not your server: "
+        f"it showed another certificate ({what})",
+        hint="type no password there; stop and serve again, which takes another port",
+    )

@@ -1,0 +1,118 @@
+"""The Jupyter server on the host: starting it, asking about it, ending it."""
+
+from typing import Annotated
+
+import msgspec
+
+from fabfile.notebooks.answers import Obstacle, ask_in_environment, checked, checked_host_name, explained
+from fabfile.notebooks.session import Session
+from fabfile.settings import Settings
+from fabfile.ssh import connection as ssh
+from fabfile.ssh.connection import Connection
+from fabfile.ssh.remote import run_program
+
+PATIENCE_S = 30
+Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
+Pid = Annotated[int, msgspec.Meta(ge=2)]
+
+
+class Started(msgspec.Struct, frozen=True, kw_only=True):
+    """A server that answers."""
+
+    host: str
+    pid: Pid
+    process_start: str
+    port: Port
+    application: str
+    version: str
+    directory: str
+    started: str
+    reused: bool
+    certificate_pem: str
+
+
+class State(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether a server of ours runs on the host, and where its log is."""
+
+    host: str
+    running: bool
+    pid: int | None
+    process_start: str | None
+    log: str
+
+
+class Stopped(msgspec.Struct, frozen=True, kw_only=True):
+    """A server that is gone."""
+
+    was_running: bool
+    forced: bool
+    pid: int | None
+
+
+class KernelsBusy(Exception):
+    """The server was not stopped, for so many of its kernels compute."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def start(connection: Connection, settings: Settings) -> Started:
+    """Start the server in its environment and directory, or find the one that runs; returns once it answers.
+
+    Raises RemoteFailed with the cause, and what is there instead.
+    """
+    wanted = settings.notebook
+    parameters = {
+        "application": wanted.application,
+        "directory": wanted.directory,
+        "nice": wanted.nice,
+        "remote_port": wanted.remote_port,
+        "start_timeout_s": wanted.start_timeout_s,
+    }
+    patience_s = wanted.start_timeout_s + PATIENCE_S
+    answer = ask_in_environment(connection, settings, "start_server", parameters, timeout_s=patience_s)
+    started = checked(answer, Started)
+    checked_host_name(started.host)
+    return started
+
+
+def session_of(started: Started, connection: Connection, settings: Settings) -> Session:
+    """What is to be remembered of a server that was started, or found, over this connection."""
+    return Session(
+        gateway=settings.gateway,
+        user=connection.user,
+        host=started.host,
+        requested=connection.original_host,
+        ssh_port=None if connection.port == ssh.SSH_PORT else connection.port,
+        host_key=ssh.host_key(connection),
+        pid=started.pid,
+        process_start=started.process_start,
+        remote_port=started.port,
+        application=started.application,
+        version=started.version,
+        directory=started.directory,
+        started=started.started,
+        certificate_pem=started.certificate_pem,
+    )
+
+
+def state(connection: Connection) -> State:
+    """Whether the server runs; needs no environment. Raises RemoteFailed or CannotConnect."""
+    return checked(run_program(connection, "look_at_server", {}, timeout_s=PATIENCE_S), State)
+
+
+def stop(connection: Connection, settings: Settings, *, even_if_busy: bool) -> Stopped:
+    """End the server and its kernels, and see that they are gone; needs no environment.
+
+    Raises KernelsBusy, with nothing done, when a kernel computes and that was not allowed for.
+    """
+    patience_s = settings.notebook.stop_timeout_s
+    parameters = {"even_if_busy": even_if_busy, "stop_timeout_s": patience_s}
+    answer = run_program(connection, "stop_server", parameters, timeout_s=patience_s + PATIENCE_S)
+    if answer["problem"]:
+        obstacle = checked(answer, Obstacle)
+        if obstacle.problem == "busy":
+            raise KernelsBusy(obstacle.busy)
+        raise explained(obstacle, settings, connection.label)
+    return checked(answer, Stopped)

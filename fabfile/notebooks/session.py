@@ -1,0 +1,158 @@
+"""What this machine remembers: one record a session, which is one server on one host, and one for its tunnel."""
+
+import fcntl
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import msgspec
+from filelock import FileLock
+from platformdirs import user_state_path
+
+from fabfile.settings import Place, Settings
+
+Record = TypeVar("Record", bound=msgspec.Struct)
+
+
+class Session(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One server on one host, as the last step that reached it found it."""
+
+    gateway: str | None
+    user: str
+    host: str
+    """The machine's own name, also where it was reached under the name of a pool."""
+    requested: str
+    """The name under which it was reached first."""
+    ssh_port: int | None
+    host_key: str
+    pid: int
+    process_start: str
+    remote_port: int
+    application: str
+    version: str
+    directory: str
+    started: str
+    certificate_pem: str
+
+    @property
+    def name(self) -> str:
+        """What the session's files are called: the host, and a digest of all that tells two sessions apart."""
+        way = "\0".join((self.gateway or "", self.user, self.host, str(self.ssh_port or "")))
+        return f"{self.host.replace(':', '_')}-{hashlib.sha256(way.encode()).hexdigest()[:8]}"
+
+    @property
+    def place(self) -> Place:
+        return Place(host=self.host, user=self.user, port=self.ssh_port)
+
+
+class Tunnel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The process that forwards a local port to the server of a session."""
+
+    pid: int
+    local_port: int
+    state: Literal["open", "reconnecting"]
+
+    @property
+    def url(self) -> str:
+        return f"https://localhost:{self.local_port}/"
+
+
+def every_session() -> list[Session]:
+    """Every recorded session, by host. A record that cannot be read is left out, and stays for a human to see."""
+    found = (_read(path, Session) for path in sorted(_folder().glob("*.session.json")))
+    return [session for session in found if session]
+
+
+def find(settings: Settings) -> Session | None:
+    """The session that the user means: of the host given, else the only one, else of `notebook.host`."""
+    sessions = [session for session in every_session() if session.gateway == settings.gateway]
+    if settings.host_given is None and len(sessions) == 1:
+        return sessions[0]
+    place = settings.place()
+    ours = [
+        session
+        for session in sessions
+        if place.user in (None, session.user) and place.port in (None, session.ssh_port)
+    ]
+    by_host = [session for session in ours if session.host == place.host]
+    by_request = [session for session in ours if session.requested == place.host]
+    return next(iter(by_host or by_request), None)
+
+
+def remember(session: Session) -> None:
+    """Record the session, in place of an older record of it."""
+    _write(_folder() / f"{session.name}.session.json", session)
+
+
+def forget(session: Session) -> None:
+    """Remove the session's record and that of its tunnel."""
+    for ending in ("session.json", "tunnel.json", "tunnel.lock", "tunnel.log"):
+        (_folder() / f"{session.name}.{ending}").unlink(missing_ok=True)
+
+
+def tunnel_of(session: Session) -> Tunnel | None:
+    """The tunnel that is held for the session right now, or None."""
+    if not _is_locked(_folder() / f"{session.name}.tunnel.lock"):
+        return None
+    return _read(_folder() / f"{session.name}.tunnel.json", Tunnel)
+
+
+def tunnel_lock(session: Session) -> FileLock:
+    """The lock that a tunnel holds as long as it lives; the system takes it back from a process that dies."""
+    return FileLock(_folder() / f"{session.name}.tunnel.lock", mode=0o600)
+
+
+def tunnel_log(session: Session) -> Path:
+    """Where a detached tunnel writes what it would have said."""
+    return _folder() / f"{session.name}.tunnel.log"
+
+
+def remember_tunnel(session: Session, tunnel: Tunnel) -> None:
+    """Record the tunnel; its process holds `tunnel_lock` while it does."""
+    _write(_folder() / f"{session.name}.tunnel.json", tunnel)
+
+
+def forget_tunnel(session: Session) -> None:
+    """Remove the record of the session's tunnel."""
+    (_folder() / f"{session.name}.tunnel.json").unlink(missing_ok=True)
+
+
+def _is_locked(path: Path) -> bool:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        # Shared, so that two that ask at the same moment do not take each other for the tunnel.
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _folder() -> Path:
+    folder = user_state_path("notebooks-over-ssh") / "sessions"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
+
+
+def _write(path: Path, record: msgspec.Struct) -> None:
+    descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(msgspec.json.format(msgspec.json.encode(record)) + b"\n")
+        os.replace(draft, path)
+    except BaseException:
+        os.unlink(draft)
+        raise
+
+
+def _read(path: Path, kind: type[Record]) -> Record | None:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except (OSError, msgspec.DecodeError):
+        return None

@@ -1,0 +1,63 @@
+"""Where the practice network keeps its files, and how private ones are written."""
+
+import os
+import secrets
+from pathlib import Path
+
+import platformdirs
+
+HOSTS = ("ashbury", "bonnington", "calder")
+POOL = "student.compute"
+PREFERRED_PORT = 2222
+
+# Every process of the practice network carries this variable with the folder as its value; `stop` finds them by it.
+MARKER = "NOTEBOOKS_SANDBOX"
+
+
+class Place:
+    """The folder of one practice network and the files in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.start_lock = folder / "start.lock"
+        self.daemon_lock = folder / "daemon.lock"
+        self.record = folder / "network.json"
+        self.log = folder / "daemon.log"
+        self.known_hosts = folder / "known_hosts"
+        self.client_key = folder / "client_key"
+        self.gateway_key = folder / "gateway_key"
+        self.home = folder / "home"
+
+    def host_key(self, host: str) -> Path:
+        """The private host key of a compute host."""
+        return self.folder / "hosts" / host / "host_key"
+
+    def host_programs(self, host: str) -> Path:
+        """The folder of programs that only this compute host has; it comes first on its PATH."""
+        return self.folder / "hosts" / host / "bin"
+
+
+def the_place() -> Place:
+    """The one practice network of this user; XDG_DATA_HOME moves it (XDG Base Directory Specification)."""
+    return Place(platformdirs.user_data_path("notebooks-over-ssh") / "sandbox")
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Put a file in place whole, readable by this user alone from its first moment."""
+    write_whole(path, content, mode=0o600)
+
+
+def write_whole(path: Path, content: bytes, mode: int = 0o644) -> None:
+    """Put a file in place: a reader sees the old content or the new, and an interruption leaves no half.
+
+    Raises OSError when it cannot be written.
+    """
+    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(content)
+        os.replace(unfinished, path)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,104 @@
+"""A terminal for a remote command, set up as the client asks (RFC 4254, sections 6.2, 6.7 and 8)."""
+
+import fcntl
+import os
+import termios
+from collections.abc import Mapping
+
+# RFC 4254, section 8: the number of a mode on the wire, and its name in termios(3) here.
+_CHARACTERS = {
+    1: "VINTR",
+    2: "VQUIT",
+    3: "VERASE",
+    4: "VKILL",
+    5: "VEOF",
+    6: "VEOL",
+    7: "VEOL2",
+    8: "VSTART",
+    9: "VSTOP",
+    10: "VSUSP",
+    12: "VREPRINT",
+    13: "VWERASE",
+    14: "VLNEXT",
+}
+_INPUT_FLAGS = {
+    30: "IGNPAR",
+    31: "PARMRK",
+    32: "INPCK",
+    33: "ISTRIP",
+    34: "INLCR",
+    35: "IGNCR",
+    36: "ICRNL",
+    38: "IXON",
+    39: "IXANY",
+    40: "IXOFF",
+    41: "IMAXBEL",
+}
+_LOCAL_FLAGS = {
+    50: "ISIG",
+    51: "ICANON",
+    53: "ECHO",
+    54: "ECHOE",
+    55: "ECHOK",
+    56: "ECHONL",
+    57: "NOFLSH",
+    58: "TOSTOP",
+    59: "IEXTEN",
+    60: "ECHOCTL",
+    61: "ECHOKE",
+}
+_OUTPUT_FLAGS = {70: "OPOST", 72: "ONLCR", 73: "OCRNL", 74: "ONOCR", 75: "ONLRET"}
+_DISABLED = 255
+
+
+class PseudoTerminal:
+    """A pair of descriptors: `ours` for the server, `theirs` for the command."""
+
+    def __init__(self, kind: str, columns: int, rows: int, modes: Mapping[int, int]) -> None:
+        """Open one. Raises OSError when the system has none left."""
+        self.kind = kind
+        self.ours, self.theirs = os.openpty()
+        self.name = os.ttyname(self.theirs)
+        self.resize(columns, rows)
+        self._set_modes(modes)
+
+    def resize(self, columns: int, rows: int) -> None:
+        """Set the size in characters; the kernel tells the foreground processes with SIGWINCH."""
+        termios.tcsetwinsize(self.ours, (rows & 0xFFFF, columns & 0xFFFF))
+
+    def close_theirs(self) -> None:
+        """Let go of the command's side, so that its end can be seen."""
+        if self.theirs >= 0:
+            os.close(self.theirs)
+            self.theirs = -1
+
+    def close(self) -> None:
+        """Hang up: the session's leader and its foreground processes get SIGHUP."""
+        self.close_theirs()
+        if self.ours >= 0:
+            os.close(self.ours)
+            self.ours = -1
+
+    def _set_modes(self, modes: Mapping[int, int]) -> None:
+        attributes = termios.tcgetattr(self.theirs)
+        disabled = bytes([os.fpathconf(self.theirs, "PC_VDISABLE") & 0xFF])
+        for names, position in ((_INPUT_FLAGS, 0), (_OUTPUT_FLAGS, 1), (_LOCAL_FLAGS, 3)):
+            for number, name in names.items():
+                flag = getattr(termios, name, 0)
+                if number in modes:
+                    attributes[position] = attributes[position] & ~flag | (flag if modes[number] else 0)
+        for number, name in _CHARACTERS.items():
+            if number in modes and hasattr(termios, name):
+                value = modes[number]
+                attributes[6][getattr(termios, name)] = (
+                    disabled if value == _DISABLED else bytes([value & 0xFF])
+                )
+        termios.tcsetattr(self.theirs, termios.TCSANOW, attributes)
+
+
+def make_controlling() -> None:
+    """Make the terminal on descriptor 0 the controlling one of this session; runs between fork and exec.
+
+    Opening a terminal does it by itself on Linux, but not on BSD and macOS (tty_ioctl(2), tty(4)).
+    """
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)

@@ -1,0 +1,33 @@
+"""How every SSH server of the practice network is set up."""
+
+from collections.abc import Callable
+
+import asyncssh
+from asyncssh.auth_keys import SSHAuthorizedKeys as Authorized
+
+__all__ = ["Authorized", "server_options"]
+
+
+def server_options(
+    key: asyncssh.SSHKey, authorized: Authorized, server: Callable[[], asyncssh.SSHServer]
+) -> asyncssh.SSHServerConnectionOptions:
+    """A server that shows one host key, lets one client key in under any user name, and nothing else."""
+    return asyncssh.SSHServerConnectionOptions(
+        config=None,
+        server_factory=server,
+        server_host_keys=[key],
+        authorized_client_keys=authorized,
+        public_key_auth=True,
+        password_auth=False,
+        kbdint_auth=False,
+        host_based_auth=False,
+        gss_auth=False,
+        gss_kex=False,
+        # Otherwise asyncssh asks the resolver for this machine's full name, which can take seconds.
+        gss_host=None,
+        agent_forwarding=False,
+        x11_forwarding=False,
+        line_editor=False,
+        encoding=None,
+        rdns_lookup=False,
+    )

@@ -1,0 +1,116 @@
+"""What the programs on the host share: their answer, their private files, and how a process is known again.
+
+Runs on the host, with whatever Python is there: nothing newer than 3.6, nothing outside the standard library.
+"""
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import subprocess
+import sys
+import tempfile
+
+MARKER = ""  # set by enter.sh
+
+
+def answer(**fields):
+    """Print the one answer of this program; what other programs printed before it is no part of it."""
+    sys.stdout.write("\n%s %s\n" % (MARKER, json.dumps(dict(fields, host=host_name()))))
+    sys.stdout.flush()
+
+
+def host_name():
+    """The name by which this host knows itself: of a pool, the member that answered."""
+    return subprocess.check_output(["uname", "-n"]).decode("ascii", "replace").strip()
+
+
+def state_folder():
+    """The private folder for this host's own state: hosts that share a home folder have one each."""
+    name = host_name()
+    if not name or name.startswith(".") or "/" in name:
+        raise RuntimeError("this host calls itself %r" % name)
+    return private_folder(
+        os.path.join(os.path.expanduser("~"), ".local", "state", "notebooks-over-ssh", name)
+    )
+
+
+def private_folder(path):
+    """Make the folder, for its owner only, and return its path."""
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        os.mkdir(path, 0o700)
+    except OSError as error:
+        if error.errno != errno.EEXIST:
+            raise
+    if os.stat(path).st_mode & 0o077:
+        os.chmod(path, 0o700)
+    return path
+
+
+def write_private(path, text):
+    """Replace the file in one step; it is its owner's from its first byte, and the old one stays if anything fails."""
+    path = os.path.realpath(path)
+    descriptor, draft = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=os.path.dirname(path))
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+    except BaseException:
+        os.unlink(draft)
+        raise
+
+
+@contextlib.contextmanager
+def only_one(folder):
+    """Let one program at a time work in the folder; the lock ends with the program that holds it."""
+    with open(os.path.join(folder, "lock"), "w") as file:
+        fcntl.lockf(file, fcntl.LOCK_EX)
+        yield
+
+
+def process_start(pid):
+    """What tells this process from a later one with the same number, or None when it has ended.
+
+    proc(5): field 22 of /proc/PID/stat is the start in clock ticks after boot; random/boot_id tells the boots apart.
+    """
+    if os.path.exists("/proc/self/stat"):
+        try:
+            with open("/proc/%d/stat" % pid) as file:
+                fields = file.read().rpartition(")")[2].split()
+        except (IOError, OSError):
+            return None
+        if fields[0] in "ZX":
+            return None
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            return "%s/%s" % (file.read().strip(), fields[19])
+    ps = subprocess.Popen(
+        ["ps", "-o", "state=,lstart=", "-p", str(pid)],
+        stdout=subprocess.PIPE,
+        env=dict(os.environ, LC_ALL="C"),
+    )
+    state, _, start = ps.communicate()[0].decode().strip().partition(" ")
+    return None if not state or state.startswith("Z") else start.strip()
+
+
+def set_conda_variables():
+    """Set the variables kept in a Conda environment, as `conda activate` does after its hooks' own."""
+    prefix = os.environ.get("CONDA_PREFIX", "")
+    folder = os.path.join(prefix, "etc", "conda", "env_vars.d")
+    files = (
+        [os.path.join(folder, name) for name in sorted(os.listdir(folder))] if os.path.isdir(folder) else []
+    )
+    for path, key in [(path, None) for path in files] + [
+        (os.path.join(prefix, "conda-meta", "state"), "env_vars")
+    ]:
+        try:
+            with open(path, encoding="utf-8") as file:
+                variables = json.load(file)
+        except (IOError, OSError, ValueError):
+            continue
+        for name, value in (variables.get(key, {}) if key else variables).items():
+            if isinstance(value, str) and value != "***unset***":
+                os.environ[name] = value

@@ -1,0 +1,32 @@
+"""Tells what protects the Jupyter server of this account; changes nothing.
+
+Runs on the host, with whatever Python is there: nothing newer than 3.6, nothing outside the standard library.
+"""
+
+from host import answer, set_conda_variables
+from jupyter_files import Jupyter, check_certificate, version_of
+
+
+def main(parameters):
+    set_conda_variables()
+    try:
+        jupyter = Jupyter(parameters["application"])
+    except ImportError:
+        return answer(problem="jupyter-missing")
+    if jupyter.version is None:
+        return answer(problem="application-missing")
+    try:
+        config = jupyter.read_config()
+    except (OSError, ValueError) as error:
+        return answer(problem="config-unreadable", path=jupyter.config_path, reason=str(error))
+    certificate, key = jupyter.certificate_paths(config)
+    pem, trouble = check_certificate(certificate, key)
+    answer(
+        problem="",
+        version=jupyter.version,
+        argon2=version_of("argon2-cffi") is not None,
+        has_password=bool(jupyter.password_hash(config)),
+        certificate_pem=pem,
+        certificate_trouble=trouble,
+        config=jupyter.config_path,
+    )

@@ -1,0 +1,119 @@
+"""secure: the login password and the HTTPS certificate, so that nobody else on the host can use the server."""
+
+import sys
+import time
+from pathlib import Path
+
+from fabfile.errors import BadSetting
+from fabfile.notebooks import certificate, credentials, protection
+from fabfile.notebooks.reach import reach
+from fabfile.settings import Settings
+from fabfile.ssh.asking import Asking
+from fabfile.terminal import Person, say, step, warn, working
+
+STANDARD_INPUT = "-"
+
+
+def secure(
+    settings: Settings,
+    asking: Asking,
+    person: Person,
+    *,
+    renew: bool = False,
+    password_file: str | None = None,
+    own_certificate: tuple[str, str] | None = None,
+) -> None:
+    """Set what is missing, spent or to be renewed, and say what that was.
+
+    `own_certificate` are the paths of a certificate and its key. Raises a Problem.
+    """
+    started = time.monotonic()
+    own = certificate.own(*(Path(path).expanduser() for path in own_certificate)) if own_certificate else ""
+    password = _from_file(password_file) if password_file else None
+    with working("secure", "looking at what protects the notebook server"):
+        connection = reach(settings, asking)
+        found = protection.look(connection, settings)
+    why = _why_another_certificate(found, settings)
+    wants_password = renew or not found.has_password
+    wants_certificate = not own and (renew or bool(why))
+    if not wants_password and not wants_certificate and not own:
+        if password:
+            warn("the password is already set, and stays; secure --renew sets the one of the file")
+        return step(
+            "secure", f"password and certificate are in place, {_until(found.certificate_pem)}", started
+        )
+
+    made_up = ""
+    if wants_password and password is None:
+        password, made_up = _choose(person)
+        started = time.monotonic()
+    with working("secure", "setting the password and the certificate"):
+        password_hash = (
+            credentials.hashed(password, argon2=found.argon2) if wants_password and password else ""
+        )
+        if wants_certificate:
+            now = protection.install_with_new_certificate(connection, settings, password_hash=password_hash)
+        else:
+            now = protection.install(connection, settings, password_hash=password_hash, own_certificate=own)
+    if now.certificate_trouble:
+        raise BadSetting(
+            f"the host cannot serve with that certificate: {now.certificate_trouble}",
+            hint="make one for it instead: secure --renew",
+        )
+    changes = [
+        "password set" if wants_password else "password as it was",
+        f"certificate {'installed' if own else 'made'}"
+        if own or wants_certificate
+        else "certificate as it was",
+    ]
+    because = f" (the old one: {why})" if wants_certificate and why != "missing" and not renew else ""
+    step("secure", f"{', '.join(changes)}{because}, {_until(now.certificate_pem)}", started)
+    if made_up:
+        say(f"         the password is  {made_up}")
+        say("         it is shown this once; secure --renew sets another")
+
+
+def _why_another_certificate(found: protection.Protection, settings: Settings) -> str:
+    """What is wrong with the one in place; "" when nothing is."""
+    if found.certificate_trouble:
+        return found.certificate_trouble
+    if certificate.parse(found.certificate_pem).ends_within(settings.notebook.renew_days):
+        return f"ends within {settings.notebook.renew_days} days"
+    return ""
+
+
+def _until(pem: str) -> str:
+    return f"good until {certificate.parse(pem).expires:%Y-%m-%d}"
+
+
+def _choose(person: Person) -> tuple[str, str]:
+    """The password, and again where it was made up and has to be shown."""
+    while True:
+        first = person.secret("choose a password for the notebook server (enter: make one up):")
+        if not first:
+            made_up = credentials.made_up()
+            return made_up, made_up
+        try:
+            credentials.check(first)
+        except BadSetting as problem:
+            warn(str(problem))
+            continue
+        if person.secret("once more:") == first:
+            return first, ""
+        warn("the two were not the same")
+
+
+def _from_file(password_file: str) -> str:
+    try:
+        text = (
+            sys.stdin.read()
+            if password_file == STANDARD_INPUT
+            else Path(password_file).expanduser().read_text("utf-8")
+        )
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadSetting(
+            f"cannot read the password from {password_file}: {error}", hint="give a text file"
+        ) from error
+    password = text.removesuffix("\n").removesuffix("\r")
+    credentials.check(password)
+    return password

@@ -1,0 +1,63 @@
+"""serve: the Jupyter server on the host, started or found."""
+
+import time
+
+import msgspec
+
+from fabfile.errors import RemoteFailed
+from fabfile.notebooks import server
+from fabfile.notebooks import session as sessions
+from fabfile.notebooks.reach import reach
+from fabfile.notebooks.session import Session
+from fabfile.settings import Settings
+from fabfile.ssh import connection as ssh
+from fabfile.ssh.asking import Asking
+from fabfile.ssh.checks import has_file, has_program
+from fabfile.ssh.connection import Connection
+from fabfile.terminal import step, warn, working
+
+
+def serve(settings: Settings, asking: Asking) -> Session:
+    """Start the server, or find the one that runs; remember its session and say where it is. Raises a Problem."""
+    started = time.monotonic()
+    before = sessions.find(settings)
+    with working("serve", f"starting jupyter {settings.notebook.application}"):
+        connection = reach(settings, asking)
+        try:
+            found = server.start(connection, settings)
+        except RemoteFailed as problem:
+            raise _with_what_is_there(problem, connection, settings) from problem
+    session = server.session_of(found, connection, settings)
+    if before and before.name == session.name:
+        session = msgspec.structs.replace(session, requested=before.requested)
+    ssh.also_called(settings, connection, session.place)
+    sessions.remember(session)
+    if found.reused and found.application != settings.notebook.application:
+        warn(
+            f"the server that runs is jupyter {found.application}, not {settings.notebook.application}: "
+            "stop it first to change that"
+        )
+    verb = "already runs" if found.reused else "runs"
+    step(
+        "serve",
+        f"jupyter {found.application} {found.version} {verb} on {session.host}, port {session.remote_port}"
+        f" (process {session.pid})",
+        started,
+    )
+    return session
+
+
+def _with_what_is_there(problem: RemoteFailed, connection: Connection, settings: Settings) -> RemoteFailed:
+    """The problem, with what the host has instead of what was missing."""
+    wanted = settings.notebook
+    message = str(problem)
+    if message.endswith(f"has no folder {wanted.directory}") or "has no folder" in message:
+        parent = wanted.directory.rpartition("/")[0]
+        while parent not in ("", "~") and not has_file(connection, parent):
+            parent = parent.rpartition("/")[0]
+        message += f"; the last part of the path that is there is {parent or '/'}"
+    elif "has no Jupyter" in message and has_program(connection, "jupyter"):
+        message += "; there is a jupyter outside of it"
+    else:
+        return problem
+    return RemoteFailed(message, hint=problem.hint, detail=problem.detail)

@@ -1,0 +1,147 @@
+"""Runs a program on the host: one of ours from `scripts/`, or an argument list.
+
+A login shell may be anything, so it is given nothing to understand but one line without a special character:
+what is to run travels on standard input, and so does everything that it must know.
+"""
+
+import json
+import secrets
+import shlex
+import time
+from collections.abc import Iterator, Sequence
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import paramiko
+
+from fabfile.errors import CannotConnect, RemoteFailed
+from fabfile.ssh.connection import Connection
+
+# dd and not head: it is sure to take no byte more than it is told, and leaves the rest to the program.
+BOOTSTRAP = "exec /bin/sh -c 'eval \"$(dd bs=1 count={size} 2>/dev/null)\"'"
+LIBRARY = ("host", "jupyter_files", "server_record")
+ANSWER_LIMIT = 4 * 1024 * 1024
+
+
+def run_program(
+    connection: Connection,
+    name: str,
+    parameters: dict[str, Any],
+    *,
+    environment: str = "",
+    activate: str = "",
+    timeout_s: float,
+) -> dict[str, Any]:
+    """Run `scripts/NAME.py` on the host and return its answer, a dict with at least `problem`.
+
+    It runs in the environment named or prepared by `activate`, else with any Python that the host has. Nothing of
+    `parameters` reaches an argument list or an environment. The answer is unchecked: its reader types it.
+    Raises CannotConnect when the connection is lost, RemoteFailed when no answer comes within `timeout_s` seconds.
+    """
+    marker = secrets.token_hex(16)
+    request = {
+        "marker": marker,
+        "parameters": parameters,
+        "modules": [(module, _script(f"{module}.py")) for module in (*LIBRARY, name)],
+    }
+    enter = _script("enter.sh").encode()
+    head = f"{marker}\n{environment}\n{activate}\n".encode()
+    output = _converse(
+        connection,
+        BOOTSTRAP.format(size=len(enter)),
+        enter + head + json.dumps(request).encode(),
+        timeout_s,
+    )
+    return _find_answer(connection, marker, output)
+
+
+def stream_lines(connection: Connection, arguments: Sequence[str]) -> Iterator[str]:
+    """Run the argument list on the host and yield the lines of its output as they come."""
+    channel = _open_channel(connection, shlex.join(arguments))
+    try:
+        rest = b""
+        while block := channel.recv(65536):
+            *lines, rest = (rest + block).split(b"\n")
+            yield from (line.decode("utf-8", "replace") for line in lines)
+        if rest:
+            yield rest.decode("utf-8", "replace")
+    finally:
+        channel.close()
+
+
+@cache
+def _script(name: str) -> str:
+    return (files("fabfile") / "scripts" / name).read_text(encoding="utf-8")
+
+
+def _open_channel(connection: Connection, command: str) -> paramiko.Channel:
+    try:
+        channel: paramiko.Channel = connection.create_session()
+        channel.set_combine_stderr(True)
+        channel.exec_command(command)
+    except (paramiko.SSHException, OSError, EOFError) as error:
+        raise _lost(connection) from error
+    return channel
+
+
+def _converse(connection: Connection, command: str, stdin: bytes, timeout_s: float) -> str:
+    deadline = time.monotonic() + timeout_s
+    channel = _open_channel(connection, command)
+    output = bytearray()
+    try:
+        channel.settimeout(timeout_s)
+        try:
+            channel.sendall(stdin)
+            channel.shutdown_write()
+        except OSError:
+            pass  # it ended before it read all; what it printed says why
+        while len(output) < ANSWER_LIMIT:
+            channel.settimeout(max(0.001, deadline - time.monotonic()))
+            block = channel.recv(65536)
+            if not block:
+                break
+            output += block
+    except TimeoutError as error:
+        raise RemoteFailed(
+            f"{connection.original_host} did not answer within {timeout_s:.0f} s",
+            hint="run it again; when that does not help, the host may be overloaded: try another with --host",
+            detail=_last_lines(output.decode("utf-8", "replace")),
+        ) from error
+    finally:
+        channel.close()
+    if not channel.exit_status_ready() and not connection.is_connected:
+        raise _lost(connection)
+    return output.decode("utf-8", "replace")
+
+
+def _find_answer(connection: Connection, marker: str, output: str) -> dict[str, Any]:
+    _, found, rest = output.rpartition(f"\n{marker} ")
+    if found:
+        first, _, more = rest.partition("\n")
+        if not first.startswith("{"):  # enter.sh: a word, then what was found instead, a line each
+            return {"problem": first.strip(), "found": more.split("\n")[:-1]}
+        try:
+            answer = json.loads(first)
+            if isinstance(answer, dict) and isinstance(answer.get("problem"), str):
+                return answer
+        except ValueError:
+            pass
+    if not connection.is_connected:
+        raise _lost(connection)
+    raise RemoteFailed(
+        f"{connection.original_host} gave no answer that makes sense",
+        hint="look at what it printed, above; a start-up file of your login shell may be in the way",
+        detail=_last_lines(output),
+    )
+
+
+def _last_lines(output: str) -> tuple[str, ...]:
+    return tuple(output.strip().splitlines()[-10:])
+
+
+def _lost(connection: Connection) -> CannotConnect:
+    return CannotConnect(
+        f"the connection to {connection.original_host} was lost",
+        hint="run it again; what was begun is found and finished",
+    )

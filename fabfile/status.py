@@ -1,0 +1,81 @@
+"""status: every session - its server, its tunnel, its certificate."""
+
+import json
+from typing import Any
+
+from fabfile.errors import Problem
+from fabfile.notebooks import certificate, server
+from fabfile.notebooks import session as sessions
+from fabfile.notebooks.reach import reach_session
+from fabfile.notebooks.session import Session
+from fabfile.settings import Settings
+from fabfile.ssh.asking import Asking
+from fabfile.ssh.connection import SANDBOX
+from fabfile.terminal import say, step
+
+
+class Nobody:
+    """Answers nothing: a look at the state must not stop at a question."""
+
+    def secret(self, prompt: str) -> str | None:
+        return None
+
+    def line(self, prompt: str) -> str | None:
+        return None
+
+
+def status(settings: Settings) -> None:
+    """Print every session, for a person to read."""
+    found = [_state(session, settings) for session in sessions.every_session()]
+    if not found:
+        step("status", "no session")
+    for state in found:
+        step(state["host"], f"jupyter {state['application']} in {state['directory']}: {state['server']}")
+        say(f"         port {state['remote_port']}, process {state['pid']}, since {state['started']}")
+        say(f"         tunnel {state['tunnel']}{'  ' + state['url'] if state['url'] else ''}")
+        say(f"         certificate good until {state['certificate_expires'][:10]}")
+
+
+def status_as_json(settings: Settings) -> None:
+    """Print every session, as a list of objects for a program to read."""
+    say(json.dumps([_state(session, settings) for session in sessions.every_session()], indent=2))
+
+
+def _state(session: Session, settings: Settings) -> dict[str, Any]:
+    tunnel = sessions.tunnel_of(session)
+    shown = certificate.parse(session.certificate_pem)
+    running = _server(session, settings)
+    return {
+        "host": session.host,
+        "user": session.user,
+        "gateway": session.gateway,
+        "server": running,
+        "pid": None if running == "stopped" else session.pid,
+        "remote_port": None if running == "stopped" else session.remote_port,
+        "application": session.application,
+        "directory": session.directory,
+        "started": session.started,
+        "tunnel": tunnel.state if tunnel else "closed",
+        "local_port": tunnel.local_port if tunnel else None,
+        "url": tunnel.url if tunnel else None,
+        "certificate_sha256": shown.sha256,
+        "certificate_expires": shown.expires.isoformat(),
+    }
+
+
+def _server(session: Session, settings: Settings) -> str:
+    if session.gateway == SANDBOX and not _sandbox_runs():
+        return "unreachable"
+    try:
+        state = server.state(reach_session(session, settings, Asking(Nobody())))
+    except Problem:
+        return "unreachable"
+    same = state.running and (state.pid, state.process_start) == (session.pid, session.process_start)
+    return "running" if same else "stopped"
+
+
+def _sandbox_runs() -> bool:
+    # To look must not start it.
+    from fabfile import sandbox
+
+    return sandbox.running() is not None

@@ -1,0 +1,98 @@
+"""stop: the server and its kernels end, the tunnel closes, and nothing is left of the session."""
+
+import time
+
+import msgspec
+
+from fabfile.errors import CannotConnect, Failed
+from fabfile.notebooks import server
+from fabfile.notebooks import session as sessions
+from fabfile.notebooks import tunnel as tunnels
+from fabfile.notebooks.reach import reach_session
+from fabfile.notebooks.session import Session
+from fabfile.settings import Settings
+from fabfile.ssh import connection as ssh
+from fabfile.ssh.asking import Asking
+from fabfile.ssh.connection import Connection
+from fabfile.terminal import Person, step, working
+
+
+def stop(settings: Settings, asking: Asking, person: Person, *, force: bool = False) -> None:
+    """End the session that the user means; with none on record, a server of ours on the host given.
+
+    With `force` busy kernels end too, and a session whose host cannot be reached is forgotten. Raises a Problem.
+    """
+    session = sessions.find(settings)
+    if session is not None:
+        stop_session(session, settings, asking, person, force=force)
+    elif settings.host_given is not None:
+        started = time.monotonic()
+        connection = ssh.connect(settings, settings.place(), asking)
+        _tell(_end_server(connection, settings, person, force=force), connection.label, started)
+    else:
+        step("stop", "no session, nothing to stop")
+
+
+def stop_all(settings: Settings, asking: Asking, person: Person, *, force: bool = False) -> None:
+    """End every session on record, whatever its gateway. Raises the last Problem after all were tried."""
+    found = sessions.every_session()
+    if not found:
+        step("stop", "no session, nothing to stop")
+    problems = []
+    for session in found:
+        try:
+            stop_session(session, settings, asking, person, force=force)
+        except (CannotConnect, Failed) as problem:
+            problems.append(problem)
+    if problems:
+        raise problems[-1]
+
+
+def stop_session(
+    session: Session, settings: Settings, asking: Asking, person: Person, *, force: bool = False
+) -> None:
+    """End the session's server and tunnel, and forget it. Raises a Problem, with the session still on record."""
+    started = time.monotonic()
+    settings = msgspec.structs.replace(settings, gateway=session.gateway)
+    try:
+        with working("stop", f"ending the server on {session.host}"):
+            connection = reach_session(session, settings, asking)
+        stopped = _end_server(connection, settings, person, force=force)
+    except CannotConnect as problem:
+        if not force:
+            raise CannotConnect(
+                str(problem), hint=f"{problem.hint}; stop --force forgets the session without its host"
+            ) from problem
+        tunnels.end(session)
+        sessions.forget(session)
+        step(
+            "stop", f"{session.host} could not be reached; its session is forgotten, its server may still run"
+        )
+        return
+    tunnel = tunnels.end(session)
+    sessions.forget(session)
+    _tell(stopped, session.host, started)
+    if tunnel:
+        step("stop", f"tunnel on port {tunnel.local_port} closed")
+
+
+def _end_server(connection: Connection, settings: Settings, person: Person, *, force: bool) -> server.Stopped:
+    try:
+        with working("stop", f"ending the server on {connection.label}"):
+            return server.stop(connection, settings, even_if_busy=force)
+    except server.KernelsBusy as busy:
+        kernels = "a kernel computes" if busy.number == 1 else f"{busy.number} kernels compute"
+        if not person.agrees(f"{kernels} on {connection.label}: end the server all the same?"):
+            raise Failed(
+                f"{kernels} on {connection.label}, so nothing was stopped", hint="stop --force"
+            ) from busy
+    with working("stop", f"ending the server on {connection.label}"):
+        return server.stop(connection, settings, even_if_busy=True)
+
+
+def _tell(stopped: server.Stopped, host: str, started: float) -> None:
+    if not stopped.was_running:
+        step("stop", f"no server of yours ran on {host}", started)
+        return
+    how = ", which had to be forced" if stopped.forced else ""
+    step("stop", f"server on {host} ended (process {stopped.pid}){how}", started)

@@ -1,0 +1,98 @@
+"""Everything that the user reads and is asked: one voice, in lowercase, a `hint:` after every error."""
+
+import getpass
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from fabfile.errors import Problem
+
+NAME_WIDTH = 8
+
+
+def say(line: str) -> None:
+    """Print one line of the result."""
+    print(line, flush=True)
+
+
+def step(name: str, what: str, started: float | None = None) -> None:
+    """Print what a step of the story came to, and with `started` (time.monotonic()) the seconds that it took."""
+    took = "" if started is None else f"  {faint(f'{time.monotonic() - started:.1f} s')}"
+    say(f"{bold(name.ljust(NAME_WIDTH))} {what}{took}")
+
+
+@contextmanager
+def working(name: str, what: str) -> Iterator[None]:
+    """Show what is being waited for, where a person watches, until the body ends."""
+    watched = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+    if watched:
+        print(f"{bold(name.ljust(NAME_WIDTH))} {faint(what + ' …')}", end="", flush=True)
+    try:
+        yield
+    finally:
+        if watched:
+            print("\r\033[K", end="", flush=True)
+
+
+def show_problem(problem: Problem) -> None:
+    """Print to stderr what happened, what shows it, and the one thing to do."""
+    for line in problem.detail:
+        print(f"  | {printable(line)}", file=sys.stderr)
+    print(f"{red('error:')} {printable(str(problem))}", file=sys.stderr)
+    if problem.hint:
+        print(f"hint: {printable(problem.hint)}", file=sys.stderr, flush=True)
+
+
+def warn(what: str) -> None:
+    """Print to stderr something that did not stop the step."""
+    print(f"{red('warning:')} {printable(what)}", file=sys.stderr, flush=True)
+
+
+def somebody_is_there() -> bool:
+    """Whether a person can be asked: standard input and error are a terminal."""
+    return sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
+
+
+class Person:
+    """Asks the person at the terminal; every answer is None where there is nobody."""
+
+    def secret(self, prompt: str) -> str | None:
+        """Ask without echo."""
+        return getpass.getpass(f"{printable(prompt)} ") if somebody_is_there() else None
+
+    def line(self, prompt: str) -> str | None:
+        """Ask for a line, without the white space around it."""
+        if not somebody_is_there():
+            return None
+        print(f"{printable(prompt)} ", end="", file=sys.stderr, flush=True)
+        answer = sys.stdin.readline()
+        return answer.strip() if answer else None
+
+    def agrees(self, question: str) -> bool:
+        """Ask a question that is answered with yes or, by everything else and by nobody, with no."""
+        return (self.line(f"{question} [y/N]") or "").lower() in ("y", "yes")
+
+
+def printable(text: str) -> str:
+    """The text without control characters: what a host says must not steer the terminal."""
+    return "".join(character if character.isprintable() or character == "\n" else "�" for character in text)
+
+
+def bold(text: str) -> str:
+    return _styled("1", text)
+
+
+def faint(text: str) -> str:
+    return _styled("2", text)
+
+
+def red(text: str) -> str:
+    return _styled("1;31", text)
+
+
+def _styled(code: str, text: str) -> str:
+    # https://no-color.org
+    plain = not sys.stdout.isatty() or "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb"
+    return text if plain else f"\033[{code}m{text}\033[0m"
