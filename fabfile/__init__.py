@@ -26,9 +26,9 @@ def _prepared(c: Any, host: str | None, **flags: Any) -> tuple[Any, Any, Any]:
     """The settings, whoever asks and whoever is asked, made once the command line is read."""
     from fabfile import settings
     from fabfile.ssh.asking import Asking
-    from fabfile.terminal import Person
+    from fabfile.terminal import Person, somebody_is_there
 
-    person = Person()
+    person = Person(somebody_is_there())
     return settings.load(c, host=host, **flags), Asking(person), person
 
 
@@ -135,7 +135,7 @@ def status(c: Any, json: bool = False) -> None:
 
 
 @task(help=HOST | {"follow": "Go on until Ctrl-C.", "lines": "How many lines to begin with."})
-def logs(c: Any, host: str | None = None, follow: bool = False, lines: int = 50) -> None:
+def logs(c: Any, host: str | None = None, follow: bool = False, lines: str = "50") -> None:
     """Show the end of the server's log."""
     from fabfile.logs import follow as follow_log
     from fabfile.logs import logs
@@ -168,6 +168,15 @@ def show_sandbox(c: Any) -> None:
     status()
 
 
+@task(help={"check": "Change nothing, and fail where the file does not fit pyproject.toml."})
+def pin(c: Any, check: bool = False) -> None:
+    """Pin requirements.txt, for pip, to what pyproject.toml asks for."""
+    from fabfile.requirements import check as check_requirements
+    from fabfile.requirements import write
+
+    (check_requirements if check else write)()
+
+
 namespace = Collection(
     secure,
     serve,
@@ -177,4 +186,5 @@ namespace = Collection(
     status,
     logs,
     sandbox=Collection(start_sandbox, stop_sandbox, show_sandbox),
+    project=Collection(pin),
 )

@@ -13,14 +13,13 @@ from typing import Any
 
 import msgspec
 
-from fabfile import errors
 from fabfile.errors import Failed, Problem
 from fabfile.notebooks import session as sessions
 from fabfile.notebooks import tunnel as tunnels
 from fabfile.notebooks.session import Session, Tunnel
 from fabfile.settings import Settings
 from fabfile.ssh.asking import Asking
-from fabfile.terminal import Person, show_problem
+from fabfile.terminal import Person, show_problem, somebody_is_there
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -31,13 +30,14 @@ class Order(msgspec.Struct, frozen=True):
     session: Session
     settings: Settings
     remembered: dict[str, str]
+    somebody_is_there: bool
 
 
 class Report(msgspec.Struct, frozen=True):
     """That the tunnel is ready, or the Problem that it met."""
 
     tunnel: Tunnel | None = None
-    kind: str = "Failed"
+    exit_code: int = 0
     message: str = ""
     hint: str = ""
     detail: tuple[str, ...] = ()
@@ -45,7 +45,7 @@ class Report(msgspec.Struct, frozen=True):
 
 def open_tunnel(session: Session, settings: Settings, asking: Asking) -> Tunnel:
     """Start the process and wait until it is ready; returns its tunnel. Raises the Problem that it met."""
-    order = Order(session, settings, asking.remembered)
+    order = Order(session, settings, asking.remembered, somebody_is_there())
     process = subprocess.Popen(
         [sys.executable, "-m", "fabfile.detached"],
         cwd=ROOT,
@@ -64,7 +64,7 @@ def open_tunnel(session: Session, settings: Settings, asking: Asking) -> Tunnel:
         process.terminate()
         raise
     if report.tunnel is None:
-        kind = getattr(errors, report.kind, Failed)
+        kind = {kind.exit_code: kind for kind in Problem.__subclasses__()}[report.exit_code]
         raise kind(report.message, hint=report.hint, detail=report.detail)
     return report.tunnel
 
@@ -74,16 +74,18 @@ def main() -> int:
     order = msgspec.json.decode(sys.stdin.buffer.readline(), type=Order)
     signal.signal(signal.SIGTERM, _end)
     try:
-        asking = Asking(Person(), order.remembered)
+        asking = Asking(Person(order.somebody_is_there), order.remembered)
         with tunnels.held(order.session, order.settings, asking) as held:
             _report(Report(held.tunnel))
             _leave_the_terminal(order.session)
             held.wait()
+    except KeyboardInterrupt:
+        return 1  # the command that waits for this process was interrupted too, and says so
     except Problem as problem:
         if sys.stdout.closed:
             show_problem(problem)
         else:
-            _report(Report(None, type(problem).__name__, str(problem), problem.hint, problem.detail))
+            _report(Report(None, problem.exit_code, str(problem), problem.hint, problem.detail))
         return problem.exit_code
     return 0
 

@@ -12,22 +12,25 @@ from fabfile.terminal import printable, say
 MOST_LINES = 100_000
 
 
-def logs(settings: Settings, asking: Asking, lines: int) -> None:
+def logs(settings: Settings, asking: Asking, lines: str) -> None:
     """Print the last lines of the server's log. Raises a Problem."""
-    _print(settings, asking, ["tail", "-n", str(_checked(lines))])
+    _print(settings, asking, ["tail", "-n", _checked(lines)])
 
 
-def follow(settings: Settings, asking: Asking, lines: int) -> None:
+def follow(settings: Settings, asking: Asking, lines: str) -> None:
     """Print the last lines of the server's log and every new one until Ctrl-C. Raises a Problem."""
     try:
-        _print(settings, asking, ["tail", "-n", str(_checked(lines)), "-F"])
+        _print(settings, asking, ["tail", "-n", _checked(lines), "-F"])
     except KeyboardInterrupt:
         say("")
 
 
-def _checked(lines: int) -> int:
-    if not 0 <= lines <= MOST_LINES:
-        raise BadSetting(f"--lines must be from 0 to {MOST_LINES}, not {lines}", hint="the default is 50")
+def _checked(lines: str) -> str:
+    if not lines.isascii() or not lines.isdigit() or int(lines) > MOST_LINES:
+        raise BadSetting(
+            f"--lines must be a whole number from 0 to {MOST_LINES}, not {lines!r}",
+            hint="leave it out for 50",
+        )
     return lines
 
 

@@ -7,6 +7,7 @@ import msgspec
 from fabfile.errors import RemoteFailed
 from fabfile.notebooks import server
 from fabfile.notebooks import session as sessions
+from fabfile.notebooks.answers import Obstructed
 from fabfile.notebooks.reach import reach
 from fabfile.notebooks.session import Session
 from fabfile.settings import Settings
@@ -25,8 +26,8 @@ def serve(settings: Settings, asking: Asking) -> Session:
         connection = reach(settings, asking)
         try:
             found = server.start(connection, settings)
-        except RemoteFailed as problem:
-            raise _with_what_is_there(problem, connection, settings) from problem
+        except Obstructed as obstructed:
+            raise _with_what_is_there(obstructed, connection, settings) from obstructed
     session = server.session_of(found, connection, settings)
     if before and before.name == session.name:
         session = msgspec.structs.replace(session, requested=before.requested)
@@ -47,17 +48,16 @@ def serve(settings: Settings, asking: Asking) -> Session:
     return session
 
 
-def _with_what_is_there(problem: RemoteFailed, connection: Connection, settings: Settings) -> RemoteFailed:
-    """The problem, with what the host has instead of what was missing."""
-    wanted = settings.notebook
-    message = str(problem)
-    if message.endswith(f"has no folder {wanted.directory}") or "has no folder" in message:
-        parent = wanted.directory.rpartition("/")[0]
+def _with_what_is_there(obstructed: Obstructed, connection: Connection, settings: Settings) -> RemoteFailed:
+    """The failure, and what the host has in place of what was missing."""
+    there = ""
+    if obstructed.problem == "directory-missing":
+        parent = settings.notebook.directory.rpartition("/")[0]
         while parent not in ("", "~") and not has_file(connection, parent):
             parent = parent.rpartition("/")[0]
-        message += f"; the last part of the path that is there is {parent or '/'}"
-    elif "has no Jupyter" in message and has_program(connection, "jupyter"):
-        message += "; there is a jupyter outside of it"
-    else:
-        return problem
-    return RemoteFailed(message, hint=problem.hint, detail=problem.detail)
+        there = f"; of that path there is {parent or '/'}"
+    elif obstructed.problem in ("jupyter-missing", "application-missing") and has_program(
+        connection, "jupyter"
+    ):
+        there = "; there is a jupyter outside of it"
+    return RemoteFailed(f"{obstructed}{there}", hint=obstructed.hint, detail=obstructed.detail)

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TextIO
 
 from fabfile.errors import Problem
 
@@ -14,13 +15,13 @@ NAME_WIDTH = 8
 
 def say(line: str) -> None:
     """Print one line of the result."""
-    print(line, flush=True)
+    print(printable(line), flush=True)
 
 
 def step(name: str, what: str, started: float | None = None) -> None:
     """Print what a step of the story came to, and with `started` (time.monotonic()) the seconds that it took."""
     took = "" if started is None else f"  {faint(f'{time.monotonic() - started:.1f} s')}"
-    say(f"{bold(name.ljust(NAME_WIDTH))} {what}{took}")
+    print(f"{bold(printable(name).ljust(NAME_WIDTH))} {printable(what)}{took}", flush=True)
 
 
 @contextmanager
@@ -56,23 +57,43 @@ def somebody_is_there() -> bool:
 
 
 class Person:
-    """Asks the person at the terminal; every answer is None where there is nobody."""
+    """Asks the person at the terminal; every answer is None where there is nobody (`is_there` is False).
+
+    It asks at the terminal itself, so that a process whose standard input is a pipe can ask too.
+    """
+
+    def __init__(self, is_there: bool) -> None:
+        self.is_there = is_there
 
     def secret(self, prompt: str) -> str | None:
         """Ask without echo."""
-        return getpass.getpass(f"{printable(prompt)} ") if somebody_is_there() else None
+        return getpass.getpass(f"{printable(prompt)} ") if self.is_there else None
 
     def line(self, prompt: str) -> str | None:
         """Ask for a line, without the white space around it."""
-        if not somebody_is_there():
+        if not self.is_there:
             return None
-        print(f"{printable(prompt)} ", end="", file=sys.stderr, flush=True)
-        answer = sys.stdin.readline()
+        with _terminal() as (questions, answers):
+            print(f"{printable(prompt)} ", end="", file=questions, flush=True)
+            answer = answers.readline()
         return answer.strip() if answer else None
 
     def agrees(self, question: str) -> bool:
         """Ask a question that is answered with yes or, by everything else and by nobody, with no."""
         return (self.line(f"{question} [y/N]") or "").lower() in ("y", "yes")
+
+
+@contextmanager
+def _terminal() -> Iterator[tuple[TextIO, TextIO]]:
+    """Where to ask and where to read the answer: tty(4)'s /dev/tty, as getpass does."""
+    try:
+        with (
+            open("/dev/tty", encoding="utf-8") as answers,
+            open("/dev/tty", "w", encoding="utf-8") as questions,
+        ):
+            yield questions, answers
+    except OSError:
+        yield sys.stderr, sys.stdin
 
 
 def printable(text: str) -> str:

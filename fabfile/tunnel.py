@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from fabfile import detached
 from fabfile.errors import Failed
+from fabfile.notebooks import certificate
 from fabfile.notebooks import session as sessions
 from fabfile.notebooks import tunnel as tunnels
 from fabfile.notebooks.session import Session, Tunnel
@@ -82,6 +83,7 @@ def _already(session: Session, settings: Settings) -> Tunnel | None:
 def _ready(session: Session, tunnel: Tunnel, settings: Settings, started: float) -> None:
     step("tunnel", f"localhost:{tunnel.local_port} leads to {session.host}:{session.remote_port}", started)
     step("ready", tunnel.url)
+    say(f"         its certificate has SHA-256 {certificate.parse(session.certificate_pem).sha256}")
     if settings.notebook.open_browser and _has_a_display():
         webbrowser.open(tunnel.url)
 

@@ -28,6 +28,14 @@ class Obstacle(msgspec.Struct, frozen=True, kw_only=True):
     busy: int = 0
 
 
+class Obstructed(RemoteFailed):
+    """What is in the way on the host; `problem` is the word for it that the program on the host used."""
+
+    def __init__(self, obstacle: Obstacle, message: str, hint: str) -> None:
+        super().__init__(message, hint=hint, detail=obstacle.log)
+        self.problem = obstacle.problem
+
+
 def checked(answer: dict[str, Any], kind: type[Fields]) -> Fields:
     """The answer's fields. Raises RemoteFailed when one is missing or of another kind."""
     try:
@@ -50,7 +58,7 @@ def ask_in_environment(
 ) -> dict[str, Any]:
     """Run a program of ours in the environment of the settings; returns its answer, which names no obstacle.
 
-    Raises RemoteFailed with the obstacle, and what was found instead.
+    Raises Obstructed with what is in the way, and what was found instead.
     """
     answer = run_program(
         connection,
@@ -65,7 +73,7 @@ def ask_in_environment(
     return answer
 
 
-def explained(obstacle: Obstacle, settings: Settings, host: str) -> RemoteFailed:
+def explained(obstacle: Obstacle, settings: Settings, host: str) -> Obstructed:
     """The obstacle as the user meets it."""
     wanted = settings.notebook
     where = f"environment {wanted.environment}" if not wanted.activate else "environment of notebook.activate"
@@ -125,4 +133,4 @@ def explained(obstacle: Obstacle, settings: Settings, host: str) -> RemoteFailed
             "ask who runs the host to end it",
         ),
     }.get(obstacle.problem, (f"{host} could not do it: {obstacle.problem} {obstacle.reason}", ""))
-    return RemoteFailed(message, hint=hint, detail=obstacle.log)
+    return Obstructed(obstacle, message, hint)

@@ -5,6 +5,7 @@ There is one Connection to a place in a run, however many tasks run in it.
 
 import atexit
 import getpass
+import logging
 import socket
 from dataclasses import dataclass
 from functools import partial
@@ -132,6 +133,8 @@ def connect(settings: Settings, place: Place, asking: Asking, expected_key: str 
     if name not in _open or not _open[name].is_connected:
         if not _open:
             atexit.register(close_all)
+            # What Paramiko warns of reaches the user as a Problem, or not at all.
+            logging.getLogger("paramiko").addHandler(logging.NullHandler())
         connection = _way_in(settings, place, asking, expected_key)
         connection.open()
         _open[name] = connection
