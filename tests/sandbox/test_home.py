@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import nbformat
-import pytest
 
 from fabfile.sandbox import Network
 from tests.sandbox.conftest import Client
@@ -40,10 +39,9 @@ def test_notebook_runs(client: Client, network: Network) -> None:
     assert result.stdout.splitlines() == ["bonnington", "True", f"{network.home}/miniconda3/envs/mlp"]
 
 
-@pytest.mark.parametrize("program", ["jupyter notebook", "jupyter-lab"])
-def test_launchers(client: Client, program: str) -> None:
-    """The programs of Jupyter start, although the path to them has spaces."""
-    result = client.run("ashbury", f"~/miniconda3/envs/mlp/bin/{program} --version")
+def test_launchers(client: Client) -> None:
+    """One program of Jupyter finds and starts another, although the path to them has spaces."""
+    result = client.run("ashbury", "~/miniconda3/envs/mlp/bin/jupyter notebook --version")
     assert result.returncode == 0, result.stderr
 
 

@@ -1,0 +1,80 @@
+"""A connection through the two hops of a practice network, and servers of the tests' own to forward to."""
+
+import contextlib
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from invoke.context import Context
+
+from fabfile import sandbox, settings
+from fabfile.ssh.asking import Asking
+from fabfile.ssh.connection import Connection, close_all, connect
+
+Serve = Callable[[Callable[[socket.socket], None]], int]
+
+
+class Nobody:
+    """A person who is not there."""
+
+    def secret(self, prompt: str) -> str | None:
+        return None
+
+    def line(self, prompt: str) -> str | None:
+        return None
+
+
+@pytest.fixture(scope="module")
+def connection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connection]:
+    """A Connection to the host ashbury of a practice network, which ends with the tests of the module."""
+    home: Path = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(home))
+        patch.delenv("XDG_DATA_HOME", raising=False)
+        given = settings.load(Context(), host="ashbury")
+        yield connect(given, given.place(), Asking(Nobody()))
+        close_all()
+        sandbox.stop()
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """Start a TCP server on loopback that gives each connection to a function; all end with the test."""
+    with contextlib.ExitStack() as stack:
+
+        def start(talk: Callable[[socket.socket], None]) -> int:
+            listening = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=256))
+            threads: list[threading.Thread] = []
+
+            def accept() -> None:
+                while True:
+                    try:
+                        peer, _ = listening.accept()
+                    except OSError:
+                        return
+                    threads.append(threading.Thread(target=_talk, args=(talk, peer)))
+                    threads[-1].start()
+
+            accepting = threading.Thread(target=accept)
+            accepting.start()
+
+            def end() -> None:
+                with contextlib.suppress(OSError):
+                    listening.shutdown(socket.SHUT_RDWR)
+                accepting.join(10)
+                for thread in threads:
+                    thread.join(10)
+                    assert not thread.is_alive(), "a connection to the server never ended"
+
+            stack.callback(end)
+            port: int = listening.getsockname()[1]
+            return port
+
+        yield start
+
+
+def _talk(talk: Callable[[socket.socket], None], peer: socket.socket) -> None:
+    with peer, contextlib.suppress(ConnectionError):
+        talk(peer)

@@ -1,0 +1,158 @@
+"""A host key counts as known exactly where sshd(8) says so."""
+
+import base64
+import hmac
+from pathlib import Path
+
+import paramiko
+import pytest
+
+from fabfile.errors import HostKeyRefused
+from fabfile.ssh.asking import Asking
+from fabfile.ssh.host_keys import HostKeyPolicy, fingerprint, known_keys
+
+KEY = paramiko.ECDSAKey.generate()
+OTHER = paramiko.ECDSAKey.generate()
+CLIENT = paramiko.SSHClient()
+
+
+class Answering:
+    """A person who gives one answer, and remembers what was asked."""
+
+    def __init__(self, answer: str | None) -> None:
+        self.answer = answer
+        self.asked: list[str] = []
+
+    def secret(self, prompt: str) -> str | None:
+        raise AssertionError("a host key is no secret")
+
+    def line(self, prompt: str) -> str | None:
+        self.asked.append(prompt)
+        return self.answer
+
+
+@pytest.fixture
+def known_hosts(tmp_path: Path) -> Path:
+    return tmp_path / "ssh" / "known_hosts"
+
+
+def line(hosts: str, key: paramiko.PKey = KEY, marker: str = "") -> str:
+    return f"{marker}{hosts} {key.get_name()} {key.get_base64()} a comment\n"
+
+
+def check(known_hosts: Path, name: str, key: paramiko.PKey = KEY, answer: str | None = None) -> Answering:
+    person = Answering(answer)
+    HostKeyPolicy(name, (known_hosts,), Asking(person)).missing_host_key(CLIENT, name, key)
+    return person
+
+
+def write(known_hosts: Path, text: str) -> None:
+    known_hosts.parent.mkdir(exist_ok=True)
+    known_hosts.write_text(text)
+
+
+def hashed(name: str) -> str:
+    salt = b"0123456789abcdefghij"
+    digest = hmac.new(salt, name.encode(), "sha1").digest()
+    return f"|1|{base64.b64encode(salt).decode()}|{base64.b64encode(digest).decode()}"
+
+
+@pytest.mark.parametrize(
+    ("hosts", "name"),
+    [
+        ("ashbury", "ashbury"),
+        ("bonnington,ashbury,10.0.0.1", "ashbury"),
+        ("Ashbury", "ashbury"),
+        ("*.compute", "student.compute"),
+        ("ashbur?", "ashbury"),
+        ("[ashbury]:2222", "[ashbury]:2222"),
+        (hashed("ashbury"), "ashbury"),
+        (hashed("[ashbury]:2222"), "[ashbury]:2222"),
+    ],
+)
+def test_known_names(known_hosts: Path, hosts: str, name: str) -> None:
+    """A name is found plain, in a list, by a pattern, with its port and hashed; then nobody is asked."""
+    write(known_hosts, "# a comment\n\n" + line(hosts))
+    assert check(known_hosts, name).asked == []
+
+
+@pytest.mark.parametrize(
+    ("hosts", "name"),
+    [
+        ("ashbury", "[ashbury]:2222"),
+        ("[ashbury]:2222", "ashbury"),
+        ("*,!ashbury", "ashbury"),
+        ("[a-z]shbury", "ashbury"),
+        (hashed("bonnington"), "ashbury"),
+        ("|1|nonsense|!", "ashbury"),
+    ],
+)
+def test_other_names(known_hosts: Path, hosts: str, name: str) -> None:
+    """A line for another name, another port or an excluded name says nothing; without a person that is a refusal."""
+    write(known_hosts, line(hosts))
+    with pytest.raises(HostKeyRefused, match="is not known") as refused:
+        check(known_hosts, name)
+    assert fingerprint(KEY) in str(refused.value)
+    assert known_hosts.read_text() == line(hosts)
+
+
+def test_every_member_of_a_pool(known_hosts: Path) -> None:
+    """A name with several keys of one type is good with each of them."""
+    write(known_hosts, line("student.compute", OTHER) + line("student.compute"))
+    check(known_hosts, "student.compute", KEY)
+    check(known_hosts, "student.compute", OTHER)
+
+
+def test_a_changed_key_is_refused(known_hosts: Path) -> None:
+    """A key that contradicts the file is refused, whatever a person would answer, and the line is named."""
+    write(known_hosts, "# first\n" + line("ashbury", OTHER))
+    with pytest.raises(HostKeyRefused, match="not the one on record") as refused:
+        check(known_hosts, "ashbury", answer="yes")
+    assert f"{known_hosts}:2" in refused.value.hint
+
+
+def test_a_revoked_key_is_refused(known_hosts: Path) -> None:
+    """A key that is marked as revoked is refused though another line has it."""
+    write(known_hosts, line("ashbury") + line("*", marker="@revoked "))
+    with pytest.raises(HostKeyRefused, match="revoked"):
+        check(known_hosts, "ashbury", answer="yes")
+
+
+@pytest.mark.parametrize("answer", ["yes", "YES", fingerprint(KEY)])
+def test_accepted_keys_are_remembered(known_hosts: Path, answer: str) -> None:
+    """Yes, or the fingerprint itself, accepts an unknown key, which is known from then on; the file is private."""
+    person = check(known_hosts, "ashbury", answer=answer)
+    assert fingerprint(KEY) in person.asked[0]
+    assert check(known_hosts, "ashbury").asked == []
+    assert known_hosts.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_file_without_a_last_newline(known_hosts: Path) -> None:
+    """A key is added on a line of its own, and the lines before it stay."""
+    write(known_hosts, line("bonnington", OTHER).rstrip("\n"))
+    check(known_hosts, "ashbury", answer="yes")
+    assert {found.hosts for found in known_keys("ashbury", [known_hosts])} == {"ashbury"}
+    assert {found.hosts for found in known_keys("bonnington", [known_hosts])} == {"bonnington"}
+
+
+@pytest.mark.parametrize("answer", ["", "y", "no", "SHA256:AAAA", fingerprint(OTHER), None])
+def test_anything_else_is_a_no(known_hosts: Path, answer: str | None) -> None:
+    """Only a whole yes or this very fingerprint accepts; nothing is written otherwise."""
+    with pytest.raises(HostKeyRefused):
+        check(known_hosts, "ashbury", answer=answer)
+    assert not known_hosts.exists()
+
+
+def test_the_key_of_a_session_is_known(known_hosts: Path) -> None:
+    """The machine that a session runs on is known by its key, also under a name that no file has."""
+    policy = HostKeyPolicy("ashbury", (known_hosts,), Asking(Answering(None)), expected=KEY.get_base64())
+    policy.missing_host_key(CLIENT, "ashbury", KEY)
+    with pytest.raises(HostKeyRefused, match="record of the session|not the one on record"):
+        policy.missing_host_key(CLIENT, "ashbury", OTHER)
+
+
+def test_known_types_come_first(known_hosts: Path) -> None:
+    """The host is asked for a key of a type that can be checked."""
+    write(known_hosts, line("ashbury"))
+    policy = HostKeyPolicy("ashbury", (known_hosts,), Asking(Answering(None)))
+    assert policy.preferred(("ssh-ed25519", KEY.get_name()))[0] == KEY.get_name()

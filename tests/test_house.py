@@ -1,0 +1,88 @@
+"""The layout keeps its promises: arrows run down only, and each door is the only one."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+HOUSE = ROOT / "fabfile"
+# From the top floor to the ground; what stands on one line is no part of what else stands on it.
+FLOORS = (
+    ("__init__",),
+    ("up",),
+    ("secure", "serve", "tunnel", "stop", "status", "logs", "practice", "requirements"),
+    ("detached",),
+    ("notebooks",),
+    ("ssh",),
+    ("sandbox",),
+    ("settings",),
+    ("configuration",),
+    ("outcome",),
+    ("terminal",),
+    ("errors",),
+)
+FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+MODULES = [
+    path for path in HOUSE.rglob("*.py") if "scripts" not in path.parts and "site_files" not in path.parts
+]
+
+
+def room_of(module: str) -> str:
+    """`fabfile.ssh.remote` is in the room `ssh`."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else "__init__"
+
+
+def imported(path: Path) -> Iterator[str]:
+    """The modules of ours that a module imports, anywhere in it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module == "fabfile":
+            yield from (f"fabfile.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("fabfile."):
+            yield node.module
+
+
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=module_of)
+def test_arrows_run_down(path: Path) -> None:
+    """A room imports only from itself and from floors below its own."""
+    here = room_of(module_of(path))
+    for name in imported(path):
+        assert room_of(name) == here or FLOOR[room_of(name)] > FLOOR[here], f"{here} imports {name}"
+
+
+def names_in(path: Path) -> set[str]:
+    """Every name that a module speaks, with what it is looked up in: `print`, `time.sleep`."""
+    nodes = ast.walk(ast.parse(path.read_text()))
+    return {ast.unparse(node) for node in nodes if isinstance(node, ast.Name | ast.Attribute)}
+
+
+@pytest.mark.parametrize(
+    ("name", "doors"),
+    [
+        ("fabric.Connection", {"fabfile.ssh.connection"}),
+        ("fabric.Config", {"fabfile.ssh.connection"}),
+        ("c.config", {"fabfile.settings"}),
+        ("print", {"fabfile.terminal"}),
+        ("getpass.getpass", {"fabfile.terminal"}),
+        ("sys.exit", {"fabfile.sandbox.launch"}),  # the main program of the background process
+        ("paramiko.AutoAddPolicy", set()),
+        ("ssl.CERT_NONE", set()),
+        ("time.sleep", set()),
+        ("os.system", set()),
+    ],
+)
+def test_only_doors(name: str, doors: set[str]) -> None:
+    """Some things are done in one place, or nowhere."""
+    assert {module_of(path) for path in MODULES if name in names_in(path)} == doors
+
+
+@pytest.mark.parametrize("path", MODULES, ids=module_of)
+def test_small_modules(path: Path) -> None:
+    """A module fits on a few screens."""
+    assert len(path.read_text().splitlines()) <= 300
