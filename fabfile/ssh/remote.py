@@ -40,20 +40,22 @@ def run_program(
     Raises CannotConnect when the connection is lost, RemoteFailed when no answer comes within `timeout_s` seconds.
     """
     marker = secrets.token_hex(16)
-    request = {
+    command, stdin = request(marker, name, parameters, environment=environment, activate=activate)
+    return _find_answer(connection, marker, _converse(connection, command, stdin, timeout_s))
+
+
+def request(
+    marker: str, name: str, parameters: dict[str, Any], *, environment: str, activate: str
+) -> tuple[str, bytes]:
+    """What the login shell is given, and what standard input is, to run `scripts/NAME.py`."""
+    enter = _script("enter.sh").encode()
+    head = f"{marker}\n{environment}\n{activate}\n".encode()
+    body = {
         "marker": marker,
         "parameters": parameters,
         "modules": [(module, _script(f"{module}.py")) for module in (*LIBRARY, name)],
     }
-    enter = _script("enter.sh").encode()
-    head = f"{marker}\n{environment}\n{activate}\n".encode()
-    output = _converse(
-        connection,
-        BOOTSTRAP.format(size=len(enter)),
-        enter + head + json.dumps(request).encode(),
-        timeout_s,
-    )
-    return _find_answer(connection, marker, output)
+    return BOOTSTRAP.format(size=len(enter)), enter + head + json.dumps(body).encode()
 
 
 def stream_lines(connection: Connection, arguments: Sequence[str]) -> Iterator[str]:

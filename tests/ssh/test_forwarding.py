@@ -103,9 +103,8 @@ def test_a_refused_target_costs_one_connection(connection: Connection, serve: Se
     with socket.create_server(("127.0.0.1", 0)) as probe:
         target = probe.getsockname()[1]
     with forwarded(connection, target) as port:
-        with dial(port) as peer:
-            with suppress(ConnectionResetError):
-                assert peer.recv(1) == b""
+        with dial(port) as peer, suppress(ConnectionResetError):
+            assert peer.recv(1) == b""
         with socket.create_server(("127.0.0.1", target)) as late, dial(port) as peer:
             accepted, _ = late.accept()
             with accepted:

@@ -1,0 +1,90 @@
+"""What is remembered of sessions survives whatever else is in the folder."""
+
+from pathlib import Path
+
+import pytest
+from invoke.context import Context
+
+from fabfile import settings
+from fabfile.notebooks import session as sessions
+from fabfile.notebooks.session import Session, Tunnel
+
+
+def a_session(host: str = "ashbury", **fields: object) -> Session:
+    given: dict[str, object] = {
+        "gateway": "sandbox", "user": "me", "host": host, "requested": "student.compute", "ssh_port": None,
+        "host_key": "AAAA", "pid": 100, "process_start": "boot/1", "remote_port": 8888, "application": "notebook",
+        "version": "7", "directory": "/home/me", "started": "2026-01-01T00:00:00Z", "certificate_pem": "",
+    }  # fmt: skip
+    return Session(**(given | fields))  # type: ignore[arg-type]
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home without records; returns where they are going to be."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    return tmp_path / "state" / "notebooks-over-ssh" / "sessions"
+
+
+def find(host: str | None = None) -> Session | None:
+    return sessions.find(settings.load(Context(), host=host))
+
+
+def test_remember_and_forget(state: Path) -> None:
+    """A session is found until it is forgotten, and nothing is left of it then; twice is fine."""
+    session = a_session()
+    sessions.remember(session)
+    sessions.remember(session)
+    assert sessions.every_session() == [session]
+    assert all(path.stat().st_mode & 0o077 == 0 for path in [state, *state.iterdir()])
+    sessions.forget(session)
+    sessions.forget(session)
+    assert list(state.iterdir()) == []
+
+
+def test_which_session_is_meant() -> None:
+    """The only one without a word; of several the one of the host given, by its own name or by that of its pool."""
+    assert find() is None
+    first = a_session("ashbury")
+    sessions.remember(first)
+    assert find() == find("ashbury") == find("student.compute") == find("me@ashbury") == first
+    assert find("bonnington") is find("other@ashbury") is find("ashbury:2222") is None
+    second = a_session("bonnington", requested="bonnington")
+    sessions.remember(second)
+    assert find("bonnington") == second
+    assert find() == find("ashbury") == first  # notebook.host is the pool that it was asked of
+    sessions.remember(a_session("calder", gateway="elsewhere"))
+    assert find("calder") is None
+
+
+def test_a_spoilt_record_is_passed_over(state: Path) -> None:
+    """Records that are cut short, of another kind or unreadable do not hide the good one."""
+    good = a_session()
+    sessions.remember(good)
+    for name, text in {
+        "cut": b'{"host": "x',
+        "list": b"[]",
+        "other": b'{"host": 1}',
+        "bytes": b"\xff\xfe",
+    }.items():
+        (state / f"{name}.session.json").write_bytes(text)
+    assert sessions.every_session() == [good]
+
+
+def test_a_tunnel_is_as_open_as_its_lock() -> None:
+    """A tunnel counts while its process holds the lock, whatever the record says afterwards."""
+    session = a_session()
+    tunnel = Tunnel(pid=1, local_port=8888, state="open")
+    with sessions.tunnel_lock(session):
+        sessions.remember_tunnel(session, tunnel)
+        assert sessions.tunnel_of(session) == tunnel
+    assert sessions.tunnel_of(session) is None
+
+
+@pytest.mark.parametrize("host", ["ashbury", "ashbury.example.org", "10.0.0.1", "fe80::1"])
+def test_names_of_files(state: Path, host: str) -> None:
+    """Any host has a file of its own in the folder, and two ways to one host have two."""
+    sessions.remember(a_session(host))
+    sessions.remember(a_session(host, gateway="another"))
+    assert len(list(state.glob("*.session.json"))) == 2

@@ -1,0 +1,39 @@
+"""Runs the programs of the host on this machine, in a home of the test's own."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from fabfile.ssh.remote import request
+
+# A venv is an environment by its path; the one that the tests run in has Jupyter.
+ENVIRONMENT = sys.prefix
+MARKER = "a-marker"
+
+
+def run_here(
+    home: Path, name: str, parameters: dict[str, Any], *, before: Callable[[], None] | None = None
+) -> dict[str, Any]:
+    """The answer of `scripts/NAME.py`, run as on a host whose home folder is `home`.
+
+    `before` runs in the new process, to set a limit on it, say.
+    """
+    command, stdin = request(MARKER, name, parameters, environment=ENVIRONMENT, activate="")
+    done = subprocess.run(
+        ["sh", "-c", command],
+        input=stdin,
+        capture_output=True,
+        env={"HOME": str(home), "PATH": "/usr/bin:/bin"},
+        cwd=home,
+        umask=0,
+        timeout=60,
+        preexec_fn=before,
+        check=False,
+    )
+    _, found, rest = done.stdout.decode().rpartition(f"\n{MARKER} ")
+    assert found, done
+    answer: dict[str, Any] = json.loads(rest.partition("\n")[0])
+    return answer

@@ -1,0 +1,138 @@
+"""protect.py sets the hash and the certificate, whatever else is in the configuration."""
+
+import json
+import resource
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from tests.scripts.here import run_here
+
+HASH = "argon2:$argon2id$v=19$m=10240,t=10,p=8$c2FsdA$aGFzaA"
+
+
+def protect(home: Path, **parameters: Any) -> dict[str, Any]:
+    given = {"application": "notebook", "password_hash": HASH, "certificate": "make", "days": 365}
+    return run_here(home, "protect", given | parameters)
+
+
+def look(home: Path) -> dict[str, Any]:
+    return run_here(home, "look_at_protection", {"application": "notebook"})
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """Where jupyter_server 2 reads its configuration (jupyter_core.paths.jupyter_config_dir)."""
+    return tmp_path / ".jupyter" / "jupyter_server_config.json"
+
+
+def test_from_nothing(tmp_path: Path, config: Path) -> None:
+    """In an empty home both are made, private from all others though the umask lets everything through."""
+    assert look(tmp_path)["certificate_trouble"] == "missing"
+    assert protect(tmp_path)["problem"] == ""
+    found = look(tmp_path)
+    assert found["has_password"] and not found["certificate_trouble"]
+    for path in [config.parent, *config.parent.rglob("*")]:
+        assert path.stat().st_mode & 0o077 == 0, path
+    assert sorted(path.name for path in (config.parent / "notebooks-over-ssh").iterdir()) == [
+        "lock",
+        "server.pem",
+    ]
+
+
+def test_the_certificate(tmp_path: Path) -> None:
+    """It is a leaf of P-256 for localhost and both loopback addresses, for a server, for one year."""
+    made = x509.load_pem_x509_certificate(protect(tmp_path)["certificate_pem"].encode())
+    key = made.public_key()
+    assert isinstance(key, ec.EllipticCurvePublicKey)
+    assert key.curve.name == "secp256r1"
+    names = made.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == ["localhost"]
+    assert [str(address) for address in names.get_values_for_type(x509.IPAddress)] == ["127.0.0.1", "::1"]
+    assert not made.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    usage = made.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    assert list(usage) == [ExtendedKeyUsageOID.SERVER_AUTH]
+    assert (made.not_valid_after_utc - made.not_valid_before_utc).days == 365
+
+
+def test_other_settings_stay(tmp_path: Path, config: Path) -> None:
+    """What the user had set stays as it was; a second run with the same hash changes no byte."""
+    config.parent.mkdir()
+    theirs = {
+        "ServerApp": {"root_dir": "/home/é", "terminals_enabled": False},
+        "Mine": {"list": [1, {"a": None}]},
+    }
+    config.write_text(json.dumps(theirs))
+    protect(tmp_path)
+    after = json.loads(config.read_text())
+    assert after["Mine"] == theirs["Mine"]
+    assert after["ServerApp"].items() >= theirs["ServerApp"].items()
+    assert after["IdentityProvider"] == {"hashed_password": HASH}
+    before = config.read_bytes(), config.stat().st_mtime_ns
+    protect(tmp_path, certificate="")
+    assert (config.read_bytes(), config.stat().st_mtime_ns) == before
+
+
+@pytest.mark.parametrize("text", ["{not json", "[1, 2]", '{"ServerApp": 3}', "\udcff\udcfe"])
+def test_an_unreadable_configuration_is_left(tmp_path: Path, config: Path, text: str) -> None:
+    """A configuration that makes no sense is named, and not a byte of it changes."""
+    config.parent.mkdir()
+    config.write_bytes(text.encode("utf-8", "surrogateescape"))
+    for answer in (look(tmp_path), protect(tmp_path)):
+        assert (answer["problem"], answer["path"]) == ("config-unreadable", str(config))
+    assert config.read_bytes() == text.encode("utf-8", "surrogateescape")
+
+
+def test_a_link_stays_a_link(tmp_path: Path, config: Path) -> None:
+    """A configuration that is a link to a file elsewhere is changed there."""
+    config.parent.mkdir()
+    real = tmp_path / "dotfiles.json"
+    real.write_text("{}")
+    config.symlink_to(real)
+    protect(tmp_path)
+    assert config.is_symlink()
+    assert "IdentityProvider" in json.loads(real.read_text())
+
+
+def test_a_full_disk_loses_nothing(tmp_path: Path, config: Path) -> None:
+    """When nothing more can be written, the old configuration and certificate are whole, and the cause is told."""
+    protect(tmp_path)
+    pem = config.parent / "notebooks-over-ssh" / "server.pem"
+    before = config.read_bytes(), pem.read_bytes()
+    full = {
+        "application": "notebook",
+        "password_hash": HASH + "x",
+        "certificate": pem.read_text(),
+        "days": 365,
+    }
+
+    def nothing_can_be_written() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+
+    answer = run_here(tmp_path, "protect", full, before=nothing_can_be_written)
+    assert answer["problem"] == "not-written"
+    assert "File too large" in answer["reason"]
+    assert (config.read_bytes(), pem.read_bytes()) == before
+    assert [path.name for path in config.parent.rglob(".*")] == []
+
+
+def test_a_key_that_others_can_read(tmp_path: Path, config: Path) -> None:
+    """A key that was left open to others is not good enough."""
+    protect(tmp_path)
+    (config.parent / "notebooks-over-ssh" / "server.pem").chmod(0o644)
+    assert look(tmp_path)["certificate_trouble"] == "others can read the key"
+
+
+def test_a_certificate_of_another_key(tmp_path: Path, config: Path) -> None:
+    """A certificate and a key that do not belong together are no protection."""
+    protect(tmp_path)
+    pem = config.parent / "notebooks-over-ssh" / "server.pem"
+    first = pem.read_text()
+    protect(tmp_path)
+    certificate = pem.read_text()[pem.read_text().index("-----BEGIN CERTIFICATE") :]
+    pem.write_text(first[: first.index("-----BEGIN CERTIFICATE")] + certificate)
+    assert "unusable" in look(tmp_path)["certificate_trouble"]
