@@ -32,14 +32,6 @@ def _prepared(c: Any, host: str | None, **flags: Any) -> tuple[Any, Any, Any]:
     return settings.load(c, host=host, **flags), Asking(person), person
 
 
-def _pair(certificate: str | None, key: str | None) -> tuple[str, str] | None:
-    from fabfile.errors import BadSetting
-
-    if (certificate is None) != (key is None):
-        raise BadSetting("--certificate and --key go together", hint="give both files, or neither")
-    return (certificate, key) if certificate and key else None
-
-
 @task(help=HOST | SECURE)
 def secure(
     c: Any,
@@ -50,11 +42,10 @@ def secure(
     key: str | None = None,
 ) -> None:
     """Step 1: set the login password and HTTPS certificate."""
-    from fabfile.secure import secure
+    from fabfile.secure import Wishes, secure
 
     settings, asking, person = _prepared(c, host)
-    own = _pair(certificate, key)
-    secure(settings, asking, person, renew=renew, password_file=password_file, own_certificate=own)
+    secure(settings, asking, person, Wishes(renew, password_file, certificate, key))
 
 
 @task(help=HOST)
@@ -115,14 +106,14 @@ def up(
     no_browser: bool = False,
 ) -> None:
     """Steps 1 to 3 in one: secure, serve, tunnel."""
+    from fabfile.secure import Wishes
     from fabfile.up import up, up_in_background
 
     settings, asking, person = _prepared(
         c, host, local_port=local_port, open_browser=False if no_browser else None
     )
-    own = _pair(certificate, key)
-    do = up_in_background if detach else up
-    do(settings, asking, person, renew=renew, password_file=password_file, own_certificate=own)
+    wishes = Wishes(renew, password_file, certificate, key)
+    (up_in_background if detach else up)(settings, asking, person, wishes)
 
 
 @task(help={"json": "Print a list of objects, for a program to read."})

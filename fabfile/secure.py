@@ -3,6 +3,7 @@
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 from fabfile.errors import BadSetting
 from fabfile.notebooks import certificate, credentials, protection
@@ -14,22 +15,21 @@ from fabfile.terminal import Person, say, step, warn, working
 STANDARD_INPUT = "-"
 
 
-def secure(
-    settings: Settings,
-    asking: Asking,
-    person: Person,
-    *,
-    renew: bool = False,
-    password_file: str | None = None,
-    own_certificate: tuple[str, str] | None = None,
-) -> None:
-    """Set what is missing, spent or to be renewed, and say what that was.
+class Wishes(NamedTuple):
+    """What the user wants of the protection, beyond that there is one; the files are paths."""
 
-    `own_certificate` are the paths of a certificate and its key. Raises a Problem.
-    """
+    renew: bool = False
+    password_file: str | None = None
+    certificate_file: str | None = None
+    key_file: str | None = None
+
+
+def secure(settings: Settings, asking: Asking, person: Person, wishes: Wishes) -> None:
+    """Set what is missing, spent or to be renewed, and say what that was. Raises a Problem."""
     started = time.monotonic()
-    own = certificate.own(*(Path(path).expanduser() for path in own_certificate)) if own_certificate else ""
-    password = _from_file(password_file) if password_file else None
+    renew = wishes.renew
+    own = _own_certificate(wishes)
+    password = _from_file(wishes.password_file) if wishes.password_file else None
     with working("secure", "looking at what protects the notebook server"):
         connection = reach(settings, asking)
         found = protection.look(connection, settings)
@@ -101,6 +101,15 @@ def _choose(person: Person) -> tuple[str, str]:
         if person.secret("once more:") == first:
             return first, ""
         warn("the two were not the same")
+
+
+def _own_certificate(wishes: Wishes) -> str:
+    """The user's own certificate and key as PEM, "" where none was given."""
+    if wishes.certificate_file is None and wishes.key_file is None:
+        return ""
+    if wishes.certificate_file is None or wishes.key_file is None:
+        raise BadSetting("--certificate and --key go together", hint="give both files, or neither")
+    return certificate.own(Path(wishes.certificate_file).expanduser(), Path(wishes.key_file).expanduser())
 
 
 def _from_file(password_file: str) -> str:

@@ -3,7 +3,7 @@
 import msgspec
 
 from fabfile.notebooks.session import Session
-from fabfile.secure import secure
+from fabfile.secure import Wishes, secure
 from fabfile.serve import serve
 from fabfile.settings import Settings
 from fabfile.ssh.asking import Asking
@@ -12,49 +12,20 @@ from fabfile.terminal import Person, step
 from fabfile.tunnel import open_in_background, opened, until_closed
 
 
-def up(
-    settings: Settings,
-    asking: Asking,
-    person: Person,
-    *,
-    renew: bool = False,
-    password_file: str | None = None,
-    own_certificate: tuple[str, str] | None = None,
-) -> None:
+def up(settings: Settings, asking: Asking, person: Person, wishes: Wishes) -> None:
     """Do the three steps and hold the tunnel until Ctrl-C; then do with the server what `on_exit` says."""
-    session = _ready_to_use(settings, asking, person, renew, password_file, own_certificate)
+    secure(settings, asking, person, wishes)
+    session = serve(settings, asking)
     with opened(session, settings, asking) as held:
         until_closed(held)
     if held is not None:
         _leave(session, settings, asking, person)
 
 
-def up_in_background(
-    settings: Settings,
-    asking: Asking,
-    person: Person,
-    *,
-    renew: bool = False,
-    password_file: str | None = None,
-    own_certificate: tuple[str, str] | None = None,
-) -> None:
+def up_in_background(settings: Settings, asking: Asking, person: Person, wishes: Wishes) -> None:
     """Do the three steps and leave the tunnel in the background."""
-    session = _ready_to_use(settings, asking, person, renew, password_file, own_certificate)
-    open_in_background(session, settings, asking)
-
-
-def _ready_to_use(
-    settings: Settings,
-    asking: Asking,
-    person: Person,
-    renew: bool,
-    password_file: str | None,
-    own_certificate: tuple[str, str] | None,
-) -> Session:
-    secure(
-        settings, asking, person, renew=renew, password_file=password_file, own_certificate=own_certificate
-    )
-    return serve(settings, asking)
+    secure(settings, asking, person, wishes)
+    open_in_background(serve(settings, asking), settings, asking)
 
 
 def _leave(session: Session, settings: Settings, asking: Asking, person: Person) -> None:

@@ -21,7 +21,7 @@ FLOORS = (
     ("configuration",),
     ("outcome",),
     ("terminal",),
-    ("errors",),
+    ("errors", "locks"),
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 MODULES = [

@@ -1,6 +1,5 @@
 """What this machine remembers: one record a session, which is one server on one host, and one for its tunnel."""
 
-import fcntl
 import hashlib
 import os
 import tempfile
@@ -11,6 +10,7 @@ import msgspec
 from filelock import FileLock
 from platformdirs import user_state_path
 
+from fabfile.locks import is_held
 from fabfile.settings import Place, Settings
 
 Record = TypeVar("Record", bound=msgspec.Struct)
@@ -94,7 +94,7 @@ def forget(session: Session) -> None:
 
 def tunnel_of(session: Session) -> Tunnel | None:
     """The tunnel that is held for the session right now, or None."""
-    if not _is_locked(_folder() / f"{session.name}.tunnel.lock"):
+    if not is_held(_folder() / f"{session.name}.tunnel.lock"):
         return None
     return _read(_folder() / f"{session.name}.tunnel.json", Tunnel)
 
@@ -117,21 +117,6 @@ def remember_tunnel(session: Session, tunnel: Tunnel) -> None:
 def forget_tunnel(session: Session) -> None:
     """Remove the record of the session's tunnel."""
     (_folder() / f"{session.name}.tunnel.json").unlink(missing_ok=True)
-
-
-def _is_locked(path: Path) -> bool:
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        # Shared, so that two that ask at the same moment do not take each other for the tunnel.
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
 
 
 def _folder() -> Path:

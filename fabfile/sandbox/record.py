@@ -1,11 +1,11 @@
 """What is known about the running practice network, and whether it runs."""
 
-import fcntl
 import os
 
 import msgspec
 
 from fabfile.errors import Failed
+from fabfile.locks import is_held
 from fabfile.sandbox.place import Place, the_place, write_private
 
 
@@ -35,7 +35,7 @@ def running() -> Network | None:
     Raises Failed when it runs on another machine that shares this folder.
     """
     place = the_place()
-    if not _is_locked(place):
+    if not is_held(place.daemon_lock):
         return None
     record = _read(place)
     if record is None:
@@ -59,19 +59,3 @@ def _read(place: Place) -> _Record | None:
         return msgspec.json.decode(place.record.read_bytes(), type=_Record)
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
         return None
-
-
-def _is_locked(place: Place) -> bool:
-    try:
-        descriptor = os.open(place.daemon_lock, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        # Shared, so that two processes that ask at the same moment do not take each other for the daemon.
-        # filelock holds its locks with flock(2) too; importing it would cost more than everything else here.
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False

@@ -62,7 +62,7 @@ def test_the_certificate(tmp_path: Path) -> None:
 def test_other_settings_stay(tmp_path: Path, config: Path) -> None:
     """What the user had set stays as it was; a second run with the same hash changes no byte."""
     config.parent.mkdir()
-    theirs = {
+    theirs: dict[str, dict[str, Any]] = {
         "ServerApp": {"root_dir": "/home/é", "terminals_enabled": False},
         "Mine": {"list": [1, {"a": None}]},
     }
