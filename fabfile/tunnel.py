@@ -15,6 +15,7 @@ from fabfile.notebooks import tunnel as tunnels
 from fabfile.notebooks.session import Session, Tunnel
 from fabfile.settings import Settings
 from fabfile.ssh.asking import Asking
+from fabfile.ssh.forwarding import listen
 from fabfile.terminal import say, step, working
 
 
@@ -75,6 +76,9 @@ def _already(session: Session, settings: Settings) -> Tunnel | None:
     tunnel = sessions.tunnel_of(session)
     if tunnel is None or settings.notebook.local_port in (None, tunnel.local_port):
         return tunnel
+    listen(
+        settings.notebook.local_port
+    ).close()  # one that is taken is refused while the old tunnel is still open
     tunnels.end(session)
     step("tunnel", f"moves from port {tunnel.local_port} to {settings.notebook.local_port}")
     return None

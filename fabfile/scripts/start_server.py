@@ -6,15 +6,17 @@ Runs on the host, with whatever Python is there: nothing newer than 3.6, nothing
 import binascii
 import os
 import shutil
-import signal
 import ssl
 import subprocess
 import sys
 import time
 
+from ending import end, with_descendants
 from host import answer, only_one, private_folder, process_start, set_conda_variables, write_private
 from jupyter_files import Jupyter, check_certificate
 from server_record import Server
+
+END_TIMEOUT_S = 10
 
 
 def main(parameters):
@@ -126,7 +128,7 @@ def wait_until_it_answers(server, record, reused, timeout_s):
             try:
                 served, lets_strangers_in = server.look(record, max(1, deadline - time.monotonic()))
                 if lets_strangers_in:
-                    os.kill(record["pid"], signal.SIGTERM)
+                    end(with_descendants(record["pid"]), END_TIMEOUT_S)
                     server.forget()
                     return dict(problem="served-unprotected", log=server.last_lines(20))
                 shown = {

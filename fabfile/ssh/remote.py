@@ -20,7 +20,7 @@ from fabfile.ssh.connection import Connection
 
 # dd and not head: it is sure to take no byte more than it is told, and leaves the rest to the program.
 BOOTSTRAP = "exec /bin/sh -c 'eval \"$(dd bs=1 count={size} 2>/dev/null)\"'"
-LIBRARY = ("host", "jupyter_files", "server_record")
+LIBRARY = ("host", "ending", "jupyter_files", "server_record")
 ANSWER_LIMIT = 4 * 1024 * 1024
 
 

@@ -1,0 +1,57 @@
+"""Ends a process and all that descend from it, and no other.
+
+Runs on the host, with whatever Python is there: nothing newer than 3.6, nothing outside the standard library.
+"""
+
+import os
+import signal
+import subprocess
+import time
+
+from host import process_start
+
+
+def with_descendants(root):
+    """The process and all that descend from it, each with its start: kernels lead sessions of their own."""
+    children = {}
+    output = subprocess.check_output(["ps", "-A", "-o", "pid=,ppid="]).decode("ascii", "replace")
+    for line in output.splitlines():
+        pid, parent = line.split()
+        children.setdefault(int(parent), []).append(int(pid))
+    found, todo = {}, [root]
+    while todo:
+        pid = todo.pop()
+        found[pid] = process_start(pid)
+        todo.extend(children.get(pid, ()))
+    return {pid: start for pid, start in found.items() if start}
+
+
+def end(processes, timeout_s):
+    """Ask the server to end, then end what is left; returns whether asking was enough. `timeout_s` is in seconds."""
+    root = next(iter(processes))
+    send(processes, [root], signal.SIGTERM)
+    if gone(processes, timeout_s):
+        return True
+    send(processes, processes, signal.SIGTERM)
+    if not gone(processes, 2):
+        send(processes, processes, signal.SIGKILL)
+        gone(processes, 5)
+    return False
+
+
+def send(processes, pids, number):
+    for pid in list(pids):
+        if process_start(pid) == processes[pid]:
+            try:
+                os.kill(pid, number)
+            except ProcessLookupError:
+                pass
+
+
+def gone(processes, timeout_s):
+    deadline = time.monotonic() + timeout_s
+    while any(process_start(pid) == start for pid, start in processes.items()):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
