@@ -4,7 +4,7 @@ import time
 
 import msgspec
 
-from fabfile.errors import CannotConnect, Failed
+from fabfile.errors import AuthenticationRefused, CannotConnect, Failed, HostKeyRefused, Problem
 from fabfile.notebooks import server
 from fabfile.notebooks import session as sessions
 from fabfile.notebooks import tunnel as tunnels
@@ -42,7 +42,7 @@ def stop_all(settings: Settings, asking: Asking, person: Person, *, force: bool 
     for session in found:
         try:
             stop_session(session, settings, asking, person, force=force)
-        except (CannotConnect, Failed) as problem:
+        except Problem as problem:
             problems.append(problem)
     if problems:
         raise problems[-1]
@@ -57,18 +57,16 @@ def stop_session(
     try:
         with working("stop", f"ending the server on {session.host}"):
             connection = reach_session(session, settings, asking)
-        stopped = _end_server(connection, settings, person, force=force)
-    except CannotConnect as problem:
+    except (CannotConnect, AuthenticationRefused, HostKeyRefused) as problem:
         if not force:
-            raise CannotConnect(
+            raise type(problem)(
                 str(problem), hint=f"{problem.hint}; stop --force forgets the session without its host"
             ) from problem
         tunnels.end(session)
         sessions.forget(session)
-        step(
-            "stop", f"{session.host} could not be reached; its session is forgotten, its server may still run"
-        )
+        step("stop", f"{session.host} was not reached; its session is forgotten, its server may still run")
         return
+    stopped = _end_server(connection, settings, person, force=force)
     tunnel = tunnels.end(session)
     sessions.forget(session)
     _tell(stopped, session.host, started)
