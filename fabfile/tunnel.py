@@ -7,6 +7,8 @@ import webbrowser
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from msgspec.structs import replace
+
 from fabfile import detached
 from fabfile.errors import Failed
 from fabfile.notebooks import certificate
@@ -33,22 +35,24 @@ def session_for_tunnel(settings: Settings) -> Session:
 def open_in_background(session: Session, settings: Settings, asking: Asking) -> None:
     """Leave a tunnel that outlives this command; returns when it is ready. Raises a Problem."""
     started = time.monotonic()
-    already = _already(session, settings)
-    if already is None:
+    tunnel = tunnels.open_to_the_server(session, settings.notebook.local_port)
+    if tunnel is None:
+        settings = _in_place_of_another(session, settings)
         with working("tunnel", f"forwarding to {session.host}"):
-            already = detached.open_tunnel(session, settings, asking)
-    _ready(session, already, settings, started)
+            tunnel = detached.open_tunnel(session, settings, asking)
+    _ready(session, tunnel, settings, started)
 
 
 @contextmanager
 def opened(session: Session, settings: Settings, asking: Asking) -> Iterator[tunnels.Held | None]:
     """Hold a tunnel while the body runs; None when another process holds one already. Raises a Problem."""
     started = time.monotonic()
-    already = _already(session, settings)
-    if already is not None:
-        _ready(session, already, settings, started)
+    tunnel = tunnels.open_to_the_server(session, settings.notebook.local_port)
+    if tunnel is not None:
+        _ready(session, tunnel, settings, started)
         yield None
         return
+    settings = _in_place_of_another(session, settings)
     with working("tunnel", f"forwarding to {session.host}"):
         holding = tunnels.held(session, settings, asking)
         held = holding.__enter__()
@@ -71,17 +75,17 @@ def until_closed(held: tunnels.Held | None) -> None:
         step("tunnel", "closed")
 
 
-def _already(session: Session, settings: Settings) -> Tunnel | None:
-    """The tunnel that is open for the session; one on another port than the one asked for makes room."""
+def _in_place_of_another(session: Session, settings: Settings) -> Settings:
+    """End a tunnel that leads elsewhere, and keep its port, so that the address stays, where none was asked for."""
     tunnel = sessions.tunnel_of(session)
-    if tunnel is None or settings.notebook.local_port in (None, tunnel.local_port):
-        return tunnel
-    listen(
-        settings.notebook.local_port
-    ).close()  # one that is taken is refused while the old tunnel is still open
+    if tunnel is None:
+        return settings
+    port = settings.notebook.local_port or tunnel.local_port
+    if port != tunnel.local_port:
+        listen(port).close()  # one that is taken is refused while the old tunnel is still open
+        step("tunnel", f"moves from port {tunnel.local_port} to {port}")
     tunnels.end(session)
-    step("tunnel", f"moves from port {tunnel.local_port} to {settings.notebook.local_port}")
-    return None
+    return replace(settings, notebook=replace(settings.notebook, local_port=port))
 
 
 def _ready(session: Session, tunnel: Tunnel, settings: Settings, started: float) -> None:

@@ -52,6 +52,7 @@ class Tunnel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     pid: int
     local_port: int
+    remote_port: int
     state: Literal["open", "reconnecting"]
 
     @property

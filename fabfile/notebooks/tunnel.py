@@ -63,7 +63,12 @@ def held(session: Session, settings: Settings, asking: Asking) -> Iterator[Held]
             connection = reach_session(session, settings, asking)
             with forward(listener, connection.transport, "127.0.0.1", session.remote_port):
                 prove(session, listener.port, PROOF_TIMEOUT_S)
-                tunnel = Tunnel(pid=os.getpid(), local_port=listener.port, state="open")
+                tunnel = Tunnel(
+                    pid=os.getpid(),
+                    local_port=listener.port,
+                    remote_port=session.remote_port,
+                    state="open",
+                )
                 sessions.remember_tunnel(session, tunnel)
                 try:
                     yield Held(tunnel, session, connection)
@@ -71,6 +76,22 @@ def held(session: Session, settings: Settings, asking: Asking) -> Iterator[Held]
                     sessions.forget_tunnel(session)
         finally:
             listener.close()
+
+
+def open_to_the_server(session: Session, wanted_port: int | None) -> Tunnel | None:
+    """The tunnel that is open for the session and leads to its server from the wanted local port, or None.
+
+    Raises RemoteFailed when what answers through it is not the server.
+    """
+    tunnel = sessions.tunnel_of(session)
+    if (
+        tunnel is None
+        or wanted_port not in (None, tunnel.local_port)
+        or tunnel.remote_port != session.remote_port
+    ):
+        return None
+    prove(session, tunnel.local_port, PROOF_TIMEOUT_S)
+    return tunnel
 
 
 def end(session: Session) -> Tunnel | None:
