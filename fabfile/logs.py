@@ -6,38 +6,44 @@ from fabfile.notebooks.reach import reach
 from fabfile.settings import Settings
 from fabfile.ssh.asking import Asking
 from fabfile.ssh.checks import has_file
-from fabfile.ssh.remote import stream_lines
-from fabfile.terminal import printable, say
+from fabfile.ssh.connection import Connection
+from fabfile.ssh.remote import followed_lines, log_lines
+from fabfile.terminal import say
 
 MOST_LINES = 100_000
 
 
 def logs(settings: Settings, asking: Asking, lines: str) -> None:
     """Print the last lines of the server's log. Raises a Problem."""
-    _print(settings, asking, ["tail", "-n", _checked(lines)])
+    number = _checked(lines)
+    connection, log = _log(settings, asking)
+    for line in log_lines(connection, log, number):
+        say(line)
 
 
 def follow(settings: Settings, asking: Asking, lines: str) -> None:
     """Print the last lines of the server's log and every new one until Ctrl-C. Raises a Problem."""
+    number = _checked(lines)
+    connection, log = _log(settings, asking)
     try:
-        _print(settings, asking, ["tail", "-n", _checked(lines), "-F"])
+        for line in followed_lines(connection, log, number):
+            say(line)
     except KeyboardInterrupt:
         say("")
 
 
-def _checked(lines: str) -> str:
+def _checked(lines: str) -> int:
     if not lines.isascii() or not lines.isdigit() or int(lines) > MOST_LINES:
         raise BadSetting(
             f"--lines must be a whole number from 0 to {MOST_LINES}, not {lines!r}",
             hint="leave it out for 50",
         )
-    return lines
+    return int(lines)
 
 
-def _print(settings: Settings, asking: Asking, command: list[str]) -> None:
+def _log(settings: Settings, asking: Asking) -> tuple[Connection, str]:
     connection = reach(settings, asking)
     log = server.state(connection).log
     if not has_file(connection, log):
         raise Failed(f"there is no log on {connection.label} yet", hint="start the server: serve")
-    for line in stream_lines(connection, [*command, "--", log]):
-        say(printable(line))
+    return connection, log

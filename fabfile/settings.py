@@ -32,7 +32,8 @@ PROJECT_FILE = Path(__file__).resolve().parent.parent / "invoke.yaml"
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The settings of one run of a task, checked.
 
-    `gateway` is None, "sandbox", a place for `parse_place`, or a ProxyCommand (it has a space).
+    `gateway` is None, "sandbox", a place for `parse_place`, several of them with commas between, the nearest to us
+    first, or a ProxyCommand (it has a space).
     `connect_kwargs` has only what was set, with `key_filename` as a list of paths without a tilde, and
     never `timeout`, which is `timeouts.connect`. `fabric` has what was set of Fabric's and Invoke's other
     settings. `host_given` is what `--host` or `-H` said.
@@ -207,12 +208,8 @@ def _check_meaning(path: str, value: Any, name: str) -> None:
     elif path == "user":
         parse_user(value, name)
     elif path == "gateway" and _gateway(value) not in (None, "sandbox") and " " not in value:
-        if "," in value:
-            raise BadSetting(
-                f"{name} names several gateways: {value!r}",
-                hint="name one, or write a command that ends in -W %h:%p, as for ProxyCommand",
-            )
-        parse_place(value, name)
+        for place in value.split(","):
+            parse_place(place, name)
 
 
 def _gateway(value: str | None) -> str | None:

@@ -27,14 +27,12 @@ def step(name: str, what: str, started: float | None = None) -> None:
 @contextmanager
 def working(name: str, what: str) -> Iterator[None]:
     """Show what is being waited for, where a person watches, until the body ends."""
-    watched = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
-    if watched:
+    if _is_watched():
         print(f"{bold(name.ljust(NAME_WIDTH))} {faint(what + ' …')}", end="", flush=True)
     try:
         yield
     finally:
-        if watched:
-            print("\r\033[K", end="", flush=True)
+        print(_own_line(), end="", flush=True)
 
 
 def show_problem(problem: Problem) -> None:
@@ -67,14 +65,14 @@ class Person:
 
     def secret(self, prompt: str) -> str | None:
         """Ask without echo."""
-        return getpass.getpass(f"{printable(prompt)} ") if self.is_there else None
+        return getpass.getpass(f"{_own_line()}{printable(prompt)} ") if self.is_there else None
 
     def line(self, prompt: str) -> str | None:
         """Ask for a line, without the white space around it."""
         if not self.is_there:
             return None
         with _terminal() as (questions, answers):
-            print(f"{printable(prompt)} ", end="", file=questions, flush=True)
+            print(f"{_own_line()}{printable(prompt)} ", end="", file=questions, flush=True)
             answer = answers.readline()
         return answer.strip() if answer else None
 
@@ -94,6 +92,15 @@ def _terminal() -> Iterator[tuple[TextIO, TextIO]]:
             yield questions, answers
     except OSError:
         yield sys.stderr, sys.stdin
+
+
+def _is_watched() -> bool:
+    return sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def _own_line() -> str:
+    """What clears the line that shows what is being waited for."""
+    return "\r\033[K" if _is_watched() else ""
 
 
 def printable(text: str) -> str:

@@ -90,10 +90,11 @@ def _children() -> list[psutil.Process]:
 def _that_stay(processes: list[psutil.Process]) -> list[psutil.Process]:
     """Those that do not end within a moment: one that was told to end may take one."""
     _, alive = psutil.wait_procs(processes, timeout=PATIENCE_S)
-    return [process for process in alive if _lives(process)]
+    return [process for process in alive if lives(process)]
 
 
-def _lives(process: psutil.Process) -> bool:
+def lives(process: psutil.Process) -> bool:
+    """Whether the process runs, and is no zombie that waits for its parent."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:

@@ -336,8 +336,6 @@ class TestFilesRefused:
              "write text or a list of texts"),
             ("gateway: false",
              "gateway in ~/.invoke.yaml must be text, not false", "put the value in quotes"),
-            ("gateway: a,b", "gateway in ~/.invoke.yaml names several gateways: 'a,b'",
-             "name one, or write a command that ends in -W %h:%p, as for ProxyCommand"),
             ("gateway: -oProxyCommand=x",
              "gateway in ~/.invoke.yaml must be a host, as in user@host:port, not '-oProxyCommand=x'",
              "a host name has letters, digits, dots and dashes only, as in student.compute"),

@@ -12,6 +12,7 @@ LineOrEmpty = Annotated[str, Meta(pattern=_LINE + r"*\Z")]
 Port = Annotated[int, Meta(ge=1, le=65535)]
 # Below 1024 only root may listen.
 UserPort = Annotated[int, Meta(ge=1024, le=65535)]
+Fingerprint = Annotated[str, Meta(pattern=r"^SHA256:[A-Za-z0-9+/]{43}\Z")]
 Seconds = Annotated[int, Meta(ge=1, le=3600)]
 
 
@@ -37,6 +38,12 @@ class Notebook(msgspec.Struct, frozen=True, kw_only=True):
     stop_timeout_s: Seconds = 20
     renew_days: Annotated[int, Meta(ge=1, le=364)] = 30
     """A certificate that ends sooner than this is renewed."""
+    host_keys: dict[str, list[Fingerprint]] = {}
+    """By the name of a gateway or host, the only host keys that are good for it: what a site can hand out."""
+    password_for_next_hop: bool = False
+    """Whether a password is offered to the next hop too, when the user is the same there."""
+    keyring: bool = False
+    """Whether passwords are kept in the keyring of this machine."""
 
 
 class Timeouts(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,6 +1,8 @@
-"""Asks the user for what a login needs, and remembers within this run what it may give again."""
+"""Asks the user for what a login needs, and remembers what it may give again."""
 
 from typing import Protocol
+
+KEYRING_SERVICE = "notebooks-over-ssh"
 
 
 class Person(Protocol):
@@ -12,14 +14,15 @@ class Person(Protocol):
 
 
 class Asking:
-    """A person and the secrets that the person gave, each under the very prompt that asked for it.
+    """A person and the secrets that the person gave in this run, each under the very prompt that asked for it.
 
-    A prompt names the account and the hop, so a secret is never given to another one.
+    A prompt names the account and the hop, so a secret is never given to another one by accident.
     """
 
     def __init__(self, person: Person, remembered: dict[str, str] | None = None) -> None:
         self._person = person
         self.remembered: dict[str, str] = remembered or {}
+        self._refused: set[str] = set()
 
     def line(self, prompt: str) -> str | None:
         """Ask for a line; None where there is nobody."""
@@ -31,13 +34,51 @@ class Asking:
 
     def secret(self, prompt: str) -> str | None:
         """The secret that answered this prompt before in this run, else ask for it."""
+        return self._known(prompt, self._person.secret)
+
+    def password(self, prompt: str, *, of_another: str | None, keep: bool) -> str | None:
+        """The password that this prompt asks for.
+
+        `of_another`: the beginning of prompts whose answer may be offered here too. `keep`: whether the keyring of this
+        machine is asked first, and told afterwards.
+        """
+        if of_another and prompt not in self.remembered and prompt not in self._refused:
+            for asked, answer in self.remembered.items():
+                if asked.startswith(of_another):
+                    self.remembered[prompt] = answer
+                    return answer
+        return self._known(prompt, self._through_the_keyring if keep else self._person.secret)
+
+    def forget(self, prompt: str) -> None:
+        """The secret was refused: it is not given again, and the person is asked."""
+        self._refused.add(prompt)
+        self.remembered.pop(prompt, None)
+
+    def _known(self, prompt: str, ask: "Ask") -> str | None:
         if prompt not in self.remembered:
-            answer = self._person.secret(prompt)
+            answer = ask(prompt)
             if answer is None:
                 return None
             self.remembered[prompt] = answer
         return self.remembered[prompt]
 
-    def forget(self, prompt: str) -> None:
-        """The secret was wrong: ask again next time."""
-        self.remembered.pop(prompt, None)
+    def _through_the_keyring(self, prompt: str) -> str | None:
+        import keyring
+        from keyring.errors import KeyringError
+
+        try:
+            kept = None if prompt in self._refused else keyring.get_password(KEYRING_SERVICE, prompt)
+        except KeyringError:
+            return self._person.secret(prompt)
+        if kept is not None:
+            return kept
+        answer = self._person.secret(prompt)
+        if answer is not None:
+            keyring.set_password(KEYRING_SERVICE, prompt, answer)
+        return answer
+
+
+class Ask(Protocol):
+    """A way to get a secret for a prompt."""
+
+    def __call__(self, prompt: str) -> str | None: ...

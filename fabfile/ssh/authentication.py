@@ -1,39 +1,38 @@
 """Proves to a hop who the user is: keys first, then whatever the hop asks for and a person answers (RFC 4252, 4256)."""
 
-import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+import re
+from collections.abc import Callable, Iterator, Sequence
 
 import paramiko
 from paramiko.auth_strategy import AuthResult, AuthSource, AuthStrategy
 
-from fabfile.errors import AuthenticationRefused
+from fabfile.configuration.schema import Notebook
+from fabfile.errors import AuthenticationRefused, CannotConnect
 from fabfile.ssh.asking import Asking
+from fabfile.ssh.client_config import HopConfig
+from fabfile.ssh.identities import Identities
 
-DEFAULT_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
 ATTEMPTS = 3
-
-
-@dataclass(frozen=True)
-class Keys:
-    """Where to look for keys: files in this order, after those of the agent where it may be asked."""
-
-    files: tuple[Path, ...] = ()
-    from_agent: bool = True
-    from_home: bool = True
+# What PAM asks for the account's password with; anything else may be a code that is good only once.
+PASSWORD_PROMPT = re.compile(r"^(\S+'s )?password( for \S+)?:?$", re.IGNORECASE)
 
 
 class Login(AuthStrategy):
-    """One login of `user` to the hop called `hop`."""
+    """One login to the hop that is called `label`.
 
-    def __init__(self, user: str, hop: str, keys: Keys, asking: Asking) -> None:
+    A hop may want several proofs one after the other (`publickey,keyboard-interactive`). No attempt is made that a person
+    did not make: a secret that was refused is never offered again, so that no account is locked.
+    """
+
+    def __init__(self, hop: HopConfig, label: str, asking: Asking, settings: Notebook) -> None:
         super().__init__(ssh_config=paramiko.SSHConfig())
-        self.user = user
-        self.hop = f"{user}@{hop}"
-        self.keys = keys
+        self.user = hop.user
+        self.who = f"{hop.user}@{label}"
+        self.identities = Identities(hop, asking)
         self.asking = asking
+        self.settings = settings
         self.tried: list[str] = []
+        self._offered = False
 
     def get_sources(self) -> Iterator[AuthSource]:
         """None that are tried one after the other: what a hop wants next depends on what it took before."""
@@ -41,18 +40,42 @@ class Login(AuthStrategy):
 
     def authenticate(self, transport: paramiko.Transport) -> AuthResult:
         """Log in, or raise AuthenticationRefused that tells what the hop wanted and what was tried."""
-        wanted: Sequence[str] = ()
+        self.tried = []
+        wanted: Sequence[str] = ("publickey",)
+        keys = self.identities.every_key()
         try:
-            wanted = self._with_keys(transport)
             while wanted:
-                wanted = self._with_answers(transport, wanted)
-        except (paramiko.BadAuthenticationType, paramiko.AuthenticationException) as error:
-            raise self._refused(getattr(error, "allowed_types", wanted)) from error
+                wanted = self._next_proof(transport, wanted, keys)
+        except AuthenticationRefused:
+            raise
+        except (paramiko.SSHException, EOFError) as error:
+            if not transport.is_active() and not getattr(transport, "reason_of_end", ""):
+                raise CannotConnect(
+                    f"the connection to {self.who} was lost while logging in", hint="run it again"
+                ) from error
+            raise self._refused(getattr(error, "allowed_types", None) or wanted) from error
         return AuthResult(strategy=self)
 
-    def _with_keys(self, transport: paramiko.Transport) -> Sequence[str]:
-        """Offer every key; returns what is wanted still, nothing once logged in."""
-        for name, key in self._every_key():
+    def _next_proof(
+        self, transport: paramiko.Transport, wanted: Sequence[str], keys: Iterator[tuple[str, paramiko.PKey]]
+    ) -> Sequence[str]:
+        """Give one proof of those wanted; returns what is wanted after it, nothing once logged in."""
+        if "publickey" in wanted:
+            after = self._with_keys(transport, keys)
+            if after is not None:
+                return after
+            wanted = self._wanted_without_keys(transport, wanted)
+        if "keyboard-interactive" in wanted:
+            return self._as_often_as_a_person_may(transport, self._interactive)
+        if "password" in wanted:
+            return self._as_often_as_a_person_may(transport, self._password)
+        raise self._refused(wanted)
+
+    def _with_keys(
+        self, transport: paramiko.Transport, keys: Iterator[tuple[str, paramiko.PKey]]
+    ) -> Sequence[str] | None:
+        """Offer every key that is left; returns what is wanted instead or after one was taken, None when none was."""
+        for name, key in keys:
             self.tried.append(f"publickey ({name})")
             try:
                 return transport.auth_publickey(self.user, key)
@@ -61,19 +84,20 @@ class Login(AuthStrategy):
             except paramiko.AuthenticationException:
                 if not transport.is_active():
                     raise
+        return None
+
+    def _wanted_without_keys(self, transport: paramiko.Transport, wanted: Sequence[str]) -> Sequence[str]:
+        """What the hop takes in the place of a key: at the beginning asked with `none` (RFC 4252, section 5.2)."""
+        if list(wanted) != ["publickey"]:
+            return wanted
         try:
-            return transport.auth_none(self.user)
+            return transport.auth_none(self.user) or wanted
         except paramiko.BadAuthenticationType as error:
             return error.allowed_types
 
-    def _with_answers(self, transport: paramiko.Transport, wanted: Sequence[str]) -> Sequence[str]:
-        """Answer what the hop asks for, as often as a person may err; returns what is wanted still."""
-        if "keyboard-interactive" in wanted:
-            log_in = self._interactive
-        elif "password" in wanted:
-            log_in = self._password
-        else:
-            raise self._refused(wanted)
+    def _as_often_as_a_person_may(
+        self, transport: paramiko.Transport, log_in: Callable[[paramiko.Transport], Sequence[str]]
+    ) -> Sequence[str]:
         for attempt in range(ATTEMPTS):
             try:
                 return log_in(transport)
@@ -86,72 +110,59 @@ class Login(AuthStrategy):
 
     def _interactive(self, transport: paramiko.Transport) -> Sequence[str]:
         self.tried.append("keyboard-interactive")
+        answered: list[str] = []
 
         def answers(title: str, instructions: str, prompts: list[tuple[str, bool]]) -> list[str]:
-            return [self._answer(prompt.strip(), echo) for prompt, echo in prompts]
+            told = " ".join(part.strip() for part in (title, instructions) if part.strip())
+            return [self._answer(told, prompt.strip(), echo, answered) for prompt, echo in prompts]
 
-        return transport.auth_interactive(self.user, answers)
+        try:
+            return transport.auth_interactive(self.user, answers)
+        except paramiko.AuthenticationException:
+            for prompt in answered:
+                self.asking.forget(prompt)
+            raise
 
-    def _answer(self, prompt: str, echo: bool) -> str:
+    def _answer(self, told: str, prompt: str, echo: bool, answered: list[str]) -> str:
+        if not echo and PASSWORD_PROMPT.match(prompt):
+            answered.append(self._prompt)
+            return self._the_password()
         ask = self.asking.line if echo else self.asking.secret_once
-        answer = ask(f"{self.hop} {prompt}")
+        answer = ask(f"{told}\n{self.who} {prompt}" if told else f"{self.who} {prompt}")
         if answer is None:
             raise self._nobody()
         return answer
 
     def _password(self, transport: paramiko.Transport) -> Sequence[str]:
-        prompt = f"{self.hop} password:"
-        password = self.asking.secret(prompt)
-        if password is None:
-            raise self._nobody()
+        password = self._the_password()
         self.tried.append("password")
         try:
             return transport.auth_password(self.user, password, fallback=False)
         except paramiko.AuthenticationException:
-            self.asking.forget(prompt)
+            self.asking.forget(self._prompt)
             raise
 
-    def _every_key(self) -> Iterator[tuple[str, paramiko.PKey]]:
-        if self.keys.from_agent and os.environ.get("SSH_AUTH_SOCK"):
-            for key in paramiko.Agent().get_keys():
-                yield f"agent: {key.comment}" if getattr(key, "comment", "") else "agent", key
-        files = self.keys.files
-        if self.keys.from_home:
-            files += tuple(Path.home() / ".ssh" / name for name in DEFAULT_KEYS)
-        for file in dict.fromkeys(files):
-            if file.is_file():
-                key_or_none = self._load(file)
-                if key_or_none is not None:
-                    yield str(file), key_or_none
+    @property
+    def _prompt(self) -> str:
+        return f"{self.who} password:"
 
-    def _load(self, file: Path) -> paramiko.PKey | None:
-        try:
-            return paramiko.PKey.from_path(file)
-        except (TypeError, paramiko.PasswordRequiredException):  # it is encrypted
-            prompt = f"passphrase of {file}:"
-            passphrase = self.asking.secret(prompt)
-            if passphrase is None:
-                self.tried.append(f"publickey ({file} is encrypted, and nobody is there to unlock it)")
-                return None
-            try:
-                return paramiko.PKey.from_path(file, passphrase)
-            except (ValueError, paramiko.SSHException):
-                self.asking.forget(prompt)
-                self.tried.append(f"publickey (wrong passphrase for {file})")
-                return None
-        except (ValueError, OSError, paramiko.SSHException) as error:
-            self.tried.append(f"publickey ({file} is unreadable: {error})")
-            return None
+    def _the_password(self) -> str:
+        others = f"{self.user}@" if self.settings.password_for_next_hop and not self._offered else None
+        self._offered = True
+        password = self.asking.password(self._prompt, of_another=others, keep=self.settings.keyring)
+        if password is None:
+            raise self._nobody()
+        return password
 
     def _nobody(self) -> AuthenticationRefused:
         return AuthenticationRefused(
-            f"{self.hop} needs a password or a code, and there is no terminal to ask at",
+            f"{self.who} needs a password or a code, and there is no terminal to ask at",
             hint="run it in a terminal, or set up a key: ssh-keygen, then ssh-copy-id",
         )
 
     def _refused(self, wanted: Sequence[str]) -> AuthenticationRefused:
+        tried = ", ".join([*self.tried, *self.identities.passed_over]) or "nothing, as no key was found"
         return AuthenticationRefused(
-            f"{self.hop} refused the login; it wants {' or '.join(wanted) or 'something else'}, "
-            f"tried: {', '.join(self.tried) or 'nothing, as no key was found'}",
+            f"{self.who} refused the login; it wants {' or '.join(wanted) or 'something else'}, tried: {tried}",
             hint="check the user name (`user:` in invoke.yaml, or user@host) and your keys (-i FILE)",
         )

@@ -1,4 +1,4 @@
-"""Runs a program on the host: one of ours from `scripts/`, or an argument list.
+"""Runs a program of `scripts/` on the host.
 
 A login shell may be anything, so it is given nothing to understand but one line without a special character:
 what is to run travels on standard input, and so does everything that it must know.
@@ -6,9 +6,8 @@ what is to run travels on standard input, and so does everything that it must kn
 
 import json
 import secrets
-import shlex
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -58,18 +57,38 @@ def request(
     return BOOTSTRAP.format(size=len(enter)), enter + head + json.dumps(body).encode()
 
 
-def stream_lines(connection: Connection, arguments: Sequence[str]) -> Iterator[str]:
-    """Run the argument list on the host and yield the lines of its output as they come."""
-    channel = _open_channel(connection, shlex.join(arguments))
+def log_lines(connection: Connection, log: str, number: int) -> Iterator[str]:
+    """The last lines of a file on the host. Raises CannotConnect."""
+    return _stream(connection, f"{log}\n{number}\n\n")
+
+
+def followed_lines(connection: Connection, log: str, number: int) -> Iterator[str]:
+    """The last lines of a file on the host, and every new one as it comes. Raises CannotConnect."""
+    return _stream(connection, f"{log}\n{number}\nfollow\n")
+
+
+def _stream(connection: Connection, parameters: str) -> Iterator[str]:
+    marker = secrets.token_hex(16)
+    script = _script("show_log.sh").encode()
+    channel = _open_channel(connection, BOOTSTRAP.format(size=len(script)))
     try:
-        rest = b""
-        while block := channel.recv(65536):
-            *lines, rest = (rest + block).split(b"\n")
-            yield from (line.decode("utf-8", "replace") for line in lines)
-        if rest:
-            yield rest.decode("utf-8", "replace")
+        channel.sendall(script + f"{marker}\n{parameters}".encode())
+        lines = _lines(channel)
+        for line in lines:
+            if line == marker:
+                break
+        yield from lines
     finally:
         channel.close()
+
+
+def _lines(channel: paramiko.Channel) -> Iterator[str]:
+    rest = b""
+    while block := channel.recv(65536):
+        *lines, rest = (rest + block).split(b"\n")
+        yield from (line.decode("utf-8", "replace") for line in lines)
+    if rest:
+        yield rest.decode("utf-8", "replace")
 
 
 @cache

@@ -3,12 +3,14 @@
 import base64
 import hmac
 from pathlib import Path
+from typing import Any
 
 import paramiko
 import pytest
 
 from fabfile.errors import HostKeyRefused
 from fabfile.ssh.asking import Asking
+from fabfile.ssh.client_config import HopConfig
 from fabfile.ssh.host_keys import HostKeyPolicy, fingerprint, known_keys
 
 KEY = paramiko.ECDSAKey.generate()
@@ -42,8 +44,15 @@ def line(hosts: str, key: paramiko.PKey = KEY, marker: str = "") -> str:
 
 def check(known_hosts: Path, name: str, key: paramiko.PKey = KEY, answer: str | None = None) -> Answering:
     person = Answering(answer)
-    HostKeyPolicy(name, (known_hosts,), Asking(person)).missing_host_key(CLIENT, name, key)
+    policy(known_hosts, name, person).missing_host_key(CLIENT, name, key)
     return person
+
+
+def policy(known_hosts: Path, name: str, person: Answering, **more: Any) -> HostKeyPolicy:
+    """The policy for a hop that known_hosts calls `name`: `ashbury` or `[ashbury]:2222`."""
+    host, _, port = name.strip("[").partition("]:")
+    hop = HopConfig(host=host, user="me", port=int(port or 22), known_hosts=(known_hosts,))
+    return HostKeyPolicy(hop, Asking(person), **more)
 
 
 def write(known_hosts: Path, text: str) -> None:
@@ -145,14 +154,14 @@ def test_anything_else_is_a_no(known_hosts: Path, answer: str | None) -> None:
 
 def test_the_key_of_a_session_is_known(known_hosts: Path) -> None:
     """The machine that a session runs on is known by its key, also under a name that no file has."""
-    policy = HostKeyPolicy("ashbury", (known_hosts,), Asking(Answering(None)), expected=KEY.get_base64())
-    policy.missing_host_key(CLIENT, "ashbury", KEY)
-    with pytest.raises(HostKeyRefused, match="record of the session|not the one on record"):
-        policy.missing_host_key(CLIENT, "ashbury", OTHER)
+    checking = policy(known_hosts, "ashbury", Answering(None), expected=KEY.get_base64())
+    checking.missing_host_key(CLIENT, "ashbury", KEY)
+    with pytest.raises(HostKeyRefused, match="not the one on record"):
+        checking.missing_host_key(CLIENT, "ashbury", OTHER)
 
 
 def test_known_types_come_first(known_hosts: Path) -> None:
     """The host is asked for a key of a type that can be checked."""
     write(known_hosts, line("ashbury"))
-    policy = HostKeyPolicy("ashbury", (known_hosts,), Asking(Answering(None)))
-    assert policy.preferred(("ssh-ed25519", KEY.get_name()))[0] == KEY.get_name()
+    checking = policy(known_hosts, "ashbury", Answering(None))
+    assert checking.preferred(("ssh-ed25519", KEY.get_name()))[0] == KEY.get_name()

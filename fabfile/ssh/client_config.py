@@ -1,0 +1,193 @@
+"""What the user's OpenSSH configuration says of a host: ssh_config(5), as `ssh` itself reads it.
+
+`ssh -G` prints what OpenSSH would do: Include, Match, tokens in names and all. Where there is no `ssh`, Paramiko's
+reader does, which knows neither Include nor every Match.
+"""
+
+import getpass
+import os
+import pwd
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import paramiko
+
+from fabfile.errors import BadSetting
+from fabfile.settings import Place, Settings
+
+SSH_PORT = 22
+READ_TIMEOUT_S = 30  # `Match exec` may run a program of the user's own
+SYSTEM_FILE = Path("/etc/ssh/ssh_config")
+
+
+@dataclass(frozen=True)
+class HopConfig:
+    """One hop as OpenSSH's configuration has it. None: not said."""
+
+    host: str
+    user: str
+    port: int
+    proxy_jump: str | None = None
+    proxy_command: str | None = None
+    identity_files: tuple[Path, ...] = ()
+    certificate_files: tuple[Path, ...] = ()
+    identities_only: bool = False
+    agent: str | None = None
+    """The agent's socket; "none" for no agent."""
+    host_key_alias: str | None = None
+    known_hosts: tuple[Path, ...] = ()
+    accepts_unknown_keys: bool = True
+    """Whether the user may be asked about an unknown key: not with `StrictHostKeyChecking yes`."""
+    connect_timeout_s: int | None = None
+    alive_interval_s: int = 0
+    alive_count_max: int = 3
+
+
+def look_up(place: Place, settings: Settings, *, port: int | None) -> HopConfig:
+    """The configuration of the hop; `port` is that of the settings, for where the place names none.
+
+    Raises BadSetting when `ssh` cannot read the configuration.
+    """
+    user = place.user or settings.user
+    port = place.port or port
+    if shutil.which("ssh"):
+        said = _ask_ssh(place.host, user, port, settings)
+    else:
+        said = _ask_paramiko(place.host, settings)
+        said["user"] = [user] if user else said.get("user", [])
+        said["port"] = [str(port)] if port else said.get("port", [])
+    return _hop_config(place.host, said)
+
+
+def _ask_ssh(host: str, user: str | None, port: int | None, settings: Settings) -> dict[str, list[str]]:
+    command = ["ssh", "-G"]
+    if user:
+        command += ["-l", user]
+    if port:
+        command += ["-p", str(port)]
+    asked = subprocess.run(
+        [*command, *_file_arguments(settings), host],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="surrogateescape",
+        timeout=READ_TIMEOUT_S,
+        check=False,
+    )
+    if asked.returncode:
+        raise BadSetting(
+            f"ssh cannot read its configuration for {host}",
+            hint=f"see what it says: ssh -G {host}",
+            detail=tuple(asked.stderr.splitlines()[-5:]),
+        )
+    said: dict[str, list[str]] = {}
+    for line in asked.stdout.splitlines():
+        keyword, _, value = line.partition(" ")
+        said.setdefault(keyword, []).append(value)
+    return said
+
+
+def _file_arguments(settings: Settings) -> list[str]:
+    if not settings.load_ssh_configs:
+        return ["-F", "none"]
+    if settings.ssh_config_path:
+        return ["-F", os.path.expanduser(settings.ssh_config_path)]
+    if _home_is_the_account_s():
+        return []
+    # ssh asks the account for its home and not HOME, which all else here goes by.
+    own = Path.home() / ".ssh" / "config"
+    return ["-F", str(own) if own.exists() else "none"]
+
+
+def _home_is_the_account_s() -> bool:
+    return Path.home() == Path(pwd.getpwuid(os.getuid()).pw_dir)
+
+
+def _ask_paramiko(host: str, settings: Settings) -> dict[str, list[str]]:
+    paths = (
+        [Path(settings.ssh_config_path)]
+        if settings.ssh_config_path
+        else [Path.home() / ".ssh/config", SYSTEM_FILE]
+    )
+    config = paramiko.SSHConfig()
+    for path in paths if settings.load_ssh_configs else []:
+        if path.expanduser().exists():
+            with path.expanduser().open() as file:
+                config.parse(file)
+    found = config.lookup(host)
+    said = {key: value if isinstance(value, list) else [value] for key, value in found.items()}
+    said.setdefault("userknownhostsfile", ["~/.ssh/known_hosts ~/.ssh/known_hosts2"])
+    said.setdefault("globalknownhostsfile", ["/etc/ssh/ssh_known_hosts /etc/ssh/ssh_known_hosts2"])
+    said.setdefault("identityfile", ["~/.ssh/id_ed25519", "~/.ssh/id_ecdsa", "~/.ssh/id_rsa"])
+    return said
+
+
+def _hop_config(asked: str, said: Mapping[str, list[str]]) -> HopConfig:
+    def one(keyword: str) -> str | None:
+        values = said.get(keyword) or ["none"]
+        return None if values[0].lower() == "none" else values[0]
+
+    def number(keyword: str) -> int | None:
+        value = one(keyword)
+        return int(value) if value and value.isdigit() else None
+
+    host = one("hostname") or asked
+    user = one("user") or getpass.getuser()
+    port = number("port") or SSH_PORT
+    tokens = {
+        "%": "%",
+        "h": host,
+        "n": asked,
+        "p": str(port),
+        "r": user,
+        "u": getpass.getuser(),
+        "d": str(Path.home()),
+    }
+
+    def paths(keyword: str) -> tuple[Path, ...]:
+        return tuple(_path(value, tokens) for value in said.get(keyword, []) if value.lower() != "none")
+
+    agent = said.get("identityagent", [""])[0]
+    known = " ".join(said.get("userknownhostsfile", []) + said.get("globalknownhostsfile", []))
+    return HopConfig(
+        host=host,
+        user=user,
+        port=port,
+        proxy_jump=one("proxyjump"),
+        proxy_command=one("proxycommand"),
+        identity_files=paths("identityfile"),
+        certificate_files=paths("certificatefile"),
+        identities_only=one("identitiesonly") == "yes",
+        agent=_agent(agent, tokens),
+        host_key_alias=one("hostkeyalias"),
+        known_hosts=tuple(_path(word, tokens) for word in known.split() if word.lower() != "none"),
+        accepts_unknown_keys=one("stricthostkeychecking") not in ("yes", "true"),
+        connect_timeout_s=number("connecttimeout"),
+        alive_interval_s=number("serveraliveinterval") or 0,
+        alive_count_max=number("serveralivecountmax") or 3,
+    )
+
+
+def _agent(value: str, tokens: Mapping[str, str]) -> str | None:
+    if value in ("", "SSH_AUTH_SOCK"):
+        return os.environ.get("SSH_AUTH_SOCK")
+    if value.startswith("$"):
+        return os.environ.get(value[1:].strip("{}"))
+    return value if value.lower() == "none" else str(_path(value, tokens))
+
+
+def _path(value: str, tokens: Mapping[str, str]) -> Path:
+    """The path that ssh means: TOKENS of ssh_config(5), and a home that is HOME's."""
+    text, rest = "", value.strip('"')
+    while rest:
+        before, percent, rest = rest.partition("%")
+        text += before + (tokens.get(rest[:1], f"%{rest[:1]}") if percent else "")
+        rest = rest[1:] if percent else ""
+    path = Path(os.path.expanduser(text))
+    account = Path(pwd.getpwuid(os.getuid()).pw_dir)
+    if not _home_is_the_account_s() and path.is_relative_to(account / ".ssh"):
+        return Path.home() / path.relative_to(account)
+    return path

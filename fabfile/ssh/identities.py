@@ -1,0 +1,111 @@
+"""The user's keys: those of the agent, and files, with the certificates that belong to them."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import paramiko
+from paramiko.agent import Agent
+from paramiko.pkey import UnknownKeyType
+
+from fabfile.ssh.asking import Asking
+from fabfile.ssh.client_config import HopConfig
+
+
+class Identities:
+    """The keys that may be offered to a hop, in the order in which they should be."""
+
+    def __init__(self, hop: HopConfig, asking: Asking) -> None:
+        self.hop = hop
+        self.asking = asking
+        self.passed_over: list[str] = []
+        """What was no use, and why, for the message when all fails."""
+
+    def every_key(self) -> Iterator[tuple[str, paramiko.PKey]]:
+        """Each key once, with its name for messages: the agent's, then files; those that need a passphrase last."""
+        seen: set[str] = set()
+        for name, key in self._candidates():
+            # The same key with a certificate is another proof.
+            blob = getattr(key, "public_blob", None)
+            identity = key.get_base64() + (blob.key_type + str(hash(blob.key_blob)) if blob else "")
+            if identity not in seen:
+                seen.add(identity)
+                yield name, key
+
+    def _candidates(self) -> Iterator[tuple[str, paramiko.PKey]]:
+        yield from self._agent_keys()
+        encrypted = []
+        for file in dict.fromkeys(self.hop.identity_files):
+            if not file.is_file():
+                continue
+            try:
+                yield from self._with_certificates(file, paramiko.PKey.from_path(file))
+            except (TypeError, paramiko.PasswordRequiredException):
+                encrypted.append(file)
+            except (ValueError, OSError, paramiko.SSHException, UnknownKeyType) as error:
+                self.passed_over.append(f"{file} is unreadable ({error})")
+        for file in encrypted:
+            key = self._unlocked(file)
+            if key is not None:
+                yield from self._with_certificates(file, key)
+
+    def _agent_keys(self) -> Iterator[tuple[str, paramiko.PKey]]:
+        if self.hop.agent in (None, "none"):
+            return
+        only = self._public_halves() if self.hop.identities_only else None
+        with _agent(str(self.hop.agent)) as agent:
+            for key in agent.get_keys():
+                if only is None or key.get_base64() in only:
+                    yield f"agent: {getattr(key, 'comment', '') or key.get_name()}", key
+
+    def _public_halves(self) -> set[str]:
+        """The keys (base64) of the identity files: with IdentitiesOnly, the agent is asked for these alone."""
+        halves = set()
+        for file in self.hop.identity_files:
+            for public in (file, Path(f"{file}.pub")):
+                with contextlib.suppress(OSError, UnicodeDecodeError, IndexError):
+                    halves.add(public.read_text().split()[1])
+        return halves
+
+    def _with_certificates(self, file: Path, key: paramiko.PKey) -> Iterator[tuple[str, paramiko.PKey]]:
+        """The key with each certificate that fits it, then alone. `KEY-cert.pub` is loaded by Paramiko itself."""
+        if getattr(key, "public_blob", None) is not None:
+            yield f"{file} with {file}-cert.pub", key
+        for certificate in self.hop.certificate_files:
+            with contextlib.suppress(OSError, ValueError, paramiko.SSHException):
+                key.load_certificate(str(certificate))
+                yield f"{file} with {certificate}", key
+        key.public_blob = None
+        yield str(file), key
+
+    def _unlocked(self, file: Path) -> paramiko.PKey | None:
+        prompt = f"passphrase of {file}:"
+        passphrase = self.asking.secret(prompt)
+        if passphrase is None:
+            self.passed_over.append(f"{file} is encrypted, and nobody is there to unlock it")
+            return None
+        try:
+            return paramiko.PKey.from_path(file, passphrase.encode())  # type: ignore[arg-type] # text is what fails
+        except (ValueError, paramiko.SSHException):
+            self.asking.forget(prompt)
+            self.passed_over.append(f"wrong passphrase for {file}")
+            return None
+
+
+@contextlib.contextmanager
+def _agent(socket_path: str) -> Iterator[Agent]:
+    """The agent behind the socket; Paramiko knows it only by the variable."""
+    before = os.environ.get("SSH_AUTH_SOCK")
+    os.environ["SSH_AUTH_SOCK"] = socket_path
+    try:
+        agent = Agent()
+    finally:
+        if before is None:
+            del os.environ["SSH_AUTH_SOCK"]
+        else:
+            os.environ["SSH_AUTH_SOCK"] = before
+    try:
+        yield agent
+    finally:
+        agent.close()

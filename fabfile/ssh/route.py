@@ -1,0 +1,112 @@
+"""The way to a host: its hops, from the one nearest to us to the host itself, and what is known of each."""
+
+import getpass
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from fabfile.errors import BadSetting
+from fabfile.settings import Place, Settings, parse_place
+from fabfile.ssh.client_config import SSH_PORT, HopConfig, look_up
+
+SANDBOX = "sandbox"
+MOST_HOPS = 8
+
+
+@dataclass(frozen=True)
+class Hop:
+    """One machine on the way: what it is called in messages, and how to log in there."""
+
+    label: str
+    config: HopConfig
+
+
+@dataclass(frozen=True)
+class Route:
+    """The hops, the host last. `command` is the ProxyCommand that leads to the first of them, "" for none."""
+
+    hops: tuple[Hop, ...]
+    command: str = ""
+
+
+def route_to(place: Place, settings: Settings) -> Route:
+    """The way to the place through the gateway of the settings, else as OpenSSH's configuration has it.
+
+    Starts the sandbox when the gateway is `sandbox`. Raises BadSetting or Failed.
+    """
+    if settings.gateway == SANDBOX:
+        return _through_the_sandbox(place, settings)
+    host = _hop(place, settings, port=settings.port)
+    if settings.gateway is None:
+        return _own_way(host, settings, MOST_HOPS)
+    if " " in settings.gateway:
+        return Route((host,), _filled(settings.gateway, host))
+    before = _through(settings.gateway, settings, MOST_HOPS)
+    return Route((*before.hops, host), before.command)
+
+
+def _own_way(hop: Hop, settings: Settings, most: int) -> Route:
+    """The way to a hop as OpenSSH's configuration has it: ProxyJump, ProxyCommand or straight."""
+    if hop.config.proxy_jump:
+        before = _through(hop.config.proxy_jump, settings, most)
+        return Route((*before.hops, hop), before.command)
+    if hop.config.proxy_command:
+        return Route((hop,), _filled(hop.config.proxy_command, hop))
+    return Route((hop,))
+
+
+def _through(jumps: str, settings: Settings, most: int) -> Route:
+    """The way through a chain `a,b,…`: the first is reached its own way, each next one through the one before."""
+    places = [parse_place(jump.removeprefix("ssh://"), "the gateway") for jump in jumps.split(",")]
+    hops = [_hop(place, settings, port=None) for place in places]
+    if len(hops) > most:
+        raise BadSetting(
+            f"the way leads through more than {MOST_HOPS} hops",
+            hint="look for a ProxyJump that leads to itself",
+        )
+    first = _own_way(hops[0], settings, most - len(hops))
+    return Route((*first.hops, *hops[1:]), first.command)
+
+
+def _hop(place: Place, settings: Settings, *, port: int | None) -> Hop:
+    config = look_up(place, settings, port=port)
+    parse_place(f"[{config.host}]" if ":" in config.host else config.host, "HostName in the ssh_config")
+    given = tuple(Path(file) for file in settings.connect_kwargs.get("key_filename", []))
+    files = config.identity_files if settings.connect_kwargs.get("look_for_keys", True) else ()
+    config = replace(config, identity_files=(*given, *files))
+    if not settings.connect_kwargs.get("allow_agent", True):
+        config = replace(config, agent="none")
+    return Hop(place.host, config)
+
+
+def _filled(command: str, hop: Hop) -> str:
+    """The ProxyCommand with its tokens filled in (ssh_config(5), TOKENS)."""
+    values = {
+        "%h": hop.config.host,
+        "%n": hop.label,
+        "%p": str(hop.config.port),
+        "%r": hop.config.user,
+        "%%": "%",
+    }
+    text, rest = "", command
+    while rest:
+        before, percent, rest = rest.partition("%")
+        token = percent + rest[:1]
+        text += before + values.get(token, token)
+        rest = rest[1:] if percent else ""
+    return text
+
+
+def _through_the_sandbox(place: Place, settings: Settings) -> Route:
+    from fabfile import sandbox
+
+    network = sandbox.ensure_running()
+    gateway = HopConfig(
+        host="127.0.0.1",
+        user=place.user or settings.user or getpass.getuser(),
+        port=network.gateway_port,
+        identity_files=(Path(network.client_key),),
+        known_hosts=(Path(network.known_hosts),),
+        agent="none",
+    )
+    host = replace(gateway, host=place.host, port=place.port or SSH_PORT)
+    return Route((Hop(SANDBOX, gateway), Hop(place.host, host)))
