@@ -135,6 +135,15 @@ def logs(c: Any, host: str | None = None, follow: bool = False, lines: str = "50
     (follow_log if follow else logs)(settings, asking, lines)
 
 
+@task(help=HOST | {"json": "Print a list of objects, for a program to read."})
+def doctor(c: Any, host: str | None = None, json: bool = False) -> None:
+    """Try every link from here to a working kernel, and say what to mend."""
+    from fabfile.doctor import doctor, doctor_as_json
+
+    settings, asking, _ = _prepared(c, host)
+    (doctor_as_json if json else doctor)(settings, asking)
+
+
 @task(name="start")
 def start_sandbox(c: Any) -> None:
     """Start the practice network on this machine."""
@@ -176,6 +185,7 @@ namespace = Collection(
     up,
     status,
     logs,
+    doctor,
     sandbox=Collection(start_sandbox, stop_sandbox, show_sandbox),
     project=Collection(pin),
 )

@@ -6,7 +6,7 @@ from fabfile import sandbox
 from fabfile.notebooks import session as sessions
 from fabfile.notebooks import tunnel as tunnels
 from fabfile.ssh.connection import SANDBOX
-from fabfile.terminal import say, step, working
+from fabfile.terminal import more, step, working
 
 
 def start() -> None:
@@ -39,5 +39,5 @@ def status() -> None:
 
 def _show(network: sandbox.Network, started: float | None) -> None:
     step("sandbox", f"runs (process {network.pid}), its gateway on 127.0.0.1:{network.gateway_port}", started)
-    say(f"         hosts {', '.join(network.hosts)}; {network.pool} is the pool of them all")
-    say(f"         home folder {network.home}; sandbox.stop deletes it")
+    more(f"hosts {', '.join(network.hosts)}; {network.pool} is the pool of them all")
+    more(f"home folder {network.home}; sandbox.stop deletes it")

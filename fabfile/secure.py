@@ -10,7 +10,7 @@ from fabfile.notebooks import certificate, credentials, protection
 from fabfile.notebooks.reach import reach
 from fabfile.settings import Settings
 from fabfile.ssh.asking import Asking
-from fabfile.terminal import Person, say, step, warn, working
+from fabfile.terminal import Person, more, step, warn, working
 
 STANDARD_INPUT = "-"
 
@@ -69,8 +69,8 @@ def secure(settings: Settings, asking: Asking, person: Person, wishes: Wishes) -
     because = f" (the old one: {why})" if wants_certificate and why != "missing" and not renew else ""
     step("secure", f"{', '.join(changes)}{because}, {_until(now.certificate_pem)}", started)
     if made_up:
-        say(f"         the password is  {made_up}")
-        say("         it is shown this once; secure --renew sets another")
+        more(f"the password is  {made_up}")
+        more("it is shown this once; secure --renew sets another")
 
 
 def _why_another_certificate(found: protection.Protection, settings: Settings) -> str:

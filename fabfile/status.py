@@ -11,7 +11,7 @@ from fabfile.notebooks.session import Session
 from fabfile.settings import Settings
 from fabfile.ssh.asking import Asking
 from fabfile.ssh.connection import SANDBOX
-from fabfile.terminal import say, step
+from fabfile.terminal import more, say, step
 
 
 class Nobody:
@@ -31,9 +31,9 @@ def status(settings: Settings) -> None:
         step("status", "no session")
     for state in found:
         step(state["host"], f"jupyter {state['application']} in {state['directory']}: {state['server']}")
-        say(f"         port {state['remote_port']}, process {state['pid']}, since {state['started']}")
-        say(f"         tunnel {state['tunnel']}{'  ' + state['url'] if state['url'] else ''}")
-        say(f"         certificate good until {state['certificate_expires'][:10]}")
+        more(f"port {state['remote_port']}, process {state['pid']}, since {state['started']}")
+        more(f"tunnel {state['tunnel']}{'  ' + state['url'] if state['url'] else ''}")
+        more(f"certificate good until {state['certificate_expires'][:10]}")
 
 
 def status_as_json(settings: Settings) -> None:

@@ -10,12 +10,17 @@ from typing import TextIO
 
 from fabfile.errors import Problem
 
-NAME_WIDTH = 8
+NAME_WIDTH = 11
 
 
 def say(line: str) -> None:
     """Print one line of the result."""
     print(printable(line), flush=True)
+
+
+def more(line: str) -> None:
+    """Print a line that belongs to the step before it."""
+    say(f"{'':{NAME_WIDTH}} {line}")
 
 
 def step(name: str, what: str, started: float | None = None) -> None:

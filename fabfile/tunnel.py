@@ -18,7 +18,7 @@ from fabfile.notebooks.session import Session, Tunnel
 from fabfile.settings import Settings
 from fabfile.ssh.asking import Asking
 from fabfile.ssh.forwarding import listen
-from fabfile.terminal import say, step, working
+from fabfile.terminal import more, say, step, working
 
 
 def session_for_tunnel(settings: Settings) -> Session:
@@ -58,7 +58,7 @@ def opened(session: Session, settings: Settings, asking: Asking) -> Iterator[tun
         held = holding.__enter__()
     try:
         _ready(session, held.tunnel, settings, started)
-        say("         ctrl-c closes the tunnel")
+        more("ctrl-c closes the tunnel")
         yield held
     finally:
         holding.__exit__(None, None, None)
@@ -91,7 +91,7 @@ def _in_place_of_another(session: Session, settings: Settings) -> Settings:
 def _ready(session: Session, tunnel: Tunnel, settings: Settings, started: float) -> None:
     step("tunnel", f"localhost:{tunnel.local_port} leads to {session.host}:{session.remote_port}", started)
     step("ready", tunnel.url)
-    say(f"         its certificate has SHA-256 {certificate.parse(session.certificate_pem).sha256}")
+    more(f"its certificate has SHA-256 {certificate.parse(session.certificate_pem).sha256}")
     if settings.notebook.open_browser and _has_a_display():
         webbrowser.open(tunnel.url)
 

@@ -12,7 +12,7 @@ HOUSE = ROOT / "fabfile"
 FLOORS = (
     ("__init__",),
     ("up",),
-    ("secure", "serve", "tunnel", "stop", "status", "logs", "practice", "requirements"),
+    ("secure", "serve", "tunnel", "stop", "status", "logs", "doctor", "practice", "requirements"),
     ("detached",),
     ("notebooks",),
     ("ssh",),

@@ -128,6 +128,10 @@ def explained(obstacle: Obstacle, settings: Settings, host: str) -> Obstructed:
             f"the notebook server on {host} does not answer: {obstacle.reason}",
             "wait longer with notebook.start_timeout_s, or end it with stop --force",
         ),
+        "kernel-failed": (
+            f"a kernel of the {where} on {host} does not work: {obstacle.reason}",
+            "see to its ipykernel: pip install --upgrade ipykernel",
+        ),
         "still-there": (
             f"the notebook server on {host} (process {obstacle.pid}) does not end",
             "ask who runs the host to end it",

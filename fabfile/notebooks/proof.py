@@ -1,8 +1,10 @@
 """The proof that what answers on a forwarded port is the session's own server."""
 
+import base64
 import hashlib
 import http.client
 import json
+import os
 import ssl
 from contextlib import closing
 
@@ -41,6 +43,35 @@ def prove(session: Session, local_port: int, timeout_s: float) -> None:
                 f"nothing that is Jupyter answers on port {session.remote_port} of {session.host}: {error}",
                 hint="serve finds out whether the server still runs, and starts it if not",
             ) from error
+
+
+def prove_websocket(session: Session, local_port: int, timeout_s: float) -> None:
+    """Ask for a websocket (RFC 6455, section 4.1) as somebody who has not logged in: the server itself must refuse.
+
+    Call `prove` first. Raises RemoteFailed where something on the way answers in its place, or nothing does.
+    """
+    expected = certificate.parse(session.certificate_pem)
+    name = expected.names[0] if expected.names else "localhost"
+    context = certificate.client_context(expected)
+    with closing(_Pinned(name, local_port, timeout=timeout_s, context=context)) as connection:
+        try:
+            connection.request(
+                "GET",
+                "/api/kernels/00000000-0000-0000-0000-000000000000/channels",
+                headers={
+                    "Host": f"localhost:{local_port}",
+                    "Origin": f"https://localhost:{local_port}",
+                    "Connection": "Upgrade",
+                    "Upgrade": "websocket",
+                    "Sec-WebSocket-Version": "13",
+                    "Sec-WebSocket-Key": base64.b64encode(os.urandom(16)).decode(),
+                },
+            )
+            status = connection.getresponse().status
+        except (OSError, http.client.HTTPException) as error:
+            raise RemoteFailed(f"a websocket gets no answer: {error}", hint="see what logs says") from error
+        if status not in (101, 403, 404):
+            raise RemoteFailed(f"a websocket is answered with {status}", hint="see what logs says")
 
 
 class _Pinned(http.client.HTTPSConnection):

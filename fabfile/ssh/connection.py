@@ -26,11 +26,22 @@ from fabfile.ssh.proxy_command import ProxyCommand
 from fabfile.ssh.route import SANDBOX, Hop, route_to
 from fabfile.ssh.transport import Transport
 
-__all__ = ["SANDBOX", "SSH_PORT", "Connection", "also_called", "close_all", "connect", "host_key"]
+__all__ = [
+    "SANDBOX",
+    "SSH_PORT",
+    "Connection",
+    "Place",
+    "also_called",
+    "close_all",
+    "connect",
+    "hops_to",
+    "host_key",
+]
 
 KEEPALIVE_S = 30
 
-_open: dict[tuple[str | None, str, str, int], "Connection"] = {}
+Name = tuple[str | None, str, str, int]
+_open: dict[Name, "Connection"] = {}
 
 
 class Connection(fabric.Connection):  # type: ignore[misc] # Fabric has no types
@@ -55,7 +66,7 @@ class Connection(fabric.Connection):  # type: ignore[misc] # Fabric has no types
             return
         began = math.inf
         try:
-            reached = self._reach()
+            reached = self.reach()
             began = time.monotonic()
             self.client.set_missing_host_key_policy(self.policy)
             self.client.connect(
@@ -97,6 +108,15 @@ class Connection(fabric.Connection):  # type: ignore[misc] # Fabric has no types
     def _give_up(self) -> None:
         self.client.close()
         self.close()
+
+    def reach(self) -> Any:
+        """Connect to the hop without a word said, through the gateway when there is one. Raises a Problem."""
+        try:
+            return self._reach()
+        except (TimeoutError, OSError, EOFError, paramiko.SSHException) as error:
+            raise (
+                self._too_slow() if isinstance(error, TimeoutError) else self._unreachable(error)
+            ) from error
 
     def _reach(self) -> Any:
         if self.command:
@@ -158,18 +178,24 @@ def connect(settings: Settings, place: Place, asking: Asking, expected_key: str 
     """
     name = _name(settings, place)
     if name not in _open or not _open[name].is_connected:
-        if not _open:
-            atexit.register(close_all)
-            # What Paramiko warns of reaches the user as a Problem, or not at all.
-            logging.getLogger("paramiko").addHandler(logging.NullHandler())
         connection = _way_in(settings, place, asking, expected_key)
         try:
             connection.open()
         except BaseException:
             _close_with_gateways(connection)
             raise
-        _open[name] = connection
+        _remember(name, connection)
     return _open[name]
+
+
+def hops_to(settings: Settings, place: Place, asking: Asking) -> tuple[Connection, ...]:
+    """The Connections of the way to the place, the nearest first, none of them opened yet; the last is of this run."""
+    connection = _way_in(settings, place, asking, None)
+    _remember(_name(settings, place), connection)
+    hops = [connection]
+    while isinstance(hops[0].gateway, Connection):
+        hops.insert(0, hops[0].gateway)
+    return tuple(hops)
 
 
 def also_called(settings: Settings, connection: Connection, place: Place) -> None:
@@ -190,7 +216,13 @@ def host_key(connection: Connection) -> str:
     return key
 
 
-def _name(settings: Settings, place: Place) -> tuple[str | None, str, str, int]:
+def _remember(name: Name, connection: Connection) -> None:
+    if not _open:
+        atexit.register(close_all)
+    _open[name] = connection
+
+
+def _name(settings: Settings, place: Place) -> Name:
     return settings.gateway, place.user or settings.user or "", place.host, place.port or settings.port or 0
 
 
@@ -203,6 +235,8 @@ def _close_with_gateways(connection: Connection) -> None:
 
 
 def _way_in(settings: Settings, place: Place, asking: Asking, expected_key: str | None) -> Connection:
+    # What Paramiko warns of reaches the user as a Problem, or not at all.
+    logging.getLogger("paramiko").addHandler(logging.NullHandler())
     route = route_to(place, settings)
     connection: Connection | None = None
     for number, hop in enumerate(route.hops):

@@ -1,0 +1,203 @@
+"""What a server depends on, looked at link by link, from here to a working kernel."""
+
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from fabfile.errors import CannotConnect, Problem, RemoteFailed
+from fabfile.notebooks import certificate, protection, server
+from fabfile.notebooks import session as sessions
+from fabfile.notebooks.answers import Obstacle, ask_in_environment, checked, explained
+from fabfile.notebooks.proof import prove, prove_websocket
+from fabfile.settings import Settings
+from fabfile.ssh import connection as ssh
+from fabfile.ssh.asking import Asking
+from fabfile.ssh.forwarding import forward, listen
+from fabfile.ssh.remote import run_program
+
+if TYPE_CHECKING:
+    from fabfile.ssh.connection import Connection
+
+PATIENCE_S = 60
+LEAST_FREE_BYTES = 100 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Link:
+    """One link of the chain: what it came to, or the Problem that breaks the chain there."""
+
+    name: str
+    result: str
+    problem: Problem | None = None
+
+
+class Host(msgspec.Struct, frozen=True, kw_only=True):
+    """What examine_host.py tells."""
+
+    host: str
+    shell: str
+    free_bytes: int
+    directory: str
+    directory_exists: bool
+    load: float
+    processors: int
+
+
+class Kernel(msgspec.Struct, frozen=True, kw_only=True):
+    """What try_kernel.py tells."""
+
+    kernel: str
+
+
+def examine(settings: Settings, asking: Asking) -> Iterator[Link]:
+    """Try every link in order, and end with the one that is broken, if one is."""
+    chain = _Chain(settings, asking)
+    for name, look in chain.links():
+        try:
+            yield Link(name, look())
+        except Problem as problem:
+            yield Link(name, "", problem)
+            return
+
+
+class _Chain:
+    def __init__(self, settings: Settings, asking: Asking) -> None:
+        self.settings = settings
+        self.asking = asking
+        self.session = sessions.find(settings)
+        self.hops: tuple[Connection, ...] = ()
+        self.host: Host | None = None
+
+    def links(self) -> Iterator[tuple[str, Callable[[], str]]]:
+        yield "settings", self._settings
+        self.hops = ssh.hops_to(self.settings, self._place(), self.asking)
+        if not self.hops[0].command:
+            yield "name", self._name
+            yield "port", self._port
+        for hop in self.hops[:-1]:
+            yield "gateway", lambda hop=hop: self._login(hop)  # type: ignore[misc] # each its own hop
+        if len(self.hops) > 1:
+            yield "forwarding", self._forwarding
+        yield "host", lambda: self._login(self.hops[-1])
+        yield "shell", self._shell
+        yield "space", self._space
+        yield "directory", self._directory
+        yield "jupyter", self._jupyter
+        yield "certificate", self._certificate
+        yield "kernel", self._kernel
+        if self.session is not None:
+            yield "server", self._server
+            yield "websocket", self._websocket
+
+    def _place(self) -> ssh.Place:
+        return self.session.place if self.session else self.settings.place()
+
+    @property
+    def _connection(self) -> "Connection":
+        return self.hops[-1]
+
+    def _settings(self) -> str:
+        way = f"through {self.settings.gateway}" if self.settings.gateway else "without a gateway"
+        return f"{self._place()} {way}"
+
+    def _name(self) -> str:
+        first = self.hops[0]
+        try:
+            found = socket.getaddrinfo(first.host, first.port, type=socket.SOCK_STREAM)
+        except OSError as error:
+            raise CannotConnect(
+                f"there is no host called {first.host}: {error}",
+                hint="check the name, and whether you are online",
+            ) from error
+        return f"{first.host} is {', '.join(dict.fromkeys(str(entry[4][0]) for entry in found))}"
+
+    def _port(self) -> str:
+        first = self.hops[0]
+        try:
+            with socket.create_connection((first.host, first.port), timeout=first.timeout_s) as reached:
+                banner = reached.recv(255)
+        except OSError as error:
+            raise CannotConnect(
+                f"port {first.port} of {first.label} does not answer: {error}",
+                hint="check the port, and whether your site wants its VPN",
+            ) from error
+        if not banner.startswith(b"SSH-"):
+            raise CannotConnect(
+                f"what answers on port {first.port} of {first.label} is not SSH",
+                hint="check the port in invoke.yaml",
+            )
+        return banner.splitlines()[0].decode("ascii", "replace")
+
+    def _login(self, hop: "Connection") -> str:
+        hop.open()
+        return f"{hop.label} showed a known key, and let {hop.user} in"
+
+    def _forwarding(self) -> str:
+        gateway, host = self.hops[-2], self.hops[-1]
+        host.reach().close()
+        return f"{gateway.label} leads to {host.label}"
+
+    def _shell(self) -> str:
+        parameters = {"directory": self.settings.notebook.directory}
+        answer = run_program(self._connection, "examine_host", parameters, timeout_s=PATIENCE_S)
+        if answer["problem"]:
+            raise explained(checked(answer, Obstacle), self.settings, self._connection.label)
+        self.host = checked(answer, Host)
+        return f"{self.host.host} runs programs, with {self.host.shell or 'an unknown shell'} as login shell"
+
+    def _space(self) -> str:
+        assert self.host is not None
+        free = f"{self.host.free_bytes / 1e9:.1f} GB free in the home folder"
+        if self.host.free_bytes < LEAST_FREE_BYTES:
+            raise RemoteFailed(f"only {free}", hint="make room there")
+        return f"{free}; load {self.host.load:.1f} on {self.host.processors} processors"
+
+    def _directory(self) -> str:
+        assert self.host is not None
+        if not self.host.directory_exists:
+            missing = Obstacle(problem="directory-missing", directory=self.host.directory)
+            raise explained(missing, self.settings, self._connection.label)
+        return self.host.directory
+
+    def _jupyter(self) -> str:
+        self.protection = protection.look(self._connection, self.settings)
+        wanted = self.settings.notebook
+        return f"jupyter {wanted.application} {self.protection.version} in {wanted.activate or wanted.environment}"
+
+    def _certificate(self) -> str:
+        if self.protection.certificate_trouble or not self.protection.has_password:
+            what = (
+                f"certificate {self.protection.certificate_trouble}"
+                if self.protection.certificate_trouble
+                else "no password"
+            )
+            raise RemoteFailed(f"the server has no protection yet: {what}", hint="secure sets it")
+        shown = certificate.parse(self.protection.certificate_pem)
+        if shown.ends_within(self.settings.notebook.renew_days):
+            raise RemoteFailed(f"the certificate ends on {shown.expires:%Y-%m-%d}", hint="secure renews it")
+        return f"password set, certificate good until {shown.expires:%Y-%m-%d}"
+
+    def _kernel(self) -> str:
+        parameters = {"timeout_s": PATIENCE_S}
+        answer = ask_in_environment(
+            self._connection, self.settings, "try_kernel", parameters, timeout_s=3 * PATIENCE_S
+        )
+        return f"a {checked(answer, Kernel).kernel} kernel computed 1+1"
+
+    def _server(self) -> str:
+        assert self.session is not None
+        state = server.state(self._connection)
+        if not state.running:
+            raise RemoteFailed(f"the server on {self.session.host} has ended", hint="serve starts it again")
+        return f"runs on {self.session.host}, port {self.session.remote_port} (process {state.pid})"
+
+    def _websocket(self) -> str:
+        assert self.session is not None
+        listener = listen(None)
+        with forward(listener, self._connection.transport, "127.0.0.1", self.session.remote_port):
+            prove(self.session, listener.port, PATIENCE_S)
+            prove_websocket(self.session, listener.port, PATIENCE_S)
+        return "the server proves itself through a tunnel, and answers a websocket"
