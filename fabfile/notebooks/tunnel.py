@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -104,12 +103,12 @@ def end(session: Session) -> Tunnel | None:
         return None
     with suppress(psutil.NoSuchProcess):
         # The lock is held, and only by the process that wrote this record: the number is no stranger's.
-        psutil.Process(tunnel.pid).send_signal(signal.SIGTERM)
-    deadline = time.monotonic() + END_TIMEOUT_S
-    while sessions.tunnel_of(session):
-        if time.monotonic() > deadline:
+        process = psutil.Process(tunnel.pid)
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(END_TIMEOUT_S)
+        except psutil.TimeoutExpired as error:
             raise Failed(
                 f"the tunnel (process {tunnel.pid}) does not end", hint=f"end it with: kill {tunnel.pid}"
-            )
-        Event().wait(0.02)
+            ) from error
     return tunnel
