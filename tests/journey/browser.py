@@ -1,0 +1,139 @@
+"""What a browser does with the notebook server: logs in with the form, starts kernels, runs cells over a websocket."""
+
+import contextlib
+import json
+import ssl
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Self
+
+import httpx
+from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Origin
+
+PATIENCE_S = 20.0
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a cell came to: its outputs, and whether it ran without an error."""
+
+    status: str
+    outputs: list[dict[str, Any]]
+
+    @property
+    def text(self) -> str:
+        """What it printed, and the text of its value."""
+        printed = "".join(output.get("text", "") for output in self.outputs)
+        return printed + "".join(output.get("data", {}).get("text/plain", "") for output in self.outputs)
+
+
+class Kernel:
+    """A kernel, over its websocket."""
+
+    def __init__(self, identity: str, socket: ClientConnection) -> None:
+        self.identity = identity
+        self._socket = socket
+
+    def begin(self, code: str) -> str:
+        """Send a cell to be run; returns the identity of the request."""
+        header = {
+            "msg_id": uuid.uuid4().hex,
+            "msg_type": "execute_request",
+            "username": "",
+            "session": uuid.uuid4().hex,
+            "version": "5.3",
+        }
+        content = {"code": code, "silent": False, "store_history": False, "allow_stdin": False}
+        message = {"header": header, "parent_header": {}, "metadata": {}, "content": content}
+        self._socket.send(json.dumps({**message, "channel": "shell", "buffers": []}))
+        return header["msg_id"]
+
+    def wait_for(self, request: str, kind: str) -> dict[str, Any]:
+        """The first message of this kind that answers the request."""
+        return next(message for message in self._answers(request) if message["header"]["msg_type"] == kind)
+
+    def run(self, code: str) -> Reply:
+        """Run a cell to its end."""
+        outputs: list[dict[str, Any]] = []
+        status = ""
+        idle = False
+        for message in self._answers(self.begin(code)):
+            kind, content = message["header"]["msg_type"], message["content"]
+            if kind in ("stream", "execute_result", "display_data", "error"):
+                outputs.append(content)
+            status = content["status"] if kind == "execute_reply" else status
+            idle = idle or (kind == "status" and content["execution_state"] == "idle")
+            if idle and status:
+                break
+        return Reply(status, outputs)
+
+    def _answers(self, request: str) -> Iterator[dict[str, Any]]:
+        while True:
+            message = json.loads(self._socket.recv(timeout=PATIENCE_S))
+            if message["parent_header"].get("msg_id") == request:
+                yield message
+
+
+class Browser:
+    """A browser that trusts one certificate and nothing else, and keeps cookies."""
+
+    def __init__(self, port: int, certificate_pem: str) -> None:
+        self.port = port
+        self.trust = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        self.trust.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        self.trust.load_verify_locations(cadata=certificate_pem)
+        self._client = httpx.Client(
+            base_url=f"https://localhost:{port}", verify=self.trust, trust_env=False, timeout=PATIENCE_S
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
+
+    def log_in(self, password: str) -> bool:
+        """Fill in the login form; returns whether the server now answers."""
+        form = self._client.get("/login")
+        assert form.status_code == 200 and 'name="password"' in form.text, form.text
+        self._client.post("/login", data={"password": password, "_xsrf": self._xsrf})
+        return self.status("/api/kernels") == 200
+
+    def status(self, path: str) -> int:
+        """The status with which the server answers a GET."""
+        return self._client.get(path).status_code
+
+    def get(self, path: str) -> Any:
+        """What the server answers to a GET, as JSON."""
+        answer = self._client.get(path)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def kernels(self) -> set[str]:
+        """The identities of the kernels that run."""
+        return {kernel["id"] for kernel in self.get("/api/kernels")}
+
+    @contextlib.contextmanager
+    def kernel(self) -> Iterator[Kernel]:
+        """A new kernel, which goes on when the window is closed."""
+        headers = {"X-XSRFToken": self._xsrf}
+        started = self._client.post("/api/kernels", headers=headers, json={"name": "python3"})
+        assert started.status_code == 201, started.text
+        identity = started.json()["id"]
+        cookies = "; ".join(f"{cookie.name}={cookie.value}" for cookie in self._client.cookies.jar)
+        with connect(
+            f"wss://localhost:{self.port}/api/kernels/{identity}/channels",
+            ssl=self.trust,
+            origin=Origin(f"https://localhost:{self.port}"),
+            additional_headers={"Cookie": cookies},
+            proxy=None,
+            open_timeout=PATIENCE_S,
+            max_size=None,
+        ) as socket:
+            yield Kernel(identity, socket)
+
+    @property
+    def _xsrf(self) -> str:
+        return self._client.cookies["_xsrf"]

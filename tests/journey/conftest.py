@@ -1,0 +1,53 @@
+"""Users, each with a home folder and a practice network of their own, of whom nothing is left in the end."""
+
+import contextlib
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import left_below
+from tests.journey.program import Done, User, succeeded
+
+PASSWORD = "a password of the tests' own"
+Newcomer = Callable[[], contextlib.AbstractContextManager[User]]
+
+
+def made_up_password(done: Done) -> str:
+    """The password that a command made up, which it shows just once."""
+    (password,) = re.findall(r"the password is +(\S+)", done.stdout)
+    return str(password)
+
+
+@contextlib.contextmanager
+def new_user(tmp_path_factory: pytest.TempPathFactory, temporary: Path) -> Iterator[User]:
+    """A user with an empty home folder; the end of the body is the end of all that they started."""
+    user = User(tmp_path_factory.mktemp("user"), temporary)
+    yield user
+    stopped = user.fab("stop", "--all", "--force")
+    succeeded(user.fab("sandbox.stop"))
+    left = left_below(user.home)
+    assert not left, "left in the home folder's name:\n" + "\n".join(left)
+    succeeded(stopped)
+
+
+@pytest.fixture
+def newcomer(tmp_path_factory: pytest.TempPathFactory, temporary: Path) -> Iterator[User]:
+    """A user of this test alone, in whose home folder nothing is yet."""
+    with new_user(tmp_path_factory, temporary) as user:
+        yield user
+
+
+@pytest.fixture(scope="session")
+def _protected_user(tmp_path_factory: pytest.TempPathFactory, temporary: Path) -> Iterator[User]:
+    with new_user(tmp_path_factory, temporary) as user:
+        succeeded(user.fab("secure", "--password-file", "-", stdin=f"{PASSWORD}\n"))
+        yield user
+
+
+@pytest.fixture(scope="module")
+def user(_protected_user: User) -> Iterator[User]:
+    """A user whose notebook server is protected with PASSWORD; each module begins without a session."""
+    yield _protected_user
+    _protected_user.has_no_session()

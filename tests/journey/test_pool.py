@@ -1,0 +1,33 @@
+"""The pool: one name for many machines, of which one has the server."""
+
+from fabfile.sandbox.place import HOSTS
+from tests.journey.browser import Browser
+from tests.journey.conftest import PASSWORD
+from tests.journey.network import ask_the_pool
+from tests.journey.program import User, free_port, succeeded
+
+
+def test_tunnel_leads_to_the_machine_that_answered(user: User) -> None:
+    """Though the pool has moved on, the tunnel leads to the machine that the server was started on."""
+    said = succeeded(user.fab("-H", "student.compute", "serve")).stdout
+    session = user.only_session()
+    assert session["host"] in HOSTS
+    assert f"on {session['host']}, port {session['remote_port']}" in said
+    kernels: set[str] = set()
+    elsewhere = 0
+    for _ in range(2):
+        # The pool leads to another machine each time, and so to each of the others before the server's own.
+        elsewhere += ask_the_pool(user, "uname -n").strip() != session["host"]
+        port = free_port()
+        succeeded(user.invoke("tunnel", "--local-port", str(port), "--detach"))
+        with Browser(port, user.certificate_pem(session["host"])) as browser:
+            assert browser.log_in(PASSWORD)
+            assert browser.kernels() == kernels
+            with browser.kernel() as kernel:
+                said = kernel.run("import os; print(os.environ['HOSTNAME'], os.getppid())").text
+            assert said.split() == [session["host"], str(session["pid"])]
+            kernels = browser.kernels()
+    assert elsewhere == 2
+    again = succeeded(user.fab("-H", "student.compute", "serve")).stdout
+    assert f"already runs on {session['host']}, port {session['remote_port']}" in again
+    succeeded(user.fab("stop"))

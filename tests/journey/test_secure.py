@@ -1,0 +1,181 @@
+"""The password and the certificate: set once, renewed when asked or when due, one's own where wanted."""
+
+import json
+import stat
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from tests.journey.browser import Browser
+from tests.journey.conftest import PASSWORD, made_up_password
+from tests.journey.program import User, port_in, refused, succeeded
+
+ANOTHER_PASSWORD = "quite another password"
+
+
+@pytest.fixture(autouse=True)
+def _protected(user: User) -> Iterator[None]:
+    """Each test begins and ends with PASSWORD and a fresh certificate, without a server."""
+    kept = {path: path.read_bytes() for path in _protection(user)}
+    yield
+    user.has_no_session()
+    for path in _protection(user):
+        path.unlink()
+    for path, content in kept.items():
+        path.touch(0o600)
+        path.write_bytes(content)
+
+
+def test_twice_changes_nothing(user: User) -> None:
+    """`secure` that finds everything in place says so and touches no file."""
+    before = _state(user)
+    for program in ("fab", "invoke"):
+        assert "in place" in succeeded(user.run(program, "secure")).stdout
+    assert (
+        "password is already set"
+        in succeeded(user.fab("secure", "--password-file", "-", stdin=ANOTHER_PASSWORD)).stderr
+    )
+    assert _state(user) == before
+
+
+def test_private_files(user: User) -> None:
+    """The key and the configuration with the hash are their owner's alone, and so is the folder of the key."""
+    succeeded(user.fab("secure", "--renew"))
+    folder = user.jupyter_config.parent / "notebooks-over-ssh"
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    keys = [path for path in _protection(user) if b"PRIVATE KEY" in path.read_bytes()]
+    assert keys
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (*keys, user.jupyter_config)} == {0o600}
+
+
+def test_own_certificate_then_renewed(user: User, tmp_path: Path) -> None:
+    """A certificate of one's own is served; after `--renew` and a restart another is, and the old password opens nothing."""
+    certificate, key = _make_pair(tmp_path, days=90)
+    succeeded(user.fab("secure", "--certificate", str(certificate), "--key", str(key)))
+    up = succeeded(user.fab("up", "--detach"))
+    old = user.only_session()
+    shown = x509.load_pem_x509_certificate(certificate.read_bytes())
+    assert old["certificate_sha256"] == shown.fingerprint(hashes.SHA256()).hex()
+    assert datetime.fromisoformat(old["certificate_expires"]) == shown.not_valid_after_utc
+    with Browser(port_in(up), certificate.read_text()) as browser:
+        assert browser.log_in(PASSWORD)
+
+    file = tmp_path / "password"
+    file.touch(0o600)
+    file.write_text(f"{ANOTHER_PASSWORD}\n")
+    done = succeeded(user.fab("secure", "--renew", "--password-file", str(file)))
+    assert ANOTHER_PASSWORD not in done.stdout + done.stderr
+    succeeded(user.fab("stop"))
+
+    up = succeeded(user.fab("up", "--detach"))
+    new = user.only_session()
+    assert new["certificate_sha256"] != old["certificate_sha256"]
+    with Browser(port_in(up), user.certificate_pem(new["host"])) as browser:
+        assert not browser.log_in(PASSWORD)
+        assert browser.log_in(ANOTHER_PASSWORD)
+
+
+def test_renewed_without_a_terminal(user: User) -> None:
+    """`--renew` with nobody to ask makes a password up, another each time, and shows it once."""
+    first, second = (succeeded(user.fab("secure", "--renew")) for _ in range(2))
+    assert made_up_password(first) != made_up_password(second)
+
+
+def test_other_settings_survive(user: User) -> None:
+    """What the user has set in Jupyter's configuration is there after `secure --renew`, with only ours changed."""
+    config = json.loads(user.jupyter_config.read_text())
+    mine: dict[str, Any] = {
+        "ServerApp": {"shutdown_no_activity_timeout": 86400},
+        "Größe": {"ä": ["ö", None, 1.5]},
+    }
+    both = {**config, **mine, "ServerApp": {**config["ServerApp"], **mine["ServerApp"]}}
+    user.jupyter_config.write_text(json.dumps(both))
+    succeeded(user.fab("secure", "--renew"))
+    after = json.loads(user.jupyter_config.read_text())
+    assert after["IdentityProvider"]["hashed_password"] != both["IdentityProvider"]["hashed_password"]
+    after["IdentityProvider"] = both["IdentityProvider"]
+    assert after == both
+
+
+@pytest.mark.parametrize("fault", ["mismatched", "expired", "not yet", "no key", "not PEM"])
+def test_own_certificate_that_is_no_good(user: User, tmp_path: Path, fault: str) -> None:
+    """A pair that cannot be served is refused with 2, and nothing is changed."""
+    certificate, key = _make_pair(
+        tmp_path, days=-1 if fault == "expired" else 90, begins=5 if fault == "not yet" else -10
+    )
+    if fault == "mismatched":
+        _, key = _make_pair(tmp_path / "another", days=90)
+    elif fault == "no key":
+        key.unlink()
+    elif fault == "not PEM":
+        certificate.write_text("hello")
+    before = _state(user)
+    done = user.fab("secure", "--certificate", str(certificate), "--key", str(key))
+    refused(done, 2, str(key) if fault in ("mismatched", "no key") else str(certificate))
+    assert _state(user) == before
+
+
+def test_certificate_near_its_end(user: User, tmp_path: Path) -> None:
+    """A certificate that ends soon is renewed by the next `secure`, which says so; the password stays."""
+    certificate, key = _make_pair(tmp_path, days=10)
+    succeeded(user.fab("secure", "--certificate", str(certificate), "--key", str(key)))
+    hashed = json.loads(user.jupyter_config.read_text())["IdentityProvider"]
+    done = succeeded(user.fab("secure"))
+    assert "certificate made" in done.stdout and "ends within 30 days" in done.stdout
+    assert "password as it was" in done.stdout
+    assert json.loads(user.jupyter_config.read_text())["IdentityProvider"] == hashed
+    made = x509.load_pem_x509_certificate(
+        (user.jupyter_config.parent / "notebooks-over-ssh/server.pem").read_bytes()
+    )
+    assert made.not_valid_after_utc > datetime.now(UTC) + timedelta(days=300)
+    assert "in place" in succeeded(user.fab("secure")).stdout
+
+
+def _protection(user: User) -> list[Path]:
+    """The files that protect the server: Jupyter's configuration, and what is in our folder beside it."""
+    folder = user.jupyter_config.parent / "notebooks-over-ssh"
+    return [user.jupyter_config, *(path for path in folder.iterdir() if path.is_file())]
+
+
+def _state(user: User) -> dict[str, tuple[bytes, int, int]]:
+    files = [path for path in user.jupyter_config.parent.rglob("*") if path.is_file()]
+    # The lock is no part of it: who takes it opens it to be written.
+    return {
+        str(path): (path.read_bytes(), path.stat().st_mtime_ns, path.stat().st_mode)
+        for path in files
+        if path.name != "lock"
+    }
+
+
+def _make_pair(folder: Path, *, days: int, begins: int = -10) -> tuple[Path, Path]:
+    """A self-signed certificate for localhost, good for so many days from now, and its key."""
+    folder.mkdir(exist_ok=True)
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "a server of mine")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now + timedelta(days=begins))
+        .not_valid_after(now + timedelta(days=days))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    paths = folder / "own.pem", folder / "own.key"
+    paths[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    paths[1].touch(0o600)
+    paths[1].write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
+    return paths

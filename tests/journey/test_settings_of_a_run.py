@@ -1,0 +1,46 @@
+"""The settings of one run: a file of `-f` and `INVOKE_` variables count, under both programs."""
+
+from pathlib import Path
+
+import psutil
+
+from tests.journey.browser import Browser
+from tests.journey.conftest import PASSWORD
+from tests.journey.program import PATIENCE_S, User, interrupt, port_in, succeeded
+
+
+def test_another_application(user: User, tmp_path: Path) -> None:
+    """With `-f FILE` the server is the application of the file; a variable says the same, and `status` shows it."""
+    file = tmp_path / "mine.yaml"
+    file.write_text("notebook:\n  application: lab\n  nice: 15\n")
+    with_file = ("fab", "-f", str(file), "up", "--detach")
+    up = succeeded(user.run(*with_file))
+    session = user.only_session()
+    assert session["application"] == "lab"
+    server = psutil.Process(session["pid"])
+    assert any(argument.endswith("jupyter-lab") for argument in server.cmdline())
+    assert server.nice() == 15
+    with Browser(port_in(up), user.certificate_pem(session["host"])) as browser:
+        assert browser.log_in(PASSWORD)
+        assert browser.status("/lab") == 200
+
+    # The same settings from a variable and under the other program, so nothing to warn of; then others.
+    same = succeeded(user.invoke("serve", INVOKE_NOTEBOOK_APPLICATION="lab"))
+    assert "warning" not in same.stderr
+    other = succeeded(user.fab("serve"))
+    assert "jupyter lab, not notebook" in other.stderr
+    assert user.record(session["host"])["pid"] == session["pid"]
+    succeeded(user.fab("stop"))
+
+
+def test_variable(user: User) -> None:
+    """A variable counts: `up` starts that application; where nobody is asked, Ctrl-C ends the tunnel and not the server."""
+    with user.started("invoke", "up", INVOKE_NOTEBOOK_APPLICATION="lab") as process:
+        assert process.stdout
+        assert any("ctrl-c" in line for line in iter(process.stdout.readline, ""))
+        interrupt(process)
+        assert process.wait(timeout=PATIENCE_S) == 0
+    session = user.only_session()
+    assert (session["server"], session["application"]) == ("running", "lab")
+    assert (session["tunnel"], session["local_port"], session["url"]) == ("closed", None, None)
+    succeeded(user.fab("stop"))

@@ -1,0 +1,142 @@
+"""The whole way, as a person goes it: secure, serve, tunnel, look, stop."""
+
+import hashlib
+import http.client
+import json
+import ssl
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.journey.program import port_in, refused, succeeded
+from tests.openssh.network import LOOPBACK, Network
+
+TIMEOUT_S = 10.0
+VENV = Path(sys.prefix)
+NOISE = """\
+echo "Welcome! There is a maintenance on Monday."
+echo '0123456789abcdef {"problem": "jupyter-missing"}'
+echo '{"problem": "", "host": "elsewhere", "port": 1, "pid": 2}'
+echo "environment-missing"
+echo "to be seen" >&2
+printf 'a line without an end'
+"""
+
+
+def get_api(port: int) -> tuple[str, Any]:
+    """The fingerprint (SHA-256) of the certificate shown on a local port, and what /api answers there."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # its fingerprint is compared
+    connection = http.client.HTTPSConnection(LOOPBACK, port, timeout=TIMEOUT_S, context=context)
+    try:
+        connection.connect()
+        shown = hashlib.sha256(connection.sock.getpeercert(True) or b"").hexdigest()
+        connection.request("GET", "/api")
+        return shown, json.loads(connection.getresponse().read())
+    finally:
+        connection.close()
+
+
+def test_whole_journey(network: Network) -> None:
+    """Each step does its part through both hops, and at the end nothing is left on either side."""
+    secured = succeeded(network.user.fab("secure"))
+    assert "the password is" in secured.stdout
+    served = succeeded(network.user.fab("serve"))
+    assert "runs on localhost, port " in served.stdout
+    opened = succeeded(network.user.fab("tunnel", "--detach"))
+
+    session = network.user.only_session()
+    assert session["server"] == "running"
+    assert session["tunnel"] == "open"
+    assert session["local_port"] == port_in(opened)
+    assert session["gateway"] == network.gateway_place
+    assert session["directory"] == str(network.remote_home / "mlpractical")
+    fingerprint, answer = get_api(session["local_port"])
+    assert fingerprint == session["certificate_sha256"]
+    assert "version" in answer
+
+    succeeded(network.user.fab("stop"))
+    assert network.user.status() == []
+    assert list((network.remote_home / "mlpractical").iterdir()) == []
+    network.wait_until_empty()
+
+
+@pytest.mark.parametrize(
+    "notebook",
+    [
+        pytest.param({"environment": "~/a venv"}, id="the path of a venv"),
+        pytest.param({"activate": f". '{VENV}/bin/activate'"}, id="a command"),
+    ],
+)
+def test_other_environments(network: Network, notebook: dict[str, str]) -> None:
+    """The server runs in the environment of a path, or in the one that a command of the user's prepares."""
+    (network.remote_home / "a venv").symlink_to(VENV)
+    network.configure(notebook=notebook)
+    succeeded(network.user.fab("secure", "serve"))
+    session = network.user.only_session()
+    server = next(process for process in network.processes() if process.pid == session["pid"])
+    assert any(Path(word).parent.samefile(VENV / "bin") for word in server.cmdline() if word.startswith("/"))
+    succeeded(network.user.fab("stop"))
+
+
+def test_one_connection_to_a_place_in_a_run(network: Network) -> None:
+    """Two steps in one run share the login on each hop; a tunnel in the background has one of its own."""
+    succeeded(network.user.fab("secure", "serve"))
+    assert (network.gateway.logins(), network.host.logins()) == (1, 1)
+    succeeded(network.user.fab("up", "--detach"))
+    assert (network.gateway.logins(), network.host.logins()) == (3, 3)
+    succeeded(network.user.fab("stop"))
+    assert (network.gateway.logins(), network.host.logins()) == (4, 4)
+    # Nobody connected without logging in.
+    assert (network.gateway.connections(), network.host.connections()) == (4, 4)
+
+
+def test_name_that_leads_nowhere(network: Network) -> None:
+    """Where the host's own name cannot be reached from the gateway, the name that was asked for still leads to it."""
+    network.name_the_host("nowhere.invalid")
+    succeeded(network.user.fab("up", "--detach"))
+    session = network.user.only_session()
+    assert (session["host"], session["server"], session["tunnel"]) == ("nowhere.invalid", "running", "open")
+    assert get_api(session["local_port"])[0] == session["certificate_sha256"]
+    succeeded(network.user.fab("stop"))
+    network.wait_until_empty()
+
+
+def test_name_of_another_machine(network: Network) -> None:
+    """Where the host's own name leads to another machine, the name that was asked for still leads to the right one."""
+    with network.another_host("127.0.0.2", network.host.port) as other:
+        network.name_the_host("127.0.0.2")
+        succeeded(network.user.fab("secure", "serve"))
+        succeeded(network.user.fab("stop"))
+        assert other.logins() == 0
+    network.wait_until_empty()
+
+
+def test_start_up_file_that_prints(network: Network) -> None:
+    """What a start-up file of the login shell prints is no answer of the host, whatever it looks like."""
+    (network.remote_home / ".bashrc").write_text(NOISE)
+    config = network.folder / "ssh_config"
+    config.write_text(network.ssh_config())
+    if "Monday" not in network.run("ssh", "-F", str(config), "host", "true").stdout:
+        pytest.skip("needs a login shell that reads .bashrc under sshd, as Debian's bash does")
+    succeeded(network.user.fab("secure", "serve"))
+    assert "Monday" not in succeeded(network.user.fab("logs")).stdout
+    succeeded(network.user.fab("stop"))
+
+
+def test_start_up_file_that_ends_the_login(network: Network) -> None:
+    """A login that ends before it does anything is shown with what it printed."""
+    (network.remote_home / ".bashrc").write_text("echo 'This account is closed.'; exit 1\n")
+    done = network.user.fab("secure")
+    if done.returncode == 0:
+        pytest.skip("needs a login shell that reads .bashrc under sshd, as Debian's bash does")
+    refused(done, 6)
+    assert "This account is closed." in done.stderr
+
+
+def test_gateway_is_no_host(network: Network) -> None:
+    """A machine that gives no shell is told as that, with what it printed."""
+    network.configure(gateway=None, notebook={"host": network.gateway_place})
+    refused(network.user.fab("secure"), 6, "This gateway gives no shell.")
