@@ -17,7 +17,7 @@ from fabfile.notebooks import tunnel as tunnels
 from fabfile.notebooks.session import Session, Tunnel
 from fabfile.settings import Settings
 from fabfile.ssh.asking import Asking
-from fabfile.ssh.forwarding import listen
+from fabfile.ssh.forwarding import is_free, listen
 from fabfile.terminal import more, say, step, working
 
 
@@ -80,11 +80,13 @@ def _in_place_of_another(session: Session, settings: Settings) -> Settings:
     tunnel = sessions.tunnel_of(session)
     if tunnel is None:
         return settings
-    port = settings.notebook.local_port or tunnel.local_port
-    if port != tunnel.local_port:
+    port = settings.notebook.local_port
+    if port not in (None, tunnel.local_port):
         listen(port).close()  # one that is taken is refused while the old tunnel is still open
         step("tunnel", f"moves from port {tunnel.local_port} to {port}")
     tunnels.end(session)
+    if port is None and is_free(tunnel.local_port):
+        port = tunnel.local_port
     return replace(settings, notebook=replace(settings.notebook, local_port=port))
 
 

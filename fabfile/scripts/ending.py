@@ -27,16 +27,19 @@ def with_descendants(root):
 
 
 def end(processes, timeout_s):
-    """Ask the server to end, then end what is left; returns whether asking was enough. `timeout_s` is in seconds."""
+    """Ask the server to end, then end what it leaves; returns whether asking was enough. `timeout_s` is in seconds.
+
+    The server ends its kernels, but not what a kernel has started in a session of its own.
+    """
     root = next(iter(processes))
     send(processes, [root], signal.SIGTERM)
-    if gone(processes, timeout_s):
-        return True
-    send(processes, processes, signal.SIGTERM)
-    if not gone(processes, 2):
-        send(processes, processes, signal.SIGKILL)
-        gone(processes, 5)
-    return False
+    ended = gone(processes, [root], timeout_s)
+    if not gone(processes, processes, 0):
+        send(processes, processes, signal.SIGTERM)
+        if not gone(processes, processes, 2):
+            send(processes, processes, signal.SIGKILL)
+            gone(processes, processes, 5)
+    return ended
 
 
 def send(processes, pids, number):
@@ -48,9 +51,9 @@ def send(processes, pids, number):
                 pass
 
 
-def gone(processes, timeout_s):
+def gone(processes, pids, timeout_s):
     deadline = time.monotonic() + timeout_s
-    while any(process_start(pid) == start for pid, start in processes.items()):
+    while any(process_start(pid) == processes[pid] for pid in pids):
         if time.monotonic() > deadline:
             return False
         time.sleep(0.02)

@@ -62,6 +62,15 @@ def listen(port: int | None) -> Listener:
     )
 
 
+def is_free(port: int) -> bool:
+    """Whether the port could be taken now."""
+    try:
+        _take(port).close()
+    except OSError:
+        return False
+    return True
+
+
 @contextlib.contextmanager
 def forward(listener: Listener, transport: paramiko.Transport, host: str, port: int) -> Iterator[None]:
     """Carry every connection to the listener to `host:port` as seen from the far end, while the body runs."""
