@@ -24,9 +24,11 @@ def made_up_password(done: Done) -> str:
 def new_user(tmp_path_factory: pytest.TempPathFactory, temporary: Path) -> Iterator[User]:
     """A user with an empty home folder; the end of the body is the end of all that they started."""
     user = User(tmp_path_factory.mktemp("user"), temporary)
-    yield user
-    stopped = user.fab("stop", "--all", "--force")
-    succeeded(user.fab("sandbox.stop"))
+    try:
+        yield user
+    finally:
+        stopped = user.fab("stop", "--all", "--force")
+        succeeded(user.fab("sandbox.stop"))
     left = left_below(user.home)
     assert not left, "left in the home folder's name:\n" + "\n".join(left)
     succeeded(stopped)

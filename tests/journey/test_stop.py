@@ -9,7 +9,7 @@ import psutil
 from tests.conftest import lives, processes_below
 from tests.journey.browser import Browser
 from tests.journey.conftest import PASSWORD
-from tests.journey.program import User, kill, port_in, refused, succeeded
+from tests.journey.program import User, free_port, kill, port_in, refused, succeeded
 
 
 @contextlib.contextmanager
@@ -53,21 +53,25 @@ def test_twice(user: User) -> None:
 
 def test_server_killed_behind_our_back(user: User) -> None:
     """When the server is gone without us, `status` says so, no tunnel leads there, `up` starts another."""
-    succeeded(user.fab("-H", "ashbury", "up", "--detach"))
+    # Ports that nothing else wants: what is shown here is what happens to just these.
+    local_port, remote_port = free_port(), str(free_port())
+    up = ("-H", "ashbury", "up", "--detach")
+    succeeded(user.fab(*up, "--local-port", str(local_port), INVOKE_NOTEBOOK_REMOTE_PORT=remote_port))
     first = user.only_session()
+    assert (first["local_port"], first["remote_port"]) == (local_port, int(remote_port))
     kill(first["pid"])
     session = user.only_session()
     assert session["server"] == "stopped"
     assert session["pid"] is None and session["remote_port"] is None
-    refused(user.fab("-H", "ashbury", "tunnel", "--detach", "--local-port", str(first["local_port"])), 6)
+    refused(user.fab("-H", "ashbury", "tunnel", "--detach", "--local-port", str(local_port)), 6)
 
     with socket.create_server(("127.0.0.1", first["remote_port"])):
         # Somebody else has taken its port meanwhile: no tunnel leads there.
-        up = succeeded(user.fab("-H", "ashbury", "up", "--detach"))
+        done = succeeded(user.fab(*up, INVOKE_NOTEBOOK_REMOTE_PORT=remote_port))
         second = user.only_session()
         assert second["server"] == "running" and second["pid"] != first["pid"]
         assert second["remote_port"] != first["remote_port"]
-        with Browser(port_in(up), user.certificate_pem("ashbury")) as browser:
+        with Browser(port_in(done), user.certificate_pem("ashbury")) as browser:
             assert browser.log_in(PASSWORD)
         succeeded(user.fab("stop"))
     assert user.status() == []
