@@ -51,7 +51,8 @@ def relay(
         begin = time.monotonic() + round_trip_s
         half_s = round_trip_s / 2
         up, down = Line(), Line()
-        with contextlib.closing(writer), contextlib.suppress(OSError):
+        # Cancelled at the end of the program, which streams of Python 3.11 would tell of at length.
+        with contextlib.closing(writer), contextlib.suppress(OSError, asyncio.CancelledError):
             reading = asyncio.create_task(enter(up, reader, begin, half_s))
             await asyncio.sleep(begin + half_s - time.monotonic())
             there, to_there = await asyncio.open_connection(LOOPBACK, port)

@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -247,15 +248,18 @@ def times(site: Site, runs: int) -> None:
     for way in ways.values():  # once for the caches
         way()
     found: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(runs):
-        for name, way in ways.items():
-            found[name].append(way())
-    print(f"\nseconds to the first good answer, median of {runs}")
-    first = statistics.median(next(iter(found.values())))
+    for run in range(runs):
+        names = deque(ways)
+        names.rotate(run)
+        for name in names:
+            found[name].append(ways[name]())
+    print(f"\nseconds to the first good answer, of {runs} runs")
+    print(f"  {'':40} median    best   best against the first")
+    first = min(next(iter(found.values())))
     for name, seconds in found.items():
-        middle = statistics.median(seconds)
-        spread = f"{min(seconds):.2f} to {max(seconds):.2f}"
-        print(f"  {name:40} {middle:6.2f}  {spread:14}  x {middle / first:.2f}  {middle - first:+.2f} s")
+        best = min(seconds)
+        median = statistics.median(seconds)
+        print(f"  {name:40} {median:6.2f}  {best:6.2f}   x {best / first:.2f}  {best - first:+.2f}")
 
 
 def round_trips(site: Site, runs: int) -> None:

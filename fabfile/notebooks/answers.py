@@ -120,7 +120,7 @@ def explained(obstacle: Obstacle, settings: Settings, host: str) -> Obstructed:
             "install it in the environment, or bring your own: secure --certificate FILE --key FILE",
         ),
         "not-written": (
-            f"the protection could not be written on {host}: {obstacle.reason}",
+            f"{host} cannot write what it must: {obstacle.reason}",
             "see whether the disk is full or a quota is used up",
         ),
         "died": (f"the notebook server on {host} ended as it started", "the end of its log, above, says why"),

@@ -88,5 +88,8 @@ for name, text in request["modules"]:
     sys.modules[name] = module
     exec(compile(text, name + ".py", "exec"), module.__dict__)
 sys.modules["host"].MARKER = request["marker"]
-module.main(request["parameters"])
+try:
+    module.main(request["parameters"])
+except OSError as error:
+    sys.modules["host"].answer(problem="not-written", reason=str(error))
 '

@@ -68,7 +68,11 @@ def write_private(path, text):
 def only_one(folder):
     """Let one program at a time work in the folder; the lock ends with the program that holds it."""
     with open(os.path.join(folder, "lock"), "w") as file:
-        fcntl.lockf(file, fcntl.LOCK_EX)
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX)
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+                raise  # a file system without locks is no reason to do nothing
         yield
 
 
