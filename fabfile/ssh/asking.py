@@ -1,6 +1,9 @@
 """Asks the user for what a login needs, and remembers what it may give again."""
 
+from pathlib import Path
 from typing import Protocol
+
+import paramiko
 
 KEYRING_SERVICE = "notebooks-over-ssh"
 
@@ -22,6 +25,8 @@ class Asking:
     def __init__(self, person: Person, remembered: dict[str, str] | None = None) -> None:
         self._person = person
         self.remembered: dict[str, str] = remembered or {}
+        self.unlocked: dict[Path, paramiko.PKey] = {}
+        """The keys that a passphrase has unlocked: to unlock one is slow by design."""
         self._refused: set[str] = set()
 
     def line(self, prompt: str) -> str | None:

@@ -283,6 +283,7 @@ def _transport(policy: HostKeyPolicy, sock: Any, **kwargs: Any) -> paramiko.Tran
     transport = Transport(sock, **kwargs)
     options = transport.get_security_options()
     options.key_types = policy.preferred(options.key_types)
+    transport.certificates_first = bool(policy.authorities)
     return transport
 
 

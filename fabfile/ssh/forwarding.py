@@ -161,31 +161,36 @@ def _carry(
         _reset(local)
     finally:
         if channel is not None:
-            channel.close()
+            with _ends(channel):
+                channel.close()
         local.close()
         open_sockets.discard(local)
 
 
 def _send_up(local: socket.socket, channel: paramiko.Channel) -> None:
-    try:
+    with _ends(channel):
         while block := local.recv(BLOCK):
             channel.sendall(block)
         channel.shutdown_write()
-    except OSError:
-        channel.close()
 
 
 def _bring_down(channel: paramiko.Channel, local: socket.socket) -> None:
-    try:
+    with _ends(channel):
         while block := channel.recv(BLOCK):
             local.sendall(block)
-        if not channel.closed:
-            local.shutdown(socket.SHUT_WR)
-        else:
-            # Nobody reads any more at the far end: end the reading here too, or it waits for a peer that may idle.
-            local.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        channel.close()
+        # Where nobody reads any more at the far end, end the reading here too: it waits for a peer that may idle.
+        local.shutdown(socket.SHUT_RDWR if channel.closed else socket.SHUT_WR)
+
+
+@contextlib.contextmanager
+def _ends(channel: paramiko.Channel) -> Iterator[None]:
+    """End the channel when either side fails; a transport that dies has more than one word for it."""
+    failures = (OSError, EOFError, paramiko.SSHException)
+    try:
+        yield
+    except failures:
+        with contextlib.suppress(*failures):
+            channel.close()
 
 
 def _reset(local: socket.socket) -> None:

@@ -80,6 +80,14 @@ class Identities:
         yield str(file), key
 
     def _unlocked(self, file: Path) -> paramiko.PKey | None:
+        if file not in self.asking.unlocked:
+            key = self._unlock(file)
+            if key is None:
+                return None
+            self.asking.unlocked[file] = key
+        return self.asking.unlocked[file]
+
+    def _unlock(self, file: Path) -> paramiko.PKey | None:
         prompt = f"passphrase of {file}:"
         passphrase = self.asking.secret(prompt)
         if passphrase is None:

@@ -21,10 +21,20 @@ class Transport(paramiko.ServiceRequestingTransport):  # type: ignore[name-defin
     def __init__(self, sock: Any, **kwargs: Any) -> None:
         super().__init__(sock, **kwargs)
         self._asked_for_service = False
+        self.certificates_first = False
+        """Whether the host is asked for a certificate before a plain key; Paramiko puts it last, and it never comes."""
         self.reason_of_end = ""
         """What the peer said when it ended the connection (RFC 4253, section 11.1); "" where the path just broke."""
         options = self.get_security_options()
         options.ciphers = tuple(sorted(options.ciphers, key=lambda cipher: cipher not in CIPHERS))
+
+    @property
+    def preferred_keys(self) -> tuple[str, ...]:
+        """The host key algorithms in the order of our wish: those with a certificate first, where one can be checked."""
+        keys: tuple[str, ...] = super().preferred_keys
+        return (
+            tuple(sorted(keys, key=lambda key: "-cert-v01@" not in key)) if self.certificates_first else keys
+        )
 
     def ensure_session(self) -> None:
         """Have the service asked for; what Paramiko does here looks every 0.1 s, and for ever when the peer dies."""

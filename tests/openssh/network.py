@@ -326,7 +326,7 @@ def prepare_packages(folder: Path) -> None:
 
 @contextlib.contextmanager
 def confinement() -> Iterator[None]:
-    """Let sshd run as root where the system's own has never been started; leaves the system as it was."""
+    """Let sshd run as root where the system's own has never been started; undone, unless others need it still."""
     if os.geteuid() != 0:
         yield
         return
