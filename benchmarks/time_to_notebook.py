@@ -91,10 +91,11 @@ class Site:
         return done.stdout
 
     def up(self) -> float:
-        """`fab up --detach` until an answer, with no server before."""
+        """`fab up` until an answer, with no server before."""
         begin = time.monotonic()
-        self._wait_for_answer(ready_port(self.fab("up", "--detach")))
-        took = time.monotonic() - begin
+        with self._in_foreground() as said:
+            self._wait_for_answer(ready_port(said))
+            took = time.monotonic() - begin
         self.fab("stop")
         return took
 
@@ -109,6 +110,12 @@ class Site:
     def up_in_foreground(self) -> float:
         """`fab up` where the server runs already, until it says `ready`."""
         begin = time.monotonic()
+        with self._in_foreground():
+            return time.monotonic() - begin
+
+    @contextlib.contextmanager
+    def _in_foreground(self) -> Iterator[str]:
+        """Hold `fab up` open while the body runs, from when it said `ready`; gives what it said until then."""
         command = subprocess.Popen(
             [PROGRAMS / "fab", "up"],
             cwd=ROOT,
@@ -120,12 +127,18 @@ class Site:
         )
         with command:
             assert command.stdout  # as asked for
-            if not any(line.startswith("ready") for line in command.stdout):
-                raise RuntimeError("fab up ended before it was ready")
-            took = time.monotonic() - begin
-            command.send_signal(signal.SIGINT)
-            command.wait(TIMEOUT_S)
-        return took
+            said = ""
+            for line in command.stdout:
+                said += line
+                if line.startswith("ready"):
+                    break
+            else:
+                raise RuntimeError(f"fab up ended before it was ready: {said}")
+            try:
+                yield said
+            finally:
+                command.send_signal(signal.SIGINT)
+                command.wait(TIMEOUT_S)
 
     def by_hand(self) -> float:
         """The same steps with OpenSSH's client, as a script would take them, until an answer."""
@@ -242,7 +255,7 @@ def times(site: Site, runs: int) -> None:
     """Measure and print the seconds to a notebook."""
     ways: dict[str, Measured] = {
         "jupyter alone, without SSH": site.alone,
-        "fab up --detach": site.up,
+        "fab up": site.up,
         "the same steps with ssh, in a script": site.by_hand,
     }
     for way in ways.values():  # once for the caches
@@ -264,7 +277,7 @@ def times(site: Site, runs: int) -> None:
 
 def round_trips(site: Site, runs: int) -> None:
     """Measure and print how many round trips on the gateway's leg each command waits for."""
-    fresh = {"fab up --detach, no server runs": site.up}
+    fresh = {"fab up until an answer, no server runs": site.up}
     again = {
         "fab up --detach, the server runs": site.up_again,
         "fab up until ready, the server runs": site.up_in_foreground,

@@ -108,10 +108,11 @@ class HostKeyPolicy(paramiko.MissingHostKeyPolicy):
         expected = ", ".join(
             f"{line.key_type} {_fingerprint_of(line.key)} ({line.place})" for line in self.known
         )
+        members = "; a pool has a key for each member: ssh-keyscan from inside the network, run often, lists them all"
         return HostKeyRefused(
             f"{self.name} showed a host key that is not the one on record: {key.get_name()} {fingerprint(key)}",
             hint="somebody may be listening in, or the host was set up anew, or the pool has a new member: "
-            f"ask who runs it for its fingerprint before you change {places}",
+            f"ask who runs it for its fingerprint before you change {places}{members if len(self.known) > 1 else ''}",
             detail=(f"expected: {expected}",) if expected else (),
         )
 
