@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from fabfile.errors import CannotConnect, Problem, RemoteFailed
+from fabfile.errors import CannotConnect, HostKeyRefused, Problem, RemoteFailed
 from fabfile.notebooks import certificate, protection, server
 from fabfile.notebooks import session as sessions
 from fabfile.notebooks.answers import Obstacle, ask_in_environment, checked, explained
@@ -73,7 +73,7 @@ class _Chain:
 
     def links(self) -> Iterator[tuple[str, Callable[[], str]]]:
         yield "settings", self._settings
-        self.hops = ssh.hops_to(self.settings, self._place(), self.asking)
+        self._set_out(self._place())
         if not self.hops[0].command:
             yield "name", self._name
             yield "port", self._port
@@ -81,7 +81,7 @@ class _Chain:
             yield "gateway", lambda hop=hop: self._login(hop)  # type: ignore[misc] # each its own hop
         if len(self.hops) > 1:
             yield "forwarding", self._forwarding
-        yield "host", lambda: self._login(self.hops[-1])
+        yield "host", self._host
         yield "shell", self._shell
         yield "space", self._space
         yield "directory", self._directory
@@ -136,9 +136,27 @@ class _Chain:
         return f"{hop.label} showed a known key, and let {hop.user} in"
 
     def _forwarding(self) -> str:
-        gateway, host = self.hops[-2], self.hops[-1]
-        host.reach().close()
-        return f"{gateway.label} leads to {host.label}"
+        self._or_by_the_name_asked_for(lambda: self.hops[-1].reach().close())
+        return f"{self.hops[-2].label} leads to {self.hops[-1].label}"
+
+    def _host(self) -> str:
+        self._or_by_the_name_asked_for(lambda: self.hops[-1].open())
+        return self._login(self.hops[-1])
+
+    def _or_by_the_name_asked_for(self, go: Callable[[], None]) -> None:
+        """Go there; where the machine's own name leads nowhere, or elsewhere, as reach.py does by the name asked for."""
+        try:
+            go()
+        except (CannotConnect, HostKeyRefused):
+            if self.session is None or self.hops[-1].label == self.session.requested:
+                raise
+            place = msgspec.structs.replace(self.session.place, host=self.session.requested)
+            self._set_out(place)
+            go()
+
+    def _set_out(self, place: ssh.Place) -> None:
+        expected = self.session.host_key if self.session else None
+        self.hops = ssh.hops_to(self.settings, place, self.asking, expected)
 
     def _shell(self) -> str:
         parameters = {"directory": self.settings.notebook.directory}

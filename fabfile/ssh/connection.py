@@ -77,7 +77,7 @@ class Connection(fabric.Connection):  # type: ignore[misc] # Fabric has no types
                 timeout=self.timeout_s,
                 banner_timeout=self.timeout_s,
                 channel_timeout=self.timeout_s,
-                transport_factory=partial(_transport, self.policy),
+                transport_factory=partial(_transport, self.policy, self.timeout_s),
                 auth_strategy=self.login,
                 **_transport_settings(self.connect_kwargs),
             )
@@ -87,7 +87,7 @@ class Connection(fabric.Connection):  # type: ignore[misc] # Fabric has no types
         except (TimeoutError, OSError, EOFError, paramiko.SSHException) as error:
             # Paramiko has many words for the time that was given to it having run out.
             timed_out = isinstance(error, TimeoutError) or time.monotonic() - began >= self.timeout_s
-            problem = self._too_slow() if timed_out else self._unreachable(error)
+            problem = self.too_slow() if timed_out else self._unreachable(error)
             if self.proxy_command is not None:
                 problem.detail = self.proxy_command.said()
             self._give_up()
@@ -115,7 +115,7 @@ class Connection(fabric.Connection):  # type: ignore[misc] # Fabric has no types
             return self._reach()
         except (TimeoutError, OSError, EOFError, paramiko.SSHException) as error:
             raise (
-                self._too_slow() if isinstance(error, TimeoutError) else self._unreachable(error)
+                self.too_slow() if isinstance(error, TimeoutError) else self._unreachable(error)
             ) from error
 
     def _reach(self) -> Any:
@@ -140,7 +140,8 @@ class Connection(fabric.Connection):  # type: ignore[misc] # Fabric has no types
             else self.label
         )
 
-    def _too_slow(self) -> CannotConnect:
+    def too_slow(self) -> CannotConnect:
+        """The Problem of a hop that did not answer in time."""
         return CannotConnect(
             f"{self._where} did not answer within {self.timeout_s} s",
             hint="check that you are online, and whether your site wants its VPN; -t SECONDS waits longer",
@@ -188,9 +189,11 @@ def connect(settings: Settings, place: Place, asking: Asking, expected_key: str 
     return _open[name]
 
 
-def hops_to(settings: Settings, place: Place, asking: Asking) -> tuple[Connection, ...]:
+def hops_to(
+    settings: Settings, place: Place, asking: Asking, expected_key: str | None = None
+) -> tuple[Connection, ...]:
     """The Connections of the way to the place, the nearest first, none of them opened yet; the last is of this run."""
-    connection = _way_in(settings, place, asking, None)
+    connection = _way_in(settings, place, asking, expected_key)
     _remember(_name(settings, place), connection)
     hops = [connection]
     while isinstance(hops[0].gateway, Connection):
@@ -279,10 +282,11 @@ def _timeout_s(hop: Hop, settings: Settings) -> int:
     return hop.config.connect_timeout_s or given if given == type(settings.timeouts)().connect else given
 
 
-def _transport(policy: HostKeyPolicy, sock: Any, **kwargs: Any) -> paramiko.Transport:
+def _transport(policy: HostKeyPolicy, timeout_s: int, sock: Any, **kwargs: Any) -> paramiko.Transport:
     transport = Transport(sock, **kwargs)
     options = transport.get_security_options()
     options.key_types = policy.preferred(options.key_types)
+    transport.answer_timeout_s = timeout_s
     transport.certificates_first = bool(policy.authorities)
     return transport
 

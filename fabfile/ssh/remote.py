@@ -16,6 +16,7 @@ import paramiko
 
 from fabfile.errors import CannotConnect, RemoteFailed
 from fabfile.ssh.connection import Connection
+from fabfile.ssh.transport import request_program, wait_for_program
 
 # dd and not head: it is sure to take no byte more than it is told, and leaves the rest to the program.
 BOOTSTRAP = "exec /bin/sh -c 'eval \"$(dd bs=1 count={size} 2>/dev/null)\"'"
@@ -73,6 +74,7 @@ def _stream(connection: Connection, parameters: str) -> Iterator[str]:
     channel = _open_channel(connection, BOOTSTRAP.format(size=len(script)))
     try:
         channel.sendall(script + f"{marker}\n{parameters}".encode())
+        _see_it_started(connection, channel)
         lines = _lines(channel)
         for line in lines:
             if line == marker:
@@ -100,10 +102,17 @@ def _open_channel(connection: Connection, command: str) -> paramiko.Channel:
     try:
         channel: paramiko.Channel = connection.create_session()
         channel.set_combine_stderr(True)
-        channel.exec_command(command)
+        request_program(channel, command)
     except (paramiko.SSHException, OSError, EOFError) as error:
         raise _lost(connection) from error
     return channel
+
+
+def _see_it_started(connection: Connection, channel: paramiko.Channel) -> None:
+    try:
+        wait_for_program(channel, connection.timeout_s)
+    except TimeoutError as error:
+        raise connection.too_slow() from error
 
 
 def _converse(connection: Connection, command: str, stdin: bytes, timeout_s: float) -> str:
@@ -117,6 +126,7 @@ def _converse(connection: Connection, command: str, stdin: bytes, timeout_s: flo
             channel.shutdown_write()
         except OSError:
             pass  # it ended before it read all; what it printed says why
+        _see_it_started(connection, channel)
         while len(output) < ANSWER_LIMIT:
             channel.settimeout(max(0.001, deadline - time.monotonic()))
             block = channel.recv(65536)

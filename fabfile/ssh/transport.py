@@ -1,15 +1,27 @@
 """The SSH transport as these tasks want it: quick ciphers, no needless round trip, keys that can be checked."""
 
+import math
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
 import paramiko
 from paramiko.auth_handler import AuthOnlyHandler
-from paramiko.common import cMSG_SERVICE_REQUEST, cMSG_USERAUTH_REQUEST
+from paramiko.common import (
+    MSG_USERAUTH_INFO_REQUEST,
+    cMSG_CHANNEL_REQUEST,
+    cMSG_SERVICE_REQUEST,
+    cMSG_USERAUTH_REQUEST,
+)
 
 # AES-GCM needs no separate MAC and runs in hardware; Paramiko would offer it last.
 CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
+
+MOST_LINES_BEFORE = 1024
+KEY_PATIENCE_S = 0
+# A directory service may be slow to check a password, and so may a person be who confirms a login on a phone.
+PERSON_PATIENCE_S = 120
 
 
 class Transport(paramiko.ServiceRequestingTransport):  # type: ignore[name-defined,misc] # not in the stubs
@@ -21,6 +33,7 @@ class Transport(paramiko.ServiceRequestingTransport):  # type: ignore[name-defin
     def __init__(self, sock: Any, **kwargs: Any) -> None:
         super().__init__(sock, **kwargs)
         self._asked_for_service = False
+        self.answer_timeout_s: float = 10
         self.certificates_first = False
         """Whether the host is asked for a certificate before a plain key; Paramiko puts it last, and it never comes."""
         self.reason_of_end = ""
@@ -35,6 +48,20 @@ class Transport(paramiko.ServiceRequestingTransport):  # type: ignore[name-defin
         return (
             tuple(sorted(keys, key=lambda key: "-cert-v01@" not in key)) if self.certificates_first else keys
         )
+
+    def _check_banner(self) -> None:
+        """Read up to the version: RFC 4253, section 4.2, lets a server say any number of lines before; OpenSSH reads 1024."""
+        read = self.packetizer.readline
+
+        def version(timeout: float) -> str:
+            for _ in range(MOST_LINES_BEFORE):
+                line: str = read(timeout)
+                if line.startswith("SSH-"):
+                    return line
+            raise paramiko.SSHException("it never said its version")
+
+        self.packetizer.readline = version
+        super()._check_banner()
 
     def ensure_session(self) -> None:
         """Have the service asked for; what Paramiko does here looks every 0.1 s, and for ever when the peer dies."""
@@ -53,7 +80,31 @@ class Transport(paramiko.ServiceRequestingTransport):  # type: ignore[name-defin
         self.reason_of_end = message.get_text()
 
 
-class _OneLogin(AuthOnlyHandler):
+def request_program(channel: paramiko.Channel, command: str) -> None:
+    """Ask for the command to be run in the channel, and do not wait for the answer: input can go with it."""
+    message = paramiko.Message()
+    message.add_byte(cMSG_CHANNEL_REQUEST)
+    message.add_int(channel.remote_chanid)
+    message.add_string("exec")
+    message.add_boolean(True)
+    message.add_string(command)
+    channel.event.clear()
+    channel.transport._send_user_message(message)  # type: ignore[attr-defined] # as Channel.exec_command does
+
+
+def wait_for_program(channel: paramiko.Channel, timeout_s: float) -> None:
+    """Return once the peer has answered what `request_program` asked, or closed the channel. Raises TimeoutError."""
+    if not channel.event.wait(timeout_s):
+        raise TimeoutError
+
+
+# The stubs know little of this class.
+_AuthHandler: Any = AuthOnlyHandler
+
+
+class _OneLogin(_AuthHandler):  # type: ignore[misc] # as above
+    _deadline = math.inf
+
     def send_auth_request(
         self, username: str, method: str, finish_message: Callable[[paramiko.Message], None] | None = None
     ) -> list[str]:
@@ -71,6 +122,36 @@ class _OneLogin(AuthOnlyHandler):
         if finish_message is not None:
             finish_message(message)
         with self.transport.lock:
-            self.transport._send_message(message)  # type: ignore[attr-defined] # as Paramiko itself does here
+            self.transport._send_message(message)
+        self._deadline = self._soon()
         wanted: list[str] = self.wait_for_response(self.auth_event)
         return wanted
+
+    def wait_for_response(self, event: threading.Event) -> list[str]:
+        """Wait for the answer to a request; returns the methods that are wanted still. Raises TimeoutError.
+
+        Paramiko waits for its own 30 s and calls that a refusal.
+        """
+        while not event.wait(0.1) and self.transport.is_active():
+            if time.monotonic() > self._deadline:
+                raise TimeoutError
+        wanted: list[str] = super().wait_for_response(event)
+        return wanted
+
+    def _parse_userauth_info_request(self, message: paramiko.Message) -> None:
+        # A person takes as long as it takes, and a code on a phone may be waited for.
+        self._deadline = math.inf
+        super()._parse_userauth_info_request(message)
+        self._deadline = self._soon()
+
+    def _soon(self) -> float:
+        patience_s: float = KEY_PATIENCE_S if self.auth_method in ("publickey", "none") else PERSON_PATIENCE_S
+        patience_s = max(patience_s, self.transport.answer_timeout_s)
+        return time.monotonic() + patience_s
+
+    @property
+    def _client_handler_table(self) -> dict[int, Callable[..., None]]:
+        return {
+            **super()._client_handler_table,
+            MSG_USERAUTH_INFO_REQUEST: _OneLogin._parse_userauth_info_request,
+        }
