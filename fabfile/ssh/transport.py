@@ -89,7 +89,8 @@ def request_program(channel: paramiko.Channel, command: str) -> None:
     message.add_boolean(True)
     message.add_string(command)
     channel.event.clear()
-    channel.transport._send_user_message(message)  # type: ignore[attr-defined] # as Channel.exec_command does
+    transport: Any = channel.transport  # its stubs leave out what Channel.exec_command itself calls
+    transport._send_user_message(message)
 
 
 def wait_for_program(channel: paramiko.Channel, timeout_s: float) -> None:
