@@ -5,6 +5,7 @@ from typing import Protocol
 
 import paramiko
 
+SSH_PORT = 22
 KEYRING_SERVICE = "notebooks-over-ssh"
 
 
@@ -14,6 +15,11 @@ class Person(Protocol):
     def secret(self, prompt: str) -> str | None: ...
 
     def line(self, prompt: str) -> str | None: ...
+
+
+def account(user: str, name: str, port: int | None) -> str:
+    """What a prompt calls an account: `user@host`, with the port where it is not that of SSH."""
+    return f"{user}@{name}" if port in (None, SSH_PORT) else f"{user}@{name}:{port}"
 
 
 class Asking:
@@ -53,6 +59,12 @@ class Asking:
                     self.remembered[prompt] = answer
                     return answer
         return self._known(prompt, self._through_the_keyring if keep else self._person.secret)
+
+    def same(self, account: str, also: str) -> None:
+        """The second account is the first one under another name: what was given for the one is good for the other."""
+        for prompt, secret in list(self.remembered.items()):
+            if prompt.startswith(f"{account} "):
+                self.remembered.setdefault(also + prompt.removeprefix(account), secret)
 
     def forget(self, prompt: str) -> None:
         """The secret was refused: it is not given again, and the person is asked."""

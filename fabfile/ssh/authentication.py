@@ -8,7 +8,7 @@ from paramiko.auth_strategy import AuthResult, AuthSource, AuthStrategy
 
 from fabfile.configuration.schema import Notebook
 from fabfile.errors import AuthenticationRefused, CannotConnect
-from fabfile.ssh.asking import Asking
+from fabfile.ssh.asking import Asking, account
 from fabfile.ssh.client_config import HopConfig
 from fabfile.ssh.identities import Identities
 
@@ -27,7 +27,7 @@ class Login(AuthStrategy):
     def __init__(self, hop: HopConfig, label: str, asking: Asking, settings: Notebook) -> None:
         super().__init__(ssh_config=paramiko.SSHConfig())
         self.user = hop.user
-        self.who = f"{hop.user}@{label}"
+        self.who = account(hop.user, label, hop.port)
         self.identities = Identities(hop, asking)
         self.asking = asking
         self.settings = settings

@@ -17,8 +17,8 @@ import paramiko
 
 from fabfile.errors import BadSetting
 from fabfile.settings import Place, Settings
+from fabfile.ssh.asking import SSH_PORT
 
-SSH_PORT = 22
 READ_TIMEOUT_S = 30  # `Match exec` may run a program of the user's own
 SYSTEM_FILE = Path("/etc/ssh/ssh_config")
 

@@ -9,7 +9,6 @@ from typing import Any
 import paramiko
 from paramiko.auth_handler import AuthOnlyHandler
 from paramiko.common import (
-    MSG_USERAUTH_INFO_REQUEST,
     cMSG_CHANNEL_REQUEST,
     cMSG_SERVICE_REQUEST,
     cMSG_USERAUTH_REQUEST,
@@ -149,10 +148,3 @@ class _OneLogin(_AuthHandler):  # type: ignore[misc] # as above
         patience_s: float = KEY_PATIENCE_S if self.auth_method in ("publickey", "none") else PERSON_PATIENCE_S
         patience_s = max(patience_s, self.transport.answer_timeout_s)
         return time.monotonic() + patience_s
-
-    @property
-    def _client_handler_table(self) -> dict[int, Callable[..., None]]:
-        return {
-            **super()._client_handler_table,
-            MSG_USERAUTH_INFO_REQUEST: _OneLogin._parse_userauth_info_request,
-        }
