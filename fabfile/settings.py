@@ -17,14 +17,14 @@ import msgspec
 from fabfile.configuration.checking import check_mapping, check_value, known_settings, nearest, value_of_text
 from fabfile.configuration.command_line import given_host, overrides
 from fabfile.configuration.files import first_of, read_mapping
-from fabfile.configuration.places import Place, parse_place, parse_user
+from fabfile.configuration.places import SSH_PORT, Place, parse_place, parse_user
 from fabfile.configuration.schema import Configuration, ConnectKwargs, Line, Notebook, Timeouts
 from fabfile.errors import BadSetting
 
 if TYPE_CHECKING:
     from invoke.context import Context
 
-__all__ = ["ConnectKwargs", "Notebook", "Place", "Settings", "Timeouts", "load", "parse_place"]
+__all__ = ["SSH_PORT", "ConnectKwargs", "Notebook", "Place", "Settings", "Timeouts", "load", "parse_place"]
 
 PROJECT_FILE = Path(__file__).resolve().parent.parent / "invoke.yaml"
 

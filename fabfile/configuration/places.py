@@ -14,6 +14,7 @@ _BRACKETED = re.compile(r"\[([0-9A-Fa-f:.]*)\](?::(.*))?", re.DOTALL)
 _PORT = re.compile(r"[0-9]{1,5}", re.ASCII)
 # What OpenSSH's valid_ruser() refuses (ssh.c), for a user name may end up in a ProxyCommand.
 _NOT_IN_A_USER_NAME = frozenset("'`\"$\\;&<>|(){}*?!#~,:/[]%")
+SSH_PORT = 22
 _LONGEST_NAME = 253  # RFC 1035, 2.3.4, without the final dot
 
 

@@ -5,7 +5,8 @@ from typing import Protocol
 
 import paramiko
 
-SSH_PORT = 22
+from fabfile.settings import SSH_PORT
+
 KEYRING_SERVICE = "notebooks-over-ssh"
 
 

@@ -16,8 +16,7 @@ from pathlib import Path
 import paramiko
 
 from fabfile.errors import BadSetting
-from fabfile.settings import Place, Settings
-from fabfile.ssh.asking import SSH_PORT
+from fabfile.settings import SSH_PORT, Place, Settings
 
 READ_TIMEOUT_S = 30  # `Match exec` may run a program of the user's own
 SYSTEM_FILE = Path("/etc/ssh/ssh_config")

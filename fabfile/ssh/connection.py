@@ -17,10 +17,9 @@ import paramiko
 from paramiko.common import OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
 
 from fabfile.errors import CannotConnect, Problem
-from fabfile.settings import Place, Settings
+from fabfile.settings import SSH_PORT, Place, Settings
 from fabfile.ssh.asking import Asking
 from fabfile.ssh.authentication import Login
-from fabfile.ssh.client_config import SSH_PORT
 from fabfile.ssh.host_keys import HostKeyPolicy
 from fabfile.ssh.proxy_command import ProxyCommand
 from fabfile.ssh.route import SANDBOX, Hop, route_to

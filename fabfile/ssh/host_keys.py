@@ -12,8 +12,9 @@ from typing import NamedTuple
 import paramiko
 
 from fabfile.errors import HostKeyRefused
+from fabfile.settings import SSH_PORT
 from fabfile.ssh.asking import Asking
-from fabfile.ssh.client_config import SSH_PORT, HopConfig
+from fabfile.ssh.client_config import HopConfig
 from fabfile.ssh.host_certificate import HostCertificate
 
 

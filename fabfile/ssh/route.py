@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fabfile.errors import BadSetting
-from fabfile.settings import Place, Settings, parse_place
-from fabfile.ssh.client_config import SSH_PORT, HopConfig, look_up
+from fabfile.settings import SSH_PORT, Place, Settings, parse_place
+from fabfile.ssh.client_config import HopConfig, look_up
 
 SANDBOX = "sandbox"
 MOST_HOPS = 8
