@@ -5,7 +5,7 @@ import sys
 import time
 import webbrowser
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from msgspec.structs import replace
 
@@ -53,15 +53,12 @@ def opened(session: Session, settings: Settings, asking: Asking) -> Iterator[tun
         yield None
         return
     settings = _in_place_of_another(session, settings)
-    with working("tunnel", f"forwarding to {session.host}"):
-        holding = tunnels.held(session, settings, asking)
-        held = holding.__enter__()
-    try:
+    with ExitStack() as stack:
+        with working("tunnel", f"forwarding to {session.host}"):
+            held = stack.enter_context(tunnels.held(session, settings, asking))
         _ready(session, held.tunnel, settings, started)
         more("ctrl-c closes the tunnel")
         yield held
-    finally:
-        holding.__exit__(None, None, None)
 
 
 def until_closed(held: tunnels.Held | None) -> None:
