@@ -49,7 +49,10 @@ class Login(AuthStrategy):
         except AuthenticationRefused:
             raise
         except (paramiko.SSHException, EOFError) as error:
-            if not transport.is_active() and not getattr(transport, "reason_of_end", ""):
+            reason = getattr(transport, "reason_of_end", "")
+            if not transport.is_active() and reason:
+                raise self._ended(reason) from error
+            if not transport.is_active():
                 raise CannotConnect(
                     f"the connection to {self.who} was lost while logging in", hint="run it again"
                 ) from error
@@ -158,6 +161,12 @@ class Login(AuthStrategy):
         return AuthenticationRefused(
             f"{self.who} needs a password or a code, and there is no terminal to ask at",
             hint="run it in a terminal, or set up a key: ssh-keygen, then ssh-copy-id",
+        )
+
+    def _ended(self, reason: str) -> AuthenticationRefused:
+        return AuthenticationRefused(
+            f"{self.who} ended the login: {reason[:300]}; tried: {', '.join(self.tried)}",
+            hint="name the right key: -i FILE, or IdentityFile with IdentitiesOnly yes in ~/.ssh/config",
         )
 
     def _refused(self, wanted: Sequence[str]) -> AuthenticationRefused:

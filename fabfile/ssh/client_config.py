@@ -17,6 +17,7 @@ import paramiko
 
 from fabfile.errors import BadSetting
 from fabfile.settings import SSH_PORT, Place, Settings
+from fabfile.ssh.tokens import Names, fill_path
 
 READ_TIMEOUT_S = 30  # `Match exec` may run a program of the user's own
 SYSTEM_FILE = Path("/etc/ssh/ssh_config")
@@ -105,13 +106,22 @@ def _home_is_the_account_s() -> bool:
     return Path.home() == Path(pwd.getpwuid(os.getuid()).pw_dir)
 
 
+class _Unfilled(paramiko.SSHConfig):
+    """Paramiko's reader, which leaves the tokens to us: it has rules of its own for them."""
+
+    TOKENS_BY_CONFIG_KEY = {  # noqa: RUF012 # as Paramiko has it, which looks it up on the instance
+        "hostname": ["%h"],
+        "match-exec": ["%C", "%d", "%h", "%L", "%l", "%n", "%p", "%r", "%u"],
+    }
+
+
 def _ask_paramiko(host: str, settings: Settings) -> dict[str, list[str]]:
     paths = (
         [Path(settings.ssh_config_path)]
         if settings.ssh_config_path
         else [Path.home() / ".ssh/config", SYSTEM_FILE]
     )
-    config = paramiko.SSHConfig()
+    config = _Unfilled()
     for path in paths if settings.load_ssh_configs else []:
         if path.expanduser().exists():
             with path.expanduser().open() as file:
@@ -136,18 +146,11 @@ def _hop_config(asked: str, said: Mapping[str, list[str]]) -> HopConfig:
     host = one("hostname") or asked
     user = one("user") or getpass.getuser()
     port = number("port") or SSH_PORT
-    tokens = {
-        "%": "%",
-        "h": host,
-        "n": asked,
-        "p": str(port),
-        "r": user,
-        "u": getpass.getuser(),
-        "d": str(Path.home()),
-    }
+    alias, jump = one("hostkeyalias"), one("proxyjump")
+    names = Names(asked=asked, host=host, port=port, user=user, alias=alias or "", jump=jump or "")
 
     def paths(keyword: str) -> tuple[Path, ...]:
-        return tuple(_path(value, tokens) for value in said.get(keyword, []) if value.lower() != "none")
+        return tuple(_path(value, names) for value in said.get(keyword, []) if value.lower() != "none")
 
     agent = said.get("identityagent", [""])[0]
     known = " ".join(said.get("userknownhostsfile", []) + said.get("globalknownhostsfile", []))
@@ -155,14 +158,14 @@ def _hop_config(asked: str, said: Mapping[str, list[str]]) -> HopConfig:
         host=host,
         user=user,
         port=port,
-        proxy_jump=one("proxyjump"),
+        proxy_jump=jump,
         proxy_command=one("proxycommand"),
         identity_files=paths("identityfile"),
         certificate_files=paths("certificatefile"),
         identities_only=one("identitiesonly") == "yes",
-        agent=_agent(agent, tokens),
-        host_key_alias=one("hostkeyalias"),
-        known_hosts=tuple(_path(word, tokens) for word in known.split() if word.lower() != "none"),
+        agent=_agent(agent, names),
+        host_key_alias=alias,
+        known_hosts=tuple(_path(word, names) for word in known.split() if word.lower() != "none"),
         accepts_unknown_keys=one("stricthostkeychecking") not in ("yes", "true"),
         connect_timeout_s=number("connecttimeout"),
         alive_interval_s=number("serveraliveinterval") or 0,
@@ -170,22 +173,17 @@ def _hop_config(asked: str, said: Mapping[str, list[str]]) -> HopConfig:
     )
 
 
-def _agent(value: str, tokens: Mapping[str, str]) -> str | None:
+def _agent(value: str, names: Names) -> str | None:
     if value in ("", "SSH_AUTH_SOCK"):
         return os.environ.get("SSH_AUTH_SOCK")
     if value.startswith("$"):
         return os.environ.get(value[1:].strip("{}"))
-    return value if value.lower() == "none" else str(_path(value, tokens))
+    return value if value.lower() == "none" else str(_path(value, names))
 
 
-def _path(value: str, tokens: Mapping[str, str]) -> Path:
+def _path(value: str, names: Names) -> Path:
     """The path that ssh means: TOKENS of ssh_config(5), and a home that is HOME's."""
-    text, rest = "", value.strip('"')
-    while rest:
-        before, percent, rest = rest.partition("%")
-        text += before + (tokens.get(rest[:1], f"%{rest[:1]}") if percent else "")
-        rest = rest[1:] if percent else ""
-    path = Path(os.path.expanduser(text))
+    path = Path(os.path.expanduser(fill_path(value.strip('"'), names)))
     account = Path(pwd.getpwuid(os.getuid()).pw_dir)
     if not _home_is_the_account_s() and path.is_relative_to(account / ".ssh"):
         return Path.home() / path.relative_to(account)

@@ -113,9 +113,9 @@ class Connection(fabric.Connection):  # type: ignore[misc] # Fabric has no types
         try:
             return self._reach()
         except (TimeoutError, OSError, EOFError, paramiko.SSHException) as error:
-            raise (
-                self.too_slow() if isinstance(error, TimeoutError) else self._unreachable(error)
-            ) from error
+            # Paramiko has no type of its own for a channel that nobody opened in time.
+            timed_out = isinstance(error, TimeoutError) or str(error).startswith("Timeout opening channel")
+            raise (self.too_slow() if timed_out else self._unreachable(error)) from error
 
     def _reach(self) -> Any:
         if self.command:

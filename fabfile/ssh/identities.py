@@ -11,6 +11,7 @@ from paramiko.pkey import UnknownKeyType
 
 from fabfile.ssh.asking import Asking
 from fabfile.ssh.client_config import HopConfig
+from fabfile.ssh.key_files import read_key
 
 
 class Identities:
@@ -40,7 +41,7 @@ class Identities:
             if not file.is_file():
                 continue
             try:
-                yield from self._with_certificates(file, paramiko.PKey.from_path(file))
+                yield from self._with_certificates(file, read_key(file, None))
             except (TypeError, paramiko.PasswordRequiredException):
                 encrypted.append(file)
             except (ValueError, OSError, paramiko.SSHException, UnknownKeyType) as error:
@@ -53,14 +54,15 @@ class Identities:
     def _agent_keys(self) -> Iterator[tuple[str, paramiko.PKey]]:
         if self.hop.agent in (None, "none"):
             return
-        only = self._public_halves() if self.hop.identities_only else None
+        named = self._public_halves()
         with _agent(str(self.hop.agent)) as agent:
-            for key in agent.get_keys():
-                if only is None or key.get_base64() in only:
+            # Those that a file names come first, as with ssh: a hop counts the keys that are no good to it.
+            for key in sorted(agent.get_keys(), key=lambda key: key.get_base64() not in named):
+                if key.get_base64() in named or not self.hop.identities_only:
                     yield f"agent: {getattr(key, 'comment', '') or key.get_name()}", key
 
     def _public_halves(self) -> set[str]:
-        """The keys (base64) of the identity files: with IdentitiesOnly, the agent is asked for these alone."""
+        """The keys (base64) of the identity files: with IdentitiesOnly, these alone of the agent's are offered."""
         halves = set()
         for file in self.hop.identity_files:
             for public in (file, Path(f"{file}.pub")):
@@ -94,7 +96,7 @@ class Identities:
             self.passed_over.append(f"{file} is encrypted, and nobody is there to unlock it")
             return None
         try:
-            return paramiko.PKey.from_path(file, passphrase.encode())  # type: ignore[arg-type] # text is what fails
+            return read_key(file, passphrase)
         except (ValueError, paramiko.SSHException):
             self.asking.forget(prompt)
             self.passed_over.append(f"wrong passphrase for {file}")

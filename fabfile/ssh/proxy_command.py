@@ -8,6 +8,7 @@ import tempfile
 
 END_TIMEOUT_S = 2
 LAST_LINES = 5
+LONGEST_LINE = 300
 
 
 class ProxyCommand:
@@ -33,7 +34,8 @@ class ProxyCommand:
     def said(self) -> tuple[str, ...]:
         """The last lines that the command wrote to its standard error."""
         self._said.seek(0)
-        return tuple(self._said.read().decode("utf-8", "replace").splitlines()[-LAST_LINES:])
+        lines = self._said.read().decode("utf-8", "replace").splitlines()[-LAST_LINES:]
+        return tuple(line[:LONGEST_LINE] for line in lines)
 
     def close(self) -> None:
         """End the command, which reads the end of its input, and wait for it."""

@@ -22,6 +22,7 @@ from fabfile.ssh.transport import request_program, wait_for_program
 BOOTSTRAP = "exec /bin/sh -c 'eval \"$(dd bs=1 count={size} 2>/dev/null)\"'"
 LIBRARY = ("host", "ending", "jupyter_files", "server_record")
 ANSWER_LIMIT = 4 * 1024 * 1024
+LONGEST_LINE_SHOWN = 300
 
 
 def run_program(
@@ -168,7 +169,7 @@ def _find_answer(connection: Connection, marker: str, output: str) -> dict[str, 
 
 
 def _last_lines(output: str) -> tuple[str, ...]:
-    return tuple(output.strip().splitlines()[-10:])
+    return tuple(line[:LONGEST_LINE_SHOWN] for line in output[-20_000:].strip().splitlines()[-10:])
 
 
 def _lost(connection: Connection) -> CannotConnect:

@@ -7,6 +7,7 @@ from pathlib import Path
 from fabfile.errors import BadSetting
 from fabfile.settings import SSH_PORT, Place, Settings, parse_place
 from fabfile.ssh.client_config import HopConfig, look_up
+from fabfile.ssh.tokens import Names, fill_tokens
 
 SANDBOX = "sandbox"
 MOST_HOPS = 8
@@ -79,21 +80,8 @@ def _hop(place: Place, settings: Settings, *, port: int | None) -> Hop:
 
 
 def _filled(command: str, hop: Hop) -> str:
-    """The ProxyCommand with its tokens filled in (ssh_config(5), TOKENS)."""
-    values = {
-        "%h": hop.config.host,
-        "%n": hop.label,
-        "%p": str(hop.config.port),
-        "%r": hop.config.user,
-        "%%": "%",
-    }
-    text, rest = "", command
-    while rest:
-        before, percent, rest = rest.partition("%")
-        token = percent + rest[:1]
-        text += before + values.get(token, token)
-        rest = rest[1:] if percent else ""
-    return text
+    config = hop.config
+    return fill_tokens(command, Names(asked=hop.label, host=config.host, port=config.port, user=config.user))
 
 
 def _through_the_sandbox(place: Place, settings: Settings) -> Route:
