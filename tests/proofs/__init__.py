@@ -1,0 +1,1 @@
+"""What the way to a host promises, proved against servers that lie, hang, refuse and answer nonsense."""

@@ -1,0 +1,171 @@
+"""doctor stops at the first link that is broken, names it, and says what to mend; when all hold it says so."""
+
+import contextlib
+import json
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.journey.program import kill, succeeded
+from tests.openssh.network import GATEWAY_OPTIONS, LOOPBACK, Network
+from tests.proofs.bad_servers import closes_at_once, raw_server
+
+CHAIN = [
+    "settings",
+    "name",
+    "port",
+    "gateway",
+    "forwarding",
+    "host",
+    "shell",
+    "space",
+    "directory",
+    "jupyter",
+    "certificate",
+    "kernel",
+]
+WITH_A_SERVER = [*CHAIN, "server", "websocket"]
+
+
+def broken_at(network: Network, link: str, code: int, *said: str) -> dict[str, Any]:
+    """What `doctor --json` says of the broken link, after a look that every link before it holds and none follows."""
+    done = network.user.fab("-t", "2", "doctor", "--json")
+    shown = f"{done.returncode}\n{done.stdout}\n{done.stderr}"
+    links: list[dict[str, Any]] = json.loads(done.stdout)
+    assert all(set(entry) == {"link", "ok", "result", "problem", "hint"} for entry in links), shown
+    names = [entry["link"] for entry in links]
+    assert names == WITH_A_SERVER[: WITH_A_SERVER.index(link) + 1], shown
+    assert [entry["ok"] for entry in links] == [True] * (len(links) - 1) + [False], shown
+    broken = links[-1]
+    assert broken["result"] is None, shown
+    assert broken["hint"], shown
+    assert all(text in broken["problem"] for text in said), shown
+    assert done.returncode == code, shown
+    assert f"error: {broken['problem']}" in done.stderr
+    assert f"hint: {broken['hint']}" in done.stderr
+    return broken
+
+
+@contextlib.contextmanager
+def port_of_something_else() -> Iterator[int]:
+    """A port on which a web server answers."""
+
+    def talk(peer: socket.socket, reached: object) -> None:
+        peer.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        peer.close()
+
+    with raw_server(talk) as (port, _):
+        yield port
+
+
+def test_name(network: Network) -> None:
+    """A gateway whose name does not exist breaks at the name."""
+    network.configure(gateway="nowhere.invalid")
+    broken_at(network, "name", 3, "nowhere.invalid")
+
+
+def test_port(network: Network) -> None:
+    """A gateway that does not listen, is no SSH server, or closes at once breaks at the port."""
+    with port_of_something_else() as port:
+        network.configure(gateway=f"{LOOPBACK}:{port}")
+        broken_at(network, "port", 3, "not SSH")
+    with raw_server(closes_at_once) as (port, _):
+        network.configure(gateway=f"{LOOPBACK}:{port}")
+        broken_at(network, "port", 3)
+    network.configure(gateway=f"{LOOPBACK}:{network.gateway.port}")
+    network.gateway.stop()
+    broken_at(network, "port", 3, str(network.gateway.port))
+
+
+def test_host_key_and_login_of_the_gateway(network: Network) -> None:
+    """A gateway whose key is not known, and one that takes no key of ours, break at the gateway: 5 and 4."""
+    known = network.known_hosts.read_text()
+    network.known_hosts.write_text("")
+    broken_at(network, "gateway", 5, "is not known")
+    network.known_hosts.write_text(known)
+    network.configure(connect_kwargs={})
+    broken_at(network, "gateway", 4, "refused the login")
+
+
+def test_forwarding(network: Network) -> None:
+    """A gateway that does not forward, and a host that does not listen, break at the forwarding."""
+    network.host.stop()
+    broken_at(network, "forwarding", 3, "cannot reach")
+    network.gateway.stop()
+    network.gateway.start("AllowTcpForwarding no", *GATEWAY_OPTIONS)
+    broken_at(network, "forwarding", 3, "does not let you through")
+
+
+def test_host(network: Network) -> None:
+    """A host whose key is another, or that takes no key of ours, breaks at the host."""
+    nobody = network.folder / "nobody"
+    nobody.write_text("")
+    network.host.authorized = nobody
+    network.host.stop()
+    network.host.start()
+    broken_at(network, "host", 4, "refused the login")
+    network.host.new_key()
+    broken_at(network, "host", 5, "not the one on record")
+
+
+def test_shell(network: Network) -> None:
+    """A host that runs nothing breaks at the shell, with what it printed."""
+    network.host.stop()
+    network.host.start("ForceCommand echo 'This account is closed.'; exit 1", network.environment())
+    broken_at(network, "shell", 6)
+    done = network.user.fab("doctor")
+    assert "This account is closed." in done.stderr
+
+
+def test_directory_and_environment(network: Network) -> None:
+    """A folder and an environment that are missing break where they are needed, with their names."""
+    network.configure(notebook={"directory": "~/no such folder"})
+    broken_at(network, "directory", 6, "no such folder")
+    network.configure(notebook={"environment": "missing"})
+    broken = broken_at(network, "jupyter", 6, "missing", "mlp")
+    assert "notebook.environment" in broken["hint"]
+
+
+def test_protection(network: Network) -> None:
+    """A server without protection breaks at the certificate, and secure mends it."""
+    assert "secure" in broken_at(network, "certificate", 6, "no protection")["hint"]
+
+
+def test_bad_setting(network: Network) -> None:
+    """A bad setting is told by its name, with 2."""
+    network.configure(notebook={"nise": 19})
+    done = network.user.fab("doctor", "--json")
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "nise" in done.stderr
+    assert "nice" in done.stderr
+
+
+def test_everything_holds_until_the_server_is_killed(network: Network) -> None:
+    """Every link holds, without a server and with one; a killed server breaks at the server, and doctor changes nothing."""
+    succeeded(network.user.fab("secure"))
+    done = succeeded(network.user.fab("doctor"))
+    assert [line.split()[0] for line in done.stdout.splitlines()] == [*CHAIN, "doctor"]
+    assert "every link holds" in done.stdout
+    succeeded(network.user.fab("serve"))
+    session = network.user.only_session()
+    links = json.loads(succeeded(network.user.invoke("doctor", "--json")).stdout)
+    assert [(entry["link"], entry["ok"]) for entry in links] == [(name, True) for name in WITH_A_SERVER]
+    assert network.user.only_session() == session
+    kill(session["pid"])
+    assert "serve" in broken_at(network, "server", 6, "has ended")["hint"]
+    succeeded(network.user.fab("stop"))
+
+
+@pytest.mark.parametrize("task", ["fab", "invoke"])
+def test_in_words(network: Network, task: str) -> None:
+    """Without --json the links are shown as they are tried, the broken one as that, then the error and the hint."""
+    network.host.stop()
+    done = network.user.run(task, "doctor")
+    assert done.returncode == 3
+    lines = done.stdout.splitlines()
+    assert [line.split()[0] for line in lines] == CHAIN[:5]
+    assert lines[-1].split() == ["forwarding", "broken"]
+    assert done.stderr.startswith("error: ")
+    assert "\nhint: " in done.stderr

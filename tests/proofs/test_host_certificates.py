@@ -1,0 +1,251 @@
+"""Hosts whose keys an authority has signed, and the ssh_config keywords by which a key is looked up: as ssh(1) has them."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from fabfile.configuration.schema import Notebook
+from tests.journey.program import refused, succeeded
+from tests.openssh.network import LOOPBACK, Network, Server, known_hosts_line, make_key
+from tests.proofs.certificates import IN_DATE, NOT_YET_IN_DATE, OUT_OF_DATE, Authority, public
+from tests.proofs.client import Client, Person
+from tests.proofs.impostor import Loop, impostor
+
+KINDS = ("ed25519", "ecdsa", "rsa")
+
+
+def certified(
+    client: Client, authority: Authority, *names: str, kind: str = "ed25519", **how: object
+) -> Server:
+    """A host that shows a certificate for its key, as real ones do beside the plain key; it has no other kind of key."""
+    key = client.folder / f"host_{kind}"
+    make_key(key, kind=kind)
+    certificate = authority.sign(key, *names, **how)  # type: ignore[arg-type]
+    server = Server("host", client.folder / "host", client.authorized, f'HostCertificate "{certificate}"')
+    server.key = key
+    client._servers.append(server)
+    server.start()
+    return server
+
+
+@pytest.fixture
+def site(client: Client) -> Authority:
+    return Authority.new(client.folder / "site")
+
+
+@pytest.mark.parametrize(
+    ("kind", "of_authority"), [*zip(KINDS, KINDS, strict=True), ("ed25519", "rsa"), ("rsa", "ed25519")]
+)
+def test_kinds(client: Client, kind: str, of_authority: str) -> None:
+    """Keys and authorities of every kind are good, the signatures of RSA being of SHA-2; nothing is asked or written."""
+    site = Authority.new(client.folder / "site", kind=of_authority)
+    host = certified(client, site, LOOPBACK, kind=kind)
+    line = f"@cert-authority * {site.public_key}"
+    client.know(line)
+    person = Person()
+    assert client.problem(host, person) is None
+    assert person.asked == []
+    assert client.known_hosts.read_text() == f"{line}\n"
+
+
+@pytest.mark.parametrize("names", ["plain", "hashed", "pattern", "list"])
+def test_names_of_the_authority_line(client: Client, site: Authority, names: str) -> None:
+    """The line of the authority is found by a plain name, a hashed one, a pattern and a list."""
+    host = certified(client, site, LOOPBACK)
+    plain = f"[{LOOPBACK}]:{host.port}"
+    client.know(f"{plain} {site.public_key}")
+    if names == "hashed":
+        subprocess.run(
+            ["ssh-keygen", "-q", "-H", "-f", str(client.known_hosts)],
+            check=True,
+            capture_output=True,
+            timeout=10,
+        )
+        hashed = client.known_hosts.read_text().strip()
+        assert hashed.startswith("|1|")
+        client.know(f"@cert-authority {hashed}")
+    else:
+        written = {"plain": plain, "pattern": f"[127.*]:{host.port}", "list": f"a.example,{plain},!b.example"}
+        client.know(f"@cert-authority {written[names]} {site.public_key}")
+    assert client.problem(host) is None
+
+
+@pytest.mark.parametrize(
+    ("names", "dates", "for_host", "reason"),
+    [
+        (("elsewhere.example",), IN_DATE, True, "it is for elsewhere.example"),
+        ((LOOPBACK,), OUT_OF_DATE, True, "it is not in date"),
+        ((LOOPBACK,), NOT_YET_IN_DATE, True, "it is not in date"),
+        ((LOOPBACK,), IN_DATE, False, "not for a host"),
+    ],
+    ids=["another name", "spent", "not yet", "of a user"],
+)
+def test_bad_certificates(
+    client: Client,
+    loop: Loop,
+    site: Authority,
+    names: tuple[str, ...],
+    dates: str,
+    for_host: bool,
+    reason: str,
+) -> None:
+    """A certificate for another name, out of date, or of a user is refused with the reason; nobody is asked."""
+    key = client.folder / "host_key"
+    make_key(key)
+    certificate = site.sign(key, *names, dates=dates, for_host=for_host)
+    client.know(f"@cert-authority * {site.public_key}")
+    person = Person("yes")
+    with impostor(loop, key, certificate=certificate) as (port, _):
+        client.refusal(f"{LOOPBACK}:{port}", 5, reason, person=person)
+    assert person.asked == []
+
+
+def test_another_authority(client: Client, site: Authority) -> None:
+    """A certificate of an authority that is not known counts as the key without it: unknown, or known by itself."""
+    host = certified(client, Authority.new(client.folder / "other"), LOOPBACK)
+    client.know(f"@cert-authority * {site.public_key}")
+    client.refusal(host, 5, "is not known")
+    client.know(f"@cert-authority * {site.public_key}", known_hosts_line(host.port, host.public_key))
+    assert client.problem(host) is None
+
+
+@pytest.mark.parametrize("revoked", ["authority", "key"])
+def test_revoked(client: Client, site: Authority, revoked: str) -> None:
+    """A good certificate is refused when its authority is revoked, or its key, with the line that says so."""
+    host = certified(client, site, LOOPBACK)
+    spent = site.public_key if revoked == "authority" else host.public_key
+    client.know(f"@cert-authority * {site.public_key}", f"@revoked * {spent}")
+    person = Person("yes")
+    client.refusal(host, 5, "revoked", f"{client.known_hosts}:2", person=person)
+    assert person.asked == []
+
+
+def test_authority_of_others(client: Client, site: Authority) -> None:
+    """An authority whose line is for other hosts proves nothing here."""
+    host = certified(client, site, LOOPBACK)
+    client.know(f"@cert-authority *.example {site.public_key}")
+    client.refusal(host, 5, "is not known")
+
+
+def test_certificate_through_both_hops(network: Network) -> None:
+    """The real program takes certificates on both hops, with no key of theirs on record."""
+    site = Authority.new(network.folder / "site")
+    for server, options in (
+        (network.gateway, ("AllowTcpForwarding yes",)),
+        (network.host, (network.environment(),)),
+    ):
+        certificate = site.sign(server.key, LOOPBACK)
+        server.stop()
+        server.start(f'HostCertificate "{certificate}"', *options)
+    network.known_hosts.write_text(f"@cert-authority [{LOOPBACK}]:* {site.public_key}\n")
+    succeeded(network.user.fab("secure"))
+    network.known_hosts.write_text(
+        network.known_hosts.read_text() + f"@revoked [{LOOPBACK}]:{network.host.port} {site.public_key}\n"
+    )
+    refused(network.user.fab("secure"), 5, "revoked")
+
+
+def config(host: Server, *more: str) -> str:
+    """An ssh_config that calls the host `site`, with more lines about it."""
+    lines = (*more, f"HostName {LOOPBACK}", f"Port {host.port}")
+    return "Host site\n" + "".join(f"    {line}\n" for line in lines)
+
+
+def test_host_key_alias(client: Client) -> None:
+    """HostKeyAlias is the name that is looked up, without a port, and the one that a certificate must be for."""
+    host = client.server("host")
+    client.know(f"alias {host.public_key}")
+    assert client.problem("site", ssh_config=config(host, "HostKeyAlias alias")) is None
+    client.refusal("site", 5, "key of other is not known", ssh_config=config(host, "HostKeyAlias other"))
+
+
+def test_host_key_alias_of_a_certificate(client: Client, site: Authority) -> None:
+    """A certificate must be for the alias."""
+    host = certified(client, site, "alias")
+    client.know(f"@cert-authority * {site.public_key}")
+    assert client.problem("site", ssh_config=config(host, "HostKeyAlias alias")) is None
+    client.refusal("site", 5, "it is for alias", ssh_config=config(host))
+
+
+@pytest.mark.parametrize("keyword", ["UserKnownHostsFile", "GlobalKnownHostsFile"])
+def test_known_hosts_files(client: Client, keyword: str) -> None:
+    """Both keywords name files, several each; a key in any of them is known, and a revoked one in any is revoked."""
+    host = client.server("host")
+    files = [client.folder / "one", client.folder / "two"]
+    files[1].write_text(known_hosts_line(host.port, host.public_key) + "\n")
+    said = f"{keyword} {files[0]} {files[1]}"
+    assert client.problem("site", ssh_config=config(host, said)) is None
+    files[0].write_text(f"@revoked * {host.public_key}\n")
+    client.refusal("site", 5, f"{files[0]}:1", ssh_config=config(host, said))
+
+
+def test_unknown_key_goes_to_the_first_file(client: Client) -> None:
+    """A key that a person accepts is written to the first file of UserKnownHostsFile, and to no other."""
+    host = client.server("host")
+    mine, global_ = client.folder / "mine", client.folder / "global"
+    said = config(host, f"UserKnownHostsFile {mine}", f"GlobalKnownHostsFile {global_}")
+    assert client.problem("site", Person("yes"), ssh_config=said) is None
+    assert mine.read_text() == known_hosts_line(host.port, host.public_key) + "\n"
+    assert not global_.exists()
+    assert not client.known_hosts.exists()
+
+
+def test_several_keys_for_one_name(client: Client) -> None:
+    """A name may have several keys of one type, as a pool has; any of them is good."""
+    host = client.server("host")
+    other = client.folder / "other"
+    make_key(other)
+    client.know(known_hosts_line(host.port, public(other)), known_hosts_line(host.port, host.public_key))
+    assert client.problem(host) is None
+    client.know(known_hosts_line(host.port, public(other)), known_hosts_line(host.port, public(other)))
+    client.refusal(host, 5, "not the one on record")
+
+
+@pytest.mark.parametrize("word", ["yes", "true", "Yes"])
+def test_strict_host_key_checking(client: Client, word: str) -> None:
+    """`StrictHostKeyChecking yes` asks nobody."""
+    host = client.server("host")
+    person = Person("yes")
+    client.refusal(
+        "site", 5, "is not known", person=person, ssh_config=config(host, f"StrictHostKeyChecking {word}")
+    )
+    assert person.asked == []
+
+
+@pytest.mark.parametrize("word", ["no", "off", "accept-new", "ask"])
+def test_lax_host_key_checking(client: Client, word: str) -> None:
+    """No word of ssh_config lets an unknown key in unseen: somebody is asked, and where nobody is it is refused."""
+    host = client.server("host")
+    person = Person()
+    said = config(host, f"StrictHostKeyChecking {word}")
+    client.refusal("site", 5, "is not known", person=person, ssh_config=said)
+    assert len(person.asked) == 1
+    assert host.fingerprint() in person.asked[0]
+
+
+def test_strict_host_key_checking_at_a_terminal(network: Network) -> None:
+    """With -S and `StrictHostKeyChecking yes` a person at a terminal is not asked either."""
+    network.known_hosts.write_text("")
+    path = network.folder / "ssh_config"
+    path.write_text(network.ssh_config() + "    StrictHostKeyChecking yes\n")
+    network.configure(gateway=None, connect_kwargs={}, notebook={"host": "host"})
+    with network.user.at_terminal("fab", "-S", str(path), "secure") as terminal:
+        assert terminal.end() == 5, terminal.said
+    assert "[yes/no" not in terminal.said
+
+
+def test_pins(client: Client, tmp_path: Path) -> None:
+    """A fingerprint in notebook.host_keys is all that counts: right, nothing is asked; wrong, no line helps."""
+    host = client.server("host")
+    other = tmp_path / "other"
+    make_key(other)
+    right = Notebook(host_keys={LOOPBACK: [host.fingerprint()]})
+    wrong = Notebook(host_keys={LOOPBACK: ["SHA256:" + "A" * 43]})
+    person = Person("yes", "yes")
+    assert client.problem(host, person, notebook=right) is None
+    client.know(known_hosts_line(host.port, host.public_key))
+    client.refusal(host, 5, "notebook.host_keys", host.fingerprint(), person=person, notebook=wrong)
+    client.know(f"@revoked * {host.public_key}")
+    client.refusal(host, 5, "revoked", person=person, notebook=right)
+    assert person.asked == []
