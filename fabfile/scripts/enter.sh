@@ -78,7 +78,8 @@ else
 fi
 
 # The folder that the shell stands in must not come before the standard library.
-exec "$python" -c '
+# Names of files come as UTF-8, whatever the locale of the login is.
+exec "$python" -X utf8 -c '
 import sys
 sys.path[:] = [place for place in sys.path if place]
 import json, types

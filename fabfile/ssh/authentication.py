@@ -32,6 +32,8 @@ class Login(AuthStrategy):
         self.asking = asking
         self.settings = settings
         self.tried: list[str] = []
+        self.wanted: Sequence[str] = ()
+        """What the hop said last that it wants."""
         self._offered = False
 
     def get_sources(self) -> Iterator[AuthSource]:
@@ -41,11 +43,11 @@ class Login(AuthStrategy):
     def authenticate(self, transport: paramiko.Transport) -> AuthResult:
         """Log in, or raise AuthenticationRefused that tells what the hop wanted and what was tried."""
         self.tried = []
-        wanted: Sequence[str] = ("publickey",)
+        self.wanted = ("publickey",)
         keys = self.identities.every_key()
         try:
-            while wanted:
-                wanted = self._next_proof(transport, wanted, keys)
+            while self.wanted:
+                self.wanted = self._next_proof(transport, self.wanted, keys)
         except AuthenticationRefused:
             raise
         except (paramiko.SSHException, EOFError) as error:
@@ -56,7 +58,7 @@ class Login(AuthStrategy):
                 raise CannotConnect(
                     f"the connection to {self.who} was lost while logging in", hint="run it again"
                 ) from error
-            raise self._refused(getattr(error, "allowed_types", None) or wanted) from error
+            raise self._refused(getattr(error, "allowed_types", None) or self.wanted) from error
         return AuthResult(strategy=self)
 
     def _next_proof(
@@ -67,7 +69,7 @@ class Login(AuthStrategy):
             after = self._with_keys(transport, keys)
             if after is not None:
                 return after
-            wanted = self._wanted_without_keys(transport, wanted)
+            wanted = self.wanted = self._wanted_without_keys(transport, wanted)
         if "keyboard-interactive" in wanted:
             return self._as_often_as_a_person_may(transport, self._interactive)
         if "password" in wanted:

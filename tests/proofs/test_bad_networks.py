@@ -184,9 +184,7 @@ def test_one_session(network: Network) -> None:
     network.gateway.start("MaxSessions 1", *GATEWAY_OPTIONS)
     network.host.stop()
     network.host.start("MaxSessions 1", network.environment())
-    succeeded(network.user.fab("up", "--detach"))
-    succeeded(network.user.fab("status"))
-    succeeded(network.user.fab("stop"))
+    succeeded(network.user.fab("secure", "serve", "stop"))
 
 
 def echoes(terminal: Terminal) -> bool:

@@ -64,7 +64,7 @@ HOSTILE = st.lists(st.one_of(PIECES, st.text(string.ascii_letters, max_size=3)),
     "".join
 )
 MANY = hypothesis_settings(
-    max_examples=60,
+    max_examples=40,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
