@@ -58,7 +58,9 @@ class Login(AuthStrategy):
                 raise CannotConnect(
                     f"the connection to {self.who} was lost while logging in", hint="run it again"
                 ) from error
-            raise self._refused(getattr(error, "allowed_types", None) or self.wanted) from error
+            # A hop that has had enough names no method any more, which reads as one without a name.
+            still_wanted = [method for method in getattr(error, "allowed_types", ()) if method]
+            raise self._refused(still_wanted or self.wanted) from error
         return AuthResult(strategy=self)
 
     def _next_proof(
