@@ -1,0 +1,284 @@
+"""Machines with accounts of their own, on this one: sshd in a mount and a UTS namespace (namespaces(7)).
+
+There /etc/passwd, /etc/shadow, /etc/group and /etc/pam.d/sshd are the test's. So the accounts are real for all that
+runs there, sshd, PAM and login shells, and nothing of this system is changed, nor left when a test is killed.
+"""
+
+import os
+import secrets
+import shlex
+import shutil
+import stat
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.gateways.servers import StartedBy, found
+from tests.openssh.network import GATEWAY_OPTIONS, LOOPBACK, Network, end_all, free_port, known_hosts_line
+
+COMMAND_TIMEOUT_S = 10.0
+PASSWORD = "auth required pam_unix.so nodelay"
+# It never fails: what it notes is judged by the other lines.
+NOTED = "auth optional pam_exec.so quiet expose_authtok {note}"
+UIDS = range(30_000, 60_000)
+# Another address of loopback, so that the two hops have two names.
+HOST_ADDRESS = "127.0.0.2"
+SECURITY = "/etc/passwd", "/etc/shadow", "/etc/group"
+# Each password that reaches a hop, right or wrong, is noted before it is judged.
+NOTE = """\
+#!/bin/sh
+umask 077
+{ cat | tr -d '\\000'; echo; } >>%s
+"""
+
+
+@dataclass(frozen=True)
+class Account:
+    """Somebody who may log in."""
+
+    name: str
+    uid: int
+    home: Path
+    shell: str
+    password: str
+
+    def own(self, *paths: Path) -> None:
+        """Give what was made for the account to it."""
+        for path in paths:
+            os.chown(path, self.uid, self.uid, follow_symlinks=False)
+
+    def write(self, name: str, text: str) -> Path:
+        """Write a file of the account's."""
+        path = self.home / name
+        for folder in reversed(path.relative_to(self.home).parents[:-1]):
+            (self.home / folder).mkdir(mode=0o755, exist_ok=True)
+            self.own(self.home / folder)
+        path.write_text(text)
+        self.own(path)
+        return path
+
+    def processes(self) -> list[psutil.Process]:
+        """What runs in the name of the account."""
+        found_ = []
+        for process in psutil.process_iter(["uids"]):
+            uids = process.info["uids"]
+            if uids and self.uid in uids and process.status() != psutil.STATUS_ZOMBIE:
+                found_.append(process)
+        return found_
+
+
+@dataclass
+class Machine:
+    """What one hop has of its own: which proofs it wants, and what it was told."""
+
+    folder: Path
+    passwords: dict[str, str]
+    """By account, its password here."""
+    stack: Sequence[str] = (PASSWORD, NOTED)
+    """The lines of PAM for the login (pam.conf(5))."""
+    environment: dict[str, str] = field(default_factory=dict)
+    own_name: str = "gateway"
+
+    @property
+    def noted(self) -> Path:
+        return self.folder / "noted"
+
+    def told(self) -> list[str]:
+        """Every password that reached this machine, in order."""
+        return self.noted.read_text().splitlines() if self.noted.exists() else []
+
+
+class Site(Network):
+    """A gateway and a host that know the same accounts, each with its own passwords."""
+
+    def __init__(self, folder: Path, packages: Path) -> None:
+        folder.mkdir(mode=0o755)
+        packages.chmod(0o755)
+        super().__init__(folder, packages)
+        (folder / "homes").mkdir(mode=0o755)
+        self.packages = packages
+        self.accounts: list[Account] = []
+        self.at_gateway = Machine(folder / "at_gateway", {})
+        self.at_host = Machine(folder / "at_host", {}, own_name=HOST_ADDRESS)
+        self.options: dict[str, tuple[str, ...]] = {"gateway": (), "host": ()}
+        self.host_address = HOST_ADDRESS
+        self.more: list[Path] = []
+        self.also_listens: list[str] = []
+        """More addresses of the host, which it has the same port at."""
+
+    def account(self, shell: str = "bash") -> Account:
+        """A new account on both, with a home folder and the environment that Jupyter runs in."""
+        program = found(shell)
+        if not program:
+            pytest.skip(f"needs the program {shell}")
+        taken = {
+            process.info["uids"].real for process in psutil.process_iter(["uids"]) if process.info["uids"]
+        }
+        uid = next(uid for uid in iter(lambda: secrets.choice(UIDS), None) if uid not in taken)
+        name = f"nb{secrets.token_hex(4)}"
+        home = self.folder / "homes" / name
+        home.mkdir(mode=0o700)
+        (home / "mlpractical").mkdir()
+        (home / "miniconda3").symlink_to(self.packages / "miniconda3")
+        made = Account(name, uid, home, program, f"password of {name}")
+        made.own(home, home / "mlpractical", home / "miniconda3")
+        self.accounts.append(made)
+        for machine in (self.at_gateway, self.at_host):
+            machine.passwords[name] = made.password
+        return made
+
+    def see(self, *folders: Path) -> None:
+        """Let the accounts see these folders, too."""
+        for folder in folders:
+            folder.chmod(0o755)
+        self.more += folders
+
+    def start(self) -> None:
+        """Start both machines, with the accounts that were made and what was set by then."""
+        self.gateway = self._server(
+            "gateway", self.at_gateway, LOOPBACK, "AllowTcpForwarding yes", *GATEWAY_OPTIONS
+        )
+        self.host = self._server("host", self.at_host, self.host_address)
+        self.host.port = free_port()
+        self.host.options += tuple(
+            f"ListenAddress {address}:{self.host.port}" for address in self.also_listens
+        )
+        super().start()
+
+    def close(self) -> None:
+        super().close()
+        for account in self.accounts:
+            end_all(account.processes())
+
+    @property
+    def host_place(self) -> str:
+        return f"{self.host_address}:{self.host.port}"
+
+    def know(self, *more: str) -> None:
+        lines = [
+            known_hosts_line(server.port, server.public_key, server.address)
+            for server in (self.gateway, self.host)
+        ]
+        lines += [
+            known_hosts_line(self.host.port, self.host.public_key, address) for address in self.also_listens
+        ]
+        self.known_hosts.write_text("".join(f"{line}\n" for line in (*lines, *more)))
+
+    def _server(self, name: str, machine: Machine, address: str, *options: str) -> StartedBy:
+        machine.folder.mkdir(mode=0o755)
+        note = machine.folder / "note"
+        note.write_text(NOTE % shlex.quote(str(machine.noted)))
+        note.chmod(0o755)
+        files = self._accounts_of(machine)
+        pam = machine.folder / "pam"
+        pam.write_text(
+            "\n".join(line.replace("{note}", str(note)) for line in machine.stack)
+            + "\naccount required pam_permit.so\nsession required pam_permit.so\n"
+        )
+        files[pam] = Path("/etc/pam.d/sshd")
+        setup = machine.folder / "setup"
+        setup.write_text(_setup(machine.own_name, files, self._visible()))
+        variables = {"LANG": "C.UTF-8", **machine.environment}
+        return StartedBy(
+            name,
+            machine.folder / "sshd",
+            self.authorized,
+            *self.options[name],
+            *options,
+            "UsePAM yes",
+            "SetEnv " + " ".join(f'"{key}={value}"' for key, value in variables.items()),
+            address=address,
+            prefix=[found("unshare"), "--mount", "--uts", "--propagation", "private", "sh", str(setup)],
+        )
+
+    def _accounts_of(self, machine: Machine) -> dict[Path, Path]:
+        lines = {name: [Path(name).read_text().rstrip("\n")] for name in SECURITY}
+        for account in self.accounts:
+            lines["/etc/passwd"].append(
+                f"{account.name}:x:{account.uid}:{account.uid}::{account.home}:{account.shell}"
+            )
+            lines["/etc/shadow"].append(
+                f"{account.name}:{_hashed(machine.passwords[account.name])}:20000::::::"
+            )
+            lines["/etc/group"].append(f"{account.name}:x:{account.uid}:")
+        files = {}
+        for name, text in lines.items():
+            path = machine.folder / Path(name).name
+            path.touch(mode=0o600 if name.endswith("shadow") else 0o644)
+            path.write_text("\n".join(text) + "\n")
+            files[path] = Path(name)
+        return files
+
+    def _visible(self) -> list[Path]:
+        """The folders that an account must see, though some lie in one that is root's alone."""
+        paths = [
+            sys.base_prefix,
+            sysconfig.get_path("purelib"),
+            sys.prefix,
+            str(self.packages),
+            str(self.folder),
+        ]
+        return list(dict.fromkeys(path.resolve() for path in [*map(Path, paths), *self.more]))
+
+
+def _hashed(password: str) -> str:
+    done = subprocess.run(
+        ["openssl", "passwd", "-6", "-stdin"],
+        input=f"{password}\n",
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=COMMAND_TIMEOUT_S,
+    )
+    return done.stdout.strip()
+
+
+def _setup(own_name: str, files: dict[Path, Path], visible: Iterable[Path]) -> str:
+    """A shell script that arranges the machine, then becomes its arguments."""
+    lines = ["set -e", shlex.join(["hostname", own_name])]
+    lines += [shlex.join(["mount", "--bind", str(here), str(there)]) for here, there in files.items()]
+    hidden = {path: ancestor for path in visible if (ancestor := _closed_ancestor(path))}
+    if hidden:
+        # An empty folder takes the place of each that is closed; in it is what must be seen, and nothing else.
+        lines.append("mount -t tmpfs -o mode=755 tmpfs /mnt")
+        for number, path in enumerate(hidden):
+            held = f"/mnt/{number}"
+            lines += [f"mkdir {held}", shlex.join(["mount", "--rbind", str(path), held])]
+        for ancestor in sorted(set(hidden.values())):
+            lines.append(shlex.join(["mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", str(ancestor)]))
+        for number, path in enumerate(hidden):
+            lines.append(shlex.join(["mkdir", "-p", str(path)]))
+            lines.append(shlex.join(["mount", "--rbind", f"/mnt/{number}", str(path)]))
+    return "\n".join([*lines, 'exec "$@"', ""])
+
+
+def _closed_ancestor(path: Path) -> Path | None:
+    """The outermost folder on the way to the path that is not open to everybody."""
+    for folder in reversed(path.parents):
+        if not folder.stat().st_mode & stat.S_IXOTH:
+            return folder
+    return None
+
+
+def needs() -> None:
+    """Skip the test where such machines cannot be made."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to make machines with accounts of their own")
+    for program in ("unshare", "mount", "openssl", "hostname"):
+        if shutil.which(program) is None and not found(program):
+            pytest.skip(f"needs the program {program}")
+    tried = subprocess.run(
+        [found("unshare"), "--mount", "--uts", "true"],
+        capture_output=True,
+        text=True,
+        timeout=COMMAND_TIMEOUT_S,
+        check=False,
+    )
+    if tried.returncode:
+        pytest.skip(f"needs the right to make namespaces: {tried.stderr.strip()}")
