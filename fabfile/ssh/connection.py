@@ -14,12 +14,12 @@ from typing import Any
 
 import fabric
 import paramiko
-from paramiko.common import OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
 
 from fabfile.errors import CannotConnect, Problem
 from fabfile.settings import SSH_PORT, Place, Settings
 from fabfile.ssh.asking import Asking
 from fabfile.ssh.authentication import Login
+from fabfile.ssh.failures import FAILURES, too_slow, unreachable
 from fabfile.ssh.host_keys import HostKeyPolicy
 from fabfile.ssh.proxy_command import ProxyCommand
 from fabfile.ssh.route import SANDBOX, Hop, route_to
@@ -83,7 +83,7 @@ class Connection(fabric.Connection):  # type: ignore[misc] # Fabric has no types
         except Problem:
             self._give_up()
             raise
-        except (TimeoutError, OSError, EOFError, paramiko.SSHException) as error:
+        except FAILURES as error:
             # Paramiko has many words for the time that was given to it having run out.
             timed_out = isinstance(error, TimeoutError) or time.monotonic() - began >= self.timeout_s
             problem = self.too_slow() if timed_out else self._unreachable(error)
@@ -112,7 +112,7 @@ class Connection(fabric.Connection):  # type: ignore[misc] # Fabric has no types
         """Connect to the hop without a word said, through the gateway when there is one. Raises a Problem."""
         try:
             return self._reach()
-        except (TimeoutError, OSError, EOFError, paramiko.SSHException) as error:
+        except FAILURES as error:
             # Paramiko has no type of its own for a channel that nobody opened in time.
             timed_out = isinstance(error, TimeoutError) or str(error).startswith("Timeout opening channel")
             raise (self.too_slow() if timed_out else self._unreachable(error)) from error
@@ -131,44 +131,16 @@ class Connection(fabric.Connection):  # type: ignore[misc] # Fabric has no types
             "direct-tcpip", (self.host, self.port), ("127.0.0.1", 0), timeout=self.timeout_s
         )
 
-    @property
-    def _where(self) -> str:
-        return (
-            f"{self.label} through {self.gateway.label}"
-            if isinstance(self.gateway, Connection)
-            else self.label
-        )
-
     def too_slow(self) -> CannotConnect:
         """The Problem of a hop that did not answer in time."""
-        return CannotConnect(
-            f"{self._where} did not answer within {self.timeout_s} s",
-            hint="check that you are online, and whether your site wants its VPN; -t SECONDS waits longer",
-        )
+        return too_slow(self.label, self._gateway_label, self.timeout_s)
 
     def _unreachable(self, error: Exception) -> CannotConnect:
-        gateway = self.gateway.label if isinstance(self.gateway, Connection) else ""
-        where = self._where
-        if isinstance(error, socket.gaierror):
-            return CannotConnect(f"there is no host called {self.host}", hint="check the name in invoke.yaml")
-        if isinstance(error, paramiko.ChannelException):
-            if error.code == OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED:
-                return CannotConnect(
-                    f"{gateway} does not let you through to {self.label}: {error.text}",
-                    hint="check the name of the host; your site says which hosts its gateway leads to",
-                )
-            return CannotConnect(
-                f"{gateway} cannot reach {self.label}: {error.text}",
-                hint="the host may be down or its name wrong: try another with --host",
-            )
-        if isinstance(error, ConnectionRefusedError):
-            return CannotConnect(
-                f"{where} refused the connection on port {self.port}", hint="check the name and the port"
-            )
-        return CannotConnect(
-            f"the connection to {where} failed: {error or type(error).__name__}",
-            hint="try again; when it stays so, try plain ssh to the same host and compare",
-        )
+        return unreachable(error, self.label, self._gateway_label, (self.host, self.port))
+
+    @property
+    def _gateway_label(self) -> str:
+        return self.gateway.label if isinstance(self.gateway, Connection) else ""
 
 
 def connect(settings: Settings, place: Place, asking: Asking, expected_key: str | None = None) -> Connection:
@@ -231,7 +203,7 @@ def _name(settings: Settings, place: Place) -> Name:
 def _close_with_gateways(connection: Connection) -> None:
     hop: Any = connection
     while isinstance(hop, Connection):
-        with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+        with contextlib.suppress(*FAILURES):
             hop.close()
         hop = hop.gateway
 

@@ -15,6 +15,7 @@ import paramiko
 import psutil
 
 from fabfile.errors import BadSetting, Failed
+from fabfile.ssh.failures import FAILURES
 
 LOOPBACKS = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
 FIRST_PORT = 8888
@@ -157,7 +158,7 @@ def _carry(
         upward.start()
         _bring_down(channel, local)
         upward.join()
-    except (OSError, EOFError, paramiko.SSHException):
+    except FAILURES:
         _reset(local)
     finally:
         if channel is not None:
@@ -185,11 +186,10 @@ def _bring_down(channel: paramiko.Channel, local: socket.socket) -> None:
 @contextlib.contextmanager
 def _ends(channel: paramiko.Channel) -> Iterator[None]:
     """End the channel when either side fails; a transport that dies has more than one word for it."""
-    failures = (OSError, EOFError, paramiko.SSHException)
     try:
         yield
-    except failures:
-        with contextlib.suppress(*failures):
+    except FAILURES:
+        with contextlib.suppress(*FAILURES):
             channel.close()
 
 

@@ -16,6 +16,7 @@ import paramiko
 
 from fabfile.errors import CannotConnect, RemoteFailed
 from fabfile.ssh.connection import Connection
+from fabfile.ssh.failures import FAILURES
 from fabfile.ssh.transport import request_program, wait_for_program
 
 # dd and not head: it is sure to take no byte more than it is told, and leaves the rest to the program.
@@ -104,7 +105,7 @@ def _open_channel(connection: Connection, command: str) -> paramiko.Channel:
         channel: paramiko.Channel = connection.create_session()
         channel.set_combine_stderr(True)
         request_program(channel, command)
-    except (paramiko.SSHException, OSError, EOFError) as error:
+    except FAILURES as error:
         raise _lost(connection) from error
     return channel
 

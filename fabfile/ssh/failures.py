@@ -1,0 +1,49 @@
+"""Why a hop could not be reached, as the user meets it."""
+
+import socket
+
+import paramiko
+from paramiko.common import OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
+
+from fabfile.errors import CannotConnect
+
+# Every way in which a socket, a gateway or Paramiko says that there is no way.
+FAILURES = (OSError, EOFError, paramiko.SSHException)
+
+
+def too_slow(hop: str, gateway: str, timeout_s: float) -> CannotConnect:
+    """The hop did not answer in time; `gateway` is "" where there is none."""
+    return CannotConnect(
+        f"{_where(hop, gateway)} did not answer within {timeout_s} s",
+        hint="check that you are online, and whether your site wants its VPN; -t SECONDS waits longer",
+    )
+
+
+def unreachable(error: Exception, hop: str, gateway: str, address: tuple[str, int]) -> CannotConnect:
+    """The hop, at this host and port, could not be reached for the reason of the error."""
+    host, port = address
+    if isinstance(error, socket.gaierror):
+        return CannotConnect(f"there is no host called {host}", hint="check the name in invoke.yaml")
+    if isinstance(error, paramiko.ChannelException):
+        if error.code == OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED:
+            return CannotConnect(
+                f"{gateway} does not let you through to {hop}: {error.text}",
+                hint="check the name of the host; your site says which hosts its gateway leads to",
+            )
+        return CannotConnect(
+            f"{gateway} cannot reach {hop}: {error.text}",
+            hint="the host may be down or its name wrong: try another with --host",
+        )
+    if isinstance(error, ConnectionRefusedError):
+        return CannotConnect(
+            f"{_where(hop, gateway)} refused the connection on port {port}",
+            hint="check the name and the port",
+        )
+    return CannotConnect(
+        f"the connection to {_where(hop, gateway)} failed: {error or type(error).__name__}",
+        hint="try again; when it stays so, try plain ssh to the same host and compare",
+    )
+
+
+def _where(hop: str, gateway: str) -> str:
+    return f"{hop} through {gateway}" if gateway else hop
