@@ -137,7 +137,7 @@ def logs(c: Any, host: str | None = None, follow: bool = False, lines: str = "50
 
 @task(help=HOST | {"json": "Print a list of objects, for a program to read."})
 def doctor(c: Any, host: str | None = None, json: bool = False) -> None:
-    """Try every link from here to a working kernel, and say what to mend."""
+    """Try every link from here to a working kernel."""
     from fabfile.doctor import doctor, doctor_as_json
 
     settings, asking, _ = _prepared(c, host)
@@ -170,7 +170,7 @@ def show_sandbox(c: Any) -> None:
 
 @task(help={"check": "Change nothing, and fail where the file does not fit pyproject.toml."})
 def pin(c: Any, check: bool = False) -> None:
-    """Pin requirements.txt, for pip, to what pyproject.toml asks for."""
+    """Pin requirements.txt to what pyproject.toml asks for."""
     from fabfile.requirements import check as check_requirements
     from fabfile.requirements import write
 

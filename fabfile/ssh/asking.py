@@ -1,5 +1,6 @@
 """Asks the user for what a login needs, and remembers what it may give again."""
 
+import contextlib
 from pathlib import Path
 from typing import Protocol
 
@@ -84,15 +85,15 @@ class Asking:
         import keyring
         from keyring.errors import KeyringError
 
-        try:
+        # A keyring that is locked or missing is no reason not to ask.
+        with contextlib.suppress(KeyringError):
             kept = None if prompt in self._refused else keyring.get_password(KEYRING_SERVICE, prompt)
-        except KeyringError:
-            return self._person.secret(prompt)
-        if kept is not None:
-            return kept
+            if kept is not None:
+                return kept
         answer = self._person.secret(prompt)
         if answer is not None:
-            keyring.set_password(KEYRING_SERVICE, prompt, answer)
+            with contextlib.suppress(KeyringError):
+                keyring.set_password(KEYRING_SERVICE, prompt, answer)
         return answer
 
 
