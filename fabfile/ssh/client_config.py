@@ -41,6 +41,7 @@ class HopConfig:
     known_hosts: tuple[Path, ...] = ()
     accepts_unknown_keys: bool = True
     """Whether the user may be asked about an unknown key: not with `StrictHostKeyChecking yes`."""
+    hashes_known_hosts: bool = False
     connect_timeout_s: int | None = None
     alive_interval_s: int = 0
     alive_count_max: int = 3
@@ -167,6 +168,7 @@ def _hop_config(asked: str, said: Mapping[str, list[str]]) -> HopConfig:
         host_key_alias=alias,
         known_hosts=tuple(_path(word, names) for word in known.split() if word.lower() != "none"),
         accepts_unknown_keys=one("stricthostkeychecking") not in ("yes", "true"),
+        hashes_known_hosts=one("hashknownhosts") == "yes",
         connect_timeout_s=number("connecttimeout"),
         alive_interval_s=number("serveraliveinterval") or 0,
         alive_count_max=number("serveralivecountmax") or 3,

@@ -57,6 +57,7 @@ class HostKeyPolicy(paramiko.MissingHostKeyPolicy):
         with_port = hop.port != SSH_PORT and hop.host_key_alias is None
         self.name = f"[{self.host}]:{hop.port}" if with_port else self.host
         self.files = hop.known_hosts
+        self.hashes = hop.hashes_known_hosts
         self.accepts_unknown_keys = hop.accepts_unknown_keys
         self.asking = asking
         self.expected = expected
@@ -125,7 +126,7 @@ class HostKeyPolicy(paramiko.MissingHostKeyPolicy):
                 "does your site give this fingerprint for it? [yes/no/the fingerprint]"
             )
             if answer is not None and (answer.lower() == "yes" or answer == shown):
-                return _remember(self.files[0], self.name, key)
+                return _remember(self.files[0], _hashed(self.name) if self.hashes else self.name, key)
         raise HostKeyRefused(
             f"the host key of {self.name} is not known: {key.get_name()} {shown}",
             hint=f"compare it with what your site gives, then log in once with ssh, or add it to {self.files[0]}"
@@ -140,6 +141,12 @@ def _fingerprint_of(key: str) -> str:
     except ValueError:
         return "unreadable"
     return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
+
+
+def _hashed(name: str) -> str:
+    salt = os.urandom(20)
+    digest = hmac.new(salt, name.encode(), "sha1").digest()
+    return f"|1|{base64.b64encode(salt).decode()}|{base64.b64encode(digest).decode()}"
 
 
 def _remember(file: Path, name: str, key: paramiko.PKey) -> None:

@@ -136,6 +136,15 @@ def test_accepted_keys_are_remembered(known_hosts: Path, answer: str) -> None:
     assert known_hosts.stat().st_mode & 0o777 == 0o600
 
 
+def test_accepted_keys_are_hashed_where_ssh_hashes_them(known_hosts: Path) -> None:
+    """With HashKnownHosts the name is not to be read in the file, and is known all the same."""
+    hop = HopConfig(host="ashbury", user="me", port=22, known_hosts=(known_hosts,), hashes_known_hosts=True)
+    HostKeyPolicy(hop, Asking(Answering("yes"))).missing_host_key(CLIENT, "ashbury", KEY)
+    assert known_hosts.read_text().startswith("|1|")
+    assert "ashbury" not in known_hosts.read_text()
+    assert check(known_hosts, "ashbury").asked == []
+
+
 def test_a_file_without_a_last_newline(known_hosts: Path) -> None:
     """A key is added on a line of its own, and the lines before it stay."""
     write(known_hosts, line("bonnington", OTHER).rstrip("\n"))
