@@ -44,7 +44,6 @@ class HopConfig:
     hashes_known_hosts: bool = False
     connect_timeout_s: int | None = None
     alive_interval_s: int = 0
-    alive_count_max: int = 3
 
 
 def look_up(place: Place, settings: Settings, *, port: int | None) -> HopConfig:
@@ -171,7 +170,6 @@ def _hop_config(asked: str, said: Mapping[str, list[str]]) -> HopConfig:
         hashes_known_hosts=one("hashknownhosts") == "yes",
         connect_timeout_s=number("connecttimeout"),
         alive_interval_s=number("serveraliveinterval") or 0,
-        alive_count_max=number("serveralivecountmax") or 3,
     )
 
 
