@@ -18,6 +18,7 @@ SECURE = {
 TUNNEL = {
     "local-port": "The port on your own machine; without it the first free one from 8888.",
     "detach": "Leave the tunnel in the background and return when it is ready.",
+    "also": "Further ports of the host to forward, with commas: 6006,8787 for TensorBoard and Dask.",
     "no-browser": "Only print the address, open no browser.",
 }
 
@@ -63,19 +64,20 @@ def tunnel(
     host: str | None = None,
     local_port: str | None = None,
     detach: bool = False,
+    also: str | None = None,
     no_browser: bool = False,
 ) -> None:
     """Step 3: forward a local port to it and open the browser."""
     from fabfile.tunnel import open_in_background, opened, session_for_tunnel, until_closed
 
     settings, asking, _ = _prepared(
-        c, host, local_port=local_port, open_browser=False if no_browser else None
+        c, host, local_port=local_port, also=also, open_browser=False if no_browser else None
     )
     session = session_for_tunnel(settings)
     if detach:
         return open_in_background(session, settings, asking)
     with opened(session, settings, asking) as held:
-        until_closed(held)
+        until_closed(held, asking)
 
 
 @task(
@@ -103,6 +105,7 @@ def up(
     key: str | None = None,
     local_port: str | None = None,
     detach: bool = False,
+    also: str | None = None,
     no_browser: bool = False,
 ) -> None:
     """Steps 1 to 3 in one: secure, serve, tunnel."""
@@ -110,7 +113,7 @@ def up(
     from fabfile.up import up, up_in_background
 
     settings, asking, person = _prepared(
-        c, host, local_port=local_port, open_browser=False if no_browser else None
+        c, host, local_port=local_port, also=also, open_browser=False if no_browser else None
     )
     wishes = Wishes(renew, password_file, certificate, key)
     (up_in_background if detach else up)(settings, asking, person, wishes)

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,11 @@ import msgspec
 from fabfile.errors import Failed, Problem
 from fabfile.notebooks import session as sessions
 from fabfile.notebooks import tunnel as tunnels
+from fabfile.notebooks.lifeline import News
 from fabfile.notebooks.session import Session, Tunnel
 from fabfile.settings import Settings
 from fabfile.ssh.asking import Asking
-from fabfile.terminal import Person, show_problem, somebody_is_there
+from fabfile.terminal import Person, say, show_problem, somebody_is_there
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -78,7 +80,7 @@ def main() -> int:
         with tunnels.held(order.session, order.settings, asking) as held:
             _report(Report(held.tunnel))
             _leave_the_terminal(order.session)
-            held.wait()
+            held.hold(asking.alone(), _note)
     except KeyboardInterrupt:
         return 1  # the command that waits for this process was interrupted too, and says so
     except Problem as problem:
@@ -88,6 +90,10 @@ def main() -> int:
             _report(Report(None, problem.exit_code, str(problem), problem.hint, problem.detail))
         return problem.exit_code
     return 0
+
+
+def _note(news: News) -> None:
+    say(f"{datetime.now():%Y-%m-%d %H:%M:%S} {news}")
 
 
 def _end(*_: Any) -> None:

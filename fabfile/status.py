@@ -9,19 +9,9 @@ from fabfile.notebooks import session as sessions
 from fabfile.notebooks.reach import reach_session
 from fabfile.notebooks.session import Session
 from fabfile.settings import Settings
-from fabfile.ssh.asking import Asking
+from fabfile.ssh.asking import Asking, Nobody
 from fabfile.ssh.connection import SANDBOX
 from fabfile.terminal import more, say, step
-
-
-class Nobody:
-    """Answers nothing: a look at the state must not stop at a question."""
-
-    def secret(self, prompt: str) -> str | None:
-        return None
-
-    def line(self, prompt: str) -> str | None:
-        return None
 
 
 def status(settings: Settings) -> None:
@@ -33,6 +23,10 @@ def status(settings: Settings) -> None:
         step(state["host"], f"jupyter {state['application']} in {state['directory']}: {state['server']}")
         more(f"port {state['remote_port']}, process {state['pid']}, since {state['started']}")
         more(f"tunnel {state['tunnel']}{'  ' + state['url'] if state['url'] else ''}")
+        if state["tunnel_waits_for_you"]:
+            more(f"it waits for you: {state['tunnel_waits_for_you']}; tunnel logs in again")
+        for remote, local in state["also"].items():
+            more(f"localhost:{local} leads to {state['host']}:{remote}")
         more(f"certificate good until {state['certificate_expires'][:10]}")
 
 
@@ -58,6 +52,8 @@ def _state(session: Session, settings: Settings) -> dict[str, Any]:
         "tunnel": tunnel.state if tunnel else "closed",
         "local_port": tunnel.local_port if tunnel else None,
         "url": tunnel.url if tunnel else None,
+        "also": tunnel.also if tunnel else {},
+        "tunnel_waits_for_you": tunnel.waits_for_you or None if tunnel else None,
         "certificate_sha256": shown.sha256,
         "certificate_expires": shown.expires.isoformat(),
     }

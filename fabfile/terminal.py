@@ -26,7 +26,17 @@ def more(line: str) -> None:
 def step(name: str, what: str, started: float | None = None) -> None:
     """Print what a step of the story came to, and with `started` (time.monotonic()) the seconds that it took."""
     took = "" if started is None else f"  {faint(f'{time.monotonic() - started:.1f} s')}"
-    print(f"{bold(printable(name).ljust(NAME_WIDTH))} {printable(what)}{took}", flush=True)
+    print(f"{_own_line()}{bold(printable(name).ljust(NAME_WIDTH))} {printable(what)}{took}", flush=True)
+
+
+def status_line(name: str, what: str) -> None:
+    """Show what goes on, where a person watches in the place of which the next line comes."""
+    if _is_watched():
+        print(
+            f"{_own_line()}{bold(name.ljust(NAME_WIDTH))} {faint(printable(what) + ' …')}", end="", flush=True
+        )
+    else:
+        step(name, what)
 
 
 @contextmanager

@@ -14,11 +14,12 @@ from fabfile.errors import Failed
 from fabfile.notebooks import certificate
 from fabfile.notebooks import session as sessions
 from fabfile.notebooks import tunnel as tunnels
+from fabfile.notebooks.lifeline import Lifeline, Lost, News
 from fabfile.notebooks.session import Session, Tunnel
 from fabfile.settings import Settings
 from fabfile.ssh.asking import Asking
 from fabfile.ssh.forwarding import is_free, listen
-from fabfile.terminal import more, say, step, working
+from fabfile.terminal import more, say, status_line, step, working
 
 
 def session_for_tunnel(settings: Settings) -> Session:
@@ -35,7 +36,7 @@ def session_for_tunnel(settings: Settings) -> Session:
 def open_in_background(session: Session, settings: Settings, asking: Asking) -> None:
     """Leave a tunnel that outlives this command; returns when it is ready. Raises a Problem."""
     started = time.monotonic()
-    tunnel = tunnels.open_to_the_server(session, settings.notebook.local_port)
+    tunnel = tunnels.open_to_the_server(session, settings)
     if tunnel is None:
         settings = _in_place_of_another(session, settings)
         with working("tunnel", f"forwarding to {session.host}"):
@@ -44,10 +45,10 @@ def open_in_background(session: Session, settings: Settings, asking: Asking) -> 
 
 
 @contextmanager
-def opened(session: Session, settings: Settings, asking: Asking) -> Iterator[tunnels.Held | None]:
+def opened(session: Session, settings: Settings, asking: Asking) -> Iterator[Lifeline | None]:
     """Hold a tunnel while the body runs; None when another process holds one already. Raises a Problem."""
     started = time.monotonic()
-    tunnel = tunnels.open_to_the_server(session, settings.notebook.local_port)
+    tunnel = tunnels.open_to_the_server(session, settings)
     if tunnel is not None:
         _ready(session, tunnel, settings, started)
         yield None
@@ -61,15 +62,19 @@ def opened(session: Session, settings: Settings, asking: Asking) -> Iterator[tun
         yield held
 
 
-def until_closed(held: tunnels.Held | None) -> None:
-    """Wait until Ctrl-C, or until `stop` ends the tunnel from elsewhere."""
+def until_closed(held: Lifeline | None, asking: Asking) -> None:
+    """Keep the tunnel alive until Ctrl-C, or until `stop` ends it from elsewhere. Raises a Problem."""
     if held is None:
         return
     try:
-        held.wait()
+        held.hold(asking, _tell)
     except KeyboardInterrupt:
         say("")
         step("tunnel", "closed")
+
+
+def _tell(news: News) -> None:
+    (status_line if isinstance(news, Lost) else step)("tunnel", str(news))
 
 
 def _in_place_of_another(session: Session, settings: Settings) -> Settings:
@@ -89,6 +94,8 @@ def _in_place_of_another(session: Session, settings: Settings) -> Settings:
 
 def _ready(session: Session, tunnel: Tunnel, settings: Settings, started: float) -> None:
     step("tunnel", f"localhost:{tunnel.local_port} leads to {session.host}:{session.remote_port}", started)
+    for remote, local in tunnel.also.items():
+        more(f"localhost:{local} leads to {session.host}:{remote}")
     step("ready", tunnel.url)
     more(f"its certificate has SHA-256 {certificate.parse(session.certificate_pem).sha256}")
     if settings.notebook.open_browser and _has_a_display():

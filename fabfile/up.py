@@ -17,7 +17,7 @@ def up(settings: Settings, asking: Asking, person: Person, wishes: Wishes) -> No
     secure(settings, asking, person, wishes)
     session = serve(settings, asking)
     with opened(session, settings, asking) as held:
-        until_closed(held)
+        until_closed(held, asking)
     if held is not None:
         _leave(session, settings, asking, person)
 

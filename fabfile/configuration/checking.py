@@ -73,6 +73,9 @@ def value_of_text(text: str, type_: Any) -> Any:
             return parse_value(text)
         except ValueError:
             return text
+    if any(_is_list_of_numbers(member) for member in members):
+        parts = text.replace(",", " ").split()
+        return [int(part) for part in parts] if all(map(_INTEGER.fullmatch, parts)) else text
     if any(isinstance(member, inspect.BoolType) for member in members):
         return _BOOLEANS.get(text.lower(), text)
     if any(isinstance(member, inspect.IntType) for member in members) and _INTEGER.fullmatch(text):
@@ -137,6 +140,10 @@ def _members(info: inspect.Type) -> tuple[inspect.Type, ...]:
     return info.types if isinstance(info, inspect.UnionType) else (info,)
 
 
+def _is_list_of_numbers(info: inspect.Type) -> bool:
+    return isinstance(info, inspect.ListType) and isinstance(info.item_type, inspect.IntType)
+
+
 def _words(info: inspect.Type, value: Any) -> str:
     match info:
         case inspect.UnionType(types=types):
@@ -151,6 +158,8 @@ def _words(info: inspect.Type, value: Any) -> str:
         case inspect.StrType():
             wrong_inside = isinstance(value, str) and value
             return "one line of text without control characters" if wrong_inside else "text"
+        case inspect.ListType(item_type=inspect.IntType() as item):
+            return f"a list, each of its members {_words(item, value)}"
         case inspect.ListType():
             return "a list of texts"
         case inspect.DictType(key_type=inspect.LiteralType() as key, value_type=inner):

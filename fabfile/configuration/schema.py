@@ -32,6 +32,8 @@ class Notebook(msgspec.Struct, frozen=True, kw_only=True):
     """Where the server starts to look for a free port."""
     local_port: UserPort | None = None
     """None: the first free one from 8888 on."""
+    also: list[UserPort] = []
+    """Further ports of the host that the tunnel leads to, of a dashboard that a notebook starts."""
     open_browser: bool = True
     on_exit: Literal["ask", "stop", "keep"] = "ask"
     start_timeout_s: Annotated[int, Meta(ge=5, le=3600)] = 60

@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from fabfile.notebooks.proof import prove, prove_websocket
 from fabfile.settings import Settings
 from fabfile.ssh import connection as ssh
 from fabfile.ssh.asking import Asking
-from fabfile.ssh.forwarding import forward, listen
+from fabfile.ssh.forwarding import Forwarder
 from fabfile.ssh.remote import run_program
 
 if TYPE_CHECKING:
@@ -214,8 +215,8 @@ class _Chain:
 
     def _websocket(self) -> str:
         assert self.session is not None
-        listener = listen(None)
-        with forward(listener, self._connection.transport, "127.0.0.1", self.session.remote_port):
-            prove(self.session, listener.port, PATIENCE_S)
-            prove_websocket(self.session, listener.port, PATIENCE_S)
+        transport, port = self._connection.transport, self.session.remote_port
+        with closing(Forwarder(())) as forwarder:
+            prove(self.session, forwarder.connect(transport, port), PATIENCE_S)
+            prove_websocket(self.session, forwarder.connect(transport, port), PATIENCE_S)
         return "the server proves itself through a tunnel, and answers a websocket"

@@ -1,10 +1,11 @@
-"""The proof that what answers on a forwarded port is the session's own server."""
+"""The proof that what answers at the other end of the tunnel is the session's own server."""
 
 import base64
 import hashlib
 import http.client
 import json
 import os
+import socket
 import ssl
 from contextlib import closing
 
@@ -15,24 +16,21 @@ from fabfile.notebooks.session import Session
 LARGEST_ANSWER = 65536
 
 
-def prove(session: Session, local_port: int, timeout_s: float) -> None:
-    """Ask the server through the tunnel, over TLS, who it is.
+def prove(session: Session, reached: socket.socket, timeout_s: float) -> None:
+    """Ask what was reached through the tunnel, over TLS, who it is; the socket is closed afterwards.
 
     The session's certificate came over SSH; no other is accepted, and nothing is said to who shows another.
     Raises RemoteFailed.
     """
     expected = certificate.parse(session.certificate_pem)
     context = certificate.client_context(expected)
-    # The name is read from the certificate, so a user's own one may be for another name than localhost.
-    name = expected.names[0] if expected.names else "localhost"
-    connection = _Pinned(name, local_port, timeout=timeout_s, context=context)
-    with closing(connection):
+    with closing(_Pinned(reached, expected, context, timeout_s)) as connection:
         try:
             connection.connect()
             shown = hashlib.sha256(connection.sock.getpeercert(binary_form=True) or b"").hexdigest()
             if shown != expected.sha256:
                 raise _another(session, f"its fingerprint is {shown}")
-            connection.request("GET", "/api", headers={"Host": f"localhost:{local_port}"})
+            connection.request("GET", "/api", headers={"Host": "localhost"})
             answer = json.loads(connection.getresponse().read(LARGEST_ANSWER))
             if not isinstance(answer, dict) or "version" not in answer:
                 raise ValueError(f"/api answered {answer!r}")
@@ -45,22 +43,22 @@ def prove(session: Session, local_port: int, timeout_s: float) -> None:
             ) from error
 
 
-def prove_websocket(session: Session, local_port: int, timeout_s: float) -> None:
+def prove_websocket(session: Session, reached: socket.socket, timeout_s: float) -> None:
     """Ask for a websocket (RFC 6455, section 4.1) as somebody who has not logged in: the server itself must refuse.
 
     Call `prove` first. Raises RemoteFailed where something on the way answers in its place, or nothing does.
     """
     expected = certificate.parse(session.certificate_pem)
-    name = expected.names[0] if expected.names else "localhost"
     context = certificate.client_context(expected)
-    with closing(_Pinned(name, local_port, timeout=timeout_s, context=context)) as connection:
+    with closing(_Pinned(reached, expected, context, timeout_s)) as connection:
         try:
+            connection.connect()
             connection.request(
                 "GET",
                 "/api/kernels/00000000-0000-0000-0000-000000000000/channels",
                 headers={
-                    "Host": f"localhost:{local_port}",
-                    "Origin": f"https://localhost:{local_port}",
+                    "Host": "localhost",
+                    "Origin": "https://localhost",
                     "Connection": "Upgrade",
                     "Upgrade": "websocket",
                     "Sec-WebSocket-Version": "13",
@@ -75,12 +73,22 @@ def prove_websocket(session: Session, local_port: int, timeout_s: float) -> None
 
 
 class _Pinned(http.client.HTTPSConnection):
-    """Connects to the forwarded port, whatever name the certificate is for."""
+    """Speaks over a socket that is connected already."""
+
+    def __init__(
+        self,
+        reached: socket.socket,
+        expected: certificate.Certificate,
+        context: ssl.SSLContext,
+        timeout_s: float,
+    ) -> None:
+        # The name is read from the certificate, so a user's own one may be for another name than localhost.
+        super().__init__(expected.names[0] if expected.names else "localhost", context=context)
+        reached.settimeout(timeout_s)
+        self.sock = reached
 
     def connect(self) -> None:
-        self.host, name = "127.0.0.1", self.host
-        http.client.HTTPConnection.connect(self)
-        self.sock = self._context.wrap_socket(self.sock, server_hostname=name)  # type: ignore[attr-defined]
+        self.sock = self._context.wrap_socket(self.sock, server_hostname=self.host)  # type: ignore[attr-defined]
 
 
 def _another(session: Session, what: str) -> RemoteFailed:

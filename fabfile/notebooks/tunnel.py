@@ -2,50 +2,29 @@
 
 import os
 import signal
+import socket
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from threading import Event
+from contextlib import ExitStack, closing, contextmanager, suppress
 
 import psutil
 from filelock import Timeout
 
-from fabfile.errors import CannotConnect, Failed
+from fabfile.errors import Failed, RemoteFailed
 from fabfile.notebooks import session as sessions
+from fabfile.notebooks.lifeline import Lifeline
 from fabfile.notebooks.proof import prove
-from fabfile.notebooks.reach import reach_session
 from fabfile.notebooks.session import Session, Tunnel
 from fabfile.settings import Settings
 from fabfile.ssh.asking import Asking
-from fabfile.ssh.connection import Connection
-from fabfile.ssh.forwarding import forward, listen
+from fabfile.ssh.forwarding import Forwarder, Listener, listen, listen_near
 
 LOCK_TIMEOUT_S = 5
 END_TIMEOUT_S = 10
 PROOF_TIMEOUT_S = 30
-LOOK_EVERY_S = 0.5
-
-
-@dataclass(frozen=True)
-class Held:
-    """The tunnel of this process, and the Connection that carries it."""
-
-    tunnel: Tunnel
-    session: Session
-    connection: Connection
-
-    def wait(self) -> None:
-        """Wait until something is raised here, as Ctrl-C does. Raises CannotConnect when the connection is lost."""
-        while self.connection.is_connected:
-            Event().wait(LOOK_EVERY_S)
-        raise CannotConnect(
-            f"the connection to {self.session.host} was lost, and the tunnel with it",
-            hint="the server still runs: open the tunnel again with tunnel",
-        )
 
 
 @contextmanager
-def held(session: Session, settings: Settings, asking: Asking) -> Iterator[Held]:
+def held(session: Session, settings: Settings, asking: Asking) -> Iterator[Lifeline]:
     """Hold the tunnel of the session while the body runs, which begins once the server has proved itself through it.
 
     Raises a Problem; Failed when another process holds it.
@@ -56,40 +35,49 @@ def held(session: Session, settings: Settings, asking: Asking) -> Iterator[Held]
         raise Failed(
             f"another tunnel to {session.host} is being opened", hint="see status, or try again"
         ) from error
-    with lock:
-        listener = listen(settings.notebook.local_port)
-        try:
-            connection = reach_session(session, settings, asking)
-            with forward(listener, connection.transport, "127.0.0.1", session.remote_port):
-                prove(session, listener.port, PROOF_TIMEOUT_S)
-                tunnel = Tunnel(
-                    pid=os.getpid(),
-                    local_port=listener.port,
-                    remote_port=session.remote_port,
-                    state="open",
-                )
-                sessions.remember_tunnel(session, tunnel)
-                try:
-                    yield Held(tunnel, session, connection)
-                finally:
-                    sessions.forget_tunnel(session)
-        finally:
-            listener.close()
+    with lock, ExitStack() as stack:
+        first = stack.enter_context(closing(listen(settings.notebook.local_port)))
+        others = {port: stack.enter_context(closing(listen_near(port))) for port in settings.notebook.also}
+        tunnel = Tunnel(
+            pid=os.getpid(),
+            local_port=first.port,
+            remote_port=session.remote_port,
+            also={port: listener.port for port, listener in others.items()},
+            state="open",
+        )
+        targets: list[tuple[Listener, int]] = [(first, session.remote_port)]
+        targets += [(listener, port) for port, listener in others.items()]
+        forwarder = stack.enter_context(closing(Forwarder(targets)))
+        lifeline = Lifeline(session, settings, tunnel, forwarder)
+        lifeline.connect(asking)
+        forwarder.accept()
+        sessions.remember_tunnel(session, tunnel)
+        stack.callback(sessions.forget_tunnel, session)
+        yield lifeline
 
 
-def open_to_the_server(session: Session, wanted_port: int | None) -> Tunnel | None:
-    """The tunnel that is open for the session and leads to its server from the wanted local port, or None.
+def open_to_the_server(session: Session, settings: Settings) -> Tunnel | None:
+    """The tunnel that is open for the session and leads to its server from the ports that are wanted, or None.
 
     Raises RemoteFailed when what answers through it is not the server.
     """
     tunnel = sessions.tunnel_of(session)
+    wanted = settings.notebook
     if (
         tunnel is None
-        or wanted_port not in (None, tunnel.local_port)
+        or tunnel.state != "open"
+        or wanted.local_port not in (None, tunnel.local_port)
         or tunnel.remote_port != session.remote_port
+        or not set(wanted.also) <= set(tunnel.also)
     ):
         return None
-    prove(session, tunnel.local_port, PROOF_TIMEOUT_S)
+    try:
+        reached = socket.create_connection(("127.0.0.1", tunnel.local_port), PROOF_TIMEOUT_S)
+    except OSError as error:
+        raise RemoteFailed(
+            f"the tunnel (process {tunnel.pid}) does not answer: {error}", hint="stop it, then try again"
+        ) from error
+    prove(session, reached, PROOF_TIMEOUT_S)
     return tunnel
 
 

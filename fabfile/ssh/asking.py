@@ -19,6 +19,16 @@ class Person(Protocol):
     def line(self, prompt: str) -> str | None: ...
 
 
+class Nobody:
+    """Answers nothing."""
+
+    def secret(self, prompt: str) -> str | None:
+        return None
+
+    def line(self, prompt: str) -> str | None:
+        return None
+
+
 def account(user: str, name: str, port: int | None) -> str:
     """What a prompt calls an account: `user@host`, with the port where it is not that of SSH."""
     return f"{user}@{name}" if port in (None, SSH_PORT) else f"{user}@{name}:{port}"
@@ -35,15 +45,25 @@ class Asking:
         self.remembered: dict[str, str] = remembered or {}
         self.unlocked: dict[Path, paramiko.PKey] = {}
         """The keys that a passphrase has unlocked: to unlock one is slow by design."""
+        self.needs_person = False
+        """Whether a login in this run needed what is good for one time only: the next one will need a person again."""
         self._refused: set[str] = set()
+
+    def alone(self) -> "Asking":
+        """What is known by now, with nobody left to ask."""
+        left = Asking(Nobody(), self.remembered)
+        left.needs_person = self.needs_person
+        left.unlocked = self.unlocked
+        return left
 
     def line(self, prompt: str) -> str | None:
         """Ask for a line; None where there is nobody."""
         return self._person.line(prompt)
 
-    def secret_once(self, prompt: str) -> str | None:
-        """Ask for a secret that is good for one time only."""
-        return self._person.secret(prompt)
+    def code(self, prompt: str, *, echo: bool) -> str | None:
+        """Ask for what is good for one time only; None where there is nobody."""
+        self.needs_person = True
+        return self._person.line(prompt) if echo else self._person.secret(prompt)
 
     def secret(self, prompt: str) -> str | None:
         """The secret that answered this prompt before in this run, else ask for it."""

@@ -134,8 +134,8 @@ class Login(AuthStrategy):
         if not echo and PASSWORD_PROMPT.match(prompt):
             answered.append(self._prompt)
             return self._the_password()
-        ask = self.asking.line if echo else self.asking.secret_once
-        answer = ask(f"{told}\n{self.who} {prompt}" if told else f"{self.who} {prompt}")
+        question = f"{told}\n{self.who} {prompt}" if told else f"{self.who} {prompt}"
+        answer = self.asking.code(question, echo=echo)
         if answer is None:
             raise self._nobody()
         return answer

@@ -22,8 +22,9 @@ from fabfile.ssh.authentication import Login
 from fabfile.ssh.failures import FAILURES, too_slow, unreachable
 from fabfile.ssh.host_keys import HostKeyPolicy
 from fabfile.ssh.proxy_command import ProxyCommand
-from fabfile.ssh.route import SANDBOX, Hop, route_to
+from fabfile.ssh.route import SANDBOX, Hop, may_come_back, route_to
 from fabfile.ssh.transport import Transport
+from fabfile.ssh.wire.carrier import Carrier
 
 __all__ = [
     "SANDBOX",
@@ -35,6 +36,7 @@ __all__ = [
     "connect",
     "hops_to",
     "host_key",
+    "may_come_back",
 ]
 
 KEEPALIVE_S = 30
@@ -127,9 +129,9 @@ class Connection(fabric.Connection):  # type: ignore[misc] # Fabric has no types
             reached.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             return reached
         self.gateway.open()
-        return self.gateway.transport.open_channel(
-            "direct-tcpip", (self.host, self.port), ("127.0.0.1", 0), timeout=self.timeout_s
-        )
+        carrier = Carrier(self.gateway.transport, (self.host, self.port))
+        carrier.connect(self.timeout_s)
+        return carrier
 
     def too_slow(self) -> CannotConnect:
         """The Problem of a hop that did not answer in time."""
@@ -166,10 +168,7 @@ def hops_to(
     """The Connections of the way to the place, the nearest first, none of them opened yet; the last is of this run."""
     connection = _way_in(settings, place, asking, expected_key)
     _remember(_name(settings, place), connection)
-    hops = [connection]
-    while isinstance(hops[0].gateway, Connection):
-        hops.insert(0, hops[0].gateway)
-    return tuple(hops)
+    return _hops(connection)
 
 
 def also_called(settings: Settings, connection: Connection, place: Place) -> None:
@@ -178,7 +177,7 @@ def also_called(settings: Settings, connection: Connection, place: Place) -> Non
 
 
 def close_all() -> None:
-    """Close every Connection of this run, the farthest first."""
+    """Close every Connection of this run. It never waits for the network, which may be gone."""
     while _open:
         _, connection = _open.popitem()
         _close_with_gateways(connection)
@@ -201,11 +200,18 @@ def _name(settings: Settings, place: Place) -> Name:
 
 
 def _close_with_gateways(connection: Connection) -> None:
-    hop: Any = connection
-    while isinstance(hop, Connection):
+    # The nearest first: a farther one that says goodbye would wait for a path that takes nothing any more.
+    for hop in _hops(connection):
         with contextlib.suppress(*FAILURES):
             hop.close()
-        hop = hop.gateway
+
+
+def _hops(connection: Connection) -> tuple[Connection, ...]:
+    """The Connections of the way, the nearest first."""
+    hops = [connection]
+    while isinstance(hops[0].gateway, Connection):
+        hops.insert(0, hops[0].gateway)
+    return tuple(hops)
 
 
 def _way_in(settings: Settings, place: Place, asking: Asking, expected_key: str | None) -> Connection:

@@ -45,6 +45,15 @@ def route_to(place: Place, settings: Settings) -> Route:
     return Route((*before.hops, host), before.command)
 
 
+def may_come_back(gateway: str | None) -> bool:
+    """Whether a way that was lost could be found again: the practice network, once ended, is not started for that."""
+    if gateway != SANDBOX:
+        return True
+    from fabfile import sandbox
+
+    return sandbox.running() is not None
+
+
 def _own_way(hop: Hop, settings: Settings, most: int) -> Route:
     """The way to a hop as OpenSSH's configuration has it: ProxyJump, ProxyCommand or straight."""
     if hop.config.proxy_jump:

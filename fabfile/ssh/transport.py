@@ -4,16 +4,27 @@ import math
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import paramiko
 from paramiko.auth_handler import AuthOnlyHandler
 from paramiko.common import (
+    MSG_CHANNEL_OPEN_SUCCESS,
     cMSG_CHANNEL_REQUEST,
+    cMSG_GLOBAL_REQUEST,
     cMSG_SERVICE_REQUEST,
     cMSG_USERAUTH_REQUEST,
 )
 
+from fabfile.ssh.wire.carried_packets import CarriedPackets
+from fabfile.ssh.wire.carrier import Carrier
+from fabfile.ssh.wire.packets import Packets
+from fabfile.ssh.wire.streams import LARGEST_DATA, Stream
+from fabfile.ssh.wire.windows import Path
+
+# The length, the padding, a MAC of 64 bytes and the head of a packet of data.
+LARGEST_ENVELOPE = 128
 # AES-GCM needs no separate MAC and runs in hardware; Paramiko would offer it last.
 CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
 
@@ -30,7 +41,14 @@ class Transport(paramiko.ServiceRequestingTransport):  # type: ignore[name-defin
     """
 
     def __init__(self, sock: Any, **kwargs: Any) -> None:
-        super().__init__(sock, **kwargs)
+        inside = sock if isinstance(sock, Carrier) else None
+        super().__init__(sock, packetizer_class=CarriedPackets if inside else Packets, **kwargs)
+        self.packetizer.at_once = self._take_for_stream
+        self.packetizer.may_send = self.clear_to_send.is_set
+        self.path = Path()
+        self.largest_data = min(LARGEST_DATA, inside.largest - LARGEST_ENVELOPE) if inside else LARGEST_DATA
+        """The most bytes of a stream in one packet: with all around it, it fits one packet of what carries it."""
+        self._streams: dict[int, Stream] = {}
         self._asked_for_service = False
         self.answer_timeout_s: float = 10
         self.certificates_first = False
@@ -39,6 +57,52 @@ class Transport(paramiko.ServiceRequestingTransport):  # type: ignore[name-defin
         """What the peer said when it ended the connection (RFC 4253, section 11.1); "" where the path just broke."""
         options = self.get_security_options()
         options.ciphers = tuple(sorted(options.ciphers, key=lambda cipher: cipher not in CIPHERS))
+
+    def add(self, stream: Stream) -> None:
+        """Give the stream its number. Raises SSHException when the connection has ended."""
+        with self.lock:
+            stream.number = self._next_channel()
+            self._streams[stream.number] = stream
+        if not self.active:
+            self.remove(stream)
+            raise paramiko.SSHException("the connection has ended")
+
+    def remove(self, stream: Stream) -> None:
+        """Nothing more comes for the stream."""
+        self._streams.pop(stream.number, None)
+
+    def ask_for_a_sign(self) -> None:
+        """Send what every server answers, and do not wait: `packetizer.heard_at` tells when it did.
+
+        OpenSSH's ssh asks the same for ServerAliveInterval. It is sent by the transport's own thread, as the one that
+        asks must not wait for a network that takes nothing.
+        """
+        message = paramiko.Message()
+        message.add_byte(cMSG_GLOBAL_REQUEST)
+        message.add_string("keepalive@openssh.com")
+        message.add_boolean(True)
+        self.packetizer.later(partial(self._send_user_message, message))
+
+    def run(self) -> None:
+        """Read packets until the end, and let every stream know that it came."""
+        try:
+            super().run()
+        finally:
+            for stream in list(self._streams.values()):
+                stream.drop()
+
+    def _next_channel(self) -> int:
+        number: int = super()._next_channel()
+        while number in self._streams:
+            number = super()._next_channel()
+        return number
+
+    def _take_for_stream(self, kind: int, payload: memoryview) -> bool:
+        # While keys are exchanged, the transport itself has to say what may come.
+        if kind < MSG_CHANNEL_OPEN_SUCCESS or len(payload) < 5 or self._expected_packet:
+            return False
+        stream = self._streams.get(int.from_bytes(payload[1:5], "big"))
+        return stream is not None and stream.take(kind, payload)
 
     @property
     def preferred_keys(self) -> tuple[str, ...]:

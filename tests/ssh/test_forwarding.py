@@ -5,13 +5,13 @@ import os
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 
 import pytest
 
 from fabfile.errors import BadSetting
 from fabfile.ssh.connection import Connection
-from fabfile.ssh.forwarding import FIRST_PORT, Listener, forward, listen
+from fabfile.ssh.forwarding import FIRST_PORT, Forwarder, Listener, listen
 from tests.ssh.conftest import Serve
 
 LARGE = 8 * 1024 * 1024
@@ -28,7 +28,9 @@ def echo(peer: socket.socket) -> None:
 def forwarded(connection: Connection, port: int) -> Iterator[int]:
     """A local port that leads to the port on the host."""
     listener = _free_port()
-    with forward(listener, connection.transport, "127.0.0.1", port):
+    with closing(Forwarder([(listener, port)])) as forwarder:
+        forwarder.lead_through(connection.transport)
+        forwarder.accept()
         yield listener.port
 
 
@@ -143,13 +145,14 @@ def test_many_at_once(connection: Connection, serve: Serve) -> None:
 
 
 def test_closing_ends_connections_and_frees_the_port(connection: Connection, serve: Serve) -> None:
-    """When the forward ends, its connections end too, and the port can be taken again at once."""
+    """When the forward ends, its connections are cut off, and the port can be taken again at once."""
     with ExitStack() as stack:
         with forwarded(connection, serve(echo)) as port:
             peer = stack.enter_context(dial(port))
             peer.sendall(b"x")
             assert peer.recv(1) == b"x"
-        assert peer.recv(1) == b""
+        with pytest.raises(ConnectionResetError):
+            peer.recv(1)
         listen(port).close()
 
 

@@ -1,0 +1,11 @@
+"""Forwards local ports to ports on the host, over a Connection: what `ssh -L` does, without ever having to be restarted.
+
+This is its whole interface. What arrives for a connection goes to its local socket in the thread that decrypted it; one more
+thread reads all local sockets, a block of each in turn, so that no transfer keeps a small message waiting
+(docs/design.md).
+"""
+
+from fabfile.ssh.forwarding.forwarder import Forwarder
+from fabfile.ssh.forwarding.listening import FIRST_PORT, Listener, is_free, listen, listen_near
+
+__all__ = ["FIRST_PORT", "Forwarder", "Listener", "is_free", "listen", "listen_near"]

@@ -1,0 +1,188 @@
+"""One forwarded connection: a local socket, and the stream that it is carried by."""
+
+import contextlib
+import socket
+import struct
+import threading
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Protocol
+
+import paramiko
+
+from fabfile.ssh.failures import FAILURES
+from fabfile.ssh.forwarding.pump import READ, WRITE, Pump
+from fabfile.ssh.wire.streams import Stream
+
+HOST = "127.0.0.1"
+RESET = struct.pack("ii", 1, 0)
+
+
+class Owner(Protocol):
+    """Whoever made the connection, and wants to know what becomes of it."""
+
+    pump: Pump
+    connections: "set[Forwarded]"
+
+    def gone(self, connection: "Forwarded") -> None: ...
+
+    def again(self, local: socket.socket, port: int) -> None: ...
+
+
+class Forwarded(Stream):
+    """One connection: a local socket, and the stream that it is carried by."""
+
+    def __init__(self, local: socket.socket, transport: Any, port: int, owner: Owner) -> None:
+        super().__init__(transport, (HOST, port), (HOST, 0))
+        self._local = local
+        self._owner = owner
+        self._pump = owner.pump
+        # What the local socket did not take yet; the lock is for it, and for the order of what is written.
+        self._backlog: deque[memoryview] = deque()
+        self._lock = threading.Lock()
+        self._peer_ended = False
+        self._peer_closed = False
+        self._local_ended = False
+        self._is_open = False
+
+    # ---- in the thread that received it ----
+
+    def opened(self) -> None:
+        self._is_open = True
+        # What the local side sent meanwhile need not be waited for.
+        self._pump.do(partial(self._ready, READ))
+
+    def refused(self, error: paramiko.ChannelException) -> None:
+        self._pump.do(self.abort)
+
+    def lost(self) -> None:
+        self._pump.do(self.abort if self._is_open else self._come_again)
+
+    def received(self, data: memoryview) -> None:
+        with self._lock:
+            sent = 0
+            if not self._backlog:
+                try:
+                    sent = self._local.send(data)
+                except BlockingIOError:
+                    pass
+                except OSError:
+                    self._pump.do(self.abort)
+                    sent = len(data)  # nobody reads any more
+            if sent < len(data):
+                if not self._backlog:
+                    self._pump.do(self._watch)
+                self._backlog.append(data[sent:])
+        self.taken(sent)
+
+    def later(self, errand: Callable[[], None]) -> None:
+        self._pump.do(errand)
+
+    def may_send_more(self) -> None:
+        self._pump.do(self._watch)
+
+    def ended(self) -> None:
+        self._peer_ended = True
+        self._pump.do(self._end_when_all_is_written)
+
+    def closed(self) -> None:
+        self._peer_closed = True
+        self._pump.do(self._end_when_all_is_written)
+
+    # ---- in the thread of the pump ----
+
+    def abort(self) -> None:
+        """End the connection at both sides, as a reset would."""
+        if self not in self._owner.connections:
+            return
+        if self._is_open and not self._over and self.transport.is_active():
+            with contextlib.suppress(*FAILURES):
+                self.send_close()
+        self.leave()
+        with self._lock:
+            reset(self._local)
+
+    def leave(self) -> None:
+        """Give up the local socket."""
+        self._pump.watch(self._local, 0, self._ready)
+        self._owner.gone(self)
+
+    def _come_again(self) -> None:
+        if self in self._owner.connections:
+            self.leave()
+            self._owner.again(self._local, self.target[1])
+
+    def _watch(self) -> None:
+        if self not in self._owner.connections:
+            return
+        events = 0
+        if self._is_open and not self._local_ended and not self._peer_closed and self.room > 0:
+            events |= READ
+        if self._backlog:
+            events |= WRITE
+        self._pump.watch(self._local, events, self._ready)
+
+    def _ready(self, events: int) -> None:
+        if self not in self._owner.connections:
+            return
+        try:
+            if events & WRITE:
+                self._write()
+            if events & READ:
+                self._read()
+        except FAILURES:
+            self.abort()
+            return
+        self._watch()
+
+    def _read(self) -> None:
+        try:
+            block = self._local.recv(min(self.room, self.largest))
+        except BlockingIOError:
+            return
+        if block:
+            self.send_data(block)
+            return
+        self._local_ended = True
+        self.send_end()
+        self._close_when_both_ended()
+
+    def _write(self) -> None:
+        with self._lock:
+            written = 0
+            with contextlib.suppress(BlockingIOError):
+                while self._backlog:
+                    sent = self._local.send(self._backlog[0])
+                    written += sent
+                    if sent < len(self._backlog[0]):
+                        self._backlog[0] = self._backlog[0][sent:]
+                        break
+                    self._backlog.popleft()
+        self.grant(self.window.taken(written))
+        self._end_when_all_is_written()
+
+    def _end_when_all_is_written(self) -> None:
+        if self._backlog or self not in self._owner.connections:
+            return
+        if self._peer_closed:
+            self.leave()
+            with self._lock:
+                # Without its end, what the local side got may not be all there was.
+                (socket.socket.close if self._peer_ended else reset)(self._local)
+        elif self._peer_ended:
+            with contextlib.suppress(OSError):
+                self._local.shutdown(socket.SHUT_WR)
+            self._close_when_both_ended()
+
+    def _close_when_both_ended(self) -> None:
+        if self._peer_ended and self._local_ended and not self._backlog:
+            with contextlib.suppress(*FAILURES):
+                self.send_close()
+
+
+def reset(local: socket.socket) -> None:
+    """Close a socket so that its peer takes it for cut off, and what it got for incomplete (tcp(7), SO_LINGER in socket(7))."""
+    with contextlib.suppress(OSError):
+        local.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+    local.close()

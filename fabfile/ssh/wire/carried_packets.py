@@ -1,0 +1,81 @@
+"""The packets of a transport inside another one."""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import paramiko
+
+from fabfile.ssh.wire.packets import Packets
+
+NOT_YET = (0, paramiko.Message())
+
+
+class CarriedPackets(Packets):
+    """The packets of a transport inside another one: the thread of that one brings them, and takes what it can at once."""
+
+    def __init__(self, carrier: Any) -> None:
+        super().__init__(carrier)
+        self._changed = threading.Condition()
+        # Until the transport reads packets, nothing is taken for one.
+        self._found = NOT_YET
+        self._failure: Exception | None = None
+        carrier.carry(self.bring, self.end)
+
+    def bring(self, block: memoryview) -> None:
+        """Take what has arrived, in the thread that received it."""
+        with self._changed:
+            if self._found is not None or self._failure is not None:
+                self._unread = bytes(self._unread) + block
+            else:
+                try:
+                    self._take(block)
+                except Exception as error:  # noqa: BLE001 # it ends this transport, not the one whose thread this is
+                    self._failure = error
+            if self._found is not None or self._failure is not None:
+                self._changed.notify()
+
+    def end(self) -> None:
+        """Nothing will arrive any more."""
+        with self._changed:
+            self._failure = self._failure or EOFError()
+            self._changed.notify()
+
+    def later(self, errand: Callable[[], None]) -> None:
+        with self._changed:
+            super().later(errand)
+            self._changed.notify()
+
+    def close(self) -> None:
+        super().close()
+        self.end()
+
+    def read_message(self) -> tuple[int, paramiko.Message]:
+        with self._changed:
+            self._found = None
+            if self._failure is None:
+                self._take(b"")
+        while True:
+            # Both may send, and the thread that brings packets must never wait for that.
+            self._run_errands()
+            self._check_for_rekey()
+            with self._changed:
+                if self._found is not None:
+                    return self._found
+                self._wait()
+
+    def _wait_for_more(self) -> None:
+        with self._changed:
+            self._wait()
+
+    def _wait(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+        if not (self._errands and self.may_send()) and not self._is_time_for_new_keys():
+            self._changed.wait(self._look_s)
+        self._check_patience()
+
+    def _trigger_rekey(self) -> None:
+        super()._trigger_rekey()
+        with self._changed:
+            self._changed.notify()

@@ -1,0 +1,199 @@
+"""Streams: connections that the far end of a transport makes for us (direct-tcpip, RFC 4254, sections 5 and 7.2).
+
+A stream takes its packets in the thread that received them, so it never waits there and never sends: what has to be sent
+goes through `later`.
+"""
+
+import struct
+import time
+from collections.abc import Callable
+from typing import Any
+
+import paramiko
+from paramiko.common import (
+    CONNECTION_FAILED_CODE,
+    MSG_CHANNEL_CLOSE,
+    MSG_CHANNEL_DATA,
+    MSG_CHANNEL_EOF,
+    MSG_CHANNEL_FAILURE,
+    MSG_CHANNEL_OPEN,
+    MSG_CHANNEL_OPEN_FAILURE,
+    MSG_CHANNEL_OPEN_SUCCESS,
+    MSG_CHANNEL_REQUEST,
+    MSG_CHANNEL_WINDOW_ADJUST,
+)
+
+from fabfile.ssh.wire.windows import Window
+
+# RFC 4253, section 6.1: what everybody takes.
+LARGEST_DATA = 32768
+Address = tuple[str, int]
+
+
+class Stream:
+    """One stream. What its subclasses have to do with what happens is in the methods that are empty here."""
+
+    def __init__(self, transport: Any, target: Address, origin: Address) -> None:
+        self.transport = transport
+        self.target = target
+        self.origin = origin
+        self.number = -1
+        self.window = Window(transport.path)
+        self.largest = 0
+        """The most bytes that one packet may bring the peer."""
+        self._remote_number = 0
+        # Two counts, each changed by one thread only, and what lies between them is what may be sent.
+        self._granted = 0
+        self._sent = 0
+        self._asked_at = 0.0
+        self._over = False
+        self._end_sent = False
+        self._close_sent = False
+
+    # ---- what happens, in the thread that received it ----
+
+    def opened(self) -> None:
+        """The far end has made the connection."""
+
+    def refused(self, error: paramiko.ChannelException) -> None:
+        """The far end could not, or does not want to."""
+
+    def received(self, data: memoryview) -> None:
+        """Data arrived. Whoever takes it says so with `taken`."""
+
+    def may_send_more(self) -> None:
+        """There is room again where there was none."""
+
+    def ended(self) -> None:
+        """The peer has nothing more to send."""
+
+    def closed(self) -> None:
+        """The peer closed the stream."""
+
+    def lost(self) -> None:
+        """The transport has ended, and everything with it; in any thread."""
+
+    def later(self, errand: Callable[[], None]) -> None:
+        """Have a thread that may wait send something, soon."""
+        self.transport.packetizer.later(errand)
+
+    # ---- what may be done with it ----
+
+    def open(self) -> None:
+        """Ask the far end to connect; `opened`, `refused` or `lost` follows. Raises SSHException."""
+        self.transport.add(self)
+        self._asked_at = time.monotonic()
+        message = _message(MSG_CHANNEL_OPEN)
+        message.add_string("direct-tcpip")
+        for number in (self.number, self.window.size, LARGEST_DATA):
+            message.add_int(number)
+        for name, port in (self.target, self.origin):
+            message.add_string(name)
+            message.add_int(port)
+        self.transport._send_user_message(message)
+        if not self.transport.is_active():
+            self.drop()
+
+    @property
+    def room(self) -> int:
+        """How many bytes may be sent now."""
+        return self._granted - self._sent
+
+    def send_data(self, data: bytes) -> None:
+        """Send no more than `room` and `largest` allow; waits while keys are exchanged, or for the network."""
+        self._sent += len(data)
+        header = struct.pack(">BII", MSG_CHANNEL_DATA, self._remote_number, len(data))
+        self.transport._send_user_message(paramiko.Message(header + data))
+
+    def taken(self, size: int) -> None:
+        """So many bytes of what was received went to where they belong; from the thread that received them."""
+        credit = self.window.taken(size)
+        if credit:
+            self.later(lambda: self.grant(credit))
+
+    def send_end(self) -> None:
+        """Say that nothing more will be sent."""
+        if not self._end_sent and not self._close_sent:
+            self._end_sent = True
+            self._send(MSG_CHANNEL_EOF)
+
+    def send_close(self) -> None:
+        """Close it; nothing that arrives from now on is wanted."""
+        if not self._close_sent:
+            self._close_sent = True
+            self._send(MSG_CHANNEL_CLOSE)
+
+    def drop(self) -> None:
+        """The transport has ended."""
+        if not self._over:
+            self._forget()
+            self.lost()
+
+    # ---- packets ----
+
+    def take(self, kind: int, payload: memoryview) -> bool:
+        """Take a packet that is for this stream; whether it is of a kind that a stream has."""
+        if kind == MSG_CHANNEL_DATA:
+            (size,) = struct.unpack_from(">I", payload, 5)
+            data = payload[9 : 9 + size]
+            self.window.received(len(data))
+            if self._close_sent:
+                self.taken(len(data))
+            else:
+                self.received(data)
+        elif kind == MSG_CHANNEL_WINDOW_ADJUST:
+            had_room = self.room > 0
+            (more,) = struct.unpack_from(">I", payload, 5)
+            self._granted += more
+            if not had_room:
+                self.may_send_more()
+        elif kind == MSG_CHANNEL_EOF:
+            self.ended()
+        elif kind == MSG_CHANNEL_CLOSE:
+            self._forget()
+            self.later(self.send_close)
+            self.closed()
+        elif kind == MSG_CHANNEL_OPEN_SUCCESS:
+            self._remote_number, self._granted, largest = struct.unpack_from(">III", payload, 5)
+            self.largest = min(largest, self.transport.largest_data)
+            self.transport.path.saw(time.monotonic() - self._asked_at)
+            self.opened()
+        elif kind == MSG_CHANNEL_OPEN_FAILURE:
+            (code,) = struct.unpack_from(">I", payload, 5)
+            self._forget()
+            self.refused(paramiko.ChannelException(code, CONNECTION_FAILED_CODE.get(code, "unknown reason")))
+        elif kind == MSG_CHANNEL_REQUEST:
+            self._refuse_request(paramiko.Message(bytes(payload[5:])))
+        else:
+            return False
+        return True
+
+    def _refuse_request(self, message: paramiko.Message) -> None:
+        # A server that looks whether we are alive asks for something that no stream has.
+        message.get_binary()
+        if message.get_boolean():
+            self.later(lambda: self._send(MSG_CHANNEL_FAILURE))
+
+    def grant(self, credit: int) -> None:
+        """Let the peer send so many bytes more."""
+        if credit and not self._close_sent:
+            message = _message(MSG_CHANNEL_WINDOW_ADJUST)
+            message.add_int(self._remote_number)
+            message.add_int(credit)
+            self.transport._send_user_message(message)
+
+    def _send(self, kind: int) -> None:
+        message = _message(kind)
+        message.add_int(self._remote_number)
+        self.transport._send_user_message(message)
+
+    def _forget(self) -> None:
+        self._over = True
+        self.window.close()
+        self.transport.remove(self)
+
+
+def _message(kind: int) -> paramiko.Message:
+    message = paramiko.Message()
+    message.add_byte(bytes([kind]))
+    return message
