@@ -8,6 +8,7 @@ is measured does not wait for it.
 
 import asyncio
 import contextlib
+import socket
 import sys
 import time
 from collections.abc import Callable, Coroutine
@@ -15,6 +16,7 @@ from typing import Any
 
 LOOPBACK = "127.0.0.1"
 BLOCK = 64 * 1024
+ETHERNET_SEGMENT = 1460
 
 
 Line = asyncio.Queue[tuple[float, bytes]]
@@ -41,6 +43,15 @@ async def leave(line: Line, writer: asyncio.StreamWriter) -> None:
         await writer.drain()
 
 
+async def reached(port: int) -> socket.socket:
+    """A connection with segments as long as Ethernet has them: loopback's of 64 KiB would make Nagle's algorithm wait."""
+    there = socket.socket()
+    there.setblocking(False)
+    there.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, ETHERNET_SEGMENT)
+    await asyncio.get_running_loop().sock_connect(there, (LOOPBACK, port))
+    return there
+
+
 def relay(
     port: int, round_trip_s: float
 ) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]]:
@@ -55,7 +66,7 @@ def relay(
         with contextlib.closing(writer), contextlib.suppress(OSError, asyncio.CancelledError):
             reading = asyncio.create_task(enter(up, reader, begin, half_s))
             await asyncio.sleep(begin + half_s - time.monotonic())
-            there, to_there = await asyncio.open_connection(LOOPBACK, port)
+            there, to_there = await asyncio.open_connection(sock=await reached(port))
             with contextlib.closing(to_there):
                 await asyncio.gather(
                     reading, leave(up, to_there), enter(down, there, begin, half_s), leave(down, writer)

@@ -75,16 +75,18 @@ def main() -> int:
     """Read the order, open the tunnel, report, and hold it until SIGTERM."""
     order = msgspec.json.decode(sys.stdin.buffer.readline(), type=Order)
     signal.signal(signal.SIGTERM, _end)
+    reported = False
     try:
         asking = Asking(Person(order.somebody_is_there), order.remembered)
         with tunnels.held(order.session, order.settings, asking) as held:
             _report(Report(held.tunnel))
             _leave_the_terminal(order.session)
+            reported = True
             held.hold(asking.alone(), _note)
     except KeyboardInterrupt:
         return 1  # the command that waits for this process was interrupted too, and says so
     except Problem as problem:
-        if sys.stdout.closed:
+        if reported:
             show_problem(problem)
         else:
             _report(Report(None, problem.exit_code, str(problem), problem.hint, problem.detail))
@@ -102,10 +104,11 @@ def _end(*_: Any) -> None:
 
 def _report(report: Report) -> None:
     sys.stdout.buffer.write(msgspec.json.encode(report))
-    sys.stdout.close()
+    sys.stdout.flush()
 
 
 def _leave_the_terminal(session: Session) -> None:
+    """Live on without the command that waits, and let it know: its pipe is closed by what takes the pipe's place."""
     os.setsid()
     os.chdir("/")
     log = os.open(sessions.tunnel_log(session), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

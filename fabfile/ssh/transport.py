@@ -45,7 +45,7 @@ class Transport(paramiko.ServiceRequestingTransport):  # type: ignore[name-defin
         super().__init__(sock, packetizer_class=CarriedPackets if inside else Packets, **kwargs)
         self.packetizer.at_once = self._take_for_stream
         self.packetizer.may_send = self.clear_to_send.is_set
-        self.path = Path()
+        self.path = Path(inside.window if inside else None)
         self.largest_data = min(LARGEST_DATA, inside.largest - LARGEST_ENVELOPE) if inside else LARGEST_DATA
         """The most bytes of a stream in one packet: with all around it, it fits one packet of what carries it."""
         self._streams: dict[int, Stream] = {}

@@ -71,13 +71,13 @@ class Forwarded(Stream):
                     self._pump.do(self.abort)
                     sent = len(data)  # nobody reads any more
             if sent < len(data):
-                if not self._backlog:
-                    self._pump.do(self._watch)
                 self._backlog.append(data[sent:])
+                if len(self._backlog) == 1:
+                    self._pump.do(self._watch)
         self.taken(sent)
 
     def later(self, errand: Callable[[], None]) -> None:
-        self._pump.do(errand)
+        self._pump.do(partial(self._do, errand))
 
     def may_send_more(self) -> None:
         self._pump.do(self._watch)
@@ -102,6 +102,12 @@ class Forwarded(Stream):
         self.leave()
         with self._lock:
             reset(self._local)
+
+    def _do(self, errand: Callable[[], None]) -> None:
+        try:
+            errand()
+        except FAILURES:
+            self.abort()
 
     def leave(self) -> None:
         """Give up the local socket."""
@@ -137,6 +143,8 @@ class Forwarded(Stream):
         self._watch()
 
     def _read(self) -> None:
+        if self._local_ended or self.room <= 0:
+            return
         try:
             block = self._local.recv(min(self.room, self.largest))
         except BlockingIOError:

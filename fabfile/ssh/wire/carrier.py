@@ -12,6 +12,9 @@ from fabfile.ssh.wire.streams import Address, Stream
 class Carrier(Stream):
     """Looks like a socket to the transport that it carries; what arrives goes straight into that one's packets."""
 
+    # All streams of the transport that it carries share it.
+    FIRST_WINDOW = 4 * 1024 * 1024
+
     def __init__(self, transport: Any, target: Address) -> None:
         super().__init__(transport, target, ("127.0.0.1", 0))
         self._changed = threading.Condition()

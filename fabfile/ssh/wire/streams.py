@@ -33,12 +33,14 @@ Address = tuple[str, int]
 class Stream:
     """One stream. What its subclasses have to do with what happens is in the methods that are empty here."""
 
+    FIRST_WINDOW = 1024 * 1024
+
     def __init__(self, transport: Any, target: Address, origin: Address) -> None:
         self.transport = transport
         self.target = target
         self.origin = origin
         self.number = -1
-        self.window = Window(transport.path)
+        self.window = Window(transport.path, self.FIRST_WINDOW)
         self.largest = 0
         """The most bytes that one packet may bring the peer."""
         self._remote_number = 0
