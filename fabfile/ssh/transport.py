@@ -91,6 +91,14 @@ class Transport(paramiko.ServiceRequestingTransport):  # type: ignore[name-defin
             for stream in list(self._streams.values()):
                 stream.drop()
 
+    def _send_user_message(self, data: paramiko.Message) -> None:
+        with self.clear_to_send_lock:
+            if self.active and self.clear_to_send.is_set():
+                self._send_message(data)
+                return
+        # Keys are being exchanged: what Paramiko does waits for them.
+        super()._send_user_message(data)
+
     def _next_channel(self) -> int:
         number: int = super()._next_channel()
         while number in self._streams:

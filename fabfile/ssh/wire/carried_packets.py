@@ -27,6 +27,7 @@ class CarriedPackets(Packets):
         with self._changed:
             if self._found is not None or self._failure is not None:
                 self._unread = bytes(self._unread) + block
+                self._changed.notify()
             else:
                 try:
                     self._take(block)
@@ -64,9 +65,14 @@ class CarriedPackets(Packets):
                     return self._found
                 self._wait()
 
+    def _line(self) -> bytes | None:
+        with self._changed:
+            return super()._line()
+
     def _wait_for_more(self) -> None:
         with self._changed:
-            self._wait()
+            if b"\n" not in bytes(self._unread):
+                self._wait()
 
     def _wait(self) -> None:
         if self._failure is not None:

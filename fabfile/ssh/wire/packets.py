@@ -1,4 +1,4 @@
-"""Reads SSH packets (RFC 4253, section 6) from large blocks, and hands those of streams on where they arrive.
+"""The SSH packets of a transport (RFC 4253, section 6): read from large blocks, and handed on where they arrive.
 
 Paramiko reads each packet with two system calls, and passes its data from thread to thread. Here a block is as large as
 the network has it, and what a stream carries goes to where it belongs in the thread that received it. All other packets wait
@@ -7,6 +7,7 @@ for the transport's own thread, and everything behind them waits too: the order 
 
 import contextlib
 import socket
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -29,6 +30,9 @@ _Packetizer: Any = Packetizer
 AtOnce = Callable[[int, memoryview], bool]
 
 
+Envelope = Plain | Aead | EncryptThenMac | EncryptAndMac
+
+
 class Packets(_Packetizer):  # type: ignore[misc] # as above
     """The packets of one transport, read from a socket by the transport's own thread."""
 
@@ -43,12 +47,17 @@ class Packets(_Packetizer):  # type: ignore[misc] # as above
         self._errands: deque[Callable[[], None]] = deque()
         self._decompress: Callable[[bytes], bytes] | None = None
         self._sequence = 0
-        self._envelope: Plain | Aead | EncryptThenMac | EncryptAndMac = Plain()
+        self._envelope: Envelope = Plain()
         self._look_s = HANDSHAKE_LOOK_S
         self.at_once: AtOnce = lambda kind, payload: False
         """Takes a packet in the thread that received it, and returns whether it did. It must not send."""
         self.may_send: Callable[[], bool] = lambda: False
         """Whether the transport's own thread can send without waiting for itself: not while keys are exchanged."""
+        self._sealing: Envelope = Plain()
+        self._sending = threading.RLock()
+        self._sent_sequence = 0
+        self._sent_bytes = 0
+        self._compress: Callable[[bytes], bytes] | None = None
         self.heard_at = time.monotonic()
         """When the peer was heard last."""
         self.received_bytes = 0
@@ -71,16 +80,13 @@ class Packets(_Packetizer):  # type: ignore[misc] # as above
     def readline(self, timeout: float) -> str:
         """A line from before the first packet. Raises EOFError, TimeoutError."""
         deadline = time.monotonic() + timeout
-        while True:
-            line, newline, rest = bytes(self._unread).partition(b"\n")
-            if newline:
-                self._unread = rest
-                return line.removesuffix(b"\r").decode("utf-8", "replace")
-            if len(line) > LARGEST_PACKET:
-                raise paramiko.SSHException("it sends a line without an end")
+        line = self._line()
+        while line is None:
             if time.monotonic() >= deadline:
                 raise TimeoutError
             self._wait_for_more()
+            line = self._line()
+        return line.removesuffix(b"\r").decode("utf-8", "replace")
 
     def set_inbound_cipher(
         self,
@@ -97,19 +103,57 @@ class Packets(_Packetizer):  # type: ignore[misc] # as above
         super().set_inbound_cipher(
             block_engine, block_size, mac_engine, mac_size, mac_key, etm=etm, aead=aead, iv_in=iv_in
         )
-        mac = Mac(mac_engine, mac_size, mac_key)
-        if aead:
-            self._envelope = Aead(block_engine, iv_in or b"", mac_size)
-        elif etm:
-            self._envelope = EncryptThenMac(block_engine, mac)
-        else:
-            self._envelope = EncryptAndMac(block_engine, block_size, mac)
+        self._envelope = _envelope(
+            block_engine, block_size, Mac(mac_engine, mac_size, mac_key), etm, iv_in if aead else None
+        )
         self._rekey_told = False
         self.received_bytes = 0
+
+    def set_outbound_cipher(
+        self,
+        block_engine: Any,
+        block_size: int,
+        mac_engine: Any,
+        mac_size: int,
+        mac_key: bytes,
+        sdctr: bool = False,
+        etm: bool = False,
+        aead: bool = False,
+        iv_out: bytes | None = None,
+    ) -> None:
+        """Send with these keys from the next packet on."""
+        super().set_outbound_cipher(
+            block_engine, block_size, mac_engine, mac_size, mac_key, sdctr, etm, aead, iv_out
+        )
+        self._sealing = _envelope(
+            block_engine, block_size, Mac(mac_engine, mac_size, mac_key), etm, iv_out if aead else None
+        )
+        self._sent_bytes = 0
 
     def set_inbound_compressor(self, compressor: Callable[[bytes], bytes]) -> None:
         """Expand every packet with it from the next one on."""
         self._decompress = compressor
+
+    def set_outbound_compressor(self, compressor: Callable[[bytes], bytes]) -> None:
+        """Compress every packet with it from the next one on."""
+        self._compress = compressor
+
+    def send_message(self, message: paramiko.Message) -> None:
+        """Send a packet; waits until the network has taken all of it. Raises EOFError when the connection has ended."""
+        payload = message.asbytes()
+        with self._sending:
+            if self._compress is not None:
+                payload = self._compress(payload)
+            sealed = self._sealing.seal(payload, self._sent_sequence)
+            self._sent_sequence = _next(self._sent_sequence, self._initial_kex_done)
+            self.write_all(sealed)
+            self._sent_bytes += len(sealed)
+            if self._sent_bytes >= self.REKEY_BYTES and not self.need_rekey():
+                self._trigger_rekey()
+
+    def reset_seqno_out(self) -> None:
+        """Count from zero again, as strict key exchange has it after new keys."""
+        self._sent_sequence = 0
 
     def reset_seqno_in(self) -> None:
         """Count from zero again, as strict key exchange has it after new keys."""
@@ -135,6 +179,16 @@ class Packets(_Packetizer):  # type: ignore[misc] # as above
         self._errands.append(errand)
 
     # ---- one block ----
+
+    def _line(self) -> bytes | None:
+        """Take the next line out of what is unread, if all of it is there."""
+        line, newline, rest = bytes(self._unread).partition(b"\n")
+        if len(line) > LARGEST_PACKET:
+            raise paramiko.SSHException("it sends a line without an end")
+        if not newline:
+            return None
+        self._unread = rest
+        return line
 
     def _receive(self) -> bytes:
         """The next block, b"" where none came in time. Raises EOFError at the end."""
@@ -183,9 +237,7 @@ class Packets(_Packetizer):  # type: ignore[misc] # as above
                 break
             packet, size = opened
             at += size
-            self._sequence = (self._sequence + 1) & 0xFFFFFFFF
-            if self._sequence == 0 and not self._initial_kex_done:
-                raise paramiko.SSHException("the sequence number rolled over during the first key exchange")
+            self._sequence = _next(self._sequence, self._initial_kex_done)
             self.heard_at = time.monotonic()
             self._handle(packet)
             self.received_bytes += size
@@ -205,3 +257,17 @@ class Packets(_Packetizer):  # type: ignore[misc] # as above
             message = paramiko.Message(bytes(payload[1:]))
             message.seqno = (self._sequence - 1) & 0xFFFFFFFF
             self._found = kind, message
+
+
+def _next(sequence: int, is_safe: bool) -> int:
+    """The next sequence number. Raises SSHException where it rolls over in the first key exchange, which only an attack does."""
+    sequence = (sequence + 1) & 0xFFFFFFFF
+    if sequence == 0 and not is_safe:
+        raise paramiko.SSHException("the sequence number rolled over during the first key exchange")
+    return sequence
+
+
+def _envelope(cipher: Any, block_size: int, mac: Mac, etm: bool, nonce: bytes | None) -> Envelope:
+    if nonce is not None:
+        return Aead(cipher, block_size, nonce, mac.size)
+    return EncryptThenMac(cipher, block_size, mac) if etm else EncryptAndMac(cipher, block_size, mac)

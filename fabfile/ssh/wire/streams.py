@@ -7,6 +7,7 @@ goes through `later`.
 import struct
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import paramiko
@@ -27,6 +28,7 @@ from fabfile.ssh.wire.windows import Window
 
 # RFC 4253, section 6.1: what everybody takes.
 LARGEST_DATA = 32768
+KIND = b"direct-tcpip"
 Address = tuple[str, int]
 
 
@@ -85,14 +87,12 @@ class Stream:
         """Ask the far end to connect; `opened`, `refused` or `lost` follows. Raises SSHException."""
         self.transport.add(self)
         self._asked_at = time.monotonic()
-        message = _message(MSG_CHANNEL_OPEN)
-        message.add_string("direct-tcpip")
-        for number in (self.number, self.window.size, LARGEST_DATA):
-            message.add_int(number)
+        payload = struct.pack(">BI", MSG_CHANNEL_OPEN, len(KIND)) + KIND
+        payload += struct.pack(">III", self.number, self.window.size, LARGEST_DATA)
         for name, port in (self.target, self.origin):
-            message.add_string(name)
-            message.add_int(port)
-        self.transport._send_user_message(message)
+            host = name.encode()
+            payload += struct.pack(">I", len(host)) + host + struct.pack(">I", port)
+        self._send(payload)
         if not self.transport.is_active():
             self.drop()
 
@@ -104,26 +104,25 @@ class Stream:
     def send_data(self, data: bytes) -> None:
         """Send no more than `room` and `largest` allow; waits while keys are exchanged, or for the network."""
         self._sent += len(data)
-        header = struct.pack(">BII", MSG_CHANNEL_DATA, self._remote_number, len(data))
-        self.transport._send_user_message(paramiko.Message(header + data))
+        self._send(struct.pack(">BII", MSG_CHANNEL_DATA, self._remote_number, len(data)) + data)
 
     def taken(self, size: int) -> None:
         """So many bytes of what was received went to where they belong; from the thread that received them."""
         credit = self.window.taken(size)
         if credit:
-            self.later(lambda: self.grant(credit))
+            self.later(partial(self.grant, credit))
 
     def send_end(self) -> None:
         """Say that nothing more will be sent."""
         if not self._end_sent and not self._close_sent:
             self._end_sent = True
-            self._send(MSG_CHANNEL_EOF)
+            self._send(struct.pack(">BI", MSG_CHANNEL_EOF, self._remote_number))
 
     def send_close(self) -> None:
         """Close it; nothing that arrives from now on is wanted."""
         if not self._close_sent:
             self._close_sent = True
-            self._send(MSG_CHANNEL_CLOSE)
+            self._send(struct.pack(">BI", MSG_CHANNEL_CLOSE, self._remote_number))
 
     def drop(self) -> None:
         """The transport has ended."""
@@ -174,28 +173,17 @@ class Stream:
         # A server that looks whether we are alive asks for something that no stream has.
         message.get_binary()
         if message.get_boolean():
-            self.later(lambda: self._send(MSG_CHANNEL_FAILURE))
+            self.later(partial(self._send, struct.pack(">BI", MSG_CHANNEL_FAILURE, self._remote_number)))
 
     def grant(self, credit: int) -> None:
         """Let the peer send so many bytes more."""
         if credit and not self._close_sent:
-            message = _message(MSG_CHANNEL_WINDOW_ADJUST)
-            message.add_int(self._remote_number)
-            message.add_int(credit)
-            self.transport._send_user_message(message)
+            self._send(struct.pack(">BII", MSG_CHANNEL_WINDOW_ADJUST, self._remote_number, credit))
 
-    def _send(self, kind: int) -> None:
-        message = _message(kind)
-        message.add_int(self._remote_number)
-        self.transport._send_user_message(message)
+    def _send(self, payload: bytes) -> None:
+        self.transport._send_user_message(paramiko.Message(payload))
 
     def _forget(self) -> None:
         self._over = True
         self.window.close()
         self.transport.remove(self)
-
-
-def _message(kind: int) -> paramiko.Message:
-    message = paramiko.Message()
-    message.add_byte(bytes([kind]))
-    return message

@@ -58,6 +58,7 @@ class Window:
         self._growing = 0.0
         self._since = clock()
         self._taken_since = 0
+        self._closed = False
         # What was received is counted by one thread, what was taken by whichever delivered it.
         self._lock = threading.Lock()
 
@@ -72,7 +73,7 @@ class Window:
         """So much has gone to its reader; returns how much the peer may send in addition, 0 when that can wait."""
         with self._lock:
             self._taken += size
-            if self._taken * 16 < self.size:
+            if self._closed or self._taken * 16 < self.size:
                 return 0
             self._look(self._taken)
             credit = self._taken + self._change(self._taken)
@@ -85,6 +86,7 @@ class Window:
         with self._lock:
             self._path.growth_left += self.size - self._first
             self.size = self._first
+            self._closed = True
 
     def _look(self, taken: int) -> None:
         """See, each time that half of the window was used up, how long that took, and so what the path holds."""

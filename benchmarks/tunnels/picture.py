@@ -1,0 +1,84 @@
+"""The results as a picture (SVG) for the README, in colours that read well on white and on black alike."""
+
+from xml.sax.saxutils import escape
+
+from .measures import DOWNLOAD, FAR_DOWNLOAD, LOADED_ROUND_TRIP, OPENING, ROUND_TRIP, UPLOAD, Figure
+from .peers import PEERS, TITLES
+from .results import Results
+from .table import shown
+
+OURS = "ours"
+TEXT = "#757d87"  # 4.2 to 1 on white, 4.5 to 1 on GitHub's black
+FONT = "-apple-system, Segoe UI, Helvetica, Arial, sans-serif"
+STRONG, WEAK = "#2f81f7", "#8b949e"
+WIDTH, MARGIN, GAP = 880, 8, 36
+PANEL_WIDTH = (WIDTH - 2 * MARGIN - GAP) // 2
+NAME_WIDTH, NUMBER_WIDTH = 168, 56
+BAR, STEP, TITLE_HEIGHT, PANEL_GAP = 12, 20, 26, 26
+
+
+def picture(results: Results, delay_ms: int) -> str:
+    """Six panels of bars, a bar a peer; what is missing has none."""
+    panels = [
+        ("download", DOWNLOAD),
+        ("upload", UPLOAD),
+        (f"download at {delay_ms} ms round trip", FAR_DOWNLOAD),
+        ("opening a connection, p50", OPENING),
+        ("round trip of a keystroke, idle, p50", ROUND_TRIP),
+        ("… while a download fills the tunnel, p99", LOADED_ROUND_TRIP),
+    ]
+    peers = [name for name in PEERS if name in results.peers]
+    height_of_panel = TITLE_HEIGHT + STEP * len(peers) + PANEL_GAP
+    drawn = [
+        _panel(
+            results,
+            peers,
+            title,
+            figure,
+            MARGIN + number % 2 * (PANEL_WIDTH + GAP),
+            number // 2 * height_of_panel,
+        )
+        for number, (title, figure) in enumerate(panels)
+    ]
+    height = height_of_panel * ((len(panels) + 1) // 2) + 20
+    how_often = "one round" if results.rounds == 1 else f"the median of {results.rounds} rounds"
+    note = f"Through two sshd of OpenSSH on one machine, {how_often}. By benchmarks/tunnel.py"
+    return "\n".join(
+        [
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img">',
+            "<title>The tunnel beside others that lead through the same gateway</title>",
+            f'<g font-family="{FONT}" font-size="12" fill="{TEXT}">',
+            *drawn,
+            f'<text x="{MARGIN}" y="{height - 8}" font-size="11">{escape(note)}</text>',
+            "</g>",
+            "</svg>",
+            "",
+        ]
+    )
+
+
+def _panel(results: Results, peers: list[str], title: str, figure: Figure, left: int, top: int) -> str:
+    found = {name: results.median(name, figure) for name in peers}
+    most = max((value for value in found.values() if value is not None), default=0) or 1
+    room = PANEL_WIDTH - NAME_WIDTH - NUMBER_WIDTH
+    wish = "more is better" if figure.more_is_better else "less is better"
+    lines = [
+        f'<g transform="translate({left} {top})">',
+        f'<text y="15" font-size="13" font-weight="600">{escape(title)}</text>',
+        f'<text x="{PANEL_WIDTH}" y="15" font-size="11" text-anchor="end">{figure.unit}, {wish}</text>',
+    ]
+    for number, (name, value) in enumerate(found.items()):
+        top_of_bar = TITLE_HEIGHT + STEP * number
+        base = top_of_bar + BAR - 2
+        weight = ' font-weight="600"' if name == OURS else ""
+        colour = STRONG if name == OURS else WEAK
+        length = 0.0 if value is None else max(1.0, room * value / most)
+        number_shown = (
+            "failed" if (name, figure) in results.reasons else "" if value is None else shown(value)
+        )
+        lines += [
+            f'<text x="{NAME_WIDTH - 8}" y="{base}" text-anchor="end"{weight}>{escape(TITLES[name])}</text>',
+            f'<rect x="{NAME_WIDTH}" y="{top_of_bar}" width="{length:.1f}" height="{BAR}" rx="2" fill="{colour}"/>',
+            f'<text x="{NAME_WIDTH + length + 6:.1f}" y="{base}"{weight}>{number_shown}</text>',
+        ]
+    return "\n".join([*lines, "</g>"])
