@@ -57,7 +57,7 @@ class Back:
     gone_s: float
 
     def __str__(self) -> str:
-        return f"reconnected after {self.gone_s:.0f} s"
+        return f"reconnected after {self.gone_s:.1f} s"
 
 
 News = Lost | WaitsForYou | Back
