@@ -5,7 +5,6 @@ TCP itself notices a path that died only when it has something to send, and then
 
 import time
 from dataclasses import dataclass
-from threading import Event
 
 from fabfile.ssh.connection import Connection
 
@@ -30,7 +29,7 @@ class Watch:
         """Wait until the connection has ended or does not answer; returns what happened, for the user to read."""
         looked_at = time.time()
         while self.connection.is_connected:
-            Event().wait(LOOK_EVERY_S)
+            self.connection.transport.join(LOOK_EVERY_S)  # its thread ends with the connection
             # The clock on the wall goes on while the machine sleeps, where the other one may stop.
             now = time.time()
             if not LOOK_EVERY_S - OVERSLEPT_S < now - looked_at - LOOK_EVERY_S < OVERSLEPT_S:
