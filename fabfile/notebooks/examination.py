@@ -186,14 +186,21 @@ class _Chain:
         return f"jupyter {wanted.application} {self.protection.version} in {wanted.activate or wanted.environment}"
 
     def _certificate(self) -> str:
-        if self.protection.certificate_trouble or not self.protection.has_password:
-            what = (
-                f"certificate {self.protection.certificate_trouble}"
-                if self.protection.certificate_trouble
-                else "no password"
+        found = self.protection
+        for what, trouble in (
+            ("password", found.password_trouble),
+            ("certificate", found.certificate_trouble or certificate.weakness(found.certificate_pem)),
+        ):
+            if trouble:
+                raise RemoteFailed(
+                    f"the server has no protection yet ({what}: {trouble})", hint="secure sets it"
+                )
+        for setting in found.contradictions:
+            raise RemoteFailed(
+                f"{setting.path} sets {setting.name}, which undoes the protection",
+                hint="secure sets it aside where the file is yours; else ask who keeps it",
             )
-            raise RemoteFailed(f"the server has no protection yet: {what}", hint="secure sets it")
-        shown = certificate.parse(self.protection.certificate_pem)
+        shown = certificate.parse(found.certificate_pem)
         if shown.ends_within(self.settings.notebook.renew_days):
             raise RemoteFailed(f"the certificate ends on {shown.expires:%Y-%m-%d}", hint="secure renews it")
         return f"password set, certificate good until {shown.expires:%Y-%m-%d}"

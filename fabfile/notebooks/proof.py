@@ -23,9 +23,7 @@ def prove(session: Session, local_port: int, timeout_s: float) -> None:
     """
     expected = certificate.parse(session.certificate_pem)
     context = certificate.client_context(expected)
-    # The name is read from the certificate, so a user's own one may be for another name than localhost.
-    name = expected.names[0] if expected.names else "localhost"
-    connection = _Pinned(name, local_port, timeout=timeout_s, context=context)
+    connection = _Pinned(expected.name, local_port, timeout=timeout_s, context=context)
     with closing(connection):
         try:
             connection.connect()
@@ -51,9 +49,8 @@ def prove_websocket(session: Session, local_port: int, timeout_s: float) -> None
     Call `prove` first. Raises RemoteFailed where something on the way answers in its place, or nothing does.
     """
     expected = certificate.parse(session.certificate_pem)
-    name = expected.names[0] if expected.names else "localhost"
     context = certificate.client_context(expected)
-    with closing(_Pinned(name, local_port, timeout=timeout_s, context=context)) as connection:
+    with closing(_Pinned(expected.name, local_port, timeout=timeout_s, context=context)) as connection:
         try:
             connection.request(
                 "GET",
