@@ -2,13 +2,15 @@
 
 import contextlib
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import left_below
-from tests.journey.program import Done, User, succeeded
+from tests.journey.program import PATIENCE_S, Done, User, succeeded
 
 PASSWORD = "a password of the tests' own"
 Newcomer = Callable[[], contextlib.AbstractContextManager[User]]
@@ -32,6 +34,20 @@ def new_user(tmp_path_factory: pytest.TempPathFactory, temporary: Path) -> Itera
     left = left_below(user.home)
     assert not left, "left in the home folder's name:\n" + "\n".join(left)
     succeeded(stopped)
+
+
+@pytest.fixture(scope="session")
+def classic(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A venv with the last notebook 6, from the package index."""
+    venv = tmp_path_factory.mktemp("classic") / "venv"
+    uv = [sys.executable, "-m", "uv"]
+    subprocess.run([*uv, "venv", "--quiet", "--python", sys.executable, venv], check=True, timeout=PATIENCE_S)
+    subprocess.run(
+        [*uv, "pip", "install", "--quiet", "--python", venv / "bin/python", "notebook<7"],
+        check=True,
+        timeout=4 * PATIENCE_S,
+    )
+    return venv
 
 
 @pytest.fixture
