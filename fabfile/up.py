@@ -28,11 +28,13 @@ def secure_and_restart(settings: Settings, asking: Asking, person: Person, wishe
     if ended is None:
         warn(f"{KEEPS}: secure --restart does that")
         return
-    settings = msgspec.structs.replace(settings, host_given=str(ended.place))
+    # On the ports that they had, so that the address in the browser still leads there.
+    notebook = msgspec.structs.replace(settings.notebook, remote_port=ended.remote_port)
+    settings = msgspec.structs.replace(settings, host_given=str(ended.place), notebook=notebook)
     session = serve(settings, asking)
     if tunnel is not None:
         port = tunnel.local_port if is_free(tunnel.local_port) else None
-        notebook = msgspec.structs.replace(settings.notebook, local_port=port, open_browser=False)
+        notebook = msgspec.structs.replace(notebook, local_port=port, open_browser=False)
         open_in_background(session, msgspec.structs.replace(settings, notebook=notebook), asking)
 
 

@@ -28,6 +28,9 @@ class Server(object):
         self.record_path = os.path.join(self.folder, "server.json")
         self.log = os.path.join(self.folder, "server.log")
         self.token_path = os.path.join(self.folder, "access")
+        # Jupyter reads its certificate anew for each connection, and its password once: so that both change together,
+        # at a start, the server has a key and certificate of its own.
+        self.pem_path = os.path.join(self.folder, "server.pem")
         self.runtime = os.path.join(self.folder, "runtime")
 
     def record(self):
@@ -57,7 +60,7 @@ class Server(object):
         write_private(self.record_path, json.dumps(record, indent=2) + "\n")
 
     def forget(self):
-        for path in (self.record_path, self.token_path):
+        for path in (self.record_path, self.token_path, self.pem_path):
             try:
                 os.unlink(path)
             except FileNotFoundError:

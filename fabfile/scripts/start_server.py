@@ -66,12 +66,13 @@ def start(server, parameters):
     shutil.rmtree(server.runtime, ignore_errors=True)
     private_folder(server.runtime)
     write_private(server.token_path, binascii.hexlify(os.urandom(24)).decode())
+    write_private(server.pem_path, "".join(map(text_of, dict.fromkeys((certificate, key)))))
     remember_python(server)
     values = dict(
         PROTECTION,
         port=parameters["remote_port"],
-        certfile=certificate,
-        keyfile=key,
+        certfile=server.pem_path,
+        keyfile=server.pem_path,
         ssl_options=tls_options(),
     )
     command = ["nice", "-n", str(max(0, parameters["nice"] - os.nice(0))), program, "--no-browser"]
@@ -118,6 +119,11 @@ def is_outdated(server, record):
         return bool(server.outdated(jupyter.protected_with(jupyter.read_config())))
     except (ImportError, OSError, ValueError):
         return False  # in this environment it cannot be told
+
+
+def text_of(path):
+    with open(path, encoding="ascii", errors="replace") as file:
+        return file.read().strip() + "\n"
 
 
 def tls_options():
