@@ -13,6 +13,8 @@ from fabfile.notebooks import certificate
 from fabfile.notebooks.session import Session
 
 LARGEST_ANSWER = 65536
+# How OpenSSL says that what it reads is no record of TLS.
+NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE")
 
 
 def prove(session: Session, local_port: int, timeout_s: float) -> None:
@@ -29,14 +31,16 @@ def prove(session: Session, local_port: int, timeout_s: float) -> None:
             connection.connect()
             shown = hashlib.sha256(connection.sock.getpeercert(binary_form=True) or b"").hexdigest()
             if shown != expected.sha256:
-                raise _another(session, f"its fingerprint is {shown}")
+                raise _another(session, f"it showed another certificate, of SHA-256 {shown}")
             connection.request("GET", "/api", headers={"Host": f"localhost:{local_port}"})
             answer = json.loads(connection.getresponse().read(LARGEST_ANSWER))
             if not isinstance(answer, dict) or "version" not in answer:
                 raise ValueError(f"/api answered {answer!r}")
         except ssl.SSLCertVerificationError as error:
-            raise _another(session, error.verify_message) from error
+            raise _another(session, _what_it_shows(local_port, timeout_s)) from error
         except (OSError, ValueError, http.client.HTTPException) as error:
+            if isinstance(error, ssl.SSLError) and error.reason in NO_TLS:
+                raise _another(session, "it speaks no TLS") from error
             raise RemoteFailed(
                 f"nothing that is Jupyter answers on port {session.remote_port} of {session.host}: {error}",
                 hint="serve finds out whether the server still runs, and starts it if not",
@@ -80,9 +84,17 @@ class _Pinned(http.client.HTTPSConnection):
         self.sock = self._context.wrap_socket(self.sock, server_hostname=name)  # type: ignore[attr-defined]
 
 
+def _what_it_shows(local_port: int, timeout_s: float) -> str:
+    """The certificate of who is not the session's server; to see it, nothing but the beginning of TLS is said to them."""
+    try:
+        pem = ssl.get_server_certificate(("127.0.0.1", local_port), timeout=timeout_s)
+        return f"it showed another certificate, of SHA-256 {certificate.parse(pem).sha256}"
+    except (OSError, ValueError, RemoteFailed):
+        return "it showed another certificate"
+
+
 def _another(session: Session, what: str) -> RemoteFailed:
     return RemoteFailed(
-        f"what answers on port {session.remote_port} of {session.host} is not your server: "
-        f"it showed another certificate ({what})",
+        f"what answers on port {session.remote_port} of {session.host} is not your server: {what}",
         hint="type no password there; stop and serve again, which takes another port",
     )
