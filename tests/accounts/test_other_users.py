@@ -136,7 +136,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory, packages: Path) -> Iterator
     try:
         public = owner.write("public", "for all\n")
         # Something from an earlier time, so that there is a copy of what was there.
-        old = owner.write(".jupyter/jupyter_server_config.py", "c.ServerApp.ip = '0.0.0.0'\n")
+        owner.write(".jupyter/jupyter_server_config.py", "c.ServerApp.ip = '0.0.0.0'\n")
         up = succeeded(site.user.fab("up", "--detach", "--password-file", site.password_file()))
         made = Shared(site, owner, stranger, site.user.only_session())
         certificate = site.user.certificate_pem(HOST_ADDRESS)

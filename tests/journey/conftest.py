@@ -1,6 +1,7 @@
 """Users, each with a home folder and a practice network of their own, of whom nothing is left in the end."""
 
 import contextlib
+import os
 import re
 import subprocess
 import sys
@@ -39,13 +40,23 @@ def new_user(tmp_path_factory: pytest.TempPathFactory, temporary: Path) -> Itera
 @pytest.fixture(scope="session")
 def classic(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A venv with the last notebook 6, from the package index."""
-    venv = tmp_path_factory.mktemp("classic") / "venv"
+    return _venv(tmp_path_factory.mktemp("classic") / "venv", "notebook<7")
+
+
+@pytest.fixture(scope="session")
+def scanner(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The program of SSLyze, a TLS scanner from the package index, in a venv of its own: it wants other releases than we."""
+    return _venv(tmp_path_factory.mktemp("scanner") / "venv", "sslyze>=6.2") / "bin/sslyze"
+
+
+def _venv(venv: Path, *packages: str) -> Path:
     uv = [sys.executable, "-m", "uv"]
     subprocess.run([*uv, "venv", "--quiet", "--python", sys.executable, venv], check=True, timeout=PATIENCE_S)
     subprocess.run(
-        [*uv, "pip", "install", "--quiet", "--python", venv / "bin/python", "notebook<7"],
+        [*uv, "pip", "install", "--quiet", "--python", venv / "bin/python", *packages],
         check=True,
         timeout=4 * PATIENCE_S,
+        env={**os.environ, "TMPDIR": str(venv.parent)},  # it leaves locks there
     )
     return venv
 
