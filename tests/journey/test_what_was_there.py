@@ -168,6 +168,34 @@ def test_matrix(
     succeeded(newcomer.fab("stop"))
 
 
+@pytest.mark.parametrize(
+    ("hidden", "seen"),
+    [
+        ("c['NotebookApp'].ip = '0.0.0.0'", "it listened on 0.0.0.0"),
+        ("c['NotebookApp'].allow_remote_access = True", "it answered under another name"),
+        ("c['NotebookApp'].allow_origin = '*'", "it answered to another web site"),
+        (
+            "c['PasswordIdentityProvider'].hashed_password = c['IdentityProvider'].token = ''",
+            "it served who had not logged in",
+        ),
+    ],
+)
+def test_what_only_running_it_tells(user: User, hidden: str, seen: str) -> None:
+    """A server that a setting opens which nobody can find in its file is ended as soon as that is seen, and 6 says what was."""
+    config = user.jupyter_config.with_suffix(".py")
+    config.write_text(f"{hidden}\n")
+    try:
+        done = refused(user.fab("up", "--detach", INVOKE_NOTEBOOK_REMOTE_PORT=str(free_port())), 6, seen)
+        assert "ready" not in done.stdout
+        assert user.status() == []
+        assert not [p for p in processes_below(user.home) if "jupyter-notebook" in " ".join(p.cmdline())]
+    finally:
+        config.unlink()
+        user.has_no_session()
+    succeeded(user.fab("up", "--detach"))
+    succeeded(user.fab("stop"))
+
+
 def _write(user: User, there: Before) -> None:
     """The files, open to all as an editor leaves them, and the certificate that they name."""
     (user.remote_home / ".jupyter").mkdir()
@@ -228,7 +256,7 @@ def _kernels_files_are_private(user: User, host: str) -> None:
     files = [path for path in runtime.rglob("*") if path.is_file()]
     keys = [json.loads(path.read_text()) for path in files if path.name.startswith("kernel-")]
     assert keys and all(len(file["key"]) >= 32 and file["ip"] == "127.0.0.1" for file in keys)
-    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
+    assert not any(path.stat().st_mode & 0o077 for path in files)
     assert runtime.stat().st_mode & 0o777 == 0o700  # and, from some releases of Jupyter, the sticky bit
 
 
