@@ -37,11 +37,6 @@ def secure(settings: Settings, asking: Asking, person: Person, wishes: Wishes) -
     with working("secure", "looking at what protects the notebook server"):
         connection = reach(settings, asking)
         found = protection.look(connection, settings)
-    for setting in found.contradictions:
-        if not setting.mine:
-            warn(
-                f"{setting.path} sets {setting.setting}, which undoes the protection, and is not yours to change"
-            )
     why = _why_another_certificate(found, settings)
     wants_password = renew or bool(found.password_trouble)
     wants_certificate = not own and (renew or bool(why))
@@ -50,6 +45,7 @@ def secure(settings: Settings, asking: Asking, person: Person, wishes: Wishes) -
         warn("the password is already set, and stays; secure --renew sets the one of the file")
     if not (wants_password or wants_certificate or own or contradicted):
         step("secure", f"password and certificate are in place, {_until(found.certificate_pem)}", started)
+        _warn_of_the_files_of_others(found.contradictions)
         return bool(found.outdated_pid)
 
     made_up = ""
@@ -90,11 +86,20 @@ def _change(what: str, trouble: str, renew: bool) -> str:
 
 
 def _tell_what_was_set_aside(now: protection.Installed) -> None:
-    for setting in now.set_aside:
+    for setting in now.contradictions:
         if setting.mine:
             more(f"{setting.path}: {setting.setting} is set aside: {setting.meaning}")
     for copy in now.kept:
         more(f"what was there is kept, for you alone: {copy}")
+    _warn_of_the_files_of_others(now.contradictions)
+
+
+def _warn_of_the_files_of_others(contradictions: tuple[protection.Contradiction, ...]) -> None:
+    for setting in contradictions:
+        if not setting.mine:
+            warn(
+                f"{setting.path} sets {setting.setting}, which undoes the protection, and is not yours to change"
+            )
 
 
 def _why_another_certificate(found: protection.Protection, settings: Settings) -> str:

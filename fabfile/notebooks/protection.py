@@ -71,11 +71,11 @@ class Protection(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Installed(msgspec.Struct, frozen=True, kw_only=True):
-    """What is in place after a change, what was set aside for it, and where the files are kept as they were."""
+    """What is in place after a change, what contradicted it and is set aside where it is the account's, and the copies of that."""
 
     certificate_pem: str
     certificate_trouble: str
-    set_aside: tuple[Contradiction, ...]
+    contradictions: tuple[Contradiction, ...]
     kept: tuple[str, ...]
     outdated_pid: int
 

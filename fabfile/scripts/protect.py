@@ -75,7 +75,7 @@ def main(parameters):
     kept_in = os.path.join(jupyter.own_folder, "before")
     with only_one(jupyter.own_folder):
         try:
-            set_aside, kept = set_up(jupyter, path, kept_in, parameters)
+            found, kept = set_up(jupyter, path, kept_in, parameters)
             config = jupyter.read_config()
         except FileNotFoundError as error:
             if error.filename == "openssl":
@@ -88,7 +88,7 @@ def main(parameters):
             problem="",
             certificate_pem=pem,
             certificate_trouble=trouble,
-            set_aside=set_aside,
+            contradictions=found,
             kept=kept,
             outdated_pid=Server().outdated(jupyter.protected_with(config)),
         )

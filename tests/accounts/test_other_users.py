@@ -247,6 +247,19 @@ def test_kernels(shared: Shared) -> None:
     assert not gained.exists()
 
 
+def test_gateway(shared: Shared) -> None:
+    """Who is on the gateway finds no port there that leads to the server: nothing that serves the owner listens."""
+    serving = [process for process in shared.site.gateway.children() if process.is_running()]
+    assert serving
+    listening = [
+        connection.laddr
+        for process in serving
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN and connection.laddr.port != shared.site.gateway.port
+    ]
+    assert listening == []
+
+
 @contextmanager
 def posing(site: Site, stranger: Account, port: int, kind: str) -> Iterator[Path]:
     """The stranger listens on the port; where what they hear is written."""

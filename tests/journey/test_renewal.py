@@ -9,7 +9,7 @@ import pytest
 from tests.conftest import lives
 from tests.journey.browser import Browser
 from tests.journey.conftest import PASSWORD
-from tests.journey.program import User, port_in, refused, succeeded
+from tests.journey.program import User, free_port, port_in, refused, succeeded
 from tests.journey.test_stop import busy_kernel
 
 NEW_PASSWORD = "the password after it"
@@ -53,13 +53,17 @@ def test_without_a_restart(user: User) -> None:
 
 def test_with_a_restart(user: User) -> None:
     """`--restart` starts it again on its host, with its tunnel on the port that it had; a second one does nothing."""
-    opened = succeeded(user.fab("up", "--detach"))
+    # Ports that nothing else wants: here they must still be free when the server is started again.
+    local_port, remote_port = free_port(), free_port()
+    up = ("up", "--detach", "--local-port", str(local_port))
+    succeeded(user.fab(*up, INVOKE_NOTEBOOK_REMOTE_PORT=str(remote_port)))
     first, old = user.only_session(), user.certificate_pem(user.only_session()["host"])
     renewed(user)
     said = succeeded(user.fab("secure", "--restart"))
-    assert KEEPS not in said.stderr and port_in(said) == port_in(opened)
+    assert KEEPS not in said.stderr and port_in(said) == local_port
     second, new = user.only_session(), user.certificate_pem(user.only_session()["host"])
     assert (second["host"], second["tunnel"]) == (first["host"], "open")
+    assert second["remote_port"] == remote_port
     assert second["pid"] != first["pid"] and not psutil.pid_exists(first["pid"])
     assert new != old
     assert logs_in(user, port_in(said), new, NEW_PASSWORD)
