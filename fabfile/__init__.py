@@ -14,6 +14,7 @@ SECURE = {
     "password-file": "Read the password from this file, - for standard input, in place of asking for it.",
     "certificate": "Use a certificate of your own: a PEM file, with its chain.",
     "key": "The private key of your own certificate: a PEM file without a passphrase.",
+    "restart": "Start the server again where it keeps an older password or certificate; busy kernels are asked about.",
 }
 TUNNEL = {
     "local-port": "The port on your own machine; without it the first free one from 8888.",
@@ -41,12 +42,14 @@ def secure(
     password_file: str | None = None,
     certificate: str | None = None,
     key: str | None = None,
+    restart: bool = False,
 ) -> None:
     """Step 1: set the login password and HTTPS certificate."""
-    from fabfile.secure import Wishes, secure
+    from fabfile.secure import Wishes
+    from fabfile.up import secure_and_restart
 
     settings, asking, person = _prepared(c, host)
-    secure(settings, asking, person, Wishes(renew, password_file, certificate, key))
+    secure_and_restart(settings, asking, person, Wishes(renew, password_file, certificate, key, restart))
 
 
 @task(help=HOST)
@@ -103,6 +106,7 @@ def up(
     password_file: str | None = None,
     certificate: str | None = None,
     key: str | None = None,
+    restart: bool = False,
     local_port: str | None = None,
     detach: bool = False,
     also: str | None = None,
@@ -115,7 +119,7 @@ def up(
     settings, asking, person = _prepared(
         c, host, local_port=local_port, also=also, open_browser=False if no_browser else None
     )
-    wishes = Wishes(renew, password_file, certificate, key)
+    wishes = Wishes(renew, password_file, certificate, key, restart)
     (up_in_background if detach else up)(settings, asking, person, wishes)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fabfile.errors import BadSetting
-from fabfile.notebooks import certificate, credentials, protection
+from fabfile.notebooks import certificate, credentials, own_certificate, protection
 from fabfile.notebooks.reach import reach
 from fabfile.settings import Settings
 from fabfile.ssh.asking import Asking
@@ -22,10 +22,14 @@ class Wishes(NamedTuple):
     password_file: str | None = None
     certificate_file: str | None = None
     key_file: str | None = None
+    restart: bool = False
 
 
-def secure(settings: Settings, asking: Asking, person: Person, wishes: Wishes) -> None:
-    """Set what is missing, spent or to be renewed, and say what that was. Raises a Problem."""
+def secure(settings: Settings, asking: Asking, person: Person, wishes: Wishes) -> bool:
+    """Set what is missing, weak, spent or to be renewed, set aside what contradicts it, and say what that was.
+
+    Returns whether a server of ours runs that began before, and so keeps an older password or certificate. Raises a Problem.
+    """
     started = time.monotonic()
     renew = wishes.renew
     own = _own_certificate(wishes)
@@ -34,14 +38,15 @@ def secure(settings: Settings, asking: Asking, person: Person, wishes: Wishes) -
         connection = reach(settings, asking)
         found = protection.look(connection, settings)
     why = _why_another_certificate(found, settings)
-    wants_password = renew or not found.has_password
+    wants_password = renew or bool(found.password_trouble)
     wants_certificate = not own and (renew or bool(why))
-    if not wants_password and not wants_certificate and not own:
-        if password:
-            warn("the password is already set, and stays; secure --renew sets the one of the file")
-        return step(
-            "secure", f"password and certificate are in place, {_until(found.certificate_pem)}", started
-        )
+    contradicted = any(setting.mine for setting in found.contradictions)
+    if password and not wants_password:
+        warn("the password is already set, and stays; secure --renew sets the one of the file")
+    if not (wants_password or wants_certificate or own or contradicted):
+        step("secure", f"password and certificate are in place, {_until(found.certificate_pem)}", started)
+        _warn_of_the_files_of_others(found.contradictions)
+        return bool(found.outdated_pid)
 
     made_up = ""
     if wants_password and password is None:
@@ -61,22 +66,47 @@ def secure(settings: Settings, asking: Asking, person: Person, wishes: Wishes) -
             hint="make one for it instead: secure --renew",
         )
     changes = [
-        "password set" if wants_password else "password as it was",
-        f"certificate {'installed' if own else 'made'}"
+        _change("password set", found.password_trouble, renew) if wants_password else "password as it was",
+        _change(f"certificate {'installed' if own else 'made'}", "" if own else why, renew)
         if own or wants_certificate
         else "certificate as it was",
     ]
-    because = f" (the old one: {why})" if wants_certificate and why != "missing" and not renew else ""
-    step("secure", f"{', '.join(changes)}{because}, {_until(now.certificate_pem)}", started)
+    step("secure", f"{', '.join(changes)}, {_until(now.certificate_pem)}", started)
+    _tell_what_was_set_aside(now)
+    if own and own_certificate.vouches_for_itself(own):
+        warn("no authority has signed that certificate: a browser warns of it until it is told to trust it")
     if made_up:
         more(f"the password is  {made_up}")
         more("it is shown this once; secure --renew sets another")
+    return bool(now.outdated_pid)
+
+
+def _change(what: str, trouble: str, renew: bool) -> str:
+    return what if renew or trouble in ("", "missing") else f"{what} (the old one: {trouble})"
+
+
+def _tell_what_was_set_aside(now: protection.Installed) -> None:
+    for setting in now.contradictions:
+        if setting.mine:
+            more(f"{setting.path}: {setting.setting} is set aside: {setting.meaning}")
+    for copy in now.kept:
+        more(f"what was there is kept, for you alone: {copy}")
+    _warn_of_the_files_of_others(now.contradictions)
+
+
+def _warn_of_the_files_of_others(contradictions: tuple[protection.Contradiction, ...]) -> None:
+    for setting in contradictions:
+        if not setting.mine:
+            warn(
+                f"{setting.path} sets {setting.setting}, which undoes the protection, and is not yours to change"
+            )
 
 
 def _why_another_certificate(found: protection.Protection, settings: Settings) -> str:
     """What is wrong with the one in place; "" when nothing is."""
-    if found.certificate_trouble:
-        return found.certificate_trouble
+    trouble = found.certificate_trouble or certificate.weakness(found.certificate_pem)
+    if trouble:
+        return trouble
     if certificate.parse(found.certificate_pem).ends_within(settings.notebook.renew_days):
         return f"ends within {settings.notebook.renew_days} days"
     return ""
@@ -109,7 +139,9 @@ def _own_certificate(wishes: Wishes) -> str:
         return ""
     if wishes.certificate_file is None or wishes.key_file is None:
         raise BadSetting("--certificate and --key go together", hint="give both files, or neither")
-    return certificate.own(Path(wishes.certificate_file).expanduser(), Path(wishes.key_file).expanduser())
+    return own_certificate.read(
+        Path(wishes.certificate_file).expanduser(), Path(wishes.key_file).expanduser()
+    )
 
 
 def _from_file(password_file: str) -> str:

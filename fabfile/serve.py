@@ -38,6 +38,11 @@ def serve(settings: Settings, asking: Asking) -> Session:
             f"the server that runs is jupyter {found.application}, not {settings.notebook.application}: "
             "stop it first to change that"
         )
+    if found.outdated:
+        warn(
+            "the server that runs was started before the password or certificate was changed, and keeps the old ones: "
+            "secure --restart changes that"
+        )
     verb = "already runs" if found.reused else "runs"
     step(
         "serve",

@@ -2,19 +2,46 @@
 
 import msgspec
 
+from fabfile.notebooks import session as sessions
 from fabfile.notebooks.session import Session
 from fabfile.secure import Wishes, secure
 from fabfile.serve import serve
 from fabfile.settings import Settings
 from fabfile.ssh.asking import Asking
+from fabfile.ssh.forwarding import is_free
 from fabfile.stop import stop_session
-from fabfile.terminal import Person, step
+from fabfile.terminal import Person, step, warn
 from fabfile.tunnel import open_in_background, opened, until_closed
+
+KEEPS = "the server that runs keeps its older password or certificate until it is started again"
+
+
+def secure_and_restart(settings: Settings, asking: Asking, person: Person, wishes: Wishes) -> None:
+    """Do the first step, and start the server again, with its tunnel, where it must be and the user wants that."""
+    session = sessions.find(settings)
+    tunnel = sessions.tunnel_of(session) if session else None
+    if not secure(settings, asking, person, wishes):
+        if wishes.restart:
+            step("secure", "no server runs with an older password or certificate, so none was started again")
+        return
+    ended = _ended(settings, asking, person, wishes)
+    if ended is None:
+        warn(f"{KEEPS}: secure --restart does that")
+        return
+    # On the ports that they had, so that the address in the browser still leads there.
+    notebook = msgspec.structs.replace(settings.notebook, remote_port=ended.remote_port)
+    settings = msgspec.structs.replace(settings, host_given=str(ended.place), notebook=notebook)
+    session = serve(settings, asking)
+    if tunnel is not None:
+        port = tunnel.local_port if is_free(tunnel.local_port) else None
+        notebook = msgspec.structs.replace(notebook, local_port=port, open_browser=False)
+        open_in_background(session, msgspec.structs.replace(settings, notebook=notebook), asking)
 
 
 def up(settings: Settings, asking: Asking, person: Person, wishes: Wishes) -> None:
     """Do the three steps and hold the tunnel until Ctrl-C; then do with the server what `on_exit` says."""
-    secure(settings, asking, person, wishes)
+    if secure(settings, asking, person, wishes):
+        _ended(settings, asking, person, wishes)
     session = serve(settings, asking)
     with opened(session, settings, asking) as held:
         until_closed(held, asking)
@@ -24,8 +51,18 @@ def up(settings: Settings, asking: Asking, person: Person, wishes: Wishes) -> No
 
 def up_in_background(settings: Settings, asking: Asking, person: Person, wishes: Wishes) -> None:
     """Do the three steps and leave the tunnel in the background."""
-    secure(settings, asking, person, wishes)
+    if secure(settings, asking, person, wishes):
+        _ended(settings, asking, person, wishes)
     open_in_background(serve(settings, asking), settings, asking)
+
+
+def _ended(settings: Settings, asking: Asking, person: Person, wishes: Wishes) -> Session | None:
+    """End the server that keeps its older protection, where the user wants that; returns its session then."""
+    if not (wishes.restart or person.agrees(f"{KEEPS}: do that now?")):
+        return None
+    session = sessions.find(settings) or serve(settings, asking)
+    stop_session(session, settings, asking, person)
+    return session
 
 
 def _leave(session: Session, settings: Settings, asking: Asking, person: Person) -> None:

@@ -72,7 +72,7 @@ def names_in(path: Path) -> set[str]:
         ("getpass.getpass", {"fabfile.terminal"}),
         ("sys.exit", {"fabfile.sandbox.launch"}),  # the main program of the background process
         ("paramiko.AutoAddPolicy", set()),
-        ("ssl.CERT_NONE", set()),
+        ("ssl.CERT_NONE", {"fabfile.notebooks.proof"}),  # to tell what somebody else's certificate is
         ("time.sleep", set()),
         ("os.system", set()),
     ],

@@ -26,6 +26,8 @@ class Notebook(msgspec.Struct, frozen=True, kw_only=True):
     """A shell command that prepares the environment, used in place of `environment` when it is not empty."""
     directory: Line = "~/mlpractical"
     application: Literal["notebook", "lab", "server"] = "notebook"
+    arguments: list[Line] = []
+    """More arguments for Jupyter, each as on its command line: --ServerApp.terminals_enabled=False."""
     # Others use the hosts too: 10 is the least that is polite, 19 the most there is (nice(1)).
     nice: Annotated[int, Meta(ge=10, le=19)] = 19
     remote_port: UserPort = 8888

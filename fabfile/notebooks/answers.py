@@ -112,8 +112,12 @@ def explained(obstacle: Obstacle, settings: Settings, host: str) -> Obstructed:
             "set its password and certificate first: secure",
         ),
         "served-unprotected": (
-            f"the notebook server on {host} ignored its password or certificate, and was ended",
-            "look for a setting that contradicts them in ~/.jupyter on the host",
+            f"the notebook server on {host} was ended: {obstacle.reason}",
+            "look for what lets it do that in ~/.jupyter on the host",
+        ),
+        "contradicted": (
+            f"{obstacle.path} on {host} sets {obstacle.reason}, so the notebook server was not started",
+            "that undoes the protection: secure sets it aside where the file is yours, else ask who keeps it",
         ),
         "openssl-missing": (
             f"{host} has no openssl program to make the certificate with",

@@ -6,15 +6,17 @@ import hashlib
 import ssl
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fabfile.errors import BadSetting, RemoteFailed
+from fabfile.errors import RemoteFailed
 
 if TYPE_CHECKING:
     from cryptography import x509
 
 DAYS = 365
+NAME = "localhost"
+"""Where the tunnel is opened, so what the certificate must be for."""
+SMALLEST_RSA_BITS = 2048
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,11 @@ class Certificate:
     sha256: str
     expires: datetime
     names: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """The name to ask for it by: where the tunnel is opened, unless it is for others only."""
+        return NAME if NAME in self.names or not self.names else self.names[0]
 
     def ends_within(self, days: int) -> bool:
         """Whether it ends, or has ended, within so many days from now."""
@@ -53,45 +60,39 @@ def client_context(certificate: Certificate) -> ssl.SSLContext:
     return context
 
 
-def own(certificate_file: Path, key_file: Path) -> str:
-    """The user's own certificate, chain and key as one PEM text.
-
-    Raises BadSetting when one is unreadable, the two do not belong together, or the certificate is not in date.
-    """
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
-
+def weakness(pem: str) -> str:
+    """Why a browser should not, or will not, accept the first certificate of the PEM text at NAME; "" when nothing is wrong."""
     try:
-        chain, key_text = certificate_file.read_text("ascii"), key_file.read_text("ascii")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadSetting(
-            f"cannot read the certificate or its key: {error}", hint="both must be PEM files"
-        ) from error
-    try:
-        certificate = _load(chain)
+        return weakness_of(_load(pem))
     except ValueError as error:
-        raise BadSetting(
-            f"{certificate_file} has no PEM certificate: {error}", hint="give the file that has"
-        ) from error
-    try:
-        key = load_pem_private_key(key_text.encode(), password=None)
-    except (ValueError, TypeError) as error:
-        raise BadSetting(
-            f"{key_file} has no PEM key without a passphrase",
-            hint="openssl pkey -in FILE -out FILE removes one",
-        ) from error
-    if key.public_key() != certificate.public_key():
-        raise BadSetting(
-            f"{key_file} is not the key of {certificate_file}",
-            hint="give the two files that were made together",
-        )
-    now = datetime.now(UTC)
-    if not certificate.not_valid_before_utc <= now < certificate.not_valid_after_utc:
-        raise BadSetting(
-            f"{certificate_file} is good from {certificate.not_valid_before_utc:%Y-%m-%d}"
-            f" to {certificate.not_valid_after_utc:%Y-%m-%d}, not today",
-            hint="get a new one from who signed it",
-        )
-    return f"{key_text.strip()}\n{chain.strip()}\n"
+        return f"unreadable: {error}"
+
+
+def weakness_of(loaded: x509.Certificate) -> str:
+    """As `weakness`. The rules are those of browsers' own: sizes of keys, hashes, and the names as RFC 9525 has them."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives.asymmetric import ec, rsa
+    from cryptography.x509.oid import ExtendedKeyUsageOID
+
+    key, digest = loaded.public_key(), loaded.signature_hash_algorithm
+    match key:
+        case rsa.RSAPublicKey() if key.key_size < SMALLEST_RSA_BITS:
+            return f"its key is RSA of {key.key_size} bits"
+        case rsa.RSAPublicKey() | ec.EllipticCurvePublicKey(curve=ec.SECP256R1() | ec.SECP384R1()):
+            pass
+        case _:
+            return "its key is of a kind that browsers do not know"
+    if digest is not None and digest.name in ("md5", "sha1"):
+        return f"it is signed with {digest.name.upper()}"
+    if NAME not in _certificate(loaded).names:
+        return f"it is not for {NAME}"
+    for extension in loaded.extensions:
+        match extension.value:
+            case x509.ExtendedKeyUsage() as usage if ExtendedKeyUsageOID.SERVER_AUTH not in usage:
+                return "it is not for a server"
+            case x509.BasicConstraints(ca=True):
+                return "it can sign others"
+    return ""
 
 
 def _load(pem: str) -> x509.Certificate:

@@ -4,6 +4,7 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -187,14 +188,21 @@ class _Chain:
         return f"jupyter {wanted.application} {self.protection.version} in {wanted.activate or wanted.environment}"
 
     def _certificate(self) -> str:
-        if self.protection.certificate_trouble or not self.protection.has_password:
-            what = (
-                f"certificate {self.protection.certificate_trouble}"
-                if self.protection.certificate_trouble
-                else "no password"
+        found = self.protection
+        for what, trouble in (
+            ("password", found.password_trouble),
+            ("certificate", found.certificate_trouble or certificate.weakness(found.certificate_pem)),
+        ):
+            if trouble:
+                raise RemoteFailed(
+                    f"the server has no protection yet ({what}: {trouble})", hint="secure sets it"
+                )
+        for setting in found.contradictions:
+            raise RemoteFailed(
+                f"{setting.path} sets {setting.name}, which undoes the protection",
+                hint="secure sets it aside where the file is yours; else ask who keeps it",
             )
-            raise RemoteFailed(f"the server has no protection yet: {what}", hint="secure sets it")
-        shown = certificate.parse(self.protection.certificate_pem)
+        shown = certificate.parse(found.certificate_pem)
         if shown.ends_within(self.settings.notebook.renew_days):
             raise RemoteFailed(f"the certificate ends on {shown.expires:%Y-%m-%d}", hint="secure renews it")
         return f"password set, certificate good until {shown.expires:%Y-%m-%d}"
@@ -217,6 +225,7 @@ class _Chain:
         assert self.session is not None
         transport, port = self._connection.transport, self.session.remote_port
         with closing(Forwarder(())) as forwarder:
-            prove(self.session, forwarder.connect(transport, port), PATIENCE_S)
-            prove_websocket(self.session, forwarder.connect(transport, port), PATIENCE_S)
+            dial = partial(forwarder.connect, transport, port)
+            prove(self.session, dial, PATIENCE_S)
+            prove_websocket(self.session, dial, PATIENCE_S)
         return "the server proves itself through a tunnel, and answers a websocket"

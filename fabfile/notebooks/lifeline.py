@@ -8,6 +8,7 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from threading import Event
 from typing import Literal
 
@@ -77,9 +78,9 @@ class Lifeline:
     def connect(self, asking: Asking) -> None:
         """Find the way, and lead the forwarder through it once the server has proved itself. Raises a Problem."""
         connection = reach_session(self.session, self._settings, asking)
-        reached = self._forwarder.connect(connection.transport, self.session.remote_port)
+        dial = partial(self._forwarder.connect, connection.transport, self.session.remote_port)
         try:
-            prove(self.session, reached, PROOF_TIMEOUT_S)
+            prove(self.session, dial, PROOF_TIMEOUT_S)
         except RemoteFailed as problem:
             if connection.is_connected:
                 raise

@@ -12,25 +12,72 @@ from fabfile.settings import Settings
 from fabfile.ssh.connection import Connection
 
 PATIENCE_S = 60
+# By trait: what the setting did, and what holds in its place.
+_WEB_SITES = "other web sites could use the server, and none can now"
+_LOGIN = "another password counted, and now only the one that secure set does"
+_CERTIFICATE = "it named another certificate, and now there is only the one that secure set"
+_MEANING = {
+    "ip": "the server, or its kernels, could be reached from elsewhere, and now on loopback alone",
+    "sock": "the server listened elsewhere, and now on loopback alone",
+    "allow_remote_access": "the server answered under any name, and now only as localhost",
+    "allow_origin": _WEB_SITES,
+    "allow_origin_pat": _WEB_SITES,
+    "allow_credentials": _WEB_SITES,
+    "disable_check_xsrf": _WEB_SITES,
+    "ssl_options": "it chose how TLS is spoken, and now it is TLS 1.2 or later",
+    "token": "it fixed the token, and now there is a new one at each start, in a private file",
+    "password": _LOGIN,
+    "hashed_password": _LOGIN,
+    "certfile": _CERTIFICATE,
+    "keyfile": _CERTIFICATE,
+    "key": "it fixed the key that kernels are told things with, and now each has its own",
+}
+
+
+class Contradiction(msgspec.Struct, frozen=True, kw_only=True):
+    """A setting in one of Jupyter's configuration files that undoes the protection."""
+
+    path: str
+    name: str
+    """Class and trait, as in `ServerApp.ip`."""
+    value: str
+    """As Python writes it; "" where it is a secret, or only running the file would tell."""
+    mine: bool
+    """Whether the file is the account's own, so that the setting can be set aside."""
+
+    @property
+    def setting(self) -> str:
+        """The setting as the file has it, without what is secret."""
+        return f"{self.name} = {self.value}" if self.value else self.name
+
+    @property
+    def meaning(self) -> str:
+        """What the setting did, and what holds now that it is set aside."""
+        return _MEANING.get(self.name.rpartition(".")[2], "it undid the protection")
 
 
 class Protection(msgspec.Struct, frozen=True, kw_only=True):
-    """What is in place; `certificate_trouble` says why Jupyter cannot serve with the certificate, "" when it can."""
+    """What is in place; the troubles say why password and certificate are no good, "" when they are."""
 
     host: str
     version: str
     argon2: bool
-    has_password: bool
+    password_trouble: str
     certificate_pem: str
     certificate_trouble: str
-    config: str
+    contradictions: tuple[Contradiction, ...]
+    outdated_pid: int
+    """The process of the server that runs with an older password or certificate; 0 when none does."""
 
 
 class Installed(msgspec.Struct, frozen=True, kw_only=True):
-    """What is in place after a change."""
+    """What is in place after a change, what contradicted it and is set aside where it is the account's, and the copies of that."""
 
     certificate_pem: str
     certificate_trouble: str
+    contradictions: tuple[Contradiction, ...]
+    kept: tuple[str, ...]
+    outdated_pid: int
 
 
 def look(connection: Connection, settings: Settings) -> Protection:

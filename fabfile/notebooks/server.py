@@ -28,6 +28,8 @@ class Started(msgspec.Struct, frozen=True, kw_only=True):
     directory: str
     started: str
     reused: bool
+    outdated: bool
+    """Whether the password or the certificate was changed after it was started."""
     certificate_pem: str
 
 
@@ -69,6 +71,7 @@ def start(connection: Connection, settings: Settings) -> Started:
         "nice": wanted.nice,
         "remote_port": wanted.remote_port,
         "start_timeout_s": wanted.start_timeout_s,
+        "arguments": wanted.arguments,
     }
     patience_s = wanted.start_timeout_s + PATIENCE_S
     answer = ask_in_environment(connection, settings, "start_server", parameters, timeout_s=patience_s)

@@ -5,11 +5,12 @@ import signal
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
+from functools import partial
 
 import psutil
 from filelock import Timeout
 
-from fabfile.errors import Failed, RemoteFailed
+from fabfile.errors import Failed
 from fabfile.notebooks import session as sessions
 from fabfile.notebooks.lifeline import Lifeline
 from fabfile.notebooks.proof import prove
@@ -71,13 +72,7 @@ def open_to_the_server(session: Session, settings: Settings) -> Tunnel | None:
         or not set(wanted.also) <= set(tunnel.also)
     ):
         return None
-    try:
-        reached = socket.create_connection(("127.0.0.1", tunnel.local_port), PROOF_TIMEOUT_S)
-    except OSError as error:
-        raise RemoteFailed(
-            f"the tunnel (process {tunnel.pid}) does not answer: {error}", hint="stop it, then try again"
-        ) from error
-    prove(session, reached, PROOF_TIMEOUT_S)
+    prove(session, partial(socket.create_connection, ("127.0.0.1", tunnel.local_port)), PROOF_TIMEOUT_S)
     return tunnel
 
 

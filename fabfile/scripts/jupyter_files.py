@@ -3,9 +3,13 @@
 Runs on the host, with whatever Python is there: nothing newer than 3.6, nothing outside the standard library.
 """
 
+import hashlib
 import json
 import os
 import ssl
+
+import contradictions
+from host import private_folder
 
 # The classes that each family reads its password from, the newest first, and the one that ours is written to.
 PASSWORDS = {
@@ -54,6 +58,21 @@ def config_folder():
     return jupyter_config_dir()
 
 
+# What the command line of `serve` says in any case, in the class of the application: there it wins over every file.
+PROTECTION = {
+    "ip": "127.0.0.1",
+    "port_retries": 100,
+    "base_url": "/",
+    "client_ca": "",
+    "allow_remote_access": False,
+    "allow_origin": "",
+    "allow_origin_pat": "",
+    "allow_credentials": False,
+    "disable_check_xsrf": False,
+}
+ALSO_ON_THE_COMMAND_LINE = ("port", "certfile", "keyfile", "ssl_options")
+
+
 class Jupyter(object):
     """The application that is to run, and where its configuration is."""
 
@@ -86,6 +105,55 @@ class Jupyter(object):
             if value and isinstance(value, str):
                 return value
         return ""
+
+    def password_trouble(self, config):
+        """Why nobody should, or could, log in with the password ("" when it is good)."""
+        kind, *rest = self.password_hash(config).split(":", 2)
+        if not kind:
+            return "missing"
+        if kind == "argon2":
+            return "" if version_of("argon2-cffi") else "its hash is argon2, which this Jupyter cannot check"
+        if len(rest) != 2:
+            return "it is no hash"
+        return "its hash is %s, which is guessed fast" % kind.upper() if kind in ("sha1", "md5") else ""
+
+    def contradictions(self, config):
+        """The settings that undo the protection, in whichever file Jupyter reads.
+
+        `mine`: the file is the account's. `overridden`: the command line of `serve` wins over it; those in the files of
+        others are left out.
+        """
+        from jupyter_core.paths import jupyter_config_path
+
+        certificate, key = self.certificate_paths(config)
+        ours = dict(password=self.password_hash(config), certfile=certificate, keyfile=key)
+        own = {".".join(OURS[self.family]), self.app_class + ".certfile", self.app_class + ".keyfile"}
+        overridden = [self.app_class + "." + name for name in (*PROTECTION, *ALSO_ON_THE_COMMAND_LINE)]
+        found = []
+        for setting in contradictions.find([self.folder] + jupyter_config_path(), ours):
+            if setting["path"] == self.config_path and setting["name"] in own:
+                continue
+            setting["mine"] = os.path.dirname(setting["path"]) == self.folder
+            setting["overridden"] = setting["name"] in overridden
+            if setting["mine"] or not setting["overridden"]:
+                found.append(setting)
+        return found
+
+    def protected_with(self, config):
+        """What tells the password and the certificate that a server begins with from those of another time."""
+        digest = hashlib.sha256(self.password_hash(config).encode("utf-8", "replace"))
+        for path in self.certificate_paths(config):
+            try:
+                with open(path, "rb") as file:
+                    digest.update(file.read())
+            except (OSError, ValueError):
+                digest.update(b"missing")
+        return digest.hexdigest()
+
+    @property
+    def own_folder(self):
+        """Where what we add is: the key and certificate, and what was there before."""
+        return private_folder(os.path.join(self.folder, "notebooks-over-ssh"))
 
     def certificate_paths(self, config):
         section = config.get(self.app_class, {})

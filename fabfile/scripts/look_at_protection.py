@@ -5,6 +5,7 @@ Runs on the host, with whatever Python is there: nothing newer than 3.6, nothing
 
 from host import answer, set_conda_variables
 from jupyter_files import Jupyter, check_certificate, version_of
+from server_record import Server
 
 
 def main(parameters):
@@ -25,8 +26,9 @@ def main(parameters):
         problem="",
         version=jupyter.version,
         argon2=version_of("argon2-cffi") is not None,
-        has_password=bool(jupyter.password_hash(config)),
+        password_trouble=jupyter.password_trouble(config),
         certificate_pem=pem,
         certificate_trouble=trouble,
-        config=jupyter.config_path,
+        contradictions=jupyter.contradictions(config),
+        outdated_pid=Server().outdated(jupyter.protected_with(config)),
     )

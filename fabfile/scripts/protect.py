@@ -9,8 +9,10 @@ import shutil
 import subprocess
 import tempfile
 
-from host import answer, only_one, private_folder, set_conda_variables, write_private
-from jupyter_files import OURS, Jupyter, check_certificate
+import contradictions
+from host import answer, only_one, set_conda_variables, write_private
+from jupyter_files import OURS, PASSWORDS, Jupyter, check_certificate
+from server_record import Server
 
 # RFC 5280 sections 4.2.1.3, 4.2.1.6 and 4.2.1.12: a server's own leaf, good for the names under which a forward is opened.
 REQUEST = """
@@ -25,6 +27,8 @@ basicConstraints = critical, CA:FALSE
 keyUsage = critical, digitalSignature
 extendedKeyUsage = serverAuth
 subjectAltName = DNS:localhost, IP:127.0.0.1, IP:::1
+subjectKeyIdentifier = hash
+authorityKeyIdentifier = keyid
 """
 
 
@@ -66,37 +70,70 @@ def main(parameters):
         jupyter.read_config()
     except (OSError, ValueError) as error:
         return answer(problem="config-unreadable", path=jupyter.config_path, reason=str(error))
-    folder = private_folder(os.path.join(jupyter.folder, "notebooks-over-ssh"))
     # Key and certificate share one file, so that both change in one step.
-    path = os.path.join(folder, "server.pem")
-    with only_one(folder):
-        set_up(jupyter, folder, path, parameters)
+    path = os.path.join(jupyter.own_folder, "server.pem")
+    kept_in = os.path.join(jupyter.own_folder, "before")
+    with only_one(jupyter.own_folder):
+        try:
+            found, kept = set_up(jupyter, path, kept_in, parameters)
+            config = jupyter.read_config()
+        except FileNotFoundError as error:
+            if error.filename == "openssl":
+                return answer(problem="openssl-missing")
+            raise
+        except (OSError, RuntimeError, SyntaxError, ValueError) as error:
+            return answer(problem="not-written", reason=str(error))
+        pem, trouble = check_certificate(*jupyter.certificate_paths(config))
+        answer(
+            problem="",
+            certificate_pem=pem,
+            certificate_trouble=trouble,
+            contradictions=found,
+            kept=kept,
+            outdated_pid=Server().outdated(jupyter.protected_with(config)),
+        )
 
 
-def set_up(jupyter, folder, path, parameters):
-    try:
-        if parameters["certificate"] == "make":
-            write_private(path, make_certificate(folder, parameters["days"]))
-        elif parameters["certificate"]:
-            write_private(path, parameters["certificate"])
-        # Read again: whoever wrote the file while the certificate was made loses nothing.
-        config = jupyter.read_config()
-        before = json.dumps(config)
-        if parameters["password_hash"]:
-            section, name = OURS[jupyter.family]
-            config.setdefault("PasswordIdentityProvider", {}).pop("hashed_password", None)
-            if not config["PasswordIdentityProvider"]:
-                del config["PasswordIdentityProvider"]
-            config.setdefault(section, {})[name] = parameters["password_hash"]
-        if parameters["certificate"]:
-            config.setdefault(jupyter.app_class, {}).update(certfile=path, keyfile=path)
-        if json.dumps(config) != before:
-            write_private(jupyter.config_path, json.dumps(config, indent=2, ensure_ascii=False) + "\n")
-    except FileNotFoundError as error:
-        if error.filename == "openssl":
-            return answer(problem="openssl-missing")
-        raise
-    except (OSError, RuntimeError, ValueError) as error:
-        return answer(problem="not-written", reason=str(error))
-    pem, trouble = check_certificate(*jupyter.certificate_paths(config))
-    answer(problem="", certificate_pem=pem, certificate_trouble=trouble)
+def set_up(jupyter, path, kept_in, parameters):
+    """Write what is new, and set aside what contradicts it; returns that, and where the files are kept as they were."""
+    if parameters["certificate"] == "make":
+        write_private(path, make_certificate(jupyter.own_folder, parameters["days"]))
+    elif parameters["certificate"]:
+        write_private(path, parameters["certificate"])
+    # Read only now: whoever wrote the file while the certificate was made loses nothing.
+    old = jupyter.read_config()
+    found = jupyter.contradictions(with_ours(jupyter, jupyter.read_config(), path, parameters))
+    names = {}
+    for setting in found:
+        if setting["mine"]:
+            names.setdefault(setting["path"], set()).add(setting["name"])
+    if replaces_what_is_not_ours(jupyter, old, path, parameters):
+        names.setdefault(jupyter.config_path, set())
+    kept = [contradictions.set_aside(file, names[file], kept_in) for file in sorted(names)]
+    config = jupyter.read_config()
+    before = json.dumps(config)
+    if json.dumps(with_ours(jupyter, config, path, parameters)) != before:
+        write_private(jupyter.config_path, json.dumps(config, indent=2, ensure_ascii=False) + "\n")
+    return found, kept
+
+
+def with_ours(jupyter, config, path, parameters):
+    """The configuration, with the new hash and certificate in it."""
+    if parameters["password_hash"]:
+        for section, name in PASSWORDS[jupyter.family]:
+            config.get(section, {}).pop(name, None)
+        section, name = OURS[jupyter.family]
+        config.setdefault(section, {})[name] = parameters["password_hash"]
+    if parameters["certificate"]:
+        config.setdefault(jupyter.app_class, {}).update(certfile=path, keyfile=path)
+    return config
+
+
+def replaces_what_is_not_ours(jupyter, config, path, parameters):
+    """Whether something goes from the configuration that this program would not have written."""
+    certificate, _ = jupyter.certificate_paths(config)
+    trouble = jupyter.password_trouble(config)
+    return bool(
+        (parameters["certificate"] and certificate and certificate != path)
+        or (parameters["password_hash"] and trouble and trouble != "missing")
+    )

@@ -3,17 +3,21 @@
 Runs on the host, with whatever Python is there: nothing newer than 3.6, nothing outside the standard library.
 """
 
+import binascii
 import contextlib
 import http.client
 import json
 import os
+import socket
 import ssl
+import struct
 
 from host import process_start, state_folder, write_private
 
 PARTIAL_CHAIN = (
     0x80000  # X509_V_FLAG_PARTIAL_CHAIN: the one certificate that we know is an anchor, whoever signed it
 )
+STRANGER = "not-this-server.invalid"
 
 
 class Server(object):
@@ -24,6 +28,9 @@ class Server(object):
         self.record_path = os.path.join(self.folder, "server.json")
         self.log = os.path.join(self.folder, "server.log")
         self.token_path = os.path.join(self.folder, "access")
+        # Jupyter reads its certificate anew for each connection, and its password once: so that both change together,
+        # at a start, the server has a key and certificate of its own.
+        self.pem_path = os.path.join(self.folder, "server.pem")
         self.runtime = os.path.join(self.folder, "runtime")
 
     def record(self):
@@ -44,11 +51,16 @@ class Server(object):
         record = self.record()
         return record if record and process_start(record["pid"]) == record["process_start"] else None
 
+    def outdated(self, protected_with):
+        """The process of the server that runs with an older password or certificate than these; 0 when none does."""
+        record = self.running()
+        return record["pid"] if record and record.get("protected_with") != protected_with else 0
+
     def note(self, record):
         write_private(self.record_path, json.dumps(record, indent=2) + "\n")
 
     def forget(self):
-        for path in (self.record_path, self.token_path):
+        for path in (self.record_path, self.token_path, self.pem_path):
             try:
                 os.unlink(path)
             except FileNotFoundError:
@@ -67,14 +79,24 @@ class Server(object):
         return None
 
     def look(self, record, timeout_s):
-        """The certificate (DER) that the server shows on this host's loopback, and whether it serves who has not logged in.
+        """What the server does that a protected one does not do ("": nothing).
 
         Only the certificate that it was started with is accepted. Raises OSError or ValueError.
         """
         with contextlib.closing(connect(record, timeout_s)) as connection:
-            served = connection.sock.getpeercert(True)
             status, _ = get(connection, "/api/kernels", {})
-            return served, status not in (401, 403)
+            if status not in (401, 403):
+                return "it served who had not logged in"
+            # A page of another site is told before all else that there is nothing there.
+            status, _ = get(connection, "/api/kernels", {"Origin": "https://" + STRANGER})
+            if status != 404:
+                return "it answered to another web site"
+            # Who has a name that leads here would be let in by a browser as this server's own page (DNS rebinding).
+            status, _ = get(connection, "/login", {"Host": "%s:%d" % (STRANGER, record["port"])})
+            if status != 403:
+                return "it answered under another name than localhost"
+        beyond = sorted(place for place in listens_on(record["pid"]) if not is_loopback(place))
+        return "it listened on " + ", ".join(beyond) if beyond else ""
 
     def ask(self, record, path, timeout_s):
         """What the server answers to its owner: GET the path, with our token. Raises OSError or ValueError."""
@@ -100,10 +122,37 @@ def connect(record, timeout_s):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False  # the certificate itself is the anchor, which is more than its name
     context.verify_flags |= PARTIAL_CHAIN
-    context.load_verify_locations(cafile=record["certificate"])
+    context.load_verify_locations(cadata=record["certificate_pem"])
     connection = http.client.HTTPSConnection("127.0.0.1", record["port"], timeout=timeout_s, context=context)
     connection.connect()
     return connection
+
+
+def listens_on(pid):
+    """The addresses on which the process listens, by proc(5): /proc/net/tcp and tcp6; none where there is no such file."""
+    try:
+        links = [os.path.join("/proc/%d/fd" % pid, name) for name in os.listdir("/proc/%d/fd" % pid)]
+    except OSError:
+        return set()
+    sockets = set()
+    for link in links:
+        with contextlib.suppress(OSError):
+            sockets.add(os.readlink(link))
+    found = set()
+    for family, path in ((socket.AF_INET, "/proc/net/tcp"), (socket.AF_INET6, "/proc/net/tcp6")):
+        with contextlib.suppress(OSError), open(path) as file:
+            for fields in (line.split() for line in file.readlines()[1:]):
+                # The address is in words of 32 bits, each in the byte order of the machine; 0A is TCP_LISTEN.
+                if fields[3] == "0A" and "socket:[%s]" % fields[9] in sockets:
+                    words = binascii.unhexlify(fields[1].partition(":")[0])
+                    count = len(words) // 4
+                    packed = struct.pack("!%dI" % count, *struct.unpack("=%dI" % count, words))
+                    found.add(socket.inet_ntop(family, packed))
+    return found
+
+
+def is_loopback(address):
+    return address == "::1" or address.startswith(("127.", "::ffff:127."))
 
 
 def get(connection, path, headers):

@@ -13,10 +13,14 @@ import time
 
 from ending import end, with_descendants
 from host import answer, only_one, private_folder, process_start, set_conda_variables, write_private
-from jupyter_files import Jupyter, check_certificate
+from jupyter_files import PROTECTION, Jupyter, check_certificate
 from server_record import Server
 
 END_TIMEOUT_S = 10
+# Of TLS 1.2; those of TLS 1.3 are all good (OpenSSL's ciphers(1)).
+CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
+# What would give the server another token or port, or let it write its runtime files for all to read (jupyter_core).
+UNWANTED = ("JUPYTER_TOKEN", "JUPYTER_PORT", "NOTEBOOK_TOKEN", "JUPYTER_ALLOW_INSECURE_WRITES")
 
 
 def main(parameters):
@@ -48,11 +52,13 @@ def start(server, parameters):
     except (OSError, ValueError) as error:
         return dict(problem="config-unreadable", path=jupyter.config_path, reason=str(error)), None
     certificate, key = jupyter.certificate_paths(config)
-    _, trouble = check_certificate(certificate, key)
-    if trouble or not jupyter.password_hash(config):
-        return dict(
-            problem="not-protected", reason=(trouble and "certificate: " + trouble) or "no password"
-        ), None
+    pem, trouble = check_certificate(certificate, key)
+    if trouble or jupyter.password_trouble(config):
+        reason = "certificate: " + trouble if trouble else "password: " + jupyter.password_trouble(config)
+        return dict(problem="not-protected", reason=reason), None
+    for setting in jupyter.contradictions(config):
+        if not setting["overridden"]:
+            return dict(problem="contradicted", reason=setting["name"], path=setting["path"]), None
     directory = os.path.expanduser(parameters["directory"])
     if not os.path.isdir(directory):
         return dict(problem="directory-missing", directory=directory), None
@@ -60,21 +66,22 @@ def start(server, parameters):
     shutil.rmtree(server.runtime, ignore_errors=True)
     private_folder(server.runtime)
     write_private(server.token_path, binascii.hexlify(os.urandom(24)).decode())
+    write_private(server.pem_path, "".join(map(text_of, dict.fromkeys((certificate, key)))))
     remember_python(server)
-    setting = "--" + jupyter.app_class + "."
+    values = dict(
+        PROTECTION,
+        port=parameters["remote_port"],
+        certfile=server.pem_path,
+        keyfile=server.pem_path,
+        ssl_options=tls_options(),
+    )
     command = ["nice", "-n", str(max(0, parameters["nice"] - os.nice(0))), program, "--no-browser"]
-    command += [
-        setting + "ip=127.0.0.1",
-        setting + "port=%d" % parameters["remote_port"],
-        setting + "port_retries=100",
-        setting + "certfile=" + certificate,
-        setting + "keyfile=" + key,
-        setting + "allow_remote_access=False",
-    ]
+    command += parameters["arguments"]
+    command += ["--%s.%s=%s" % (jupyter.app_class, name, value) for name, value in sorted(values.items())]
     if os.geteuid() == 0:
         command.append("--allow-root")  # Jupyter refuses root otherwise, and so does nearly every site
     environment = dict(os.environ, JUPYTER_RUNTIME_DIR=server.runtime, JUPYTER_TOKEN_FILE=server.token_path)
-    for name in ("JUPYTER_TOKEN", "JUPYTER_PORT", "NOTEBOOK_TOKEN"):
+    for name in UNWANTED:
         environment.pop(name, None)
     with open(server.log, "wb") as log:
         process = subprocess.Popen(
@@ -93,7 +100,8 @@ def start(server, parameters):
         application=application,
         version=jupyter.version,
         directory=directory,
-        certificate=certificate,
+        certificate_pem=pem,
+        protected_with=jupyter.protected_with(config),
         started=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     )
     try:
@@ -102,6 +110,31 @@ def start(server, parameters):
         process.kill()
         raise
     return None, record
+
+
+def is_outdated(server, record):
+    """Whether the password or the certificate was changed after the server began."""
+    try:
+        jupyter = Jupyter(record["application"])
+        return bool(server.outdated(jupyter.protected_with(jupyter.read_config())))
+    except (ImportError, OSError, ValueError):
+        return False  # in this environment it cannot be told
+
+
+def text_of(path):
+    with open(path, encoding="ascii", errors="replace") as file:
+        return file.read().strip() + "\n"
+
+
+def tls_options():
+    """Jupyter's ssl_options for TLS 1.2 and later (RFC 8996), with forward secrecy; a dict as text.
+
+    Before Python 3.10 a context may allow older versions of TLS, and these options can only name a single one.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    new_enough = sys.version_info >= (3, 10) and context.minimum_version >= ssl.TLSVersion.TLSv1_2
+    version = ssl.PROTOCOL_TLS_SERVER if new_enough else ssl.PROTOCOL_TLSv1_2
+    return repr({"ssl_version": int(version), "ciphers": CIPHERS})
 
 
 def remember_python(server):
@@ -126,21 +159,21 @@ def wait_until_it_answers(server, record, reused, timeout_s):
                 record["port"] = info["port"]
                 server.note(record)
             try:
-                served, lets_strangers_in = server.look(record, max(1, deadline - time.monotonic()))
-                if lets_strangers_in:
+                fault = server.look(record, max(1, deadline - time.monotonic()))
+                if fault:
                     end(with_descendants(record["pid"]), END_TIMEOUT_S)
                     server.forget()
-                    return dict(problem="served-unprotected", log=server.last_lines(20))
+                    return dict(problem="served-unprotected", reason=fault, log=server.last_lines(20))
                 shown = {
                     name: record[name]
                     for name in ("pid", "port", "application", "version", "directory", "started")
                 }
-                pem = ssl.DER_cert_to_PEM_cert(served)
                 return dict(
                     shown,
                     problem="",
                     reused=reused,
-                    certificate_pem=pem,
+                    certificate_pem=record["certificate_pem"],
+                    outdated=reused and is_outdated(server, record),
                     process_start=record["process_start"],
                 )
             except (OSError, ValueError) as error:

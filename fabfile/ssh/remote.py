@@ -21,7 +21,7 @@ from fabfile.ssh.transport import request_program, wait_for_program
 
 # dd and not head: it is sure to take no byte more than it is told, and leaves the rest to the program.
 BOOTSTRAP = "exec /bin/sh -c 'eval \"$(dd bs=1 count={size} 2>/dev/null)\"'"
-LIBRARY = ("host", "ending", "jupyter_files", "server_record")
+LIBRARY = ("host", "ending", "contradictions", "jupyter_files", "server_record")
 ANSWER_LIMIT = 4 * 1024 * 1024
 LONGEST_LINE_SHOWN = 300
 

@@ -105,6 +105,10 @@ class Browser:
         """The status with which the server answers a GET."""
         return self._client.get(path).status_code
 
+    def status_with(self, path: str, **headers: str) -> int:
+        """The status with which the server answers a GET that has these headers too."""
+        return self._client.get(path, headers=headers).status_code
+
     def get(self, path: str) -> Any:
         """What the server answers to a GET, as JSON."""
         answer = self._client.get(path)

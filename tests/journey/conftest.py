@@ -1,14 +1,17 @@
 """Users, each with a home folder and a practice network of their own, of whom nothing is left in the end."""
 
 import contextlib
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import left_below
-from tests.journey.program import Done, User, succeeded
+from tests.journey.program import PATIENCE_S, Done, User, succeeded
 
 PASSWORD = "a password of the tests' own"
 Newcomer = Callable[[], contextlib.AbstractContextManager[User]]
@@ -32,6 +35,30 @@ def new_user(tmp_path_factory: pytest.TempPathFactory, temporary: Path) -> Itera
     left = left_below(user.home)
     assert not left, "left in the home folder's name:\n" + "\n".join(left)
     succeeded(stopped)
+
+
+@pytest.fixture(scope="session")
+def classic(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A venv with the last notebook 6, from the package index."""
+    return _venv(tmp_path_factory.mktemp("classic") / "venv", "notebook<7")
+
+
+@pytest.fixture(scope="session")
+def scanner(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The program of SSLyze, a TLS scanner from the package index, in a venv of its own: it wants other releases than we."""
+    return _venv(tmp_path_factory.mktemp("scanner") / "venv", "sslyze>=6.2") / "bin/sslyze"
+
+
+def _venv(venv: Path, *packages: str) -> Path:
+    uv = [sys.executable, "-m", "uv"]
+    subprocess.run([*uv, "venv", "--quiet", "--python", sys.executable, venv], check=True, timeout=PATIENCE_S)
+    subprocess.run(
+        [*uv, "pip", "install", "--quiet", "--python", venv / "bin/python", *packages],
+        check=True,
+        timeout=4 * PATIENCE_S,
+        env={**os.environ, "TMPDIR": str(venv.parent)},  # it leaves locks there
+    )
+    return venv
 
 
 @pytest.fixture

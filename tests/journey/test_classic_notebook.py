@@ -1,29 +1,11 @@
 """An environment of years ago, with notebook 6, is protected and served as the newest is."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
-
-import pytest
 
 from tests.journey.browser import Browser
 from tests.journey.conftest import PASSWORD
-from tests.journey.program import PATIENCE_S, User, port_in, succeeded
-
-
-@pytest.fixture(scope="module")
-def classic(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A venv with the last notebook 6, from the package index."""
-    venv = tmp_path_factory.mktemp("classic") / "venv"
-    uv = [sys.executable, "-m", "uv"]
-    subprocess.run([*uv, "venv", "--quiet", "--python", sys.executable, venv], check=True, timeout=PATIENCE_S)
-    subprocess.run(
-        [*uv, "pip", "install", "--quiet", "--python", venv / "bin/python", "notebook<7"],
-        check=True,
-        timeout=4 * PATIENCE_S,
-    )
-    return venv
+from tests.journey.program import User, port_in, succeeded
 
 
 def test_notebook_6(newcomer: User, classic: Path, tmp_path: Path) -> None:

@@ -1,12 +1,14 @@
 """The password and the certificate: set once, renewed when asked or when due, one's own where wanted."""
 
 import json
+import ssl
 import stat
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -15,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from tests.journey.browser import Browser
 from tests.journey.conftest import PASSWORD, made_up_password
 from tests.journey.program import User, port_in, refused, succeeded
+from tests.notebooks.test_own_certificate import Site, signed
 
 ANOTHER_PASSWORD = "quite another password"
 
@@ -52,6 +55,21 @@ def test_private_files(user: User) -> None:
     keys = [path for path in _protection(user) if b"PRIVATE KEY" in path.read_bytes()]
     assert keys
     assert {stat.S_IMODE(path.stat().st_mode) for path in (*keys, user.jupyter_config)} == {0o600}
+
+
+def test_chain_of_an_authority(user: User, tmp_path: Path) -> None:
+    """Who trusts a site's authority, and knows nothing of this server, reaches it at localhost with nothing to say of it."""
+    root = signed("the root", ca=True)
+    site = Site(root, signed("the one below", root, ca=True), tmp_path)
+    leaf = site.leaf(names=["*.example.org", "localhost"])
+    chain, key = site.files([leaf, site.below], leaf.key)
+    done = succeeded(user.fab("secure", "--certificate", str(chain), "--key", str(key)))
+    assert "certificate installed" in done.stdout and done.stderr == ""
+    port = port_in(succeeded(user.fab("up", "--detach")))
+    trust = ssl.create_default_context(cadata=root.pem)
+    assert httpx.get(f"https://localhost:{port}/login", verify=trust, trust_env=False).status_code == 200
+    assert "in place" in succeeded(user.fab("secure")).stdout
+    succeeded(user.fab("tunnel", "--detach"))
 
 
 def test_own_certificate_then_renewed(user: User, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The settings of one run: a file of `-f` and `INVOKE_` variables count, under both programs."""
 
+import json
 from pathlib import Path
 
 import psutil
@@ -43,4 +44,22 @@ def test_variable(user: User) -> None:
     session = user.only_session()
     assert (session["server"], session["application"]) == ("running", "lab")
     assert (session["tunnel"], session["local_port"], session["url"]) == ("closed", None, None)
+    succeeded(user.fab("stop"))
+
+
+def test_more_arguments(user: User, tmp_path: Path) -> None:
+    """`notebook.arguments` reach Jupyter, each as one argument to the letter, beside those that protect it."""
+    name = "a b'c\"$(touch ran)`touch ran`;ü"
+    file = tmp_path / "mine.yaml"
+    arguments = ["--ServerApp.terminals_enabled=False", f"--ServerApp.iopub_data_rate_limit={2e6}"]
+    arguments.append(f"--ServerApp.custom_name={name}")
+    file.write_text(json.dumps({"notebook": {"arguments": arguments}}))
+    up = succeeded(user.fab("-f", str(file), "up", "--detach"))
+    session = user.only_session()
+    said = psutil.Process(session["pid"]).cmdline()
+    assert set(arguments) <= set(said) and "--ServerApp.ip=127.0.0.1" in said
+    with Browser(port_in(up), user.certificate_pem(session["host"])) as browser:
+        assert browser.log_in(PASSWORD)
+        assert browser.status("/api/terminals") == 404
+    assert not list(user.remote_home.rglob("ran"))
     succeeded(user.fab("stop"))

@@ -133,6 +133,17 @@ def test_protection(network: Network) -> None:
     assert "secure" in broken_at(network, "certificate", 6, "no protection")["hint"]
 
 
+def test_a_setting_that_contradicts(network: Network) -> None:
+    """A setting of Jupyter's that undoes the protection breaks at the certificate, with its name and its file; secure mends it."""
+    succeeded(network.user.fab("secure"))
+    config = network.remote_home / ".jupyter/jupyter_lab_config.py"
+    config.write_text("c.ServerApp.allow_remote_access = True\n")
+    broken = broken_at(network, "certificate", 6, "ServerApp.allow_remote_access", str(config))
+    assert "secure" in broken["hint"]
+    assert "is set aside" in succeeded(network.user.fab("secure")).stdout
+    succeeded(network.user.fab("doctor"))
+
+
 def test_bad_setting(network: Network) -> None:
     """A bad setting is told by its name, with 2."""
     network.configure(notebook={"nise": 19})

@@ -35,7 +35,7 @@ def test_from_nothing(tmp_path: Path, config: Path) -> None:
     assert look(tmp_path)["certificate_trouble"] == "missing"
     assert protect(tmp_path)["problem"] == ""
     found = look(tmp_path)
-    assert found["has_password"] and not found["certificate_trouble"]
+    assert (found["password_trouble"], found["certificate_trouble"]) == ("", "")
     for path in [config.parent, *config.parent.rglob("*")]:
         assert path.stat().st_mode & 0o077 == 0, path
     assert sorted(path.name for path in (config.parent / "notebooks-over-ssh").iterdir()) == [
