@@ -19,6 +19,7 @@ TUNNEL = {
     "local-port": "The port on your own machine; without it the first free one from 8888.",
     "detach": "Leave the tunnel in the background and return when it is ready.",
     "no-browser": "Only print the address, open no browser.",
+    "trust": "Have your browsers trust the server's certificate first, so that they show no warning.",
 }
 
 
@@ -64,18 +65,45 @@ def tunnel(
     local_port: str | None = None,
     detach: bool = False,
     no_browser: bool = False,
+    trust: bool = False,
 ) -> None:
     """Step 3: forward a local port to it and open the browser."""
+    from fabfile.trust import trust_on_the_way
     from fabfile.tunnel import open_in_background, opened, session_for_tunnel, until_closed
 
     settings, asking, _ = _prepared(
-        c, host, local_port=local_port, open_browser=False if no_browser else None
+        c,
+        host,
+        local_port=local_port,
+        open_browser=False if no_browser else None,
+        trust=trust or None,
     )
     session = session_for_tunnel(settings)
+    if settings.notebook.trust:
+        trust_on_the_way(session)
     if detach:
         return open_in_background(session, settings, asking)
     with opened(session, settings, asking) as held:
         until_closed(held)
+
+
+@task(help=HOST)
+def trust(c: Any, host: str | None = None) -> None:
+    """Have your browsers trust just this server's certificate."""
+    from fabfile.trust import trust
+    from fabfile.tunnel import session_for_tunnel
+
+    settings, _, _ = _prepared(c, host)
+    trust(session_for_tunnel(settings))
+
+
+@task(help=HOST)
+def untrust(c: Any, host: str | None = None) -> None:
+    """Have your browsers trust it no longer."""
+    from fabfile.trust import untrust
+
+    settings, _, _ = _prepared(c, host)
+    untrust(settings)
 
 
 @task(
@@ -104,13 +132,18 @@ def up(
     local_port: str | None = None,
     detach: bool = False,
     no_browser: bool = False,
+    trust: bool = False,
 ) -> None:
     """Steps 1 to 3 in one: secure, serve, tunnel."""
     from fabfile.secure import Wishes
     from fabfile.up import up, up_in_background
 
     settings, asking, person = _prepared(
-        c, host, local_port=local_port, open_browser=False if no_browser else None
+        c,
+        host,
+        local_port=local_port,
+        open_browser=False if no_browser else None,
+        trust=trust or None,
     )
     wishes = Wishes(renew, password_file, certificate, key)
     (up_in_background if detach else up)(settings, asking, person, wishes)
@@ -181,6 +214,8 @@ namespace = Collection(
     secure,
     serve,
     tunnel,
+    trust,
+    untrust,
     stop,
     up,
     status,

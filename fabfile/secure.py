@@ -5,12 +5,13 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from fabfile.errors import BadSetting
+from fabfile.errors import BadSetting, Failed
 from fabfile.notebooks import certificate, credentials, protection
 from fabfile.notebooks.reach import reach
 from fabfile.settings import Settings
 from fabfile.ssh.asking import Asking
 from fabfile.terminal import Person, more, step, warn, working
+from fabfile.trust_stores import trusting
 
 STANDARD_INPUT = "-"
 
@@ -71,6 +72,18 @@ def secure(settings: Settings, asking: Asking, person: Person, wishes: Wishes) -
     if made_up:
         more(f"the password is  {made_up}")
         more("it is shown this once; secure --renew sets another")
+    _trust_no_longer(found.certificate_pem, now.certificate_pem)
+
+
+def _trust_no_longer(old_pem: str, new_pem: str) -> None:
+    try:
+        for store in trusting.drop_replaced(old_pem, new_pem):
+            step(
+                "secure",
+                f"{store} trusts the old certificate no longer; trust, once serve has found the new one",
+            )
+    except Failed as problem:
+        warn(f"{problem} ({problem.hint})")
 
 
 def _why_another_certificate(found: protection.Protection, settings: Settings) -> str:

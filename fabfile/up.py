@@ -9,6 +9,7 @@ from fabfile.settings import Settings
 from fabfile.ssh.asking import Asking
 from fabfile.stop import stop_session
 from fabfile.terminal import Person, step
+from fabfile.trust import trust_on_the_way
 from fabfile.tunnel import open_in_background, opened, until_closed
 
 
@@ -16,6 +17,8 @@ def up(settings: Settings, asking: Asking, person: Person, wishes: Wishes) -> No
     """Do the three steps and hold the tunnel until Ctrl-C; then do with the server what `on_exit` says."""
     secure(settings, asking, person, wishes)
     session = serve(settings, asking)
+    if settings.notebook.trust:
+        trust_on_the_way(session)
     with opened(session, settings, asking) as held:
         until_closed(held)
     if held is not None:
@@ -25,7 +28,10 @@ def up(settings: Settings, asking: Asking, person: Person, wishes: Wishes) -> No
 def up_in_background(settings: Settings, asking: Asking, person: Person, wishes: Wishes) -> None:
     """Do the three steps and leave the tunnel in the background."""
     secure(settings, asking, person, wishes)
-    open_in_background(serve(settings, asking), settings, asking)
+    session = serve(settings, asking)
+    if settings.notebook.trust:
+        trust_on_the_way(session)
+    open_in_background(session, settings, asking)
 
 
 def _leave(session: Session, settings: Settings, asking: Asking, person: Person) -> None:

@@ -33,6 +33,8 @@ class Notebook(msgspec.Struct, frozen=True, kw_only=True):
     local_port: UserPort | None = None
     """None: the first free one from 8888 on."""
     open_browser: bool = True
+    trust: bool = False
+    """Whether `up` and `tunnel` have this user's browsers trust the session's certificate."""
     on_exit: Literal["ask", "stop", "keep"] = "ask"
     start_timeout_s: Annotated[int, Meta(ge=5, le=3600)] = 60
     stop_timeout_s: Seconds = 20

@@ -10,14 +10,16 @@ from invoke.parser.context import ParserContext
 from fabfile import namespace
 from tests.journey.program import PROGRAMS, User, succeeded
 
-TASKS = ("secure", "serve", "tunnel", "stop", "up", "status", "logs")
+TASKS = ("secure", "serve", "tunnel", "trust", "untrust", "stop", "up", "status", "logs")
 SANDBOX_TASKS = ("sandbox.start", "sandbox.stop", "sandbox.status")
 FLAGS = {
     "secure": ("--host", "--renew", "--password-file", "--certificate", "--key"),
     "serve": ("--host",),
     "tunnel": ("--host", "--local-port", "--detach", "--no-browser"),
+    "trust": ("--host",),
+    "untrust": ("--host",),
     "stop": ("--host", "--all", "--force"),
-    "up": ("--host", "--renew", "--password-file", "--local-port", "--detach", "--no-browser"),
+    "up": ("--host", "--renew", "--password-file", "--local-port", "--detach", "--no-browser", "--trust"),
     "status": ("--json",),
     "logs": ("--host", "--follow", "--lines"),
 }
