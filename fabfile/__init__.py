@@ -18,6 +18,7 @@ SECURE = {
 TUNNEL = {
     "local-port": "The port on your own machine; without it the first free one from 8888.",
     "detach": "Leave the tunnel in the background and return when it is ready.",
+    "open": "The notebook, file or folder to open the browser on, as from notebook.directory.",
     "no-browser": "Only print the address, open no browser.",
     "trust": "Have your browsers trust the server's certificate first, so that they show no warning.",
 }
@@ -64,6 +65,7 @@ def tunnel(
     host: str | None = None,
     local_port: str | None = None,
     detach: bool = False,
+    open: str | None = None,
     no_browser: bool = False,
     trust: bool = False,
 ) -> None:
@@ -75,6 +77,7 @@ def tunnel(
         c,
         host,
         local_port=local_port,
+        open=open,
         open_browser=False if no_browser else None,
         trust=trust or None,
     )
@@ -131,6 +134,7 @@ def up(
     key: str | None = None,
     local_port: str | None = None,
     detach: bool = False,
+    open: str | None = None,
     no_browser: bool = False,
     trust: bool = False,
 ) -> None:
@@ -142,6 +146,7 @@ def up(
         c,
         host,
         local_port=local_port,
+        open=open,
         open_browser=False if no_browser else None,
         trust=trust or None,
     )
@@ -149,12 +154,19 @@ def up(
     (up_in_background if detach else up)(settings, asking, person, wishes)
 
 
-@task(help={"json": "Print a list of objects, for a program to read."})
-def status(c: Any, json: bool = False) -> None:
+@task(
+    help={
+        "json": "Print a list of objects, for a program to read.",
+        "editors": "Print what VS Code and PyCharm ask for when they are to use the server.",
+    }
+)
+def status(c: Any, json: bool = False, editors: bool = False) -> None:
     """Show every session: its host, ports, address and state."""
-    from fabfile.status import status, status_as_json
+    from fabfile.status import for_editors, status, status_as_json
 
     settings, _, _ = _prepared(c, None)
+    if editors:
+        return for_editors()
     (status_as_json if json else status)(settings)
 
 

@@ -33,6 +33,8 @@ class Notebook(msgspec.Struct, frozen=True, kw_only=True):
     local_port: UserPort | None = None
     """None: the first free one from 8888 on."""
     open_browser: bool = True
+    open: LineOrEmpty = ""
+    """The notebook or folder below `directory` that the browser opens on; empty: the application's first page."""
     trust: bool = False
     """Whether `up` and `tunnel` have this user's browsers trust the session's certificate."""
     on_exit: Literal["ask", "stop", "keep"] = "ask"
