@@ -222,6 +222,14 @@ def pin(c: Any, check: bool = False) -> None:
     (check_requirements if check else write)()
 
 
+@task()
+def screenshots(c: Any) -> None:
+    """Take the pictures of docs/ anew, in a real browser."""
+    from fabfile.screenshots import take
+
+    take()
+
+
 namespace = Collection(
     secure,
     serve,
@@ -234,5 +242,5 @@ namespace = Collection(
     logs,
     doctor,
     sandbox=Collection(start_sandbox, stop_sandbox, show_sandbox),
-    project=Collection(pin),
+    project=Collection(pin, screenshots),
 )

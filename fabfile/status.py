@@ -48,7 +48,7 @@ def for_editors() -> None:
         if tunnel:
             step(session.host, tunnel.url)
             more("VS Code: Select Kernel, Existing Jupyter Server, this URL, then the password")
-            more("PyCharm: Tools, Add Jupyter Connection, this URL, then the password")
+            more("PyCharm: Tools, Add Jupyter Connection, this URL")
             more("an editor that asks about the certificate must show this SHA-256:")
             more(certificate.parse(session.certificate_pem).sha256)
     if not any(tunnel for _, tunnel in tunnels):

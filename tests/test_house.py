@@ -23,6 +23,7 @@ FLOORS = (
         "doctor",
         "practice",
         "requirements",
+        "screenshots",
     ),
     ("detached", "trust_stores"),
     ("notebooks",),

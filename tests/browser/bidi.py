@@ -22,28 +22,27 @@ from websockets.sync.client import ClientConnection, connect
 from tests.journey.program import PATIENCE_S, wait_until
 
 WIDTH, HEIGHT = 1100, 800
+# https://w3c.github.io/webdriver/#keyboard-actions
+ENTER, CONTROL = "\ue007", "\ue009"
+# What the browsers want from the internet by themselves ends at a port of loopback on which nothing listens.
+NOWHERE = ("127.0.0.1", 9)
 CHROMIUM_ARGUMENTS = (
     ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
-    + ["--disable-background-networking", "--disable-component-update", f"--window-size={WIDTH},{HEIGHT}"]
-)  # fmt: skip
-# What Firefox asks the internet for by itself: with these it asks for nothing.
+    + ["--disable-background-networking", "--disable-component-update"]
+    + ["--proxy-server={}:{}".format(*NOWHERE), "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost"]
+)
 FIREFOX_PREFERENCES = {
-    "app.normandy.enabled": False,
-    "app.update.disabledForTesting": True,
-    "browser.aboutwelcome.enabled": False,
-    "browser.safebrowsing.update.enabled": False,
+    "network.proxy.type": 1,
+    **{f"network.proxy.{kind}": NOWHERE[0] for kind in ("http", "ssl")},
+    **{f"network.proxy.{kind}_port": NOWHERE[1] for kind in ("http", "ssl")},
+    "network.proxy.allow_bypass": False,
+    "network.proxy.failover_direct": False,
+    "network.connectivity-service.enabled": False,
+    "network.dns.disablePrefetch": True,
+    "network.trr.mode": 5,
     "browser.shell.checkDefaultBrowser": False,
     "datareporting.policy.dataSubmissionEnabled": False,
-    "extensions.getAddons.cache.enabled": False,
-    "extensions.update.enabled": False,
-    "media.gmp-manager.updateEnabled": False,
-    "network.captive-portal-service.enabled": False,
-    "network.connectivity-service.enabled": False,
-    "services.settings.server": "data:,#remote-settings-dummy/v1",
-    "toolkit.telemetry.reportingpolicy.firstRun": False,
 }
-
-
 _NUMBERS = itertools.count(1)
 
 
@@ -57,6 +56,7 @@ class Page:
     def __init__(self, socket: ClientConnection) -> None:
         self._socket = socket
         self._context = send(socket, "browsingContext.getTree")["contexts"][0]["context"]
+        self._in_window("browsingContext.setViewport", viewport={"width": WIDTH, "height": HEIGHT})
 
     def open(self, url: str) -> None:
         """Open a page. Raises Refused with the browser's own name of the reason, such as an unknown certificate."""
@@ -95,12 +95,15 @@ class Page:
             raise
         return found[0]
 
-    def click(self, selector: str) -> None:
-        """Click on the middle of the first element that the selector names, once it is there."""
-        self.wait_for(f"!!document.querySelector({json.dumps(selector)})")
-        box = f"document.querySelector({json.dumps(selector)}).getBoundingClientRect()"
-        x = round(self.evaluate(f"{box}.x + {box}.width / 2"))
-        y = round(self.evaluate(f"{box}.y + {box}.height / 2"))
+    def click(self, selector: str, text: str = "") -> None:
+        """Click on the middle of the first element that the selector names and that shows the text, once it is there."""
+        found = (
+            f"[...document.querySelectorAll({json.dumps(selector)})]"
+            f".find(element => element.checkVisibility() && element.textContent.includes({json.dumps(text)}))"
+        )
+        self.wait_for(f"!!{found}")
+        x = round(self.evaluate(f"(box => box.x + box.width / 2)({found}.getBoundingClientRect())"))
+        y = round(self.evaluate(f"(box => box.y + box.height / 2)({found}.getBoundingClientRect())"))
         self._act(
             "pointer",
             [
@@ -177,7 +180,7 @@ def firefox(environment: dict[str, str], profile: Path) -> Iterator[Page]:
         )
     )
     command = ["firefox-esr", "--headless", "--no-remote", "--profile", str(profile)]
-    command += ["--width", str(WIDTH), "--height", str(HEIGHT), "--remote-debugging-port", "0"]
+    command += ["--remote-debugging-port", "0"]
     with (
         _started(command, environment, profile, r"WebDriver BiDi listening on (ws://\S+)") as url,
         connect(f"{url}/session", proxy=None, max_size=None) as socket,
