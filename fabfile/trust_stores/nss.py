@@ -61,7 +61,7 @@ class Database:
             if certificate.sha256 not in self.ours():
                 raise Failed(
                     f"{self.browser} has the certificate already, under a name that is not ours",
-                    hint="remove it in the browser's settings, then: trust",
+                    hint="remove it in the browser's settings, and try again",
                 )
         except Failed as problem:
             self.remove(certificate.sha256)  # with a primary password set, it is in, but without trust
@@ -91,7 +91,7 @@ class Database:
     def _certutil(self, *arguments: str, stdin: str = "") -> str:
         program = shutil.which("certutil")
         if program is None:
-            raise Failed("certutil is not installed", hint=f"install {_package()}, then: trust")
+            raise Failed("certutil is not installed", hint=f"install {_package()}, and try again")
         return run([program, "-d", f"sql:{self.folder}", *arguments], stdin=stdin)
 
 

@@ -7,8 +7,11 @@ import pytest
 
 from fabfile.notebooks import session as sessions
 from fabfile.notebooks.session import Session
+from tests.journey.conftest import _protected_user, newcomer
 from tests.journey.program import User
 from tests.notebooks.test_session import a_session
+
+__all__ = ["_protected_user", "newcomer"]
 
 RUN_TIMEOUT_S = 30
 
@@ -23,14 +26,18 @@ class Somebody(User):
         return session
 
     def has_database(self, folder: str, password: str = "") -> Path:
-        """Make an NSS database below the home folder, as a browser does at its first start."""
-        path = self.home / folder
-        path.mkdir(parents=True)
-        if password:
-            (self.home / "password").write_text(password)
-        how = ["-f", str(self.home / "password")] if password else ["--empty-password"]
-        certutil("-N", "-d", f"sql:{path}", *how)
-        return path
+        """Make an NSS database below the home folder."""
+        return new_database(self.home / folder, password)
+
+
+def new_database(folder: Path, password: str = "") -> Path:
+    """Make an NSS database, as a browser does at its first start."""
+    folder.mkdir(parents=True)
+    file = folder / "password"
+    file.write_text(password)
+    certutil("-N", "-d", f"sql:{folder}", *(["-f", str(file)] if password else ["--empty-password"]))
+    file.unlink()
+    return folder
 
 
 def certutil(*arguments: str, stdin: str = "") -> str:
