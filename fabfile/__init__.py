@@ -20,7 +20,9 @@ TUNNEL = {
     "local-port": "The port on your own machine; without it the first free one from 8888.",
     "detach": "Leave the tunnel in the background and return when it is ready.",
     "also": "Further ports of the host to forward, with commas: 6006,8787 for TensorBoard and Dask.",
+    "open": "The notebook, file or folder to open the browser on, as from notebook.directory.",
     "no-browser": "Only print the address, open no browser.",
+    "trust": "Have your browsers trust the server's certificate first, so that they show no warning.",
 }
 
 
@@ -68,19 +70,49 @@ def tunnel(
     local_port: str | None = None,
     detach: bool = False,
     also: str | None = None,
+    open: str | None = None,
     no_browser: bool = False,
+    trust: bool = False,
 ) -> None:
     """Step 3: forward a local port to it and open the browser."""
+    from fabfile.trust import trust_on_the_way
     from fabfile.tunnel import open_in_background, opened, session_for_tunnel, until_closed
 
     settings, asking, _ = _prepared(
-        c, host, local_port=local_port, also=also, open_browser=False if no_browser else None
+        c,
+        host,
+        local_port=local_port,
+        also=also,
+        open=open,
+        open_browser=False if no_browser else None,
+        trust=trust or None,
     )
     session = session_for_tunnel(settings)
+    if settings.notebook.trust:
+        trust_on_the_way(session)
     if detach:
         return open_in_background(session, settings, asking)
     with opened(session, settings, asking) as held:
         until_closed(held, asking)
+
+
+@task(help=HOST)
+def trust(c: Any, host: str | None = None) -> None:
+    """Have your browsers trust just this server's certificate."""
+    from fabfile.trust import trust
+    from fabfile.tunnel import session_for_tunnel
+
+    settings, _, _ = _prepared(c, host)
+    trust(session_for_tunnel(settings))
+
+
+@task(help=HOST)
+def untrust(c: Any, host: str | None = None) -> None:
+    """Have your browsers trust it no longer."""
+    from fabfile.trust import untrust
+
+    settings, _, _ = _prepared(c, host)
+    untrust(settings)
 
 
 @task(
@@ -110,25 +142,40 @@ def up(
     local_port: str | None = None,
     detach: bool = False,
     also: str | None = None,
+    open: str | None = None,
     no_browser: bool = False,
+    trust: bool = False,
 ) -> None:
     """Steps 1 to 3 in one: secure, serve, tunnel."""
     from fabfile.secure import Wishes
     from fabfile.up import up, up_in_background
 
     settings, asking, person = _prepared(
-        c, host, local_port=local_port, also=also, open_browser=False if no_browser else None
+        c,
+        host,
+        local_port=local_port,
+        also=also,
+        open=open,
+        open_browser=False if no_browser else None,
+        trust=trust or None,
     )
     wishes = Wishes(renew, password_file, certificate, key, restart)
     (up_in_background if detach else up)(settings, asking, person, wishes)
 
 
-@task(help={"json": "Print a list of objects, for a program to read."})
-def status(c: Any, json: bool = False) -> None:
+@task(
+    help={
+        "json": "Print a list of objects, for a program to read.",
+        "editors": "Print what VS Code and PyCharm ask for when they are to use the server.",
+    }
+)
+def status(c: Any, json: bool = False, editors: bool = False) -> None:
     """Show every session: its host, ports, address and state."""
-    from fabfile.status import status, status_as_json
+    from fabfile.status import for_editors, status, status_as_json
 
     settings, _, _ = _prepared(c, None)
+    if editors:
+        return for_editors()
     (status_as_json if json else status)(settings)
 
 
@@ -184,15 +231,25 @@ def pin(c: Any, check: bool = False) -> None:
     (check_requirements if check else write)()
 
 
+@task()
+def screenshots(c: Any) -> None:
+    """Take the pictures of docs/ anew, in a real browser."""
+    from fabfile.screenshots import take
+
+    take()
+
+
 namespace = Collection(
     secure,
     serve,
     tunnel,
+    trust,
+    untrust,
     stop,
     up,
     status,
     logs,
     doctor,
     sandbox=Collection(start_sandbox, stop_sandbox, show_sandbox),
-    project=Collection(pin),
+    project=Collection(pin, screenshots),
 )

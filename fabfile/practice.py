@@ -7,6 +7,7 @@ from fabfile.notebooks import session as sessions
 from fabfile.notebooks import tunnel as tunnels
 from fabfile.ssh.connection import SANDBOX
 from fabfile.terminal import more, step, working
+from fabfile.trust_stores import trusting
 
 
 def start() -> None:
@@ -27,6 +28,8 @@ def stop() -> None:
     with working("sandbox", "ending the practice network"):
         was_there = sandbox.stop()
     step("sandbox", "stopped, its files are deleted" if was_there else "was not running", started)
+    for store in trusting.drop_stale():
+        step("sandbox", f"{store} trusts its certificate no longer")
 
 
 def status() -> None:

@@ -5,12 +5,13 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from fabfile.errors import BadSetting
+from fabfile.errors import BadSetting, Failed
 from fabfile.notebooks import certificate, credentials, own_certificate, protection
 from fabfile.notebooks.reach import reach
 from fabfile.settings import Settings
 from fabfile.ssh.asking import Asking
 from fabfile.terminal import Person, more, step, warn, working
+from fabfile.trust_stores import trusting
 
 STANDARD_INPUT = "-"
 
@@ -78,6 +79,7 @@ def secure(settings: Settings, asking: Asking, person: Person, wishes: Wishes) -
     if made_up:
         more(f"the password is  {made_up}")
         more("it is shown this once; secure --renew sets another")
+    _trust_no_longer(found.certificate_pem, now.certificate_pem)
     return bool(now.outdated_pid)
 
 
@@ -100,6 +102,17 @@ def _warn_of_the_files_of_others(contradictions: tuple[protection.Contradiction,
             warn(
                 f"{setting.path} sets {setting.setting}, which undoes the protection, and is not yours to change"
             )
+
+
+def _trust_no_longer(old_pem: str, new_pem: str) -> None:
+    try:
+        for store in trusting.drop_replaced(old_pem, new_pem):
+            step(
+                "secure",
+                f"{store} trusts the old certificate no longer; trust, once serve has found the new one",
+            )
+    except Failed as problem:
+        warn(f"{problem} ({problem.hint})")
 
 
 def _why_another_certificate(found: protection.Protection, settings: Settings) -> str:

@@ -18,6 +18,7 @@ from fabfile.configuration.checking import check_mapping, check_value, known_set
 from fabfile.configuration.command_line import given_host, overrides
 from fabfile.configuration.files import first_of, read_mapping
 from fabfile.configuration.jupyter_arguments import check_arguments
+from fabfile.configuration.pages import parse_page
 from fabfile.configuration.places import SSH_PORT, Place, parse_place, parse_user
 from fabfile.configuration.schema import Configuration, ConnectKwargs, Line, Notebook, Timeouts
 from fabfile.errors import BadSetting
@@ -208,6 +209,8 @@ def _check_meaning(path: str, value: Any, name: str) -> None:
         check_value(value, Line, name)
     elif path == "notebook.arguments":
         check_arguments(value, name)
+    elif path == "notebook.open":
+        parse_page(value, name)
     elif path == "user":
         parse_user(value, name)
     elif path == "gateway" and _gateway(value) not in (None, "sandbox") and " " not in value:

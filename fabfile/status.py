@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from fabfile.errors import Problem
+from fabfile.errors import Failed, Problem
 from fabfile.notebooks import certificate, server
 from fabfile.notebooks import session as sessions
 from fabfile.notebooks.reach import reach_session
@@ -33,6 +33,20 @@ def status(settings: Settings) -> None:
 def status_as_json(settings: Settings) -> None:
     """Print every session, as a list of objects for a program to read."""
     say(json.dumps([_state(session, settings) for session in sessions.every_session()], indent=2))
+
+
+def for_editors() -> None:
+    """Print what an editor that can use an existing Jupyter server asks for. Raises Failed where no tunnel is open."""
+    tunnels = [(session, sessions.tunnel_of(session)) for session in sessions.every_session()]
+    for session, tunnel in tunnels:
+        if tunnel:
+            step(session.host, tunnel.url)
+            more("VS Code: Select Kernel, Existing Jupyter Server, this URL, then the password")
+            more("PyCharm: Tools, Add Jupyter Connection, this URL")
+            more("an editor that asks about the certificate must show this SHA-256:")
+            more(certificate.parse(session.certificate_pem).sha256)
+    if not any(tunnel for _, tunnel in tunnels):
+        raise Failed("no tunnel is open", hint="open one with: up --detach")
 
 
 def _state(session: Session, settings: Settings) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from fabfile.ssh import connection as ssh
 from fabfile.ssh.asking import Asking
 from fabfile.ssh.connection import Connection
 from fabfile.terminal import Person, step, working
+from fabfile.trust_stores import trusting
 
 
 def stop(settings: Settings, asking: Asking, person: Person, *, force: bool = False) -> None:
@@ -65,13 +66,19 @@ def stop_session(
         tunnels.end(session)
         sessions.forget(session)
         step("stop", f"{session.host} was not reached; its session is forgotten, its server may still run")
-        return
+        return _trust_no_longer()
     stopped = _end_server(connection, settings, person, force=force)
     tunnel = tunnels.end(session)
     sessions.forget(session)
     _tell(stopped, session.host, started)
     if tunnel:
         step("stop", f"tunnel on port {tunnel.local_port} closed")
+    _trust_no_longer()
+
+
+def _trust_no_longer() -> None:
+    for store in trusting.drop_stale():
+        step("stop", f"{store} trusts its certificate no longer")
 
 
 def _end_server(connection: Connection, settings: Settings, person: Person, *, force: bool) -> server.Stopped:

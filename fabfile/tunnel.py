@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from fabfile import detached
 from fabfile.errors import Failed
-from fabfile.notebooks import certificate
+from fabfile.notebooks import certificate, pages
 from fabfile.notebooks import session as sessions
 from fabfile.notebooks import tunnel as tunnels
 from fabfile.notebooks.lifeline import Lifeline, Lost, News
@@ -96,10 +96,11 @@ def _ready(session: Session, tunnel: Tunnel, settings: Settings, started: float)
     step("tunnel", f"localhost:{tunnel.local_port} leads to {session.host}:{session.remote_port}", started)
     for remote, local in tunnel.also.items():
         more(f"localhost:{local} leads to {session.host}:{remote}")
-    step("ready", tunnel.url)
+    page = pages.url_of(settings.notebook.open, session, tunnel)
+    step("ready", page)
     more(f"its certificate has SHA-256 {certificate.parse(session.certificate_pem).sha256}")
     if settings.notebook.open_browser and _has_a_display():
-        webbrowser.open(tunnel.url)
+        webbrowser.open(page)
 
 
 def _has_a_display() -> bool:

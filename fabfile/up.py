@@ -11,6 +11,7 @@ from fabfile.ssh.asking import Asking
 from fabfile.ssh.forwarding import is_free
 from fabfile.stop import stop_session
 from fabfile.terminal import Person, step, warn
+from fabfile.trust import trust_on_the_way
 from fabfile.tunnel import open_in_background, opened, until_closed
 
 KEEPS = "the server that runs keeps its older password or certificate until it is started again"
@@ -34,7 +35,9 @@ def secure_and_restart(settings: Settings, asking: Asking, person: Person, wishe
     session = serve(settings, asking)
     if tunnel is not None:
         port = tunnel.local_port if is_free(tunnel.local_port) else None
-        notebook = msgspec.structs.replace(notebook, local_port=port, open_browser=False)
+        notebook = msgspec.structs.replace(
+            notebook, local_port=port, also=list(tunnel.also), open_browser=False
+        )
         open_in_background(session, msgspec.structs.replace(settings, notebook=notebook), asking)
 
 
@@ -43,6 +46,8 @@ def up(settings: Settings, asking: Asking, person: Person, wishes: Wishes) -> No
     if secure(settings, asking, person, wishes):
         _ended(settings, asking, person, wishes)
     session = serve(settings, asking)
+    if settings.notebook.trust:
+        trust_on_the_way(session)
     with opened(session, settings, asking) as held:
         until_closed(held, asking)
     if held is not None:
@@ -53,7 +58,10 @@ def up_in_background(settings: Settings, asking: Asking, person: Person, wishes:
     """Do the three steps and leave the tunnel in the background."""
     if secure(settings, asking, person, wishes):
         _ended(settings, asking, person, wishes)
-    open_in_background(serve(settings, asking), settings, asking)
+    session = serve(settings, asking)
+    if settings.notebook.trust:
+        trust_on_the_way(session)
+    open_in_background(session, settings, asking)
 
 
 def _ended(settings: Settings, asking: Asking, person: Person, wishes: Wishes) -> Session | None:

@@ -37,6 +37,10 @@ class Notebook(msgspec.Struct, frozen=True, kw_only=True):
     also: list[UserPort] = []
     """Further ports of the host that the tunnel leads to, of a dashboard that a notebook starts."""
     open_browser: bool = True
+    open: LineOrEmpty = ""
+    """The notebook or folder below `directory` that the browser opens on; empty: the application's first page."""
+    trust: bool = False
+    """Whether `up` and `tunnel` have this user's browsers trust the session's certificate."""
     on_exit: Literal["ask", "stop", "keep"] = "ask"
     start_timeout_s: Annotated[int, Meta(ge=5, le=3600)] = 60
     stop_timeout_s: Seconds = 20

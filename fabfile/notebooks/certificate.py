@@ -21,12 +21,18 @@ SMALLEST_RSA_BITS = 2048
 
 @dataclass(frozen=True)
 class Certificate:
-    """One server's certificate: PEM text, the SHA-256 of its DER form, its end, and the names that it is for."""
+    """One server's certificate: PEM text, digests of its DER form, its end, and the names that it is for."""
 
     pem: str
     sha256: str
+    sha1: str
+    """By which some stores look it up; it proves nothing."""
     expires: datetime
     names: tuple[str, ...]
+    issuer: str
+    """The authority that signed it, "" where it signed itself."""
+    is_authority: bool
+    """Whether others that it signs could be trusted too (RFC 5280, section 4.2.1.9; before version 3, any)."""
 
     @property
     def name(self) -> str:
@@ -114,9 +120,16 @@ def _certificate(loaded: x509.Certificate) -> Certificate:
         )
     except x509.ExtensionNotFound:
         names = ()
+    try:
+        is_authority = loaded.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except x509.ExtensionNotFound:
+        is_authority = loaded.version is not x509.Version.v3
     return Certificate(
         pem=loaded.public_bytes(Encoding.PEM).decode(),
         sha256=hashlib.sha256(der).hexdigest(),
+        sha1=hashlib.sha1(der, usedforsecurity=False).hexdigest(),
         expires=loaded.not_valid_after_utc,
         names=names,
+        issuer="" if loaded.issuer == loaded.subject else loaded.issuer.rfc4514_string(),
+        is_authority=is_authority,
     )

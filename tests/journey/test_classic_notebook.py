@@ -29,7 +29,9 @@ def test_notebook_6(newcomer: User, classic: Path, tmp_path: Path) -> None:
         assert browser.log_in(PASSWORD)
         with browser.kernel() as kernel:
             assert kernel.run("1+1").text == "2"
-    again = succeeded(newcomer.fab("-f", str(settings), "up", "--detach"))
+        assert browser.status("/notebooks/plots.ipynb") == browser.status("/tree/") == 200
+    again = succeeded(newcomer.fab("-f", str(settings), "up", "--detach", "--open", "plots.ipynb"))
+    assert "/notebooks/plots.ipynb" in again.stdout
     assert "in place" in again.stdout
     assert newcomer.only_session()["pid"] == session["pid"]
     succeeded(newcomer.fab("stop"))

@@ -10,15 +10,21 @@ from invoke.parser.context import ParserContext
 from fabfile import namespace
 from tests.journey.program import PROGRAMS, User, succeeded
 
-TASKS = ("secure", "serve", "tunnel", "stop", "up", "status", "logs")
+TASKS = ("secure", "serve", "tunnel", "trust", "untrust", "stop", "up", "status", "logs")
 SANDBOX_TASKS = ("sandbox.start", "sandbox.stop", "sandbox.status")
 FLAGS = {
     "secure": ("--host", "--renew", "--password-file", "--certificate", "--key"),
     "serve": ("--host",),
-    "tunnel": ("--host", "--local-port", "--detach", "--no-browser"),
+    "tunnel": ("--host", "--local-port", "--detach", "--no-browser", "--open", "--trust"),
+    "trust": ("--host",),
+    "untrust": ("--host",),
     "stop": ("--host", "--all", "--force"),
-    "up": ("--host", "--renew", "--password-file", "--local-port", "--detach", "--no-browser"),
-    "status": ("--json",),
+    "up": ("--host", "--renew", "--password-file", "--local-port", "--detach", "--no-browser")
+    + (
+        "--open",
+        "--trust",
+    ),
+    "status": ("--json", "--editors"),
     "logs": ("--host", "--follow", "--lines"),
 }
 # What only the practice network or a step needs: no list should wait for it.

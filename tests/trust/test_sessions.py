@@ -1,0 +1,106 @@
+"""Trust over the life of a session: on the way up, with a new certificate, and at the end, in the practice network."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from fabfile.notebooks.session import Session
+from tests.journey.program import User, free_port, succeeded
+from tests.trust.certificates import sha256
+from tests.trust.conftest import entries, new_database
+
+
+@pytest.fixture(scope="module")
+def database(_protected_user: User) -> Iterator[Path]:
+    """The user's Chromium database; nothing of it is there for the tests that come after."""
+    folder = new_database(_protected_user.home / ".pki/nssdb")
+    yield folder
+    shutil.rmtree(folder.parent)
+
+
+@pytest.fixture
+def user(_protected_user: User) -> Iterator[User]:
+    """A user without a session, before and after."""
+    yield _protected_user
+    _protected_user.has_no_session()
+
+
+def trusted(database: Path) -> set[str]:
+    """The SHA-256 of each certificate of ours that the browser trusts."""
+    return {nickname.rpartition(" ")[2] for nickname, trust in entries(database).items() if trust == "P,,"}
+
+
+def test_up_and_stop(user: User, database: Path) -> None:
+    """`up --trust` has the session's certificate trusted before the browser is opened; `stop` takes it out."""
+    up = succeeded(user.fab("up", "--detach", "--trust"))
+    assert up.stdout.index("trusts the certificate") < up.stdout.index("ready")
+    assert trusted(database) == {sha256(user.certificate_pem(user.only_session()["host"]))}
+    assert "trusts its certificate no longer" in succeeded(user.fab("stop")).stdout
+    assert entries(database) == {}
+    assert list(user.sessions.parent.rglob("*.pem")) == []
+
+
+def test_setting(user: User, database: Path) -> None:
+    """Without a word no store is touched; with `notebook.trust` both `up` and `tunnel` have it trusted, once."""
+    succeeded(user.fab("up", "--detach"))
+    assert entries(database) == {}
+    for task in ("tunnel", "up"):
+        done = succeeded(user.invoke(task, "--detach", INVOKE_NOTEBOOK_TRUST="true"))
+        assert ("already trusts" in done.stdout) == (task == "up")
+        assert len(trusted(database)) == 1
+    succeeded(user.fab("stop", "--all"))
+    assert entries(database) == {}
+
+
+def test_renewed(user: User, database: Path) -> None:
+    """`secure --renew` takes out the certificate that it replaces; once the server has the new one, that is trusted."""
+    succeeded(user.fab("up", "--detach", "--trust"))
+    old = trusted(database)
+    assert "trusts the old certificate no longer" in succeeded(user.fab("secure", "--renew")).stdout
+    assert entries(database) == {}
+    succeeded(user.fab("stop"))
+    succeeded(user.fab("up", "--detach", "--trust"))
+    assert trusted(database) == {sha256(user.certificate_pem(user.only_session()["host"]))} != old
+    assert "in place" in succeeded(user.fab("secure")).stdout
+    assert len(trusted(database)) == 1
+    succeeded(user.fab("stop"))
+
+
+def test_host_that_is_gone(user: User, database: Path) -> None:
+    """`stop --force` takes the certificate out also where the host of the session is not reached any more."""
+    succeeded(user.fab("-H", "ashbury", "up", "--detach", "--trust"))
+    (record,) = user.sessions.glob("ashbury-*.session.json")
+    gone = msgspec.convert(
+        user.record("ashbury") | {"gateway": f"127.0.0.1:{free_port()}", "host": "gone"}, Session
+    )
+    (user.sessions / f"{gone.name}.session.json").write_bytes(msgspec.json.encode(gone))
+    succeeded(user.fab("-H", "ashbury", "stop"))
+    assert len(trusted(database)) == 1  # the other session still uses it
+    assert not record.exists()
+    done = succeeded(user.fab("stop", "--all", "--force"))
+    assert "was not reached" in done.stdout and "trusts its certificate no longer" in done.stdout
+    assert entries(database) == {}
+
+
+def test_up_goes_on(user: User, database: Path, tmp_path: Path) -> None:
+    """Where trust cannot be had, `up --trust` says so and goes on: the notebook is there, with the warning."""
+    (tmp_path / "bin").mkdir()
+    for name in ("ssh", "sh", "openssl", "uname", "hostname"):
+        (tmp_path / "bin" / name).symlink_to(str(shutil.which(name)))
+    done = succeeded(user.fab("up", "--detach", "--trust", PATH=str(tmp_path / "bin")))
+    assert "ready" in done.stdout
+    assert "your browser will warn" in done.stderr and "libnss3-tools" in done.stderr
+    assert entries(database) == {}
+    succeeded(user.fab("stop"))
+
+
+def test_end_of_the_practice_network(newcomer: User) -> None:
+    """`sandbox.stop` leaves no certificate of its hosts in a store."""
+    database = new_database(newcomer.home / ".pki/nssdb")
+    succeeded(newcomer.fab("up", "--detach", "--trust"))
+    assert len(trusted(database)) == 1
+    assert "trusts its certificate no longer" in succeeded(newcomer.fab("sandbox.stop")).stdout
+    assert entries(database) == {}
