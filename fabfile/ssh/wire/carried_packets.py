@@ -8,7 +8,8 @@ import paramiko
 
 from fabfile.ssh.wire.packets import Packets
 
-NOT_YET = (0, paramiko.Message())
+# Found, and the transport's own thread is at work on it: until it asks for more, all else waits.
+AT_WORK = (0, paramiko.Message())
 
 
 class CarriedPackets(Packets):
@@ -18,7 +19,7 @@ class CarriedPackets(Packets):
         super().__init__(carrier)
         self._changed = threading.Condition()
         # Until the transport reads packets, nothing is taken for one.
-        self._found = NOT_YET
+        self._found = AT_WORK
         self._failure: Exception | None = None
         carrier.carry(self.bring, self.end)
 
@@ -53,16 +54,18 @@ class CarriedPackets(Packets):
 
     def read_message(self) -> tuple[int, paramiko.Message]:
         with self._changed:
-            self._found = None
-            if self._failure is None:
-                self._take(b"")
+            if self._found is AT_WORK:
+                self._found = None
+                if self._failure is None or isinstance(self._failure, EOFError):
+                    self._take(b"")  # what came before the end counts
         while True:
-            # Both may send, and the thread that brings packets must never wait for that.
+            # They send, and the thread that brings packets must never wait for that.
             self._run_errands()
-            self._check_for_rekey()
             with self._changed:
                 if self._found is not None:
-                    return self._found
+                    found, self._found = self._found, AT_WORK
+                    return found
+                self._check_for_rekey()
                 self._wait()
 
     def _line(self) -> bytes | None:

@@ -157,6 +157,8 @@ class Stream:
         elif kind == MSG_CHANNEL_OPEN_SUCCESS:
             self._remote_number, self._granted, largest = struct.unpack_from(">III", payload, 5)
             self.largest = min(largest, self.transport.largest_data)
+            if self.largest <= 0:
+                raise paramiko.SSHException("it takes no packet of any size")
             self.transport.path.saw(time.monotonic() - self._asked_at)
             self.opened()
         elif kind == MSG_CHANNEL_OPEN_FAILURE:
