@@ -42,4 +42,5 @@ def reach_session(session: Session, settings: Settings, asking: Asking) -> Conne
             raise problem from None
         if ssh.host_key(connection) != session.host_key:
             raise
+        ssh.also_called(settings, connection, session.place)
         return connection

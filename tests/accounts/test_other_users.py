@@ -19,6 +19,7 @@ from tests.journey.program import free_port, kill, port_in, refused, succeeded, 
 from tests.openssh.network import RUN_TIMEOUT_S
 
 PASSWORD = "a password of the tests"
+KNOWN_TO_ALL = "a token that all know"
 
 # What the stranger runs; each says what it got.
 ASK = """
@@ -118,6 +119,8 @@ def _site_of_two(folder: Path, packages: Path) -> tuple[Site, Account, Account]:
     try:
         owner, stranger = site.account(), site.account()
         owner.home.chmod(0o755)
+        # What a site, or an old start-up file, may set for all; neither of them counts.
+        site.at_host.environment |= {"JUPYTER_TOKEN": KNOWN_TO_ALL, "JUPYTER_ALLOW_INSECURE_WRITES": "true"}
         site.start()
         site.configure(
             user=owner.name, notebook={"host": site.host_place, "remote_port": free_port(), "nice": 10}
@@ -197,6 +200,7 @@ def test_files(shared: Shared, file: str) -> None:
         ("POST", "/api/terminals", (), "403"),
         ("POST", "/api/shutdown", (), "403"),
         ("GET", "/api/kernels", ("Authorization", "token "), "403"),
+        ("GET", "/api/kernels", ("Authorization", f"token {KNOWN_TO_ALL}"), "403"),
         ("GET", "/api/kernels?token=", (), "403"),
         ("GET", "/login", ("Host", "stranger.example:1"), "403"),
     ],

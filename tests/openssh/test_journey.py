@@ -100,6 +100,11 @@ def test_name_that_leads_nowhere(network: Network) -> None:
     session = network.user.only_session()
     assert (session["host"], session["server"], session["tunnel"]) == ("nowhere.invalid", "running", "open")
     assert get_api(session["local_port"])[0] == session["certificate_sha256"]
+    succeeded(network.user.fab("secure", "--renew", "--restart"))
+    again = network.user.only_session()
+    assert (again["host"], again["server"], again["tunnel"]) == ("nowhere.invalid", "running", "open")
+    assert again["certificate_sha256"] != session["certificate_sha256"]
+    assert get_api(again["local_port"])[0] == again["certificate_sha256"]
     succeeded(network.user.fab("stop"))
     network.wait_until_empty()
 
