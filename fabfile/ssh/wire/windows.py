@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import paramiko
 
-LARGEST_WINDOW = 64 * 1024 * 1024
+LARGEST_WINDOW = 16 * 1024 * 1024
 # What all windows of a transport may have grown by: that much may have to be kept where a reader stops.
 GROWTH_OF_ALL = 256 * 1024 * 1024
 # How much more than the path holds may be on its way, so that what slows a transfer down is never the window.
@@ -96,7 +96,7 @@ class Window:
         now = self._clock()
         path = self._taken_since * self._path.round_trip_s / max(now - self._since, 1e-6)
         if self.size < NO_QUEUE * path:
-            self._growing = 0.5
+            self._growing = 1.0
         elif self.size < SLACK_OF_PATH * path + SLACK:
             self._growing = 0.1
         elif self.size > TOO_MUCH * path + 2 * SLACK:
