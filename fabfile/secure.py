@@ -79,7 +79,8 @@ def secure(settings: Settings, asking: Asking, person: Person, wishes: Wishes) -
     if made_up:
         more(f"the password is  {made_up}")
         more("it is shown this once; secure --renew sets another")
-    _trust_no_longer(found.certificate_pem, now.certificate_pem)
+    if not now.outdated_pid:
+        _trust_no_longer(found.certificate_pem, now.certificate_pem)
     return bool(now.outdated_pid)
 
 

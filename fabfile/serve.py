@@ -4,7 +4,7 @@ import time
 
 import msgspec
 
-from fabfile.errors import RemoteFailed
+from fabfile.errors import Failed, RemoteFailed
 from fabfile.notebooks import server
 from fabfile.notebooks import session as sessions
 from fabfile.notebooks.answers import Obstructed
@@ -16,6 +16,7 @@ from fabfile.ssh.asking import Asking
 from fabfile.ssh.checks import has_file, has_program
 from fabfile.ssh.connection import Connection
 from fabfile.terminal import step, warn, working
+from fabfile.trust_stores import trusting
 
 
 def serve(settings: Settings, asking: Asking) -> Session:
@@ -33,6 +34,8 @@ def serve(settings: Settings, asking: Asking) -> Session:
         session = msgspec.structs.replace(session, requested=before.requested)
     ssh.also_called(settings, connection, session.place)
     sessions.remember(session)
+    if before and before.certificate_pem != session.certificate_pem:
+        _trust_no_longer(before.certificate_pem, session.certificate_pem)
     if found.reused and found.application != settings.notebook.application:
         warn(
             f"the server that runs is jupyter {found.application}, not {settings.notebook.application}: "
@@ -51,6 +54,14 @@ def serve(settings: Settings, asking: Asking) -> Session:
         started,
     )
     return session
+
+
+def _trust_no_longer(old_pem: str, new_pem: str) -> None:
+    try:
+        for store in trusting.drop_replaced(old_pem, new_pem):
+            step("serve", f"{store} trusts the certificate that was replaced no longer")
+    except Failed as problem:
+        warn(f"{problem} ({problem.hint})")
 
 
 def _with_what_is_there(obstructed: Obstructed, connection: Connection, settings: Settings) -> RemoteFailed:

@@ -33,6 +33,8 @@ def secure_and_restart(settings: Settings, asking: Asking, person: Person, wishe
     notebook = msgspec.structs.replace(settings.notebook, remote_port=ended.remote_port)
     settings = msgspec.structs.replace(settings, host_given=str(ended.place), notebook=notebook)
     session = serve(settings, asking)
+    if settings.notebook.trust:
+        trust_on_the_way(session)
     if tunnel is not None:
         port = tunnel.local_port if is_free(tunnel.local_port) else None
         notebook = msgspec.structs.replace(

@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
+import psutil
 import pytest
 
 from fabfile.notebooks.session import Session
-from tests.journey.program import User, free_port, succeeded
+from tests.journey.program import User, free_port, succeeded, wait_until
 from tests.trust.certificates import sha256
 from tests.trust.conftest import entries, new_database
 
@@ -55,15 +56,27 @@ def test_setting(user: User, database: Path) -> None:
     assert entries(database) == {}
 
 
+def end(pid: int) -> None:
+    """End the server as a crash would."""
+    process = psutil.Process(pid)
+    process.kill()
+    wait_until("the server has ended", lambda: not psutil.pid_exists(pid))
+
+
 def test_renewed(user: User, database: Path) -> None:
-    """`secure --renew` takes out the certificate that it replaces; once the server has the new one, that is trusted."""
+    """A certificate that was replaced is trusted as long as a server runs with it, and then no longer."""
     succeeded(user.fab("up", "--detach", "--trust"))
     old = trusted(database)
-    assert "trusts the old certificate no longer" in succeeded(user.fab("secure", "--renew")).stdout
-    assert entries(database) == {}
+    succeeded(user.fab("secure", "--renew"))
+    assert trusted(database) == old
     succeeded(user.fab("stop"))
+    assert entries(database) == {}
     succeeded(user.fab("up", "--detach", "--trust"))
     assert trusted(database) == {sha256(user.certificate_pem(user.only_session()["host"]))} != old
+    end(user.only_session()["pid"])
+    assert "trusts the old certificate no longer" in succeeded(user.fab("secure", "--renew")).stdout
+    assert entries(database) == {}
+    succeeded(user.fab("up", "--detach", "--trust"))
     assert "in place" in succeeded(user.fab("secure")).stdout
     assert len(trusted(database)) == 1
     succeeded(user.fab("stop"))
