@@ -33,6 +33,7 @@ class Order(msgspec.Struct, frozen=True):
     settings: Settings
     remembered: dict[str, str]
     somebody_is_there: bool
+    old_port: int | None
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -45,9 +46,12 @@ class Report(msgspec.Struct, frozen=True):
     detail: tuple[str, ...] = ()
 
 
-def open_tunnel(session: Session, settings: Settings, asking: Asking) -> Tunnel:
-    """Start the process and wait until it is ready; returns its tunnel. Raises the Problem that it met."""
-    order = Order(session, settings, asking.remembered, somebody_is_there())
+def open_tunnel(session: Session, settings: Settings, asking: Asking, old_port: int | None) -> Tunnel:
+    """Start the process and wait until it is ready; returns its tunnel. Raises the Problem that it met.
+
+    `old_port` is that of the tunnel in whose place it comes.
+    """
+    order = Order(session, settings, asking.remembered, somebody_is_there(), old_port)
     process = subprocess.Popen(
         [sys.executable, "-m", "fabfile.detached"],
         cwd=ROOT,
@@ -78,7 +82,7 @@ def main() -> int:
     reported = False
     try:
         asking = Asking(Person(order.somebody_is_there), order.remembered)
-        with tunnels.held(order.session, order.settings, asking) as held:
+        with tunnels.held(order.session, order.settings, asking, order.old_port) as held:
             _report(Report(held.tunnel))
             _leave_the_terminal(order.session)
             reported = True

@@ -7,8 +7,6 @@ import webbrowser
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from msgspec.structs import replace
-
 from fabfile import detached
 from fabfile.errors import Failed
 from fabfile.notebooks import certificate, pages
@@ -18,7 +16,7 @@ from fabfile.notebooks.lifeline import Lifeline, Lost, News
 from fabfile.notebooks.session import Session, Tunnel
 from fabfile.settings import Settings
 from fabfile.ssh.asking import Asking
-from fabfile.ssh.forwarding import is_free, listen
+from fabfile.ssh.forwarding import listen
 from fabfile.terminal import more, say, status_line, step, working
 
 
@@ -33,14 +31,19 @@ def session_for_tunnel(settings: Settings) -> Session:
     return session
 
 
-def open_in_background(session: Session, settings: Settings, asking: Asking) -> None:
-    """Leave a tunnel that outlives this command; returns when it is ready. Raises a Problem."""
+def open_in_background(
+    session: Session, settings: Settings, asking: Asking, old_port: int | None = None
+) -> None:
+    """Leave a tunnel that outlives this command; returns when it is ready. Raises a Problem.
+
+    `old_port` is where one was open until now: where none was asked for, the address stays.
+    """
     started = time.monotonic()
     tunnel = tunnels.open_to_the_server(session, settings)
     if tunnel is None:
-        settings = _in_place_of_another(session, settings)
+        old_port = _in_place_of_another(session, settings) or old_port
         with working("tunnel", f"forwarding to {session.host}"):
-            tunnel = detached.open_tunnel(session, settings, asking)
+            tunnel = detached.open_tunnel(session, settings, asking, old_port)
     _ready(session, tunnel, settings, started)
 
 
@@ -53,10 +56,10 @@ def opened(session: Session, settings: Settings, asking: Asking) -> Iterator[Lif
         _ready(session, tunnel, settings, started)
         yield None
         return
-    settings = _in_place_of_another(session, settings)
+    old_port = _in_place_of_another(session, settings)
     with ExitStack() as stack:
         with working("tunnel", f"forwarding to {session.host}"):
-            held = stack.enter_context(tunnels.held(session, settings, asking))
+            held = stack.enter_context(tunnels.held(session, settings, asking, old_port))
         _ready(session, held.tunnel, settings, started)
         more("ctrl-c closes the tunnel")
         yield held
@@ -77,19 +80,17 @@ def _tell(news: News) -> None:
     (status_line if isinstance(news, Lost) else step)("tunnel", str(news))
 
 
-def _in_place_of_another(session: Session, settings: Settings) -> Settings:
-    """End a tunnel that leads elsewhere, and keep its port, so that the address stays, where none was asked for."""
+def _in_place_of_another(session: Session, settings: Settings) -> int | None:
+    """End a tunnel that leads elsewhere; returns its port, so that the address can stay."""
     tunnel = sessions.tunnel_of(session)
     if tunnel is None:
-        return settings
+        return None
     port = settings.notebook.local_port
     if port not in (None, tunnel.local_port):
         listen(port).close()  # one that is taken is refused while the old tunnel is still open
         step("tunnel", f"moves from port {tunnel.local_port} to {port}")
     tunnels.end(session)
-    if port is None and is_free(tunnel.local_port):
-        port = tunnel.local_port
-    return replace(settings, notebook=replace(settings.notebook, local_port=port))
+    return tunnel.local_port
 
 
 def _ready(session: Session, tunnel: Tunnel, settings: Settings, started: float) -> None:

@@ -8,7 +8,6 @@ from fabfile.secure import Wishes, secure
 from fabfile.serve import serve
 from fabfile.settings import Settings
 from fabfile.ssh.asking import Asking
-from fabfile.ssh.forwarding import is_free
 from fabfile.stop import stop_session
 from fabfile.terminal import Person, step, warn
 from fabfile.trust import trust_on_the_way
@@ -36,11 +35,9 @@ def secure_and_restart(settings: Settings, asking: Asking, person: Person, wishe
     if settings.notebook.trust:
         trust_on_the_way(session)
     if tunnel is not None:
-        port = tunnel.local_port if is_free(tunnel.local_port) else None
-        notebook = msgspec.structs.replace(
-            notebook, local_port=port, also=list(tunnel.also), open_browser=False
-        )
-        open_in_background(session, msgspec.structs.replace(settings, notebook=notebook), asking)
+        notebook = msgspec.structs.replace(notebook, also=list(tunnel.also), open_browser=False)
+        settings = msgspec.structs.replace(settings, notebook=notebook)
+        open_in_background(session, settings, asking, tunnel.local_port)
 
 
 def up(settings: Settings, asking: Asking, person: Person, wishes: Wishes) -> None:

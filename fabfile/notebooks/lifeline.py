@@ -120,6 +120,10 @@ class Lifeline:
                 self._wait_for_person(asking, tell, str(problem))
             except CannotConnect:
                 pass
+            except RemoteFailed as problem:
+                # A server that is slow to answer may still be there; one that refuses, or is another, is not.
+                if not isinstance(problem.__cause__, TimeoutError):
+                    raise
             ssh.close_all()
             # Not all that lost their way at the same moment shall come back at the same moment.
             Event().wait(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 # it hides nothing

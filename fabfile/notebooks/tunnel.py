@@ -25,9 +25,12 @@ PROOF_TIMEOUT_S = 30
 
 
 @contextmanager
-def held(session: Session, settings: Settings, asking: Asking) -> Iterator[Lifeline]:
+def held(
+    session: Session, settings: Settings, asking: Asking, old_port: int | None = None
+) -> Iterator[Lifeline]:
     """Hold the tunnel of the session while the body runs, which begins once the server has proved itself through it.
 
+    `old_port` is that of the tunnel in whose place it comes: where none was asked for, the address should stay.
     Raises a Problem; Failed when another process holds it.
     """
     try:
@@ -37,7 +40,7 @@ def held(session: Session, settings: Settings, asking: Asking) -> Iterator[Lifel
             f"another tunnel to {session.host} is being opened", hint="see status, or try again"
         ) from error
     with lock, ExitStack() as stack:
-        first = stack.enter_context(closing(listen(settings.notebook.local_port)))
+        first = stack.enter_context(closing(listen(settings.notebook.local_port, old_port)))
         others = {port: stack.enter_context(closing(listen_near(port))) for port in settings.notebook.also}
         tunnel = Tunnel(
             pid=os.getpid(),

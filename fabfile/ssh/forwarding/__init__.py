@@ -6,6 +6,6 @@ thread reads all local sockets, a block of each in turn, so that no transfer kee
 """
 
 from fabfile.ssh.forwarding.forwarder import Forwarder
-from fabfile.ssh.forwarding.listening import FIRST_PORT, Listener, is_free, listen, listen_near
+from fabfile.ssh.forwarding.listening import FIRST_PORT, Listener, listen, listen_near
 
-__all__ = ["FIRST_PORT", "Forwarder", "Listener", "is_free", "listen", "listen_near"]
+__all__ = ["FIRST_PORT", "Forwarder", "Listener", "listen", "listen_near"]

@@ -28,8 +28,11 @@ class Listener(NamedTuple):
             listening.close()
 
 
-def listen(port: int | None) -> Listener:
-    """Take the port, or the first free one from 8888 on. Raises BadSetting when it is taken, Failed when all are."""
+def listen(port: int | None, rather: int | None = None) -> Listener:
+    """Take the port; where that is None, the one that is liked best, or the first free one from 8888 on.
+
+    Raises BadSetting when the port is taken, Failed when all are.
+    """
     if port is not None:
         try:
             return _take(port)
@@ -40,7 +43,7 @@ def listen(port: int | None) -> Listener:
                 else f"the local port {port} cannot be used: {error.strerror}",
                 hint="choose another with --local-port, or leave it out for the first free one",
             ) from error
-    for candidate in range(FIRST_PORT, FIRST_PORT + PORTS_TRIED):
+    for candidate in (rather or FIRST_PORT, *range(FIRST_PORT, FIRST_PORT + PORTS_TRIED)):
         try:
             return _take(candidate)
         except OSError:
@@ -61,15 +64,6 @@ def listen_near(port: int) -> Listener:
     raise Failed(
         f"no local port from {port} on is free", hint="end what listens there, or leave it out of --also"
     )
-
-
-def is_free(port: int) -> bool:
-    """Whether the port could be taken now."""
-    try:
-        _take(port).close()
-    except OSError:
-        return False
-    return True
 
 
 def _take(port: int) -> Listener:
