@@ -42,7 +42,7 @@ class Stream:
         self.target = target
         self.origin = origin
         self.number = -1
-        self.window = Window(transport.path, self.FIRST_WINDOW)
+        self.window = Window(transport.path, max(self.FIRST_WINDOW, transport.path.first))
         self.largest = 0
         """The most bytes that one packet may bring the peer."""
         self._remote_number = 0

@@ -13,11 +13,14 @@ from collections.abc import Callable
 
 import paramiko
 
-LARGEST_WINDOW = 16 * 1024 * 1024
+LARGEST_WINDOW = 12 * 1024 * 1024
+LARGEST_FIRST = 4 * 1024 * 1024
+GOOD_RATE_BYTES_PER_S = 40_000_000
+# A message for less costs more than it brings.
+SMALLEST_CREDIT = 128 * 1024
 # What all windows of a transport may have grown by: that much may have to be kept where a reader stops.
 GROWTH_OF_ALL = 256 * 1024 * 1024
 # How much more than the path holds may be on its way, so that what slows a transfer down is never the window.
-SLACK = 2 * 1024 * 1024
 SLACK_OF_PATH = 1.4
 # From where on a window is so much too large that it shrinks.
 TOO_MUCH = 2.2
@@ -34,6 +37,11 @@ class Path:
         """The shortest that was seen: what a packet waits behind others is no property of the path."""
         self.growth_left = GROWTH_OF_ALL
         self._carrier = carrier
+
+    @property
+    def first(self) -> int:
+        """How large a new window should be at least: what a path of so long a round trip holds, if it is a good one."""
+        return min(LARGEST_FIRST, int(self.round_trip_s * GOOD_RATE_BYTES_PER_S))
 
     @property
     def largest(self) -> int:
@@ -73,7 +81,7 @@ class Window:
         """So much has gone to its reader; returns how much the peer may send in addition, 0 when that can wait."""
         with self._lock:
             self._taken += size
-            if self._closed or self._taken * 16 < self.size:
+            if self._closed or self._taken < max(self.size // 16, min(SMALLEST_CREDIT, self.size // 2)):
                 return 0
             self._look(self._taken)
             credit = self._taken + self._change(self._taken)
@@ -95,11 +103,12 @@ class Window:
             return
         now = self._clock()
         path = self._taken_since * self._path.round_trip_s / max(now - self._since, 1e-6)
+        slack = self._path.first // 2
         if self.size < NO_QUEUE * path:
             self._growing = 1.0
-        elif self.size < SLACK_OF_PATH * path + SLACK:
+        elif self.size < SLACK_OF_PATH * path + slack:
             self._growing = 0.1
-        elif self.size > TOO_MUCH * path + 2 * SLACK:
+        elif self.size > TOO_MUCH * path + 2 * slack:
             self._growing = -0.5
         else:
             self._growing = 0.0
