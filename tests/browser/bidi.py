@@ -23,7 +23,7 @@ from tests.journey.program import PATIENCE_S, wait_until
 
 WIDTH, HEIGHT = 1100, 800
 # https://w3c.github.io/webdriver/#keyboard-actions
-ENTER, CONTROL = "\ue007", "\ue009"
+ENTER, SHIFT, CONTROL = "\ue007", "\ue008", "\ue009"
 # What the browsers want from the internet by themselves ends at a port of loopback on which nothing listens.
 NOWHERE = ("127.0.0.1", 9)
 CHROMIUM_ARGUMENTS = (

@@ -1,0 +1,25 @@
+"""Two real hops whose way can be cut; what a test starts ends with it."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.accounts.conftest import site
+from tests.openssh.conftest import network, packages
+from tests.openssh.network import Network
+from tests.proofs.conftest import client, loop
+from tests.proofs.impostor import Loop
+from tests.ssh.conftest import serve
+from tests.tunnel.way import Way
+
+__all__ = ["client", "loop", "network", "packages", "serve", "site"]
+
+
+@pytest.fixture
+def way(network: Network, loop: Loop) -> Iterator[Way]:
+    """A gateway and a host that are running, known and configured, with a relay before each."""
+    made = Way(network, loop)
+    try:
+        yield made
+    finally:
+        made.close()

@@ -1,0 +1,102 @@
+"""Two sshd and the Connection through both, in this process, with a forwarder over it."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator
+from contextlib import closing
+
+from fabfile.ssh.connection import Connection
+from fabfile.ssh.forwarding import Forwarder, listen
+from tests.openssh.network import LOOPBACK, free_port, known_hosts_line
+from tests.proofs.client import Client
+from tests.proofs.impostor import Loop
+
+PATIENCE_S = 20.0
+
+
+class Hops:
+    """A gateway, the host behind it, and the client."""
+
+    def __init__(self, client: Client, *options: str, gateway_options: tuple[str, ...] = ()) -> None:
+        self.client = client
+        self.gateway = client.server("gateway", *gateway_options, *options)
+        self.host = client.server("host", *options)
+        client.know(
+            *[known_hosts_line(server.port, server.public_key) for server in (self.gateway, self.host)]
+        )
+
+    @contextlib.contextmanager
+    def connected(self, *, compress: bool = False, ssh_config: str | None = None) -> Iterator[Connection]:
+        """The open Connection to the host."""
+        with self.client.reached(
+            self.host,
+            gateway=f"{LOOPBACK}:{self.gateway.port}",
+            connect_kwargs={"compress": True} if compress else {},
+            ssh_config=ssh_config,
+        ) as connection:
+            yield connection
+
+
+@contextlib.contextmanager
+def forwarded(connection: Connection, *targets: int) -> Iterator[tuple[Forwarder, list[int]]]:
+    """A forwarder over the Connection, and the local port that leads to each of the targets."""
+    listeners = [listen(free_port()) for _ in targets]
+    with closing(Forwarder(zip(listeners, targets, strict=True))) as forwarder:
+        forwarder.lead_through(connection.transport)
+        forwarder.accept()
+        yield forwarder, [listener.port for listener in listeners]
+
+
+@contextlib.contextmanager
+def echo_server(loop: Loop) -> Iterator[int]:
+    """The port of a server that sends back what comes, with half-close, for any number of connections at once."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while block := await reader.read(65536):
+                writer.write(block)
+                await writer.drain()
+            writer.write_eof()
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+
+    async def start() -> asyncio.Server:
+        return await asyncio.start_server(talk, LOOPBACK, 0, backlog=512)
+
+    async def end(server: asyncio.Server) -> None:
+        server.close()
+
+    server = loop.run(start())
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        loop.run(end(server))
+
+
+def dial(port: int) -> socket.socket:
+    """A connection to a port of this machine."""
+    return socket.create_connection((LOOPBACK, port), timeout=PATIENCE_S)
+
+
+def read_all(peer: socket.socket) -> bytes:
+    """Everything up to the end. Raises ConnectionResetError."""
+    blocks = []
+    while block := peer.recv(65536):
+        blocks.append(block)
+    return b"".join(blocks)
+
+
+def read(peer: socket.socket, size: int) -> bytes:
+    """So many bytes, or those up to the end."""
+    data = b""
+    while len(data) < size and (block := peer.recv(size - len(data))):
+        data += block
+    return data
+
+
+def answers(peer: socket.socket, said: bytes = b"are you there?") -> bool:
+    """Whether an echo comes back."""
+    peer.sendall(said)
+    return read(peer, len(said)) == said

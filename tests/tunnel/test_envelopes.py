@@ -1,0 +1,289 @@
+"""Packets come out as they went in, wherever the network cut them, and a damaged one never comes out at all."""
+
+import contextlib
+import hashlib
+import sys
+import threading
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
+from typing import Any
+
+import paramiko
+import pytest
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.ciphers.modes import CBC, CTR
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from paramiko.compress import ZlibCompressor, ZlibDecompressor
+from paramiko.packet import Packetizer
+
+from fabfile.ssh.wire.carried_packets import CarriedPackets
+from fabfile.ssh.wire.envelopes import LARGEST_PACKET, SMALLEST_PACKET
+from fabfile.ssh.wire.packets import Packets
+
+KEY, NONCE, MAC_KEY = bytes(range(16)), bytes(range(100, 116)), bytes(range(32))
+# Of the range that RFC 4250, section 4.1.2, leaves to private use: no packet of the protocol's own.
+KIND = 200
+KINDS = ("plain", "gcm", "ctr-etm", "ctr", "cbc")
+PATIENCE_S = 10.0
+
+Payloads = st.lists(st.binary(min_size=0, max_size=3000), min_size=1, max_size=8)
+
+
+class Wire:
+    """Takes what a packetizer sends."""
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+
+    def send(self, data: bytes) -> int:
+        """Take all of it."""
+        self.sent.append(bytes(data))
+        return len(data)
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+class Blocks:
+    """Gives what arrives, a block a time, then the end."""
+
+    def __init__(self, blocks: Iterable[bytes]) -> None:
+        self._blocks = [block for block in blocks if block]
+
+    def recv(self, size: int) -> bytes:
+        """The next block."""
+        return self._blocks.pop(0) if self._blocks else b""
+
+    def settimeout(self, timeout_s: float) -> None:
+        """Nothing: it never waits."""
+
+
+class Carrier:
+    """Gives what arrives to whoever it carries, a block a time and in the thread that asks it to."""
+
+    def carry(self, bring: Any, end: Any) -> None:
+        """Remember both."""
+        self.bring, self.end = bring, end
+
+    def close(self) -> None:
+        """Nothing."""
+
+    shutdown = settimeout = lambda self, _: None
+
+
+def protect(packets: Any, direction: str, kind: str, compressed: bool = False) -> None:
+    """Give the packetizer the keys of a kind for a direction, `outbound` or `inbound`."""
+    suffix = "out" if direction == "outbound" else "in"
+    setter = getattr(packets, f"set_{direction}_cipher")
+    if kind == "gcm":
+        setter(AESGCM(KEY), 16, None, 16, None, aead=True, **{f"iv_{suffix}": NONCE[:12]})
+    elif kind != "plain":
+        mode = CBC(NONCE) if kind == "cbc" else CTR(NONCE)
+        cipher = Cipher(AES(KEY), mode)
+        engine = cipher.encryptor() if direction == "outbound" else cipher.decryptor()
+        setter(engine, 16, hashlib.sha256, 32, MAC_KEY, etm=kind == "ctr-etm")
+    if compressed:
+        zlib = ZlibCompressor() if direction == "outbound" else ZlibDecompressor()
+        getattr(packets, f"set_{direction}_compressor")(zlib)
+
+
+def sealed(payloads: Iterable[bytes], kind: str, compressed: bool = False) -> list[bytes]:
+    """What Paramiko's own packetizer puts on the wire for the payloads, a packet each."""
+    wire: Any = Wire()
+    packets: Any = Packetizer(wire)
+    protect(packets, "outbound", kind, compressed)
+    for payload in payloads:
+        packets.send_message(paramiko.Message(bytes([KIND]) + payload))
+    sent: list[bytes] = wire.sent
+    return sent
+
+
+def pieces(data: bytes, cuts: Iterable[int]) -> list[bytes]:
+    """The data, cut at the places, which count from its beginning and around its end."""
+    places = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})
+    return [data[a:b] for a, b in pairwise(places)]
+
+
+def opened(blocks: Iterable[bytes], kind: str, compressed: bool = False) -> Iterator[bytes]:
+    """The payloads in the blocks, as our packets read them. Raises EOFError at the end, SSHException."""
+    packets = Packets(Blocks(blocks))
+    protect(packets, "inbound", kind, compressed)
+    while True:
+        number, message = packets.read_message()
+        assert number == KIND
+        yield message.asbytes()
+
+
+def collected(found: Iterator[bytes]) -> tuple[list[bytes], Exception]:
+    """All that comes, and what ended it."""
+    got: list[bytes] = []
+    try:
+        got.extend(found)
+    except (paramiko.SSHException, EOFError) as error:
+        return got, error
+    raise AssertionError("it never ended")
+
+
+@pytest.mark.parametrize("compressed", [False, True], ids=["", "compressed"])
+@pytest.mark.parametrize("kind", KINDS)
+@given(payloads=Payloads, cuts=st.lists(st.integers(0, 50_000), max_size=40))
+@settings(max_examples=60, deadline=None)
+def test_cut_anywhere(kind: str, compressed: bool, payloads: list[bytes], cuts: list[int]) -> None:
+    """However the stream of packets is cut into blocks, the same payloads come out in the same order."""
+    wire = b"".join(sealed(payloads, kind, compressed))
+    got, end = collected(opened(pieces(wire, cuts), kind, compressed))
+    assert got == payloads
+    assert isinstance(end, EOFError)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_byte_by_byte(kind: str) -> None:
+    """A network that brings one byte at a time is slow, and nothing else."""
+    payloads = [b"", b"x" * 15, b"y" * 16, b"z" * 1000]
+    wire = b"".join(sealed(payloads, kind))
+    assert collected(opened([wire[at : at + 1] for at in range(len(wire))], kind))[0] == payloads
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(payloads=Payloads, cuts=st.lists(st.integers(0, 50_000), max_size=20))
+@settings(max_examples=60, deadline=None)
+def test_taken_at_once(kind: str, payloads: list[bytes], cuts: list[int]) -> None:
+    """What a stream takes as it arrives is the same, too, and keeps its order among what is read."""
+    packets = Packets(Blocks(pieces(b"".join(sealed(payloads, kind)), cuts)))
+    protect(packets, "inbound", kind)
+    everything: list[bytes] = []
+    turn = iter(range(10**6))
+
+    def take_every_other(number: int, payload: memoryview) -> bool:
+        if next(turn) % 2:
+            return False
+        everything.append(bytes(payload[1:]))
+        return True
+
+    packets.at_once = take_every_other
+    with contextlib.suppress(EOFError):
+        while True:
+            everything.append(packets.read_message()[1].asbytes())
+    assert everything == payloads
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(payloads=Payloads, cuts=st.lists(st.integers(0, 50_000), max_size=20))
+@settings(max_examples=40, deadline=None)
+def test_carried(kind: str, payloads: list[bytes], cuts: list[int]) -> None:
+    """A transport inside another one reads the same, whichever thread brings its blocks."""
+    carrier = Carrier()
+    packets = CarriedPackets(carrier)
+    protect(packets, "inbound", kind)
+
+    def bring() -> None:
+        for block in pieces(b"".join(sealed(payloads, kind)), cuts):
+            carrier.bring(memoryview(block))
+
+    thread = threading.Thread(target=bring)
+    thread.start()
+    got = [packets.read_message()[1].asbytes() for _ in payloads]
+    thread.join(PATIENCE_S)
+    assert got == payloads
+    carrier.end()
+    with pytest.raises(EOFError):
+        packets.read_message()
+
+
+def test_lines_before_the_packets() -> None:
+    """No line that comes before the packets is lost, however the threads that bring and read them take turns."""
+    carrier = Carrier()
+    packets = CarriedPackets(carrier)
+    lines = [f"line {number}" for number in range(5000)]
+
+    def bring() -> None:
+        for line in lines:
+            carrier.bring(memoryview(f"{line}\r\n".encode()))
+
+    before = sys.getswitchinterval()
+    thread = threading.Thread(target=bring)
+    sys.setswitchinterval(1e-6)
+    try:
+        thread.start()
+        got: list[str] = []
+        while len(got) < len(lines):
+            got.append(packets.readline(PATIENCE_S))
+            assert got[-1] == lines[len(got) - 1]
+    finally:
+        sys.setswitchinterval(before)
+        thread.join(PATIENCE_S)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "plain"])
+@given(
+    payloads=Payloads,
+    where=st.integers(0, 10**6),
+    bit=st.integers(0, 7),
+    cuts=st.lists(st.integers(0, 50_000), max_size=5),
+)
+@settings(max_examples=100, deadline=None)
+def test_damaged(kind: str, payloads: list[bytes], where: int, bit: int, cuts: list[int]) -> None:
+    """One wrong bit anywhere, and neither its packet nor a later one comes out."""
+    packets = sealed(payloads, kind)
+    wire = bytearray(b"".join(packets))
+    at = where % len(wire)
+    wire[at] ^= 1 << bit
+    whole = 0
+    while at >= len(packets[whole]):
+        at -= len(packets[whole])
+        whole += 1
+    got, _ = collected(opened(pieces(bytes(wire), cuts), kind))
+    assert got == payloads[:whole]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "plain"])
+def test_repeated_and_left_out(kind: str) -> None:
+    """A packet that comes twice, or not at all, is no packet of this place."""
+    first, second, third = sealed([b"one", b"two", b"three"], kind)
+    for wire in (first + first + second, first + third, second):
+        got, end = collected(opened([wire], kind))
+        assert got in ([], [b"one"])
+        assert isinstance(end, paramiko.SSHException)
+
+
+@pytest.mark.parametrize("kind", ["plain", "gcm", "ctr-etm"])
+@pytest.mark.parametrize("size", [0, 1, SMALLEST_PACKET - 1, LARGEST_PACKET + 1, 2**31, 2**32 - 1])
+def test_impossible_length(kind: str, size: int) -> None:
+    """A length that no packet can have is refused as soon as it is there: nobody waits for 4 GB."""
+    got, end = collected(opened([size.to_bytes(4, "big")], kind))
+    assert got == []
+    assert isinstance(end, paramiko.SSHException)
+
+
+def test_nothing_but_padding() -> None:
+    """A packet without a payload is refused."""
+    for padding in (11, 12, 255):
+        packet = (12).to_bytes(4, "big") + bytes([padding]) + bytes(11)
+        got, end = collected(opened([packet], "plain"))
+        assert got == []
+        assert isinstance(end, paramiko.SSHException)
+
+
+def test_damage_is_of_one_transport() -> None:
+    """A damaged packet of a carried transport ends that one, and not the thread that brought it."""
+    carrier = Carrier()
+    packets = CarriedPackets(carrier)
+    protect(packets, "inbound", "gcm")
+    (wire,) = sealed([b"hello"], "gcm")
+    with pytest.raises(paramiko.SSHException):
+        _read_while_bringing(packets, carrier, wire[:-1] + bytes([wire[-1] ^ 1]))
+    carrier.bring(memoryview(wire))
+    with pytest.raises(paramiko.SSHException):
+        packets.read_message()
+
+
+def _read_while_bringing(packets: CarriedPackets, carrier: Carrier, wire: bytes) -> None:
+    thread = threading.Thread(target=carrier.bring, args=(memoryview(wire),))
+    thread.start()
+    try:
+        packets.read_message()
+    finally:
+        thread.join(PATIENCE_S)

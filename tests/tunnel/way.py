@@ -1,0 +1,279 @@
+"""A tunnel in the background over two real hops, each behind a piece of the way that can be cut, and who uses it."""
+
+import contextlib
+import hashlib
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import httpx
+import psutil
+from websockets.sync.client import connect
+from websockets.typing import Origin
+
+from tests.journey.browser import PATIENCE_S, Browser, Kernel
+from tests.journey.program import User, succeeded
+from tests.openssh.network import LOOPBACK, Network, free_port, known_hosts_line, wait_until
+from tests.proofs.impostor import Loop
+from tests.tunnel.relay import Relay
+
+PASSWORD = "a password of the tests"
+MB = 1024 * 1024
+# A guard against hanging, and nothing else: how long a loss may go unnoticed, and how long it may last.
+OUTAGE_PATIENCE_S = 60.0
+# It counts on by itself, whoever looks.
+COUNT = """
+import threading, time
+counted = []
+def count():
+    while True:
+        counted.append((len(counted), time.time()))
+        time.sleep(0.05)
+threading.Thread(target=count, daemon=True).start()
+"""
+
+
+class Tunnel:
+    """The one tunnel that a user has, as it shows itself."""
+
+    def __init__(self, user: User) -> None:
+        self.user = user
+
+    def record(self) -> dict[str, Any]:
+        """What the tunnel has written down about itself; {} where there is none."""
+        found = list(self.user.sessions.glob("*.tunnel.json"))
+        record: dict[str, Any] = json.loads(found[0].read_text()) if found else {}
+        return record
+
+    def log(self) -> str:
+        """What the tunnel has said since it went to the background."""
+        return "".join(path.read_text() for path in self.user.sessions.glob("*.tunnel.log"))
+
+    def wait_for(self, state: str) -> None:
+        """Wait until the tunnel says that it is in this state."""
+        self.wait_until(lambda: self.record().get("state") == state, f"the tunnel is {state}")
+
+    def wait_until_noticed(self, outages: int) -> None:
+        """Wait until the tunnel has noticed so many outages, and is open again."""
+        self.wait_until(
+            lambda: self.outages() >= outages and self.record().get("state") == "open",
+            f"{outages} outages are over",
+        )
+
+    def wait_until(self, holds: Callable[[], object], what: str) -> None:
+        """Wait until it holds; raises AssertionError with what the tunnel said."""
+        try:
+            wait_until(holds, OUTAGE_PATIENCE_S, what)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.record()}\n{self.log()}") from None
+
+    def outages(self) -> int:
+        """How many the tunnel has noticed."""
+        return self.log().count("reconnecting")
+
+
+class Way(Tunnel):
+    """The two hops with a relay before each: `first` leads to the gateway, `second` from there to the host."""
+
+    def __init__(self, network: Network, loop: Loop) -> None:
+        super().__init__(network.user)
+        self.network = network
+        self.first = Relay(loop, network.gateway.port)
+        self.second = Relay(loop, network.host.port)
+        network.name_the_host(LOOPBACK)
+        self.know()
+        network.configure(
+            gateway=f"{LOOPBACK}:{self.first.port}", notebook={"host": f"{LOOPBACK}:{self.second.port}"}
+        )
+        (network.folder / "password").write_text(f"{PASSWORD}\n")
+
+    def know(self) -> None:
+        """Have the keys of both hops, under the ports of their relays, in known_hosts."""
+        hops = ((self.first, self.network.gateway), (self.second, self.network.host))
+        lines = [known_hosts_line(relay.port, server.public_key) for relay, server in hops]
+        self.network.known_hosts.write_text("".join(f"{line}\n" for line in lines))
+
+    def close(self) -> None:
+        """End the relays."""
+        self.first.close()
+        self.second.close()
+
+    def file(self, size: int) -> str:
+        """Have a file of random bytes among the user's work; returns its SHA-256."""
+        data = os.urandom(size)
+        (self.network.remote_home / "mlpractical" / "large.bin").write_bytes(data)
+        return hashlib.sha256(data).hexdigest()
+
+
+class Window(Browser):
+    """A browser that can come back to a kernel, and downloads."""
+
+    @contextlib.contextmanager
+    def attached(self, identity: str) -> Iterator[Kernel]:
+        """The window of a kernel that runs, opened once more."""
+        cookies = "; ".join(f"{cookie.name}={cookie.value}" for cookie in self._client.cookies.jar)
+        with connect(
+            f"wss://localhost:{self.port}/api/kernels/{identity}/channels",
+            ssl=self.trust,
+            origin=Origin(f"https://localhost:{self.port}"),
+            additional_headers={"Cookie": cookies},
+            proxy=None,
+            open_timeout=OUTAGE_PATIENCE_S,
+            max_size=None,
+        ) as socket:
+            yield Kernel(identity, socket)
+
+    def download(self, read_on: Callable[[int], None] = lambda size: None) -> str:
+        """The SHA-256 of the large file; `read_on` is called with what has come so far. Raises httpx.HTTPError."""
+        digest, size = hashlib.sha256(), 0
+        headers = {"Referer": f"https://localhost:{self.port}/tree"}
+        with self._client.stream(
+            "GET", "/files/large.bin", headers=headers, timeout=OUTAGE_PATIENCE_S
+        ) as answer:
+            assert answer.status_code == 200, answer.read()[:1000]
+            for block in answer.iter_raw():
+                digest.update(block)
+                size += len(block)
+                read_on(size)
+        return digest.hexdigest()
+
+    def patient_status(self, path: str) -> int:
+        """The status of an answer that may be long in coming, over a connection of its own."""
+        cookies = {cookie.name: str(cookie.value) for cookie in self._client.cookies.jar}
+        with httpx.Client(
+            verify=self.trust, trust_env=False, timeout=OUTAGE_PATIENCE_S, cookies=cookies
+        ) as client:
+            return client.get(f"https://localhost:{self.port}{path}").status_code
+
+
+@dataclass
+class Download:
+    """A download that stands still in the middle until it is told to go on, in a thread of its own."""
+
+    window: Window
+    digest: str = ""
+    error: httpx.HTTPError | None = None
+    _is_under_way: threading.Event = field(default_factory=threading.Event)
+    _may_go_on: threading.Event = field(default_factory=threading.Event)
+
+    def __enter__(self) -> Self:
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+        assert self._is_under_way.wait(PATIENCE_S), "the download never began"
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.finish()
+
+    def finish(self) -> None:
+        """Go on to the end."""
+        self._may_go_on.set()
+        self._thread.join(OUTAGE_PATIENCE_S)
+        assert not self._thread.is_alive(), "the download never ended"
+
+    def _run(self) -> None:
+        try:
+            self.digest = self.window.download(self._read)
+        except httpx.HTTPError as error:
+            self.error = error
+
+    def _read(self, size: int) -> None:
+        if size >= MB and not self._is_under_way.is_set():
+            self._is_under_way.set()
+            self._may_go_on.wait(OUTAGE_PATIENCE_S * 2)
+
+
+@dataclass
+class Visit:
+    """Somebody who connects while the way may be gone, and waits for an answer, in a thread of their own."""
+
+    window: Window
+    status: int = 0
+    error: Exception | None = None
+
+    def __enter__(self) -> Self:
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.join(OUTAGE_PATIENCE_S)
+        assert not self._thread.is_alive(), "the visitor never got an answer"
+
+    def _run(self) -> None:
+        try:
+            self.status = self.window.patient_status("/api/kernels")
+        except httpx.HTTPError as error:
+            self.error = error
+
+
+class Work:
+    """What goes on through the tunnel: a kernel that counts, and a file with its checksum."""
+
+    def __init__(self, way: Way, window: Window, size: int) -> None:
+        self.way = way
+        self.window = window
+        self.checksum = way.file(size)
+        self.before = way.user.only_session()
+        assert (self.before["tunnel"], self.before["server"]) == ("open", "running")
+        self.pid = way.record()["pid"]
+        with window.kernel() as kernel:
+            assert kernel.run(COUNT).status == "ok"
+            self.kernel = kernel.identity
+        self._count = self._counted()
+        assert window.download() == self.checksum
+
+    def goes_on(self) -> None:
+        """Nothing has changed: address, process, server, kernel; the count has no gap, and no byte is wrong."""
+        now = self.way.user.only_session()
+        for same in ("url", "local_port", "server", "pid", "tunnel", "remote_port", "started"):
+            assert now[same] == self.before[same], f"{same}: {now}\n{self.way.log()}"
+        assert now["tunnel_waits_for_you"] is None
+        assert self.way.record()["pid"] == self.pid
+        assert psutil.Process(self.pid).is_running()
+        assert self.kernel in self.window.kernels()
+        counted = self._counted()
+        assert counted[: len(self._count)] == self._count, "the kernel is another one"
+        assert [number for number, _ in counted] == list(range(len(counted)))
+        assert len(counted) > len(self._count), "the kernel has stopped"
+        self._count = counted
+        assert self.window.download() == self.checksum
+
+    def ended_well_or_visibly(self, download: Download) -> None:
+        """A download that was under way came out whole, or it failed and the client knows."""
+        assert download.error is not None or download.digest == self.checksum
+
+    def _counted(self) -> list[tuple[int, float]]:
+        with self.window.attached(self.kernel) as kernel:
+            reply = kernel.run("import json; print(json.dumps(counted[:]))")
+        assert reply.status == "ok"
+        return [(number, moment) for number, moment in json.loads(reply.text)]
+
+
+@contextlib.contextmanager
+def working(way: Way, size: int) -> Iterator[Work]:
+    """`up --detach`, and work that goes on through it as long as the body runs; all is stopped in the end."""
+    user = way.user
+    try:
+        # A port that no other test would take next, so that it is free in the moment in which a tunnel follows another.
+        where = ("--local-port", str(free_port()), "--password-file", str(way.network.folder / "password"))
+        succeeded(user.fab("up", "--detach", *where))
+        session = user.only_session()
+        with Window(session["local_port"], user.certificate_pem(LOOPBACK)) as window:
+            assert window.log_in(PASSWORD)
+            yield Work(way, window, size)
+    finally:
+        way.first.admit()
+        way.second.admit()
+        stopped = user.fab("stop", "--force")
+    succeeded(stopped)
+    assert user.status() == []
+
+
+def since(moment: float, seconds: float) -> Callable[[], bool]:
+    """Whether so much time has gone by: for what must last, and says nothing of it itself."""
+    return lambda: time.monotonic() - moment >= seconds
