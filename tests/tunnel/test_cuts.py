@@ -1,5 +1,6 @@
 """Whatever happens to the way, the tunnel is there again by itself, at the same address, and nothing was lost or wrong."""
 
+import contextlib
 import random
 import time
 
@@ -9,7 +10,8 @@ import pytest
 from fabfile.ssh.liveness import PATIENCE_S, SILENCE_S
 from tests.journey.program import succeeded
 from tests.openssh.network import Server, wait_until
-from tests.tunnel.relay import How
+from tests.proofs.impostor import Loop
+from tests.tunnel.relay import How, Relay
 from tests.tunnel.way import MB, OUTAGE_PATIENCE_S, Download, Visit, Way, since, working
 
 FROZEN_S = 60.0
@@ -59,6 +61,23 @@ def test_gateway_killed(way: Way) -> None:
         assert visit.status == 200
         way.wait_until_noticed(1)
         work.goes_on()
+
+
+def test_gateway_moves(way: Way, loop: Loop) -> None:
+    """The name of the gateway leads to another address from one moment to the next: the tunnel goes there."""
+    way.network.known_hosts.write_text(
+        way.network.known_hosts.read_text() + f"the-gateway {way.network.gateway.public_key}\n"
+    )
+    new = Relay(loop, way.network.gateway.port)
+    with contextlib.closing(new):
+        way.name_the_gateway("the-gateway", way.first)
+        with working(way, 10 * MB) as work:
+            way.first.bar()
+            way.wait_for("reconnecting")
+            way.name_the_gateway("the-gateway", new)
+            way.wait_until_noticed(1)
+            assert new.carried > 0
+            work.goes_on()
 
 
 def test_path_frozen(way: Way) -> None:

@@ -97,6 +97,13 @@ class Way(Tunnel):
         lines = [known_hosts_line(relay.port, server.public_key) for relay, server in hops]
         self.network.known_hosts.write_text("".join(f"{line}\n" for line in lines))
 
+    def name_the_gateway(self, name: str, relay: Relay) -> None:
+        """Have the user's own ssh_config lead from this name to the relay, and the settings use the name."""
+        config = self.network.home / ".ssh" / "config"
+        config.parent.mkdir(mode=0o700, exist_ok=True)
+        config.write_text(f"Host {name}\n HostName {LOOPBACK}\n Port {relay.port}\n HostKeyAlias {name}\n")
+        self.network.configure(gateway=name, notebook={"host": f"{LOOPBACK}:{self.second.port}"})
+
     def close(self) -> None:
         """End the relays."""
         self.first.close()
