@@ -106,10 +106,12 @@ class Lifeline:
 
     def _find_again(self, asking: Asking, tell: Tell) -> None:
         pause_s = FIRST_PAUSE_S
+        refused = ""
         ssh.close_all()
         while True:
-            if asking.needs_person:
-                self._wait_for_person(asking, tell, "logging in again needs you")
+            if refused or asking.needs_person:
+                self._wait_for_person(asking, tell, refused or "logging in again needs you")
+            refused = ""
             if not ssh.may_come_back(self.session.gateway):
                 raise RemoteFailed(
                     "the practice network has ended, and the tunnel with it", hint="start both again: up"
@@ -117,7 +119,7 @@ class Lifeline:
             try:
                 return self.connect(asking)
             except (AuthenticationRefused, HostKeyRefused) as problem:
-                self._wait_for_person(asking, tell, str(problem))
+                refused = str(problem)
             except CannotConnect:
                 pass
             except RemoteFailed as problem:

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterable
 from functools import partial
 from typing import Any
+from weakref import WeakSet
 
 from fabfile.ssh.failures import FAILURES
 from fabfile.ssh.forwarding.forwarded import Forwarded, reset
@@ -26,6 +27,7 @@ class Forwarder:
         self._targets = tuple(targets)
         self._transport: Any = None
         self._waiting: deque[tuple[socket.socket, int]] = deque()
+        self._own: WeakSet[socket.socket] = WeakSet()
         self._is_full = False
         self.connections: set[Forwarded] = set()
         self.pump = Pump()
@@ -45,6 +47,7 @@ class Forwarder:
     def connect(self, transport: Any, port: int) -> socket.socket:
         """A connection of our own to a port on the host, without a listener."""
         ours, theirs = socket.socketpair()
+        self._own.add(theirs)
         self.pump.do(lambda: self._forward(theirs, port, transport))
         return ours
 
@@ -102,7 +105,7 @@ class Forwarder:
             connection.open()
         except FAILURES:
             connection.leave()
-            self._serve(local, port)
+            self.again(local, port)
 
     def gone(self, connection: "Forwarded") -> None:
         """The connection is over, and there is room for another."""
@@ -111,8 +114,11 @@ class Forwarder:
             self._listen()
 
     def again(self, local: socket.socket, port: int) -> None:
-        """Its transport ended before the connection began: serve it by the next."""
-        self._serve(local, port)
+        """Its transport ended before the connection began: serve it by the next, unless it is our own, which knows better."""
+        if local in self._own:
+            reset(local)
+        else:
+            self._serve(local, port)
 
     def _stop_listening(self) -> None:
         for listener, _ in self._targets:
