@@ -75,7 +75,7 @@ class Lifeline:
         self._forwarder = forwarder
         self._connection: Connection | None = None
 
-    def connect(self, asking: Asking) -> None:
+    def connect(self, asking: Asking) -> Connection:
         """Find the way, and lead the forwarder through it once the server has proved itself. Raises a Problem."""
         connection = reach_session(self.session, self._settings, asking)
         dial = partial(self._forwarder.connect, connection.transport, self.session.remote_port)
@@ -87,6 +87,7 @@ class Lifeline:
             raise CannotConnect(f"the connection to {self.session.host} was lost again") from problem
         self._connection = connection
         self._forwarder.lead_through(connection.transport)
+        return connection
 
     def hold(self, asking: Asking, tell: Tell) -> None:
         """Stay until something is raised here, as Ctrl-C does, and find the way again whenever it is lost.
@@ -117,7 +118,8 @@ class Lifeline:
                     "the practice network has ended, and the tunnel with it", hint="start both again: up"
                 )
             try:
-                return self.connect(asking)
+                self.connect(asking)
+                return
             except (AuthenticationRefused, HostKeyRefused) as problem:
                 refused = str(problem)
             except CannotConnect:

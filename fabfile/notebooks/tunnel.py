@@ -12,6 +12,7 @@ from filelock import Timeout
 
 from fabfile.errors import Failed
 from fabfile.notebooks import session as sessions
+from fabfile.notebooks.further_ports import refuse_those_of_others
 from fabfile.notebooks.lifeline import Lifeline
 from fabfile.notebooks.proof import prove
 from fabfile.notebooks.session import Session, Tunnel
@@ -53,7 +54,7 @@ def held(
         targets += [(listener, port) for port, listener in others.items()]
         forwarder = stack.enter_context(closing(Forwarder(targets)))
         lifeline = Lifeline(session, settings, tunnel, forwarder)
-        lifeline.connect(asking)
+        refuse_those_of_others(lifeline.connect(asking), settings.notebook.also)
         forwarder.accept()
         sessions.remember_tunnel(session, tunnel)
         stack.callback(sessions.forget_tunnel, session)

@@ -315,6 +315,27 @@ def test_who_takes_the_port_first(tmp_path: Path, packages: Path, kind: str) -> 
         site.close()
 
 
+def test_further_port(tmp_path: Path, packages: Path) -> None:
+    """Where a stranger listens on a port that is named with `--also`, no tunnel opens to it; without that port, one does."""
+    machines.needs()
+    site, _, stranger = _site_of_two(tmp_path / "site", packages)
+    try:
+        succeeded(site.user.fab("secure", "--password-file", site.password_file(), "serve"))
+        port = free_port()
+        with posing(site, stranger, port, "HTTP") as heard:
+            refused(
+                site.user.fab("tunnel", "--detach", "--also", str(port)),
+                6,
+                "another person's program listens",
+            )
+            assert heard.read_bytes() == b""
+            succeeded(site.user.fab("tunnel", "--detach"))
+        succeeded(site.user.fab("tunnel", "--detach", "--also", str(port)))
+        succeeded(site.user.fab("stop"))
+    finally:
+        site.close()
+
+
 @pytest.mark.parametrize(
     ("kind", "seen"), [("TLS", "another certificate, of SHA-256 "), ("HTTP", "it speaks no TLS")]
 )
