@@ -107,7 +107,7 @@ def test_a_far_end_that_vanishes(hops: Hops, serve: Serve, hop: str) -> None:
         with pytest.raises(ConnectionResetError):
             read_all(peer)
         wait_until(lambda: not forwarder.connections, PATIENCE_S, "no connection is left")
-        assert not connection.transport._streams
+        wait_until(lambda: not connection.transport._streams, PATIENCE_S, "no stream is left")
 
 
 def test_who_waits_is_served_by_the_next_transport(hops: Hops, echo: int) -> None:
