@@ -8,6 +8,7 @@ import contextlib
 import logging
 import math
 import socket
+import sys
 import time
 from functools import partial
 from typing import Any
@@ -40,6 +41,9 @@ __all__ = [
 ]
 
 KEEPALIVE_S = 30
+# tcp(7) does not tell it, linux/tcp.h does; Python's socket has it from 3.12 on.
+TCP_NOTSENT_LOWAT = 25
+UNSENT_BYTES = 256 * 1024
 
 Name = tuple[str | None, str, str, int]
 _open: dict[Name, "Connection"] = {}
@@ -127,6 +131,9 @@ class Connection(fabric.Connection):  # type: ignore[misc] # Fabric has no types
         if not isinstance(self.gateway, Connection):
             reached = socket.create_connection((self.host, self.port), timeout=self.timeout_s)
             reached.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if sys.platform == "linux":
+                # Megabytes that wait in the system to be sent are a queue before every keystroke.
+                reached.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_BYTES)
             return reached
         self.gateway.open()
         carrier = Carrier(self.gateway.transport, (self.host, self.port))

@@ -8,6 +8,7 @@ length, and its size on the wire; None while not all of it is there. It raises S
 import hmac
 import os
 import struct
+import threading
 from typing import Any
 
 import paramiko
@@ -16,6 +17,10 @@ from cryptography.exceptions import InvalidTag
 # What OpenSSH takes at most (PACKET_MAX_SIZE in its packet.c); RFC 4253, section 6.1, asks for 35000 at least.
 LARGEST_PACKET = 256 * 1024
 SMALLEST_PACKET = 5
+
+DRAWN_AT_ONCE = 4096
+_drawn = bytearray()
+_drawing = threading.Lock()
 
 Block = bytes | memoryview
 Opened = tuple[Block, int] | None
@@ -164,7 +169,17 @@ def _padded(payload: bytes, block_size: int, length_counts: int) -> tuple[bytes,
     `length_counts` is 4 where the length is encrypted, and so counts for what must fill whole blocks, else 0.
     """
     padding = 4 + -(length_counts + 1 + len(payload) + 4) % block_size
-    return struct.pack(">I", 1 + len(payload) + padding), bytes((padding,)), payload, os.urandom(padding)
+    return struct.pack(">I", 1 + len(payload) + padding), bytes((padding,)), payload, _random(padding)
+
+
+def _random(size: int) -> bytes:
+    """Random bytes, each given once; the system is asked for many at a time, as each time costs as much as to encrypt 10 KiB."""
+    with _drawing:
+        if len(_drawn) < size:
+            _drawn.extend(os.urandom(DRAWN_AT_ONCE))
+        taken = bytes(_drawn[-size:])
+        del _drawn[-size:]
+    return taken
 
 
 def _damaged() -> paramiko.SSHException:
