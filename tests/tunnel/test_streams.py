@@ -132,6 +132,19 @@ def test_who_waits_is_served_by_the_next_transport(hops: Hops, echo: int) -> Non
             done.shutdown(socket.SHUT_WR)
 
 
+def test_a_transport_that_has_ended_already(hops: Hops, echo: int) -> None:
+    """Who waits is not lost to a way that is lost again before anybody could use it: the next one serves them."""
+    listener = listen(free_port())
+    with closing(Forwarder([(listener, echo)])) as forwarder, dial(listener.port) as waiting:
+        forwarder.accept()
+        with hops.connected() as connection:
+            over = connection.transport
+        forwarder.lead_through(over)
+        with hops.connected() as connection:
+            forwarder.lead_through(connection.transport)
+            assert answers(waiting)
+
+
 def test_a_transport_that_ends_while_a_connection_opens(hops: Hops, echo: int) -> None:
     """Who connects in the moment in which the way is lost is served by the next one."""
     listener = listen(free_port())

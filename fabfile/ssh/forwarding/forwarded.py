@@ -59,7 +59,7 @@ class Forwarded(Stream):
         self._pump.do(self.abort)
 
     def lost(self) -> None:
-        self._pump.do(self.abort if self._is_open else self._come_again)
+        self._pump.do(self.give_up)
 
     def received(self, data: memoryview) -> None:
         with self._lock:
@@ -116,8 +116,11 @@ class Forwarded(Stream):
         self._pump.watch(self._local, 0, self._ready)
         self._owner.gone(self)
 
-    def _come_again(self) -> None:
-        if self in self._owner.connections:
+    def give_up(self) -> None:
+        """Its transport is of no use any more: end it, or where it has not begun, have it served by the next."""
+        if self._is_open:
+            self.abort()
+        elif self in self._owner.connections:
             self.leave()
             self._owner.again(self._local, self.target[1])
 

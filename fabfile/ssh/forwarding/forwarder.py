@@ -88,10 +88,11 @@ class Forwarder:
         self._transport = transport
         if transport is None:
             for connection in list(self.connections):
-                connection.abort()
+                connection.give_up()
             return
-        while self._waiting:
-            local, port = self._waiting.popleft()
+        # Who waits again, as this transport ends too, waits for the next.
+        waiting, self._waiting = self._waiting, deque()
+        for local, port in waiting:
             if _is_there(local):
                 self._forward(local, port, transport)
             else:
