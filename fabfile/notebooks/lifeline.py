@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from fabfile.errors import AuthenticationRefused, CannotConnect, HostKeyRefused, RemoteFailed
 from fabfile.notebooks import session as sessions
-from fabfile.notebooks.proof import prove
+from fabfile.notebooks.proof import PROOF_TIMEOUT_S, prove
 from fabfile.notebooks.reach import reach_session
 from fabfile.notebooks.session import Session, Tunnel
 from fabfile.settings import Settings
@@ -26,7 +26,6 @@ from fabfile.ssh.connection import Connection
 from fabfile.ssh.forwarding import Forwarder
 from fabfile.ssh.liveness import Watch
 
-PROOF_TIMEOUT_S = 30
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 15.0
 

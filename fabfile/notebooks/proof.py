@@ -14,6 +14,7 @@ from fabfile.errors import RemoteFailed
 from fabfile.notebooks import certificate
 from fabfile.notebooks.session import Session
 
+PROOF_TIMEOUT_S = 30
 LARGEST_ANSWER = 65536
 # How OpenSSL says that what it reads is no record of TLS.
 NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE")

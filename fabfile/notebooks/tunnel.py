@@ -14,7 +14,7 @@ from fabfile.errors import Failed
 from fabfile.notebooks import session as sessions
 from fabfile.notebooks.further_ports import refuse_those_of_others
 from fabfile.notebooks.lifeline import Lifeline
-from fabfile.notebooks.proof import prove
+from fabfile.notebooks.proof import PROOF_TIMEOUT_S, prove
 from fabfile.notebooks.session import Session, Tunnel
 from fabfile.settings import Settings
 from fabfile.ssh.asking import Asking
@@ -22,7 +22,6 @@ from fabfile.ssh.forwarding import Forwarder, Listener, listen, listen_near
 
 LOCK_TIMEOUT_S = 5
 END_TIMEOUT_S = 10
-PROOF_TIMEOUT_S = 30
 
 
 @contextmanager
