@@ -125,7 +125,12 @@ class Browser:
         headers = {"X-XSRFToken": self._xsrf}
         started = self._client.post("/api/kernels", headers=headers, json={"name": "python3"})
         assert started.status_code == 201, started.text
-        identity = started.json()["id"]
+        with self.attached(started.json()["id"], PATIENCE_S) as kernel:
+            yield kernel
+
+    @contextlib.contextmanager
+    def attached(self, identity: str, patience_s: float) -> Iterator[Kernel]:
+        """The window of a kernel that runs."""
         cookies = "; ".join(f"{cookie.name}={cookie.value}" for cookie in self._client.cookies.jar)
         with connect(
             f"wss://localhost:{self.port}/api/kernels/{identity}/channels",
@@ -133,7 +138,7 @@ class Browser:
             origin=Origin(f"https://localhost:{self.port}"),
             additional_headers={"Cookie": cookies},
             proxy=None,
-            open_timeout=PATIENCE_S,
+            open_timeout=patience_s,
             max_size=None,
         ) as socket:
             yield Kernel(identity, socket)

@@ -12,10 +12,8 @@ from typing import Any, Self
 
 import httpx
 import psutil
-from websockets.sync.client import connect
-from websockets.typing import Origin
 
-from tests.journey.browser import PATIENCE_S, Browser, Kernel
+from tests.journey.browser import PATIENCE_S, Browser
 from tests.journey.program import User, succeeded
 from tests.openssh.network import LOOPBACK, Network, free_port, known_hosts_line, wait_until
 from tests.proofs.impostor import Loop
@@ -117,22 +115,7 @@ class Way(Tunnel):
 
 
 class Window(Browser):
-    """A browser that can come back to a kernel, and downloads."""
-
-    @contextlib.contextmanager
-    def attached(self, identity: str) -> Iterator[Kernel]:
-        """The window of a kernel that runs, opened once more."""
-        cookies = "; ".join(f"{cookie.name}={cookie.value}" for cookie in self._client.cookies.jar)
-        with connect(
-            f"wss://localhost:{self.port}/api/kernels/{identity}/channels",
-            ssl=self.trust,
-            origin=Origin(f"https://localhost:{self.port}"),
-            additional_headers={"Cookie": cookies},
-            proxy=None,
-            open_timeout=OUTAGE_PATIENCE_S,
-            max_size=None,
-        ) as socket:
-            yield Kernel(identity, socket)
+    """A browser that downloads, and has patience."""
 
     def download(self, read_on: Callable[[int], None] = lambda size: None) -> str:
         """The SHA-256 of the large file; `read_on` is called with what has come so far. Raises httpx.HTTPError."""
@@ -255,7 +238,7 @@ class Work:
         assert download.error is not None or download.digest == self.checksum
 
     def _counted(self) -> list[tuple[int, float]]:
-        with self.window.attached(self.kernel) as kernel:
+        with self.window.attached(self.kernel, OUTAGE_PATIENCE_S) as kernel:
             reply = kernel.run("import json; print(json.dumps(counted[:]))")
         assert reply.status == "ok"
         return [(number, moment) for number, moment in json.loads(reply.text)]
