@@ -61,7 +61,6 @@ def opened(session: Session, settings: Settings, asking: Asking) -> Iterator[Lif
         with working("tunnel", f"forwarding to {session.host}"):
             held = stack.enter_context(tunnels.held(session, settings, asking, old_port))
         _ready(session, held.tunnel, settings, started)
-        more("ctrl-c closes the tunnel")
         yield held
 
 
@@ -70,6 +69,7 @@ def until_closed(held: Lifeline | None, asking: Asking) -> None:
     if held is None:
         return
     try:
+        more("ctrl-c closes the tunnel")
         held.hold(asking, _tell)
     except KeyboardInterrupt:
         say("")
