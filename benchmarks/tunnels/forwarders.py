@@ -22,6 +22,7 @@ def ours(way: Way, local_port: int) -> None:
     from fabfile.ssh.asking import Asking
     from fabfile.ssh.connection import close_all, connect
     from fabfile.ssh.forwarding import Forwarder, listen
+    from fabfile.ssh.wire.promptness import have_it_sent_at_once
 
     class Nobody:
         def secret(self, prompt: str) -> str | None:
@@ -34,6 +35,7 @@ def ours(way: Way, local_port: int) -> None:
     connection = connect(set_, set_.place(), Asking(Nobody()))
     with contextlib.closing(Forwarder([(listen(local_port), way.target_port)])) as forwarder:
         forwarder.lead_through(connection.transport)
+        have_it_sent_at_once(connection.transport)
         forwarder.accept()
         sys.stdin.read()
     close_all()

@@ -55,6 +55,7 @@ QUICK = Scale(
     idle_s=3.0,
 )
 
+PIECES_OF_A_CELL = 4
 Values = Sequence[float | None]
 
 
@@ -101,6 +102,11 @@ def _round_trip_under_load(forwarder: Forwarder, scale: Scale) -> Values:
     return [*(_percentile(found, percent) * 1000 for percent in (50, 99)), meanwhile]
 
 
+def _printing(forwarder: Forwarder, scale: Scale) -> Values:
+    found = transfers.prints(forwarder.port, scale.openings, scale.limit_s, PIECES_OF_A_CELL)
+    return [_percentile(found, 50) * 1000]
+
+
 def _opening(forwarder: Forwarder, scale: Scale) -> Values:
     return [statistics.median(transfers.openings(forwarder.port, scale.openings, scale.limit_s)) * 1000]
 
@@ -128,7 +134,9 @@ DOWNLOAD = Figure("download", "MB/s", True)
 UPLOAD = Figure("upload", "MB/s", True)
 ROUND_TRIP = Figure("round trip, p50", "ms", False)
 LOADED_ROUND_TRIP = Figure("… during a download, p99", "ms", False)
+PRINTING = Figure(f"{PIECES_OF_A_CELL} lines, 1 ms apart, p50", "ms", False)
 OPENING = Figure("opening a connection, p50", "ms", False)
+MEMORY = Figure("memory, at its peak", "MB", False)
 FAR_DOWNLOAD = Figure("download, far", "MB/s", True)
 FAR_UPLOAD = Figure("upload, far", "MB/s", True)
 IDLE = Figure("CPU of one core while idle", "%", False)
@@ -145,10 +153,11 @@ NEAR = (
             Figure("… and that download", "MB/s", True),
         ),
     ),
+    Measure(_printing, (PRINTING,)),
     Measure(_opening, (OPENING,)),
     Measure(_many(16), (Figure("download on 16 at once", "MB/s", True),)),
     Measure(_many(128), (Figure("download on 128 at once", "MB/s", True),)),
-    Measure(_memory, (Figure("memory, at its peak", "MB", False),)),
+    Measure(_memory, (MEMORY,)),
 )
 FAR = (Measure(_far_download, (FAR_DOWNLOAD,)), Measure(_far_upload, (FAR_UPLOAD,)))
 FIGURES = tuple(figure for measure in (*NEAR, *FAR) for figure in measure.figures) + (IDLE,)

@@ -2,7 +2,18 @@
 
 from xml.sax.saxutils import escape
 
-from .measures import DOWNLOAD, FAR_DOWNLOAD, LOADED_ROUND_TRIP, OPENING, ROUND_TRIP, UPLOAD, Figure
+from .measures import (
+    DOWNLOAD,
+    FAR_DOWNLOAD,
+    LOADED_ROUND_TRIP,
+    MEMORY,
+    OPENING,
+    PIECES_OF_A_CELL,
+    PRINTING,
+    ROUND_TRIP,
+    UPLOAD,
+    Figure,
+)
 from .peers import PEERS, TITLES
 from .results import Results
 from .table import shown
@@ -18,14 +29,16 @@ BAR, STEP, TITLE_HEIGHT, PANEL_GAP = 12, 20, 26, 26
 
 
 def picture(results: Results, delay_ms: int) -> str:
-    """Six panels of bars, a bar a peer; what is missing has none."""
+    """Eight panels of bars, a bar a peer; what is missing has none."""
     panels = [
         ("download", DOWNLOAD),
         ("upload", UPLOAD),
         (f"download at {delay_ms} ms round trip", FAR_DOWNLOAD),
-        ("opening a connection, p50", OPENING),
+        (f"{PIECES_OF_A_CELL} lines that a cell prints, p50", PRINTING),
         ("round trip of a keystroke, idle, p50", ROUND_TRIP),
         ("… while a download fills the tunnel, p99", LOADED_ROUND_TRIP),
+        ("opening a connection, p50", OPENING),
+        ("memory, at its peak", MEMORY),
     ]
     peers = [name for name in PEERS if name in results.peers]
     height_of_panel = TITLE_HEIGHT + STEP * len(peers) + PANEL_GAP

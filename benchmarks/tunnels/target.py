@@ -12,6 +12,7 @@ import socket
 import sys
 import tempfile
 import threading
+import time
 from typing import IO
 
 from .way import LOOPBACK
@@ -22,6 +23,10 @@ UPLOAD = b"u"
 """That many bytes are taken; a byte comes back for each whole UNIT of them."""
 ECHO = b"e"
 """Whatever is sent comes back, to the end; the number means nothing."""
+PIECES = b"p"
+"""For each byte that is sent, that many pieces of PIECE bytes come, PIECE_PAUSE_S apart, as from a cell that prints."""
+PIECE = 300
+PIECE_PAUSE_S = 0.001
 UNIT = 1024 * 1024
 HEAD = 9
 
@@ -54,6 +59,13 @@ def _echo(connection: socket.socket) -> None:
         connection.sendall(block)
 
 
+def _print(connection: socket.socket, pieces: int) -> None:
+    while connection.recv(1):
+        for _ in range(pieces):
+            connection.sendall(bytes(PIECE))
+            time.sleep(PIECE_PAUSE_S)
+
+
 def _serve(connection: socket.socket, supply: IO[bytes]) -> None:
     # A forwarder that breaks off, or a benchmark that has seen enough.
     with connection, contextlib.suppress(OSError):
@@ -66,6 +78,8 @@ def _serve(connection: socket.socket, supply: IO[bytes]) -> None:
             _take(connection, count)
         elif letter == ECHO:
             _echo(connection)
+        elif letter == PIECES:
+            _print(connection, count)
 
 
 def _accept(listening: socket.socket, supply: IO[bytes]) -> None:

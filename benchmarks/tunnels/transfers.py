@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from .target import DOWNLOAD, ECHO, UNIT, UPLOAD, head
+from .target import DOWNLOAD, ECHO, PIECE, PIECES, UNIT, UPLOAD, head
 from .way import LOOPBACK
 
 STALL_S = 8.0
@@ -54,13 +54,17 @@ def opened(port: int, letter: bytes, count: int = 0) -> Iterator[socket.socket]:
 
 def keystroke(connection: socket.socket) -> float:
     """The seconds until 64 bytes are back. Raises OSError."""
+    return _answered(connection, KEYSTROKE, len(KEYSTROKE))
+
+
+def _answered(connection: socket.socket, question: bytes, missing: int) -> float:
+    """The seconds until that many bytes have come for the question."""
     began = time.monotonic()
-    connection.sendall(KEYSTROKE)
-    missing = len(KEYSTROKE)
+    connection.sendall(question)
     while missing:
         came = connection.recv(missing)
         if not came:
-            raise ConnectionError("the connection ended before the echo")
+            raise ConnectionError("the connection ended before the answer")
         missing -= len(came)
     return time.monotonic() - began
 
@@ -82,6 +86,18 @@ def keystrokes(port: int, count: int, limit_s: float) -> list[float]:
         while len(found) < count and time.monotonic() < until:
             time.sleep(PAUSE_S)
             found.append(keystroke(connection))
+    return found
+
+
+def prints(port: int, count: int, limit_s: float, pieces: int) -> list[float]:
+    """The seconds until all pieces of what a cell prints are there, so often, or less often within the limit."""
+    found: list[float] = []
+    with opened(port, PIECES, pieces) as connection:
+        _answered(connection, b"!", pieces * PIECE)  # opens the connection
+        until = time.monotonic() + limit_s
+        while len(found) < count and time.monotonic() < until:
+            time.sleep(PAUSE_S)
+            found.append(_answered(connection, b"!", pieces * PIECE))
     return found
 
 

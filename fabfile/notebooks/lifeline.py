@@ -25,6 +25,7 @@ from fabfile.ssh.asking import Asking
 from fabfile.ssh.connection import Connection
 from fabfile.ssh.forwarding import Forwarder
 from fabfile.ssh.liveness import Watch
+from fabfile.ssh.wire.promptness import have_it_sent_at_once
 
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 15.0
@@ -86,6 +87,7 @@ class Lifeline:
             raise CannotConnect(f"the connection to {self.session.host} was lost again") from problem
         self._connection = connection
         self._forwarder.lead_through(connection.transport)
+        have_it_sent_at_once(connection.transport)
         return connection
 
     def hold(self, asking: Asking, tell: Tell) -> None:

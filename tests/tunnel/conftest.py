@@ -10,9 +10,10 @@ from tests.openssh.network import Network
 from tests.proofs.conftest import client, loop
 from tests.proofs.impostor import Loop
 from tests.ssh.conftest import serve
+from tests.tunnel.lines import lines
 from tests.tunnel.way import Way
 
-__all__ = ["client", "loop", "network", "packages", "serve", "site"]
+__all__ = ["client", "lines", "loop", "network", "packages", "serve", "site"]
 
 
 @pytest.fixture

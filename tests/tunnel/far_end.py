@@ -50,6 +50,7 @@ class _Everybody(paramiko.ServerInterface):
 class Opened:
     """A stream that our side asked for."""
 
+    kind: str
     number: int
     window: int
     largest: int
@@ -91,8 +92,7 @@ def _let_hear(transport: Any, end: FarEnd) -> None:
     """Have the packets of streams put down, in the place of what Paramiko would do with them."""
 
     def opened(message: paramiko.Message) -> None:
-        message.get_text()
-        end.opened.put(Opened(message.get_int(), message.get_int(), message.get_int()))
+        end.opened.put(Opened(message.get_text(), message.get_int(), message.get_int(), message.get_int()))
 
     def heard(kind: int, message: paramiko.Message) -> None:
         message.get_int()

@@ -13,7 +13,7 @@ import paramiko
 
 from fabfile.ssh.failures import FAILURES
 from fabfile.ssh.forwarding.pump import READ, WRITE, Pump
-from fabfile.ssh.wire.streams import Stream
+from fabfile.ssh.wire.streams import DIRECT, Stream, towards
 
 HOST = "127.0.0.1"
 # What one connection may send before the others have their turn: less costs more than it brings.
@@ -36,7 +36,8 @@ class Forwarded(Stream):
     """One connection: a local socket, and the stream that it is carried by."""
 
     def __init__(self, local: socket.socket, transport: Any, port: int, owner: Owner) -> None:
-        super().__init__(transport, (HOST, port), (HOST, 0))
+        super().__init__(transport, DIRECT, towards((HOST, port), (HOST, 0)))
+        self._port = port
         self._local = local
         self._owner = owner
         self._pump = owner.pump
@@ -122,7 +123,7 @@ class Forwarded(Stream):
             self.abort()
         elif self in self._owner.connections:
             self.leave()
-            self._owner.again(self._local, self.target[1])
+            self._owner.again(self._local, self._port)
 
     def _watch(self) -> None:
         if self not in self._owner.connections:

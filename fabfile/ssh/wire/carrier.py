@@ -6,7 +6,7 @@ from typing import Any
 
 import paramiko
 
-from fabfile.ssh.wire.streams import Address, Stream
+from fabfile.ssh.wire.streams import DIRECT, Address, Stream, towards
 
 
 class Carrier(Stream):
@@ -16,7 +16,7 @@ class Carrier(Stream):
     FIRST_WINDOW = 4 * 1024 * 1024
 
     def __init__(self, transport: Any, target: Address) -> None:
-        super().__init__(transport, target, ("127.0.0.1", 0))
+        super().__init__(transport, DIRECT, towards(target, ("127.0.0.1", 0)))
         self._changed = threading.Condition()
         self._outcome: Exception | None = None
         self._is_open = False

@@ -17,8 +17,11 @@ import paramiko
 from paramiko.packet import NeedRekeyException, Packetizer
 
 from fabfile.ssh.wire.envelopes import LARGEST_PACKET, Aead, Block, EncryptAndMac, EncryptThenMac, Mac, Plain
+from fabfile.ssh.wire.promptness import acknowledge
 
 BLOCK = 256 * 1024
+# What a peer may wait with more behind, until it is acknowledged; in a transfer enough goes on by itself.
+SMALL = 16 * 1024
 # RFC 4344, section 3.2: a 128-bit block cipher is good for 2**32 blocks. A sixteenth of that leaves no doubt.
 REKEY_AFTER_BYTES = 2**32
 # How often a thread that waits looks whether the handshake has taken too long.
@@ -41,6 +44,7 @@ class Packets(_Packetizer):  # type: ignore[misc] # as above
     def __init__(self, source: Any) -> None:
         super().__init__(source)
         self._source = source
+        self._is_tcp = getattr(source, "family", None) in (socket.AF_INET, socket.AF_INET6)
         self._unread: Block = b""
         self._found: tuple[int, paramiko.Message] | None = None
         self._rekey_told = False
@@ -203,6 +207,8 @@ class Packets(_Packetizer):  # type: ignore[misc] # as above
             raise
         if not block:
             raise EOFError
+        if self._is_tcp and len(block) < SMALL:
+            acknowledge(self._source)
         return block
 
     def _wait_for_more(self) -> None:

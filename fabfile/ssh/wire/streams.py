@@ -1,4 +1,4 @@
-"""Streams: connections that the far end of a transport makes for us (direct-tcpip, RFC 4254, sections 5 and 7.2).
+"""Streams: what the far end of a transport opens for us (channels, RFC 4254, section 5), such as a connection (section 7.2).
 
 A stream takes its packets in the thread that received them, so it never waits there and never sends: what has to be sent
 goes through `later`.
@@ -28,8 +28,17 @@ from fabfile.ssh.wire.windows import Window
 
 # RFC 4253, section 6.1: what everybody takes.
 LARGEST_DATA = 32768
-KIND = b"direct-tcpip"
+DIRECT = b"direct-tcpip"
 Address = tuple[str, int]
+
+
+def towards(target: Address, origin: Address) -> bytes:
+    """What a stream of the kind DIRECT is opened with: where it leads, and for whom."""
+    fields = b""
+    for name, port in (target, origin):
+        host = name.encode()
+        fields += struct.pack(">I", len(host)) + host + struct.pack(">I", port)
+    return fields
 
 
 class Stream:
@@ -37,10 +46,10 @@ class Stream:
 
     FIRST_WINDOW = 1024 * 1024
 
-    def __init__(self, transport: Any, target: Address, origin: Address) -> None:
+    def __init__(self, transport: Any, kind: bytes, fields: bytes = b"") -> None:
         self.transport = transport
-        self.target = target
-        self.origin = origin
+        self._kind = kind
+        self._fields = fields
         self.number = -1
         self.window = Window(transport.path, max(self.FIRST_WINDOW, transport.path.first))
         self.largest = 0
@@ -57,7 +66,7 @@ class Stream:
     # ---- what happens, in the thread that received it ----
 
     def opened(self) -> None:
-        """The far end has made the connection."""
+        """The far end has opened it."""
 
     def refused(self, error: paramiko.ChannelException) -> None:
         """The far end could not, or does not want to."""
@@ -84,15 +93,12 @@ class Stream:
     # ---- what may be done with it ----
 
     def open(self) -> None:
-        """Ask the far end to connect; `opened`, `refused` or `lost` follows. Raises SSHException."""
+        """Ask the far end for it; `opened`, `refused` or `lost` follows. Raises SSHException."""
         self.transport.add(self)
         self._asked_at = time.monotonic()
-        payload = struct.pack(">BI", MSG_CHANNEL_OPEN, len(KIND)) + KIND
+        payload = struct.pack(">BI", MSG_CHANNEL_OPEN, len(self._kind)) + self._kind
         payload += struct.pack(">III", self.number, self.window.size, LARGEST_DATA)
-        for name, port in (self.target, self.origin):
-            host = name.encode()
-            payload += struct.pack(">I", len(host)) + host + struct.pack(">I", port)
-        self._send(payload)
+        self._send(payload + self._fields)
         if not self.transport.is_active():
             self.drop()
 

@@ -1,0 +1,124 @@
+"""Both ends are had to send small packets at once: the host's server is asked to, and the gateway's is acknowledged at once."""
+
+import socket
+from pathlib import Path
+from typing import Any
+
+from paramiko.common import MSG_CHANNEL_CLOSE, MSG_CHANNEL_EXTENDED_DATA, MSG_CHANNEL_REQUEST
+
+from fabfile.ssh.connection import Connection
+from fabfile.ssh.wire import packets
+from fabfile.ssh.wire.promptness import QUICKACK, have_it_sent_at_once
+from tests.openssh.network import Server, known_hosts_line, wait_until
+from tests.proofs.client import Client
+from tests.proofs.impostor import Loop
+from tests.tunnel.hops import PATIENCE_S, answers, dial, echo_server, forwarded, read
+from tests.tunnel.lines import Lines
+from tests.tunnel.way import MB, Way, working
+
+
+def reachable(client: Client, *options: str) -> Server:
+    """A host of OpenSSH's, known and running."""
+    host = client.server("host", *options)
+    client.know(known_hosts_line(host.port, host.public_key))
+    return host
+
+
+def all_goes_on(connection: Connection, echo: int) -> None:
+    """No stream is left, and the next one brings what is sent."""
+    transport: Any = connection.transport
+    wait_until(lambda: not transport._streams, PATIENCE_S, "no stream is left")
+    with forwarded(connection, echo) as (_, (port,)), dial(port) as peer:
+        assert answers(peer)
+
+
+def test_each_way_that_is_found(way: Way) -> None:
+    """A tunnel asks the host for it whenever it has found a way: a program is run there, once."""
+
+    def programs() -> int:
+        return way.network.host.log.read_text().count("Starting session: command")
+
+    with working(way, MB):
+        wait_until(lambda: programs() > 0, PATIENCE_S, "the steps are in the log")
+        before, logins = programs(), way.network.host.logins()
+        way.first.cut()
+        way.wait_until_noticed(1)
+        way.wait_until(lambda: programs() > before, "a program has run")
+        assert way.network.host.logins() == logins + 1
+        assert programs() == before + 1
+
+
+def test_start_up_files_that_talk(client: Client, loop: Loop, tmp_path: Path) -> None:
+    """Whatever a login shell prints and complains of before the program: nothing is kept of it, and the connection lives."""
+    ran = tmp_path / "ran"
+    command = f'echo "$SSH_ORIGINAL_COMMAND" >> {ran}; seq 9999; seq 9999 >&2; exit 3'
+    host = reachable(client, f"ForceCommand {command}")
+    with echo_server(loop) as echo, client.reached(host) as connection:
+        have_it_sent_at_once(connection.transport)
+        wait_until(ran.exists, PATIENCE_S, "it has run")
+        all_goes_on(connection, echo)
+    assert ran.read_text() == "true\n"
+
+
+def test_complaints(lines: Lines) -> None:
+    """What the start-up files complain of may come after we have closed the session: it is nobody's, and the connection lives."""
+    have_it_sent_at_once(lines.transport)
+    session = lines.end.accept()
+    assert session.kind == "session"
+    assert lines.end.hears(MSG_CHANNEL_REQUEST) == b"\0\0\0\x04exec\0\0\0\0\x04true"
+    lines.end.hears(MSG_CHANNEL_CLOSE)
+    lines.end.say(MSG_CHANNEL_EXTENDED_DATA, session.number, 1, 9, b"no such x")
+    lines.end.data(session.number, b"welcome")
+    lines.end.say(MSG_CHANNEL_CLOSE, session.number)
+    with dial(lines.port) as peer:
+        opened = lines.end.accept()
+        lines.end.data(opened.number, b"and on")
+        assert read(peer, 6) == b"and on"
+
+
+def test_no_session(client: Client, loop: Loop) -> None:
+    """A host that lets nobody run anything leads on all the same."""
+    host = reachable(client, "MaxSessions 0")
+    with echo_server(loop) as echo, client.reached(host) as connection:
+        have_it_sent_at_once(connection.transport)
+        all_goes_on(connection, echo)
+
+
+def test_connection_has_ended(client: Client) -> None:
+    """Where the connection has ended meanwhile, that is for those to tell who look after it."""
+    host = reachable(client)
+    with client.reached(host) as connection:
+        connection.transport.close()
+        have_it_sent_at_once(connection.transport)
+
+
+class Recording(socket.socket):
+    """Remembers how often it was told to put no acknowledgement off."""
+
+    times = 0
+
+    def setsockopt(self, *arguments: Any) -> None:
+        self.times += arguments[1] == QUICKACK
+        super().setsockopt(*arguments)
+
+
+def test_acknowledged_at_once() -> None:
+    """What comes in a small block is acknowledged at once, each time anew, since the system forgets it; a full one need not be."""
+    with socket.create_server(("127.0.0.1", 0)) as listening, Recording() as source:
+        source.connect(listening.getsockname())
+        peer, _ = listening.accept()
+        with peer:
+            received = packets.Packets(source)
+            for number in (1, 2, 3):
+                peer.sendall(b"a line\n")
+                received.readline(PATIENCE_S)
+                assert source.times == number
+            block = bytes(packets.SMALL)
+            peer.sendall(block)
+            wait_until(
+                lambda: len(source.recv(len(block), socket.MSG_PEEK)) == len(block),
+                PATIENCE_S,
+                "all is there",
+            )
+            received._receive()
+            assert source.times == 3
