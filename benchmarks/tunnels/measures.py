@@ -35,7 +35,7 @@ class Scale(NamedTuple):
 FULL = Scale(
     rounds=3,
     near=Amount(400, 6.0),
-    far=Amount(200, 15.0),
+    far=Amount(600, 15.0),
     many=Amount(400, 15.0),
     keystrokes=500,
     openings=100,
