@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import paramiko
 
-LARGEST_WINDOW = 14 * 1024 * 1024
+LARGEST_WINDOW = 18 * 1024 * 1024
 LARGEST_FIRST = 4 * 1024 * 1024
 GOOD_RATE_BYTES_PER_S = 40_000_000
 # A message for less costs more than it brings.
