@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -19,11 +20,8 @@ from tests.tunnel.relay import Relay
 def relay(user: User) -> Iterator[Relay]:
     """A piece of the way before the gateway of the practice network."""
     network = json.loads((user.sandbox / "network.json").read_text())["network"]
-    loop = Loop()
-    relay = Relay(loop, network["gateway_port"])
-    yield relay
-    relay.close()
-    loop.close()
+    with closing(Loop()) as loop, closing(Relay(loop, network["gateway_port"])) as relay:
+        yield relay
 
 
 @pytest.fixture(scope="module")

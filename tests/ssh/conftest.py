@@ -10,20 +10,10 @@ import pytest
 from invoke.context import Context
 
 from fabfile import sandbox, settings
-from fabfile.ssh.asking import Asking
+from fabfile.ssh.asking import Asking, Nobody
 from fabfile.ssh.connection import Connection, close_all, connect
 
 Serve = Callable[[Callable[[socket.socket], None]], int]
-
-
-class Nobody:
-    """A person who is not there."""
-
-    def secret(self, prompt: str) -> str | None:
-        return None
-
-    def line(self, prompt: str) -> str | None:
-        return None
 
 
 @pytest.fixture(scope="module")

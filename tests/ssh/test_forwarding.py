@@ -3,19 +3,18 @@
 import hashlib
 import os
 import socket
-import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, suppress
 
 import pytest
 
 from fabfile.errors import BadSetting
 from fabfile.ssh.connection import Connection
-from fabfile.ssh.forwarding import FIRST_PORT, Forwarder, Listener, listen
+from fabfile.ssh.forwarding import FIRST_PORT, listen
+from tests.openssh.network import wait_until
 from tests.ssh.conftest import Serve
+from tests.tunnel.hops import PATIENCE_S, dial, forwarded, read_all
 
 LARGE = 8 * 1024 * 1024
-PATIENCE_S = 30
 
 
 def echo(peer: socket.socket) -> None:
@@ -24,37 +23,10 @@ def echo(peer: socket.socket) -> None:
         peer.sendall(block)
 
 
-@contextmanager
-def forwarded(connection: Connection, port: int) -> Iterator[int]:
-    """A local port that leads to the port on the host."""
-    listener = _free_port()
-    with closing(Forwarder([(listener, port)])) as forwarder:
-        forwarder.lead_through(connection.transport)
-        forwarder.accept()
-        yield listener.port
-
-
-def _free_port() -> Listener:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    return listen(port)
-
-
-def dial(port: int, host: str = "127.0.0.1") -> socket.socket:
-    return socket.create_connection((host, port), timeout=PATIENCE_S)
-
-
-def read_all(peer: socket.socket) -> bytes:
-    blocks = []
-    while block := peer.recv(65536):
-        blocks.append(block)
-    return b"".join(blocks)
-
-
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
 def test_carries_both_ways(connection: Connection, serve: Serve, address: str) -> None:
     """What is sent comes back, on either loopback address."""
-    with forwarded(connection, serve(echo)) as port, dial(port, address) as peer:
+    with forwarded(connection, serve(echo)) as (_, (port,)), dial(port, address) as peer:
         peer.sendall(b"hello")
         assert peer.recv(100) == b"hello"
 
@@ -63,7 +35,7 @@ def test_reply_after_half_close(connection: Connection, serve: Serve) -> None:
     """A server that answers only once the client has said all still gets its answer through."""
     sums = serve(lambda peer: peer.sendall(hashlib.sha256(read_all(peer)).digest()))
     sent = os.urandom(LARGE)
-    with forwarded(connection, sums) as port, dial(port) as peer:
+    with forwarded(connection, sums) as (_, (port,)), dial(port) as peer:
         peer.sendall(sent)
         peer.shutdown(socket.SHUT_WR)
         assert read_all(peer) == hashlib.sha256(sent).digest()
@@ -80,23 +52,20 @@ def test_upload_after_the_server_has_said_all(connection: Connection, serve: Ser
 
     sent = os.urandom(LARGE)
     listening = serve(say_and_listen)
-    with forwarded(connection, listening) as port:
+    with forwarded(connection, listening) as (_, (port,)):
         with dial(port) as peer:
             assert read_all(peer) == b"begin"
             peer.sendall(sent)
             peer.shutdown(socket.SHUT_WR)
             assert peer.recv(1) == b""
-        deadline = threading.Event()
-        for _ in range(PATIENCE_S * 100):
-            if received or deadline.wait(0.01):
-                break
+        wait_until(lambda: bool(received), PATIENCE_S, "the target has had all")
     assert received == [sent]
 
 
 def test_download_is_exact(connection: Connection, serve: Serve) -> None:
     """No byte of a large download is lost or wrong, also when its end follows at once."""
     sent = os.urandom(LARGE)
-    with forwarded(connection, serve(lambda peer: peer.sendall(sent))) as port, dial(port) as peer:
+    with forwarded(connection, serve(lambda peer: peer.sendall(sent))) as (_, (port,)), dial(port) as peer:
         assert read_all(peer) == sent
 
 
@@ -104,7 +73,7 @@ def test_a_refused_target_costs_one_connection(connection: Connection, serve: Se
     """Where nothing listens a connection ends at once, and the next that finds something works."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         target = probe.getsockname()[1]
-    with forwarded(connection, target) as port:
+    with forwarded(connection, target) as (_, (port,)):
         with dial(port) as peer, suppress(ConnectionResetError):
             assert peer.recv(1) == b""
         with socket.create_server(("127.0.0.1", target)) as late, dial(port) as peer:
@@ -124,8 +93,8 @@ def test_a_slow_reader_stalls_only_itself(connection: Connection, serve: Serve) 
 
     flooded, echoed = serve(flood), serve(echo)
     with (
-        forwarded(connection, flooded) as first,
-        forwarded(connection, echoed) as second,
+        forwarded(connection, flooded) as (_, (first,)),
+        forwarded(connection, echoed) as (_, (second,)),
         dial(first) as stalled,
         dial(second) as peer,
     ):
@@ -137,7 +106,7 @@ def test_a_slow_reader_stalls_only_itself(connection: Connection, serve: Serve) 
 
 def test_many_at_once(connection: Connection, serve: Serve) -> None:
     """A hundred connections are open together, each with its own bytes."""
-    with forwarded(connection, serve(echo)) as port, ExitStack() as stack:
+    with forwarded(connection, serve(echo)) as (_, (port,)), ExitStack() as stack:
         peers = [stack.enter_context(dial(port)) for _ in range(100)]
         for number, peer in enumerate(peers):
             peer.sendall(b"%5d" % number)
@@ -147,7 +116,7 @@ def test_many_at_once(connection: Connection, serve: Serve) -> None:
 def test_closing_ends_connections_and_frees_the_port(connection: Connection, serve: Serve) -> None:
     """When the forward ends, its connections are cut off, and the port can be taken again at once."""
     with ExitStack() as stack:
-        with forwarded(connection, serve(echo)) as port:
+        with forwarded(connection, serve(echo)) as (_, (port,)):
             peer = stack.enter_context(dial(port))
             peer.sendall(b"x")
             assert peer.recv(1) == b"x"

@@ -1,6 +1,7 @@
 """Two real hops whose way can be cut; what a test starts ends with it."""
 
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
@@ -19,8 +20,5 @@ __all__ = ["client", "lines", "loop", "network", "packages", "serve", "site"]
 @pytest.fixture
 def way(network: Network, loop: Loop) -> Iterator[Way]:
     """A gateway and a host that are running, known and configured, with a relay before each."""
-    made = Way(network, loop)
-    try:
+    with closing(Way(network, loop)) as made:
         yield made
-    finally:
-        made.close()

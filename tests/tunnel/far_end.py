@@ -74,6 +74,11 @@ class FarEnd:
         """Send data on a stream."""
         self.say(MSG_CHANNEL_DATA, number, len(data), data)
 
+    def request(self, number: int, *, wants_answer: bool = True) -> None:
+        """Ask on a stream for what none has; it is answered only after all that came before."""
+        name = b"keepalive@openssh.com"
+        self.say(MSG_CHANNEL_REQUEST, number, len(name), name, bytes([wants_answer]))
+
     def accept(self, *, window: int = MB, largest: int = 32768) -> Opened:
         """Wait until our side asks for a stream, and open it."""
         opened = self.opened.get(timeout=PATIENCE_S)

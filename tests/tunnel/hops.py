@@ -75,9 +75,9 @@ def echo_server(loop: Loop) -> Iterator[int]:
         loop.run(end(server))
 
 
-def dial(port: int) -> socket.socket:
+def dial(port: int, host: str = LOOPBACK) -> socket.socket:
     """A connection to a port of this machine."""
-    return socket.create_connection((LOOPBACK, port), timeout=PATIENCE_S)
+    return socket.create_connection((host, port), timeout=PATIENCE_S)
 
 
 def read_all(peer: socket.socket) -> bytes:

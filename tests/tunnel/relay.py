@@ -3,15 +3,13 @@
 import asyncio
 import contextlib
 import socket
-import struct
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Any, Literal
 
+from fabfile.ssh.forwarding.forwarded import RESET
 from tests.openssh.network import LOOPBACK
 from tests.proofs.impostor import Loop
 
-# With it, a close is a reset (socket(7), SO_LINGER).
-AT_ONCE = struct.pack("ii", 1, 0)
 How = Literal["reset", "end"]
 
 
@@ -191,17 +189,7 @@ class _End(asyncio.Protocol):
             return
         if how == "reset":
             with contextlib.suppress(OSError):
-                self._way.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, AT_ONCE)
+                self._way.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
             self._way.abort()
         else:
             self._way.close()
-
-
-@contextlib.contextmanager
-def relayed(loop: Loop, target_port: int) -> Iterator[Relay]:
-    """A relay to the port as long as the body runs."""
-    relay = Relay(loop, target_port)
-    try:
-        yield relay
-    finally:
-        relay.close()

@@ -161,8 +161,7 @@ def test_no_room_at_first(lines: Lines) -> None:
     with dial(lines.port) as peer:
         peer.sendall(b"a question")
         opened = lines.end.accept(window=0)
-        # A request is answered only after all that came before it.
-        lines.end.say(MSG_CHANNEL_REQUEST, opened.number, struct.pack(">I1sB", 1, b"x", 1))
+        lines.end.request(opened.number)
         lines.end.hears(MSG_CHANNEL_FAILURE)
         lines.end.say(MSG_CHANNEL_WINDOW_ADJUST, opened.number, 4)
         kind, body = lines.end.heard.get(timeout=PATIENCE_S)
@@ -182,7 +181,7 @@ def test_takes_no_packet(lines: Lines) -> None:
     with dial(lines.port) as peer:
         peer.sendall(b"a question")
         opened = lines.end.accept(largest=0)
-        lines.end.say(MSG_CHANNEL_REQUEST, opened.number, struct.pack(">I1sB", 1, b"x", 1))
+        lines.end.request(opened.number)
         heard: list[int] = []
         with contextlib.suppress(Exception):
             while not heard or heard[-1] not in (MSG_CHANNEL_FAILURE, MSG_CHANNEL_CLOSE):
@@ -212,8 +211,7 @@ def test_a_request_on_a_stream(lines: Lines, wants_answer: bool) -> None:
     """A request that no stream knows is refused where an answer is wanted (RFC 4254, section 5.4), and the stream goes on."""
     with dial(lines.port) as peer:
         opened = lines.end.accept()
-        name = b"keepalive@openssh.com"
-        lines.end.say(MSG_CHANNEL_REQUEST, opened.number, len(name), name, bytes([wants_answer]))
+        lines.end.request(opened.number, wants_answer=wants_answer)
         if wants_answer:
             lines.end.hears(MSG_CHANNEL_FAILURE)
         lines.end.data(opened.number, b"and on")

@@ -6,7 +6,6 @@ import os
 import random
 import select
 import socket
-import struct
 import threading
 import time
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ import pytest
 
 from fabfile.ssh.connection import Connection, close_all
 from fabfile.ssh.forwarding import Forwarder, listen
-from fabfile.ssh.forwarding.forwarded import Forwarded
+from fabfile.ssh.forwarding.forwarded import Forwarded, reset
 from tests.openssh.network import free_port, wait_until
 from tests.proofs.client import Client
 from tests.proofs.impostor import Loop
@@ -28,7 +27,6 @@ from tests.tunnel.test_cuts import kill
 MB = 1024 * 1024
 MOST_OPEN = 500
 OPERATIONS = 4000
-AT_ONCE = struct.pack("ii", 1, 0)
 # What one transfer may keep here: the windows of both layers, and what is on its way between the threads.
 MEMORY = 48 * MB
 
@@ -51,12 +49,6 @@ def echo(loop: Loop) -> Iterator[int]:
     """The port of an echo."""
     with echo_server(loop) as port:
         yield port
-
-
-def reset(peer: socket.socket) -> None:
-    """Close it as a program that is killed with unread data does."""
-    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, AT_ONCE)
-    peer.close()
 
 
 def is_clear(forwarder: Forwarder, connection: Connection) -> None:
@@ -106,8 +98,7 @@ def test_a_far_end_that_vanishes(hops: Hops, serve: Serve, hop: str) -> None:
         kill(getattr(hops, hop))
         with pytest.raises(ConnectionResetError):
             read_all(peer)
-        wait_until(lambda: not forwarder.connections, PATIENCE_S, "no connection is left")
-        wait_until(lambda: not connection.transport._streams, PATIENCE_S, "no stream is left")
+        is_clear(forwarder, connection)
 
 
 def test_who_waits_is_served_by_the_next_transport(hops: Hops, echo: int) -> None:

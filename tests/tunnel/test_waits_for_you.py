@@ -18,7 +18,7 @@ from tests.journey.program import Done, Terminal, refused, succeeded
 from tests.openssh.network import LOOPBACK, free_port, known_hosts_line, wait_until
 from tests.openssh.test_journey import get_api
 from tests.proofs.impostor import Loop
-from tests.tunnel.relay import Relay, relayed
+from tests.tunnel.relay import Relay
 from tests.tunnel.way import MB, OUTAGE_PATIENCE_S, PASSWORD, Tunnel, Visit, Way, Window, since, working
 
 __all__ = ["codes"]
@@ -31,7 +31,7 @@ NEW_PASSWORD = "the password of a new term"
 @contextlib.contextmanager
 def reached_through(site: Site, account: Account, loop: Loop, **settings: Any) -> Iterator[Relay]:
     """The way to the gateway leads through a relay."""
-    with relayed(loop, site.gateway.port) as relay:
+    with contextlib.closing(Relay(loop, site.gateway.port)) as relay:
         site.know(known_hosts_line(relay.port, site.gateway.public_key))
         site.configure(user=account.name, gateway=f"{LOOPBACK}:{relay.port}", **settings)
         yield relay
