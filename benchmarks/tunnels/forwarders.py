@@ -19,17 +19,10 @@ def ours(way: Way, local_port: int) -> None:
     from invoke.context import Context
 
     from fabfile import settings
-    from fabfile.ssh.asking import Asking
+    from fabfile.ssh.asking import Asking, Nobody
     from fabfile.ssh.connection import close_all, connect
     from fabfile.ssh.forwarding import Forwarder, listen
     from fabfile.ssh.wire.promptness import have_it_sent_at_once
-
-    class Nobody:
-        def secret(self, prompt: str) -> str | None:
-            return None
-
-        def line(self, prompt: str) -> str | None:
-            return None
 
     set_ = settings.load(Context())
     connection = connect(set_, set_.place(), Asking(Nobody()))

@@ -6,7 +6,7 @@ import selectors
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from .target import DOWNLOAD, ECHO, PIECE, PIECES, UNIT, UPLOAD, head
@@ -79,25 +79,23 @@ def echoes(port: int) -> bool:
 
 def keystrokes(port: int, count: int, limit_s: float) -> list[float]:
     """The seconds that each of so many keystrokes took, or of fewer where they take longer than the limit."""
-    found: list[float] = []
     with opened(port, ECHO) as connection:
-        keystroke(connection)  # opens the connection
-        until = time.monotonic() + limit_s
-        while len(found) < count and time.monotonic() < until:
-            time.sleep(PAUSE_S)
-            found.append(keystroke(connection))
-    return found
+        return _one_after_the_other(lambda: keystroke(connection), count, limit_s)
 
 
 def prints(port: int, count: int, limit_s: float, pieces: int) -> list[float]:
     """The seconds until all pieces of what a cell prints are there, so often, or less often within the limit."""
-    found: list[float] = []
     with opened(port, PIECES, pieces) as connection:
-        _answered(connection, b"!", pieces * PIECE)  # opens the connection
-        until = time.monotonic() + limit_s
-        while len(found) < count and time.monotonic() < until:
-            time.sleep(PAUSE_S)
-            found.append(_answered(connection, b"!", pieces * PIECE))
+        return _one_after_the_other(lambda: _answered(connection, b"!", pieces * PIECE), count, limit_s)
+
+
+def _one_after_the_other(measure: Callable[[], float], count: int, limit_s: float) -> list[float]:
+    found: list[float] = []
+    measure()  # opens the connection
+    until = time.monotonic() + limit_s
+    while len(found) < count and time.monotonic() < until:
+        time.sleep(PAUSE_S)
+        found.append(measure())
     return found
 
 
