@@ -12,7 +12,7 @@ import socket
 import ssl
 import struct
 
-from host import process_start, state_folder, write_private
+from host import listeners, process_start, state_folder, write_private
 
 PARTIAL_CHAIN = (
     0x80000  # X509_V_FLAG_PARTIAL_CHAIN: the one certificate that we know is an anchor, whoever signed it
@@ -129,7 +129,7 @@ def connect(record, timeout_s):
 
 
 def listens_on(pid):
-    """The addresses on which the process listens, by proc(5): /proc/net/tcp and tcp6; none where there is no such file."""
+    """The addresses on which the process listens; none where nothing tells."""
     try:
         links = [os.path.join("/proc/%d/fd" % pid, name) for name in os.listdir("/proc/%d/fd" % pid)]
     except OSError:
@@ -139,15 +139,13 @@ def listens_on(pid):
         with contextlib.suppress(OSError):
             sockets.add(os.readlink(link))
     found = set()
-    for family, path in ((socket.AF_INET, "/proc/net/tcp"), (socket.AF_INET6, "/proc/net/tcp6")):
-        with contextlib.suppress(OSError), open(path) as file:
-            for fields in (line.split() for line in file.readlines()[1:]):
-                # The address is in words of 32 bits, each in the byte order of the machine; 0A is TCP_LISTEN.
-                if fields[3] == "0A" and "socket:[%s]" % fields[9] in sockets:
-                    words = binascii.unhexlify(fields[1].partition(":")[0])
-                    count = len(words) // 4
-                    packed = struct.pack("!%dI" % count, *struct.unpack("=%dI" % count, words))
-                    found.add(socket.inet_ntop(family, packed))
+    for family, address, _, _, of_socket in listeners():
+        if of_socket in sockets:
+            # In words of 32 bits, each in the byte order of the machine.
+            words = binascii.unhexlify(address)
+            count = len(words) // 4
+            packed = struct.pack("!%dI" % count, *struct.unpack("=%dI" % count, words))
+            found.add(socket.inet_ntop(family, packed))
     return found
 
 
