@@ -11,7 +11,6 @@ import paramiko
 from paramiko.auth_handler import AuthOnlyHandler
 from paramiko.common import (
     MSG_CHANNEL_OPEN_SUCCESS,
-    cMSG_CHANNEL_REQUEST,
     cMSG_GLOBAL_REQUEST,
     cMSG_SERVICE_REQUEST,
     cMSG_USERAUTH_REQUEST,
@@ -20,7 +19,7 @@ from paramiko.common import (
 from fabfile.ssh.wire.carried_packets import CarriedPackets
 from fabfile.ssh.wire.carrier import Carrier
 from fabfile.ssh.wire.packets import Packets
-from fabfile.ssh.wire.streams import LARGEST_DATA, Stream
+from fabfile.ssh.wire.streams import LARGEST_DATA, Stream, program_request
 from fabfile.ssh.wire.windows import Path
 
 # The length, the padding, a MAC of 64 bytes and the head of a packet of data.
@@ -153,15 +152,9 @@ class Transport(paramiko.ServiceRequestingTransport):  # type: ignore[name-defin
 
 def request_program(channel: paramiko.Channel, command: str) -> None:
     """Ask for the command to be run in the channel, and do not wait for the answer: input can go with it."""
-    message = paramiko.Message()
-    message.add_byte(cMSG_CHANNEL_REQUEST)
-    message.add_int(channel.remote_chanid)
-    message.add_string("exec")
-    message.add_boolean(True)
-    message.add_string(command)
     channel.event.clear()
     transport: Any = channel.transport  # its stubs leave out what Channel.exec_command itself calls
-    transport._send_user_message(message)
+    transport._send_user_message(program_request(channel.remote_chanid, command, wants_answer=True))
 
 
 def wait_for_program(channel: paramiko.Channel, timeout_s: float) -> None:

@@ -7,15 +7,14 @@ that off (RFC 9293, section 3.8.6.3), by 40 ms in Linux. OpenSSH's sshd leaves t
 
 import contextlib
 import socket
-import struct
 from typing import Any
 
-from paramiko.common import MSG_CHANNEL_EXTENDED_DATA, MSG_CHANNEL_REQUEST
+from paramiko.common import MSG_CHANNEL_EXTENDED_DATA
 
 from fabfile.ssh.failures import FAILURES
-from fabfile.ssh.wire.streams import Stream
+from fabfile.ssh.wire.streams import Stream, program_request
 
-PROGRAM = b"true"
+PROGRAM = "true"
 # Linux has it.
 QUICKACK = getattr(socket, "TCP_QUICKACK", None)
 
@@ -31,10 +30,8 @@ class _Errand(Stream):
         return kind == MSG_CHANNEL_EXTENDED_DATA or super().take(kind, payload)
 
     def _run(self) -> None:
-        request = struct.pack(">BI", MSG_CHANNEL_REQUEST, self._remote_number)
-        for field, end in ((b"exec", b"\0"), (PROGRAM, b"")):
-            request += struct.pack(">I", len(field)) + field + end
-        self._send(request)
+        request = program_request(self._remote_number, PROGRAM, wants_answer=False)
+        self.transport._send_user_message(request)
         self.send_close()
 
 

@@ -22,6 +22,7 @@ from paramiko.common import (
     MSG_CHANNEL_OPEN_SUCCESS,
     MSG_CHANNEL_REQUEST,
     MSG_CHANNEL_WINDOW_ADJUST,
+    cMSG_CHANNEL_REQUEST,
 )
 
 from fabfile.ssh.wire.windows import Window
@@ -39,6 +40,17 @@ def towards(target: Address, origin: Address) -> bytes:
         host = name.encode()
         fields += struct.pack(">I", len(host)) + host + struct.pack(">I", port)
     return fields
+
+
+def program_request(number: int, command: str, *, wants_answer: bool) -> paramiko.Message:
+    """What has the peer's session of that number run the command (RFC 4254, section 6.5)."""
+    message = paramiko.Message()
+    message.add_byte(cMSG_CHANNEL_REQUEST)
+    message.add_int(number)
+    message.add_string("exec")
+    message.add_boolean(wants_answer)
+    message.add_string(command)
+    return message
 
 
 class Stream:
