@@ -17,7 +17,7 @@ from jupyter_files import PROTECTION, Jupyter, check_certificate
 from server_record import Server
 
 END_TIMEOUT_S = 10
-# Of TLS 1.2; those of TLS 1.3 are all good (OpenSSL's ciphers(1)).
+# Those of TLS 1.2, and none of an older version; OpenSSL's own list for TLS 1.3 stays (ciphers(1)).
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 # What would give the server another token or port, or let it write its runtime files for all to read (jupyter_core).
 UNWANTED = ("JUPYTER_TOKEN", "JUPYTER_PORT", "NOTEBOOK_TOKEN", "JUPYTER_ALLOW_INSECURE_WRITES")
@@ -127,14 +127,12 @@ def text_of(path):
 
 
 def tls_options():
-    """Jupyter's ssl_options for TLS 1.2 and later (RFC 8996), with forward secrecy; a dict as text.
+    """Jupyter's ssl_options for TLS 1.2 and 1.3 (RFC 8996) with forward secrecy; a dict as text.
 
-    Before Python 3.10 a context may allow older versions of TLS, and these options can only name a single one.
+    They can name one version or the protocol that negotiates it. What a context says of its versions is no guide:
+    Debian's Pythons report MINIMUM_SUPPORTED. The ciphers decide: TLS 1.0 and 1.1 have no AEAD (RFC 5246, section 6.2.3.3).
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    new_enough = sys.version_info >= (3, 10) and context.minimum_version >= ssl.TLSVersion.TLSv1_2
-    version = ssl.PROTOCOL_TLS_SERVER if new_enough else ssl.PROTOCOL_TLSv1_2
-    return repr({"ssl_version": int(version), "ciphers": CIPHERS})
+    return repr({"ssl_version": int(ssl.PROTOCOL_TLS_SERVER), "ciphers": CIPHERS})
 
 
 def remember_python(server):

@@ -15,13 +15,18 @@ MARKER = "a-marker"
 
 
 def run_here(
-    home: Path, name: str, parameters: dict[str, Any], *, before: Callable[[], None] | None = None
+    home: Path,
+    name: str,
+    parameters: dict[str, Any],
+    *,
+    environment: str | Path = ENVIRONMENT,
+    before: Callable[[], None] | None = None,
 ) -> dict[str, Any]:
     """The answer of `scripts/NAME.py`, run as on a host whose home folder is `home`.
 
     `before` runs in the new process, to set a limit on it, say.
     """
-    command, stdin = request(MARKER, name, parameters, environment=ENVIRONMENT, activate="")
+    command, stdin = request(MARKER, name, parameters, environment=str(environment), activate="")
     done = subprocess.run(
         ["sh", "-c", command],
         input=stdin,
