@@ -75,7 +75,13 @@ def secure(settings: Settings, asking: Asking, person: Person, wishes: Wishes) -
     step("secure", f"{', '.join(changes)}, {_until(now.certificate_pem)}", started)
     _tell_what_was_set_aside(now)
     if own and own_certificate.vouches_for_itself(own):
-        warn("no authority has signed that certificate: a browser warns of it until it is told to trust it")
+        from fabfile.notebooks import certificate_profile  # slow to import, and seldom wanted
+
+        refused = certificate_profile.find_problem(own)
+        until = (
+            f"and trust refuses it: {refused}" if refused else "until trust adds it to the browser's store"
+        )
+        warn(f"no authority has signed that certificate: a browser warns of it, {until}")
     if made_up:
         more(f"the password is  {made_up}")
         more("it is shown this once; secure --renew sets another")

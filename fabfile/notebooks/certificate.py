@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -31,8 +33,6 @@ class Certificate:
     names: tuple[str, ...]
     issuer: str
     """The authority that signed it, "" where it signed itself."""
-    is_authority: bool
-    """Whether others that it signs could be trusted too (RFC 5280, section 4.2.1.9; before version 3, any)."""
 
     @property
     def name(self) -> str:
@@ -47,7 +47,8 @@ class Certificate:
 def parse(pem: str) -> Certificate:
     """Read the first certificate of the PEM text. Raises RemoteFailed when there is none."""
     try:
-        return _certificate(_load(pem))
+        with malformed_is_value_error():
+            return _certificate(_load(pem))
     except ValueError as error:
         raise RemoteFailed(
             f"the certificate on the host is unreadable: {error}", hint="make a new one with: secure --renew"
@@ -69,16 +70,51 @@ def client_context(certificate: Certificate) -> ssl.SSLContext:
 def weakness(pem: str) -> str:
     """Why a browser should not, or will not, accept the first certificate of the PEM text at NAME; "" when nothing is wrong."""
     try:
-        return weakness_of(_load(pem))
+        with malformed_is_value_error():
+            return weakness_of(_load(pem))
     except ValueError as error:
         return f"unreadable: {error}"
 
 
 def weakness_of(loaded: x509.Certificate) -> str:
-    """As `weakness`. The rules are those of browsers' own: sizes of keys, hashes, and the names as RFC 9525 has them."""
+    """As `weakness`. The rules are those of browsers' own: keys and hashes, and the names as RFC 9525 has them."""
     from cryptography import x509
-    from cryptography.hazmat.primitives.asymmetric import ec, rsa
     from cryptography.x509.oid import ExtendedKeyUsageOID
+
+    weak = weak_cryptography(loaded)
+    if weak:
+        return weak
+    if NAME not in _certificate(loaded).names:
+        return f"it is not for {NAME}"
+    for extension in loaded.extensions:
+        match extension.value:
+            case x509.ExtendedKeyUsage() as usage if ExtendedKeyUsageOID.SERVER_AUTH not in usage:
+                return "it is not for a server"
+            case x509.BasicConstraints(ca=True):
+                return "it can sign others"
+    return ""
+
+
+@contextmanager
+def malformed_is_value_error() -> Iterator[None]:
+    """Raise ValueError for each way in which a certificate can be malformed; cryptography has exceptions of its own for some."""
+    from cryptography import x509
+    from cryptography.exceptions import UnsupportedAlgorithm
+
+    try:
+        yield
+    except (
+        x509.DuplicateExtension,
+        x509.InvalidVersion,
+        x509.UnsupportedGeneralNameType,
+        UnsupportedAlgorithm,
+    ) as error:
+        raise ValueError(str(error)) from error
+
+
+def weak_cryptography(loaded: x509.Certificate) -> str:
+    """Why the certificate's key or hash is too weak, or unknown to browsers; "" when both are good."""
+    from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
     key, digest = loaded.public_key(), loaded.signature_hash_algorithm
     match key:
@@ -90,15 +126,18 @@ def weakness_of(loaded: x509.Certificate) -> str:
             return "its key is of a kind that browsers do not know"
     if digest is not None and digest.name in ("md5", "sha1"):
         return f"it is signed with {digest.name.upper()}"
-    if NAME not in _certificate(loaded).names:
-        return f"it is not for {NAME}"
-    for extension in loaded.extensions:
-        match extension.value:
-            case x509.ExtendedKeyUsage() as usage if ExtendedKeyUsageOID.SERVER_AUTH not in usage:
-                return "it is not for a server"
-            case x509.BasicConstraints(ca=True):
-                return "it can sign others"
     return ""
+
+
+def is_signed_by(member: x509.Certificate, signer: x509.Certificate) -> bool:
+    """Whether the signer's key signed the certificate, and the certificate names the signer as its issuer."""
+    from cryptography.exceptions import InvalidSignature
+
+    try:
+        member.verify_directly_issued_by(signer)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
 
 
 def _load(pem: str) -> x509.Certificate:
@@ -120,10 +159,6 @@ def _certificate(loaded: x509.Certificate) -> Certificate:
         )
     except x509.ExtensionNotFound:
         names = ()
-    try:
-        is_authority = loaded.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-    except x509.ExtensionNotFound:
-        is_authority = loaded.version is not x509.Version.v3
     return Certificate(
         pem=loaded.public_bytes(Encoding.PEM).decode(),
         sha256=hashlib.sha256(der).hexdigest(),
@@ -131,5 +166,4 @@ def _certificate(loaded: x509.Certificate) -> Certificate:
         expires=loaded.not_valid_after_utc,
         names=names,
         issuer="" if loaded.issuer == loaded.subject else loaded.issuer.rfc4514_string(),
-        is_authority=is_authority,
     )

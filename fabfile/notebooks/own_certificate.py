@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fabfile.errors import BadSetting
-from fabfile.notebooks.certificate import NAME, weakness_of
+from fabfile.notebooks.certificate import NAME, is_signed_by, weakness_of
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -46,7 +46,7 @@ def vouches_for_itself(pem: str) -> bool:
     from cryptography import x509
 
     first = x509.load_pem_x509_certificate(pem.encode())
-    return _is_signed_by(first, first)
+    return is_signed_by(first, first)
 
 
 def _chain(file: Path) -> list[x509.Certificate]:
@@ -114,22 +114,12 @@ def _check_order(
             hint="put the server's own first, then each one that signed the one before it",
         )
     for number, (member, signer) in enumerate(pairwise(chain), 1):
-        if not _is_signed_by(member, signer):
+        if not is_signed_by(member, signer):
             raise BadSetting(
                 f"certificate {number + 1} of {certificate_file}, {_subject(signer)}, did not sign the one before it,"
                 f" which {_issuer(member)} signed",
                 hint="put the server's own first, then each one that signed the one before it, and no other",
             )
-
-
-def _is_signed_by(member: x509.Certificate, signer: x509.Certificate) -> bool:
-    from cryptography.exceptions import InvalidSignature
-
-    try:
-        member.verify_directly_issued_by(signer)
-    except (ValueError, TypeError, InvalidSignature):
-        return False
-    return True
 
 
 def _check_dates(member: x509.Certificate, which: str) -> None:

@@ -25,10 +25,19 @@ class Outcome:
 
 
 def trust(certificate: Certificate, host: str) -> list[Outcome]:
-    """Have the certificate of the server on this host trusted in every store. Raises Failed where there is none.
+    """Have the certificate of the server on this host trusted in every store.
 
-    It must be no authority; and what an authority signed needs no trust of its own.
+    Raises Failed where there is no store, or for a certificate that is more than a server's own for the loopback names.
     """
+    # Here, as it takes longer to import than most commands run.
+    from fabfile.notebooks import certificate_profile
+
+    problem = certificate_profile.find_problem(certificate.pem)
+    if problem:
+        raise Failed(
+            f"the certificate on {host} is not put into a store: {problem}",
+            hint="make one that is for this server alone: secure --renew, then stop and up",
+        )
     stores = _stores()
     if not stores:
         raise Failed("no browser of yours was found that has a store", hint=_how_to_get_a_store())

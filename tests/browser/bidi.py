@@ -26,15 +26,20 @@ WIDTH, HEIGHT = 1100, 800
 ENTER, SHIFT, CONTROL = "\ue007", "\ue008", "\ue009"
 # What the browsers want from the internet by themselves ends at a port of loopback on which nothing listens.
 NOWHERE = ("127.0.0.1", 9)
+# A web site of somebody else, which both browsers look for on this machine.
+BANK = "www.bank.example"
 CHROMIUM_ARGUMENTS = (
     ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
     + ["--disable-background-networking", "--disable-component-update"]
-    + ["--proxy-server={}:{}".format(*NOWHERE), "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost"]
+    + ["--proxy-server={}:{}".format(*NOWHERE), f"--proxy-bypass-list={BANK}"]
+    + [f"--host-resolver-rules=MAP {BANK} 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1"]
 )
 FIREFOX_PREFERENCES = {
     "network.proxy.type": 1,
     **{f"network.proxy.{kind}": NOWHERE[0] for kind in ("http", "ssl")},
     **{f"network.proxy.{kind}_port": NOWHERE[1] for kind in ("http", "ssl")},
+    "network.proxy.no_proxies_on": BANK,
+    "network.dns.localDomains": BANK,
     "network.proxy.allow_bypass": False,
     "network.proxy.failover_direct": False,
     "network.connectivity-service.enabled": False,

@@ -10,6 +10,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from fabfile.notebooks.certificate_profile import find_problem
 from tests.scripts.here import run_here
 
 HASH = "argon2:$argon2id$v=19$m=10240,t=10,p=8$c2FsdA$aGFzaA"
@@ -45,8 +46,10 @@ def test_from_nothing(tmp_path: Path, config: Path) -> None:
 
 
 def test_the_certificate(tmp_path: Path) -> None:
-    """It is a leaf of P-256 for localhost and both loopback addresses, for a server, for one year."""
-    made = x509.load_pem_x509_certificate(protect(tmp_path)["certificate_pem"].encode())
+    """It is a leaf of P-256 for localhost and both loopback addresses, for a server, for one year; it may enter a trust store."""
+    pem = protect(tmp_path)["certificate_pem"]
+    assert find_problem(pem) == ""
+    made = x509.load_pem_x509_certificate(pem.encode())
     key = made.public_key()
     assert isinstance(key, ec.EllipticCurvePublicKey)
     assert key.curve.name == "secp256r1"

@@ -2,7 +2,6 @@
 
 import shutil
 import sqlite3
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ from fabfile.notebooks import certificate as certificates
 from fabfile.notebooks import session as sessions
 from fabfile.trust_stores import record, trusting
 from tests.journey.program import refused, succeeded
-from tests.trust.certificates import certificate, new_key, self_signed, sha256
+from tests.trust.certificates import authority, certificate, names, new_key, self_signed, sha256, version_1
 from tests.trust.conftest import Somebody, certutil, entries
 
 CHROMIUM = ".pki/nssdb"
@@ -125,13 +124,24 @@ def test_still_trusted(somebody: Somebody, tmp_path: Path) -> None:
     assert entries(database) == {}
 
 
-@pytest.mark.parametrize("kind", ["says so", "of version 1"])
-def test_authority(somebody: Somebody, tmp_path: Path, kind: str) -> None:
+def test_authority(somebody: Somebody, tmp_path: Path) -> None:
     """A certificate that could sign others is put into no store."""
-    database = somebody.has_database(FIREFOX)
-    somebody.has_session(certificate(new_key(), ca=True) if kind == "says so" else _version_1(tmp_path))
-    refused(somebody.fab("trust"), 1, "could sign others", "secure --renew")
-    assert entries(database) == {}
+    databases = [somebody.has_database(place) for place in (CHROMIUM, FIREFOX)]
+    for pem in (authority(new_key()), version_1(tmp_path)):
+        somebody.has_session(pem)
+        refused(somebody.fab("trust"), 1, "could sign others", "secure --renew")
+    assert [entries(database) for database in databases] == [{}, {}]
+    assert record.known() == {}
+
+
+def test_other_web_sites(somebody: Somebody) -> None:
+    """A certificate that is for a web site too is put into no store, and the message names the site."""
+    databases = [somebody.has_database(place) for place in (CHROMIUM, FIREFOX)]
+    somebody.has_session(
+        certificate(new_key(), names=names("localhost", "www.bank.example", "*.example.org"))
+    )
+    refused(somebody.fab("trust"), 1, "it is for www.bank.example, *.example.org", "secure --renew")
+    assert [entries(database) for database in databases] == [{}, {}]
     assert record.known() == {}
 
 
@@ -216,26 +226,3 @@ def _programs(folder: Path, *names: str) -> str:
         assert found
         (folder / name).symlink_to(found)
     return str(folder)
-
-
-def _version_1(folder: Path) -> str:
-    """A certificate as they were before extensions, in which nothing says that it is no authority."""
-    key, request, made = (str(folder / name) for name in ("v1.key", "v1.request", "v1.pem"))
-    for arguments in (
-        [
-            "req",
-            "-new",
-            "-newkey",
-            "rsa:2048",
-            "-nodes",
-            "-subj",
-            "/CN=localhost",
-            "-keyout",
-            key,
-            "-out",
-            request,
-        ],
-        ["x509", "-req", "-in", request, "-signkey", key, "-out", made],
-    ):
-        subprocess.run(["openssl", *arguments], check=True, capture_output=True)
-    return Path(made).read_text()
