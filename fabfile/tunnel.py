@@ -97,6 +97,10 @@ def _ready(session: Session, tunnel: Tunnel, settings: Settings, started: float)
     step("tunnel", f"localhost:{tunnel.local_port} leads to {session.host}:{session.remote_port}", started)
     for remote, local in tunnel.also.items():
         more(f"localhost:{local} leads to {session.host}:{remote}")
+    if tunnel.forwarding_refusal:
+        more(
+            f"{session.host} forbids forwarding ({tunnel.forwarding_refusal}): a program there carries the connections"
+        )
     page = pages.url_of(settings.notebook.open, session, tunnel)
     step("ready", page)
     more(f"its certificate has SHA-256 {certificate.parse(session.certificate_pem).sha256}")

@@ -8,7 +8,6 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from threading import Event
 from typing import Literal
 
@@ -16,7 +15,8 @@ from msgspec.structs import replace
 
 from fabfile.errors import AuthenticationRefused, CannotConnect, HostKeyRefused, RemoteFailed
 from fabfile.notebooks import session as sessions
-from fabfile.notebooks.proof import PROOF_TIMEOUT_S, prove
+from fabfile.notebooks.port_access import prove_through
+from fabfile.notebooks.proof import PROOF_TIMEOUT_S
 from fabfile.notebooks.reach import reach_session
 from fabfile.notebooks.session import Session, Tunnel
 from fabfile.settings import Settings
@@ -78,15 +78,15 @@ class Lifeline:
     def connect(self, asking: Asking) -> Connection:
         """Find the way, and lead the forwarder through it once the server has proved itself. Raises a Problem."""
         connection = reach_session(self.session, self._settings, asking)
-        dial = partial(self._forwarder.connect, connection.transport, self.session.remote_port)
         try:
-            prove(self.session, dial, PROOF_TIMEOUT_S)
+            refusal = prove_through(self.session, connection, self._forwarder, PROOF_TIMEOUT_S)
         except RemoteFailed as problem:
             if connection.is_connected:
                 raise
             raise CannotConnect(f"the connection to {self.session.host} was lost again") from problem
         self._connection = connection
-        self._forwarder.lead_through(connection.transport)
+        self.tunnel = replace(self.tunnel, forwarding_refusal=refusal)
+        self._forwarder.lead_through(connection.port_transport)
         have_it_sent_at_once(connection.transport)
         return connection
 

@@ -58,6 +58,8 @@ class Tunnel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """By the port of the host, the local ports that lead to further ones."""
     waits_for_you: str = ""
     """Why it does not find its way again by itself; "" while it tries."""
+    forwarding_refusal: str = ""
+    """Why the host forwards nothing itself, so that a program there carries the connections; "" where it forwards."""
 
     @property
     def url(self) -> str:

@@ -55,7 +55,7 @@ def held(
         lifeline = Lifeline(session, settings, tunnel, forwarder)
         refuse_those_of_others(lifeline.connect(asking), settings.notebook.also)
         forwarder.accept()
-        sessions.remember_tunnel(session, tunnel)
+        sessions.remember_tunnel(session, lifeline.tunnel)
         stack.callback(sessions.forget_tunnel, session)
         yield lifeline
 

@@ -83,7 +83,7 @@ exec "$python" -X utf8 -c '
 import sys
 sys.path[:] = [place for place in sys.path if place]
 import json, types
-request = json.loads(sys.stdin.buffer.read().decode("utf-8"))
+request = json.loads(sys.stdin.buffer.readline().decode("utf-8"))
 for name, text in request["modules"]:
     module = types.ModuleType(name)
     sys.modules[name] = module

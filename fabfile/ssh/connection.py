@@ -59,6 +59,8 @@ class Connection(fabric.Connection):  # type: ignore[misc] # Fabric has no types
     alive_interval_s: int
     command: str
     proxy_command: ProxyCommand | None
+    port_transport: Any
+    """What opens channels to ports of the host: the transport, or what stands in its place where the host forbids forwarding."""
 
     def equip(self, **fields: Any) -> None:
         """Set the fields above: its name in messages, what proves its two ends, how many seconds to wait for either."""
@@ -101,6 +103,7 @@ class Connection(fabric.Connection):  # type: ignore[misc] # Fabric has no types
             self._give_up()
             raise
         self.transport = self.client.get_transport()
+        self.equip(port_transport=self.transport)
         self.transport.set_keepalive(self.alive_interval_s or KEEPALIVE_S)
 
     def close(self) -> None:

@@ -57,7 +57,7 @@ def request(
         "parameters": parameters,
         "modules": [(module, _script(f"{module}.py")) for module in (*LIBRARY, name)],
     }
-    return BOOTSTRAP.format(size=len(enter)), enter + head + json.dumps(body).encode()
+    return BOOTSTRAP.format(size=len(enter)), enter + head + json.dumps(body).encode() + b"\n"
 
 
 def log_lines(connection: Connection, log: str, number: int) -> Iterator[str]:

@@ -43,7 +43,7 @@ def forwarded(connection: Connection, *targets: int) -> Iterator[tuple[Forwarder
     """A forwarder over the Connection, and the local port that leads to each of the targets."""
     listeners = [listen(free_port()) for _ in targets]
     with closing(Forwarder(zip(listeners, targets, strict=True))) as forwarder:
-        forwarder.lead_through(connection.transport)
+        forwarder.lead_through(connection.port_transport)
         forwarder.accept()
         yield forwarder, [listener.port for listener in listeners]
 

@@ -1,0 +1,33 @@
+"""Getting to the server's port on the host: by forwarding, or by a program there where the host forbids forwarding."""
+
+from functools import partial
+
+from fabfile.errors import RemoteFailed
+from fabfile.notebooks.proof import prove
+from fabfile.notebooks.session import Session
+from fabfile.ssh.connection import Connection
+from fabfile.ssh.forwarding import Forwarder
+from fabfile.ssh.forwarding.relay import forwarding_refusal, go_through_a_program
+
+
+def prove_through(session: Session, connection: Connection, forwarder: Forwarder, timeout: float) -> str:
+    """Have the server prove itself over the connection; returns why the host forbids forwarding, "" where it does not.
+
+    From then on `connection.port_transport` is what leads to the host's ports. `timeout` is in seconds. Raises RemoteFailed, and
+    CannotConnect where nothing leads there.
+    """
+    refusal = ""
+    try:
+        _prove(session, connection, forwarder, timeout)
+    except RemoteFailed:
+        # A refusal is looked for only now: where all is well it would be one more round trip.
+        refusal = forwarding_refusal(connection, session.remote_port) if connection.is_connected else ""
+        if not refusal:
+            raise
+        go_through_a_program(connection, refusal)
+        _prove(session, connection, forwarder, timeout)
+    return refusal
+
+
+def _prove(session: Session, connection: Connection, forwarder: Forwarder, timeout: float) -> None:
+    prove(session, partial(forwarder.connect, connection.port_transport, session.remote_port), timeout)
