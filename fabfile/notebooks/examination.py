@@ -1,6 +1,7 @@
 """What a server depends on, looked at link by link, from here to a working kernel."""
 
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -13,11 +14,13 @@ from fabfile.errors import CannotConnect, HostKeyRefused, Problem, RemoteFailed
 from fabfile.notebooks import certificate, protection, server
 from fabfile.notebooks import session as sessions
 from fabfile.notebooks.answers import Obstacle, ask_in_environment, checked, explained
-from fabfile.notebooks.proof import prove, prove_websocket
+from fabfile.notebooks.port_access import prove_through
+from fabfile.notebooks.proof import prove_websocket
 from fabfile.settings import Settings
 from fabfile.ssh import connection as ssh
 from fabfile.ssh.asking import Asking
 from fabfile.ssh.forwarding import Forwarder
+from fabfile.ssh.forwarding.relay import forwarding_refusal, go_through_a_program
 from fabfile.ssh.remote import run_program
 
 if TYPE_CHECKING:
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
 
 PATIENCE_S = 60
 LEAST_FREE_BYTES = 100 * 1024 * 1024
+# What Kerberos allows (RFC 4120, section 8.2), and less than certificates, builds and time stamps of files bear.
+CLOCK_TOLERANCE = 300.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -41,9 +46,13 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
 
     host: str
     shell: str
+    time: float
+    """Of the host's clock, in seconds since the epoch."""
     free_bytes: int
     directory: str
     directory_exists: bool
+    directory_write_trouble: str
+    """Why no file can be made in it, "" where one can."""
     load: float
     processors: int
 
@@ -85,8 +94,10 @@ class _Chain:
             yield "forwarding", self._forwarding
         yield "host", self._host
         yield "shell", self._shell
+        yield "clock", self._clock
         yield "space", self._space
         yield "directory", self._directory
+        yield "loopback", self._loopback
         yield "jupyter", self._jupyter
         yield "certificate", self._certificate
         yield "kernel", self._kernel
@@ -162,11 +173,26 @@ class _Chain:
 
     def _shell(self) -> str:
         parameters = {"directory": self.settings.notebook.directory}
+        asked_at = time.time()
         answer = run_program(self._connection, "examine_host", parameters, timeout_s=PATIENCE_S)
         if answer["problem"]:
             raise explained(checked(answer, Obstacle), self.settings, self._connection.label)
         self.host = checked(answer, Host)
+        self.asked_between = asked_at, time.time()
         return f"{self.host.host} runs programs, with {self.host.shell or 'an unknown shell'} as login shell"
+
+    def _clock(self) -> str:
+        """The least that the clocks differ by: the host read its own between the question and the answer."""
+        assert self.host is not None
+        earliest, latest = self.asked_between
+        difference = max(self.host.time - latest, 0.0) or min(self.host.time - earliest, 0.0)
+        if abs(difference) > CLOCK_TOLERANCE:
+            way = "ahead of" if difference > 0 else "behind"
+            raise RemoteFailed(
+                f"the clock of {self.host.host} is {abs(difference):.0f} s {way} this machine's",
+                hint="set the wrong one of the two: a certificate counts by the clock",
+            )
+        return f"{self.host.host} and this machine agree to {max(abs(difference), latest - earliest):.1f} s"
 
     def _space(self) -> str:
         assert self.host is not None
@@ -180,7 +206,23 @@ class _Chain:
         if not self.host.directory_exists:
             missing = Obstacle(problem="directory-missing", directory=self.host.directory)
             raise explained(missing, self.settings, self._connection.label)
+        if self.host.directory_write_trouble:
+            raise RemoteFailed(
+                f"no file can be saved in {self.host.directory} on {self._connection.label}:"
+                f" {self.host.directory_write_trouble}",
+                hint="set notebook.directory to a folder in which you may write",
+            )
         return self.host.directory
+
+    def _loopback(self) -> str:
+        """Whether the host forwards to its own ports; without a server, to the port that one would take first."""
+        port = self.session.remote_port if self.session else self.settings.notebook.remote_port
+        label = self._connection.label
+        refusal = forwarding_refusal(self._connection, port)
+        if not refusal:
+            return f"{label} forwards to its own ports"
+        go_through_a_program(self._connection, refusal)
+        return f"{label} forbids forwarding ({refusal}): a program there carries the connections"
 
     def _jupyter(self) -> str:
         self.protection = protection.look(self._connection, self.settings)
@@ -223,9 +265,8 @@ class _Chain:
 
     def _websocket(self) -> str:
         assert self.session is not None
-        transport, port = self._connection.transport, self.session.remote_port
         with closing(Forwarder(())) as forwarder:
-            dial = partial(forwarder.connect, transport, port)
-            prove(self.session, dial, PATIENCE_S)
+            prove_through(self.session, self._connection, forwarder, PATIENCE_S)
+            dial = partial(forwarder.connect, self._connection.port_transport, self.session.remote_port)
             prove_websocket(self.session, dial, PATIENCE_S)
         return "the server proves itself through a tunnel, and answers a websocket"

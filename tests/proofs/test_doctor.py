@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -20,8 +21,10 @@ CHAIN = [
     "forwarding",
     "host",
     "shell",
+    "clock",
     "space",
     "directory",
+    "loopback",
     "jupyter",
     "certificate",
     "kernel",
@@ -117,6 +120,47 @@ def test_shell(network: Network) -> None:
     broken_at(network, "shell", 6)
     done = network.user.fab("doctor")
     assert "This account is closed." in done.stderr
+
+
+@pytest.mark.parametrize(("shift", "said"), [(3600, "ahead of"), (-3600, "behind")])
+def test_clock(network: Network, shift: int, said: str) -> None:
+    """A clock of the host that differs breaks at the clock, with how much, and which way."""
+    folder = network.folder / "another time"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(
+        f"import time\nnow = time.time\ntime.time = lambda: now() + {shift}\n"
+    )
+    network.host.stop()
+    network.host.start(network.environment(PYTHONPATH=str(folder)))
+    assert re.search(r"3(599|600) s", broken_at(network, "clock", 6, said)["problem"])
+
+
+def test_folders_that_cannot_be_written(network: Network) -> None:
+    """A folder in which nothing can be saved breaks at the directory; one that `serve` must write, at the shell."""
+    # A file system in which not even root makes files (sysfs(5)).
+    network.configure(notebook={"directory": "/sys/kernel"})
+    broken = broken_at(network, "directory", 6, "/sys/kernel", "saved")
+    assert "notebook.directory" in broken["hint"]
+    network.configure()
+    state = network.remote_home / ".local/state/notebooks-over-ssh/localhost"
+    (state / "server.log").mkdir(parents=True)
+    broken_at(network, "shell", 6, "server.log")
+    (state / "server.log").rmdir()
+
+
+@pytest.mark.parametrize("option", ["AllowTcpForwarding no", "DisableForwarding yes"])
+def test_host_that_forbids_forwarding(network: Network, option: str) -> None:
+    """A host that forbids forwarding is named, with the reason that it gives, and a program takes its place."""
+    succeeded(network.user.fab("secure"))
+    network.host.stop()
+    network.host.start(option, network.environment())
+    shown = succeeded(network.user.fab("doctor")).stdout
+    (line,) = [line for line in shown.splitlines() if line.startswith("loopback")]
+    assert "administratively prohibited" in line
+    assert "program" in line
+    succeeded(network.user.fab("serve"))
+    assert "every link holds" in succeeded(network.user.fab("doctor")).stdout
+    succeeded(network.user.fab("stop"))
 
 
 def test_directory_and_environment(network: Network) -> None:
