@@ -1,7 +1,12 @@
 """status: every session - its server, its tunnel, its certificate."""
 
 import json
+import threading
+import time
+from collections.abc import Sequence
 from typing import Any
+
+import msgspec
 
 from fabfile.errors import Failed, Problem
 from fabfile.notebooks import certificate, server
@@ -13,15 +18,19 @@ from fabfile.ssh.asking import Asking, Nobody
 from fabfile.ssh.connection import SANDBOX
 from fabfile.terminal import more, say, step
 
+# All hosts together, as long as -t gives no other time: somebody looks, and a tunnel keeps its own watch.
+ANSWER_TIMEOUT = 6  # seconds
+
 
 def status(settings: Settings) -> None:
     """Print every session, for a person to read."""
-    found = [_state(session, settings) for session in sessions.every_session()]
+    found = _states(settings)
     if not found:
         step("status", "no session")
     for state in found:
         step(state["host"], f"jupyter {state['application']} in {state['directory']}: {state['server']}")
-        more(f"port {state['remote_port']}, process {state['pid']}, since {state['started']}")
+        last_known = "last known: " if state["server"] == "unreachable" else ""
+        more(f"{last_known}port {state['remote_port']}, process {state['pid']}, since {state['started']}")
         more(f"tunnel {state['tunnel']}{'  ' + state['url'] if state['url'] else ''}")
         if state["tunnel_waits_for_you"]:
             more(f"it waits for you: {state['tunnel_waits_for_you']}; tunnel logs in again")
@@ -32,7 +41,7 @@ def status(settings: Settings) -> None:
 
 def status_as_json(settings: Settings) -> None:
     """Print every session, as a list of objects for a program to read."""
-    say(json.dumps([_state(session, settings) for session in sessions.every_session()], indent=2))
+    say(json.dumps(_states(settings), indent=2))
 
 
 def for_editors() -> None:
@@ -49,10 +58,14 @@ def for_editors() -> None:
         raise Failed("no tunnel is open", hint="open one with: up --detach")
 
 
-def _state(session: Session, settings: Settings) -> dict[str, Any]:
+def _states(settings: Settings) -> list[dict[str, Any]]:
+    found = sessions.every_session()
+    return [_state(session, server) for session, server in zip(found, _servers(found, settings), strict=True)]
+
+
+def _state(session: Session, running: str) -> dict[str, Any]:
     tunnel = sessions.tunnel_of(session)
     shown = certificate.parse(session.certificate_pem)
-    running = _server(session, settings)
     return {
         "host": session.host,
         "user": session.user,
@@ -71,6 +84,42 @@ def _state(session: Session, settings: Settings) -> dict[str, Any]:
         "certificate_sha256": shown.sha256,
         "certificate_expires": shown.expires.isoformat(),
     }
+
+
+def _servers(found: Sequence[Session], settings: Settings) -> list[str]:
+    """What each session's server does; hosts are asked side by side, and one that is silent is "unreachable" in the end."""
+    default = type(settings.timeouts)().connect
+    timeout = ANSWER_TIMEOUT if settings.timeouts.connect == default else settings.timeouts.connect
+    settings = msgspec.structs.replace(
+        settings, timeouts=msgspec.structs.replace(settings.timeouts, connect=timeout)
+    )
+    deadline = time.monotonic() + timeout
+    inquiries = [_Inquiry(session, settings) for session in found]
+    for inquiry in inquiries:
+        inquiry.start()
+    for inquiry in inquiries:
+        inquiry.join(max(0.0, deadline - time.monotonic()))
+    for inquiry in inquiries:
+        if inquiry.error is not None:
+            raise inquiry.error
+    return [inquiry.server for inquiry in inquiries]
+
+
+class _Inquiry(threading.Thread):
+    """Asks one host; a daemon, as looking up a name or a silent network may take longer than anybody waits."""
+
+    def __init__(self, session: Session, settings: Settings) -> None:
+        super().__init__(name=f"status of {session.host}", daemon=True)
+        self._session = session
+        self._settings = settings
+        self.server = "unreachable"
+        self.error: Exception | None = None
+
+    def run(self) -> None:
+        try:
+            self.server = _server(self._session, self._settings)
+        except Exception as error:  # noqa: BLE001 # it is raised where it is waited for
+            self.error = error
 
 
 def _server(session: Session, settings: Settings) -> str:

@@ -1,0 +1,54 @@
+"""`status` asks every host at the same time, and waits only briefly for those that are silent."""
+
+import contextlib
+import json
+import socket
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.journey.program import succeeded
+from tests.openssh.network import LOOPBACK, Network
+
+SILENT_HOSTS = 4
+
+
+@contextlib.contextmanager
+def silent_gateway() -> Iterator[str]:
+    """The place of a gateway that lets everyone in and never says a word."""
+    with socket.create_server((LOOPBACK, 0)) as server:
+        yield f"{LOOPBACK}:{server.getsockname()[1]}"
+
+
+@pytest.fixture
+def served(network: Network) -> Iterator[Network]:
+    """A server that runs, without a tunnel."""
+    succeeded(network.user.fab("secure"))
+    succeeded(network.user.fab("serve"))
+    try:
+        yield network
+    finally:
+        succeeded(network.user.fab("stop", "--force"))
+
+
+def test_silent_hosts(served: Network) -> None:
+    """Hosts that are silent cost no more time together than one, and change nothing for those that answer."""
+    user = served.user
+    record = user.record("localhost")
+    paths = [user.sessions / f"silent-{number}.session.json" for number in range(SILENT_HOSTS)]
+    took = []
+    with contextlib.ExitStack() as stack:
+        for path in paths:
+            path.write_text(json.dumps({**record, "gateway": stack.enter_context(silent_gateway())}))
+            began = time.monotonic()
+            shown = user.status()
+            took.append(time.monotonic() - began)
+            by_server = sorted(session["server"] for session in shown)
+            assert by_server == ["running"] + ["unreachable"] * (len(shown) - 1)
+            assert {session["pid"] for session in shown} == {record["pid"]}, "the last that is known"
+        printed = succeeded(user.fab("status")).stdout
+        assert printed.count("unreachable") == printed.count("last known") == SILENT_HOSTS
+    for path in paths:
+        path.unlink()
+    assert took[-1] < took[0] * SILENT_HOSTS / 2
