@@ -8,8 +8,10 @@ import pytest
 
 from tests.gateways.sites import DropbearNetwork, Site, SshdNetwork, network_site, sandbox_site
 from tests.openssh.conftest import network, packages
+from tests.proofs.conftest import client
+from tests.ssh.conftest import serve
 
-__all__ = ["forwarder", "network", "packages", "site"]
+__all__ = ["client", "forwarder", "network", "packages", "serve", "site"]
 
 
 @contextlib.contextmanager

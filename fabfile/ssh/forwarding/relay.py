@@ -15,6 +15,8 @@ from typing import Any
 import paramiko
 from paramiko.common import (
     MSG_CHANNEL_EXTENDED_DATA,
+    MSG_CHANNEL_FAILURE,
+    MSG_CHANNEL_SUCCESS,
     OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED,
     OPEN_FAILED_UNKNOWN_CHANNEL_TYPE,
 )
@@ -151,7 +153,7 @@ class _Program(Stream):
         self.open()
         self._wait_for(lambda: self._is_open, START_TIMEOUT)
         command, stdin = request(self._marker, "relay", {}, environment="", activate="")
-        message = program_request(self._remote_number, command, wants_answer=False)
+        message = program_request(self._remote_number, command, wants_answer=True)
         self.transport._send_user_message(message)
         self.write(stdin)
         self._wait_for(lambda: self._serves, START_TIMEOUT)
@@ -197,8 +199,12 @@ class _Program(Stream):
             (size,) = struct.unpack_from(">I", payload, 9)
             self.window.received(size)
             self.taken(size)
-            return True
-        return super().take(kind, payload)
+        elif kind == MSG_CHANNEL_FAILURE:
+            self._reason = "no program is run for this account"
+            self._has_ended()
+        elif kind != MSG_CHANNEL_SUCCESS:
+            return super().take(kind, payload)
+        return True
 
     def received(self, data: memoryview) -> None:
         self._unread += data

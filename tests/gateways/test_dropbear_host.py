@@ -1,0 +1,48 @@
+"""A host with dropbear that forbids forwarding runs the program that carries connections."""
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fabfile.ssh.forwarding.relay import forwarding_refusal, go_through_a_program
+from tests.gateways.servers import Dropbear, found
+from tests.openssh.network import LOOPBACK, known_hosts_line
+from tests.proofs.client import Client
+from tests.ssh.conftest import Serve
+from tests.tunnel.hops import answers, dial, forwarded
+
+
+@pytest.fixture
+def dropbear(client: Client, tmp_path: Path) -> Iterator[Dropbear]:
+    """One that opens no channel to a port (-j in dropbear(8))."""
+    for program in ("dropbear", "dropbearconvert", "unshare"):
+        if not found(program):
+            pytest.skip(f"needs the program {program}")
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to give dropbear a home of its own")
+    server = Dropbear("host", tmp_path / "dropbear", client.authorized, "-j")
+    server.start()
+    try:
+        client.know(known_hosts_line(server.port, server.public_key))
+        yield server
+    finally:
+        server.stop()
+
+
+def echo(peer: socket.socket) -> None:
+    """Send back what comes, and end when it ends."""
+    while block := peer.recv(65536):
+        peer.sendall(block)
+
+
+def test_a_program_carries_connections(client: Client, dropbear: Dropbear, serve: Serve) -> None:
+    """The refusal is told by its reason, and the connection works all the same."""
+    with client.reached(f"{LOOPBACK}:{dropbear.port}") as connection:
+        refusal = forwarding_refusal(connection, 1)
+        assert refusal == "administratively prohibited"
+        go_through_a_program(connection, refusal)
+        with forwarded(connection, serve(echo)) as (_, (port,)), dial(port) as peer:
+            assert answers(peer)
