@@ -109,6 +109,10 @@ class Browser:
         """The status with which the server answers a GET that has these headers too."""
         return self._client.get(path, headers=headers).status_code
 
+    def post_status(self, path: str, **data: str) -> int:
+        """The status with which the server answers what a page of another site can send: a form, without the token."""
+        return self._client.post(path, data=data).status_code
+
     def get(self, path: str) -> Any:
         """What the server answers to a GET, as JSON."""
         answer = self._client.get(path)
@@ -129,13 +133,13 @@ class Browser:
             yield kernel
 
     @contextlib.contextmanager
-    def attached(self, identity: str, patience_s: float) -> Iterator[Kernel]:
-        """The window of a kernel that runs."""
+    def attached(self, identity: str, patience_s: float, site: str = "") -> Iterator[Kernel]:
+        """The window of a kernel that runs; `site` is where its page came from, if not from the server."""
         cookies = "; ".join(f"{cookie.name}={cookie.value}" for cookie in self._client.cookies.jar)
         with connect(
             f"wss://localhost:{self.port}/api/kernels/{identity}/channels",
             ssl=self.trust,
-            origin=Origin(f"https://localhost:{self.port}"),
+            origin=Origin(site or f"https://localhost:{self.port}"),
             additional_headers={"Cookie": cookies},
             proxy=None,
             open_timeout=patience_s,

@@ -12,6 +12,7 @@ from typing import Any
 import psutil
 import pytest
 from jupyter_server.auth.security import passwd
+from websockets.exceptions import InvalidStatus
 
 from tests.conftest import processes_below
 from tests.journey.browser import Browser
@@ -234,8 +235,15 @@ def _is_protected(user: User, port: int, password: str, no_password: str) -> Non
         assert browser.status_with("/login", Host=f"example.org:{port}") == 403
         assert browser.status_with("/api/kernels", Origin="https://example.org") == 404
         assert browser.status_with("/api/kernels", Origin=f"https://localhost:{port}") == 200
+        assert browser.post_status("/login", password=password) == 403
+        assert browser.post_status("/api/kernels") == 403
         with browser.kernel() as kernel:
             assert kernel.run("1+1").text == "2"
+            with (
+                pytest.raises(InvalidStatus, match="403"),
+                browser.attached(kernel.identity, PATIENCE_S, site="https://example.org"),
+            ):
+                pass
             _kernels_files_are_private(user, session["host"])
             addresses = {
                 connection.laddr.ip
