@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from fabfile.errors import BadSetting, Failed
 from fabfile.notebooks import certificate, credentials, own_certificate, protection
+from fabfile.notebooks.clock import DAY, difference_in_words
 from fabfile.notebooks.reach import reach
 from fabfile.settings import Settings
 from fabfile.ssh.asking import Asking
@@ -38,7 +39,9 @@ def secure(settings: Settings, asking: Asking, person: Person, wishes: Wishes) -
     with working("secure", "looking at what protects the notebook server"):
         connection = reach(settings, asking)
         found = protection.look(connection, settings)
-    why = _why_another_certificate(found, settings)
+    ahead = found.time - time.time()
+    clocks = difference_in_words(found.host, ahead) if abs(ahead) > DAY else ""
+    why = "" if renew or own else _why_another_certificate(found, settings, clocks)
     wants_password = renew or bool(found.password_trouble)
     wants_certificate = not own and (renew or bool(why))
     contradicted = any(setting.mine for setting in found.contradictions)
@@ -49,6 +52,8 @@ def secure(settings: Settings, asking: Asking, person: Person, wishes: Wishes) -
         _warn_of_the_files_of_others(found.contradictions)
         return bool(found.outdated_pid)
 
+    if wants_certificate and clocks:
+        warn(f"{clocks}, and the new certificate goes by this machine's")
     made_up = ""
     if wants_password and password is None:
         password, made_up = _choose(person)
@@ -122,14 +127,22 @@ def _trust_no_longer(old_pem: str, new_pem: str) -> None:
         warn(f"{problem} ({problem.hint})")
 
 
-def _why_another_certificate(found: protection.Protection, settings: Settings) -> str:
-    """What is wrong with the one in place; "" when nothing is."""
+def _why_another_certificate(found: protection.Protection, settings: Settings, clocks: str) -> str:
+    """What is wrong with the one in place; "" when nothing is.
+
+    Raises Failed where only its dates are, and `clocks` says how far apart the clocks are that they were compared with.
+    """
     trouble = found.certificate_trouble or certificate.weakness(found.certificate_pem)
     if trouble:
         return trouble
-    if certificate.parse(found.certificate_pem).ends_within(settings.notebook.renew_days):
-        return f"ends within {settings.notebook.renew_days} days"
-    return ""
+    shown, days = certificate.parse(found.certificate_pem), settings.notebook.renew_days
+    due = shown.date_trouble() or (f"ends within {days} days" if shown.ends_within(days) else "")
+    if due and clocks:
+        raise Failed(
+            f"the certificate on {found.host} {due} by this machine's clock, and {clocks}",
+            hint="set the clock that is wrong, or make a certificate that goes by this machine's: secure --renew",
+        )
+    return due
 
 
 def _until(pem: str) -> str:

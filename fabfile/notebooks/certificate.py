@@ -15,20 +15,21 @@ from fabfile.errors import RemoteFailed
 if TYPE_CHECKING:
     from cryptography import x509
 
-DAYS = 365
 NAME = "localhost"
 """Where the tunnel is opened, so what the certificate must be for."""
 SMALLEST_RSA_BITS = 2048
+NO_CHECK_TIME = 0x200000  # X509_V_FLAG_NO_CHECK_TIME of OpenSSL's x509_vfy.h, for which ssl has no name
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """One server's certificate: PEM text, digests of its DER form, its end, and the names that it is for."""
+    """One server's certificate: PEM text, digests of its DER form, its dates, and the names that it is for."""
 
     pem: str
     sha256: str
     sha1: str
     """By which some stores look it up; it proves nothing."""
+    begins: datetime
     expires: datetime
     names: tuple[str, ...]
     issuer: str
@@ -43,6 +44,13 @@ class Certificate:
         """Whether it ends, or has ended, within so many days from now."""
         return self.expires - datetime.now(UTC) < timedelta(days=days)
 
+    def date_trouble(self) -> str:
+        """Why it is not in date by this machine's clock, such as "ended on 2026-01-31"; "" when it is."""
+        now = datetime.now(UTC)
+        if now < self.begins:
+            return f"begins on {self.begins:%Y-%m-%d}"
+        return f"ended on {self.expires:%Y-%m-%d}" if now >= self.expires else ""
+
 
 def parse(pem: str) -> Certificate:
     """Read the first certificate of the PEM text. Raises RemoteFailed when there is none."""
@@ -56,13 +64,14 @@ def parse(pem: str) -> Certificate:
 
 
 def client_context(certificate: Certificate) -> ssl.SSLContext:
-    """A TLS context that accepts a server only if it shows this very certificate.
+    """A TLS context that accepts a server only if it shows this very certificate, whatever the time is.
 
     Being the one anchor and, by X509_V_FLAG_PARTIAL_CHAIN, an anchor though it is a leaf, it vouches for itself alone.
+    Who shows it has its key; whether it is in date is another question (clock.py), for a clock may be wrong.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | NO_CHECK_TIME
     context.load_verify_locations(cadata=certificate.pem)
     return context
 
@@ -163,6 +172,7 @@ def _certificate(loaded: x509.Certificate) -> Certificate:
         pem=loaded.public_bytes(Encoding.PEM).decode(),
         sha256=hashlib.sha256(der).hexdigest(),
         sha1=hashlib.sha1(der, usedforsecurity=False).hexdigest(),
+        begins=loaded.not_valid_before_utc,
         expires=loaded.not_valid_after_utc,
         names=names,
         issuer="" if loaded.issuer == loaded.subject else loaded.issuer.rfc4514_string(),

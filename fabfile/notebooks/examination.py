@@ -14,6 +14,7 @@ from fabfile.errors import CannotConnect, HostKeyRefused, Problem, RemoteFailed
 from fabfile.notebooks import certificate, protection, server
 from fabfile.notebooks import session as sessions
 from fabfile.notebooks.answers import Obstacle, ask_in_environment, checked, explained
+from fabfile.notebooks.clock import check_dates
 from fabfile.notebooks.port_access import prove_through
 from fabfile.notebooks.proof import prove_websocket
 from fabfile.settings import Settings
@@ -245,6 +246,7 @@ class _Chain:
                 hint="secure sets it aside where the file is yours; else ask who keeps it",
             )
         shown = certificate.parse(found.certificate_pem)
+        check_dates(shown, found.host, found.time - time.time())
         if shown.ends_within(self.settings.notebook.renew_days):
             raise RemoteFailed(f"the certificate ends on {shown.expires:%Y-%m-%d}", hint="secure renews it")
         return f"password set, certificate good until {shown.expires:%Y-%m-%d}"
@@ -266,7 +268,8 @@ class _Chain:
     def _websocket(self) -> str:
         assert self.session is not None
         with closing(Forwarder(())) as forwarder:
-            prove_through(self.session, self._connection, forwarder, PATIENCE_S)
+            _, ahead = prove_through(self.session, self._connection, forwarder, PATIENCE_S)
+            check_dates(certificate.parse(self.session.certificate_pem), self.session.host, ahead)
             dial = partial(forwarder.connect, self._connection.port_transport, self.session.remote_port)
             prove_websocket(self.session, dial, PATIENCE_S)
         return "the server proves itself through a tunnel, and answers a websocket"

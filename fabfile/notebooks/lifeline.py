@@ -74,12 +74,15 @@ class Lifeline:
         self._settings = settings
         self._forwarder = forwarder
         self._connection: Connection | None = None
+        self.clock_ahead: float | None = None
 
     def connect(self, asking: Asking) -> Connection:
         """Find the way, and lead the forwarder through it once the server has proved itself. Raises a Problem."""
         connection = reach_session(self.session, self._settings, asking)
         try:
-            refusal = prove_through(self.session, connection, self._forwarder, PROOF_TIMEOUT_S)
+            refusal, self.clock_ahead = prove_through(
+                self.session, connection, self._forwarder, PROOF_TIMEOUT_S
+            )
         except RemoteFailed as problem:
             if connection.is_connected:
                 raise

@@ -10,24 +10,28 @@ from fabfile.ssh.forwarding import Forwarder
 from fabfile.ssh.forwarding.relay import forwarding_refusal, go_through_a_program
 
 
-def prove_through(session: Session, connection: Connection, forwarder: Forwarder, timeout: float) -> str:
-    """Have the server prove itself over the connection; returns why the host forbids forwarding, "" where it does not.
+def prove_through(
+    session: Session, connection: Connection, forwarder: Forwarder, timeout: float
+) -> tuple[str, float | None]:
+    """Have the server prove itself over the connection.
+
+    Returns why the host forbids forwarding, "" where it does not, and what `prove` returns.
 
     From then on `connection.port_transport` is what leads to the host's ports. `timeout` is in seconds. Raises RemoteFailed, and
     CannotConnect where nothing leads there.
     """
     refusal = ""
     try:
-        _prove(session, connection, forwarder, timeout)
+        ahead = _prove(session, connection, forwarder, timeout)
     except RemoteFailed:
         # A refusal is looked for only now: where all is well it would be one more round trip.
         refusal = forwarding_refusal(connection, session.remote_port) if connection.is_connected else ""
         if not refusal:
             raise
         go_through_a_program(connection, refusal)
-        _prove(session, connection, forwarder, timeout)
-    return refusal
+        ahead = _prove(session, connection, forwarder, timeout)
+    return refusal, ahead
 
 
-def _prove(session: Session, connection: Connection, forwarder: Forwarder, timeout: float) -> None:
-    prove(session, partial(forwarder.connect, connection.port_transport, session.remote_port), timeout)
+def _prove(session: Session, connection: Connection, forwarder: Forwarder, timeout: float) -> float | None:
+    return prove(session, partial(forwarder.connect, connection.port_transport, session.remote_port), timeout)

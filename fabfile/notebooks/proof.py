@@ -1,12 +1,14 @@
 """The proof that what answers at the other end of the tunnel is the session's own server."""
 
 import base64
+import email.utils
 import hashlib
 import http.client
 import json
 import os
 import socket
 import ssl
+import time
 from collections.abc import Callable
 from contextlib import closing
 
@@ -24,11 +26,12 @@ Dial = Callable[[], socket.socket]
 """Makes a connection to what has to prove itself."""
 
 
-def prove(session: Session, dial: Dial, timeout_s: float) -> None:
+def prove(session: Session, dial: Dial, timeout_s: float) -> float | None:
     """Ask what is reached through the tunnel, over TLS, who it is.
 
-    The session's certificate came over SSH; no other is accepted, and nothing is said to who shows another.
-    Raises RemoteFailed.
+    The session's certificate came over SSH; no other is accepted, and the tunnel sends nothing to a server that presents
+    another. Its dates are not looked at. Returns by how many seconds the host's clock is ahead of this machine's, None where
+    the server does not tell. Raises RemoteFailed.
     """
     expected = certificate.parse(session.certificate_pem)
     context = certificate.client_context(expected)
@@ -39,11 +42,21 @@ def prove(session: Session, dial: Dial, timeout_s: float) -> None:
             if shown != expected.sha256:
                 raise _another(session, f"it showed another certificate, of SHA-256 {shown}")
             connection.request("GET", "/api", headers={"Host": "localhost"})
-            answer = json.loads(connection.getresponse().read(LARGEST_ANSWER))
+            response = connection.getresponse()
+            ahead = _clock_ahead(response.headers.get("Date", ""))
+            answer = json.loads(response.read(LARGEST_ANSWER))
             if not isinstance(answer, dict) or "version" not in answer:
                 raise ValueError(f"/api answered {answer!r}")
+            return ahead
         except ssl.SSLCertVerificationError as error:
-            raise _another(session, _what_it_shows(dial, timeout_s)) from error
+            shown = _presented_fingerprint(dial, timeout_s)
+            if shown == expected.sha256:
+                raise RemoteFailed(
+                    f"your server on {session.host} shows its certificate, which cannot be used: {error.verify_message}",
+                    hint="make another: secure --renew --restart",
+                ) from error
+            what = f", of SHA-256 {shown}" if shown else ""
+            raise _another(session, f"it showed another certificate{what}") from error
         except (OSError, ValueError, http.client.HTTPException) as error:
             if isinstance(error, ssl.SSLError) and error.reason in NO_TLS:
                 raise _another(session, "it speaks no TLS") from error
@@ -103,8 +116,8 @@ class _Pinned(http.client.HTTPSConnection):
         self.sock = self._context.wrap_socket(self.sock, server_hostname=self.host)  # type: ignore[attr-defined]
 
 
-def _what_it_shows(dial: Dial, timeout_s: float) -> str:
-    """The certificate of who is not the session's server; to see it, nothing but the beginning of TLS is said to them."""
+def _presented_fingerprint(dial: Dial, timeout_s: float) -> str:
+    """The SHA-256 of the certificate that is presented, "" where none is; only the beginning of TLS is sent."""
     look = ssl.create_default_context()
     look.check_hostname = False
     look.verify_mode = ssl.CERT_NONE
@@ -112,10 +125,17 @@ def _what_it_shows(dial: Dial, timeout_s: float) -> str:
         with dial() as reached:
             reached.settimeout(timeout_s)
             with look.wrap_socket(reached) as shown:
-                sha256 = hashlib.sha256(shown.getpeercert(binary_form=True) or b"").hexdigest()
+                return hashlib.sha256(shown.getpeercert(binary_form=True) or b"").hexdigest()
     except OSError:
-        return "it showed another certificate"
-    return f"it showed another certificate, of SHA-256 {sha256}"
+        return ""
+
+
+def _clock_ahead(date: str) -> float | None:
+    """By how many seconds the clock behind a Date header (RFC 9110, section 6.6.1) is ahead of this machine's."""
+    try:
+        return email.utils.parsedate_to_datetime(date).timestamp() - time.time()
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 def _another(session: Session, what: str) -> RemoteFailed:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
 
 import msgspec
 
 from fabfile.notebooks.answers import ask_in_environment, checked
-from fabfile.notebooks.certificate import DAYS
 from fabfile.settings import Settings
 from fabfile.ssh.connection import Connection
 
 PATIENCE_S = 60
+LIFETIME = timedelta(days=366)
+UTC_TIME = "%y%m%d%H%M%SZ"  # RFC 5280, section 4.1.2.5.1
 # By trait: what the setting did, and what holds in its place.
 _WEB_SITES = "other web sites could use the server, and none can now"
 _LOGIN = "another password counted, and now only the one that secure set does"
@@ -68,6 +70,8 @@ class Protection(msgspec.Struct, frozen=True, kw_only=True):
     contradictions: tuple[Contradiction, ...]
     outdated_pid: int
     """The process of the server that runs with an older password or certificate; 0 when none does."""
+    time: Annotated[float, msgspec.Meta(ge=0, le=1e11)]
+    """Of the host's clock, in seconds since 1970."""
 
 
 class Installed(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,7 +107,14 @@ def install_with_new_certificate(
 
 
 def _protect(connection: Connection, settings: Settings, password_hash: str, certificate: str) -> Installed:
-    parameters = {"password_hash": password_hash, "certificate": certificate, "days": DAYS}
+    # By the clock of the machine whose browser will look at it; a day early, for other machines' clocks.
+    begins = datetime.now(UTC) - timedelta(days=1)
+    parameters = {
+        "password_hash": password_hash,
+        "certificate": certificate,
+        "begins": begins.strftime(UTC_TIME),
+        "ends": (begins + LIFETIME).strftime(UTC_TIME),
+    }
     return checked(_ask(connection, settings, "protect", parameters), Installed)
 
 

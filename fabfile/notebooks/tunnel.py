@@ -11,7 +11,9 @@ import psutil
 from filelock import Timeout
 
 from fabfile.errors import Failed
+from fabfile.notebooks import certificate as certificates
 from fabfile.notebooks import session as sessions
+from fabfile.notebooks.clock import check_dates
 from fabfile.notebooks.further_ports import refuse_those_of_others
 from fabfile.notebooks.lifeline import Lifeline
 from fabfile.notebooks.proof import PROOF_TIMEOUT_S, prove
@@ -53,7 +55,10 @@ def held(
         targets += [(listener, port) for port, listener in others.items()]
         forwarder = stack.enter_context(closing(Forwarder(targets)))
         lifeline = Lifeline(session, settings, tunnel, forwarder)
-        refuse_those_of_others(lifeline.connect(asking), settings.notebook.also)
+        connection = lifeline.connect(asking)
+        # Only here: a tunnel that was open stays, whatever becomes of a clock.
+        check_dates(certificates.parse(session.certificate_pem), session.host, lifeline.clock_ahead)
+        refuse_those_of_others(connection, settings.notebook.also)
         forwarder.accept()
         sessions.remember_tunnel(session, lifeline.tunnel)
         stack.callback(sessions.forget_tunnel, session)
@@ -75,7 +80,10 @@ def open_to_the_server(session: Session, settings: Settings) -> Tunnel | None:
         or not set(wanted.also) <= set(tunnel.also)
     ):
         return None
-    prove(session, partial(socket.create_connection, ("127.0.0.1", tunnel.local_port)), PROOF_TIMEOUT_S)
+    ahead = prove(
+        session, partial(socket.create_connection, ("127.0.0.1", tunnel.local_port)), PROOF_TIMEOUT_S
+    )
+    check_dates(certificates.parse(session.certificate_pem), session.host, ahead)
     return tunnel
 
 

@@ -3,6 +3,8 @@
 Runs on the host, with whatever Python is there: nothing newer than 3.6, nothing outside the standard library.
 """
 
+import time
+
 from host import answer, set_conda_variables
 from jupyter_files import Jupyter, check_certificate, version_of
 from server_record import Server
@@ -31,4 +33,5 @@ def main(parameters):
         certificate_trouble=trouble,
         contradictions=jupyter.contradictions(config),
         outdated_pid=Server().outdated(jupyter.protected_with(config)),
+        time=time.time(),
     )

@@ -3,6 +3,7 @@
 Runs on the host, with whatever Python is there: nothing newer than 3.6, nothing outside the standard library.
 """
 
+import binascii
 import json
 import os
 import shutil
@@ -15,10 +16,9 @@ from jupyter_files import OURS, PASSWORDS, Jupyter, check_certificate
 from server_record import Server
 
 # RFC 5280 sections 4.2.1.3, 4.2.1.6 and 4.2.1.12: a server's own leaf, good for the names under which a forward is opened.
-REQUEST = """
+CONFIG = """
 [req]
 distinguished_name = name
-x509_extensions = leaf
 prompt = no
 [name]
 CN = notebook server over SSH
@@ -28,24 +28,41 @@ keyUsage = critical, digitalSignature
 extendedKeyUsage = serverAuth
 subjectAltName = DNS:localhost, IP:127.0.0.1, IP:::1
 subjectKeyIdentifier = hash
-authorityKeyIdentifier = keyid
+[ca]
+default_ca = itself
+[itself]
+database = database
+serial = serial
+new_certs_dir = .
+policy = policy
+[policy]
+commonName = supplied
 """
 
 
-def make_certificate(folder, days):
-    """A new P-256 key and its self-signed certificate, as PEM; nobody else can read them while they are made."""
+def make_certificate(folder, begins, ends):
+    """A new P-256 key and its self-signed certificate, as PEM; nobody else can read them while they are made.
+
+    `begins` and `ends` are UTCTime (RFC 5280, section 4.1.2.5.1). `openssl req -x509` always begins now; `openssl ca` does not.
+    """
     draft = tempfile.mkdtemp(dir=folder)
     try:
-        paths = [os.path.join(draft, name) for name in ("request", "parameters", "key", "certificate")]
-        with open(paths[0], "w") as file:
-            file.write(REQUEST)
+        for name, text in (
+            ("config", CONFIG),
+            ("database", ""),
+            ("serial", binascii.hexlify(b"\x01" + os.urandom(15)).decode()),
+        ):
+            with open(os.path.join(draft, name), "w") as file:
+                file.write(text)
         for arguments in (
-            ["ecparam", "-name", "prime256v1", "-out", paths[1]],
-            ["req", "-x509", "-new", "-sha256", "-nodes", "-days", str(days), "-config", paths[0]]
-            + ["-newkey", "ec:" + paths[1], "-keyout", paths[2], "-out", paths[3]],
+            "ecparam -name prime256v1 -out parameters",
+            "req -new -sha256 -nodes -config config -newkey ec:parameters -keyout key -out request",
+            "ca -batch -notext -selfsign -md sha256 -config config -extensions leaf -startdate %s -enddate %s"
+            " -keyfile key -in request -out certificate" % (begins, ends),
         ):
             made = subprocess.Popen(
-                ["openssl"] + arguments,
+                ["openssl"] + arguments.split(),
+                cwd=draft,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -54,8 +71,8 @@ def make_certificate(folder, days):
             if made.returncode:
                 raise RuntimeError(output.strip() or "openssl ended with %d" % made.returncode)
         parts = []
-        for path in paths[2:]:
-            with open(path) as file:
+        for name in ("key", "certificate"):
+            with open(os.path.join(draft, name)) as file:
                 parts.append(file.read())
         return "".join(parts)
     finally:
@@ -97,7 +114,7 @@ def main(parameters):
 def set_up(jupyter, path, kept_in, parameters):
     """Write what is new, and set aside what contradicts it; returns that, and where the files are kept as they were."""
     if parameters["certificate"] == "make":
-        write_private(path, make_certificate(jupyter.own_folder, parameters["days"]))
+        write_private(path, make_certificate(jupyter.own_folder, parameters["begins"], parameters["ends"]))
     elif parameters["certificate"]:
         write_private(path, parameters["certificate"])
     # Read only now: whoever wrote the file while the certificate was made loses nothing.

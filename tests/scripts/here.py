@@ -12,6 +12,8 @@ from fabfile.ssh.remote import request
 # A venv is an environment by its path; the one that the tests run in has Jupyter.
 ENVIRONMENT = sys.prefix
 MARKER = "a-marker"
+# From when and until when a certificate is made to be valid.
+VALIDITY = {"begins": "260101000000Z", "ends": "361231235959Z"}
 
 
 def run_here(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.scripts.here import run_here
+from tests.scripts.here import VALIDITY, run_here
 from tests.scripts.test_protect import HASH, look, protect
 
 MARK = "# secure (notebooks-over-ssh)"
@@ -115,7 +115,7 @@ def test_a_full_disk(tmp_path: Path, jupyter: Path) -> None:
     """Where no copy can be kept nothing is set aside, the cause is told, and the next time it is."""
     file = jupyter / "jupyter_server_config.py"
     file.write_text("c.ServerApp.ip = '*'\n")
-    given = {"application": "notebook", "password_hash": "", "certificate": "", "days": 365}
+    given = {"application": "notebook", "password_hash": "", "certificate": "", **VALIDITY}
 
     def nothing_can_be_written() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))

@@ -2,6 +2,7 @@
 
 import json
 import resource
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from fabfile.notebooks.certificate_profile import find_problem
-from tests.scripts.here import run_here
+from tests.scripts.here import VALIDITY, run_here
 
 HASH = "argon2:$argon2id$v=19$m=10240,t=10,p=8$c2FsdA$aGFzaA"
 
 
 def protect(home: Path, **parameters: Any) -> dict[str, Any]:
-    given = {"application": "notebook", "password_hash": HASH, "certificate": "make", "days": 365}
+    given = {"application": "notebook", "password_hash": HASH, "certificate": "make", **VALIDITY}
     return run_here(home, "protect", given | parameters)
 
 
@@ -46,9 +46,8 @@ def test_from_nothing(tmp_path: Path, config: Path) -> None:
 
 
 def test_the_certificate(tmp_path: Path) -> None:
-    """It is a leaf of P-256 for localhost and both loopback addresses, for a server, for one year; it may enter a trust store."""
+    """It is a leaf of P-256 for localhost and both loopback addresses, for a server, and valid as long as it was asked for."""
     pem = protect(tmp_path)["certificate_pem"]
-    assert find_problem(pem) == ""
     made = x509.load_pem_x509_certificate(pem.encode())
     key = made.public_key()
     assert isinstance(key, ec.EllipticCurvePublicKey)
@@ -59,7 +58,8 @@ def test_the_certificate(tmp_path: Path) -> None:
     assert not made.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
     usage = made.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
     assert list(usage) == [ExtendedKeyUsageOID.SERVER_AUTH]
-    assert (made.not_valid_after_utc - made.not_valid_before_utc).days == 365
+    assert made.not_valid_before_utc == datetime(2026, 1, 1, tzinfo=UTC)
+    assert made.not_valid_after_utc == datetime(2036, 12, 31, 23, 59, 59, tzinfo=UTC)
 
 
 def test_other_settings_stay(tmp_path: Path, config: Path) -> None:
@@ -110,7 +110,7 @@ def test_a_full_disk_loses_nothing(tmp_path: Path, config: Path) -> None:
         "application": "notebook",
         "password_hash": HASH + "x",
         "certificate": pem.read_text(),
-        "days": 365,
+        **VALIDITY,
     }
 
     def nothing_can_be_written() -> None:

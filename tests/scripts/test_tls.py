@@ -12,7 +12,7 @@ import pytest
 from fabfile.sandbox.conda_environments import ensure_environment
 from tests.journey.program import free_port
 from tests.openssh.network import LOOPBACK
-from tests.scripts.here import run_here
+from tests.scripts.here import VALIDITY, run_here
 
 SYSTEM_PYTHON = Path("/usr/bin/python3")
 HASH = "argon2:$argon2id$v=19$m=10240,t=10,p=8$c2FsdA$aGFzaA"
@@ -42,7 +42,7 @@ def port(environment: Path, tmp_path: Path) -> Iterator[int]:
     home = tmp_path / "home"
     home.mkdir()
     jupyter = {"application": "server"}
-    protection = {"password_hash": HASH, "certificate": "make", "days": 365}
+    protection = {"password_hash": HASH, "certificate": "make", **VALIDITY}
     assert run_here(home, "protect", jupyter | protection, environment=environment)["problem"] == ""
     wanted = {"directory": "~", "nice": 0, "remote_port": free_port(), "start_timeout_s": 60, "arguments": []}
     started = run_here(home, "start_server", jupyter | wanted, environment=environment)
