@@ -127,7 +127,7 @@ def test_a_revoked_key_is_refused(known_hosts: Path) -> None:
         check(known_hosts, "ashbury", answer="yes")
 
 
-@pytest.mark.parametrize("answer", ["yes", "YES", fingerprint(KEY)])
+@pytest.mark.parametrize("answer", ["yes", "YES", pytest.param(fingerprint(KEY), id="fingerprint")])
 def test_accepted_keys_are_remembered(known_hosts: Path, answer: str) -> None:
     """Yes, or the fingerprint itself, accepts an unknown key, which is known from then on; the file is private."""
     person = check(known_hosts, "ashbury", answer=answer)
@@ -153,7 +153,10 @@ def test_a_file_without_a_last_newline(known_hosts: Path) -> None:
     assert {found.hosts for found in known_keys("bonnington", [known_hosts])} == {"bonnington"}
 
 
-@pytest.mark.parametrize("answer", ["", "y", "no", "SHA256:AAAA", fingerprint(OTHER), None])
+@pytest.mark.parametrize(
+    "answer",
+    ["", "y", "no", "SHA256:AAAA", pytest.param(fingerprint(OTHER), id="fingerprint of another"), None],
+)
 def test_anything_else_is_a_no(known_hosts: Path, answer: str | None) -> None:
     """Only a whole yes or this very fingerprint accepts; nothing is written otherwise."""
     with pytest.raises(HostKeyRefused):
