@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -12,6 +13,11 @@ import pytest
 # Variables that name a folder of the test session in the environment of whatever runs in that folder.
 FOLDER_VARIABLES = ("HOME", "NOTEBOOKS_SANDBOX", "XDG_DATA_HOME", "TMPDIR")
 PATIENCE_S = 5.0
+
+
+def pytest_configure() -> None:
+    # A shell starts its background jobs with SIGINT ignored, and what the tests start would inherit that (signal(7)).
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True)
