@@ -20,7 +20,7 @@ from fabfile.notebooks import tunnel as tunnels
 from fabfile.notebooks.lifeline import News
 from fabfile.notebooks.session import Session, Tunnel
 from fabfile.settings import Settings
-from fabfile.ssh.asking import Asking
+from fabfile.ssh.asking import Asking, Secrets
 from fabfile.terminal import Person, say, show_problem, somebody_is_there
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -31,7 +31,7 @@ class Order(msgspec.Struct, frozen=True):
 
     session: Session
     settings: Settings
-    remembered: dict[str, str]
+    secrets: Secrets
     somebody_is_there: bool
     old_port: int | None
 
@@ -44,6 +44,7 @@ class Report(msgspec.Struct, frozen=True):
     message: str = ""
     hint: str = ""
     detail: tuple[str, ...] = ()
+    source: str = ""
 
 
 def open_tunnel(session: Session, settings: Settings, asking: Asking, old_port: int | None) -> Tunnel:
@@ -51,7 +52,7 @@ def open_tunnel(session: Session, settings: Settings, asking: Asking, old_port: 
 
     `old_port` is that of the tunnel in whose place it comes.
     """
-    order = Order(session, settings, asking.remembered, somebody_is_there(), old_port)
+    order = Order(session, settings, asking.secrets, somebody_is_there(), old_port)
     process = subprocess.Popen(
         [sys.executable, "-m", "fabfile.detached"],
         cwd=ROOT,
@@ -71,7 +72,7 @@ def open_tunnel(session: Session, settings: Settings, asking: Asking, old_port: 
         raise
     if report.tunnel is None:
         kind = {kind.exit_code: kind for kind in Problem.__subclasses__()}[report.exit_code]
-        raise kind(report.message, hint=report.hint, detail=report.detail)
+        raise kind(report.message, hint=report.hint, detail=report.detail, source=report.source)
     return report.tunnel
 
 
@@ -81,7 +82,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, _end)
     reported = False
     try:
-        asking = Asking(Person(order.somebody_is_there), order.remembered)
+        asking = Asking(Person(order.somebody_is_there), order.secrets)
         with tunnels.held(order.session, order.settings, asking, order.old_port) as held:
             _report(Report(held.tunnel))
             _leave_the_terminal(order.session)
@@ -93,7 +94,9 @@ def main() -> int:
         if reported:
             show_problem(problem)
         else:
-            _report(Report(None, problem.exit_code, str(problem), problem.hint, problem.detail))
+            _report(
+                Report(None, problem.exit_code, str(problem), problem.hint, problem.detail, problem.source)
+            )
         return problem.exit_code
     return 0
 

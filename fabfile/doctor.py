@@ -1,12 +1,10 @@
 """doctor: every link of the chain from here to a working kernel, each failure with its one fix."""
 
-import json
-
 from fabfile.errors import Problem
 from fabfile.notebooks.examination import examine
 from fabfile.settings import Settings
 from fabfile.ssh.asking import Asking
-from fabfile.terminal import say, step, working
+from fabfile.terminal import say_json, step, working
 
 
 def doctor(settings: Settings, asking: Asking) -> None:
@@ -36,7 +34,7 @@ def doctor_as_json(settings: Settings, asking: Asking) -> None:
         }
         for link in links
     ]
-    say(json.dumps(shown, indent=2))
+    say_json(shown)
     broken: Problem | None = links[-1].problem
     if broken:
         raise broken

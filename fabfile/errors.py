@@ -6,16 +6,19 @@ from typing import ClassVar
 class Problem(Exception):
     """A failure that the user can understand.
 
-    `hint` is the one thing to do about it; `detail` are lines that show more (the end of a log, say).
-    Nothing in them is secret.
+    `hint` is the one thing to do about it, in words of ours alone; `detail` are lines that show more (the end of a log, say), and
+    `source` is whose words those are. Nothing in them is secret.
     """
 
     exit_code: ClassVar[int] = 1
 
-    def __init__(self, message: str, *, hint: str = "", detail: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, message: str, *, hint: str = "", detail: tuple[str, ...] = (), source: str = ""
+    ) -> None:
         super().__init__(message)
         self.hint = hint
         self.detail = detail
+        self.source = source
 
 
 class Failed(Problem):

@@ -76,4 +76,6 @@ def _with_what_is_there(obstructed: Obstructed, connection: Connection, settings
         connection, "jupyter"
     ):
         there = "; there is a jupyter outside of it"
-    return RemoteFailed(f"{obstructed}{there}", hint=obstructed.hint, detail=obstructed.detail)
+    return RemoteFailed(
+        f"{obstructed}{there}", hint=obstructed.hint, detail=obstructed.detail, source=obstructed.source
+    )

@@ -1,6 +1,5 @@
 """status: every session - its server, its tunnel, its certificate."""
 
-import json
 import threading
 import time
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from fabfile.notebooks.session import Session
 from fabfile.settings import Settings
 from fabfile.ssh.asking import Asking, Nobody
 from fabfile.ssh.connection import SANDBOX
-from fabfile.terminal import more, say, step
+from fabfile.terminal import more, say_json, step
 
 # All hosts together, as long as -t gives no other time: somebody looks, and a tunnel keeps its own watch.
 ANSWER_TIMEOUT = 6  # seconds
@@ -41,7 +40,7 @@ def status(settings: Settings) -> None:
 
 def status_as_json(settings: Settings) -> None:
     """Print every session, as a list of objects for a program to read."""
-    say(json.dumps(_states(settings), indent=2))
+    say_json(_states(settings))
 
 
 def for_editors() -> None:

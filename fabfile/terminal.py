@@ -1,40 +1,50 @@
-"""Everything that the user reads and is asked: one voice, in lowercase, a `hint:` after every error."""
+"""Everything that the user reads and is asked: one voice, in lowercase, a `hint:` after every error.
+
+What is printed may hold words of a peer. So each call prints one line, in which nothing can begin another one.
+"""
 
 import getpass
+import json
 import os
 import sys
+import textwrap
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TextIO
+from typing import Any, TextIO
 
-from fabfile.errors import Problem
+from fabfile.errors import Failed, Problem
+from fabfile.peer_text import attributed, clean, terminal_columns
 
 NAME_WIDTH = 11
+SHORTEST_TEXT = 20  # columns
 
 
 def say(line: str) -> None:
-    """Print one line of the result."""
+    """Print one line of the result, as it is but for what would steer the terminal."""
     print(printable(line), flush=True)
+
+
+def say_json(value: Any) -> None:
+    """Print the value for a program to read; JSON escapes everything that would steer the terminal."""
+    print(json.dumps(value, indent=2), flush=True)
 
 
 def more(line: str) -> None:
     """Print a line that belongs to the step before it."""
-    say(f"{'':{NAME_WIDTH}} {line}")
+    print(f"{'':{NAME_WIDTH}} {clean(line)}", flush=True)
 
 
 def step(name: str, what: str, started: float | None = None) -> None:
     """Print what a step of the story came to, and with `started` (time.monotonic()) the seconds that it took."""
     took = "" if started is None else f"  {faint(f'{time.monotonic() - started:.1f} s')}"
-    print(f"{_own_line()}{bold(printable(name).ljust(NAME_WIDTH))} {printable(what)}{took}", flush=True)
+    print(f"{_own_line()}{bold(clean(name).ljust(NAME_WIDTH))} {clean(what)}{took}", flush=True)
 
 
 def status_line(name: str, what: str) -> None:
     """Show what goes on, where a person watches in the place of which the next line comes."""
     if _is_watched():
-        print(
-            f"{_own_line()}{bold(name.ljust(NAME_WIDTH))} {faint(printable(what) + ' …')}", end="", flush=True
-        )
+        print(f"{_own_line()}{bold(name.ljust(NAME_WIDTH))} {faint(clean(what) + ' …')}", end="", flush=True)
     else:
         step(name, what)
 
@@ -53,15 +63,16 @@ def working(name: str, what: str) -> Iterator[None]:
 def show_problem(problem: Problem) -> None:
     """Print to stderr what happened, what shows it, and the one thing to do."""
     for line in problem.detail:
-        print(f"  | {printable(line)}", file=sys.stderr)
-    print(f"{red('error:')} {printable(str(problem))}", file=sys.stderr)
+        for row in attributed(problem.source, line):
+            print(f"  {row}", file=sys.stderr)
+    print(f"{red('error:')} {_hung(str(problem), 'error: ')}", file=sys.stderr)
     if problem.hint:
-        print(f"hint: {printable(problem.hint)}", file=sys.stderr, flush=True)
+        print(f"hint: {clean(problem.hint)}", file=sys.stderr, flush=True)
 
 
 def warn(what: str) -> None:
     """Print to stderr something that did not stop the step."""
-    print(f"{red('warning:')} {printable(what)}", file=sys.stderr, flush=True)
+    print(f"{red('warning:')} {_hung(what, 'warning: ')}", file=sys.stderr, flush=True)
 
 
 def somebody_is_there() -> bool:
@@ -79,16 +90,24 @@ class Person:
         self.is_there = is_there
 
     def secret(self, prompt: str) -> str | None:
-        """Ask without echo."""
-        return getpass.getpass(f"{_own_line()}{printable(prompt)} ") if self.is_there else None
+        """Ask without echo. Raises Failed at the end of input, as Ctrl-D makes it."""
+        if not self.is_there:
+            return None
+        try:
+            return getpass.getpass(_question(prompt))
+        except EOFError as error:
+            print(file=sys.stderr)
+            raise Failed("the question was not answered", hint="run it again, and answer it") from error
 
     def line(self, prompt: str) -> str | None:
-        """Ask for a line, without the white space around it."""
+        """Ask for a line, without the white space around it; None also at the end of input, as Ctrl-D makes it."""
         if not self.is_there:
             return None
         with _terminal() as (questions, answers):
-            print(f"{_own_line()}{printable(prompt)} ", end="", file=questions, flush=True)
+            print(_question(prompt), end="", file=questions, flush=True)
             answer = answers.readline()
+            if not answer:
+                print(file=questions, flush=True)
         return answer.strip() if answer else None
 
     def agrees(self, question: str) -> bool:
@@ -119,8 +138,28 @@ def _own_line() -> str:
 
 
 def printable(text: str) -> str:
-    """The text without control characters: what a host says must not steer the terminal."""
-    return "".join(character if character.isprintable() or character == "\n" else "�" for character in text)
+    """The text in one line without control characters, with its spaces: what a host says must not steer the terminal."""
+    return "".join(character if character.isprintable() else "�" for character in text)
+
+
+def _question(prompt: str) -> str:
+    return _own_line() + "\n".join(printable(line) for line in prompt.split("\n")) + " "
+
+
+def _hung(text: str, begin: str) -> str:
+    """The text in one line; at a terminal in rows that are indented after the first, so that none looks like a line of its own."""
+    line = clean(text)
+    if not sys.stderr.isatty():
+        return line
+    indent = " " * len(begin)
+    return f"\n{indent}".join(
+        textwrap.wrap(
+            line,
+            max(SHORTEST_TEXT, terminal_columns() - len(begin) - 1),
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    )
 
 
 def bold(text: str) -> str:

@@ -33,7 +33,7 @@ FLOORS = (
     ("configuration",),
     ("outcome",),
     ("terminal",),
-    ("errors", "locks"),
+    ("errors", "locks", "peer_text"),
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 MODULES = [

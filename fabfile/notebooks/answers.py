@@ -32,7 +32,7 @@ class Obstructed(RemoteFailed):
     """What is in the way on the host; `problem` is the word for it that the program on the host used."""
 
     def __init__(self, obstacle: Obstacle, message: str, hint: str) -> None:
-        super().__init__(message, hint=hint, detail=obstacle.log)
+        super().__init__(message, hint=hint, detail=obstacle.log, source="log")
         self.problem = obstacle.problem
 
 

@@ -7,7 +7,7 @@ from fabfile.notebooks import session as sessions
 from fabfile.notebooks.session import Session
 from fabfile.settings import Place, Settings
 from fabfile.ssh import connection as ssh
-from fabfile.ssh.asking import Asking, account
+from fabfile.ssh.asking import Asking
 from fabfile.ssh.connection import Connection
 
 
@@ -28,8 +28,6 @@ def reach_session(session: Session, settings: Settings, asking: Asking) -> Conne
     answers there must be the same machine. Raises a Problem.
     """
     settings = msgspec.structs.replace(settings, gateway=session.gateway)
-    names = (account(session.user, name, session.ssh_port) for name in (session.requested, session.host))
-    asking.same(*names)
     try:
         return ssh.connect(settings, session.place, asking, session.host_key)
     except (CannotConnect, HostKeyRefused) as problem:

@@ -8,11 +8,18 @@ from paramiko.auth_strategy import AuthResult, AuthSource, AuthStrategy
 
 from fabfile.configuration.schema import Notebook
 from fabfile.errors import AuthenticationRefused, CannotConnect
-from fabfile.ssh.asking import Asking, account
+from fabfile.peer_text import attributed, quoted
+from fabfile.ssh.asking import Asking, HopIdentity, account
 from fabfile.ssh.client_config import HopConfig
+from fabfile.ssh.host_keys import fingerprint
 from fabfile.ssh.identities import Identities
 
 ATTEMPTS = 3
+# A conversation of PAM has a question or two, and a few rounds where a password has to be changed.
+INTERACTIVE_ROUNDS = 16
+# RFC 4250, section 4.6.1: printable US-ASCII without commas, at most 64 characters.
+METHOD_NAME = re.compile(r"[A-Za-z0-9@._-]{1,64}")
+METHODS_SHOWN = 8
 # What PAM asks for the account's password with; anything else may be a code that is good only once.
 PASSWORD_PROMPT = re.compile(r"^(\S+'s )?password( for \S+)?:?$", re.IGNORECASE)
 
@@ -24,8 +31,21 @@ class Login(AuthStrategy):
     did not make: a secret that was refused is never offered again, so that no account is locked.
     """
 
-    def __init__(self, hop: HopConfig, label: str, asking: Asking, settings: Notebook) -> None:
+    def __init__(
+        self,
+        hop: HopConfig,
+        label: str,
+        asking: Asking,
+        settings: Notebook,
+        *,
+        gateway: "Login | None" = None,
+    ) -> None:
+        """`gateway` is the login to the hop through which this one is reached."""
         super().__init__(ssh_config=paramiko.SSHConfig())
+        self.gateway = gateway
+        self.number: int = gateway.number + 1 if gateway else 0
+        self.identity: HopIdentity | None = None
+        """The hop as its host key, which was checked, identifies it; None before."""
         self.user = hop.user
         self.who = account(hop.user, label, hop.port)
         self.identities = Identities(hop, asking)
@@ -34,7 +54,6 @@ class Login(AuthStrategy):
         self.tried: list[str] = []
         self.wanted: Sequence[str] = ()
         """What the hop said last that it wants."""
-        self._offered = False
 
     def get_sources(self) -> Iterator[AuthSource]:
         """None that are tried one after the other: what a hop wants next depends on what it took before."""
@@ -43,6 +62,8 @@ class Login(AuthStrategy):
     def authenticate(self, transport: paramiko.Transport) -> AuthResult:
         """Log in, or raise AuthenticationRefused that tells what the hop wanted and what was tried."""
         self.tried = []
+        key = transport.get_remote_server_key()
+        self.identity = HopIdentity(self.number, self.user, fingerprint(key))
         self.wanted = ("publickey",)
         keys = self.identities.every_key()
         try:
@@ -117,24 +138,33 @@ class Login(AuthStrategy):
 
     def _interactive(self, transport: paramiko.Transport) -> Sequence[str]:
         self.tried.append("keyboard-interactive")
-        answered: list[str] = []
+        asked_for_password = False
+        rounds = 0
 
         def answers(title: str, instructions: str, prompts: list[tuple[str, bool]]) -> list[str]:
-            told = " ".join(part.strip() for part in (title, instructions) if part.strip())
-            return [self._answer(told, prompt.strip(), echo, answered) for prompt, echo in prompts]
+            nonlocal asked_for_password, rounds
+            rounds += 1
+            if rounds > INTERACTIVE_ROUNDS:
+                raise self._endless()
+            given = []
+            for prompt, echo in prompts:
+                if not echo and PASSWORD_PROMPT.match(prompt.strip()):
+                    asked_for_password = True
+                    given.append(self._the_password())
+                else:
+                    given.append(self._answer(f"{title}\n{instructions}\n{prompt}", echo))
+            return given
 
         try:
             return transport.auth_interactive(self.user, answers)
         except paramiko.AuthenticationException:
-            for prompt in answered:
-                self.asking.forget(prompt)
+            if asked_for_password:
+                self._forget_password()
             raise
 
-    def _answer(self, told: str, prompt: str, echo: bool, answered: list[str]) -> str:
-        if not echo and PASSWORD_PROMPT.match(prompt):
-            answered.append(self._prompt)
-            return self._the_password()
-        question = f"{told}\n{self.who} {prompt}" if told else f"{self.who} {prompt}"
+    def _answer(self, asked: str, echo: bool) -> str:
+        # The last line is ours, so that whoever reads it knows where the answer goes.
+        question = "\n".join([*attributed(self.who, asked), f"your answer goes to {self.who}:"])
         answer = self.asking.code(question, echo=echo)
         if answer is None:
             raise self._nobody()
@@ -146,22 +176,38 @@ class Login(AuthStrategy):
         try:
             return transport.auth_password(self.user, password, fallback=False)
         except paramiko.AuthenticationException:
-            self.asking.forget(self._prompt)
+            self._forget_password()
             raise
 
-    @property
-    def _prompt(self) -> str:
-        return f"{self.who} password:"
-
     def _the_password(self) -> str:
-        others = f"{self.user}@" if self.settings.password_for_next_hop and not self._offered else None
-        self._offered = True
-        password = self.asking.password(self._prompt, of_another=others, keep=self.settings.keyring)
+        assert self.identity is not None, "a hop is identified before its login begins"
+        password = self.asking.password(
+            self.identity,
+            f"{self.who} password:",
+            earlier_hops=self._earlier_hops() if self.settings.password_for_next_hop else (),
+            keep=self.settings.keyring,
+        )
         if password is None:
             raise self._nobody()
         return password
 
+    def _forget_password(self) -> None:
+        assert self.identity is not None, "a hop is identified before its login begins"
+        self.asking.forget(self.identity)
+
+    def _earlier_hops(self) -> Iterator[HopIdentity]:
+        """Those of this route, the nearest to this one first."""
+        login = self.gateway
+        while login is not None:
+            if login.identity is not None:
+                yield login.identity
+            login = login.gateway
+
     def _nobody(self) -> AuthenticationRefused:
+        if self.asking.is_attended:
+            return AuthenticationRefused(
+                f"the question of {self.who} was not answered", hint="run it again, and answer it"
+            )
         return AuthenticationRefused(
             f"{self.who} needs a password or a code, and there is no terminal to ask at",
             hint="run it in a terminal, or set up a key: ssh-keygen, then ssh-copy-id",
@@ -169,11 +215,18 @@ class Login(AuthStrategy):
 
     def _ended(self, reason: str) -> AuthenticationRefused:
         return AuthenticationRefused(
-            f"{self.who} ended the login: {reason[:300]}; tried: {', '.join(self.tried)}",
+            f"{self.who} ended the login: {quoted(reason)}; tried: {', '.join(self.tried)}",
             hint="name the right key: -i FILE, or IdentityFile with IdentitiesOnly yes in ~/.ssh/config",
         )
 
+    def _endless(self) -> AuthenticationRefused:
+        return AuthenticationRefused(
+            f"{self.who} asked {INTERACTIVE_ROUNDS} times in one login, and goes on",
+            hint="ask who runs it, or set up a key: ssh-keygen, then ssh-copy-id",
+        )
+
     def _refused(self, wanted: Sequence[str]) -> AuthenticationRefused:
+        wanted = [method for method in wanted if METHOD_NAME.fullmatch(method)][:METHODS_SHOWN]
         tried = ", ".join([*self.tried, *self.identities.passed_over]) or "nothing, as no key was found"
         return AuthenticationRefused(
             f"{self.who} refused the login; it wants {' or '.join(wanted) or 'something else'}, tried: {tried}",

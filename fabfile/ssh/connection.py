@@ -97,6 +97,7 @@ class Connection(fabric.Connection):  # type: ignore[misc] # Fabric has no types
             problem = self.too_slow() if timed_out else self._unreachable(error)
             if self.proxy_command is not None:
                 problem.detail = self.proxy_command.said()
+                problem.source = "proxy command"
             self._give_up()
             raise problem from error
         except BaseException:
@@ -254,7 +255,7 @@ def _make(
     connection.equip(
         label=hop.label,
         policy=HostKeyPolicy(config, asking, expected=expected_key, pins=pins),
-        login=Login(config, hop.label, asking, settings.notebook),
+        login=Login(config, hop.label, asking, settings.notebook, gateway=gateway.login if gateway else None),
         timeout_s=_timeout_s(hop, settings),
         alive_interval_s=config.alive_interval_s,
         proxy_command=None,

@@ -6,6 +6,7 @@ import paramiko
 from paramiko.common import OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
 
 from fabfile.errors import CannotConnect
+from fabfile.peer_text import quoted
 
 # Every way in which a socket, a gateway or Paramiko says that there is no way.
 FAILURES = (OSError, EOFError, paramiko.SSHException)
@@ -27,11 +28,11 @@ def unreachable(error: Exception, hop: str, gateway: str, address: tuple[str, in
     if isinstance(error, paramiko.ChannelException):
         if error.code == OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED:
             return CannotConnect(
-                f"{gateway} does not let you through to {hop}: {error.text}",
+                f"{gateway} does not let you through to {hop}: {quoted(error.text)}",
                 hint="check the name of the host; your site says which hosts its gateway leads to",
             )
         return CannotConnect(
-            f"{gateway} cannot reach {hop}: {error.text}",
+            f"{gateway} cannot reach {hop}: {quoted(error.text)}",
             hint="the host may be down or its name wrong: try another with --host",
         )
     if isinstance(error, ConnectionRefusedError):
@@ -40,10 +41,17 @@ def unreachable(error: Exception, hop: str, gateway: str, address: tuple[str, in
             hint="check the name and the port",
         )
     return CannotConnect(
-        f"the connection to {_where(hop, gateway)} failed: {error or type(error).__name__}",
+        f"the connection to {_where(hop, gateway)} failed: {_reason(error)}",
         hint="try again; when it stays so, try plain ssh to the same host and compare",
     )
 
 
 def _where(hop: str, gateway: str) -> str:
     return f"{hop} through {gateway}" if gateway else hop
+
+
+def _reason(error: Exception) -> str:
+    if not str(error):
+        return type(error).__name__
+    # Paramiko repeats in its errors what the peer sent; those of the system are the system's own words.
+    return str(error) if isinstance(error, OSError) else quoted(str(error))

@@ -90,15 +90,14 @@ class Identities:
         return self.asking.unlocked[file]
 
     def _unlock(self, file: Path) -> paramiko.PKey | None:
-        prompt = f"passphrase of {file}:"
-        passphrase = self.asking.secret(prompt)
+        passphrase = self.asking.passphrase(file)
         if passphrase is None:
             self.passed_over.append(f"{file} is encrypted, and nobody is there to unlock it")
             return None
         try:
             return read_key(file, passphrase)
         except (ValueError, paramiko.SSHException):
-            self.asking.forget(prompt)
+            self.asking.forget_passphrase(file)
             self.passed_over.append(f"wrong passphrase for {file}")
             return None
 

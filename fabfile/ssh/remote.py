@@ -140,6 +140,7 @@ def _converse(connection: Connection, command: str, stdin: bytes, timeout_s: flo
             f"{connection.original_host} did not answer within {timeout_s:.0f} s",
             hint="run it again; when that does not help, the host may be overloaded: try another with --host",
             detail=_last_lines(output.decode("utf-8", "replace")),
+            source=connection.original_host,
         ) from error
     finally:
         channel.close()
@@ -166,6 +167,7 @@ def _find_answer(connection: Connection, marker: str, output: str) -> dict[str, 
         f"{connection.original_host} gave no answer that makes sense",
         hint="look at what it printed, above; a start-up file of your login shell may be in the way",
         detail=_last_lines(output),
+        source=connection.original_host,
     )
 
 

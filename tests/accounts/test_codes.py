@@ -64,7 +64,9 @@ CODE = "auth requisite pam_oath.so usersfile={users} window=10 digits=6"
 
 def answer_code(terminal: Terminal, account: Account, hop: Server, code: str) -> None:
     """Wait for the prompt for a code, which names account and hop, and answer it."""
-    terminal.expect(rf"{who(account, hop)} One-time password.*: ")
+    terminal.expect(
+        rf"{who(account, hop)} \| One-time password.*\s+your answer goes to {who(account, hop)}: "
+    )
     terminal.type(code)
 
 

@@ -21,6 +21,8 @@ TIMEOUT_S = 10
 class Person:
     """Gives the answers one after the other, then none: nobody is there, or has gone."""
 
+    is_there = True
+
     def __init__(self, *answers: str) -> None:
         self.answers = list(answers)
         self.asked: list[str] = []

@@ -1,20 +1,26 @@
 """A secret is asked for once, and given to nobody but whom the prompt names."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import keyring
+import msgspec
 import pytest
 from keyring.backend import KeyringBackend
 from keyring.errors import KeyringLocked
 
-from fabfile.ssh.asking import Asking, account
+from fabfile.ssh.asking import Asking, HopIdentity, Secrets, account
 
 PROMPT = "me@gateway password:"
-OTHER = "me@host password:"
+GATEWAY = HopIdentity(0, "me", "SHA256:gateway")
+NAME = f"{PROMPT} {GATEWAY.host_key}"  # in the keyring
+HOST = HopIdentity(1, "me", "SHA256:host")
 
 
 class Answering:
     """A person who answers each question with the next of some answers."""
+
+    is_there = True
 
     def __init__(self, *answers: str) -> None:
         self.answers = list(answers)
@@ -59,43 +65,72 @@ def ring() -> Iterator[InMemory]:
 
 
 def password(
-    asking: Asking, prompt: str = PROMPT, *, of_another: str | None = None, keep: bool = False
+    asking: Asking, hop: HopIdentity = GATEWAY, *earlier_hops: HopIdentity, keep: bool = False
 ) -> str | None:
-    return asking.password(prompt, of_another=of_another, keep=keep)
+    return asking.password(hop, PROMPT, earlier_hops=earlier_hops, keep=keep)
+
+
+def given(hop: HopIdentity, secret: str = "given") -> Secrets:
+    """What is remembered once a password was given for the hop."""
+    return Secrets([(hop, secret)])
 
 
 def test_asked_once() -> None:
-    """The same prompt is answered from memory; another one is asked anew."""
+    """The same hop's password is given from memory; that of another is asked for."""
     person = Answering("first", "second")
     asking = Asking(person)
-    assert [password(asking), password(asking), password(asking, OTHER)] == ["first", "first", "second"]
-    assert person.asked == [PROMPT, OTHER]
+    assert [password(asking), password(asking), password(asking, HOST)] == ["first", "first", "second"]
+    assert len(person.asked) == 2
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        HopIdentity(1, "me", "SHA256:gateway"),
+        HopIdentity(0, "me", "SHA256:another"),
+        HopIdentity(0, "you", "SHA256:gateway"),
+    ],
+    ids=["another place in the route", "another host key", "another user"],
+)
+def test_another_hop(other: HopIdentity) -> None:
+    """A password belongs to a place in the route, a host key and a user: what differs in one of them is asked for anew."""
+    assert password(Asking(Answering("asked"), given(GATEWAY)), other) == "asked"
 
 
 def test_a_refused_one_is_not_given_again() -> None:
-    """After a refusal the person is asked, though the next hop's password, or the keyring's, is at hand."""
-    asking = Asking(Answering("wrong", "right"))
-    assert password(asking) == "wrong"
-    asking.forget(PROMPT)
-    assert password(asking, of_another="me@") == "right"
+    """After a refusal the person is asked, though an earlier hop's password, or the keyring's, is at hand."""
+    asking = Asking(Answering("right"), given(GATEWAY, "wrong"))
+    assert password(asking, HOST, GATEWAY) == "wrong"
+    asking.forget(HOST)
+    assert password(asking, HOST, GATEWAY) == "right"
 
 
-def test_for_the_next_hop_only_when_allowed() -> None:
-    """The gateway's password is offered to the host only where the settings allow it, and only to the same user."""
-    assert password(Asking(Answering("asked"), {PROMPT: "given"}), OTHER) == "asked"
-    assert password(Asking(Answering("asked"), {PROMPT: "given"}), OTHER, of_another="me@") == "given"
-    assert (
-        password(Asking(Answering("asked"), {PROMPT: "given"}), "you@host password:", of_another="you@")
-        == "asked"
-    )
+def test_offered_forward_only() -> None:
+    """The gateway's password is offered to the host, never the host's to the gateway, and only to the same user."""
+    assert password(Asking(Answering("asked"), given(GATEWAY)), HOST) == "asked"
+    assert password(Asking(Answering("asked"), given(GATEWAY)), HOST, GATEWAY) == "given"
+    assert password(Asking(Answering("asked"), given(HOST)), GATEWAY, HOST) == "asked"
+    you = HopIdentity(1, "you", "SHA256:host")
+    assert password(Asking(Answering("asked"), given(GATEWAY)), you, GATEWAY) == "asked"
 
 
-def test_the_same_machine_by_another_name() -> None:
-    """What was given for a pool is good for its member; what the member has of its own stays."""
-    asking = Asking(Answering(), {"me@pool password:": "given", "me@poolside password:": "another"})
-    asking.same("me@pool", "me@member")
-    assert password(asking, "me@member password:") == "given"
-    assert password(asking, "me@memberside password:") is None
+def test_offered_to_no_other_hop_while_nobody_attends() -> None:
+    """Without a person each hop gets its own password, and no hop gets that of another."""
+    alone = Asking(Answering(), given(GATEWAY)).alone()
+    assert password(alone) == "given"
+    assert password(alone, HOST, GATEWAY) is None
+
+
+def test_what_a_process_in_the_background_gets() -> None:
+    """All that was given reaches another process by way of JSON, and no representation shows it."""
+    asking = Asking(Answering("given", "phrase"))
+    password(asking)
+    asking.passphrase(Path("key"))
+    sent = msgspec.json.decode(msgspec.json.encode(asking.secrets), type=Secrets)
+    assert "given" not in repr(sent)
+    assert "phrase" not in repr(sent)
+    there = Asking(Answering(), sent)
+    assert (password(there), there.passphrase(Path("key"))) == ("given", "phrase")
 
 
 def test_accounts() -> None:
@@ -111,16 +146,17 @@ def test_keyring(ring: InMemory) -> None:
     assert ring.kept == {}
     assert password(Asking(Answering("given")), keep=True) == "given"
     assert password(Asking(Answering()), keep=True) == "given"
+    assert password(Asking(Answering()), HopIdentity(0, "me", "SHA256:another"), keep=True) is None
 
 
 def test_keyring_with_a_wrong_password(ring: InMemory) -> None:
     """A kept password that is refused is asked for, and the new one is kept in its place."""
-    ring.set_password("notebooks-over-ssh", PROMPT, "old")
+    ring.set_password("notebooks-over-ssh", NAME, "old")
     asking = Asking(Answering("new"))
     assert password(asking, keep=True) == "old"
-    asking.forget(PROMPT)
+    asking.forget(GATEWAY)
     assert password(asking, keep=True) == "new"
-    assert ring.get_password("notebooks-over-ssh", PROMPT) == "new"
+    assert ring.get_password("notebooks-over-ssh", NAME) == "new"
 
 
 def test_locked_keyring(ring: InMemory) -> None:

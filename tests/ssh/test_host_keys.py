@@ -21,6 +21,8 @@ CLIENT = paramiko.SSHClient()
 class Answering:
     """A person who gives one answer, and remembers what was asked."""
 
+    is_there = True
+
     def __init__(self, answer: str | None) -> None:
         self.answer = answer
         self.asked: list[str] = []

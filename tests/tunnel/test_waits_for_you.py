@@ -44,7 +44,8 @@ def at_gateway(account: Account, relay: Relay) -> str:
 
 def type_code(terminal: Terminal, account: Account, relay: Relay, codes: Codes) -> None:
     """Wait for the prompt for a code, and answer it."""
-    terminal.expect(rf"{at_gateway(account, relay)} One-time password.*: ")
+    who = at_gateway(account, relay)
+    terminal.expect(rf"{who} \| One-time password.*\s+your answer goes to {who}: ")
     terminal.type(codes.next())
 
 
@@ -171,6 +172,35 @@ def test_a_password(site: Site, loop: Loop, method: str) -> None:
         assert WRONG not in site.at_gateway.told()
         with site.user.at_terminal("fab", "stop") as terminal:
             log_in(terminal, NEW_PASSWORD)
+
+
+@pytest.mark.parametrize("method", ["password", "keyboard-interactive"])
+def test_the_password_of_a_later_hop(site: Site, loop: Loop, method: str) -> None:
+    """A gateway that takes no key any more gets no password of the host's, though password_for_next_hop is set: nobody is there."""
+    account = site.account()
+    takes = ("PasswordAuthentication yes", "KbdInteractiveAuthentication yes")
+    site.options["gateway"] = (f"AuthenticationMethods publickey {method}", *takes)
+    site.options["host"] = ("AuthenticationMethods password", *takes)
+    site.start()
+    tunnel = Tunnel(site.user)
+    notebook = {"host": site.host_place, "password_for_next_hop": True}
+    with reached_through(site, account, loop, notebook=notebook) as relay:
+        host = f"{account.name}@{site.host.address}:{site.host.port} password: "
+        with at_terminal(site, "up", "--detach", "--local-port", str(free_port())) as terminal:
+            terminal.expect(host)
+            terminal.type(account.password)
+            assert terminal.end() == 0, terminal.said
+        assert site.at_gateway.told() == []
+        keys = site.authorized.read_bytes()
+        site.authorized.write_bytes(b"")
+        relay.cut()
+        waits(tunnel)
+        assert site.at_gateway.told() == []
+        site.authorized.write_bytes(keys)
+        with site.user.at_terminal("fab", "stop") as terminal:
+            terminal.expect(host)
+            terminal.type(account.password)
+            assert terminal.end() == 0, terminal.said
 
 
 def _change_password(site: Site, account: Account, password: str) -> None:

@@ -1,0 +1,106 @@
+"""Text that a peer chose, made fit for the user's terminal: it can neither steer it nor pass for a line of ours.
+
+RFC 4252, section 5.4, and RFC 4256, section 3.2, ask a client to filter control characters. That is not enough: spaces up
+to the edge of the terminal, or a line that begins with `hint:`, deceive as well.
+"""
+
+import os
+import re
+import unicodedata
+from collections.abc import Iterator
+
+QUOTE_COLUMNS = 200
+TEXT_LINES = 20
+LINE_COLUMNS = 1000
+# A longer word would be broken at the edge of the terminal, and what follows would begin a row of its own.
+WORD_COLUMNS = 40
+DEFAULT_COLUMNS = 80
+SHORTEST_ROW = 20
+
+# Letters and symbols that look like a space, or like nothing (Unicode, Default_Ignorable_Code_Point among L, M and S).
+_BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0\U0001d159")
+_LINE_ENDS = re.compile("\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
+
+
+def clean(text: str, columns: int = LINE_COLUMNS) -> str:
+    """The text in one line of at most so many columns: of letters, marks, numbers, punctuation and symbols, single spaces between.
+
+    Everything else (white space, control, bidirectional and zero-width characters, private use, surrogates) counts as a space.
+    """
+    shown = "".join(character if _is_shown(character) else " " for character in text[: 8 * columns])
+    return _cut(" ".join(shown.split()), columns)
+
+
+def quoted(text: str, columns: int = QUOTE_COLUMNS) -> str:
+    """The text in one line, cut and in quotation marks, for use within a sentence of ours."""
+    words = clean(text, columns).replace('"', "'").split(" ")
+    return '"' + " ".join(part for word in words for part in _parts(word, WORD_COLUMNS)) + '"'
+
+
+def attributed(owner: str, text: str, columns: int | None = None) -> list[str]:
+    """The text as rows that fit the terminal, each of which begins with its owner: `me@gateway | Enter the code`.
+
+    `owner` may be empty. A text is cut after 20 lines. `columns` is the width of the terminal, which is looked up where it is not given.
+    """
+    width = columns or terminal_columns()
+    begin = f"{_cut(clean(owner), max(4, width - SHORTEST_ROW - 4))} | ".lstrip()
+    lines = [line for line in map(clean, _LINE_ENDS.split(text[: TEXT_LINES * LINE_COLUMNS])) if line]
+    if len(lines) > TEXT_LINES:
+        lines = [*lines[:TEXT_LINES], "…"]
+    room = max(SHORTEST_ROW, width - len(begin) - 3)  # the caller may indent it by two
+    return [begin + row for line in lines for row in _rows(line, room)]
+
+
+def terminal_columns() -> int:
+    """The width of the terminal that the process stands at, 80 where there is none."""
+    try:
+        descriptor = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY)
+    except OSError:
+        return DEFAULT_COLUMNS
+    try:
+        return os.get_terminal_size(descriptor).columns or DEFAULT_COLUMNS
+    except OSError:
+        return DEFAULT_COLUMNS
+    finally:
+        os.close(descriptor)
+
+
+def _is_shown(character: str) -> bool:
+    category = unicodedata.category(character)
+    # Variation selectors are marks that show nothing.
+    return category[0] in "LMNPS" and character not in _BLANK and not 0xFE00 <= ord(character) <= 0xFE0F
+
+
+def _rows(line: str, columns: int) -> Iterator[str]:
+    row = ""
+    for word in line.split(" "):
+        for part in _parts(word, columns):
+            if row and _columns(row) + 1 + _columns(part) > columns:
+                yield row
+                row = part
+            else:
+                row = f"{row} {part}" if row else part
+    if row:
+        yield row
+
+
+def _parts(word: str, columns: int) -> Iterator[str]:
+    part, width = "", 0
+    for character in word:
+        width += _columns(character)
+        if width > columns:
+            yield part
+            part, width = "", _columns(character)
+        part += character
+    yield part
+
+
+def _cut(text: str, columns: int) -> str:
+    if _columns(text) <= columns:
+        return text
+    return f"{next(_parts(text, columns - 1))}…"
+
+
+def _columns(text: str) -> int:
+    """How wide the text is at most: East Asian ambiguous characters are two columns wide in some terminals (UAX #11)."""
+    return sum(2 if unicodedata.east_asian_width(character) in "WFA" else 1 for character in text)
