@@ -2,16 +2,14 @@
 
 import time
 
-import msgspec
-
 from fabfile.errors import Failed, RemoteFailed
 from fabfile.notebooks import server
 from fabfile.notebooks import session as sessions
+from fabfile.notebooks import tunnel as tunnels
 from fabfile.notebooks.answers import Obstructed
 from fabfile.notebooks.reach import reach
 from fabfile.notebooks.session import Session
 from fabfile.settings import Settings
-from fabfile.ssh import connection as ssh
 from fabfile.ssh.asking import Asking
 from fabfile.ssh.checks import has_file, has_program
 from fabfile.ssh.connection import Connection
@@ -30,10 +28,10 @@ def serve(settings: Settings, asking: Asking) -> Session:
         except Obstructed as obstructed:
             raise _with_what_is_there(obstructed, connection, settings) from obstructed
     session = server.session_of(found, connection, settings)
-    if before and before.name == session.name:
-        session = msgspec.structs.replace(session, requested=before.requested)
-    ssh.also_called(settings, connection, session.place)
     sessions.remember(session)
+    for other in sessions.other_records(session):
+        tunnels.end(other)
+        sessions.forget(other)
     if before and before.certificate_pem != session.certificate_pem:
         _trust_no_longer(before.certificate_pem, session.certificate_pem)
     if found.reused and found.application != settings.notebook.application:

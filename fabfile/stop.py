@@ -23,7 +23,7 @@ def stop(settings: Settings, asking: Asking, person: Person, *, force: bool = Fa
 
     With `force` busy kernels end too, and a session whose host cannot be reached is forgotten. Raises a Problem.
     """
-    session = sessions.find(settings)
+    session = sessions.find_by_record(settings)
     if session is not None:
         stop_session(session, settings, asking, person, force=force)
     elif settings.host_given is not None:

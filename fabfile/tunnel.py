@@ -22,7 +22,7 @@ from fabfile.terminal import more, say, status_line, step, working
 
 def session_for_tunnel(settings: Settings) -> Session:
     """The session that the user means. Raises Failed when there is none."""
-    session = sessions.find(settings)
+    session = sessions.find_by_record(settings)
     if session is None:
         where = settings.place().host
         raise Failed(

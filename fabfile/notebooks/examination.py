@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from fabfile.errors import CannotConnect, HostKeyRefused, Problem, RemoteFailed
+from fabfile.errors import CannotConnect, Problem, RemoteFailed
 from fabfile.notebooks import certificate, protection, server
 from fabfile.notebooks import session as sessions
 from fabfile.notebooks.answers import Obstacle, ask_in_environment, checked, explained
@@ -85,7 +85,8 @@ class _Chain:
 
     def links(self) -> Iterator[tuple[str, Callable[[], str]]]:
         yield "settings", self._settings
-        self._set_out(self._place())
+        machine = self.session.machine if self.session else None
+        self.hops = ssh.hops_to(self.settings, self._place(), self.asking, machine)
         if not self.hops[0].command:
             yield "name", self._name
             yield "port", self._port
@@ -150,27 +151,11 @@ class _Chain:
         return f"{hop.label} showed a known key, and let {hop.user} in"
 
     def _forwarding(self) -> str:
-        self._or_by_the_name_asked_for(lambda: self.hops[-1].reach().close())
+        self.hops[-1].reach().close()
         return f"{self.hops[-2].label} leads to {self.hops[-1].label}"
 
     def _host(self) -> str:
-        self._or_by_the_name_asked_for(lambda: self.hops[-1].open())
         return self._login(self.hops[-1])
-
-    def _or_by_the_name_asked_for(self, go: Callable[[], None]) -> None:
-        """Go there; where the machine's own name leads nowhere, or elsewhere, as reach.py does by the name asked for."""
-        try:
-            go()
-        except (CannotConnect, HostKeyRefused):
-            if self.session is None or self.hops[-1].label == self.session.requested:
-                raise
-            place = msgspec.structs.replace(self.session.place, host=self.session.requested)
-            self._set_out(place)
-            go()
-
-    def _set_out(self, place: ssh.Place) -> None:
-        expected = self.session.host_key if self.session else None
-        self.hops = ssh.hops_to(self.settings, place, self.asking, expected)
 
     def _shell(self) -> str:
         parameters = {"directory": self.settings.notebook.directory}

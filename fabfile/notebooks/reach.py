@@ -2,43 +2,40 @@
 
 import msgspec
 
-from fabfile.errors import CannotConnect, HostKeyRefused, Problem
+from fabfile.errors import Problem
+from fabfile.notebooks import server
 from fabfile.notebooks import session as sessions
 from fabfile.notebooks.session import Session
-from fabfile.settings import Place, Settings
+from fabfile.settings import Settings
 from fabfile.ssh import connection as ssh
 from fabfile.ssh.asking import Asking
 from fabfile.ssh.connection import Connection
+from fabfile.ssh.host_keys import AnotherMachine
 
 
 def reach(settings: Settings, asking: Asking) -> Connection:
-    """The Connection to the host of the session that the user means, else to the host given. Raises a Problem."""
+    """The Connection to the host of the session that the user means, else to the host given. Raises a Problem.
+
+    A host that known_hosts has with another key than the session's record is still that of the session, if it has its name.
+    """
     session = sessions.find(settings)
-    return (
-        reach_session(session, settings, asking)
-        if session
-        else ssh.connect(settings, settings.place(), asking)
-    )
+    if session is None:
+        return ssh.connect(settings, settings.place(), asking)
+    try:
+        return reach_session(session, settings, asking)
+    except Problem as problem:
+        if not isinstance(problem.__cause__, AnotherMachine):
+            raise
+        connection = ssh.connect(settings, session.place, asking)
+        if server.state(connection).host != session.host:
+            raise
+        return connection
 
 
 def reach_session(session: Session, settings: Settings, asking: Asking) -> Connection:
-    """The Connection to the very machine that the session runs on, by the key that it showed when it began.
+    """The Connection to the very machine that the session runs on, by the way that the user went to it first.
 
-    Where its own name leads nowhere, or elsewhere, from the gateway, the name under which it was reached first is tried: what
-    answers there must be the same machine. Raises a Problem.
+    Raises a Problem.
     """
     settings = msgspec.structs.replace(settings, gateway=session.gateway)
-    try:
-        return ssh.connect(settings, session.place, asking, session.host_key)
-    except (CannotConnect, HostKeyRefused) as problem:
-        if session.requested == session.host:
-            raise
-        requested = Place(host=session.requested, user=session.user, port=session.ssh_port)
-        try:
-            connection = ssh.connect(settings, requested, asking)
-        except Problem:
-            raise problem from None
-        if ssh.host_key(connection) != session.host_key:
-            raise
-        ssh.also_called(settings, connection, session.place)
-        return connection
+    return ssh.connect(settings, session.place, asking, session.machine)

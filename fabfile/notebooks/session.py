@@ -12,6 +12,7 @@ from platformdirs import user_state_path
 
 from fabfile.locks import is_held
 from fabfile.settings import Place, Settings
+from fabfile.ssh.host_keys import Machine
 
 Record = TypeVar("Record", bound=msgspec.Struct)
 
@@ -24,7 +25,7 @@ class Session(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     host: str
     """The machine's own name, also where it was reached under the name of a pool."""
     requested: str
-    """The name under which it was reached first."""
+    """The host that the user named: a pool, or an alias of ssh_config(5). Every later step goes there."""
     ssh_port: int | None
     host_key: str
     pid: int
@@ -38,13 +39,22 @@ class Session(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
     @property
     def name(self) -> str:
-        """What the session's files are called: the host, and a digest of all that tells two sessions apart."""
-        way = "\0".join((self.gateway or "", self.user, self.host, str(self.ssh_port or "")))
-        return f"{self.host.replace(':', '_')}-{hashlib.sha256(way.encode()).hexdigest()[:8]}"
+        """What the session's files are called: the host, and a digest of what tells two machines of that name apart.
+
+        The way there is no part of it: through another gateway it is the same session.
+        """
+        identity = f"{self.user}\0{self.host}\0{self.host_key}"
+        return f"{self.host.replace(':', '_')}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
 
     @property
     def place(self) -> Place:
-        return Place(host=self.host, user=self.user, port=self.ssh_port)
+        """The destination, as the user named it."""
+        return Place(host=self.requested, user=self.user, port=self.ssh_port)
+
+    @property
+    def machine(self) -> Machine:
+        """What the destination must lead to."""
+        return Machine(self.host, self.host_key)
 
 
 class Tunnel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -86,6 +96,28 @@ def find(settings: Settings) -> Session | None:
     by_host = [session for session in ours if session.host == place.host]
     by_request = [session for session in ours if session.requested == place.host]
     return next(iter(by_host or by_request), None)
+
+
+def find_by_record(settings: Settings) -> Session | None:
+    """As `find`; else the one session that fits and was reached through another gateway, as before the settings were edited."""
+    session = find(settings)
+    if session is not None:
+        return session
+    gateways = {session.gateway for session in every_session()} - {settings.gateway}
+    found = [find(msgspec.structs.replace(settings, gateway=gateway)) for gateway in gateways]
+    fitting = [session for session in found if session]
+    return fitting[0] if len(fitting) == 1 else None
+
+
+def other_records(session: Session) -> list[Session]:
+    """Further records of the very server: those that were made before its host was given a new key."""
+
+    def server(of: Session) -> tuple[object, ...]:
+        return of.host, of.user, of.pid, of.process_start, of.certificate_pem
+
+    return [
+        other for other in every_session() if other.name != session.name and server(other) == server(session)
+    ]
 
 
 def remember(session: Session) -> None:

@@ -48,6 +48,8 @@ class Login(AuthStrategy):
         """The hop as its host key, which was checked, identifies it; None before."""
         self.user = hop.user
         self.who = account(hop.user, label, hop.port)
+        self.methods = hop.login_methods
+        self.attempts = min(ATTEMPTS, hop.password_prompts)
         self.identities = Identities(hop, asking)
         self.asking = asking
         self.settings = settings
@@ -89,13 +91,13 @@ class Login(AuthStrategy):
     ) -> Sequence[str]:
         """Give one proof of those wanted; returns what is wanted after it, nothing once logged in."""
         if "publickey" in wanted:
-            after = self._with_keys(transport, keys)
+            after = self._with_keys(transport, keys) if "publickey" in self.methods else None
             if after is not None:
                 return after
             wanted = self.wanted = self._wanted_without_keys(transport, wanted)
-        if "keyboard-interactive" in wanted:
+        if "keyboard-interactive" in wanted and "keyboard-interactive" in self.methods:
             return self._as_often_as_a_person_may(transport, self._interactive)
-        if "password" in wanted:
+        if "password" in wanted and "password" in self.methods:
             return self._as_often_as_a_person_may(transport, self._password)
         raise self._refused(wanted)
 
@@ -126,13 +128,13 @@ class Login(AuthStrategy):
     def _as_often_as_a_person_may(
         self, transport: paramiko.Transport, log_in: Callable[[paramiko.Transport], Sequence[str]]
     ) -> Sequence[str]:
-        for attempt in range(ATTEMPTS):
+        for attempt in range(self.attempts):
             try:
                 return log_in(transport)
             except paramiko.BadAuthenticationType:
                 raise
             except paramiko.AuthenticationException:
-                if attempt == ATTEMPTS - 1 or not transport.is_active():
+                if attempt == self.attempts - 1 or not transport.is_active():
                     raise
         raise AssertionError("the loop returns or raises")
 

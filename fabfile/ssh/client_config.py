@@ -7,20 +7,39 @@ reader does, which knows neither Include nor every Match.
 import getpass
 import os
 import pwd
+import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import paramiko
 
 from fabfile.errors import BadSetting
 from fabfile.settings import SSH_PORT, Place, Settings
+from fabfile.ssh.client_options import FORMER_NAMES, refuse_what_cannot_be_kept
+from fabfile.ssh.known_hosts import KnownHostsCommand
 from fabfile.ssh.tokens import Names, fill_path
 
 READ_TIMEOUT_S = 30  # `Match exec` may run a program of the user's own
 SYSTEM_FILE = Path("/etc/ssh/ssh_config")
+# What Paramiko calls the algorithms that each of these options allows.
+ALGORITHMS = {
+    "ciphers": "ciphers",
+    "macs": "macs",
+    "kexalgorithms": "kex",
+    "hostkeyalgorithms": "keys",
+    "pubkeyacceptedalgorithms": "pubkeys",
+}
+LOGIN_METHODS = {
+    "publickey": "pubkeyauthentication",
+    "keyboard-interactive": "kbdinteractiveauthentication",
+    "password": "passwordauthentication",
+}
+RSA_SIZE = 1024  # RequiredRSASize where nothing is said
+FILES = ("userknownhostsfile", "globalknownhostsfile")
 
 
 @dataclass(frozen=True)
@@ -39,6 +58,20 @@ class HopConfig:
     """The agent's socket; "none" for no agent."""
     host_key_alias: str | None = None
     known_hosts: tuple[Path, ...] = ()
+    """The user's own files: a key that is accepted is written to the first."""
+    global_known_hosts: tuple[Path, ...] = ()
+    known_hosts_command: KnownHostsCommand | None = None
+    revoked_host_keys: Path | None = None
+    ca_signature_algorithms: tuple[str, ...] = ()
+    """By which authorities may sign; none: any of SHA-2."""
+    required_rsa_size: int = RSA_SIZE
+    """How many bits a key of RSA must have."""
+    algorithms: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """By Paramiko's name for their use, the only ones that may be agreed on; those of a use that is missing are not limited."""
+    asks: bool = True
+    """Whether the user may be asked for anything: not with `BatchMode yes`."""
+    login_methods: tuple[str, ...] = tuple(LOGIN_METHODS)
+    password_prompts: int = 3
     accepts_unknown_keys: bool = True
     """Whether the user may be asked about an unknown key: not with `StrictHostKeyChecking yes`."""
     hashes_known_hosts: bool = False
@@ -84,10 +117,24 @@ def _ask_ssh(host: str, user: str | None, port: int | None, settings: Settings) 
             detail=tuple(asked.stderr.splitlines()[-5:]),
         )
     said: dict[str, list[str]] = {}
-    for line in asked.stdout.splitlines():
+    for line in asked.stdout.split("\n"):
         keyword, _, value = line.partition(" ")
-        said.setdefault(keyword, []).append(value)
-    return said
+        said.setdefault(keyword.lower(), []).append(value)
+    for option in FILES:
+        said[option] = _printed_files(option, said.get(option, ["none"])[0])
+    return {FORMER_NAMES.get(keyword, keyword): values for keyword, values in said.items()}
+
+
+def _printed_files(option: str, value: str) -> list[str]:
+    """The files that ssh prints with a space between, and a space in one is not marked. Raises BadSetting where that could mislead."""
+    files = re.split(" (?=/)", value)
+    for file in files:
+        if " " in file and any(Path(word).exists() for word in file.split(" ")[1:]):
+            raise BadSetting(
+                f"{option} in ssh's configuration has {value}, which can be read in two ways",
+                hint="write each file with its whole path, and without a space",
+            )
+    return files
 
 
 def _file_arguments(settings: Settings) -> list[str]:
@@ -126,15 +173,31 @@ def _ask_paramiko(host: str, settings: Settings) -> dict[str, list[str]]:
         if path.expanduser().exists():
             with path.expanduser().open() as file:
                 config.parse(file)
-    found = config.lookup(host)
+    try:
+        found = config.lookup(host)
+    except (KeyError, paramiko.SSHException) as error:
+        raise BadSetting(
+            f"ssh's configuration for {host} cannot be read without ssh: {error}",
+            hint="install OpenSSH's client",
+        ) from error
     said = {key: value if isinstance(value, list) else [value] for key, value in found.items()}
+    for option in (*ALGORITHMS, "casignaturealgorithms"):
+        if option in said:
+            raise BadSetting(
+                f"ssh's configuration for {host} sets {option}, which ssh alone can read",
+                hint="install OpenSSH's client",
+            )
     said.setdefault("userknownhostsfile", ["~/.ssh/known_hosts ~/.ssh/known_hosts2"])
     said.setdefault("globalknownhostsfile", ["/etc/ssh/ssh_known_hosts /etc/ssh/ssh_known_hosts2"])
+    for option in FILES:
+        said[option] = shlex.split(said[option][0])
     said.setdefault("identityfile", ["~/.ssh/id_ed25519", "~/.ssh/id_ecdsa", "~/.ssh/id_rsa"])
     return said
 
 
 def _hop_config(asked: str, said: Mapping[str, list[str]]) -> HopConfig:
+    refuse_what_cannot_be_kept(said, asked)
+
     def one(keyword: str) -> str | None:
         values = said.get(keyword) or ["none"]
         return None if values[0].lower() == "none" else values[0]
@@ -152,8 +215,14 @@ def _hop_config(asked: str, said: Mapping[str, list[str]]) -> HopConfig:
     def paths(keyword: str) -> tuple[Path, ...]:
         return tuple(_path(value, names) for value in said.get(keyword, []) if value.lower() != "none")
 
+    def listed(keyword: str) -> tuple[str, ...]:
+        return tuple((one(keyword) or "").split(",")) if one(keyword) else ()
+
+    preferred = listed("preferredauthentications") or tuple(LOGIN_METHODS)
+    methods = [method for method in LOGIN_METHODS if method in preferred]
     agent = said.get("identityagent", [""])[0]
-    known = " ".join(said.get("userknownhostsfile", []) + said.get("globalknownhostsfile", []))
+    known_hosts_command = one("knownhostscommand")
+    batch_mode = one("batchmode") in ("yes", "true")
     return HopConfig(
         host=host,
         user=user,
@@ -165,8 +234,19 @@ def _hop_config(asked: str, said: Mapping[str, list[str]]) -> HopConfig:
         identities_only=one("identitiesonly") == "yes",
         agent=_agent(agent, names),
         host_key_alias=alias,
-        known_hosts=tuple(_path(word, names) for word in known.split() if word.lower() != "none"),
-        accepts_unknown_keys=one("stricthostkeychecking") not in ("yes", "true"),
+        known_hosts=paths("userknownhostsfile"),
+        global_known_hosts=paths("globalknownhostsfile"),
+        known_hosts_command=KnownHostsCommand(known_hosts_command, names) if known_hosts_command else None,
+        revoked_host_keys=next(iter(paths("revokedhostkeys")), None),
+        ca_signature_algorithms=listed("casignaturealgorithms"),
+        required_rsa_size=number("requiredrsasize") or RSA_SIZE,
+        algorithms={use: listed(option) for option, use in ALGORITHMS.items() if listed(option)},
+        asks=not batch_mode,
+        login_methods=tuple(
+            method for method in methods if one(LOGIN_METHODS[method]) not in ("no", "false")
+        ),
+        password_prompts=number("numberofpasswordprompts") or 3,
+        accepts_unknown_keys=not batch_mode and one("stricthostkeychecking") not in ("yes", "true"),
         hashes_known_hosts=one("hashknownhosts") == "yes",
         connect_timeout_s=number("connecttimeout"),
         alive_interval_s=number("serveraliveinterval") or 0,

@@ -7,8 +7,6 @@ import atexit
 import contextlib
 import logging
 import math
-import socket
-import sys
 import time
 from functools import partial
 from typing import Any
@@ -16,23 +14,24 @@ from typing import Any
 import fabric
 import paramiko
 
-from fabfile.errors import CannotConnect, Problem
+from fabfile.errors import CannotConnect, HostKeyRefused, Problem
 from fabfile.settings import SSH_PORT, Place, Settings
+from fabfile.ssh.algorithms import PASSED_ON, transport_to
 from fabfile.ssh.asking import Asking
 from fabfile.ssh.authentication import Login
 from fabfile.ssh.failures import FAILURES, too_slow, unreachable
-from fabfile.ssh.host_keys import HostKeyPolicy
+from fabfile.ssh.host_keys import AnotherMachine, HostKeyPolicy, Machine
 from fabfile.ssh.proxy_command import ProxyCommand
-from fabfile.ssh.route import SANDBOX, Hop, may_come_back, route_to
-from fabfile.ssh.transport import Transport
+from fabfile.ssh.route import SANDBOX, Hop, Route, may_come_back, route_to
 from fabfile.ssh.wire.carrier import Carrier
+from fabfile.ssh.wire.promptness import prompt_socket
 
 __all__ = [
     "SANDBOX",
     "SSH_PORT",
     "Connection",
+    "Machine",
     "Place",
-    "also_called",
     "close_all",
     "connect",
     "hops_to",
@@ -41,11 +40,8 @@ __all__ = [
 ]
 
 KEEPALIVE_S = 30
-# tcp(7) does not tell it, linux/tcp.h does; Python's socket has it from 3.12 on.
-TCP_NOTSENT_LOWAT = 25
-UNSENT_BYTES = 256 * 1024
 
-Name = tuple[str | None, str, str, int]
+Name = tuple[str | None, str, str, int, Machine | None]
 _open: dict[Name, "Connection"] = {}
 
 
@@ -61,6 +57,8 @@ class Connection(fabric.Connection):  # type: ignore[misc] # Fabric has no types
     proxy_command: ProxyCommand | None
     port_transport: Any
     """What opens channels to ports of the host: the transport, or what stands in its place where the host forbids forwarding."""
+    by_own_name: dict[str, Any] | None
+    """The fields that lead to the machine by its own name, for where the destination leads to another."""
 
     def equip(self, **fields: Any) -> None:
         """Set the fields above: its name in messages, what proves its two ends, how many seconds to wait for either."""
@@ -71,6 +69,21 @@ class Connection(fabric.Connection):  # type: ignore[misc] # Fabric has no types
         """Connect and log in, through the gateway when there is one. Raises a Problem."""
         if self.is_connected:
             return
+        try:
+            self._log_in()
+        except (CannotConnect, HostKeyRefused) as problem:
+            behind_gateway = isinstance(self.gateway, Connection)
+            if not self.by_own_name or (behind_gateway and not self.gateway.is_connected):
+                raise
+            self.equip(**self.by_own_name, by_own_name=None)
+            try:
+                self._log_in()
+            except Problem as by_own_name:
+                if isinstance(problem, AnotherMachine):
+                    raise by_own_name from problem
+                raise problem from None
+
+    def _log_in(self) -> None:
         began = math.inf
         try:
             reached = self.reach()
@@ -84,9 +97,9 @@ class Connection(fabric.Connection):  # type: ignore[misc] # Fabric has no types
                 timeout=self.timeout_s,
                 banner_timeout=self.timeout_s,
                 channel_timeout=self.timeout_s,
-                transport_factory=partial(_transport, self.policy, self.timeout_s),
+                transport_factory=partial(transport_to, self.policy, self.timeout_s),
                 auth_strategy=self.login,
-                **_transport_settings(self.connect_kwargs),
+                **self.connect_kwargs,
             )
         except Problem:
             self._give_up()
@@ -133,12 +146,7 @@ class Connection(fabric.Connection):  # type: ignore[misc] # Fabric has no types
             assert self.proxy_command
             return self.proxy_command.socket
         if not isinstance(self.gateway, Connection):
-            reached = socket.create_connection((self.host, self.port), timeout=self.timeout_s)
-            reached.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if sys.platform == "linux":
-                # Megabytes that wait in the system to be sent are a queue before every keystroke.
-                reached.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_BYTES)
-            return reached
+            return prompt_socket(self.host, self.port, self.timeout_s)
         self.gateway.open()
         carrier = Carrier(self.gateway.transport, (self.host, self.port))
         carrier.connect(self.timeout_s)
@@ -156,35 +164,32 @@ class Connection(fabric.Connection):  # type: ignore[misc] # Fabric has no types
         return self.gateway.label if isinstance(self.gateway, Connection) else ""
 
 
-def connect(settings: Settings, place: Place, asking: Asking, expected_key: str | None = None) -> Connection:
+def connect(settings: Settings, place: Place, asking: Asking, machine: Machine | None = None) -> Connection:
     """The open Connection to the place through the gateway of the settings, made at the first call of a run.
 
-    `expected_key` is the host key (base64) of the machine that the place must be. Raises a Problem.
+    `machine` is the one that the place must lead to. Where the place leads to another (it is a pool), or nowhere, the machine
+    is sought by its own name, on the same way and with the same login. Raises a Problem.
     """
-    name = _name(settings, place)
-    if name not in _open or not _open[name].is_connected:
-        connection = _way_in(settings, place, asking, expected_key)
+    name = _name(settings, place, machine)
+    connection = _open.get(name) or (machine and _open_to(machine, name))
+    if not connection or not connection.is_connected:
+        connection = _way_in(settings, place, asking, machine)
         try:
             connection.open()
         except BaseException:
             _close_with_gateways(connection)
             raise
         _remember(name, connection)
-    return _open[name]
+    return connection
 
 
 def hops_to(
-    settings: Settings, place: Place, asking: Asking, expected_key: str | None = None
+    settings: Settings, place: Place, asking: Asking, machine: Machine | None = None
 ) -> tuple[Connection, ...]:
     """The Connections of the way to the place, the nearest first, none of them opened yet; the last is of this run."""
-    connection = _way_in(settings, place, asking, expected_key)
-    _remember(_name(settings, place), connection)
+    connection = _way_in(settings, place, asking, machine)
+    _remember(_name(settings, place, machine), connection)
     return _hops(connection)
-
-
-def also_called(settings: Settings, connection: Connection, place: Place) -> None:
-    """Let the place lead to this Connection from now on: it is the member of the pool that answered."""
-    _open.setdefault(_name(settings, place), connection)
 
 
 def close_all() -> None:
@@ -206,8 +211,19 @@ def _remember(name: Name, connection: Connection) -> None:
     _open[name] = connection
 
 
-def _name(settings: Settings, place: Place) -> Name:
-    return settings.gateway, place.user or settings.user or "", place.host, place.port or settings.port or 0
+def _name(settings: Settings, place: Place, machine: Machine | None) -> Name:
+    user, port = place.user or settings.user or "", place.port or settings.port or 0
+    return settings.gateway, user, place.host, port, machine
+
+
+def _open_to(machine: Machine, name: Name) -> Connection | None:
+    """A Connection of this run that leads to the machine already, because a pool led there."""
+    gateway, user, *_ = name
+    for (other_gateway, *_), connection in _open.items():
+        same_way = (other_gateway, connection.user) == (gateway, user)
+        if same_way and connection.is_connected and host_key(connection) == machine.host_key:
+            return connection
+    return None
 
 
 def _close_with_gateways(connection: Connection) -> None:
@@ -225,23 +241,39 @@ def _hops(connection: Connection) -> tuple[Connection, ...]:
     return tuple(hops)
 
 
-def _way_in(settings: Settings, place: Place, asking: Asking, expected_key: str | None) -> Connection:
+def _way_in(settings: Settings, place: Place, asking: Asking, machine: Machine | None) -> Connection:
     # What Paramiko warns of reaches the user as a Problem, or not at all.
     logging.getLogger("paramiko").addHandler(logging.NullHandler())
     route = route_to(place, settings)
     connection: Connection | None = None
     for number, hop in enumerate(route.hops):
-        is_host = number == len(route.hops) - 1
-        connection = _make(hop, connection, settings, asking, expected_key if is_host else None)
+        connection = _make(hop, connection, settings, asking)
         connection.equip(command="" if number else route.command)
     assert connection is not None, "a route has a host"
+    if machine is not None:
+        _lead_to(machine, connection, route, settings)
     return connection
 
 
-def _make(
-    hop: Hop, gateway: Connection | None, settings: Settings, asking: Asking, expected_key: str | None
-) -> Connection:
+def _lead_to(machine: Machine, connection: Connection, route: Route, settings: Settings) -> None:
+    """Have the Connection accept no other machine, and know the machine by its own name too."""
+    host, own = route.hops[-1], route.ending_at(machine.name)
+    policy = partial(HostKeyPolicy, asking=connection.policy.asking, machine=machine)
+    connection.equip(policy=policy(host.config, pins=host.pins(settings)))
+    if machine.name.lower() != host.config.host.lower():
+        by_own_name = {
+            "host": machine.name,
+            "label": machine.name,
+            "policy": policy(own.hops[-1].config, destination=host.config, pins=own.hops[-1].pins(settings)),
+            "command": own.command if len(own.hops) == 1 else "",
+        }
+        connection.equip(by_own_name=by_own_name)
+
+
+def _make(hop: Hop, gateway: Connection | None, settings: Settings, asking: Asking) -> Connection:
     config = hop.config
+    if not config.asks:
+        asking = asking.alone()
     connection = Connection(
         config.host,
         user=config.user,
@@ -249,38 +281,17 @@ def _make(
         gateway=False if gateway is None else gateway,
         # Nothing of the machine's own: all that counts has been read by now, and not by Fabric.
         config=fabric.Config(lazy=True, ssh_config=paramiko.SSHConfig()),
-        connect_kwargs={key: value for key, value in settings.connect_kwargs.items() if key in _PASSED_ON},
+        connect_kwargs={key: value for key, value in settings.connect_kwargs.items() if key in PASSED_ON},
     )
-    pins = settings.notebook.host_keys.get(hop.label, ())
     connection.equip(
         label=hop.label,
-        policy=HostKeyPolicy(config, asking, expected=expected_key, pins=pins),
+        policy=HostKeyPolicy(config, asking, pins=hop.pins(settings)),
         login=Login(config, hop.label, asking, settings.notebook, gateway=gateway.login if gateway else None),
-        timeout_s=_timeout_s(hop, settings),
+        timeout_s=hop.timeout_s(settings),
         alive_interval_s=config.alive_interval_s,
         proxy_command=None,
+        by_own_name=None,
     )
     # The name that was asked for, where Fabric has what it stands for.
     connection.original_host = hop.label
     return connection
-
-
-def _timeout_s(hop: Hop, settings: Settings) -> int:
-    given = settings.timeouts.connect
-    return hop.config.connect_timeout_s or given if given == type(settings.timeouts)().connect else given
-
-
-def _transport(policy: HostKeyPolicy, timeout_s: int, sock: Any, **kwargs: Any) -> paramiko.Transport:
-    transport = Transport(sock, **kwargs)
-    options = transport.get_security_options()
-    options.key_types = policy.preferred(options.key_types)
-    transport.answer_timeout_s = timeout_s
-    transport.certificates_first = bool(policy.authorities)
-    return transport
-
-
-_PASSED_ON = ("compress", "disabled_algorithms", "auth_timeout")
-
-
-def _transport_settings(connect_kwargs: dict[str, Any]) -> dict[str, Any]:
-    return {name: connect_kwargs[name] for name in _PASSED_ON if name in connect_kwargs}

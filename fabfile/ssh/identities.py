@@ -30,9 +30,22 @@ class Identities:
             # The same key with a certificate is another proof.
             blob = getattr(key, "public_blob", None)
             identity = key.get_base64() + (blob.key_type + str(hash(blob.key_blob)) if blob else "")
-            if identity not in seen:
+            if not self._may_be_offered(key):
+                self.passed_over.append(f"{name} is of a kind or size that ssh's configuration forbids")
+            elif identity not in seen:
                 seen.add(identity)
                 yield name, key
+
+    def _may_be_offered(self, key: paramiko.PKey) -> bool:
+        """Whether PubkeyAcceptedAlgorithms and RequiredRSASize let the key be used."""
+        if key.get_name() == "ssh-rsa" and key.get_bits() < self.hop.required_rsa_size:
+            return False
+        allowed = self.hop.algorithms.get("pubkeys")
+        blob = getattr(key, "public_blob", None)
+        kind = blob.key_type if blob else key.get_name()
+        # Keys of RSA sign with SHA-2, whatever they are called (RFC 8332).
+        names = [kind.replace("ssh-rsa", name) for name in ("rsa-sha2-256", "rsa-sha2-512")]
+        return not allowed or any(name in allowed for name in (names if "ssh-rsa" in kind else [kind]))
 
     def _candidates(self) -> Iterator[tuple[str, paramiko.PKey]]:
         yield from self._agent_keys()

@@ -20,13 +20,41 @@ class Hop:
     label: str
     config: HopConfig
 
+    def is_called(self, name: str) -> bool:
+        """Whether it is this hop that is meant: by the name that was asked for, or by its HostName, in any case."""
+        return name.lower() in (self.label.lower(), self.config.host.lower())
+
+    def pins(self, settings: Settings) -> list[list[str]]:
+        """The fingerprints that the settings give for the hop, under each of its names."""
+        return [pins for name, pins in settings.notebook.host_keys.items() if self.is_called(name)]
+
+    def timeout_s(self, settings: Settings) -> int:
+        """How many seconds it may take to answer: ConnectTimeout, unless the settings say something else."""
+        given = settings.timeouts.connect
+        return self.config.connect_timeout_s or given if given == type(settings.timeouts)().connect else given
+
 
 @dataclass(frozen=True)
 class Route:
-    """The hops, the host last. `command` is the ProxyCommand that leads to the first of them, "" for none."""
+    """The hops, the host last. `proxy_command` leads to the first of them, its tokens not filled in; "" for none."""
 
     hops: tuple[Hop, ...]
-    command: str = ""
+    proxy_command: str = ""
+
+    @property
+    def command(self) -> str:
+        """The ProxyCommand with its tokens filled in; "" for none."""
+        first = self.hops[0]
+        names = Names(
+            asked=first.label, host=first.config.host, port=first.config.port, user=first.config.user
+        )
+        return fill_tokens(self.proxy_command, names)
+
+    def ending_at(self, host_name: str) -> "Route":
+        """The same way, with the same login, to another HostName at its end."""
+        *before, last = self.hops
+        end = replace(last, config=replace(last.config, host=host_name))
+        return replace(self, hops=(*before, end))
 
 
 def route_to(place: Place, settings: Settings) -> Route:
@@ -34,15 +62,38 @@ def route_to(place: Place, settings: Settings) -> Route:
 
     Starts the sandbox when the gateway is `sandbox`. Raises BadSetting or Failed.
     """
+    route = _route_to(place, settings)
+    _refuse_pins_of_nobody(route, settings)
+    return route
+
+
+def _refuse_pins_of_nobody(route: Route, settings: Settings) -> None:
+    """Raise BadSetting for a host key that is pinned to no hop: a name that is mistyped would protect nothing.
+
+    The host and the gateway of the settings count too where the way is another one.
+    """
+    configured = [settings.notebook.host]
+    if settings.gateway and " " not in settings.gateway:
+        configured += settings.gateway.split(",")
+    known = {parse_place(place, "the host").host.lower() for place in configured}
+    for name in settings.notebook.host_keys:
+        if name.lower() not in known and not any(hop.is_called(name) for hop in route.hops):
+            raise BadSetting(
+                f"notebook.host_keys has keys for {name}, which is no hop on the way to {route.hops[-1].label}",
+                hint=f"name one of {', '.join(hop.label for hop in route.hops)}",
+            )
+
+
+def _route_to(place: Place, settings: Settings) -> Route:
     if settings.gateway == SANDBOX:
         return _through_the_sandbox(place, settings)
     host = _hop(place, settings, port=settings.port)
     if settings.gateway is None:
         return _own_way(host, settings, MOST_HOPS)
     if " " in settings.gateway:
-        return Route((host,), _filled(settings.gateway, host))
+        return Route((host,), settings.gateway)
     before = _through(settings.gateway, settings, MOST_HOPS)
-    return Route((*before.hops, host), before.command)
+    return Route((*before.hops, host), before.proxy_command)
 
 
 def may_come_back(gateway: str | None) -> bool:
@@ -58,10 +109,8 @@ def _own_way(hop: Hop, settings: Settings, most: int) -> Route:
     """The way to a hop as OpenSSH's configuration has it: ProxyJump, ProxyCommand or straight."""
     if hop.config.proxy_jump:
         before = _through(hop.config.proxy_jump, settings, most)
-        return Route((*before.hops, hop), before.command)
-    if hop.config.proxy_command:
-        return Route((hop,), _filled(hop.config.proxy_command, hop))
-    return Route((hop,))
+        return Route((*before.hops, hop), before.proxy_command)
+    return Route((hop,), hop.config.proxy_command or "")
 
 
 def _through(jumps: str, settings: Settings, most: int) -> Route:
@@ -74,7 +123,7 @@ def _through(jumps: str, settings: Settings, most: int) -> Route:
             hint="look for a ProxyJump that leads to itself",
         )
     first = _own_way(hops[0], settings, most - len(hops))
-    return Route((*first.hops, *hops[1:]), first.command)
+    return Route((*first.hops, *hops[1:]), first.proxy_command)
 
 
 def _hop(place: Place, settings: Settings, *, port: int | None) -> Hop:
@@ -86,11 +135,6 @@ def _hop(place: Place, settings: Settings, *, port: int | None) -> Hop:
     if not settings.connect_kwargs.get("allow_agent", True):
         config = replace(config, agent="none")
     return Hop(place.host, config)
-
-
-def _filled(command: str, hop: Hop) -> str:
-    config = hop.config
-    return fill_tokens(command, Names(asked=hop.label, host=config.host, port=config.port, user=config.user))
 
 
 def _through_the_sandbox(place: Place, settings: Settings) -> Route:

@@ -46,9 +46,9 @@ class Names:
         }
 
 
-def fill_tokens(text: str, names: Names) -> str:
-    """The text with every token that is known filled in; others stay as they are."""
-    values = names.values()
+def fill_tokens(text: str, names: Names, more: Mapping[str, str] | None = None) -> str:
+    """The text with every token that is known filled in, also those of `more`; others stay as they are."""
+    values = {**names.values(), **(more or {})}
     filled, rest = "", text
     while rest:
         before, percent, rest = rest.partition("%")

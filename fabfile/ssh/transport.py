@@ -56,6 +56,8 @@ class Transport(paramiko.ServiceRequestingTransport):  # type: ignore[name-defin
         self.answer_timeout_s: float = 10
         self.certificates_first = False
         """Whether the host is asked for a certificate before a plain key; Paramiko puts it last, and it never comes."""
+        self.unwanted_keys: frozenset[str] = frozenset()
+        """The host key algorithms that are not asked for, with a certificate or without."""
         self.reason_of_end = ""
         """What the peer said when it ended the connection (RFC 4253, section 11.1); "" where the path just broke."""
         options = self.get_security_options()
@@ -118,7 +120,7 @@ class Transport(paramiko.ServiceRequestingTransport):  # type: ignore[name-defin
     @property
     def preferred_keys(self) -> tuple[str, ...]:
         """The host key algorithms in the order of our wish: those with a certificate first, where one can be checked."""
-        keys: tuple[str, ...] = super().preferred_keys
+        keys = tuple(key for key in super().preferred_keys if key not in self.unwanted_keys)
         return (
             tuple(sorted(keys, key=lambda key: "-cert-v01@" not in key)) if self.certificates_first else keys
         )

@@ -58,6 +58,30 @@ def test_which_session_is_meant() -> None:
     assert find("calder") is None
 
 
+def test_another_gateway_in_the_settings() -> None:
+    """A session that was reached through another gateway than that of the settings is found by its record; of two, none is."""
+    old = a_session("calder", gateway="old.example")
+    sessions.remember(old)
+    for host in (None, "calder", "student.compute"):
+        assert sessions.find_by_record(settings.load(Context(), host=host)) == old
+    assert sessions.find_by_record(settings.load(Context(), host="bonnington")) is None
+    sessions.remember(a_session("calder", gateway="older.example", host_key="BBBB"))
+    assert sessions.find_by_record(settings.load(Context(), host="calder")) is None
+
+
+def test_one_server_has_one_record() -> None:
+    """Through another gateway, by another name or port, a machine has the same record; one with another key has its own."""
+    sessions.remember(a_session(gateway="old.example"))
+    again = a_session(gateway="new.example", requested="labj", ssh_port=2222)
+    sessions.remember(again)
+    assert sessions.every_session() == [again]
+    assert sessions.other_records(again) == []
+    new_key = a_session(host_key="BBBB")
+    sessions.remember(new_key)
+    sessions.remember(a_session(host_key="CCCC", pid=101))
+    assert sessions.other_records(new_key) == [again]
+
+
 def test_a_spoilt_record_is_passed_over(state: Path) -> None:
     """Records that are cut short, of another kind or unreadable do not hide the good one."""
     good = a_session()
@@ -84,7 +108,7 @@ def test_a_tunnel_is_as_open_as_its_lock() -> None:
 
 @pytest.mark.parametrize("host", ["ashbury", "ashbury.example.org", "10.0.0.1", "fe80::1"])
 def test_names_of_files(state: Path, host: str) -> None:
-    """Any host has a file of its own in the folder, and two ways to one host have two."""
+    """Any host has a file of its own in the folder, and two machines of one name have two."""
     sessions.remember(a_session(host))
-    sessions.remember(a_session(host, gateway="another"))
+    sessions.remember(a_session(host, host_key="BBBB"))
     assert len(list(state.glob("*.session.json"))) == 2

@@ -14,6 +14,7 @@ from fabfile.settings import Settings, parse_place
 from fabfile.ssh.asking import Asking
 from fabfile.ssh.connection import Connection, close_all, connect
 from tests.openssh.network import LOOPBACK, Server, make_key
+from tests.proofs.certificates import Authority
 
 TIMEOUT_S = 10
 
@@ -130,3 +131,17 @@ class Client:
         missing = [text for text in said if text not in str(problem)]
         assert not missing, f"it did not say {missing}: {problem}"
         return problem
+
+
+def certified(
+    client: Client, authority: Authority, *names: str, kind: str = "ed25519", **how: object
+) -> Server:
+    """A host that shows a certificate for its key, as real ones do beside the plain key; it has no other kind of key."""
+    key = client.folder / f"host_{kind}"
+    make_key(key, kind=kind)
+    certificate = authority.sign(key, *names, **how)  # type: ignore[arg-type]
+    server = Server("host", client.folder / "host", client.authorized, f'HostCertificate "{certificate}"')
+    server.key = key
+    client._servers.append(server)
+    server.start()
+    return server

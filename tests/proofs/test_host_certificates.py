@@ -9,24 +9,10 @@ from fabfile.configuration.schema import Notebook
 from tests.journey.program import refused, succeeded
 from tests.openssh.network import LOOPBACK, Network, Server, known_hosts_line, make_key
 from tests.proofs.certificates import IN_DATE, NOT_YET_IN_DATE, OUT_OF_DATE, Authority, public
-from tests.proofs.client import Client, Person
+from tests.proofs.client import Client, Person, certified
 from tests.proofs.impostor import Loop, impostor
 
 KINDS = ("ed25519", "ecdsa", "rsa")
-
-
-def certified(
-    client: Client, authority: Authority, *names: str, kind: str = "ed25519", **how: object
-) -> Server:
-    """A host that shows a certificate for its key, as real ones do beside the plain key; it has no other kind of key."""
-    key = client.folder / f"host_{kind}"
-    make_key(key, kind=kind)
-    certificate = authority.sign(key, *names, **how)  # type: ignore[arg-type]
-    server = Server("host", client.folder / "host", client.authorized, f'HostCertificate "{certificate}"')
-    server.key = key
-    client._servers.append(server)
-    server.start()
-    return server
 
 
 @pytest.fixture

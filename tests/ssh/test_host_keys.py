@@ -11,7 +11,8 @@ import pytest
 from fabfile.errors import HostKeyRefused
 from fabfile.ssh.asking import Asking
 from fabfile.ssh.client_config import HopConfig
-from fabfile.ssh.host_keys import HostKeyPolicy, fingerprint, known_keys
+from fabfile.ssh.host_keys import AnotherMachine, HostKeyPolicy, Machine, fingerprint
+from fabfile.ssh.known_hosts import known_keys
 
 KEY = paramiko.ECDSAKey.generate()
 OTHER = paramiko.ECDSAKey.generate()
@@ -166,12 +167,37 @@ def test_anything_else_is_a_no(known_hosts: Path, answer: str | None) -> None:
     assert not known_hosts.exists()
 
 
+def of_session(
+    known_hosts: Path, name: str, machine: str = "ashbury", recorded: paramiko.PKey = KEY
+) -> HostKeyPolicy:
+    """The policy for the destination of a session that runs on `machine`, which showed the recorded key."""
+    return policy(known_hosts, name, Answering("yes"), machine=Machine(machine, recorded.get_base64()))
+
+
 def test_the_key_of_a_session_is_known(known_hosts: Path) -> None:
     """The machine that a session runs on is known by its key, also under a name that no file has."""
-    checking = policy(known_hosts, "ashbury", Answering(None), expected=KEY.get_base64())
+    checking = of_session(known_hosts, "ashbury")
     checking.missing_host_key(CLIENT, "ashbury", KEY)
     with pytest.raises(HostKeyRefused, match="not the one on record"):
         checking.missing_host_key(CLIENT, "ashbury", OTHER)
+
+
+def test_known_hosts_overrules_the_key_of_a_session(known_hosts: Path) -> None:
+    """Where known_hosts has another key for the name, the recorded one is refused, and the new one good for that machine."""
+    write(known_hosts, line("ashbury", OTHER))
+    checking = of_session(known_hosts, "ashbury")
+    with pytest.raises(HostKeyRefused, match="not the one on record"):
+        checking.missing_host_key(CLIENT, "ashbury", KEY)
+    checking.missing_host_key(CLIENT, "ashbury", OTHER)
+
+
+def test_another_member_of_the_pool(known_hosts: Path) -> None:
+    """A pool that leads to another member, whose key is known as well, has not led to the machine of the session."""
+    write(known_hosts, line("student.compute") + line("student.compute", OTHER))
+    checking = of_session(known_hosts, "student.compute")
+    checking.missing_host_key(CLIENT, "student.compute", KEY)
+    with pytest.raises(AnotherMachine, match="led to another machine than ashbury"):
+        checking.missing_host_key(CLIENT, "student.compute", OTHER)
 
 
 def test_known_types_come_first(known_hosts: Path) -> None:

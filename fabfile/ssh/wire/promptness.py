@@ -7,6 +7,7 @@ that off (RFC 9293, section 3.8.6.3), by 40 ms in Linux. OpenSSH's sshd leaves t
 
 import contextlib
 import socket
+import sys
 from typing import Any
 
 from paramiko.common import MSG_CHANNEL_EXTENDED_DATA
@@ -17,6 +18,19 @@ from fabfile.ssh.wire.streams import Stream, program_request
 PROGRAM = "true"
 # Linux has it.
 QUICKACK = getattr(socket, "TCP_QUICKACK", None)
+# tcp(7) does not tell it, linux/tcp.h does; Python's socket has it from 3.12 on.
+TCP_NOTSENT_LOWAT = 25
+UNSENT_BYTES = 256 * 1024
+
+
+def prompt_socket(host: str, port: int, timeout_s: float) -> socket.socket:
+    """A TCP connection on which small packets go at once, and little waits in the system. Raises OSError."""
+    reached = socket.create_connection((host, port), timeout=timeout_s)
+    reached.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if sys.platform == "linux":
+        # Megabytes that wait in the system to be sent are a queue before every keystroke.
+        reached.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_BYTES)
+    return reached
 
 
 class _Errand(Stream):

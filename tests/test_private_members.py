@@ -1,0 +1,115 @@
+"""The private members of Paramiko, Fabric and Invoke that the code relies on: each is named, and is there."""
+
+import ast
+import importlib
+import inspect
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import fabric
+import paramiko
+import pytest
+from paramiko.auth_handler import AuthOnlyHandler
+from paramiko.packet import Packetizer
+
+import fabfile
+
+LIBRARIES = ("paramiko", "fabric", "invoke")
+PACKAGE = Path(fabfile.__file__).parent
+RELIED_ON: dict[type, tuple[str, ...]] = {
+    fabric.Connection: ("_set",),
+    fabric.Config: ("_overrides", "_runtime_path", "_runtime_ssh_path"),
+    paramiko.Transport: (
+        "_check_banner",
+        "_expected_packet",
+        "_next_channel",
+        "_parse_disconnect",
+        "_send_message",
+        "_send_user_message",
+    ),
+    AuthOnlyHandler: ("_parse_userauth_info_request",),
+    Packetizer: ("_check_keepalive", "_initial_kex_done", "_trigger_rekey"),
+}
+NAMED = {name for names in RELIED_ON.values() for name in names}
+
+
+def is_private(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__") and name != "_"
+
+
+def source_of(owner: type) -> str:
+    """The source of the class and of every class below it that comes from one of the libraries."""
+    bases = [base for base in owner.__mro__ if base.__module__.partition(".")[0] in LIBRARIES]
+    return "".join(inspect.getsource(base) for base in bases)
+
+
+def modules() -> Iterator[tuple[str, ast.Module]]:
+    """Name and syntax tree of each module that runs here; those of `scripts` and `site_files` run on a host."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+        if not {"scripts", "site_files"} & set(parts):
+            yield ".".join(parts).removesuffix(".__init__"), ast.parse(path.read_text())
+
+
+def of_others() -> dict[str, str]:
+    """Every private name that is looked up and that no module here defines, with a module that looks it up."""
+    looked_up: dict[str, str] = {}
+    defined: set[str] = set()
+    for module, tree in modules():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute) and is_private(node.attr):
+                is_own = isinstance(node.ctx, ast.Store) and ast.unparse(node.value) == "self"
+                if is_own:
+                    defined.add(node.attr)
+                else:
+                    looked_up[node.attr] = module
+            elif isinstance(node, ast.Call) and ast.unparse(node.func) == "getattr":
+                name = node.args[1]
+                if isinstance(name, ast.Constant) and is_private(str(name.value)):
+                    looked_up[str(name.value)] = module
+            elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+                defined.add(node.name)
+            elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                defined.add(node.id)
+    return {name: module for name, module in looked_up.items() if name not in defined}
+
+
+def shared_with_base_classes() -> dict[str, str]:
+    """Every private name in a class of ours that a class of the libraries below it has too, with our class."""
+    shared: dict[str, str] = {}
+    for name, tree in modules():
+        names = [node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and node.bases]
+        module = (
+            importlib.import_module(name)
+            if names and any(lib in ast.unparse(tree) for lib in LIBRARIES)
+            else None
+        )
+        for ours in (getattr(module, name, None) for name in names):
+            if not inspect.isclass(ours) or not (below := source_of(ours)):
+                continue
+            text = inspect.getsource(ours)
+            for found in re.findall(r"\b(?:self|super\(\))\.(_[a-zA-Z]\w*)|def (_[a-zA-Z]\w*)", text):
+                member = found[0] or found[1]
+                if re.search(rf"\b{member}\b", below):
+                    shared[member] = ours.__qualname__
+    return shared
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [(owner, name) for owner, names in RELIED_ON.items() for name in names],
+    ids=[
+        f"{owner.__module__}.{owner.__name__}.{name}" for owner, names in RELIED_ON.items() for name in names
+    ],
+)
+def test_is_there(owner: type, name: str) -> None:
+    """The library that is installed still has the member."""
+    assert re.search(rf"\b{name}\b", source_of(owner)), f"{owner.__qualname__} has no {name} any more"
+
+
+def test_all_are_named() -> None:
+    """No module relies on a private member that is not in the table, and the table has none that nobody relies on."""
+    relied_on = of_others() | shared_with_base_classes()
+    of_the_standard_library = {"_context"}  # http.client.HTTPSConnection
+    assert set(relied_on) - of_the_standard_library == NAMED, relied_on
