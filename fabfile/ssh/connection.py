@@ -219,7 +219,7 @@ def _name(settings: Settings, place: Place, machine: Machine | None) -> Name:
 def _open_to(machine: Machine, name: Name) -> Connection | None:
     """A Connection of this run that leads to the machine already, because a pool led there."""
     gateway, user, *_ = name
-    for (other_gateway, *_), connection in _open.items():
+    for (other_gateway, *_), connection in list(_open.items()):
         same_way = (other_gateway, connection.user) == (gateway, user)
         if same_way and connection.is_connected and host_key(connection) == machine.host_key:
             return connection
