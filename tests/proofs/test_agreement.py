@@ -61,7 +61,7 @@ CASES = {
     ),
     "timeouts": Case("Host *\n ConnectTimeout 7\n ServerAliveInterval 15\n ServerAliveCountMax 5\n"),
     "logins": Case(
-        "Host ashbury\n PasswordAuthentication no\n NumberOfPasswordPrompts 2\n BatchMode yes\n"
+        "Host ashbury\n PasswordAuthentication no\n NumberOfPasswordPrompts 2\n"
         " PreferredAuthentications password,publickey\n RequiredRSASize 3072\n RevokedHostKeys /k/revoked\n"
     ),
     "alias": Case("Host ashbury\n HostKeyAlias the-pool\n UserKnownHostsFile /k/one /k/two\n"),

@@ -23,7 +23,6 @@ KINDS = {
     "ctr-etm-512": ("Ciphers aes256-ctr", "MACs hmac-sha2-512-etm@openssh.com"),
     "ctr": ("Ciphers aes192-ctr", "MACs hmac-sha2-256"),
     "ctr-512": ("Ciphers aes256-ctr", "MACs hmac-sha2-512"),
-    "cbc": ("Ciphers aes128-cbc", "MACs hmac-sha1"),
 }
 
 
