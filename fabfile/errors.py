@@ -3,6 +3,10 @@
 from typing import ClassVar
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: the task ends as it does at Ctrl-C, but no person at its terminal asked for that."""
+
+
 class Problem(Exception):
     """A failure that the user can understand.
 

@@ -12,7 +12,7 @@ from typing import Any, ParamSpec, TypeVar
 import fabric
 from invoke.exceptions import Exit
 
-from fabfile.errors import Failed, Problem
+from fabfile.errors import Failed, Problem, Terminated
 from fabfile.terminal import show_problem
 
 Parameters = ParamSpec("Parameters")
@@ -61,7 +61,7 @@ def _told(task: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+    raise Terminated
 
 
 def _unexpected(error: Exception) -> Failed:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from fabfile import detached
-from fabfile.errors import Failed
+from fabfile.errors import Failed, Terminated
 from fabfile.notebooks import certificate, pages
 from fabfile.notebooks import session as sessions
 from fabfile.notebooks import tunnel as tunnels
@@ -64,16 +64,23 @@ def opened(session: Session, settings: Settings, asking: Asking) -> Iterator[Lif
         yield held
 
 
-def until_closed(held: Lifeline | None, asking: Asking) -> None:
-    """Keep the tunnel alive until Ctrl-C, or until `stop` ends it from elsewhere. Raises a Problem."""
+def until_closed(held: Lifeline | None, asking: Asking) -> bool:
+    """Keep the tunnel alive until Ctrl-C or SIGTERM; returns whether it was Ctrl-C. Raises a Problem.
+
+    Another command closes the tunnel with SIGTERM: `stop`, or the one that puts another tunnel in its place.
+    """
     if held is None:
-        return
+        return False
     try:
         more("ctrl-c closes the tunnel")
         held.hold(asking, _tell)
+    except Terminated:
+        step("tunnel", "closed by another command; status shows what still runs")
+        return False
     except KeyboardInterrupt:
         say("")
         step("tunnel", "closed")
+    return True
 
 
 def _tell(news: News) -> None:

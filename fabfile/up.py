@@ -41,15 +41,15 @@ def secure_and_restart(settings: Settings, asking: Asking, person: Person, wishe
 
 
 def up(settings: Settings, asking: Asking, person: Person, wishes: Wishes) -> None:
-    """Do the three steps and hold the tunnel until Ctrl-C; then do with the server what `on_exit` says."""
+    """Do the three steps and hold the tunnel; at Ctrl-C, do with the server what `on_exit` says."""
     if secure(settings, asking, person, wishes):
         _ended(settings, asking, person, wishes)
     session = serve(settings, asking)
     if settings.notebook.trust:
         trust_on_the_way(session)
     with opened(session, settings, asking) as held:
-        until_closed(held, asking)
-    if held is not None:
+        interrupted = until_closed(held, asking)
+    if interrupted:
         _leave(session, settings, asking, person)
 
 
