@@ -21,7 +21,7 @@ def start() -> None:
 def stop() -> None:
     """End the practice network, all that runs in it and every session in it; delete its files. Raises Failed."""
     started = time.monotonic()
-    for session in sessions.every_session():
+    for session in sessions.every_record():
         if session.gateway == SANDBOX:
             tunnels.end(session)
             sessions.forget(session)

@@ -8,7 +8,7 @@ from fabfile.notebooks import session as sessions
 from fabfile.notebooks import tunnel as tunnels
 from fabfile.notebooks.answers import Obstructed
 from fabfile.notebooks.reach import reach
-from fabfile.notebooks.session import Session
+from fabfile.notebooks.session import PendingSession, Session
 from fabfile.settings import Settings
 from fabfile.ssh.asking import Asking
 from fabfile.ssh.checks import has_file, has_program
@@ -18,21 +18,26 @@ from fabfile.trust_stores import trusting
 
 
 def serve(settings: Settings, asking: Asking) -> Session:
-    """Start the server, or find the one that runs; remember its session and say where it is. Raises a Problem."""
+    """Start the server, or find the one that runs; remember its session and say where it is.
+
+    Whatever interrupts it, a server that runs, or may, is on record. Raises a Problem.
+    """
     started = time.monotonic()
     before = sessions.find(settings)
     with working("serve", f"starting jupyter {settings.notebook.application}"):
         connection = reach(settings, asking)
-        try:
-            found = server.start(connection, settings)
-        except Obstructed as obstructed:
-            raise _with_what_is_there(obstructed, connection, settings) from obstructed
+        found = _start(connection, settings)
     session = server.session_of(found, connection, settings)
-    sessions.remember(session)
+    try:
+        sessions.remember(session)
+    except Failed as problem:
+        raise Failed(
+            f"the server runs on {session.host}, but {problem}", hint=f"{problem.hint}; then run serve again"
+        ) from problem
     for other in sessions.other_records(session):
         tunnels.end(other)
         sessions.forget(other)
-    if before and before.certificate_pem != session.certificate_pem:
+    if isinstance(before, Session) and before.certificate_pem != session.certificate_pem:
         _trust_no_longer(before.certificate_pem, session.certificate_pem)
     if found.reused and found.application != settings.notebook.application:
         warn(
@@ -52,6 +57,27 @@ def serve(settings: Settings, asking: Asking) -> Session:
         started,
     )
     return session
+
+
+def _start(connection: Connection, settings: Settings) -> server.Started:
+    """Have the server started or found. As long as it is not known what came of a start, a pending session is on record."""
+    pending: PendingSession | None = None
+
+    def record(host: str) -> None:
+        nonlocal pending
+        pending = server.pending_session(host, connection, settings)
+        sessions.remember_pending(pending)
+
+    try:
+        return server.start(connection, settings, record)
+    except Obstructed as obstructed:
+        if pending and obstructed.problem != "no-answer":  # in every other case no server is left
+            sessions.forget_pending(pending)
+        raise _with_what_is_there(obstructed, connection, settings) from obstructed
+    except KeyboardInterrupt:
+        if pending:
+            warn(f"the server on {pending.host} may go on: status shows it, serve finds it, stop ends it")
+        raise
 
 
 def _trust_no_longer(old_pem: str, new_pem: str) -> None:

@@ -7,11 +7,11 @@ from typing import Any
 
 import msgspec
 
-from fabfile.errors import Failed, Problem
+from fabfile.errors import Failed, Problem, RemoteFailed
 from fabfile.notebooks import certificate, server
 from fabfile.notebooks import session as sessions
 from fabfile.notebooks.reach import reach_session
-from fabfile.notebooks.session import Session
+from fabfile.notebooks.session import AnySession
 from fabfile.settings import Settings
 from fabfile.ssh.asking import Asking, Nobody
 from fabfile.ssh.connection import SANDBOX
@@ -27,15 +27,21 @@ def status(settings: Settings) -> None:
     if not found:
         step("status", "no session")
     for state in found:
-        step(state["host"], f"jupyter {state['application']} in {state['directory']}: {state['server']}")
+        what = (
+            f"jupyter {state['application']} in {state['directory']}" if state["application"] else "jupyter"
+        )
+        step(f"{state['user']}@{state['host']}", f"{what}: {state['server']}")
         last_known = "last known: " if state["server"] == "unreachable" else ""
-        more(f"{last_known}port {state['remote_port']}, process {state['pid']}, since {state['started']}")
+        if state["pid"]:
+            port = state["remote_port"] or "not known yet"
+            more(f"{last_known}port {port}, process {state['pid']}, since {state['started']}")
         more(f"tunnel {state['tunnel']}{'  ' + state['url'] if state['url'] else ''}")
         if state["tunnel_waits_for_you"]:
             more(f"it waits for you: {state['tunnel_waits_for_you']}; tunnel logs in again")
         for remote, local in state["also"].items():
             more(f"localhost:{local} leads to {state['host']}:{remote}")
-        more(f"certificate good until {state['certificate_expires'][:10]}")
+        if state["certificate_expires"]:
+            more(f"certificate good until {state['certificate_expires'][:10]}")
 
 
 def status_as_json(settings: Settings) -> None:
@@ -58,42 +64,54 @@ def for_editors() -> None:
 
 
 def _states(settings: Settings) -> list[dict[str, Any]]:
-    found = sessions.every_session()
-    return [_state(session, server) for session, server in zip(found, _servers(found, settings), strict=True)]
+    known = sessions.every_record()
+    return [
+        _state(session, found) for session, found in zip(known, _look_at_all(known, settings), strict=True)
+    ]
 
 
-def _state(session: Session, running: str) -> dict[str, Any]:
+def _state(session: AnySession, found: server.State | None) -> dict[str, Any]:
     tunnel = sessions.tunnel_of(session)
-    shown = certificate.parse(session.certificate_pem)
+    # The host knows better: a start that was interrupted, or done from another machine, is not on record here.
+    known: Any = found if found and found.running else session
+    shown = _certificate(getattr(known, "certificate_pem", None))
+    stopped = found is not None and not found.running
     return {
         "host": session.host,
         "user": session.user,
         "gateway": session.gateway,
-        "server": running,
-        "pid": None if running == "stopped" else session.pid,
-        "remote_port": None if running == "stopped" else session.remote_port,
-        "application": session.application,
-        "directory": session.directory,
-        "started": session.started,
+        "server": "unreachable" if found is None else "stopped" if stopped else "running",
+        "pid": None if stopped else getattr(known, "pid", None),
+        "remote_port": None if stopped else getattr(known, "port", getattr(known, "remote_port", None)),
+        "application": getattr(known, "application", None),
+        "directory": getattr(known, "directory", None),
+        "started": getattr(known, "started", None),
         "tunnel": tunnel.state if tunnel else "closed",
         "local_port": tunnel.local_port if tunnel else None,
         "url": tunnel.url if tunnel else None,
         "also": tunnel.also if tunnel else {},
         "tunnel_waits_for_you": tunnel.waits_for_you or None if tunnel else None,
-        "certificate_sha256": shown.sha256,
-        "certificate_expires": shown.expires.isoformat(),
+        "certificate_sha256": shown.sha256 if shown else None,
+        "certificate_expires": shown.expires.isoformat() if shown else None,
     }
 
 
-def _servers(found: Sequence[Session], settings: Settings) -> list[str]:
-    """What each session's server does; hosts are asked side by side, and one that is silent is "unreachable" in the end."""
+def _certificate(pem: str | None) -> certificate.Certificate | None:
+    try:
+        return certificate.parse(pem) if pem else None
+    except RemoteFailed:
+        return None
+
+
+def _look_at_all(known: Sequence[AnySession], settings: Settings) -> list[server.State | None]:
+    """What each session's host says of its server; they are asked side by side, and one that stays silent says None."""
     default = type(settings.timeouts)().connect
     timeout = ANSWER_TIMEOUT if settings.timeouts.connect == default else settings.timeouts.connect
     settings = msgspec.structs.replace(
         settings, timeouts=msgspec.structs.replace(settings.timeouts, connect=timeout)
     )
     deadline = time.monotonic() + timeout
-    inquiries = [_Inquiry(session, settings) for session in found]
+    inquiries = [_Inquiry(session, settings) for session in known]
     for inquiry in inquiries:
         inquiry.start()
     for inquiry in inquiries:
@@ -101,35 +119,34 @@ def _servers(found: Sequence[Session], settings: Settings) -> list[str]:
     for inquiry in inquiries:
         if inquiry.error is not None:
             raise inquiry.error
-    return [inquiry.server for inquiry in inquiries]
+    return [inquiry.found for inquiry in inquiries]
 
 
 class _Inquiry(threading.Thread):
     """Asks one host; a daemon, as looking up a name or a silent network may take longer than anybody waits."""
 
-    def __init__(self, session: Session, settings: Settings) -> None:
+    def __init__(self, session: AnySession, settings: Settings) -> None:
         super().__init__(name=f"status of {session.host}", daemon=True)
         self._session = session
         self._settings = settings
-        self.server = "unreachable"
+        self.found: server.State | None = None
         self.error: Exception | None = None
 
     def run(self) -> None:
         try:
-            self.server = _server(self._session, self._settings)
+            self.found = _look(self._session, self._settings)
         except Exception as error:  # noqa: BLE001 # it is raised where it is waited for
             self.error = error
 
 
-def _server(session: Session, settings: Settings) -> str:
+def _look(session: AnySession, settings: Settings) -> server.State | None:
+    """What the session's host says of its server; None where it cannot be asked."""
     if session.gateway == SANDBOX and not _sandbox_runs():
-        return "unreachable"
+        return None
     try:
-        state = server.state(reach_session(session, settings, Asking(Nobody())))
+        return server.state(reach_session(session, settings, Asking(Nobody())))
     except Problem:
-        return "unreachable"
-    same = state.running and (state.pid, state.process_start) == (session.pid, session.process_start)
-    return "running" if same else "stopped"
+        return None
 
 
 def _sandbox_runs() -> bool:

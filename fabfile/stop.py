@@ -4,22 +4,22 @@ import time
 
 import msgspec
 
-from fabfile.errors import AuthenticationRefused, CannotConnect, Failed, HostKeyRefused, Problem
+from fabfile.errors import AuthenticationRefused, BadSetting, CannotConnect, Failed, HostKeyRefused, Problem
 from fabfile.notebooks import server
 from fabfile.notebooks import session as sessions
 from fabfile.notebooks import tunnel as tunnels
 from fabfile.notebooks.reach import reach_session
-from fabfile.notebooks.session import Session
+from fabfile.notebooks.session import AnySession
 from fabfile.settings import Settings
 from fabfile.ssh import connection as ssh
 from fabfile.ssh.asking import Asking
 from fabfile.ssh.connection import Connection
-from fabfile.terminal import Person, step, working
+from fabfile.terminal import Person, more, step, working
 from fabfile.trust_stores import trusting
 
 
 def stop(settings: Settings, asking: Asking, person: Person, *, force: bool = False) -> None:
-    """End the session that the user means; with none on record, a server of ours on the host given.
+    """End the session that the user means; with none on record, a server of ours on the host that the user named.
 
     With `force` busy kernels end too, and a session whose host cannot be reached is forgotten. Raises a Problem.
     """
@@ -30,13 +30,26 @@ def stop(settings: Settings, asking: Asking, person: Person, *, force: bool = Fa
         started = time.monotonic()
         connection = ssh.connect(settings, settings.place(), asking)
         _tell(_end_server(connection, settings, person, force=force), connection.label, started)
+        for other in sessions.every_record():
+            more(f"on record is {other}")
+    elif sessions.every_record():
+        raise BadSetting(
+            f"no session of these settings ({_described(settings)})",
+            hint="name one by its host, user and gateway, or stop them all: stop --all",
+            detail=tuple(map(str, sessions.every_record())),
+        )
     else:
         step("stop", "no session, nothing to stop")
 
 
+def _described(settings: Settings) -> str:
+    way = f"gateway {settings.gateway}" if settings.gateway else "no gateway"
+    return way + (f", user {settings.user}" if settings.user else "")
+
+
 def stop_all(settings: Settings, asking: Asking, person: Person, *, force: bool = False) -> None:
     """End every session on record, whatever its gateway. Raises the last Problem after all were tried."""
-    found = sessions.every_session()
+    found = sessions.every_record()
     if not found:
         step("stop", "no session, nothing to stop")
     problems = []
@@ -50,7 +63,7 @@ def stop_all(settings: Settings, asking: Asking, person: Person, *, force: bool 
 
 
 def stop_session(
-    session: Session, settings: Settings, asking: Asking, person: Person, *, force: bool = False
+    session: AnySession, settings: Settings, asking: Asking, person: Person, *, force: bool = False
 ) -> None:
     """End the session's server and tunnel, and forget it. Raises a Problem, with the session still on record."""
     started = time.monotonic()

@@ -52,7 +52,7 @@ def untrust(settings: Settings) -> None:
     """
     session = sessions.find(settings)
     ours = trusting.stale()
-    if session is not None:
+    if isinstance(session, Session):
         ours.add(certificate.parse(session.certificate_pem).sha256)
     had = trusting.drop(ours)
     if not had:

@@ -13,7 +13,7 @@ from fabfile.notebooks import certificate, pages
 from fabfile.notebooks import session as sessions
 from fabfile.notebooks import tunnel as tunnels
 from fabfile.notebooks.lifeline import Lifeline, Lost, News
-from fabfile.notebooks.session import Session, Tunnel
+from fabfile.notebooks.session import PendingSession, Session, Tunnel
 from fabfile.settings import Settings
 from fabfile.ssh.asking import Asking
 from fabfile.ssh.forwarding import listen
@@ -27,6 +27,11 @@ def session_for_tunnel(settings: Settings) -> Session:
         where = settings.place().host
         raise Failed(
             f"no server of yours is known on {where}", hint="start it, or find the one that runs: serve"
+        )
+    if isinstance(session, PendingSession):
+        raise Failed(
+            f"the start of a server on {session.host} was interrupted",
+            hint="find it, or start it again: serve",
         )
     return session
 

@@ -67,7 +67,9 @@ def _ended(settings: Settings, asking: Asking, person: Person, wishes: Wishes) -
     """End the server that keeps its older protection, where the user wants that; returns its session then."""
     if not (wishes.restart or person.agrees(f"{KEEPS}: do that now?")):
         return None
-    session = sessions.find(settings) or serve(settings, asking)
+    session = sessions.find(settings)
+    if not isinstance(session, Session):
+        session = serve(settings, asking)
     stop_session(session, settings, asking, person)
     return session
 

@@ -1,6 +1,7 @@
 """What the programs on the host answer, checked before anything is made of it."""
 
 import re
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import msgspec
@@ -54,10 +55,17 @@ def checked_host_name(name: str) -> str:
 
 
 def ask_in_environment(
-    connection: Connection, settings: Settings, program: str, parameters: dict[str, Any], *, timeout_s: float
+    connection: Connection,
+    settings: Settings,
+    program: str,
+    parameters: dict[str, Any],
+    *,
+    timeout_s: float,
+    confirm: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
     """Run a program of ours in the environment of the settings; returns its answer, which names no obstacle.
 
+    `confirm` is that of `run_program`.
     Raises Obstructed with what is in the way, and what was found instead.
     """
     answer = run_program(
@@ -67,6 +75,7 @@ def ask_in_environment(
         environment=settings.notebook.environment,
         activate=settings.notebook.activate,
         timeout_s=timeout_s,
+        confirm=confirm,
     )
     if answer["problem"]:
         raise explained(checked(answer, Obstacle), settings, connection.label)
@@ -126,6 +135,10 @@ def explained(obstacle: Obstacle, settings: Settings, host: str) -> Obstructed:
         "not-written": (
             f"{host} cannot write what it must: {obstacle.reason}",
             "see whether the disk is full or a quota is used up",
+        ),
+        "not-confirmed": (
+            f"{host} waited in vain for the word to start the notebook server, and started none",
+            "run it again",
         ),
         "died": (f"the notebook server on {host} ended as it started", "the end of its log, above, says why"),
         "no-answer": (

@@ -17,6 +17,7 @@ from fabfile.notebooks.answers import Obstacle, ask_in_environment, checked, exp
 from fabfile.notebooks.clock import check_dates
 from fabfile.notebooks.port_access import prove_through
 from fabfile.notebooks.proof import prove_websocket
+from fabfile.notebooks.session import Session
 from fabfile.settings import Settings
 from fabfile.ssh import connection as ssh
 from fabfile.ssh.asking import Asking
@@ -103,7 +104,7 @@ class _Chain:
         yield "jupyter", self._jupyter
         yield "certificate", self._certificate
         yield "kernel", self._kernel
-        if self.session is not None:
+        if isinstance(self.session, Session):
             yield "server", self._server
             yield "websocket", self._websocket
 
@@ -202,7 +203,8 @@ class _Chain:
 
     def _loopback(self) -> str:
         """Whether the host forwards to its own ports; without a server, to the port that one would take first."""
-        port = self.session.remote_port if self.session else self.settings.notebook.remote_port
+        known = self.session if isinstance(self.session, Session) else self.settings.notebook
+        port = known.remote_port
         label = self._connection.label
         refusal = forwarding_refusal(self._connection, port)
         if not refusal:
@@ -244,14 +246,14 @@ class _Chain:
         return f"a {checked(answer, Kernel).kernel} kernel computed 1+1"
 
     def _server(self) -> str:
-        assert self.session is not None
+        assert isinstance(self.session, Session)
         state = server.state(self._connection)
         if not state.running:
             raise RemoteFailed(f"the server on {self.session.host} has ended", hint="serve starts it again")
         return f"runs on {self.session.host}, port {self.session.remote_port} (process {state.pid})"
 
     def _websocket(self) -> str:
-        assert self.session is not None
+        assert isinstance(self.session, Session)
         with closing(Forwarder(())) as forwarder:
             _, ahead = prove_through(self.session, self._connection, forwarder, PATIENCE_S)
             check_dates(certificate.parse(self.session.certificate_pem), self.session.host, ahead)

@@ -5,7 +5,7 @@ import msgspec
 from fabfile.errors import Problem
 from fabfile.notebooks import server
 from fabfile.notebooks import session as sessions
-from fabfile.notebooks.session import Session
+from fabfile.notebooks.session import AnySession
 from fabfile.settings import Settings
 from fabfile.ssh import connection as ssh
 from fabfile.ssh.asking import Asking
@@ -32,7 +32,7 @@ def reach(settings: Settings, asking: Asking) -> Connection:
         return connection
 
 
-def reach_session(session: Session, settings: Settings, asking: Asking) -> Connection:
+def reach_session(session: AnySession, settings: Settings, asking: Asking) -> Connection:
     """The Connection to the very machine that the session runs on, by the way that the user went to it first.
 
     Raises a Problem.

@@ -1,11 +1,12 @@
 """The Jupyter server on the host: starting it, asking about it, ending it."""
 
+from collections.abc import Callable
 from typing import Annotated
 
 import msgspec
 
 from fabfile.notebooks.answers import Obstacle, ask_in_environment, checked, checked_host_name, explained
-from fabfile.notebooks.session import Session
+from fabfile.notebooks.session import PendingSession, Session
 from fabfile.settings import Settings
 from fabfile.ssh import connection as ssh
 from fabfile.ssh.connection import Connection
@@ -34,12 +35,18 @@ class Started(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether a server of ours runs on the host, and where its log is."""
+    """Whether a server of ours runs on the host, what is known of it there, and where its log is."""
 
     host: str
     running: bool
     pid: int | None
     process_start: str | None
+    port: Port | None
+    """None too as long as the server has not written its port."""
+    application: str | None
+    directory: str | None
+    started: str | None
+    certificate_pem: str | None
     log: str
 
 
@@ -59,9 +66,10 @@ class KernelsBusy(Exception):
         self.number = number
 
 
-def start(connection: Connection, settings: Settings) -> Started:
+def start(connection: Connection, settings: Settings, before_start: Callable[[str], None]) -> Started:
     """Start the server in its environment and directory, or find the one that runs; returns once it answers.
 
+    Where none runs, `before_start` is called with the host's own name, and the server is started after it returns.
     Raises RemoteFailed with the cause, and what is there instead.
     """
     wanted = settings.notebook
@@ -74,21 +82,35 @@ def start(connection: Connection, settings: Settings) -> Started:
         "arguments": wanted.arguments,
     }
     patience_s = wanted.start_timeout_s + PATIENCE_S
-    answer = ask_in_environment(connection, settings, "start_server", parameters, timeout_s=patience_s)
+    answer = ask_in_environment(
+        connection,
+        settings,
+        "start_server",
+        parameters,
+        timeout_s=patience_s,
+        confirm=lambda host: before_start(checked_host_name(host)),
+    )
     started = checked(answer, Started)
     checked_host_name(started.host)
     return started
 
 
-def session_of(started: Started, connection: Connection, settings: Settings) -> Session:
-    """What is to be remembered of a server that was started, or found, over this connection."""
-    return Session(
+def pending_session(host: str, connection: Connection, settings: Settings) -> PendingSession:
+    """What is to be remembered of the host before a server is started over this connection."""
+    return PendingSession(
         gateway=settings.gateway,
         user=connection.user,
-        host=started.host,
+        host=host,
         requested=connection.original_host,
         ssh_port=None if connection.port == ssh.SSH_PORT else connection.port,
         host_key=ssh.host_key(connection),
+    )
+
+
+def session_of(started: Started, connection: Connection, settings: Settings) -> Session:
+    """What is to be remembered of a server that was started, or found, over this connection."""
+    return Session(
+        **msgspec.structs.asdict(pending_session(started.host, connection, settings)),
         pid=started.pid,
         process_start=started.process_start,
         remote_port=started.port,

@@ -1,8 +1,12 @@
-"""What this machine remembers: one record a session, which is one server on one host, and one for its tunnel."""
+"""What this machine remembers: one record a session, which is one server on one host, and one for its tunnel.
+
+The record is there before the server: a start that is interrupted leaves a PendingSession, which leads to its host.
+"""
 
 import hashlib
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -10,15 +14,16 @@ import msgspec
 from filelock import FileLock
 from platformdirs import user_state_path
 
+from fabfile.errors import BadSetting, Failed
 from fabfile.locks import is_held
-from fabfile.settings import Place, Settings
+from fabfile.settings import SSH_PORT, Place, Settings
 from fabfile.ssh.host_keys import Machine
 
 Record = TypeVar("Record", bound=msgspec.Struct)
 
 
-class Session(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One server on one host, as the last step that reached it found it."""
+class RemoteHost(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A host as it was reached: what tells one session from another."""
 
     gateway: str | None
     user: str
@@ -28,14 +33,6 @@ class Session(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     """The host that the user named: a pool, or an alias of ssh_config(5). Every later step goes there."""
     ssh_port: int | None
     host_key: str
-    pid: int
-    process_start: str
-    remote_port: int
-    application: str
-    version: str
-    directory: str
-    started: str
-    certificate_pem: str
 
     @property
     def name(self) -> str:
@@ -55,6 +52,30 @@ class Session(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     def machine(self) -> Machine:
         """What the destination must lead to."""
         return Machine(self.host, self.host_key)
+
+    def __str__(self) -> str:
+        way = f"through {self.gateway}" if self.gateway else "without a gateway"
+        return f"{Place(host=self.host, user=self.user, port=self.ssh_port)} {way}"
+
+
+class PendingSession(RemoteHost, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A session whose server is about to be started; when the start was interrupted, only its host knows whether it runs."""
+
+
+class Session(RemoteHost, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One server on one host, as the last step that reached it found it."""
+
+    pid: int
+    process_start: str
+    remote_port: int
+    application: str
+    version: str
+    directory: str
+    started: str
+    certificate_pem: str
+
+
+AnySession = Session | PendingSession
 
 
 class Tunnel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -82,28 +103,75 @@ def every_session() -> list[Session]:
     return [session for session in found if session]
 
 
-def find(settings: Settings) -> Session | None:
-    """The session that the user means: of the host given, else the only one, else of `notebook.host`."""
-    sessions = [session for session in every_session() if session.gateway == settings.gateway]
-    if settings.host_given is None and len(sessions) == 1:
-        return sessions[0]
+def every_record() -> list[AnySession]:
+    """Every session and, where there is no more than that, every pending one, by host."""
+    found: dict[str, AnySession] = {session.name: session for session in every_session()}
+    for path in _folder().glob("*.pending.json"):
+        pending = _read(path, PendingSession)
+        if pending:
+            found.setdefault(pending.name, pending)
+    return sorted(found.values(), key=lambda session: session.name)
+
+
+def candidates(settings: Settings) -> list[AnySession]:
+    """The sessions through the gateway of the settings that fit the host, user and port that the user named.
+
+    A host is named by the machine's own name or by the one under which it was reached first.
+    """
     place = settings.place()
     ours = [
         session
-        for session in sessions
-        if place.user in (None, session.user) and place.port in (None, session.ssh_port)
+        for session in every_record()
+        if session.gateway == settings.gateway
+        and place.user in (None, session.user)
+        and place.port in (None, session.ssh_port or SSH_PORT)
     ]
-    by_host = [session for session in ours if session.host == place.host]
-    by_request = [session for session in ours if session.requested == place.host]
-    return next(iter(by_host or by_request), None)
+    if settings.host_given is None:
+        return ours
+    host = place.host.lower()
+    by_host = [session for session in ours if session.host.lower() == host]
+    return by_host or [session for session in ours if session.requested.lower() == host]
 
 
-def find_by_record(settings: Settings) -> Session | None:
+def find(settings: Settings) -> AnySession | None:
+    """The one session that fits what the user named, None where none does. Raises BadSetting where several do."""
+    found = candidates(settings)
+    if len(found) > 1:
+        raise ambiguous(found)
+    return found[0] if found else None
+
+
+def ambiguous(found: Sequence[AnySession]) -> BadSetting:
+    """The Problem of several sessions of which any may be meant: lists them."""
+    return BadSetting(
+        f"{len(found)} sessions fit",
+        hint=f"name the host of one, as in --host {found[0].user}@{found[0].host}",
+        detail=tuple(map(str, found)),
+    )
+
+
+def named(settings: Settings, session: AnySession) -> Settings:
+    """The settings, naming this session."""
+    place = Place(host=session.host, user=session.user, port=session.ssh_port or SSH_PORT)
+    return msgspec.structs.replace(settings, gateway=session.gateway, host_given=str(place))
+
+
+def remember_pending(pending: PendingSession) -> None:
+    """Record that the server of the session is about to be started. Raises Failed."""
+    _write(_folder() / f"{pending.name}.pending.json", pending)
+
+
+def forget_pending(session: AnySession) -> None:
+    """Remove the record that the server was about to be started."""
+    (_folder() / f"{session.name}.pending.json").unlink(missing_ok=True)
+
+
+def find_by_record(settings: Settings) -> AnySession | None:
     """As `find`; else the one session that fits and was reached through another gateway, as before the settings were edited."""
     session = find(settings)
     if session is not None:
         return session
-    gateways = {session.gateway for session in every_session()} - {settings.gateway}
+    gateways = {session.gateway for session in every_record()} - {settings.gateway}
     found = [find(msgspec.structs.replace(settings, gateway=gateway)) for gateway in gateways]
     fitting = [session for session in found if session]
     return fitting[0] if len(fitting) == 1 else None
@@ -121,24 +189,25 @@ def other_records(session: Session) -> list[Session]:
 
 
 def remember(session: Session) -> None:
-    """Record the session, in place of an older record of it."""
+    """Record the session, in place of an older record of it. Raises Failed."""
     _write(_folder() / f"{session.name}.session.json", session)
+    forget_pending(session)
 
 
-def forget(session: Session) -> None:
+def forget(session: AnySession) -> None:
     """Remove the session's record and that of its tunnel."""
-    for ending in ("session.json", "tunnel.json", "tunnel.lock", "tunnel.log"):
+    for ending in ("session.json", "pending.json", "tunnel.json", "tunnel.lock", "tunnel.log"):
         (_folder() / f"{session.name}.{ending}").unlink(missing_ok=True)
 
 
-def tunnel_of(session: Session) -> Tunnel | None:
+def tunnel_of(session: AnySession) -> Tunnel | None:
     """The tunnel that is held for the session right now, or None."""
     if not is_held(_folder() / f"{session.name}.tunnel.lock"):
         return None
     return _read(_folder() / f"{session.name}.tunnel.json", Tunnel)
 
 
-def tunnel_lock(session: Session) -> FileLock:
+def tunnel_lock(session: AnySession) -> FileLock:
     """The lock that a tunnel holds as long as it lives; the system takes it back from a process that dies."""
     return FileLock(_folder() / f"{session.name}.tunnel.lock", mode=0o600)
 
@@ -160,19 +229,33 @@ def forget_tunnel(session: Session) -> None:
 
 def _folder() -> Path:
     folder = user_state_path("notebooks-over-ssh") / "sessions"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise _not_written(folder, error) from error
     return folder
 
 
 def _write(path: Path, record: msgspec.Struct) -> None:
-    descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
+    text = msgspec.json.format(msgspec.json.encode(record)) + b"\n"
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(msgspec.json.format(msgspec.json.encode(record)) + b"\n")
-        os.replace(draft, path)
-    except BaseException:
-        os.unlink(draft)
-        raise
+        descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(text)
+            os.replace(draft, path)
+        except BaseException:
+            os.unlink(draft)
+            raise
+    except OSError as error:
+        raise _not_written(path.parent, error) from error
+
+
+def _not_written(folder: Path, error: OSError) -> Failed:
+    return Failed(
+        f"cannot write to {folder}: {error.strerror or error}",
+        hint="make room there, and see that the folder is yours",
+    )
 
 
 def _read(path: Path, kind: type[Record]) -> Record | None:

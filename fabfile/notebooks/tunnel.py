@@ -17,7 +17,7 @@ from fabfile.notebooks.clock import check_dates
 from fabfile.notebooks.further_ports import refuse_those_of_others
 from fabfile.notebooks.lifeline import Lifeline
 from fabfile.notebooks.proof import PROOF_TIMEOUT_S, prove
-from fabfile.notebooks.session import Session, Tunnel
+from fabfile.notebooks.session import AnySession, Session, Tunnel
 from fabfile.settings import Settings
 from fabfile.ssh.asking import Asking
 from fabfile.ssh.forwarding import Forwarder, Listener, listen, listen_near
@@ -87,7 +87,7 @@ def open_to_the_server(session: Session, settings: Settings) -> Tunnel | None:
     return tunnel
 
 
-def end(session: Session) -> Tunnel | None:
+def end(session: AnySession) -> Tunnel | None:
     """End the session's tunnel, whichever process holds it; returns it, or None when there was none.
 
     Raises Failed when its process does not end.
@@ -97,12 +97,12 @@ def end(session: Session) -> Tunnel | None:
         return None
     with suppress(psutil.NoSuchProcess):
         # The lock is held, and only by the process that wrote this record: the number is no stranger's.
-        process = psutil.Process(tunnel.pid)
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(END_TIMEOUT_S)
-        except psutil.TimeoutExpired as error:
-            raise Failed(
-                f"the tunnel (process {tunnel.pid}) does not end", hint=f"end it with: kill {tunnel.pid}"
-            ) from error
+        psutil.Process(tunnel.pid).send_signal(signal.SIGTERM)
+    try:
+        # Not until the process is gone: a foreground tunnel may be a zombie for as long as its parent likes.
+        sessions.tunnel_lock(session).acquire(timeout=END_TIMEOUT_S).lock.release()
+    except Timeout as error:
+        raise Failed(
+            f"the tunnel (process {tunnel.pid}) does not end", hint=f"end it with: kill {tunnel.pid}"
+        ) from error
     return tunnel

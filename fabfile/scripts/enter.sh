@@ -1,7 +1,8 @@
 # Enters the environment that the notebook server lives in, then gives what is left of standard input to its Python.
 #
 # Standard input, a line each: a marker that begins every answer; the environment's name or path; a command of the
-# user's own that prepares the environment in place of it. Then the request that the Python below runs.
+# user's own that prepares the environment in place of it; the request that the Python below runs. What comes after that
+# is for the program in it.
 # With neither an environment nor a command, any Python will do: the one that started the server, or the system's.
 
 IFS= read -r marker

@@ -8,18 +8,30 @@ import errno
 import fcntl
 import json
 import os
+import select
 import socket
 import subprocess
 import sys
 import tempfile
 
 MARKER = ""  # set by enter.sh
+CONFIRM_TIMEOUT_S = 20  # no longer than another program waits for the lock
 
 
 def answer(**fields):
     """Print the one answer of this program; what other programs printed before it is no part of it."""
     sys.stdout.write("\n%s %s\n" % (MARKER, json.dumps(dict(fields, host=host_name()))))
     sys.stdout.flush()
+
+
+def confirmed():
+    """Ask whoever runs this program whether to go on, now that they know this host; returns whether the word came.
+
+    Who is gone by then, and has no record of what would be done, gives no word.
+    """
+    answer(problem="", asks=True)
+    ready, _, _ = select.select([0], [], [], CONFIRM_TIMEOUT_S)
+    return bool(ready) and sys.stdin.buffer.readline(3) == b"go\n"
 
 
 def host_name():

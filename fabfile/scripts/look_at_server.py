@@ -1,4 +1,4 @@
-"""Tells whether the server of ours runs on this host, and where its log is.
+"""Tells whether the server of ours runs on this host, what was noted of it, and where its log is.
 
 Runs on the host, with whatever Python is there: nothing newer than 3.6, nothing outside the standard library.
 """
@@ -10,10 +10,16 @@ from server_record import Server
 def main(parameters):
     server = Server()
     record = server.running()
+    known = record or {}
     answer(
         problem="",
         running=record is not None,
-        pid=record["pid"] if record else None,
-        process_start=record["process_start"] if record else None,
+        pid=known.get("pid"),
+        process_start=known.get("process_start"),
+        port=known.get("port") or None,
+        application=known.get("application"),
+        directory=known.get("directory"),
+        started=known.get("started"),
+        certificate_pem=known.get("certificate_pem"),
         log=server.log,
     )

@@ -12,7 +12,15 @@ import sys
 import time
 
 from ending import end, with_descendants
-from host import answer, only_one, private_folder, process_start, set_conda_variables, write_private
+from host import (
+    answer,
+    confirmed,
+    only_one,
+    private_folder,
+    process_start,
+    set_conda_variables,
+    write_private,
+)
 from jupyter_files import PROTECTION, Jupyter, check_certificate
 from server_record import Server
 
@@ -34,7 +42,8 @@ def main(parameters):
             problem, record = start(server, parameters)
             if problem:
                 return answer(**problem)
-        answer(**wait_until_it_answers(server, record, reused, parameters["start_timeout_s"]))
+    # Without the lock, so that it can be stopped meanwhile.
+    answer(**wait_until_it_answers(server, record, reused, parameters["start_timeout_s"]))
 
 
 def start(server, parameters):
@@ -62,6 +71,8 @@ def start(server, parameters):
     directory = os.path.expanduser(parameters["directory"])
     if not os.path.isdir(directory):
         return dict(problem="directory-missing", directory=directory), None
+    if not confirmed():
+        return dict(problem="not-confirmed"), None
 
     shutil.rmtree(server.runtime, ignore_errors=True)
     private_folder(server.runtime)
@@ -85,10 +96,10 @@ def start(server, parameters):
         environment.pop(name, None)
     with open(server.log, "wb") as log:
         process = subprocess.Popen(
-            command,
+            ["/bin/sh", "-c", 'read -r go && exec "$@" </dev/null', "sh"] + command,
             cwd=directory,
             env=environment,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
             start_new_session=True,
@@ -104,12 +115,19 @@ def start(server, parameters):
         protected_with=jupyter.protected_with(config),
         started=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     )
-    try:
+    # It becomes the server once it is on record: it reads nothing, and ends, if this program ends before that.
+    with process.stdin:
         server.note(record)
-    except BaseException:
-        process.kill()
-        raise
+        process.stdin.write(b"go\n")
     return None, record
+
+
+def unless_replaced(server, record, change):
+    """Change the files of the server, unless it was stopped meanwhile, and perhaps another started."""
+    with only_one(server.folder):
+        noted = server.record()
+        if noted and all(noted[name] == record[name] for name in ("pid", "process_start")):
+            change()
 
 
 def is_outdated(server, record):
@@ -149,18 +167,18 @@ def wait_until_it_answers(server, record, reused, timeout_s):
     reason = "it never told its port"
     while time.monotonic() < deadline:
         if process_start(record["pid"]) != record["process_start"]:
-            server.forget()
+            unless_replaced(server, record, server.forget)
             return dict(problem="died", log=server.last_lines(20))
         info = server.announced(record["pid"])
         if info:
             if record["port"] != info["port"]:
                 record["port"] = info["port"]
-                server.note(record)
+                unless_replaced(server, record, lambda: server.note(record))
             try:
                 fault = server.look(record, max(1, deadline - time.monotonic()))
                 if fault:
                     end(with_descendants(record["pid"]), END_TIMEOUT_S)
-                    server.forget()
+                    unless_replaced(server, record, server.forget)
                     return dict(problem="served-unprotected", reason=fault, log=server.last_lines(20))
                 shown = {
                     name: record[name]

@@ -4,10 +4,11 @@ A login shell may be anything, so it is given nothing to understand but one line
 what is to run travels on standard input, and so does everything that it must know.
 """
 
+import contextlib
 import json
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -24,6 +25,8 @@ BOOTSTRAP = "exec /bin/sh -c 'eval \"$(dd bs=1 count={size} 2>/dev/null)\"'"
 LIBRARY = ("host", "ending", "contradictions", "jupyter_files", "server_record")
 ANSWER_LIMIT = 4 * 1024 * 1024
 LONGEST_LINE_SHOWN = 300
+GO = b"go\n"
+"""The word that a program which asks waits for; host.py has it too."""
 
 
 def run_program(
@@ -34,16 +37,19 @@ def run_program(
     environment: str = "",
     activate: str = "",
     timeout_s: float,
+    confirm: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
     """Run `scripts/NAME.py` on the host and return its answer, a dict with at least `problem`.
 
     It runs in the environment named or prepared by `activate`, else with any Python that the host has. Nothing of
     `parameters` reaches an argument list or an environment. The answer is unchecked: its reader types it.
+    A program that asks before it does what must be on record here gets its word once `confirm`, which is called with
+    the name that the host gives itself, has returned; if this process ends before, the program ends with nothing done.
     Raises CannotConnect when the connection is lost, RemoteFailed when no answer comes within `timeout_s` seconds.
     """
     marker = secrets.token_hex(16)
     command, stdin = request(marker, name, parameters, environment=environment, activate=activate)
-    return _find_answer(connection, marker, _converse(connection, command, stdin, timeout_s))
+    return _find_answer(connection, marker, _converse(connection, command, stdin, timeout_s, marker, confirm))
 
 
 def request(
@@ -117,7 +123,14 @@ def _see_it_started(connection: Connection, channel: paramiko.Channel) -> None:
         raise connection.too_slow() from error
 
 
-def _converse(connection: Connection, command: str, stdin: bytes, timeout_s: float) -> str:
+def _converse(
+    connection: Connection,
+    command: str,
+    stdin: bytes,
+    timeout_s: float,
+    marker: str,
+    confirm: Callable[[str], None] | None,
+) -> str:
     deadline = time.monotonic() + timeout_s
     channel = _open_channel(connection, command)
     output = bytearray()
@@ -125,7 +138,8 @@ def _converse(connection: Connection, command: str, stdin: bytes, timeout_s: flo
         channel.settimeout(timeout_s)
         try:
             channel.sendall(stdin)
-            channel.shutdown_write()
+            if confirm is None:
+                channel.shutdown_write()
         except OSError:
             pass  # it ended before it read all; what it printed says why
         _see_it_started(connection, channel)
@@ -135,6 +149,12 @@ def _converse(connection: Connection, command: str, stdin: bytes, timeout_s: flo
             if not block:
                 break
             output += block
+            if confirm is not None and (host := _host_that_asks(output, marker)):
+                confirm(host)
+                confirm = None
+                with contextlib.suppress(OSError):  # it has ended; its answer says why
+                    channel.sendall(GO)
+                    channel.shutdown_write()
     except TimeoutError as error:
         raise RemoteFailed(
             f"{connection.original_host} did not answer within {timeout_s:.0f} s",
@@ -149,6 +169,17 @@ def _converse(connection: Connection, command: str, stdin: bytes, timeout_s: flo
     return output.decode("utf-8", "replace")
 
 
+def _host_that_asks(output: bytearray, marker: str) -> str:
+    """The name of the host whose program asks for the word to go on (host.py); "" where it does not ask."""
+    for line in bytes(output).split(b"\n")[:-1]:
+        if line.startswith(f"{marker} {{".encode()):
+            with contextlib.suppress(ValueError, RecursionError):
+                fields = json.loads(line.partition(b" ")[2])
+                if fields.get("asks") is True and isinstance(fields.get("host"), str):
+                    return str(fields["host"])
+    return ""
+
+
 def _find_answer(connection: Connection, marker: str, output: str) -> dict[str, Any]:
     _, found, rest = output.rpartition(f"\n{marker} ")
     if found:
@@ -157,7 +188,7 @@ def _find_answer(connection: Connection, marker: str, output: str) -> dict[str, 
             return {"problem": first.strip(), "found": more.split("\n")[:-1]}
         try:
             answer = json.loads(first)
-            if isinstance(answer, dict) and isinstance(answer.get("problem"), str):
+            if isinstance(answer, dict) and isinstance(answer.get("problem"), str) and "asks" not in answer:
                 return answer
         except ValueError:
             pass

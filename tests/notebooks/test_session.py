@@ -6,8 +6,9 @@ import pytest
 from invoke.context import Context
 
 from fabfile import settings
+from fabfile.errors import BadSetting
 from fabfile.notebooks import session as sessions
-from fabfile.notebooks.session import Session, Tunnel
+from fabfile.notebooks.session import AnySession, PendingSession, RemoteHost, Session, Tunnel
 
 
 def a_session(host: str = "ashbury", **fields: object) -> Session:
@@ -27,7 +28,7 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "state" / "notebooks-over-ssh" / "sessions"
 
 
-def find(host: str | None = None) -> Session | None:
+def find(host: str | None = None) -> AnySession | None:
     return sessions.find(settings.load(Context(), host=host))
 
 
@@ -44,7 +45,7 @@ def test_remember_and_forget(state: Path) -> None:
 
 
 def test_which_session_is_meant() -> None:
-    """The only one without a word; of several the one of the host given, by its own name or by that of its pool."""
+    """The only one without a word; of several the one named, by its own name or by that of its pool; else they are listed."""
     assert find() is None
     first = a_session("ashbury")
     sessions.remember(first)
@@ -53,9 +54,76 @@ def test_which_session_is_meant() -> None:
     second = a_session("bonnington", requested="bonnington")
     sessions.remember(second)
     assert find("bonnington") == second
-    assert find() == find("ashbury") == first  # notebook.host is the pool that it was asked of
+    assert find("ashbury") == find("ASHBURY") == find("student.compute") == first
+    with pytest.raises(BadSetting, match="2 sessions fit") as caught:
+        find()
+    assert caught.value.detail == ("me@ashbury through sandbox", "me@bonnington through sandbox")
     sessions.remember(a_session("calder", gateway="elsewhere"))
     assert find("calder") is None
+    sessions.remember(a_session("ashbury", user="other"))
+    assert find("me@ashbury") == first
+    with pytest.raises(BadSetting, match="2 sessions fit"):
+        find("ashbury")
+
+
+@pytest.mark.parametrize(
+    ("variables", "file", "fits"),
+    [
+        ({"INVOKE_USER": "me"}, "", True),
+        ({"INVOKE_USER": "other"}, "", False),
+        ({"INVOKE_PORT": "22"}, "", True),
+        ({"INVOKE_PORT": "2222"}, "", False),
+        ({"INVOKE_NOTEBOOK_HOST": "student.compute"}, "", True),
+        ({"INVOKE_NOTEBOOK_HOST": "bonnington"}, "", False),
+        ({"INVOKE_GATEWAY": "elsewhere"}, "", False),
+        ({}, "user: me", True),
+        ({}, "user: other", False),
+        ({}, "notebook: {host: ashbury}", True),
+        ({}, "notebook: {host: other@ashbury}", False),
+        ({}, "notebook: {host: bonnington}", False),
+        ({"INVOKE_NOTEBOOK_HOST": "ashbury"}, "notebook: {host: bonnington}", True),
+    ],
+)
+def test_whoever_names_a_host_or_user_means_that_one(
+    variables: dict[str, str], file: str, fits: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The only session is not taken where a variable or the user's own file names another host, user, port or gateway."""
+    session = a_session("ashbury")
+    sessions.remember(session)
+    (tmp_path / ".invoke.yaml").write_text(file)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert find() == (session if fits else None)
+
+
+def test_a_session_that_was_picked_is_the_only_one() -> None:
+    """Settings that name one session fit no other, whatever else is on record."""
+    known = [
+        a_session(host, user=user, gateway=gateway, ssh_port=port)
+        for host in ("ashbury", "fe80::1")
+        for user in ("me", "other")
+        for gateway in (None, "sandbox")
+        for port in (None, 2222)
+    ]
+    for session in known:
+        sessions.remember(session)
+    for session in known:
+        assert sessions.find(sessions.named(settings.load(Context()), session)) == session
+
+
+def test_pending_session(state: Path) -> None:
+    """A pending session is found like any other, until its server is on record or it is forgotten."""
+    session = a_session()
+    pending = PendingSession(**{name: getattr(session, name) for name in RemoteHost.__struct_fields__})
+    sessions.remember_pending(pending)
+    assert find() == find("ashbury") == pending
+    assert (sessions.every_record(), sessions.every_session()) == ([pending], [])
+    sessions.remember(session)
+    assert (find(), sessions.every_record()) == (session, [session])
+    sessions.remember_pending(pending)
+    assert sessions.every_record() == [session]
+    sessions.forget(session)
+    assert list(state.iterdir()) == []
 
 
 def test_another_gateway_in_the_settings() -> None:

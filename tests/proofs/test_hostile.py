@@ -21,7 +21,7 @@ from fabfile.errors import BadSetting, Problem, RemoteFailed
 from fabfile.notebooks.answers import Obstacle, Obstructed, checked, checked_host_name, explained
 from fabfile.notebooks.examination import Host
 from fabfile.ssh.connection import Connection
-from fabfile.ssh.remote import BOOTSTRAP, _find_answer, _script, request
+from fabfile.ssh.remote import BOOTSTRAP, _find_answer, _host_that_asks, _script, request
 from fabfile.terminal import printable
 from tests.openssh.network import Network
 
@@ -222,6 +222,22 @@ def no_steering(problem: Problem) -> None:
     assert problem.hint or isinstance(problem, Obstructed)
     for text in (str(problem), problem.hint, *problem.detail):
         assert printable(text).isprintable()
+
+
+@PURE
+@given(output=NOISE, host=st.text(max_size=20) | st.none() | st.integers(), asks=st.booleans() | JSON)
+def test_questions(output: str, host: object, asks: object) -> None:
+    """A host that asks for the word to go on is known by a name that is one, and what it asked is no answer."""
+    question = json.dumps({"problem": "", "asks": asks, "host": host})
+    said = f"{output}\n{MARKER} {question}\n"
+    try:
+        name = checked_host_name(_host_that_asks(bytearray(said.encode("utf-8", "surrogatepass")), MARKER))
+    except RemoteFailed as problem:
+        no_steering(problem)
+    else:
+        assert "/" not in name and not name.startswith(".")
+    with pytest.raises(RemoteFailed):
+        _find_answer(CONNECTION, MARKER, f"\n{MARKER} {question}\n")
 
 
 @PURE

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fabfile.ssh.remote import request
+from fabfile.ssh.remote import GO, request
 
 # A venv is an environment by its path; the one that the tests run in has Jupyter.
 ENVIRONMENT = sys.prefix
@@ -31,7 +31,7 @@ def run_here(
     command, stdin = request(MARKER, name, parameters, environment=str(environment), activate="")
     done = subprocess.run(
         ["sh", "-c", command],
-        input=stdin,
+        input=stdin + GO,
         capture_output=True,
         env={"HOME": str(home), "PATH": "/usr/bin:/bin"},
         cwd=home,
