@@ -7,7 +7,7 @@ from invoke.collection import Collection
 from fabfile.outcome import task
 
 HOST = {
-    "host": "The machine or pool to use, as user@host:port; without it the one running session, else notebook.host."
+    "host": "The machine or pool to use, as user@host:port; without it your own notebook.host, else the session there is."
 }
 SECURE = {
     "renew": "Make a new password and a new certificate, though the old ones are good.",
@@ -36,6 +36,14 @@ def _prepared(c: Any, host: str | None, **flags: Any) -> tuple[Any, Any, Any]:
     return settings.load(c, host=host, **flags), Asking(person), person
 
 
+def _for_one_session(c: Any, host: str | None, **flags: Any) -> tuple[Any, Any, Any]:
+    """The same, and the settings name one session where several could be meant."""
+    from fabfile.choose import choose
+
+    settings, asking, person = _prepared(c, host, **flags)
+    return choose(settings, person), asking, person
+
+
 @task(help=HOST | SECURE)
 def secure(
     c: Any,
@@ -50,7 +58,7 @@ def secure(
     from fabfile.secure import Wishes
     from fabfile.up import secure_and_restart
 
-    settings, asking, person = _prepared(c, host)
+    settings, asking, person = _for_one_session(c, host)
     secure_and_restart(settings, asking, person, Wishes(renew, password_file, certificate, key, restart))
 
 
@@ -59,7 +67,7 @@ def serve(c: Any, host: str | None = None) -> None:
     """Step 2: start the Jupyter server, or find the one that runs."""
     from fabfile.serve import serve
 
-    settings, asking, _ = _prepared(c, host)
+    settings, asking, _ = _for_one_session(c, host)
     serve(settings, asking)
 
 
@@ -78,7 +86,7 @@ def tunnel(
     from fabfile.trust import trust_on_the_way
     from fabfile.tunnel import open_in_background, opened, session_for_tunnel, until_closed
 
-    settings, asking, _ = _prepared(
+    settings, asking, _ = _for_one_session(
         c,
         host,
         local_port=local_port,
@@ -102,7 +110,7 @@ def trust(c: Any, host: str | None = None) -> None:
     from fabfile.trust import trust
     from fabfile.tunnel import session_for_tunnel
 
-    settings, _, _ = _prepared(c, host)
+    settings, _, _ = _for_one_session(c, host)
     trust(session_for_tunnel(settings))
 
 
@@ -111,7 +119,7 @@ def untrust(c: Any, host: str | None = None) -> None:
     """Have your browsers trust it no longer."""
     from fabfile.trust import untrust
 
-    settings, _, _ = _prepared(c, host)
+    settings, _, _ = _for_one_session(c, host)
     untrust(settings)
 
 
@@ -126,7 +134,7 @@ def stop(c: Any, host: str | None = None, all: bool = False, force: bool = False
     """Step 4: stop the server and its kernels, close the tunnel."""
     from fabfile.stop import stop, stop_all
 
-    settings, asking, person = _prepared(c, host)
+    settings, asking, person = (_prepared if all else _for_one_session)(c, host)
     (stop_all if all else stop)(settings, asking, person, force=force)
 
 
@@ -150,7 +158,7 @@ def up(
     from fabfile.secure import Wishes
     from fabfile.up import up, up_in_background
 
-    settings, asking, person = _prepared(
+    settings, asking, person = _for_one_session(
         c,
         host,
         local_port=local_port,
@@ -185,7 +193,7 @@ def logs(c: Any, host: str | None = None, follow: bool = False, lines: str = "50
     from fabfile.logs import follow as follow_log
     from fabfile.logs import logs
 
-    settings, asking, _ = _prepared(c, host)
+    settings, asking, _ = _for_one_session(c, host)
     (follow_log if follow else logs)(settings, asking, lines)
 
 
@@ -194,7 +202,7 @@ def doctor(c: Any, host: str | None = None, json: bool = False) -> None:
     """Try every link from here to a working kernel."""
     from fabfile.doctor import doctor, doctor_as_json
 
-    settings, asking, _ = _prepared(c, host)
+    settings, asking, _ = _for_one_session(c, host)
     (doctor_as_json if json else doctor)(settings, asking)
 
 

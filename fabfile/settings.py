@@ -38,7 +38,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     first, or a ProxyCommand (it has a space).
     `connect_kwargs` has only what was set, with `key_filename` as a list of paths without a tilde, and
     never `timeout`, which is `timeouts.connect`. `fabric` has what was set of Fabric's and Invoke's other
-    settings. `host_given` is what `--host` or `-H` said.
+    settings. `host_given` is the host that the user named: `--host` or `-H`, else a variable, a file of `-f`, the user's
+    own file, or the project's where it is not as shipped; None where nobody did.
     """
 
     gateway: str | None
@@ -87,7 +88,7 @@ def load(c: "Context", *, host: str | None = None, **flags: str | int | bool | N
     """
     values: dict[str, Any] = {}
     for layer in (
-        _project(),
+        _without_shipped_host(_project()),
         _user(),
         _environment(os.environ),
         _runtime(c),
@@ -105,12 +106,19 @@ def load(c: "Context", *, host: str | None = None, **flags: str | int | bool | N
         load_ssh_configs=values.get("load_ssh_configs", True),
         fabric={key: values[key] for key in _OF_FABRIC if key in values},
         notebook=Notebook(**_section(values, "notebook")),
-        host_given=given_host(c, c.config, host),
+        host_given=given_host(c, c.config, host) or values.get("notebook.host"),
     )
 
 
 def _project() -> dict[str, Any]:
     return _file(PROJECT_FILE, PROJECT_FILE.name) or {}
+
+
+def _without_shipped_host(project: dict[str, Any]) -> dict[str, Any]:
+    """The layer of the project's file without the host that it is shipped with: nobody named that."""
+    return {
+        path: value for path, value in project.items() if (path, value) != ("notebook.host", Notebook().host)
+    }
 
 
 def _user() -> dict[str, Any]:

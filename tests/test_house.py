@@ -19,6 +19,7 @@ FLOORS = (
         "trust",
         "stop",
         "status",
+        "choose",
         "logs",
         "doctor",
         "practice",
