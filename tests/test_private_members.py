@@ -11,6 +11,7 @@ import fabric
 import paramiko
 import pytest
 from paramiko.auth_handler import AuthOnlyHandler
+from paramiko.kex_gex import KexGexSHA256
 from paramiko.packet import Packetizer
 
 import fabfile
@@ -21,13 +22,20 @@ RELIED_ON: dict[type, tuple[str, ...]] = {
     fabric.Connection: ("_set",),
     fabric.Config: ("_overrides", "_runtime_path", "_runtime_ssh_path"),
     paramiko.Transport: (
+        "_channel_handler_table",
         "_check_banner",
         "_expected_packet",
         "_next_channel",
         "_parse_disconnect",
+        "_parse_kex_init",
+        "_parse_newkeys",
+        "_preferred_compression",
+        "_really_parse_kex_init",
+        "_send_kex_init",
         "_send_message",
         "_send_user_message",
     ),
+    KexGexSHA256: ("_parse_kexdh_gex_group",),
     AuthOnlyHandler: ("_parse_userauth_info_request",),
     Packetizer: ("_check_keepalive", "_initial_kex_done", "_trigger_rekey"),
 }

@@ -20,6 +20,8 @@ INTERACTIVE_ROUNDS = 16
 # RFC 4250, section 4.6.1: printable US-ASCII without commas, at most 64 characters.
 METHOD_NAME = re.compile(r"[A-Za-z0-9@._-]{1,64}")
 METHODS_SHOWN = 8
+# In seconds.
+FAREWELL_TIMEOUT = 1.0
 # What PAM asks for the account's password with; anything else may be a code that is good only once.
 PASSWORD_PROMPT = re.compile(r"^(\S+'s )?password( for \S+)?:?$", re.IGNORECASE)
 
@@ -74,10 +76,14 @@ class Login(AuthStrategy):
         except AuthenticationRefused:
             raise
         except (paramiko.SSHException, EOFError) as error:
+            has_ended = isinstance(error, EOFError) or not transport.is_active()
+            if has_ended:
+                # A request that could not be sent is noticed before the farewell is read that says why.
+                transport.join(FAREWELL_TIMEOUT)
             reason = getattr(transport, "reason_of_end", "")
-            if not transport.is_active() and reason:
+            if has_ended and reason:
                 raise self._ended(reason) from error
-            if not transport.is_active():
+            if has_ended:
                 raise CannotConnect(
                     f"the connection to {self.who} was lost while logging in", hint="run it again"
                 ) from error

@@ -16,10 +16,10 @@ import paramiko
 
 from fabfile.errors import CannotConnect, HostKeyRefused, Problem
 from fabfile.settings import SSH_PORT, Place, Settings
-from fabfile.ssh.algorithms import PASSED_ON, transport_to
 from fabfile.ssh.asking import Asking
 from fabfile.ssh.authentication import Login
 from fabfile.ssh.failures import FAILURES, too_slow, unreachable
+from fabfile.ssh.hop_transport import PASSED_ON, transport_to
 from fabfile.ssh.host_keys import AnotherMachine, HostKeyPolicy, Machine
 from fabfile.ssh.proxy_command import ProxyCommand
 from fabfile.ssh.route import SANDBOX, Hop, Route, may_come_back, route_to

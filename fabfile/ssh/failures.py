@@ -7,6 +7,7 @@ from paramiko.common import OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
 
 from fabfile.errors import CannotConnect
 from fabfile.peer_text import quoted
+from fabfile.ssh.algorithms import NothingInCommon
 
 # Every way in which a socket, a gateway or Paramiko says that there is no way.
 FAILURES = (OSError, EOFError, paramiko.SSHException)
@@ -39,6 +40,14 @@ def unreachable(error: Exception, hop: str, gateway: str, address: tuple[str, in
         return CannotConnect(
             f"{_where(hop, gateway)} refused the connection on port {port}",
             hint="check the name and the port",
+        )
+    if isinstance(error, NothingInCommon):
+        return CannotConnect(
+            f"{_where(hop, gateway)} offers no {error.kind} that is known here: it has {error.offered}; "
+            f"this program has {error.wanted}",
+            hint=f"ask who runs {hop} to allow {error.wanted.partition(',')[0]} too; "
+            "where it is your gateway, its ssh does what this program cannot: "
+            f"set `gateway: ssh -W %h:%p {hop}` in invoke.yaml",
         )
     return CannotConnect(
         f"the connection to {_where(hop, gateway)} failed: {_reason(error)}",

@@ -1,6 +1,7 @@
 """A command in the place of a gateway: what ssh_config(5) calls ProxyCommand."""
 
 import contextlib
+import os
 import signal
 import socket
 import subprocess
@@ -33,7 +34,7 @@ class ProxyCommand:
 
     def said(self) -> tuple[str, ...]:
         """The last lines that the command wrote to its standard error."""
-        self._said.seek(0)
+        self._said.seek(max(0, self._said.seek(0, os.SEEK_END) - LAST_LINES * LONGEST_LINE))
         lines = self._said.read().decode("utf-8", "replace").splitlines()[-LAST_LINES:]
         return tuple(line[:LONGEST_LINE] for line in lines)
 

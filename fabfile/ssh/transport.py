@@ -1,47 +1,58 @@
-"""The SSH transport as these tasks want it: quick ciphers, no needless round trip, keys that can be checked."""
+"""The SSH transport as these tasks want it: good ciphers, no needless round trip, one error whatever a server sends."""
 
+import contextlib
 import math
-import threading
 import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import paramiko
-from paramiko.auth_handler import AuthOnlyHandler
 from paramiko.common import (
+    MSG_CHANNEL_DATA,
+    MSG_CHANNEL_EXTENDED_DATA,
     MSG_CHANNEL_OPEN_SUCCESS,
     cMSG_GLOBAL_REQUEST,
     cMSG_SERVICE_REQUEST,
-    cMSG_USERAUTH_INFO_RESPONSE,
-    cMSG_USERAUTH_REQUEST,
 )
+from paramiko.ssh_exception import IncompatiblePeer
 
+from fabfile.errors import Problem
+from fabfile.ssh.algorithms import CIPHERS, FURTHER_KEX, KEX, KEYS, MACS, NothingInCommon
+from fabfile.ssh.failures import FAILURES
+from fabfile.ssh.userauth import UserAuth
 from fabfile.ssh.wire.carried_packets import CarriedPackets
 from fabfile.ssh.wire.carrier import Carrier
+from fabfile.ssh.wire.compression import COMPRESSION, DELAYED_ZLIB
 from fabfile.ssh.wire.packets import Packets
 from fabfile.ssh.wire.streams import LARGEST_DATA, Stream, program_request
 from fabfile.ssh.wire.windows import Path
 
 # The length, the padding, a MAC of 64 bytes and the head of a packet of data.
 LARGEST_ENVELOPE = 128
-# AES-GCM needs no separate MAC and runs in hardware; Paramiko would offer it last.
-CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
-
+# How long an exchange of keys may take, in seconds; sshd gives a whole login as much (LoginGraceTime).
+KEX_TIMEOUT = 120.0
+REASON_LENGTH = 1000
 MOST_LINES_BEFORE = 1024
-KEY_PATIENCE_S = 0
-# A directory service may be slow to check a password, and so may a person be who confirms a login on a phone.
-PERSON_PATIENCE_S = 120
-# In one message of keyboard-interactive; PAM_MAX_NUM_MSG of Linux-PAM is 32.
-INTERACTIVE_PROMPTS = 32
-INTERACTIVE_TEXT_SIZE = 16 * 1024  # bytes
 
 
-class Transport(paramiko.ServiceRequestingTransport):  # type: ignore[name-defined,misc] # not in the stubs
+# The stubs do not have it.
+_Transport: Any = paramiko.ServiceRequestingTransport  # type: ignore[attr-defined]
+
+
+class Transport(_Transport):  # type: ignore[misc] # as above
     """Asks for the authentication service once, and does not wait for the answer: the first login goes with it.
 
     RFC 4253, section 10, lets a client go on; a server that refuses the service ends the connection.
     """
+
+    _preferred_ciphers = CIPHERS
+    _preferred_macs = MACS
+    _preferred_keys = KEYS
+    _preferred_pubkeys = KEYS
+    _preferred_kex = KEX
+    _kex_info = _Transport._kex_info | FURTHER_KEX
+    _compression_info = COMPRESSION
 
     def __init__(self, sock: Any, **kwargs: Any) -> None:
         inside = sock if isinstance(sock, Carrier) else None
@@ -60,8 +71,12 @@ class Transport(paramiko.ServiceRequestingTransport):  # type: ignore[name-defin
         """The host key algorithms that are not asked for, with a certificate or without."""
         self.reason_of_end = ""
         """What the peer said when it ended the connection (RFC 4253, section 11.1); "" where the path just broke."""
-        options = self.get_security_options()
-        options.ciphers = tuple(sorted(options.ciphers, key=lambda cipher: cipher not in CIPHERS))
+        self.clear_to_send_timeout = KEX_TIMEOUT
+        handlers: dict[int, Any] = _Transport._channel_handler_table
+        self._channel_handler_table: dict[int, Any] = handlers | {
+            MSG_CHANNEL_DATA: partial(self._feed_session, handlers[MSG_CHANNEL_DATA]),
+            MSG_CHANNEL_EXTENDED_DATA: partial(self._feed_session, handlers[MSG_CHANNEL_EXTENDED_DATA]),
+        }
 
     def add(self, stream: Stream) -> None:
         """Give the stream its number. Raises SSHException when the connection has ended."""
@@ -88,10 +103,31 @@ class Transport(paramiko.ServiceRequestingTransport):  # type: ignore[name-defin
         message.add_boolean(True)
         self.packetizer.later(partial(self._send_user_message, message))
 
+    @property
+    def saved_exception(self) -> Exception | None:
+        """Why the connection ended, or the last request failed: one of FAILURES, or a Problem; it is raised in other threads."""
+        return self._saved_exception
+
+    @saved_exception.setter
+    def saved_exception(self, error: Exception | None) -> None:
+        if error is not None and not isinstance(error, (*FAILURES, Problem)):
+            # A packet that Paramiko, or the code for a key or a signature, stumbled over.
+            stumbled = error
+            error = paramiko.SSHException("it sent a packet that makes no sense")
+            error.__cause__ = stumbled
+        self._saved_exception = error
+
     def run(self) -> None:
         """Read packets until the end, and let every stream know that it came."""
         try:
             super().run()
+        except Exception as error:  # noqa: BLE001 # Paramiko stumbles over errors without a number, and leaves all as it is
+            self.saved_exception = error
+            self.close()
+            if self.completion_event is not None:
+                self.completion_event.set()
+            if self.auth_handler is not None:
+                self.auth_handler.abort()
         finally:
             for stream in list(self._streams.values()):
                 stream.drop()
@@ -125,6 +161,43 @@ class Transport(paramiko.ServiceRequestingTransport):  # type: ignore[name-defin
             tuple(sorted(keys, key=lambda key: "-cert-v01@" not in key)) if self.certificates_first else keys
         )
 
+    def use_compression(self, compress: bool = True) -> None:
+        """Offer compression, from the login on only: before, whoever is in between could make us expand what they like."""
+        self._preferred_compression = (DELAYED_ZLIB, "none") if compress else ("none",)
+
+    def _send_kex_init(self) -> None:
+        self.packetizer.kex_deadline = time.monotonic() + KEX_TIMEOUT
+        super()._send_kex_init()
+
+    def _parse_newkeys(self, message: paramiko.Message) -> None:
+        super()._parse_newkeys(message)
+        self.packetizer.kex_deadline = math.inf
+
+    def _parse_kex_init(self, message: paramiko.Message) -> None:
+        try:
+            super()._parse_kex_init(message)
+        except IncompatiblePeer as error:
+            message.rewind()
+            offered = self._really_parse_kex_init(message)
+            for kind, names, wanted in (
+                ("key exchange method", "kex_algo_list", self.preferred_kex),
+                ("host key algorithm", "server_key_algo_list", self.preferred_keys),
+                ("cipher", "client_encrypt_algo_list", self.preferred_ciphers),
+                ("cipher", "server_encrypt_algo_list", self.preferred_ciphers),
+                ("MAC", "client_mac_algo_list", self.preferred_macs),
+                ("MAC", "server_mac_algo_list", self.preferred_macs),
+            ):
+                if not set(offered[names]) & set(wanted):
+                    raise NothingInCommon(kind, offered[names], wanted) from error
+            raise
+
+    def _feed_session(self, feed: Callable[..., None], channel: Any, message: paramiko.Message) -> None:
+        """Give a channel of Paramiko's own, a program's, what arrived for it; it does not look at its window itself."""
+        feed(channel, message)
+        unread = len(channel.in_buffer) + len(channel.in_stderr_buffer) + channel.in_window_sofar
+        if unread > channel.in_window_size:
+            raise paramiko.SSHException("it sent more than the window allows")
+
     def _check_banner(self) -> None:
         """Read up to the version: RFC 4253, section 4.2, lets a server say any number of lines before; OpenSSH reads 1024."""
         read = self.packetizer.readline
@@ -149,11 +222,13 @@ class Transport(paramiko.ServiceRequestingTransport):  # type: ignore[name-defin
             message.add_byte(cMSG_SERVICE_REQUEST)
             message.add_string("ssh-userauth")
             self._send_message(message)
-            self.auth_handler = _OneLogin(self)
+            self.auth_handler = UserAuth(self)
 
     def _parse_disconnect(self, message: paramiko.Message) -> None:
-        message.get_int()
-        self.reason_of_end = message.get_text()
+        # The reason is for people, and some servers leave it out; what else may be wrong with it is no matter any more.
+        with contextlib.suppress(paramiko.SSHException):
+            message.get_int()
+            self.reason_of_end = message.get_text()[:REASON_LENGTH]
 
 
 def request_program(channel: paramiko.Channel, command: str) -> None:
@@ -167,87 +242,3 @@ def wait_for_program(channel: paramiko.Channel, timeout_s: float) -> None:
     """Return once the peer has answered what `request_program` asked, or closed the channel. Raises TimeoutError."""
     if not channel.event.wait(timeout_s):
         raise TimeoutError
-
-
-# The stubs know little of this class.
-_AuthHandler: Any = AuthOnlyHandler
-
-
-class _OneLogin(_AuthHandler):  # type: ignore[misc] # as above
-    _deadline = math.inf
-    _question: paramiko.Message | None = None
-    """What the peer asked last (RFC 4256, section 3.2) and got no answer to yet."""
-
-    def send_auth_request(
-        self, username: str, method: str, finish_message: Callable[[paramiko.Message], None] | None = None
-    ) -> list[str]:
-        """Send one request and wait for its answer; returns the methods that are wanted still.
-
-        Paramiko makes the event that the answer sets only after it has sent the request, and may wait for it for ever.
-        """
-        self.auth_method = method
-        self.username = username
-        self.auth_event = threading.Event()
-        message = paramiko.Message()
-        message.add_byte(cMSG_USERAUTH_REQUEST)
-        for field in (username, "ssh-connection", method):
-            message.add_string(field)
-        if finish_message is not None:
-            finish_message(message)
-        with self.transport.lock:
-            self.transport._send_message(message)
-        self._deadline = self._soon()
-        wanted: list[str] = self.wait_for_response(self.auth_event)
-        return wanted
-
-    def wait_for_response(self, event: threading.Event) -> list[str]:
-        """Wait for the answer to a request; returns the methods that are wanted still. Raises TimeoutError.
-
-        Paramiko waits for its own 30 s and calls that a refusal.
-        """
-        while True:
-            while not event.wait(0.1) and self.transport.is_active():
-                if time.monotonic() > self._deadline:
-                    raise TimeoutError
-            event.clear()
-            question, self._question = self._question, None
-            if question is None or not self.transport.is_active():
-                break
-            # In the thread of the caller, which Ctrl-C reaches, and while the transport's own goes on reading.
-            self._deadline = math.inf
-            self._answer(question)
-            self._deadline = self._soon()
-        event.set()
-        wanted: list[str] = super().wait_for_response(event)
-        return wanted
-
-    def _parse_userauth_info_request(self, message: paramiko.Message) -> None:
-        if self.auth_method != "keyboard-interactive":
-            raise paramiko.SSHException("a question in a login that is not keyboard-interactive")
-        # One that comes before the last was answered takes its place: no more than one is kept.
-        self._question = message
-        self.auth_event.set()
-
-    def _answer(self, question: paramiko.Message) -> None:
-        title, instructions, _language = (_text(question) for _ in range(3))
-        number = question.get_int()
-        if number > INTERACTIVE_PROMPTS:
-            raise paramiko.SSHException(f"{number} questions at once")
-        prompts = [(_text(question), question.get_boolean()) for _ in range(number)]
-        answers = self.interactive_handler(title, instructions, prompts)
-        response = paramiko.Message()
-        response.add_byte(cMSG_USERAUTH_INFO_RESPONSE)
-        response.add_int(len(answers))
-        for answer in answers:
-            response.add_string(answer)
-        with self.transport.lock:
-            self.transport._send_message(response)
-
-    def _soon(self) -> float:
-        patience_s: float = KEY_PATIENCE_S if self.auth_method in ("publickey", "none") else PERSON_PATIENCE_S
-        patience_s = max(patience_s, self.transport.answer_timeout_s)
-        return time.monotonic() + patience_s
-
-
-def _text(message: paramiko.Message) -> str:
-    return message.get_binary()[:INTERACTIVE_TEXT_SIZE].decode("utf-8", "replace")

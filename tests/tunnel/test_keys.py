@@ -99,6 +99,25 @@ def test_we_want_new_keys(
         exchange(connection, serve, os.urandom(SIZE), os.urandom(SIZE))
 
 
+def test_keys_that_are_old(
+    client: Client, serve: Serve, new_keys: dict[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Keys are exchanged anew when they are an hour old and something flows, however little that is."""
+    monkeypatch.setattr(Packets, "REKEY_AFTER", 0.2)
+    with Hops(client).connected() as connection:
+        for _ in range(3):
+            before = dict(new_keys)
+
+            def are_new(before: dict[int, int] = before) -> bool:
+                exchange(connection, serve, b"here", b"there")
+                return all(
+                    new_keys[id(hop.transport.packetizer)] > before[id(hop.transport.packetizer)]
+                    for hop in both(connection)
+                )
+
+            wait_until(are_new, PATIENCE_S, "both have new keys")
+
+
 def test_all_want_new_keys(
     client: Client, serve: Serve, new_keys: dict[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:

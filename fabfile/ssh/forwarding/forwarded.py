@@ -18,6 +18,8 @@ from fabfile.ssh.wire.streams import DIRECT, Stream, towards
 HOST = "127.0.0.1"
 # What one connection may send before the others have their turn: less costs more than it brings.
 TURN = 128 * 1024
+# How much of what waits for a local socket is kept in one piece: packets of one byte each would cost a hundred times that.
+PIECE = 256 * 1024
 RESET = struct.pack("ii", 1, 0)
 
 
@@ -42,12 +44,13 @@ class Forwarded(Stream):
         self._owner = owner
         self._pump = owner.pump
         # What the local socket did not take yet; the lock is for it, and for the order of what is written.
-        self._backlog: deque[memoryview] = deque()
+        self._backlog: deque[bytearray] = deque()
         self._lock = threading.Lock()
         self._peer_ended = False
         self._peer_closed = False
         self._local_ended = False
         self._is_open = False
+        self._local_gone = False
 
     # ---- in the thread that received it ----
 
@@ -65,19 +68,28 @@ class Forwarded(Stream):
     def received(self, data: memoryview) -> None:
         with self._lock:
             sent = 0
-            if not self._backlog:
+            if self._local_gone:
+                sent = len(data)
+            elif not self._backlog:
                 try:
                     sent = self._local.send(data)
                 except BlockingIOError:
                     pass
                 except OSError:
+                    self._local_gone = True
                     self._pump.do(self.abort)
                     sent = len(data)  # nobody reads any more
             if sent < len(data):
-                self._backlog.append(data[sent:])
-                if len(self._backlog) == 1:
-                    self._pump.do(self._watch)
+                self._keep(data[sent:])
         self.taken(sent)
+
+    def _keep(self, data: memoryview) -> None:
+        if self._backlog and len(self._backlog[-1]) < PIECE:
+            self._backlog[-1] += data
+            return
+        self._backlog.append(bytearray(data))
+        if len(self._backlog) == 1:
+            self._pump.do(self._watch)
 
     def later(self, errand: Callable[[], None]) -> None:
         self._pump.do(partial(self._do, errand))
@@ -168,13 +180,15 @@ class Forwarded(Stream):
             written = 0
             with contextlib.suppress(BlockingIOError):
                 while self._backlog:
-                    sent = self._local.send(self._backlog[0])
+                    piece = self._backlog[0]
+                    with memoryview(piece) as whole:
+                        sent = self._local.send(whole)
                     written += sent
-                    if sent < len(self._backlog[0]):
-                        self._backlog[0] = self._backlog[0][sent:]
+                    del piece[:sent]
+                    if piece:
                         break
                     self._backlog.popleft()
-        self.grant(self.window.taken(written))
+        self.credit(written)
         self._end_when_all_is_written()
 
     def _end_when_all_is_written(self) -> None:

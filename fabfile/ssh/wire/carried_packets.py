@@ -13,11 +13,17 @@ AT_WORK = (0, paramiko.Message())
 
 
 class CarriedPackets(Packets):
-    """The packets of a transport inside another one: the thread of that one brings them, and takes what it can at once."""
+    """The packets of a transport inside another one: the thread of that one brings them, and takes what it can at once.
+
+    What cannot be taken at once waits for this transport's own thread, and the peer is granted room for it only then. So no
+    more than two windows of the carrier ever wait, however long the thread is at work: a person may be asked for a code.
+    """
 
     def __init__(self, carrier: Any) -> None:
         super().__init__(carrier)
+        self._carrier = carrier
         self._changed = threading.Condition()
+        self._waiting = bytearray()
         # Until the transport reads packets, nothing is taken for one.
         self._found = AT_WORK
         self._failure: Exception | None = None
@@ -27,15 +33,17 @@ class CarriedPackets(Packets):
         """Take what has arrived, in the thread that received it."""
         with self._changed:
             if self._found is not None or self._failure is not None:
-                self._unread = bytes(self._unread) + block
+                if self._failure is None:
+                    self._waiting += block
                 self._changed.notify()
-            else:
-                try:
-                    self._take(block)
-                except Exception as error:  # noqa: BLE001 # it ends this transport, not the one whose thread this is
-                    self._failure = error
+                return
+            try:
+                self._take(block)
+            except Exception as error:  # noqa: BLE001 # it ends this transport, not the one whose thread this is
+                self._failure = error
             if self._found is not None or self._failure is not None:
                 self._changed.notify()
+        self._carrier.taken(len(block))
 
     def end(self) -> None:
         """Nothing will arrive any more."""
@@ -53,11 +61,19 @@ class CarriedPackets(Packets):
         self.end()
 
     def read_message(self) -> tuple[int, paramiko.Message]:
+        granted = 0
         with self._changed:
             if self._found is AT_WORK:
                 self._found = None
-                if self._failure is None or isinstance(self._failure, EOFError):
-                    self._take(b"")  # what came before the end counts
+                if self._failure is None or isinstance(
+                    self._failure, EOFError
+                ):  # what came before the end counts
+                    self._take(b"")
+                    if self._found is None:
+                        granted = len(self._waiting)
+                        self._take(self._next_waiting())
+        if granted:
+            self._carrier.credit(granted)
         while True:
             # They send, and the thread that brings packets must never wait for that.
             self._run_errands()
@@ -70,12 +86,23 @@ class CarriedPackets(Packets):
 
     def _line(self) -> bytes | None:
         with self._changed:
-            return super()._line()
+            line = super()._line()
+            if line is not None or not self._waiting:
+                return line
+            granted = len(self._waiting)
+            self._unread = bytes(self._unread) + self._next_waiting()
+            line = super()._line()
+        self._carrier.credit(granted)
+        return line
 
     def _wait_for_more(self) -> None:
         with self._changed:
-            if b"\n" not in bytes(self._unread):
+            if not self._waiting:
                 self._wait()
+
+    def _next_waiting(self) -> bytes:
+        waiting, self._waiting = bytes(self._waiting), bytearray()
+        return waiting
 
     def _wait(self) -> None:
         if self._failure is not None:

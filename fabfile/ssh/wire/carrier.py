@@ -21,7 +21,7 @@ class Carrier(Stream):
         self._outcome: Exception | None = None
         self._is_open = False
         self._closed = False
-        self._early: list[bytes] = []
+        self._early = bytearray()
         self._bring: Callable[[memoryview], None] | None = None
         self._end: Callable[[], None] = lambda: None
 
@@ -35,12 +35,15 @@ class Carrier(Stream):
             raise self._outcome
 
     def carry(self, bring: Callable[[memoryview], None], end: Callable[[], None]) -> None:
-        """Give what arrives from now on, and has arrived, to `bring`; `end` is called when nothing will."""
+        """Give what arrives from now on, and has arrived, to `bring`; `end` is called when nothing will.
+
+        What was brought is `taken`, or has its `credit`, when it is used up: until then it counts for the window.
+        """
         with self._changed:
             self._bring, self._end = bring, end
-            for block in self._early:
-                bring(memoryview(block))
-            self._early.clear()
+            early, self._early = bytes(self._early), bytearray()
+            if early:
+                bring(memoryview(early))
             if self._closed:
                 end()
 
@@ -64,12 +67,12 @@ class Carrier(Stream):
         """Nothing: `close` does all."""
 
     def close(self) -> None:
-        """Close the way."""
+        """Close the way; never waits, nor raises, as its gateway may be gone too."""
         with self._changed:
             was_closed, self._closed = self._closed, True
             self._changed.notify_all()
         if not was_closed and self._is_open and self.transport.is_active():
-            self.send_close()
+            self.later(self.send_close)
 
     # ---- what happens ----
 
@@ -85,13 +88,10 @@ class Carrier(Stream):
     def received(self, data: memoryview) -> None:
         with self._changed:
             if self._bring is None:
-                self._early.append(bytes(data))
-                bring = None
-            else:
-                bring = self._bring
+                self._early += data
+            bring = self._bring
         if bring is not None:
             bring(data)
-        self.taken(len(data))
 
     def may_send_more(self) -> None:
         with self._changed:

@@ -6,6 +6,7 @@ for the transport's own thread, and everything behind them waits too: the order 
 """
 
 import contextlib
+import math
 import socket
 import threading
 import time
@@ -17,13 +18,17 @@ import paramiko
 from paramiko.packet import NeedRekeyException, Packetizer
 
 from fabfile.ssh.wire.envelopes import LARGEST_PACKET, Aead, Block, EncryptAndMac, EncryptThenMac, Mac, Plain
+from fabfile.ssh.wire.message import Message
 from fabfile.ssh.wire.promptness import acknowledge
 
 BLOCK = 256 * 1024
 # What a peer may wait with more behind, until it is acknowledged; in a transfer enough goes on by itself.
 SMALL = 16 * 1024
-# RFC 4344, section 3.2: a 128-bit block cipher is good for 2**32 blocks. A sixteenth of that leaves no doubt.
+# RFC 4344, section 3.2: with blocks of L bits, keys are good for 2**(L/4) blocks; each cipher that is offered has L = 128,
+# and so 2**32 blocks of 16 bytes. A sixteenth of that leaves no doubt.
 REKEY_AFTER_BYTES = 2**32
+# RFC 4253, section 9: new keys after an hour, in seconds. Where nothing flows, nobody asks.
+REKEY_AFTER = 3600.0
 # How often a thread that waits looks whether the handshake has taken too long.
 HANDSHAKE_LOOK_S = 0.1
 LOOK_S = 1.0
@@ -40,6 +45,7 @@ class Packets(_Packetizer):  # type: ignore[misc] # as above
     """The packets of one transport, read from a socket by the transport's own thread."""
 
     REKEY_BYTES = REKEY_AFTER_BYTES
+    REKEY_AFTER = REKEY_AFTER
 
     def __init__(self, source: Any) -> None:
         super().__init__(source)
@@ -65,6 +71,9 @@ class Packets(_Packetizer):  # type: ignore[misc] # as above
         self.heard_at = time.monotonic()
         """When the peer was heard last."""
         self.received_bytes = 0
+        self.kex_deadline = math.inf
+        """When the exchange of keys that was begun must have ended."""
+        self._rekey_at = math.inf
 
     # ---- what Paramiko's transport calls ----
 
@@ -112,6 +121,7 @@ class Packets(_Packetizer):  # type: ignore[misc] # as above
         )
         self._rekey_told = False
         self.received_bytes = 0
+        self._rekey_at = time.monotonic() + self.REKEY_AFTER
 
     def set_outbound_cipher(
         self,
@@ -152,7 +162,9 @@ class Packets(_Packetizer):  # type: ignore[misc] # as above
             self._sent_sequence = _next(self._sent_sequence, self._initial_kex_done)
             self.write_all(sealed)
             self._sent_bytes += len(sealed)
-            if self._sent_bytes >= self.REKEY_BYTES and not self.need_rekey():
+            if (
+                self._sent_bytes >= self.REKEY_BYTES or time.monotonic() >= self._rekey_at
+            ) and not self.need_rekey():
                 self._trigger_rekey()
 
     def reset_seqno_out(self) -> None:
@@ -172,6 +184,7 @@ class Packets(_Packetizer):  # type: ignore[misc] # as above
 
     def close(self) -> None:
         """End the connection, and wake the thread that waits for a packet."""
+        super().complete_handshake()  # ends the thread of its timer
         with contextlib.suppress(OSError):
             self._source.shutdown(socket.SHUT_RDWR)
         super().close()
@@ -228,6 +241,8 @@ class Packets(_Packetizer):  # type: ignore[misc] # as above
         return self.need_rekey() and not self._rekey_told
 
     def _check_for_rekey(self) -> None:
+        if time.monotonic() > self.kex_deadline:
+            raise paramiko.SSHException("it did not finish the exchange of keys in time")
         if self._is_time_for_new_keys():
             self._rekey_told = True
             raise NeedRekeyException
@@ -247,7 +262,9 @@ class Packets(_Packetizer):  # type: ignore[misc] # as above
             self.heard_at = time.monotonic()
             self._handle(packet)
             self.received_bytes += size
-            if self.received_bytes >= self.REKEY_BYTES and not self.need_rekey():
+            if (
+                self.received_bytes >= self.REKEY_BYTES or self.heard_at >= self._rekey_at
+            ) and not self.need_rekey():
                 self._trigger_rekey()
         self._unread = memoryview(block)[at:]
 
@@ -258,9 +275,11 @@ class Packets(_Packetizer):  # type: ignore[misc] # as above
         payload = memoryview(packet)[1 : len(packet) - padding]
         if self._decompress is not None:
             payload = memoryview(self._decompress(bytes(payload)))
+            if not payload:
+                raise paramiko.SSHException("it sent a packet of nothing")
         kind = payload[0]
         if not self.at_once(kind, payload):
-            message = paramiko.Message(bytes(payload[1:]))
+            message = Message(bytes(payload[1:]))
             message.seqno = (self._sequence - 1) & 0xFFFFFFFF
             self._found = kind, message
 

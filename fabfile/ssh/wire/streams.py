@@ -5,9 +5,9 @@ goes through `later`.
 """
 
 import struct
+import threading
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import paramiko
@@ -25,10 +25,13 @@ from paramiko.common import (
     cMSG_CHANNEL_REQUEST,
 )
 
+from fabfile.ssh.wire.message import Message
 from fabfile.ssh.wire.windows import Window
 
 # RFC 4253, section 6.1: what everybody takes.
 LARGEST_DATA = 32768
+# How many requests on one channel may wait for their answer; servers that look whether we are alive have one.
+REQUESTS_LIMIT = 256
 DIRECT = b"direct-tcpip"
 Address = tuple[str, int]
 
@@ -74,6 +77,12 @@ class Stream:
         self._over = False
         self._end_sent = False
         self._close_sent = False
+        self._eof_received = False
+        # What the peer is owed: it is counted, not queued, so that its packets cost no memory while we cannot send.
+        self._credit = 0
+        self._refusals = 0
+        self._is_settling = False
+        self._owing = threading.Lock()
 
     # ---- what happens, in the thread that received it ----
 
@@ -84,7 +93,7 @@ class Stream:
         """The far end could not, or does not want to."""
 
     def received(self, data: memoryview) -> None:
-        """Data arrived. Whoever takes it says so with `taken`."""
+        """Data arrived. Whoever takes it says so with `taken` or `credit`."""
 
     def may_send_more(self) -> None:
         """There is room again where there was none."""
@@ -125,10 +134,14 @@ class Stream:
         self._send(struct.pack(">BII", MSG_CHANNEL_DATA, self._remote_number, len(data)) + data)
 
     def taken(self, size: int) -> None:
-        """So many bytes of what was received went to where they belong; from the thread that received them."""
+        """So many bytes of what was received went to where they belong; for a thread that must not send."""
         credit = self.window.taken(size)
         if credit:
-            self.later(partial(self.grant, credit))
+            self._owe(credit, 0)
+
+    def credit(self, size: int) -> None:
+        """As `taken`, for a thread that may send, and wait for that."""
+        self._grant(self.window.taken(size))
 
     def send_end(self) -> None:
         """Say that nothing more will be sent."""
@@ -151,7 +164,13 @@ class Stream:
     # ---- packets ----
 
     def take(self, kind: int, payload: memoryview) -> bool:
-        """Take a packet that is for this stream; whether it is of a kind that a stream has."""
+        """Take a packet that is for this stream; whether it is of a kind that a stream has. Raises SSHException."""
+        is_open = self.largest > 0
+        if is_open == (kind in (MSG_CHANNEL_OPEN_SUCCESS, MSG_CHANNEL_OPEN_FAILURE)):
+            # RFC 4254, section 5.1: the answer to the request comes first, and once.
+            raise paramiko.SSHException(
+                "it opened a channel twice" if is_open else "it used a channel before it opened it"
+            )
         if kind == MSG_CHANNEL_DATA:
             (size,) = struct.unpack_from(">I", payload, 5)
             data = payload[9 : 9 + size]
@@ -164,10 +183,12 @@ class Stream:
             had_room = self.room > 0
             (more,) = struct.unpack_from(">I", payload, 5)
             self._granted += more
-            if not had_room:
+            if not had_room and self.room > 0:
                 self.may_send_more()
         elif kind == MSG_CHANNEL_EOF:
-            self.ended()
+            if not self._eof_received:
+                self._eof_received = True
+                self.ended()
         elif kind == MSG_CHANNEL_CLOSE:
             self._forget()
             self.later(self.send_close)
@@ -184,19 +205,40 @@ class Stream:
             self._forget()
             self.refused(paramiko.ChannelException(code, CONNECTION_FAILED_CODE.get(code, "unknown reason")))
         elif kind == MSG_CHANNEL_REQUEST:
-            self._refuse_request(paramiko.Message(bytes(payload[5:])))
+            self._refuse_request(Message(bytes(payload[5:])))
         else:
             return False
         return True
 
-    def _refuse_request(self, message: paramiko.Message) -> None:
+    def _refuse_request(self, message: Message) -> None:
         # A server that looks whether we are alive asks for something that no stream has.
         message.get_binary()
         if message.get_boolean():
-            self.later(partial(self._send, struct.pack(">BI", MSG_CHANNEL_FAILURE, self._remote_number)))
+            self._owe(0, 1)
 
-    def grant(self, credit: int) -> None:
-        """Let the peer send so many bytes more."""
+    def _owe(self, credit: int, refusals: int) -> None:
+        """Have the peer sent what it waits for, soon, and together with whatever else it is owed by then."""
+        with self._owing:
+            self._credit += credit
+            self._refusals += refusals
+            if self._refusals > REQUESTS_LIMIT:
+                raise paramiko.SSHException("it asks for more than it lets us answer")
+            if self._is_settling:
+                return
+            self._is_settling = True
+        self.later(self._settle)
+
+    def _settle(self) -> None:
+        with self._owing:
+            credit, self._credit = self._credit, 0
+            refusals, self._refusals = self._refusals, 0
+            self._is_settling = False
+        self._grant(credit)
+        for _ in range(refusals):
+            if not self._close_sent:
+                self._send(struct.pack(">BI", MSG_CHANNEL_FAILURE, self._remote_number))
+
+    def _grant(self, credit: int) -> None:
         if credit and not self._close_sent:
             self._send(struct.pack(">BII", MSG_CHANNEL_WINDOW_ADJUST, self._remote_number, credit))
 

@@ -1,0 +1,103 @@
+"""The requests of a login (RFC 4252, section 5), each with a time within which it must be answered."""
+
+import math
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import paramiko
+from paramiko.auth_handler import AuthOnlyHandler
+from paramiko.common import cMSG_USERAUTH_INFO_RESPONSE, cMSG_USERAUTH_REQUEST
+
+KEY_PATIENCE_S = 0
+# A directory service may be slow to check a password, and so may a person be who confirms a login on a phone.
+PERSON_PATIENCE_S = 120
+# In one message of keyboard-interactive; PAM_MAX_NUM_MSG of Linux-PAM is 32.
+INTERACTIVE_PROMPTS = 32
+INTERACTIVE_TEXT_SIZE = 16 * 1024  # bytes
+
+# The stubs know little of this class.
+_AuthHandler: Any = AuthOnlyHandler
+
+
+class UserAuth(_AuthHandler):  # type: ignore[misc] # as above
+    """Sends one request after the other, and waits for each answer as long as it may take."""
+
+    _deadline = math.inf
+    _question: paramiko.Message | None = None
+    """What the peer asked last (RFC 4256, section 3.2) and got no answer to yet."""
+
+    def send_auth_request(
+        self, username: str, method: str, finish_message: Callable[[paramiko.Message], None] | None = None
+    ) -> list[str]:
+        """Send one request and wait for its answer; returns the methods that are wanted still.
+
+        Paramiko makes the event that the answer sets only after it has sent the request, and may wait for it for ever.
+        """
+        self.auth_method = method
+        self.username = username
+        self.auth_event = threading.Event()
+        message = paramiko.Message()
+        message.add_byte(cMSG_USERAUTH_REQUEST)
+        for field in (username, "ssh-connection", method):
+            message.add_string(field)
+        if finish_message is not None:
+            finish_message(message)
+        with self.transport.lock:
+            self.transport._send_message(message)
+        self._deadline = self._soon()
+        wanted: list[str] = self.wait_for_response(self.auth_event)
+        return wanted
+
+    def wait_for_response(self, event: threading.Event) -> list[str]:
+        """Wait for the answer to a request; returns the methods that are wanted still. Raises TimeoutError.
+
+        Paramiko waits for its own 30 s and calls that a refusal.
+        """
+        while True:
+            while not event.wait(0.1) and self.transport.is_active():
+                if time.monotonic() > self._deadline:
+                    raise TimeoutError
+            event.clear()
+            question, self._question = self._question, None
+            if question is None or not self.transport.is_active():
+                break
+            # In the thread of the caller, which Ctrl-C reaches, and while the transport's own goes on reading.
+            self._deadline = math.inf
+            self._answer(question)
+            self._deadline = self._soon()
+        event.set()
+        wanted: list[str] = super().wait_for_response(event)
+        return wanted
+
+    def _parse_userauth_info_request(self, message: paramiko.Message) -> None:
+        if self.auth_method != "keyboard-interactive":
+            raise paramiko.SSHException("a question in a login that is not keyboard-interactive")
+        # One that comes before the last was answered takes its place: no more than one is kept.
+        self._question = message
+        self.auth_event.set()
+
+    def _answer(self, question: paramiko.Message) -> None:
+        title, instructions, _language = (_text(question) for _ in range(3))
+        number = question.get_int()
+        if number > INTERACTIVE_PROMPTS:
+            raise paramiko.SSHException(f"{number} questions at once")
+        prompts = [(_text(question), question.get_boolean()) for _ in range(number)]
+        answers = self.interactive_handler(title, instructions, prompts)
+        response = paramiko.Message()
+        response.add_byte(cMSG_USERAUTH_INFO_RESPONSE)
+        response.add_int(len(answers))
+        for answer in answers:
+            response.add_string(answer)
+        with self.transport.lock:
+            self.transport._send_message(response)
+
+    def _soon(self) -> float:
+        patience_s: float = KEY_PATIENCE_S if self.auth_method in ("publickey", "none") else PERSON_PATIENCE_S
+        patience_s = max(patience_s, self.transport.answer_timeout_s)
+        return time.monotonic() + patience_s
+
+
+def _text(message: paramiko.Message) -> str:
+    return message.get_binary()[:INTERACTIVE_TEXT_SIZE].decode("utf-8", "replace")

@@ -1,0 +1,332 @@
+"""What a peer can make us keep is bounded, however much it sends, and at whatever moment."""
+
+import contextlib
+import socket
+import threading
+import tracemalloc
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from types import SimpleNamespace
+from typing import Any, cast
+
+import paramiko
+import pytest
+from paramiko.common import (
+    MSG_CHANNEL_DATA,
+    MSG_CHANNEL_EOF,
+    MSG_CHANNEL_FAILURE,
+    MSG_CHANNEL_OPEN_SUCCESS,
+    MSG_CHANNEL_WINDOW_ADJUST,
+    MSG_KEXINIT,
+)
+
+from fabfile.ssh import transport as transport_module
+from fabfile.ssh.forwarding.forwarded import PIECE, Forwarded
+from fabfile.ssh.forwarding.pump import Pump
+from fabfile.ssh.transport import Transport
+from fabfile.ssh.wire.carrier import Carrier
+from fabfile.ssh.wire.compression import Decompressor
+from fabfile.ssh.wire.envelopes import LARGEST_PACKET
+from fabfile.ssh.wire.packets import Packets
+from fabfile.ssh.wire.streams import REQUESTS_LIMIT, Stream
+from fabfile.ssh.wire.windows import Path
+from tests.openssh.network import LOOPBACK, wait_until
+from tests.tunnel.far_end import MB, FarEnd, far_end
+from tests.tunnel.hops import PATIENCE_S
+
+BLOCK = 32768
+TARGET = (LOOPBACK, 22)
+
+
+@pytest.fixture
+def gateway() -> Iterator[tuple[Transport, FarEnd]]:
+    """A transport to a far end that keeps no rule, logged in."""
+    with (
+        far_end() as (port, end),
+        closing(Transport(socket.create_connection((LOOPBACK, port)))) as transport,
+    ):
+        transport.start_client(timeout=PATIENCE_S)
+        transport.auth_none("anybody")
+        yield transport, end
+
+
+def flood(send: Callable[[], None], size: int, until: Callable[[], bool]) -> int:
+    """Send up to so many times; returns how often it was sent until the connection ended."""
+    for number in range(size):
+        if until():
+            return number
+        with contextlib.suppress(EOFError, OSError, paramiko.SSHException):
+            send()
+    return size
+
+
+def ends(transport: Transport, reason: str) -> None:
+    """The transport ends, for this reason."""
+    wait_until(lambda: not transport.is_active(), PATIENCE_S, "the transport has ended")
+    assert reason in str(transport.saved_exception)
+
+
+def test_data_before_a_channel_is_open(gateway: tuple[Transport, FarEnd]) -> None:
+    """Data on a channel that is not confirmed ends the connection, at the first packet."""
+    transport, end = gateway
+    Carrier(transport, TARGET).open()
+    number = end.opened.get(timeout=PATIENCE_S).number
+    flood(lambda: end.data(number, bytes(BLOCK)), 64, lambda: not transport.is_active())
+    ends(transport, "before it opened it")
+
+
+def test_data_that_nobody_reads_yet(gateway: tuple[Transport, FarEnd]) -> None:
+    """What a carried transport has not read is not granted again, so no more than one window waits."""
+    transport, end = gateway
+    carrier = Carrier(transport, TARGET)
+    carrier.open()
+    opened = end.accept()
+    with closing(Transport(carrier)):
+        for _ in range(opened.window // BLOCK):
+            end.data(opened.number, bytes(BLOCK))
+        end.request(opened.number)
+        kinds: list[int] = []
+        while not kinds or kinds[-1] != MSG_CHANNEL_FAILURE:
+            kinds.append(end.heard.get(timeout=PATIENCE_S)[0])
+        assert MSG_CHANNEL_WINDOW_ADJUST not in kinds
+        end.data(opened.number, bytes(BLOCK))
+        ends(transport, "more than the window allows")
+
+
+class _AsksForACode(paramiko.ServerInterface):
+    def get_allowed_auths(self, username: str) -> str:
+        return "keyboard-interactive"
+
+    def check_auth_interactive(self, username: str, submethods: str) -> Any:
+        return paramiko.server.InteractiveQuery("", "", "code:")
+
+    def check_auth_interactive_response(self, responses: list[str]) -> int:
+        return paramiko.common.AUTH_SUCCESSFUL
+
+
+def test_ignored_messages_while_a_code_is_asked_for(gateway: tuple[Transport, FarEnd]) -> None:
+    """What a host sends while a person looks for a code is read and dropped: little waits, and then the login goes on."""
+    outer, end = gateway
+    carrier = Carrier(outer, TARGET)
+    carrier.open()
+    opened = end.accept(window=64 * MB)
+    asked, answered, flooded = threading.Event(), threading.Event(), threading.Event()
+    allowed = threading.Semaphore(0)
+    here, there = socket.socketpair()
+    size = 16 * MB
+
+    def to_client() -> None:
+        left = opened.window
+        with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+            while data := there.recv(BLOCK):
+                while left < len(data):
+                    allowed.acquire()
+                    left = window[0]
+                left -= len(data)
+                window[0] -= len(data)
+                end.data(opened.number, data)
+
+    def to_server() -> None:
+        with contextlib.suppress(OSError, EOFError, Exception):
+            while True:
+                kind, body = end.heard.get(timeout=PATIENCE_S)
+                if kind == MSG_CHANNEL_DATA:
+                    there.sendall(body[4:])
+                elif kind == MSG_CHANNEL_WINDOW_ADJUST:
+                    window[0] += int.from_bytes(body[:4], "big")
+                    allowed.release()
+
+    window = [opened.window]
+    threads = [threading.Thread(target=work, daemon=True) for work in (to_client, to_server)]
+    for thread in threads:
+        thread.start()
+    server: Any = paramiko.Transport(here)
+    server.add_server_key(paramiko.ECDSAKey.generate())
+    server.start_server(event=threading.Event(), server=_AsksForACode())
+    inner = Transport(carrier)
+
+    def code(title: str, instructions: str, prompts: list[tuple[str, bool]]) -> list[str]:
+        asked.set()
+        answered.wait(PATIENCE_S)
+        return ["123456"]
+
+    def talk() -> None:
+        asked.wait(PATIENCE_S)
+        message = paramiko.Message(bytes([2]) + (BLOCK // 2).to_bytes(4, "big") + bytes(BLOCK // 2))
+        with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+            for _ in range(size // (BLOCK // 2)):
+                server._send_message(message)
+            flooded.set()
+
+    talking = threading.Thread(target=talk, daemon=True)
+    try:
+        inner.start_client(timeout=PATIENCE_S)
+        talking.start()
+        logging_in = threading.Thread(target=lambda: inner.auth_interactive("anybody", code), daemon=True)
+        logging_in.start()
+        assert asked.wait(PATIENCE_S)
+        most = carrier.window.size
+        peaks = [0]
+
+        def is_read() -> bool:
+            peaks.append(len(inner.packetizer._waiting))
+            return flooded.is_set()
+
+        wait_until(is_read, PATIENCE_S, "all of it is read")
+        assert max(peaks) <= most
+        answered.set()
+        logging_in.join(PATIENCE_S)
+        assert inner.is_authenticated()
+    finally:
+        answered.set()
+        inner.close()
+        server.close()
+        for peer in (here, there):
+            peer.close()
+        for thread in threads:
+            thread.join(PATIENCE_S)
+
+
+def test_requests_that_cannot_be_answered(gateway: tuple[Transport, FarEnd]) -> None:
+    """A peer that asks on and on, and lets no answer through, loses the connection: nothing is queued for each question."""
+    transport, end = gateway
+    Carrier(transport, TARGET).open()
+    number = end.accept().number
+    end.transport._handler_table[MSG_KEXINIT] = lambda _: None  # it never takes part in the exchange of keys
+    transport.packetizer.later(transport._send_kex_init)
+    wait_until(lambda: not transport.clear_to_send.is_set(), PATIENCE_S, "the exchange of keys has begun")
+    errands = 0
+    for _ in range(40 * REQUESTS_LIMIT):
+        if not transport.is_active():
+            break
+        with contextlib.suppress(EOFError, OSError, paramiko.SSHException):
+            end.request(number)
+        errands = max(errands, len(transport.packetizer._errands))
+    ends(transport, "more than it lets us answer")
+    assert errands < 8
+
+
+def test_a_rekey_that_is_never_answered(
+    gateway: tuple[Transport, FarEnd], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A peer that goes on to send, and never exchanges keys, loses the connection in time."""
+    transport, end = gateway
+    monkeypatch.setattr(transport_module, "KEX_TIMEOUT", 0.5)
+    end.transport._handler_table[MSG_KEXINIT] = lambda _: None
+    transport.packetizer.later(transport._send_kex_init)
+    flood(
+        lambda: end.transport._send_message(paramiko.Message(b"\x02\0\0\0\0")),
+        10**9,
+        lambda: not transport.is_active(),
+    )
+    ends(transport, "in time")
+
+
+def test_the_output_of_a_program(gateway: tuple[Transport, FarEnd]) -> None:
+    """A program's channel that gets more than its window ends the connection; Paramiko itself keeps all that comes."""
+    transport, end = gateway
+    opening = threading.Thread(target=lambda: kept.append(transport.open_session(timeout=PATIENCE_S)))
+    kept: list[paramiko.Channel] = []
+    opening.start()
+    opened = end.accept()
+    opening.join(PATIENCE_S)
+    blocks = flood(
+        lambda: end.data(opened.number, bytes(BLOCK)),
+        8 * opened.window // BLOCK,
+        lambda: not transport.is_active(),
+    )
+    assert blocks < 8 * opened.window // BLOCK
+    ends(transport, "more than the window allows")
+
+
+def test_a_packet_that_expands() -> None:
+    """A packet may expand to the size of a packet, and not to a thousand times that."""
+    compressor = zlib.compressobj()
+    small = compressor.compress(b"hello" * 1000) + compressor.flush(zlib.Z_FULL_FLUSH)
+    bomb = compressor.compress(bytes(64 * MB)) + compressor.flush(zlib.Z_FULL_FLUSH)
+    decompress = Decompressor()
+    assert decompress(small) == b"hello" * 1000
+    tracemalloc.start()
+    try:
+        with pytest.raises(paramiko.SSHException, match="expands"):
+            decompress(bomb)
+        assert tracemalloc.get_traced_memory()[1] < 4 * LARGEST_PACKET
+    finally:
+        tracemalloc.stop()
+
+
+def test_no_compression_before_the_login() -> None:
+    """Compression is offered where the settings ask for it only, and never the kind that starts before the login."""
+    here, there = socket.socketpair()
+    with here, there:
+        transport = Transport(here)
+        assert transport.preferred_compression == ("none",)
+        transport.use_compression(True)
+        assert transport.preferred_compression == ("zlib@openssh.com", "none")
+        assert "zlib" not in transport._compression_info
+
+
+def test_packets_of_one_byte() -> None:
+    """What waits for a local socket costs about its size, in packets of whatever size it came."""
+    local, browser = socket.socketpair()
+    pump = Pump()
+    owner = SimpleNamespace(pump=pump, connections=set())
+    with closing(pump), local, browser:
+        local.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                local.send(bytes(BLOCK))
+        transport = SimpleNamespace(path=Path(), packetizer=None)
+        connection = Forwarded(local, transport, 1, cast(Any, owner))
+        for number in range(100_000):
+            connection.received(memoryview(bytes([number % 256]) * 32)[:1])
+        assert len(connection._backlog) == 100_000 // PIECE + 1
+        assert b"".join(connection._backlog) == bytes(number % 256 for number in range(100_000))
+
+
+class _Counts(Stream):
+    """Counts what it is told."""
+
+    calls = 0
+
+    def _count(self) -> None:
+        self.calls += 1
+
+    ended = may_send_more = _count
+
+
+def test_packets_that_say_nothing_new() -> None:
+    """A second end, and a window that grows by nothing, are not handed on: each would be queued for another thread."""
+    stream = _Counts(SimpleNamespace(path=Path(), largest_data=BLOCK), b"session")
+    number = bytes(4)
+    assert stream.take(MSG_CHANNEL_OPEN_SUCCESS, memoryview(b"\x5b" + bytes(11) + b"\0\0\x80\0\0"))
+    for _ in range(100):
+        stream.take(MSG_CHANNEL_WINDOW_ADJUST, memoryview(b"\x5d" + number + bytes(4)))
+    assert stream.calls == 0
+    for _ in range(100):
+        stream.take(MSG_CHANNEL_EOF, memoryview(b"\x60" + number))
+    assert stream.calls == 1
+
+
+def test_a_gateway_that_is_gone(gateway: tuple[Transport, FarEnd], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The end of a transport whose gateway takes nothing any more is no traceback on the terminal."""
+    outer, end = gateway
+    carrier = Carrier(outer, TARGET)
+    carrier.open()
+    end.accept()
+    uncaught: list[Any] = []
+    monkeypatch.setattr(threading, "excepthook", uncaught.append)
+    inner = Transport(carrier)
+    done = threading.Event()
+    inner.start_client(event=done)
+
+    def gone(self: Any, message: paramiko.Message) -> None:
+        raise EOFError
+
+    monkeypatch.setattr(Packets, "send_message", gone)
+    inner.packetizer.end()
+    inner.join(PATIENCE_S)
+    assert not inner.is_alive()
+    assert done.is_set()
+    assert not uncaught, uncaught[0]
