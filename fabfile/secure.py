@@ -44,7 +44,7 @@ def secure(settings: Settings, asking: Asking, person: Person, wishes: Wishes) -
     why = "" if renew or own else _why_another_certificate(found, settings, clocks)
     wants_password = renew or bool(found.password_trouble)
     wants_certificate = not own and (renew or bool(why))
-    contradicted = any(setting.mine for setting in found.contradictions)
+    contradicted = any(setting.mine for setting in found.contradictions) or bool(found.exposed)
     if password and not wants_password:
         warn("the password is already set, and stays; secure --renew sets the one of the file")
     if not (wants_password or wants_certificate or own or contradicted):
@@ -100,6 +100,8 @@ def _change(what: str, trouble: str, renew: bool) -> str:
 
 
 def _tell_what_was_set_aside(now: protection.Installed) -> None:
+    for exposure in now.exposed:
+        more(f"{exposure.path}: {exposure.meaning}")
     for setting in now.contradictions:
         if setting.mine:
             more(f"{setting.path}: {setting.setting} is set aside: {setting.meaning}")

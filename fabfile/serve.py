@@ -11,7 +11,7 @@ from fabfile.notebooks.reach import reach
 from fabfile.notebooks.session import PendingSession, Session
 from fabfile.settings import Settings
 from fabfile.ssh.asking import Asking
-from fabfile.ssh.checks import has_file, has_program
+from fabfile.ssh.checks import has_program
 from fabfile.ssh.connection import Connection
 from fabfile.terminal import step, warn, working
 from fabfile.trust_stores import trusting
@@ -44,6 +44,8 @@ def serve(settings: Settings, asking: Asking) -> Session:
             f"the server that runs is jupyter {found.application}, not {settings.notebook.application}: "
             "stop it first to change that"
         )
+    if not found.writable:
+        warn(f"{found.directory} on {session.host} is read-only for you: notebooks in it cannot be saved")
     if found.outdated:
         warn(
             "the server that runs was started before the password or certificate was changed, and keeps the old ones: "
@@ -73,7 +75,7 @@ def _start(connection: Connection, settings: Settings) -> server.Started:
     except Obstructed as obstructed:
         if pending and obstructed.problem != "no-answer":  # in every other case no server is left
             sessions.forget_pending(pending)
-        raise _with_what_is_there(obstructed, connection, settings) from obstructed
+        raise _with_what_is_there(obstructed, connection) from obstructed
     except KeyboardInterrupt:
         if pending:
             warn(f"the server on {pending.host} may go on: status shows it, serve finds it, stop ends it")
@@ -88,15 +90,10 @@ def _trust_no_longer(old_pem: str, new_pem: str) -> None:
         warn(f"{problem} ({problem.hint})")
 
 
-def _with_what_is_there(obstructed: Obstructed, connection: Connection, settings: Settings) -> RemoteFailed:
+def _with_what_is_there(obstructed: Obstructed, connection: Connection) -> RemoteFailed:
     """The failure, and what the host has in place of what was missing."""
     there = ""
-    if obstructed.problem == "directory-missing":
-        parent = settings.notebook.directory.rpartition("/")[0]
-        while parent not in ("", "~") and not has_file(connection, parent):
-            parent = parent.rpartition("/")[0]
-        there = f"; of that path there is {parent or '/'}"
-    elif obstructed.problem in ("jupyter-missing", "application-missing") and has_program(
+    if obstructed.problem in ("jupyter-missing", "application-missing") and has_program(
         connection, "jupyter"
     ):
         there = "; there is a jupyter outside of it"

@@ -32,9 +32,10 @@ def status(settings: Settings) -> None:
         )
         step(f"{state['user']}@{state['host']}", f"{what}: {state['server']}")
         last_known = "last known: " if state["server"] == "unreachable" else ""
-        if state["pid"]:
-            port = state["remote_port"] or "not known yet"
-            more(f"{last_known}port {port}, process {state['pid']}, since {state['started']}")
+        port = state["remote_port"] or "not known yet"
+        where = f"port {port}, process {state['pid']}, " if state["pid"] else ""
+        if state["started"]:
+            more(f"{last_known}{where}started {state['started']}")
         more(f"tunnel {state['tunnel']}{'  ' + state['url'] if state['url'] else ''}")
         if state["tunnel_waits_for_you"]:
             more(f"it waits for you: {state['tunnel_waits_for_you']}; tunnel logs in again")

@@ -13,6 +13,21 @@ from fabfile.ssh.remote import run_program
 
 Fields = TypeVar("Fields", bound=msgspec.Struct)
 HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
+# Of what a message shows of an answer: characters of a text, lines of a log, names in a list.
+SHOWN_TEXT, SHOWN_LINES, SHOWN_NAMES = 300, 20, 20
+# By the code of the error (errno(3)), the one thing to do.
+SYSTEM_HINTS = {
+    **dict.fromkeys(("ENOSPC", "EDQUOT"), "make room there: quota -s and df show what is used"),
+    "EFBIG": "a limit on the size of files is in force: ulimit -f shows it",
+    **dict.fromkeys(("EACCES", "EPERM"), "look at its owner and mode on the host: ls -ld shows them"),
+    "EROFS": "that file system can only be read; ask the administrators of the host",
+    **dict.fromkeys(
+        ("EMFILE", "ENFILE", "EAGAIN", "ENOMEM"), "end programs of yours on the host, or take another: --host"
+    ),
+    **dict.fromkeys(
+        ("ESTALE", "EIO", "ETIMEDOUT"), "its file system does not work; ask the administrators of the host"
+    ),
+}
 HINT_OF_NONSENSE = "another program may print into the login; look at the start-up files of your login shell"
 
 
@@ -27,6 +42,22 @@ class Obstacle(msgspec.Struct, frozen=True, kw_only=True):
     directory: str = ""
     pid: int = 0
     busy: int = 0
+    code: str = ""
+    """Of an error of the system, its name in errno(3)."""
+    mine: bool = False
+    """Of what others can change or read: whether `secure` can close it to them."""
+
+    def shortened(self) -> "Obstacle":
+        """As much of it as a message shows."""
+        texts = {
+            name: getattr(self, name)[:SHOWN_TEXT]
+            for name in ("problem", "reason", "path", "directory", "code")
+        }
+        log = tuple(line[:SHOWN_TEXT] for line in self.log[-SHOWN_LINES:])
+        found = tuple(name[:SHOWN_TEXT] for name in self.found[:SHOWN_NAMES])
+        if len(self.found) > SHOWN_NAMES:
+            found += (f"{len(self.found) - SHOWN_NAMES} more",)
+        return msgspec.structs.replace(self, **texts, log=log, found=found)
 
 
 class Obstructed(RemoteFailed):
@@ -84,6 +115,7 @@ def ask_in_environment(
 
 def explained(obstacle: Obstacle, settings: Settings, host: str) -> Obstructed:
     """The obstacle as the user meets it."""
+    obstacle = obstacle.shortened()
     wanted = settings.notebook
     where = f"environment {wanted.environment}" if not wanted.activate else "environment of notebook.activate"
     found = ", ".join(obstacle.found)
@@ -94,6 +126,10 @@ def explained(obstacle: Obstacle, settings: Settings, host: str) -> Obstructed:
             "set notebook.environment to one of them, or to the path of one"
             if found
             else "make one there, or set notebook.environment to its path",
+        ),
+        "environment-closed": (
+            f"your account on {host} has no permission for {', '.join(obstacle.found)}, which leads to the {where}",
+            "ask its owner for permission to read and enter it, or set notebook.environment to another",
         ),
         "activate-failed": (
             f"the command of notebook.activate failed on {host}",
@@ -109,8 +145,19 @@ def explained(obstacle: Obstacle, settings: Settings, host: str) -> Obstructed:
             f"install it there, or set notebook.application to another than {wanted.application}",
         ),
         "directory-missing": (
-            f"{host} has no folder {obstacle.directory}",
+            f"{host} has no folder {obstacle.directory}"
+            + (f"; of that path there is {obstacle.path}" if obstacle.path else ""),
             "set notebook.directory to one that is there",
+        ),
+        "directory-closed": (
+            f"your account on {host} has no permission to enter and read {obstacle.directory}",
+            "ask its owner for permission, or set notebook.directory to another folder",
+        ),
+        "exposed": (
+            f"{obstacle.path} on {host} {obstacle.reason}, and Jupyter loads what is there; nothing was started or changed",
+            "secure closes it to them"
+            if obstacle.mine
+            else "look at what is there and move it away, or have its owner close it to others (chmod go-w)",
         ),
         "config-unreadable": (
             f"{host} has an unreadable {obstacle.path}, which was left as it is: {obstacle.reason}",
@@ -133,8 +180,12 @@ def explained(obstacle: Obstacle, settings: Settings, host: str) -> Obstructed:
             "install it in the environment, or bring your own: secure --certificate FILE --key FILE",
         ),
         "not-written": (
-            f"{host} cannot write what it must: {obstacle.reason}",
-            "see whether the disk is full or a quota is used up",
+            f"the protection could not be written on {host}: {obstacle.reason}",
+            "look at that on the host",
+        ),
+        "system-error": (
+            f"{host} failed: {obstacle.reason}" + (f": {obstacle.path}" if obstacle.path else ""),
+            SYSTEM_HINTS.get(obstacle.code, "look at that on the host"),
         ),
         "not-confirmed": (
             f"{host} waited in vain for the word to start the notebook server, and started none",

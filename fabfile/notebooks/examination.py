@@ -52,7 +52,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     """Of the host's clock, in seconds since the epoch."""
     free_bytes: int
     directory: str
-    directory_exists: bool
+    directory_obstacle: Obstacle | None
     directory_write_trouble: str
     """Why no file can be made in it, "" where one can."""
     load: float
@@ -190,9 +190,8 @@ class _Chain:
 
     def _directory(self) -> str:
         assert self.host is not None
-        if not self.host.directory_exists:
-            missing = Obstacle(problem="directory-missing", directory=self.host.directory)
-            raise explained(missing, self.settings, self._connection.label)
+        if self.host.directory_obstacle:
+            raise explained(self.host.directory_obstacle, self.settings, self._connection.label)
         if self.host.directory_write_trouble:
             raise RemoteFailed(
                 f"no file can be saved in {self.host.directory} on {self._connection.label}:"
@@ -227,6 +226,11 @@ class _Chain:
                 raise RemoteFailed(
                     f"the server has no protection yet ({what}: {trouble})", hint="secure sets it"
                 )
+        for exposure in found.exposed:
+            raise RemoteFailed(
+                f"other accounts of the host can change or read {exposure.path}",
+                hint="secure closes it to them",
+            )
         for setting in found.contradictions:
             raise RemoteFailed(
                 f"{setting.path} sets {setting.name}, which undoes the protection",

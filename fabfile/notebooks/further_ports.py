@@ -13,19 +13,20 @@ TIMEOUT_S = 30
 
 
 class Listeners(msgspec.Struct, frozen=True):
-    """The ports on which another person listens."""
+    """Each port on which another account listens, with its user ID."""
 
-    taken: tuple[int, ...]
+    taken: tuple[tuple[int, int], ...]
 
 
 def refuse_those_of_others(connection: Connection, ports: Sequence[int]) -> None:
-    """Raise RemoteFailed when another person of the host listens on one of them."""
+    """Raise RemoteFailed when another account of the host, other than root, listens on one of them."""
     if not ports:
         return
     answer = run_program(connection, "who_listens", {"ports": list(ports)}, timeout_s=TIMEOUT_S)
     taken = checked(answer, Listeners).taken
     if taken:
+        port, user = taken[0]
         raise RemoteFailed(
-            f"on port {taken[0]} of {connection.label} another person's program listens",
+            f"a program of another account (user ID {user}) listens on port {port} of {connection.label}",
             hint="have yours listen on a port of its own, and name that with --also",
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -58,6 +58,22 @@ class Contradiction(msgspec.Struct, frozen=True, kw_only=True):
         return _MEANING.get(self.name.rpartition(".")[2], "it undid the protection")
 
 
+class Exposure(msgspec.Struct, frozen=True, kw_only=True):
+    """A file or folder of the account's that Jupyter reads and that others could change or read."""
+
+    path: str
+    problem: Literal["writable", "readable"]
+
+    @property
+    def meaning(self) -> str:
+        """What others could do, and what the user should look at now that they cannot."""
+        if self.problem == "readable":
+            return (
+                "others could read it, and no longer can; a password hash in it may be known: secure --renew"
+            )
+        return "others could change it, and no longer can; check that what is there is yours"
+
+
 class Protection(msgspec.Struct, frozen=True, kw_only=True):
     """What is in place; the troubles say why password and certificate are no good, "" when they are."""
 
@@ -68,6 +84,7 @@ class Protection(msgspec.Struct, frozen=True, kw_only=True):
     certificate_pem: str
     certificate_trouble: str
     contradictions: tuple[Contradiction, ...]
+    exposed: tuple[Exposure, ...]
     outdated_pid: int
     """The process of the server that runs with an older password or certificate; 0 when none does."""
     time: Annotated[float, msgspec.Meta(ge=0, le=1e11)]
@@ -80,12 +97,18 @@ class Installed(msgspec.Struct, frozen=True, kw_only=True):
     certificate_pem: str
     certificate_trouble: str
     contradictions: tuple[Contradiction, ...]
+    exposed: tuple[Exposure, ...]
+    """What others could change or read until then."""
     kept: tuple[str, ...]
     outdated_pid: int
 
 
 def look(connection: Connection, settings: Settings) -> Protection:
-    """What is in place on the host; changes nothing. Raises RemoteFailed."""
+    """What is in place on the host; changes nothing.
+
+    Raises RemoteFailed, also where the server could not start in its directory, or where an account other than this
+    one and root can change what Jupyter reads and only they can undo that.
+    """
     return checked(_ask(connection, settings, "look_at_protection", {}), Protection)
 
 
@@ -121,5 +144,6 @@ def _protect(connection: Connection, settings: Settings, password_hash: str, cer
 def _ask(
     connection: Connection, settings: Settings, program: str, parameters: dict[str, Any]
 ) -> dict[str, Any]:
-    parameters = {**parameters, "application": settings.notebook.application}
+    wanted = settings.notebook
+    parameters = {**parameters, "application": wanted.application, "directory": wanted.directory}
     return ask_in_environment(connection, settings, program, parameters, timeout_s=PATIENCE_S)

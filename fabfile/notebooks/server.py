@@ -29,6 +29,8 @@ class Started(msgspec.Struct, frozen=True, kw_only=True):
     directory: str
     started: str
     reused: bool
+    writable: bool
+    """Whether its directory can be written to."""
     outdated: bool
     """Whether the password or the certificate was changed after it was started."""
     certificate_pem: str

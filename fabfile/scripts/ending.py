@@ -5,19 +5,16 @@ Runs on the host, with whatever Python is there: nothing newer than 3.6, nothing
 
 import os
 import signal
-import subprocess
 import time
 
-from host import process_start
+from host import parents, process_start
 
 
 def with_descendants(root):
     """The process and all that descend from it, each with its start: kernels lead sessions of their own."""
     children = {}
-    output = subprocess.check_output(["ps", "-A", "-o", "pid=,ppid="]).decode("ascii", "replace")
-    for line in output.splitlines():
-        pid, parent = line.split()
-        children.setdefault(int(parent), []).append(int(pid))
+    for pid, parent in parents():
+        children.setdefault(parent, []).append(pid)
     found, todo = {}, [root]
     while todo:
         pid = todo.pop()

@@ -8,19 +8,27 @@
 IFS= read -r marker
 IFS= read -r environment
 IFS= read -r activate
+case $environment in
+'~/'* | '$HOME/'* | '${HOME}/'*) environment=$HOME/${environment#*/} ;;
+esac
 
-refuse() { # reason, then what was found instead on standard input
-    printf '\n%s %s\n' "$marker" "$1"
-    cat
+refuse() { # reason, then what was found, a line each
+    printf '\n%s' "$marker "
+    printf '%s\n' "$@"
     exit 0
 }
 
 # The folders in which Conda, Mamba and Micromamba keep environments. ~/.conda/environments.txt lists those made elsewhere.
-prefixes() {
+roots() {
     for root in "${CONDA_EXE:+${CONDA_EXE%/*/*}}" "${MAMBA_ROOT_PREFIX:-}" \
         "$HOME/miniconda3" "$HOME/miniforge3" "$HOME/mambaforge" "$HOME/anaconda3" "$HOME/micromamba" \
         "$HOME/.local/share/mamba" "$HOME/.conda" /opt/conda /opt/miniconda3 /opt/miniforge3 /opt/anaconda3; do
-        [ -n "$root" ] || continue
+        [ -z "$root" ] || printf '%s\n' "$root"
+    done
+}
+
+prefixes() {
+    roots | while IFS= read -r root; do
         for prefix in "$root" "$root"/envs/*; do
             [ ! -x "$prefix/bin/python" ] || printf '%s\n' "$prefix"
         done
@@ -36,12 +44,29 @@ names() {
         */envs/*) printf '%s\n' "${prefix##*/}" ;;
         *) [ ! -d "$prefix/conda-meta" ] || [ ! -d "$prefix/envs" ] || printf 'base\n' ;;
         esac
-    done | sort -u
+    done
+}
+
+# The first file or folder on the way to an environment's Python that this account has no permission to enter or run.
+closed() { # the environment's folder
+    place=$1/bin/python
+    while [ -n "$place" ] && [ ! -e "$place" ]; do place=${place%/*}; done
+    [ -x "${place:-/}" ] || printf '%s\n' "$place"
+}
+
+# Where an environment may be that no Python was found in: by its path, or by its name in one of Conda's folders.
+candidates() {
+    case $environment in
+    /*) printf '%s\n' "$environment" ;;
+    */*) ;;
+    *) roots | while IFS= read -r root; do
+        [ ! -e "$root/envs/$environment" ] || printf '%s\n' "$root/envs/$environment"
+    done ;;
+    esac
 }
 
 find_prefix() {
     case $environment in
-    '~/'*) printf '%s\n' "$HOME/${environment#'~/'}" ;;
     */*) printf '%s\n' "$environment" ;;
     base) prefixes | while IFS= read -r prefix; do
         [ ! -d "$prefix/envs" ] || { printf '%s\n' "$prefix" && break; }
@@ -53,11 +78,15 @@ find_prefix() {
 }
 
 if [ -n "$activate" ]; then
-    eval "$activate" </dev/null >&2 || refuse activate-failed </dev/null
-    python=$(command -v python || command -v python3) || refuse python-missing </dev/null
+    eval "$activate" </dev/null >&2 || refuse activate-failed
+    python=$(command -v python || command -v python3) || refuse python-missing
 elif [ -n "$environment" ]; then
     prefix=$(find_prefix)
-    [ -n "$prefix" ] && [ -x "$prefix/bin/python" ] || { names | refuse environment-missing; exit 0; }
+    if [ -z "$prefix" ] || [ ! -x "$prefix/bin/python" ]; then
+        closed=$(candidates | while IFS= read -r candidate; do closed "$candidate"; done)
+        [ -z "$closed" ] || refuse environment-closed "$closed"
+        refuse environment-missing "$(names)"
+    fi
     PATH=$prefix/bin:$PATH
     export PATH
     unset PYTHONHOME
@@ -74,8 +103,9 @@ elif [ -n "$environment" ]; then
     fi
     python=$prefix/bin/python
 else
-    python=$HOME/.local/state/notebooks-over-ssh/$(uname -n)/python
-    [ -x "$python" ] || python=$(command -v python3 || command -v python) || refuse python-missing </dev/null
+    own_name=$(uname -n 2>/dev/null) || IFS= read -r own_name </proc/sys/kernel/hostname
+    python=$HOME/.local/state/notebooks-over-ssh/$own_name/python
+    [ -x "$python" ] || python=$(command -v python3 || command -v python) || refuse python-missing
 fi
 
 # The folder that the shell stands in must not come before the standard library.
@@ -93,5 +123,5 @@ sys.modules["host"].MARKER = request["marker"]
 try:
     module.main(request["parameters"])
 except OSError as error:
-    sys.modules["host"].answer(problem="not-written", reason=str(error))
+    sys.modules["host"].answer_error(error)
 '

@@ -7,7 +7,7 @@ import os
 import tempfile
 import time
 
-from host import answer, state_folder
+from host import answer, answer_error, directory_obstacle, directory_path, state_folder
 
 TRIAL_SIZE = 1024 * 1024
 # What a start opens in place, beside the files that it replaces.
@@ -17,7 +17,6 @@ OPENED_IN_PLACE = ("server.log", "lock")
 def main(parameters):
     now = time.time()
     folder = state_folder()
-    problem, reason = "", ""
     try:
         try_writing(folder, TRIAL_SIZE)
         for name in OPENED_IN_PLACE:
@@ -29,17 +28,16 @@ def main(parameters):
         if os.path.lexists(runtime):
             try_writing(runtime, 1)
     except OSError as error:
-        problem, reason = "not-written", str(error)
+        return answer_error(error)
     space = os.statvfs(folder)
-    directory = os.path.expanduser(parameters["directory"])
+    directory = directory_path(parameters["directory"])
     answer(
-        problem=problem,
-        reason=reason,
+        problem="",
         shell=os.environ.get("SHELL", ""),
         time=now,
         free_bytes=space.f_bavail * space.f_frsize,
         directory=directory,
-        directory_exists=os.path.isdir(directory),
+        directory_obstacle=directory_obstacle(directory),
         directory_write_trouble=write_trouble(directory),
         load=os.getloadavg()[0],
         processors=os.cpu_count() or 1,

@@ -16,12 +16,28 @@ import tempfile
 
 MARKER = ""  # set by enter.sh
 CONFIRM_TIMEOUT_S = 20  # no longer than another program waits for the lock
+HAS_PROC = os.path.exists("/proc/self/stat")
 
 
 def answer(**fields):
-    """Print the one answer of this program; what other programs printed before it is no part of it."""
-    sys.stdout.write("\n%s %s\n" % (MARKER, json.dumps(dict(fields, host=host_name()))))
+    """Print the one answer of this program; what other programs printed before it is no part of it.
+
+    It is UTF-8: a byte of a file name that is not is shown as `?`.
+    """
+    text = json.dumps(dict(fields, host=host_name()), ensure_ascii=False)
     sys.stdout.flush()
+    sys.stdout.buffer.write(("\n%s %s\n" % (MARKER, text)).encode("utf-8", "replace"))
+    sys.stdout.buffer.flush()
+
+
+def answer_error(error):
+    """Answer with what the system refused: the words for the error, its code (errno(3)) and the file."""
+    answer(
+        problem="system-error",
+        reason=error.strerror or str(error),
+        code=errno.errorcode.get(error.errno, ""),
+        path=os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else "",
+    )
 
 
 def confirmed():
@@ -36,7 +52,10 @@ def confirmed():
 
 def host_name():
     """The name by which this host knows itself: of a pool, the member that answered."""
-    return subprocess.check_output(["uname", "-n"]).decode("ascii", "replace").strip()
+    try:
+        return subprocess.check_output(["uname", "-n"]).decode("ascii", "replace").strip()
+    except OSError:  # a system without the program
+        return os.uname().nodename
 
 
 def state_folder():
@@ -62,13 +81,13 @@ def private_folder(path):
     return path
 
 
-def write_private(path, text):
+def write_private(path, content):
     """Replace the file in one step; it is its owner's from its first byte, and the old one stays if anything fails."""
     path = os.path.realpath(path)
     descriptor, draft = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=os.path.dirname(path))
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content.encode("utf-8") if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(draft, path)
@@ -94,23 +113,40 @@ def process_start(pid):
 
     proc(5): field 22 of /proc/PID/stat is the start in clock ticks after boot; random/boot_id tells the boots apart.
     """
-    if os.path.exists("/proc/self/stat"):
-        try:
-            with open("/proc/%d/stat" % pid) as file:
-                fields = file.read().rpartition(")")[2].split()
-        except (IOError, OSError):
-            return None
-        if fields[0] in "ZX":
-            return None
-        with open("/proc/sys/kernel/random/boot_id") as file:
-            return "%s/%s" % (file.read().strip(), fields[19])
-    ps = subprocess.Popen(
-        ["ps", "-o", "state=,lstart=", "-p", str(pid)],
-        stdout=subprocess.PIPE,
-        env=dict(os.environ, LC_ALL="C"),
+    if not HAS_PROC:
+        state, _, start = ps("state=,lstart=", "-p", str(pid)).strip().partition(" ")
+        return None if not state or state.startswith("Z") else start.strip()
+    fields = process_status(pid)
+    if not fields or fields[0] in "ZX":
+        return None
+    with open("/proc/sys/kernel/random/boot_id") as file:
+        return "%s/%s" % (file.read().strip(), fields[19])
+
+
+def parents():
+    """(process, its parent) of all that run."""
+    if not HAS_PROC:
+        return [tuple(map(int, line.split())) for line in ps("pid=,ppid=", "-A").splitlines()]
+    found = [(int(name), process_status(int(name))) for name in os.listdir("/proc") if name.isdigit()]
+    return [(pid, int(status[1])) for pid, status in found if status]
+
+
+def process_status(pid):
+    """The fields of /proc/PID/stat from the third on (state, parent, ...); None when there is no such process."""
+    try:
+        # The second field, the name of the program, may have any byte in it.
+        with open("/proc/%d/stat" % pid, "rb") as file:
+            return file.read().rpartition(b")")[2].decode("ascii").split()
+    except OSError:
+        return None
+
+
+def ps(columns, *processes):
+    """What ps(1) prints, on systems without /proc: BSD and macOS have it always, while a minimal Linux has not."""
+    done = subprocess.Popen(
+        ["ps", "-o", columns] + list(processes), stdout=subprocess.PIPE, env=dict(os.environ, LC_ALL="C")
     )
-    state, _, start = ps.communicate()[0].decode().strip().partition(" ")
-    return None if not state or state.startswith("Z") else start.strip()
+    return done.communicate()[0].decode("utf-8", "replace")
 
 
 def listeners():
@@ -129,6 +165,26 @@ def listeners():
             if fields[3] == "0A":
                 address, _, port = fields[1].partition(":")
                 yield family, address, int(port, 16), int(fields[7]), "socket:[%s]" % fields[9]
+
+
+def directory_path(setting):
+    """The folder that notebook.directory names: `~/x` and `$HOME/x` are below the home folder."""
+    for home in ("$HOME", "${HOME}"):
+        if setting == home or setting.startswith(home + "/"):
+            setting = "~" + setting[len(home) :]
+    return os.path.expanduser(setting)
+
+
+def directory_obstacle(directory):
+    """What to answer where Jupyter cannot start in the directory; None where it can."""
+    if os.path.isdir(directory):
+        if os.access(directory, os.R_OK | os.X_OK):
+            return None
+        return dict(problem="directory-closed", directory=directory)
+    there = directory
+    while there and not os.path.isdir(there):
+        there = os.path.dirname(there) if there != os.path.dirname(there) else ""
+    return dict(problem="directory-missing", directory=directory, path=there)
 
 
 def set_conda_variables():

@@ -6,6 +6,7 @@ Runs on the host, with whatever Python is there: nothing newer than 3.6, nothing
 import hashlib
 import json
 import os
+import re
 import ssl
 
 import contradictions
@@ -52,6 +53,11 @@ def major(version):
     return int(digits) if digits.isdigit() else 0
 
 
+def numbers(version):
+    """The numbers that a version begins with, for comparison."""
+    return tuple(int(digits) for digits in re.match(r"[\d.]*", version or "").group().split(".") if digits)
+
+
 def config_folder():
     from jupyter_core.paths import jupyter_config_dir
 
@@ -87,6 +93,11 @@ class Jupyter(object):
         name = "jupyter_notebook_config.json" if self.family == "classic" else "jupyter_server_config.json"
         self.folder = config_folder()
         self.config_path = os.path.join(self.folder, name)
+
+    @property
+    def reads_working_directory(self):
+        """Whether it reads configuration in the directory that it starts in, as before CVE-2022-39286 was fixed."""
+        return numbers(version_of("jupyter_core")) < (4, 11, 2)
 
     def read_config(self):
         """Everything in the configuration file; raises ValueError or OSError when it cannot be read."""

@@ -5,7 +5,8 @@ Runs on the host, with whatever Python is there: nothing newer than 3.6, nothing
 
 import time
 
-from host import answer, set_conda_variables
+import exposure
+from host import answer, directory_obstacle, directory_path, set_conda_variables
 from jupyter_files import Jupyter, check_certificate, version_of
 from server_record import Server
 
@@ -18,6 +19,14 @@ def main(parameters):
         return answer(problem="jupyter-missing")
     if jupyter.version is None:
         return answer(problem="application-missing")
+    directory = directory_path(parameters["directory"])
+    # Before anybody is shown a new password: without its directory the server does not start.
+    obstacle = directory_obstacle(directory)
+    if obstacle:
+        return answer(**obstacle)
+    exposed = exposure.find(jupyter, directory, [Server().folder])
+    if not all(each["mine"] for each in exposed):
+        return answer(**exposure.obstacle(exposed))
     try:
         config = jupyter.read_config()
     except (OSError, ValueError) as error:
@@ -31,6 +40,7 @@ def main(parameters):
         password_trouble=jupyter.password_trouble(config),
         certificate_pem=pem,
         certificate_trouble=trouble,
+        exposed=exposure.shown(exposed),
         contradictions=jupyter.contradictions(config),
         outdated_pid=Server().outdated(jupyter.protected_with(config)),
         time=time.time(),

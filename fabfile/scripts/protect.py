@@ -11,7 +11,8 @@ import subprocess
 import tempfile
 
 import contradictions
-from host import answer, only_one, set_conda_variables, write_private
+import exposure
+from host import answer, directory_path, only_one, set_conda_variables, write_private
 from jupyter_files import OURS, PASSWORDS, Jupyter, check_certificate
 from server_record import Server
 
@@ -83,6 +84,11 @@ def main(parameters):
     os.umask(0o077)
     set_conda_variables()
     jupyter = Jupyter(parameters["application"])
+    # First, so that nobody else changes what is read from here on. What others planted stays refused.
+    exposed = exposure.find(jupyter, directory_path(parameters["directory"]), [Server().folder])
+    if not all(each["mine"] for each in exposed):
+        return answer(**exposure.obstacle(exposed))
+    exposure.close(exposed)
     try:
         jupyter.read_config()
     except (OSError, ValueError) as error:
@@ -98,13 +104,14 @@ def main(parameters):
             if error.filename == "openssl":
                 return answer(problem="openssl-missing")
             raise
-        except (OSError, RuntimeError, SyntaxError, ValueError) as error:
+        except (RuntimeError, SyntaxError, ValueError) as error:
             return answer(problem="not-written", reason=str(error))
         pem, trouble = check_certificate(*jupyter.certificate_paths(config))
         answer(
             problem="",
             certificate_pem=pem,
             certificate_trouble=trouble,
+            exposed=exposure.shown(exposed),
             contradictions=found,
             kept=kept,
             outdated_pid=Server().outdated(jupyter.protected_with(config)),

@@ -18,6 +18,7 @@ PARTIAL_CHAIN = (
     0x80000  # X509_V_FLAG_PARTIAL_CHAIN: the one certificate that we know is an anchor, whoever signed it
 )
 NO_CHECK_TIME = 0x200000  # X509_V_FLAG_NO_CHECK_TIME: it is known by its key, and the clock may be wrong
+LINE_LIMIT = 1000  # characters of a line of the log in an answer
 STRANGER = "not-this-server.invalid"
 
 
@@ -113,7 +114,8 @@ class Server(object):
         try:
             with open(self.log, "rb") as file:
                 file.seek(max(0, os.path.getsize(self.log) - 65536))
-                return file.read().decode("utf-8", "replace").splitlines()[-number:]
+                lines = file.read().decode("utf-8", "replace").splitlines()[-number:]
+                return [line[:LINE_LIMIT] for line in lines]
         except OSError:
             return []
 

@@ -11,10 +11,13 @@ import subprocess
 import sys
 import time
 
+import exposure
 from ending import end, with_descendants
 from host import (
     answer,
     confirmed,
+    directory_obstacle,
+    directory_path,
     only_one,
     private_folder,
     process_start,
@@ -68,9 +71,13 @@ def start(server, parameters):
     for setting in jupyter.contradictions(config):
         if not setting["overridden"]:
             return dict(problem="contradicted", reason=setting["name"], path=setting["path"]), None
-    directory = os.path.expanduser(parameters["directory"])
-    if not os.path.isdir(directory):
-        return dict(problem="directory-missing", directory=directory), None
+    directory = directory_path(parameters["directory"])
+    obstacle = directory_obstacle(directory)
+    if obstacle:
+        return obstacle, None
+    exposed = exposure.find(jupyter, directory, [server.folder, program])
+    if exposed:
+        return exposure.obstacle(exposed), None
     if not confirmed():
         return dict(problem="not-confirmed"), None
 
@@ -86,7 +93,7 @@ def start(server, parameters):
         keyfile=server.pem_path,
         ssl_options=tls_options(),
     )
-    command = ["nice", "-n", str(max(0, parameters["nice"] - os.nice(0))), program, "--no-browser"]
+    command = [program, "--no-browser"]
     command += parameters["arguments"]
     command += ["--%s.%s=%s" % (jupyter.app_class, name, value) for name, value in sorted(values.items())]
     if os.geteuid() == 0:
@@ -94,6 +101,7 @@ def start(server, parameters):
     environment = dict(os.environ, JUPYTER_RUNTIME_DIR=server.runtime, JUPYTER_TOKEN_FILE=server.token_path)
     for name in UNWANTED:
         environment.pop(name, None)
+    os.nice(max(0, parameters["nice"] - os.nice(0)))  # the server inherits it (nice(2))
     with open(server.log, "wb") as log:
         process = subprocess.Popen(
             ["/bin/sh", "-c", 'read -r go && exec "$@" </dev/null', "sh"] + command,
@@ -188,6 +196,7 @@ def wait_until_it_answers(server, record, reused, timeout_s):
                     shown,
                     problem="",
                     reused=reused,
+                    writable=os.access(record["directory"], os.W_OK),
                     certificate_pem=record["certificate_pem"],
                     outdated=reused and is_outdated(server, record),
                     process_start=record["process_start"],

@@ -8,11 +8,13 @@ import contextlib
 import json
 import secrets
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
+import msgspec
 import paramiko
 
 from fabfile.errors import CannotConnect, RemoteFailed
@@ -20,10 +22,18 @@ from fabfile.ssh.connection import Connection
 from fabfile.ssh.failures import FAILURES
 from fabfile.ssh.transport import request_program, wait_for_program
 
-# dd and not head: it is sure to take no byte more than it is told, and leaves the rest to the program.
-BOOTSTRAP = "exec /bin/sh -c 'eval \"$(dd bs=1 count={size} 2>/dev/null)\"'"
-LIBRARY = ("host", "ending", "contradictions", "jupyter_files", "server_record")
-ANSWER_LIMIT = 4 * 1024 * 1024
+# `read` needs no program and takes no byte beyond a line (POSIX.1-2017, read), so the rest is left to the script.
+# Without "!", which csh expands within quotes, and with no line break, which it does not allow there.
+BOOTSTRAP = (
+    'exec /bin/sh -c \'n=$(printf "\\nx"); n=${n%x}; s=;'
+    ' while IFS= read -r l && [ "$l" != "#end" ]; do s=$s$l$n; done; eval "$s"\''
+)
+END_OF_SCRIPT = "#end"
+LIBRARY = ("host", "ending", "contradictions", "exposure", "jupyter_files", "server_record")
+# In bytes: of all that the host prints, of the answer in it, and of a line of a log.
+OUTPUT_LIMIT = 4 * 1024 * 1024
+ANSWER_LIMIT = 512 * 1024
+LOG_LINE_LIMIT = 64 * 1024
 LONGEST_LINE_SHOWN = 300
 GO = b"go\n"
 """The word that a program which asks waits for; host.py has it too."""
@@ -56,53 +66,76 @@ def request(
     marker: str, name: str, parameters: dict[str, Any], *, environment: str, activate: str
 ) -> tuple[str, bytes]:
     """What the login shell is given, and what standard input is, to run `scripts/NAME.py`."""
-    enter = _script("enter.sh").encode()
+    enter = script("enter.sh")
     head = f"{marker}\n{environment}\n{activate}\n".encode()
     body = {
         "marker": marker,
         "parameters": parameters,
-        "modules": [(module, _script(f"{module}.py")) for module in (*LIBRARY, name)],
+        "modules": [(module, _source(f"{module}.py")) for module in (*LIBRARY, name)],
     }
-    return BOOTSTRAP.format(size=len(enter)), enter + head + json.dumps(body).encode() + b"\n"
+    return BOOTSTRAP, enter + head + json.dumps(body).encode() + b"\n"
 
 
 def log_lines(connection: Connection, log: str, number: int) -> Iterator[str]:
     """The last lines of a file on the host. Raises CannotConnect."""
-    return _stream(connection, f"{log}\n{number}\n\n")
+    return _stream(connection, {"log": log, "lines": number, "follow": False})
 
 
 def followed_lines(connection: Connection, log: str, number: int) -> Iterator[str]:
     """The last lines of a file on the host, and every new one as it comes. Raises CannotConnect."""
-    return _stream(connection, f"{log}\n{number}\nfollow\n")
+    return _stream(connection, {"log": log, "lines": number, "follow": True})
 
 
-def _stream(connection: Connection, parameters: str) -> Iterator[str]:
+def _stream(connection: Connection, parameters: dict[str, Any]) -> Iterator[str]:
     marker = secrets.token_hex(16)
-    script = _script("show_log.sh").encode()
-    channel = _open_channel(connection, BOOTSTRAP.format(size=len(script)))
+    command, stdin = request(marker, "show_log", parameters, environment="", activate="")
+    channel = _open_channel(connection, command)
     try:
-        channel.sendall(script + f"{marker}\n{parameters}".encode())
+        channel.sendall(stdin)
         _see_it_started(connection, channel)
         lines = _lines(channel)
-        for line in lines:
-            if line == marker:
-                break
+        before = "".join(f"{line}\n" for line in _up_to(marker, lines))
+        _find_answer(connection, marker, f"\n{before}")
         yield from lines
     finally:
         channel.close()
 
 
+def _up_to(marker: str, lines: Iterator[str]) -> Iterator[str]:
+    """The last of the lines that come before the answer, and the answer."""
+    last: deque[str] = deque(maxlen=10)
+    for line in lines:
+        last.append(line)
+        if line.startswith(f"{marker} "):
+            break
+    return iter(last)
+
+
 def _lines(channel: paramiko.Channel) -> Iterator[str]:
+    """What the channel brings, line by line; of a line beyond LOG_LINE_LIMIT the rest is left out."""
     rest = b""
     while block := channel.recv(65536):
-        *lines, rest = (rest + block).split(b"\n")
-        yield from (line.decode("utf-8", "replace") for line in lines)
+        first, *more = block.split(b"\n")
+        rest += first[: LOG_LINE_LIMIT + 1 - len(rest)]
+        for line in more:
+            yield _cut(rest)
+            rest = line
     if rest:
-        yield rest.decode("utf-8", "replace")
+        yield _cut(rest)
+
+
+def _cut(line: bytes) -> str:
+    end = " […]" if len(line) > LOG_LINE_LIMIT else ""
+    return line[:LOG_LINE_LIMIT].decode("utf-8", "replace") + end
+
+
+def script(name: str) -> bytes:
+    """A script for BOOTSTRAP, up to the line that ends it."""
+    return f"{_source(name)}{END_OF_SCRIPT}\n".encode()
 
 
 @cache
-def _script(name: str) -> str:
+def _source(name: str) -> str:
     return (files("fabfile") / "scripts" / name).read_text(encoding="utf-8")
 
 
@@ -143,7 +176,7 @@ def _converse(
         except OSError:
             pass  # it ended before it read all; what it printed says why
         _see_it_started(connection, channel)
-        while len(output) < ANSWER_LIMIT:
+        while len(output) < OUTPUT_LIMIT:
             channel.settimeout(max(0.001, deadline - time.monotonic()))
             block = channel.recv(65536)
             if not block:
@@ -185,13 +218,12 @@ def _find_answer(connection: Connection, marker: str, output: str) -> dict[str, 
     if found:
         first, _, more = rest.partition("\n")
         if not first.startswith("{"):  # enter.sh: a word, then what was found instead, a line each
-            return {"problem": first.strip(), "found": more.split("\n")[:-1]}
-        try:
-            answer = json.loads(first)
+            return {"problem": first.strip(), "found": sorted({*more.split("\n")[:-1]} - {""})}
+        # It refuses lone surrogates (RFC 8259, section 8.2), as well as a nesting that no answer of ours has.
+        with contextlib.suppress(msgspec.DecodeError, RecursionError):
+            answer = msgspec.json.decode(first[:ANSWER_LIMIT])
             if isinstance(answer, dict) and isinstance(answer.get("problem"), str) and "asks" not in answer:
                 return answer
-        except ValueError:
-            pass
     if not connection.is_connected:
         raise _lost(connection)
     raise RemoteFailed(

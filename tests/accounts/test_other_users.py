@@ -326,7 +326,7 @@ def test_further_port(tmp_path: Path, packages: Path) -> None:
             refused(
                 site.user.fab("tunnel", "--detach", "--also", str(port)),
                 6,
-                "another person's program listens",
+                f"a program of another account (user ID {stranger.uid}) listens",
             )
             assert heard.read_bytes() == b""
             succeeded(site.user.fab("tunnel", "--detach"))

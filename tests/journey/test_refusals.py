@@ -125,7 +125,7 @@ def test_environment_without_jupyter(user: User) -> None:
 def test_folder_that_is_missing(user: User) -> None:
     """A missing working folder is refused with 6, and the part of its path that exists is named."""
     done = user.fab("serve", INVOKE_NOTEBOOK_DIRECTORY="~/mlpractical/week1/lab")
-    refused(done, 6, "mlpractical/week1/lab", "there is ~/mlpractical\n")
+    refused(done, 6, "mlpractical/week1/lab", f"there is {user.remote_home}/mlpractical\n")
 
 
 def test_command_that_fails(user: User) -> None:

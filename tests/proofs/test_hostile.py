@@ -6,6 +6,7 @@ import shutil
 import string
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,7 +22,7 @@ from fabfile.errors import BadSetting, Problem, RemoteFailed
 from fabfile.notebooks.answers import Obstacle, Obstructed, checked, checked_host_name, explained
 from fabfile.notebooks.examination import Host
 from fabfile.ssh.connection import Connection
-from fabfile.ssh.remote import BOOTSTRAP, _find_answer, _host_that_asks, _script, request
+from fabfile.ssh.remote import ANSWER_LIMIT, LOG_LINE_LIMIT, _find_answer, _host_that_asks, _lines, request
 from fabfile.terminal import printable
 from tests.openssh.network import Network
 
@@ -123,7 +124,8 @@ def test_directory(trap: Path, directory: str, shell: str) -> None:
     said = run_in(trap, shell, command, stdin).decode()
     answer = json.loads(said.rpartition(f"\n{MARKER} ")[2].partition("\n")[0])
     assert answer["directory"] == os.path.expanduser(directory) or "~" in directory
-    assert answer["directory_exists"] in (True, False)
+    obstacle = answer["directory_obstacle"]
+    assert obstacle is None or obstacle["directory"] == answer["directory"]
 
 
 @MANY
@@ -139,9 +141,9 @@ def test_environment(trap: Path, environment: str, shell: str) -> None:
 @given(log=HOSTILE, shell=st.sampled_from([*SHELLS, *LOGIN_SHELLS]))
 def test_log(trap: Path, log: str, shell: str) -> None:
     """A log of any path is read, or missing, and that is all."""
-    script = _script("show_log.sh").encode()
-    stdin = script + f"{MARKER}\n{log}\n10\n\n".encode()
-    run_in(trap, shell, BOOTSTRAP.format(size=len(script)), stdin)
+    parameters = {"log": log, "lines": 10, "follow": False}
+    command, stdin = request(MARKER, "show_log", parameters, environment=sys.prefix, activate="")
+    assert f"\n{MARKER} {{".encode() in run_in(trap, shell, command, stdin)
 
 
 @PURE
@@ -320,3 +322,54 @@ def test_hostile_host(network: Network, program: str) -> None:
     assert "\nerror: " in f"\n{done.stderr}"
     assert "\nhint: " in done.stderr
     assert len(shown) < 100_000, f"{len(shown)} characters are shown"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        r'{"problem": "", "reason": "\ud800"}',
+        r'{"problem": "", "\udfff": 1}',
+        '{"problem": "", "found": ' + "[" * 100_000 + "]" * 100_000 + "}",
+        '{"problem": "", "found": ' + '{"a":' * 100_000 + "1" + "}" * 100_000 + "}",
+        '{"problem": "", "reason": "' + "x" * ANSWER_LIMIT + '"}',
+        '{"problem": NaN}',
+        '{"problem": ""',
+    ],
+    ids=["half a character", "in a name", "deep lists", "deep objects", "too long", "no JSON", "cut"],
+)
+def test_malformed_answers(answer: str) -> None:
+    """What is no JSON for us is one failure of the host, of bounded length."""
+    with pytest.raises(RemoteFailed, match="gave no answer that makes sense") as raised:
+        _find_answer(CONNECTION, MARKER, f"\n{MARKER} {answer}\n")
+    no_steering(raised.value)
+    assert sum(map(len, raised.value.detail)) < 10_000
+
+
+def test_long_answers() -> None:
+    """Of an answer of any length a message shows a part that can be read."""
+    found = "\n".join(f"{number}{'x' * 2000}" for number in range(1000))
+    answer = _find_answer(CONNECTION, MARKER, f"\n{MARKER} environment-missing\n{found}\n")
+    texts = dict.fromkeys(("problem", "reason", "path", "directory", "code"), "y" * 100_000)
+    settings = SimpleNamespace(notebook=SimpleNamespace(environment="mlp", activate="", application="lab"))
+    for fields in (answer, texts | {"log": ["z" * 100_000] * 1000}):
+        problem = explained(checked(fields, Obstacle), cast(Any, settings), "ashbury")
+        assert len(str(problem)) + sum(map(len, problem.detail)) < 15_000
+
+
+def test_lines_without_an_end() -> None:
+    """Of a line of a log that never ends only the beginning is kept, and the next line comes whole."""
+    blocks = [b"first\nx"] + [b"x" * 65536] * 500 + [b"\nlast"]
+
+    class Endless:
+        def recv(self, size: int) -> bytes:
+            return blocks.pop(0) if blocks else b""
+
+    tracemalloc.start()
+    try:
+        lines = list(_lines(cast(Any, Endless())))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert [lines[0], lines[2]] == ["first", "last"]
+    assert set(lines[1][:LOG_LINE_LIMIT]) == {"x"} and len(lines[1]) < LOG_LINE_LIMIT + 10
+    assert peak < 20 * LOG_LINE_LIMIT

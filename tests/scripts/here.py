@@ -14,6 +14,7 @@ ENVIRONMENT = sys.prefix
 MARKER = "a-marker"
 # From when and until when a certificate is made to be valid.
 VALIDITY = {"begins": "260101000000Z", "ends": "361231235959Z"}
+HASH = "argon2:$argon2id$v=19$m=10240,t=10,p=8$c2FsdA$aGFzaA"
 
 
 def run_here(
@@ -23,17 +24,18 @@ def run_here(
     *,
     environment: str | Path = ENVIRONMENT,
     before: Callable[[], None] | None = None,
+    variables: dict[str, str] | None = None,
 ) -> dict[str, Any]:
     """The answer of `scripts/NAME.py`, run as on a host whose home folder is `home`.
 
-    `before` runs in the new process, to set a limit on it, say.
+    `before` runs in the new process, to set a limit on it, say; `variables` are set in it.
     """
     command, stdin = request(MARKER, name, parameters, environment=str(environment), activate="")
     done = subprocess.run(
-        ["sh", "-c", command],
+        ["/bin/sh", "-c", command],
         input=stdin + GO,
         capture_output=True,
-        env={"HOME": str(home), "PATH": "/usr/bin:/bin"},
+        env={"HOME": str(home), "PATH": "/usr/bin:/bin", **(variables or {})},
         cwd=home,
         umask=0,
         timeout=60,
@@ -44,3 +46,20 @@ def run_here(
     assert found, done
     answer: dict[str, Any] = json.loads(rest.partition("\n")[0])
     return answer
+
+
+def protect(home: Path, **parameters: Any) -> dict[str, Any]:
+    """The answer of protect.py, which sets a password and a new certificate unless the parameters say otherwise."""
+    given = {
+        "application": "notebook",
+        "directory": "~",
+        "password_hash": HASH,
+        "certificate": "make",
+        **VALIDITY,
+    }
+    return run_here(home, "protect", given | parameters)
+
+
+def look(home: Path) -> dict[str, Any]:
+    """The answer of look_at_protection.py."""
+    return run_here(home, "look_at_protection", {"application": "notebook", "directory": "~"})

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.scripts.here import VALIDITY, run_here
-from tests.scripts.test_protect import HASH, look, protect
+from tests.scripts.here import HASH, VALIDITY, look, protect, run_here
 
 MARK = "# secure (notebooks-over-ssh)"
 
@@ -115,13 +114,13 @@ def test_a_full_disk(tmp_path: Path, jupyter: Path) -> None:
     """Where no copy can be kept nothing is set aside, the cause is told, and the next time it is."""
     file = jupyter / "jupyter_server_config.py"
     file.write_text("c.ServerApp.ip = '*'\n")
-    given = {"application": "notebook", "password_hash": "", "certificate": "", **VALIDITY}
+    given = {"application": "notebook", "password_hash": "", "certificate": "", "directory": "~", **VALIDITY}
 
     def nothing_can_be_written() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 
     answer = run_here(tmp_path, "protect", given, before=nothing_can_be_written)
-    assert answer["problem"] == "not-written"
+    assert (answer["problem"], answer["reason"]) == ("system-error", "File too large")
     assert file.read_text() == "c.ServerApp.ip = '*'\n"
     assert list((jupyter / "notebooks-over-ssh/before").iterdir()) == []
     assert len(set_aside(tmp_path)) == 1

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-SCRIPTS = Path(__file__).resolve().parents[2] / "fabfile" / "scripts"
-ENTER = (SCRIPTS / "enter.sh").read_text()
+from fabfile.ssh.remote import BOOTSTRAP, script
+
 TELL = """
 import json, os, sys
 def main(parameters):
@@ -50,8 +50,8 @@ def enter(home: Path, environment: str = "", activate: str = "", shell: str = "s
     """Run enter.sh as remote.py does, in the home; what it answered, or the word with which it refused."""
     request = {"marker": "MARK", "parameters": {}, "modules": [("host", "MARKER = ''"), ("tell", TELL)]}
     done = subprocess.run(
-        [shell, "-c", f'eval "$(dd bs=1 count={len(ENTER.encode())} 2>/dev/null)"'],
-        input=f"{ENTER}MARK\n{environment}\n{activate}\n{json.dumps(request)}".encode(),
+        [shell, "-c", BOOTSTRAP.replace("/bin/sh", shell)],
+        input=script("enter.sh") + f"MARK\n{environment}\n{activate}\n{json.dumps(request)}".encode(),
         capture_output=True,
         cwd=home,
         env={"HOME": str(home), "PATH": "/usr/bin:/bin"},
@@ -61,7 +61,11 @@ def enter(home: Path, environment: str = "", activate: str = "", shell: str = "s
     _, found, rest = done.stdout.decode().rpartition("\nMARK ")
     assert found, done
     first, _, more = rest.partition("\n")
-    return json.loads(first) if first.startswith("{") else {"problem": first, "found": more.split("\n")[:-1]}
+    return (
+        json.loads(first)
+        if first.startswith("{")
+        else {"problem": first, "found": sorted({*more.split("\n")} - {""})}
+    )
 
 
 @pytest.mark.parametrize("shell", SHELLS)
@@ -83,6 +87,8 @@ def test_conda_environment_by_name(home: Path, shell: str) -> None:
         ("base", "miniconda3"),
         ("far", "else where/envs/far"),
         ("~/miniconda3/envs/plain", "miniconda3/envs/plain"),
+        ("$HOME/miniconda3/envs/plain", "miniconda3/envs/plain"),
+        ("${HOME}/miniconda3/envs/plain", "miniconda3/envs/plain"),
     ],
 )
 def test_other_conda_environments(home: Path, environment: str, prefix: str) -> None:

@@ -11,18 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from tests.scripts.here import VALIDITY, run_here
-
-HASH = "argon2:$argon2id$v=19$m=10240,t=10,p=8$c2FsdA$aGFzaA"
-
-
-def protect(home: Path, **parameters: Any) -> dict[str, Any]:
-    given = {"application": "notebook", "password_hash": HASH, "certificate": "make", **VALIDITY}
-    return run_here(home, "protect", given | parameters)
-
-
-def look(home: Path) -> dict[str, Any]:
-    return run_here(home, "look_at_protection", {"application": "notebook"})
+from tests.scripts.here import HASH, VALIDITY, look, protect, run_here
 
 
 @pytest.fixture
@@ -110,6 +99,7 @@ def test_a_full_disk_loses_nothing(tmp_path: Path, config: Path) -> None:
         "application": "notebook",
         "password_hash": HASH + "x",
         "certificate": pem.read_text(),
+        "directory": "~",
         **VALIDITY,
     }
 
@@ -117,8 +107,11 @@ def test_a_full_disk_loses_nothing(tmp_path: Path, config: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 
     answer = run_here(tmp_path, "protect", full, before=nothing_can_be_written)
-    assert answer["problem"] == "not-written"
-    assert "File too large" in answer["reason"]
+    assert (answer["problem"], answer["reason"], answer["code"]) == (
+        "system-error",
+        "File too large",
+        "EFBIG",
+    )
     assert (config.read_bytes(), pem.read_bytes()) == before
     assert [path.name for path in config.parent.rglob(".*")] == []
 

@@ -41,10 +41,10 @@ def port(environment: Path, tmp_path: Path) -> Iterator[int]:
     """The port of a Jupyter server that runs in the environment."""
     home = tmp_path / "home"
     home.mkdir()
-    jupyter = {"application": "server"}
+    jupyter = {"application": "server", "directory": "~"}
     protection = {"password_hash": HASH, "certificate": "make", **VALIDITY}
     assert run_here(home, "protect", jupyter | protection, environment=environment)["problem"] == ""
-    wanted = {"directory": "~", "nice": 0, "remote_port": free_port(), "start_timeout_s": 60, "arguments": []}
+    wanted = {"nice": 0, "remote_port": free_port(), "start_timeout_s": 60, "arguments": []}
     started = run_here(home, "start_server", jupyter | wanted, environment=environment)
     try:
         assert started["problem"] == "", started
