@@ -17,7 +17,7 @@ import msgspec
 from fabfile.errors import Failed, Problem
 from fabfile.notebooks import session as sessions
 from fabfile.notebooks import tunnel as tunnels
-from fabfile.notebooks.lifeline import News
+from fabfile.notebooks.news import News
 from fabfile.notebooks.session import Session, Tunnel
 from fabfile.settings import Settings
 from fabfile.ssh.asking import Asking, Secrets
@@ -88,6 +88,8 @@ def main() -> int:
             _leave_the_terminal(order.session)
             reported = True
             held.hold(asking.alone(), _note)
+    except tunnels.AlreadyOpen as other:
+        _report(Report(other.tunnel))
     except KeyboardInterrupt:
         return 1  # the command that waits for this process was interrupted too, and says so
     except Problem as problem:

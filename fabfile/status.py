@@ -38,7 +38,8 @@ def status(settings: Settings) -> None:
             more(f"{last_known}{where}started {state['started']}")
         more(f"tunnel {state['tunnel']}{'  ' + state['url'] if state['url'] else ''}")
         if state["tunnel_waits_for_you"]:
-            more(f"it waits for you: {state['tunnel_waits_for_you']}; tunnel logs in again")
+            what = "serve starts it again" if state["server"] == "stopped" else "tunnel logs in again"
+            more(f"it waits for you: {state['tunnel_waits_for_you']}; {what}")
         for remote, local in state["also"].items():
             more(f"localhost:{local} leads to {state['host']}:{remote}")
         if state["certificate_expires"]:

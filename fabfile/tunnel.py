@@ -12,7 +12,8 @@ from fabfile.errors import Failed, Terminated
 from fabfile.notebooks import certificate, pages
 from fabfile.notebooks import session as sessions
 from fabfile.notebooks import tunnel as tunnels
-from fabfile.notebooks.lifeline import Lifeline, Lost, News
+from fabfile.notebooks.lifeline import Lifeline
+from fabfile.notebooks.news import Lost, News
 from fabfile.notebooks.session import PendingSession, Session, Tunnel
 from fabfile.settings import Settings
 from fabfile.ssh.asking import Asking
@@ -56,16 +57,18 @@ def open_in_background(
 def opened(session: Session, settings: Settings, asking: Asking) -> Iterator[Lifeline | None]:
     """Hold a tunnel while the body runs; None when another process holds one already. Raises a Problem."""
     started = time.monotonic()
-    tunnel = tunnels.open_to_the_server(session, settings)
-    if tunnel is not None:
-        _ready(session, tunnel, settings, started)
-        yield None
-        return
-    old_port = _in_place_of_another(session, settings)
     with ExitStack() as stack:
-        with working("tunnel", f"forwarding to {session.host}"):
-            held = stack.enter_context(tunnels.held(session, settings, asking, old_port))
-        _ready(session, held.tunnel, settings, started)
+        held: Lifeline | None = None
+        tunnel = tunnels.open_to_the_server(session, settings)
+        if tunnel is None:
+            old_port = _in_place_of_another(session, settings)
+            try:
+                with working("tunnel", f"forwarding to {session.host}"):
+                    held = stack.enter_context(tunnels.held(session, settings, asking, old_port))
+                tunnel = held.tunnel
+            except tunnels.AlreadyOpen as other:
+                tunnel = other.tunnel
+        _ready(session, tunnel, settings, started)
         yield held
 
 

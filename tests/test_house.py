@@ -34,7 +34,7 @@ FLOORS = (
     ("configuration",),
     ("outcome",),
     ("terminal",),
-    ("errors", "locks", "peer_text"),
+    ("errors", "heap", "locks", "peer_text"),
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 MODULES = [

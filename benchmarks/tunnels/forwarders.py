@@ -20,15 +20,15 @@ def ours(way: Way, local_port: int) -> None:
 
     from fabfile import settings
     from fabfile.ssh.asking import Asking, Nobody
+    from fabfile.ssh.background_program import BackgroundProgram
     from fabfile.ssh.connection import close_all, connect
     from fabfile.ssh.forwarding import Forwarder, listen
-    from fabfile.ssh.wire.promptness import have_it_sent_at_once
 
     set_ = settings.load(Context())
     connection = connect(set_, set_.place(), Asking(Nobody()))
     with contextlib.closing(Forwarder([(listen(local_port), way.target_port)])) as forwarder:
         forwarder.lead_through(connection.transport)
-        have_it_sent_at_once(connection.transport)
+        BackgroundProgram(connection.transport, "look_at_server", {}, print, lambda: None).start()
         forwarder.accept()
         sys.stdin.read()
     close_all()

@@ -188,6 +188,11 @@ def other_records(session: Session) -> list[Session]:
     ]
 
 
+def latest(session: Session) -> Session:
+    """The session as it is on record now; as given where the record is gone."""
+    return _read(_folder() / f"{session.name}.session.json", Session) or session
+
+
 def remember(session: Session) -> None:
     """Record the session, in place of an older record of it. Raises Failed."""
     _write(_folder() / f"{session.name}.session.json", session)

@@ -3,12 +3,13 @@
 import os
 import signal
 import socket
+import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from functools import partial
 
 import psutil
-from filelock import Timeout
+from filelock import BaseFileLock, Timeout
 
 from fabfile.errors import Failed
 from fabfile.notebooks import certificate as certificates
@@ -23,7 +24,18 @@ from fabfile.ssh.asking import Asking
 from fabfile.ssh.forwarding import Forwarder, Listener, listen, listen_near
 
 LOCK_TIMEOUT_S = 5
+# How long another process may take to open the tunnel: its user may have to type a password there.
+OPENING_TIMEOUT_S = 60
+LOCK_EVERY_S = 0.2
 END_TIMEOUT_S = 10
+
+
+class AlreadyOpen(Exception):
+    """Another process has meanwhile opened just the tunnel that is wanted."""
+
+    def __init__(self, tunnel: Tunnel) -> None:
+        super().__init__(tunnel)
+        self.tunnel = tunnel
 
 
 @contextmanager
@@ -33,15 +45,12 @@ def held(
     """Hold the tunnel of the session while the body runs, which begins once the server has proved itself through it.
 
     `old_port` is that of the tunnel in whose place it comes: where none was asked for, the address should stay.
-    Raises a Problem; Failed when another process holds it.
+    Raises a Problem; AlreadyOpen, or Failed, when another process holds it.
     """
-    try:
-        lock = sessions.tunnel_lock(session).acquire(timeout=LOCK_TIMEOUT_S)
-    except Timeout as error:
-        raise Failed(
-            f"another tunnel to {session.host} is being opened", hint="see status, or try again"
-        ) from error
+    lock = _lock(session, settings)
     with lock, ExitStack() as stack:
+        # One that was killed has left its record, with the number of a process that is another's by now.
+        sessions.forget_tunnel(session)
         first = stack.enter_context(closing(listen(settings.notebook.local_port, old_port)))
         others = {port: stack.enter_context(closing(listen_near(port))) for port in settings.notebook.also}
         tunnel = Tunnel(
@@ -54,7 +63,7 @@ def held(
         targets: list[tuple[Listener, int]] = [(first, session.remote_port)]
         targets += [(listener, port) for port, listener in others.items()]
         forwarder = stack.enter_context(closing(Forwarder(targets)))
-        lifeline = Lifeline(session, settings, tunnel, forwarder)
+        lifeline = stack.enter_context(closing(Lifeline(session, settings, tunnel, forwarder)))
         connection = lifeline.connect(asking)
         # Only here: a tunnel that was open stays, whatever becomes of a clock.
         check_dates(certificates.parse(session.certificate_pem), session.host, lifeline.clock_ahead)
@@ -63,6 +72,24 @@ def held(
         sessions.remember_tunnel(session, lifeline.tunnel)
         stack.callback(sessions.forget_tunnel, session)
         yield lifeline
+
+
+def _lock(session: Session, settings: Settings) -> AbstractContextManager[BaseFileLock]:
+    """The lock of the session's tunnel. Raises as `held`."""
+    began = time.monotonic()
+    while True:
+        try:
+            return sessions.tunnel_lock(session).acquire(timeout=LOCK_EVERY_S)
+        except Timeout as error:
+            tunnel = open_to_the_server(session, settings)
+            if tunnel is not None:
+                raise AlreadyOpen(tunnel) from error
+            # As long as there is no record of it, the other one is still being opened.
+            limit_s = LOCK_TIMEOUT_S if sessions.tunnel_of(session) else OPENING_TIMEOUT_S
+            if time.monotonic() - began > limit_s:
+                raise Failed(
+                    f"another tunnel to {session.host} is being opened", hint="see status, or try again"
+                ) from error
 
 
 def open_to_the_server(session: Session, settings: Settings) -> Tunnel | None:

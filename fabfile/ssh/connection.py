@@ -32,11 +32,14 @@ __all__ = [
     "Connection",
     "Machine",
     "Place",
+    "close",
     "close_all",
     "connect",
+    "hops",
     "hops_to",
     "host_key",
     "may_come_back",
+    "release",
 ]
 
 KEEPALIVE_S = 30
@@ -101,9 +104,6 @@ class Connection(fabric.Connection):  # type: ignore[misc] # Fabric has no types
                 auth_strategy=self.login,
                 **self.connect_kwargs,
             )
-        except Problem:
-            self._give_up()
-            raise
         except FAILURES as error:
             # Paramiko has many words for the time that was given to it having run out.
             timed_out = isinstance(error, TimeoutError) or time.monotonic() - began >= self.timeout_s
@@ -177,7 +177,7 @@ def connect(settings: Settings, place: Place, asking: Asking, machine: Machine |
         try:
             connection.open()
         except BaseException:
-            _close_with_gateways(connection)
+            close(connection)
             raise
         _remember(name, connection)
     return connection
@@ -189,20 +189,33 @@ def hops_to(
     """The Connections of the way to the place, the nearest first, none of them opened yet; the last is of this run."""
     connection = _way_in(settings, place, asking, machine)
     _remember(_name(settings, place, machine), connection)
-    return _hops(connection)
+    return hops(connection)
 
 
 def close_all() -> None:
     """Close every Connection of this run. It never waits for the network, which may be gone."""
     while _open:
-        _, connection = _open.popitem()
-        _close_with_gateways(connection)
+        close(next(iter(_open.values())))
+
+
+def release(connection: Connection) -> None:
+    """Leave the Connection to the caller, who closes it: the next `connect` to its place makes another."""
+    for name in [name for name, known in _open.items() if known is connection]:
+        del _open[name]
+
+
+def close(connection: Connection) -> None:
+    """Close the Connection and those of its way. It never waits for the network, which may be gone."""
+    release(connection)
+    # The nearest first: a farther one that says goodbye would wait for a path that takes nothing any more.
+    for hop in hops(connection):
+        with contextlib.suppress(*FAILURES):
+            hop.close()
 
 
 def host_key(connection: Connection) -> str:
     """The key (base64) by which the host at the far end proved itself."""
-    key: str = connection.transport.get_remote_server_key().get_base64()
-    return key
+    return str(connection.transport.get_remote_server_key().get_base64())
 
 
 def _remember(name: Name, connection: Connection) -> None:
@@ -219,26 +232,17 @@ def _name(settings: Settings, place: Place, machine: Machine | None) -> Name:
 def _open_to(machine: Machine, name: Name) -> Connection | None:
     """A Connection of this run that leads to the machine already, because a pool led there."""
     gateway, user, *_ = name
-    for (other_gateway, *_), connection in list(_open.items()):
-        same_way = (other_gateway, connection.user) == (gateway, user)
-        if same_way and connection.is_connected and host_key(connection) == machine.host_key:
-            return connection
-    return None
+    same_way = (known for (way, *_), known in list(_open.items()) if (way, known.user) == (gateway, user))
+    fitting = (known for known in same_way if known.is_connected and host_key(known) == machine.host_key)
+    return next(fitting, None)
 
 
-def _close_with_gateways(connection: Connection) -> None:
-    # The nearest first: a farther one that says goodbye would wait for a path that takes nothing any more.
-    for hop in _hops(connection):
-        with contextlib.suppress(*FAILURES):
-            hop.close()
-
-
-def _hops(connection: Connection) -> tuple[Connection, ...]:
+def hops(connection: Connection) -> tuple[Connection, ...]:
     """The Connections of the way, the nearest first."""
-    hops = [connection]
-    while isinstance(hops[0].gateway, Connection):
-        hops.insert(0, hops[0].gateway)
-    return tuple(hops)
+    way = [connection]
+    while isinstance(way[0].gateway, Connection):
+        way.insert(0, way[0].gateway)
+    return tuple(way)
 
 
 def _way_in(settings: Settings, place: Place, asking: Asking, machine: Machine | None) -> Connection:

@@ -32,9 +32,10 @@ class Reply:
 class Kernel:
     """A kernel, over its websocket."""
 
-    def __init__(self, identity: str, socket: ClientConnection) -> None:
+    def __init__(self, identity: str, socket: ClientConnection, patience_s: float = PATIENCE_S) -> None:
         self.identity = identity
         self._socket = socket
+        self._patience_s = patience_s
 
     def begin(self, code: str) -> str:
         """Send a cell to be run; returns the identity of the request."""
@@ -52,14 +53,14 @@ class Kernel:
 
     def wait_for(self, request: str, kind: str) -> dict[str, Any]:
         """The first message of this kind that answers the request."""
-        return next(message for message in self._answers(request) if message["header"]["msg_type"] == kind)
+        return next(message for message in self.answers(request) if message["header"]["msg_type"] == kind)
 
     def run(self, code: str) -> Reply:
         """Run a cell to its end."""
         outputs: list[dict[str, Any]] = []
         status = ""
         idle = False
-        for message in self._answers(self.begin(code)):
+        for message in self.answers(self.begin(code)):
             kind, content = message["header"]["msg_type"], message["content"]
             if kind in ("stream", "execute_result", "display_data", "error"):
                 outputs.append(content)
@@ -69,9 +70,10 @@ class Kernel:
                 break
         return Reply(status, outputs)
 
-    def _answers(self, request: str) -> Iterator[dict[str, Any]]:
+    def answers(self, request: str) -> Iterator[dict[str, Any]]:
+        """Every message that answers the request, without an end."""
         while True:
-            message = json.loads(self._socket.recv(timeout=PATIENCE_S))
+            message = json.loads(self._socket.recv(timeout=self._patience_s))
             if message["parent_header"].get("msg_id") == request:
                 yield message
 
@@ -124,12 +126,12 @@ class Browser:
         return {kernel["id"] for kernel in self.get("/api/kernels")}
 
     @contextlib.contextmanager
-    def kernel(self) -> Iterator[Kernel]:
+    def kernel(self, patience_s: float = PATIENCE_S) -> Iterator[Kernel]:
         """A new kernel, which goes on when the window is closed."""
         headers = {"X-XSRFToken": self._xsrf}
         started = self._client.post("/api/kernels", headers=headers, json={"name": "python3"})
         assert started.status_code == 201, started.text
-        with self.attached(started.json()["id"], PATIENCE_S) as kernel:
+        with self.attached(started.json()["id"], patience_s) as kernel:
             yield kernel
 
     @contextlib.contextmanager
@@ -143,9 +145,10 @@ class Browser:
             additional_headers={"Cookie": cookies},
             proxy=None,
             open_timeout=patience_s,
+            ping_interval=None,  # as in a browser
             max_size=None,
         ) as socket:
-            yield Kernel(identity, socket)
+            yield Kernel(identity, socket, patience_s)
 
     @property
     def _xsrf(self) -> str:

@@ -24,6 +24,7 @@ from paramiko.common import (
 from fabfile.ssh import transport as transport_module
 from fabfile.ssh.forwarding.forwarded import PIECE, Forwarded
 from fabfile.ssh.forwarding.pump import Pump
+from fabfile.ssh.forwarding.target import Target
 from fabfile.ssh.transport import Transport
 from fabfile.ssh.wire.carrier import Carrier
 from fabfile.ssh.wire.compression import Decompressor
@@ -278,7 +279,7 @@ def test_packets_of_one_byte() -> None:
             while True:
                 local.send(bytes(BLOCK))
         transport = SimpleNamespace(path=Path(), packetizer=None)
-        connection = Forwarded(local, transport, 1, cast(Any, owner))
+        connection = Forwarded(local, transport, Target(1), cast(Any, owner))
         for number in range(100_000):
             connection.received(memoryview(bytes([number % 256]) * 32)[:1])
         assert len(connection._backlog) == 100_000 // PIECE + 1

@@ -12,17 +12,18 @@ from fabfile.errors import RemoteFailed
 from fabfile.notebooks import lifeline
 from fabfile.notebooks import session as sessions
 from fabfile.notebooks import tunnel as tunnels
-from fabfile.notebooks.lifeline import Back, News
+from fabfile.notebooks.news import Back, News, ServerEnded
 from fabfile.notebooks.proof import prove
 from fabfile.ssh.asking import Asking, Nobody
 from fabfile.ssh.connection import close_all
+from fabfile.ssh.liveness import Watch
 from tests.openssh.network import free_port
 from tests.tunnel.way import MB, OUTAGE_PATIENCE_S, Way, working
 
 
 def test_a_server_that_is_silent(way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that does not answer while the tunnel comes back, on a busy host or over a path that just froze once more,
-    is tried again until it does; only one that is not there any more ends the tunnel.
+    is tried again until it does; of one that is not there any more the tunnel says so, and stays.
     """
     monkeypatch.setenv("HOME", str(way.network.home))
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
@@ -32,6 +33,9 @@ def test_a_server_that_is_silent(way: Way, monkeypatch: pytest.MonkeyPatch) -> N
     def count(*arguments: Any) -> None:
         proofs.append(1)
         prove(*arguments)
+
+    def over(watch: Watch) -> str:
+        raise RemoteFailed("over")
 
     monkeypatch.setattr(lifeline, "prove", count)
     with working(way, MB) as work:
@@ -66,8 +70,11 @@ def test_a_server_that_is_silent(way: Way, monkeypatch: pytest.MonkeyPatch) -> N
         finally:
             server.kill()
             way.wait_until(lambda: not psutil.pid_exists(server.pid), "the server has gone")
-            way.first.cut()
+            way.wait_until(
+                lambda: [one for one in news if isinstance(one, ServerEnded)] or ends, "the tunnel says so"
+            )
+            monkeypatch.setattr(Watch, "look", over)
             holding.join(OUTAGE_PATIENCE_S)
             close_all()
         assert not holding.is_alive()
-        assert len(ends) == 1
+        assert [str(end) for end in ends] == ["over"]

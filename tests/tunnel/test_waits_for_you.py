@@ -14,7 +14,7 @@ from tests.accounts import machines
 from tests.accounts.machines import Account, Site
 from tests.accounts.test_codes import CODE, Codes, codes, wanting
 from tests.accounts.test_passwords import WRONG, at_terminal, start
-from tests.journey.program import Done, Terminal, refused, succeeded
+from tests.journey.program import Terminal, succeeded
 from tests.openssh.network import LOOPBACK, free_port, known_hosts_line, wait_until
 from tests.openssh.test_journey import get_api
 from tests.proofs.impostor import Loop
@@ -217,7 +217,9 @@ def _change_password(site: Site, account: Account, password: str) -> None:
 
 
 def test_another_host_key(way: Way) -> None:
-    """A gateway that comes back with another key is not talked to; the tunnel waits, also when the old key is back."""
+    """A gateway that comes back with another key is not talked to, and the tunnel says so; when the right key is back, so
+    is the tunnel by itself.
+    """
     gateway = way.network.gateway
     kept = way.network.folder / "kept"
     kept.mkdir()
@@ -229,46 +231,39 @@ def test_another_host_key(way: Way) -> None:
         gateway.new_key()
         waits(way)
         assert "key" in way.record()["waits_for_you"]
+        connections = gateway.connections()
+        way.wait_until(lambda: gateway.connections() > connections + 1, "it is tried again")
         assert gateway.logins() == logins
         assert way.network.known_hosts.read_bytes() == known
         gateway.stop()
         for file in kept.iterdir():
             shutil.copy2(file, gateway.folder)
         gateway.start()
-        succeeded(way.user.fab("tunnel", "--detach"))
+        way.wait_for("open")
         again(way, work.before["local_port"])
+        assert way.record()["pid"] == work.pid
+        assert way.log().count("waits for you") == 1
         assert way.network.known_hosts.read_bytes() == known
+        work.goes_on()
 
 
 def test_the_server_has_gone(way: Way) -> None:
-    """Where Jupyter has ended while the way was lost, a tunnel in the foreground ends with 6 and says what to do."""
+    """Where Jupyter has ended, a tunnel in the foreground says so and what to do, and goes on with the next server."""
     user = way.user
-    with working(way, MB):
-        pid = user.only_session()["pid"]
+    with working(way, MB) as work:
+        port = work.before["local_port"]
         psutil.Process(way.record()["pid"]).terminate()
         wait_until(lambda: not way.record(), OUTAGE_PATIENCE_S, "the first tunnel has ended")
-        with user.started("fab", "tunnel", "--local-port", str(free_port())) as process:
-            way.wait_for("open")
-            way.first.bar()
-            way.wait_for("reconnecting")
-            psutil.Process(pid).kill()
-            way.first.admit()
-            said, errors = process.communicate(timeout=OUTAGE_PATIENCE_S)
-        refused(_done(process.returncode, said, errors), 6, "nothing that is Jupyter answers")
+        with user.at_terminal("fab", "tunnel", "--local-port", str(port)) as terminal:
+            terminal.expect("ctrl-c closes the tunnel")
+            psutil.Process(work.before["pid"]).kill()
+            terminal.expect("has ended; new connections wait, `serve` starts a server")
+            succeeded(user.fab("serve"))
+            terminal.expect("leads to the new server at ")
+            again(way, port)
+            terminal.interrupt()
+            assert terminal.end() == 0, terminal.said
         assert user.only_session()["tunnel"] == "closed"
-
-
-def test_the_server_has_gone_in_the_background(way: Way) -> None:
-    """So does one in the background, whose log says why; `status` says that it is closed, and its port is free."""
-    with working(way, MB) as work:
-        way.first.bar()
-        way.wait_for("reconnecting")
-        psutil.Process(work.before["pid"]).kill()
-        way.first.admit()
-        way.wait_until(lambda: not psutil.pid_exists(work.pid), "the tunnel has ended")
-        assert "nothing that is Jupyter answers" in way.log()
-        session = way.user.only_session()
-        assert (session["tunnel"], session["server"], session["url"]) == ("closed", "stopped", None)
 
 
 def test_one_line_an_outage(way: Way) -> None:
@@ -310,7 +305,3 @@ def _outage(way: Way, terminal: Terminal, attempts: int) -> None:
     wait_until(
         lambda: way.first.turned_away >= before + attempts, OUTAGE_PATIENCE_S, f"{attempts} attempts fail"
     )
-
-
-def _done(code: int, said: str, errors: str) -> Done:
-    return Done(["fab", "tunnel"], code, said, errors)

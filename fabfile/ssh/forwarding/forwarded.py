@@ -13,6 +13,7 @@ import paramiko
 
 from fabfile.ssh.failures import FAILURES
 from fabfile.ssh.forwarding.pump import READ, WRITE, Pump
+from fabfile.ssh.forwarding.target import Target
 from fabfile.ssh.wire.streams import DIRECT, Stream, towards
 
 HOST = "127.0.0.1"
@@ -31,15 +32,15 @@ class Owner(Protocol):
 
     def gone(self, connection: "Forwarded") -> None: ...
 
-    def again(self, local: socket.socket, port: int) -> None: ...
+    def again(self, local: socket.socket, target: Target) -> None: ...
 
 
 class Forwarded(Stream):
     """One connection: a local socket, and the stream that it is carried by."""
 
-    def __init__(self, local: socket.socket, transport: Any, port: int, owner: Owner) -> None:
-        super().__init__(transport, DIRECT, towards((HOST, port), (HOST, 0)))
-        self._port = port
+    def __init__(self, local: socket.socket, transport: Any, target: Target, owner: Owner) -> None:
+        super().__init__(transport, DIRECT, towards((HOST, target.port), (HOST, 0)))
+        self.target = target
         self._local = local
         self._owner = owner
         self._pump = owner.pump
@@ -56,8 +57,7 @@ class Forwarded(Stream):
 
     def opened(self) -> None:
         self._is_open = True
-        # What the local side sent meanwhile need not be waited for.
-        self._pump.do(partial(self._ready, READ))
+        self._pump.do(self._begin)
 
     def refused(self, error: paramiko.ChannelException) -> None:
         self._pump.do(self.abort)
@@ -107,6 +107,15 @@ class Forwarded(Stream):
 
     # ---- in the thread of the pump ----
 
+    def _begin(self) -> None:
+        if self in self._owner.connections:
+            # What the local side sent meanwhile need not be waited for.
+            self._ready(READ)
+        else:
+            # Another transport serves the local side by now.
+            with contextlib.suppress(*FAILURES):
+                self.send_close()
+
     def abort(self) -> None:
         """End the connection at both sides, as a reset would."""
         if self not in self._owner.connections:
@@ -133,9 +142,14 @@ class Forwarded(Stream):
         """Its transport is of no use any more: end it, or where it has not begun, have it served by the next."""
         if self._is_open:
             self.abort()
-        elif self in self._owner.connections:
+        else:
+            self.move_on()
+
+    def move_on(self) -> None:
+        """Where it has not begun, have it served by the transport that is in use now."""
+        if not self._is_open and self in self._owner.connections:
             self.leave()
-            self._owner.again(self._local, self._port)
+            self._owner.again(self._local, self.target)
 
     def _watch(self) -> None:
         if self not in self._owner.connections:

@@ -6,12 +6,12 @@ from collections import deque
 from collections.abc import Iterable
 from functools import partial
 from typing import Any
-from weakref import WeakSet
 
-from fabfile.ssh.failures import FAILURES
 from fabfile.ssh.forwarding.forwarded import Forwarded, reset
+from fabfile.ssh.forwarding.link import Link
 from fabfile.ssh.forwarding.listening import Listener
 from fabfile.ssh.forwarding.pump import READ, Pump
+from fabfile.ssh.forwarding.target import Target
 
 # Connections that were made while there was no way; more than that no browser opens.
 MOST_WAITING = 256
@@ -20,35 +20,56 @@ MOST_WAITING = 256
 class Forwarder:
     """Carries every connection to its listeners to their ports on the host, through one transport after another.
 
-    As long as there is no transport, who connects waits, and is served when there is one again.
+    While no transport is in use, or a target is not proven, new connections are queued. Connections that a transport
+    carries stay on it until it ends or is dropped, also while another is in use.
     """
 
     def __init__(self, targets: Iterable[tuple[Listener, int]]) -> None:
-        self._targets = tuple(targets)
-        self._transport: Any = None
-        self._waiting: deque[tuple[socket.socket, int]] = deque()
-        self._own: WeakSet[socket.socket] = WeakSet()
+        self.targets = tuple(Target(port, listener) for listener, port in targets)
+        self._link: Link | None = None
+        self._links: list[Link] = []
+        self._waiting: deque[tuple[socket.socket, Target]] = deque()
         self._is_full = False
-        self.connections: set[Forwarded] = set()
         self.pump = Pump()
+
+    @property
+    def connections(self) -> set[Forwarded]:
+        """All that are carried now."""
+        return {connection for link in list(self._links) for connection in link.connections.copy()}
+
+    def carries(self, transport: Any) -> bool:
+        """Whether the transport carries any connection."""
+        return any(link.connections for link in list(self._links) if link.transport is transport)
 
     def accept(self) -> None:
         """Let connections in from now on."""
         self.pump.do(self._listen)
 
     def lead_through(self, transport: Any) -> None:
-        """Use this transport from now on, first for those who wait."""
+        """Use this transport for new connections from now on, first for those that are queued."""
         self.pump.do(lambda: self._use(transport))
 
+    def serve_queued(self) -> None:
+        """Look again which of the queued connections may be led to their targets."""
+        self.pump.do(self._serve_queued)
+
+    def end(self, target: Target) -> None:
+        """Reset the connections to the target; from any thread, and before anything that arrives later is handled."""
+        for link in list(self._links):
+            link.end(target)
+
+    def drop(self, transport: Any) -> None:
+        """Reset what the transport carries; close it first, for its path may take nothing any more."""
+        self.pump.do(lambda: self._drop(transport))
+
     def hold(self) -> None:
-        """There is no way now: end what was open, and let those who come wait."""
-        self.pump.do(lambda: self._use(None))
+        """There is no way now: end what was open, and queue new connections."""
+        self.pump.do(self._hold)
 
     def connect(self, transport: Any, port: int) -> socket.socket:
         """A connection of our own to a port on the host, without a listener."""
         ours, theirs = socket.socketpair()
-        self._own.add(theirs)
-        self.pump.do(lambda: self._forward(theirs, port, transport))
+        self.pump.do(lambda: self._link_of(transport).carry(theirs, Target(port)))
         return ours
 
     def close(self) -> None:
@@ -60,12 +81,12 @@ class Forwarder:
 
     def _listen(self) -> None:
         self._is_full = False
-        for listener, port in self._targets:
-            for listening in listener.sockets:
+        for target in self.targets:
+            for listening in target.sockets:
                 listening.setblocking(False)
-                self.pump.watch(listening, READ, partial(self._accept, listening, port))
+                self.pump.watch(listening, READ, partial(self._accept, listening, target))
 
-    def _accept(self, listening: socket.socket, port: int, _: int) -> None:
+    def _accept(self, listening: socket.socket, target: Target, _: int) -> None:
         try:
             local, _ = listening.accept()
             local.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -74,67 +95,86 @@ class Forwarder:
                 self._is_full = True
                 self._stop_listening()
             return
-        self._serve(local, port)
+        self._serve(local, target)
 
-    def _serve(self, local: socket.socket, port: int) -> None:
-        if self._transport is not None and self._transport.is_active():
-            self._forward(local, port, self._transport)
+    def _serve(self, local: socket.socket, target: Target) -> None:
+        link = self._link
+        if link is not None and link.transport.is_active() and target.is_proven():
+            link.carry(local, target)
             return
-        self._waiting.append((local, port))
+        self._waiting.append((local, target))
         if len(self._waiting) > MOST_WAITING:
             reset(self._waiting.popleft()[0])
+        target.wanted()
 
     def _use(self, transport: Any) -> None:
-        self._transport = transport
-        if transport is None:
-            for connection in list(self.connections):
-                connection.give_up()
-            return
-        # Who waits again, as this transport ends too, waits for the next.
+        before, self._link = self._link, self._link_of(transport)
+        if before is not None and before is not self._link:
+            before.hand_over()
+        self._serve_queued()
+
+    def _serve_queued(self) -> None:
+        # Those that are queued again, as this transport ends too, wait for the next.
         waiting, self._waiting = self._waiting, deque()
-        for local, port in waiting:
+        for local, target in waiting:
             if _is_there(local):
-                self._forward(local, port, transport)
+                self._serve(local, target)
             else:
                 local.close()
 
-    def _forward(self, local: socket.socket, port: int, transport: Any) -> None:
-        local.setblocking(False)
-        connection = Forwarded(local, transport, port, self)
-        self.connections.add(connection)
-        try:
-            connection.open()
-        except FAILURES:
-            connection.leave()
-            self.again(local, port)
+    def _link_of(self, transport: Any) -> Link:
+        for link in self._links:
+            if link.transport is transport:
+                return link
+        for link in [link for link in self._links if link is not self._link]:
+            if not link.transport.is_active():
+                self._drop(link.transport)
+        link = Link(transport, self._again, self._room)
+        self._links.append(link)
+        return link
 
-    def gone(self, connection: "Forwarded") -> None:
-        """The connection is over, and there is room for another."""
-        self.connections.discard(connection)
+    def _drop(self, transport: Any) -> None:
+        for link in [link for link in self._links if link.transport is transport]:
+            if link is self._link:
+                self._link = None
+            self._links.remove(link)
+            link.close()
+
+    def _hold(self) -> None:
+        if self._link is not None:
+            self._drop(self._link.transport)
+
+    def _room(self) -> None:
         if self._is_full:
-            self._listen()
+            self.pump.do(self._listen)
 
-    def again(self, local: socket.socket, port: int) -> None:
+    def _again(self, local: socket.socket, target: Target) -> None:
         """Its transport ended before the connection began: serve it by the next, unless it is our own, which knows better."""
-        if local in self._own:
+        if target.listener is None:
             reset(local)
         else:
-            self._serve(local, port)
+            self.pump.do(lambda: self._serve(local, target))
 
     def _stop_listening(self) -> None:
-        for listener, _ in self._targets:
-            for listening in listener.sockets:
+        for target in self.targets:
+            for listening in target.sockets:
                 self.pump.watch(listening, 0, lambda _: None)
 
     def _end(self) -> None:
         self._is_full = False
         self._stop_listening()
-        for listener, _ in self._targets:
-            listener.close()
+        for target in self.targets:
+            if target.listener is not None:
+                target.listener.close()
+        for link in list(self._links):
+            self._drop(link.transport)
+        # What a link gave back has been asked for by now.
+        self.pump.do(self._reset_queued)
+
+    def _reset_queued(self) -> None:
         for local, _ in self._waiting:
             reset(local)
-        for connection in list(self.connections):
-            connection.abort()
+        self._waiting.clear()
 
 
 def _is_there(local: socket.socket) -> bool:

@@ -1,0 +1,139 @@
+"""Pages on which a cell prints line by line: one through the tunnel, one beside it through `ssh -L`."""
+
+import contextlib
+import ctypes
+import os
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+from websockets.exceptions import WebSocketException
+
+from tests.journey.browser import Browser
+from tests.openssh.network import Network, free_port, wait_until
+from tests.tunnel.way import OUTAGE_PATIENCE_S, PASSWORD
+
+# The longest outage, what TCP needs after it, and what the page needs itself.
+PATIENCE_S = 180.0
+CLONE_NEWNET = 0x40000000  # setns(2)
+SSH_BEGINS_S = 20.0
+
+
+class Page:
+    """A page, in a thread of its own, on which a cell prints numbers until it is told to end."""
+
+    def __init__(self, port: int, certificate_pem: str, folder: Path, namespace: str = "") -> None:
+        self.lines: list[int] = []
+        self.error: Exception | None = None
+        self._port = port
+        self._certificate_pem = certificate_pem
+        self._namespace = namespace
+        self._end = folder / f"end-{port}"
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def wait_for(self, lines: int) -> None:
+        """Wait until so many lines have come."""
+        wait_until(lambda: len(self.lines) >= lines or self.error, PATIENCE_S, f"{lines} lines came")
+        assert self.error is None, self.error
+
+    def lost(self) -> int:
+        """Have the cell end; returns how many of its lines never came."""
+        self._end.touch()
+        self._thread.join(PATIENCE_S)
+        assert not self._thread.is_alive(), "the cell never ended"
+        printed = int(self._end.read_text() or 0)
+        return printed - len(set(self.lines))
+
+    def _run(self) -> None:
+        if self._namespace:
+            enter(self._namespace)
+        cell = f"""
+import os, pathlib, time
+end = pathlib.Path({str(self._end)!r})
+number = 0
+while not end.exists():
+    print(number, flush=True)
+    number += 1
+    time.sleep(0.25)
+end.write_text(str(number))
+"""
+        try:
+            with Browser(self._port, self._certificate_pem) as browser:
+                assert browser.log_in(PASSWORD)
+                with browser.kernel(PATIENCE_S) as kernel:
+                    self._read(kernel.answers(kernel.begin(cell)))
+        except (AssertionError, OSError, WebSocketException, httpx.HTTPError) as error:
+            self.error = error
+
+    def _read(self, messages: Iterator[dict[str, object]]) -> None:
+        for message in messages:
+            content = message["content"]
+            assert isinstance(content, dict)
+            if content.get("name") == "stdout":
+                self.lines.extend(int(line) for line in content["text"].split())
+            if content.get("execution_state") == "idle":
+                return
+
+
+@contextlib.contextmanager
+def ssh_tunnel(
+    network: Network, config: str, remote_port: int, prefix: tuple[str, ...] = ()
+) -> Iterator[int]:
+    """The local port of the guide's `ssh -L`, through the same hops; `config` has them as `gateway` and `host`."""
+    port = free_port()
+    file = network.folder / "ssh_config"
+    file.write_text(config)
+    log = network.folder / "ssh_log"
+    command = ["ssh", "-F", str(file), "-v", "-N", "-L", f"127.0.0.1:{port}:127.0.0.1:{remote_port}", "host"]
+    with log.open("wb") as errors:
+        process = subprocess.Popen(
+            [*prefix, *command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+            env=network.user.environment(),
+        )
+    try:
+        wait_until(
+            lambda: f"forwarding listening on 127.0.0.1 port {port}" in log.read_text(),
+            SSH_BEGINS_S,
+            "ssh forwards",
+        )
+        yield port
+    finally:
+        process.terminate()
+        process.wait(OUTAGE_PATIENCE_S)
+
+
+def enter(namespace: str) -> None:
+    """Have this thread alone use the network of the namespace (setns(2)) for the sockets that it makes."""
+    descriptor = os.open(f"/run/netns/{namespace}", os.O_RDONLY)
+    try:
+        if ctypes.CDLL(None, use_errno=True).setns(descriptor, CLONE_NEWNET):
+            raise OSError(ctypes.get_errno(), "setns")
+    finally:
+        os.close(descriptor)
+
+
+Outage = Callable[[], contextlib.AbstractContextManager[None]]
+
+
+def lines_lost(
+    outage: Outage, ports: tuple[int, int], certificate_pem: str, folder: Path, namespace: str = ""
+) -> tuple[int, int]:
+    """How many lines were lost in an outage, for the pages at the two ports."""
+    pages = [Page(port, certificate_pem, folder, namespace) for port in ports]
+    for page in pages:
+        page.wait_for(5)
+    with outage():
+        pass
+    # Whatever has to come now comes after this, or never.
+    for page in pages:
+        before = len(page.lines)
+        with contextlib.suppress(AssertionError):
+            page.wait_for(before + 5)
+    tunnel, plain = (page.lost() for page in pages)
+    return tunnel, plain
