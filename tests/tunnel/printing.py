@@ -1,8 +1,6 @@
 """Pages on which a cell prints line by line: one through the tunnel, one beside it through `ssh -L`."""
 
 import contextlib
-import ctypes
-import os
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -17,19 +15,17 @@ from tests.tunnel.way import OUTAGE_PATIENCE_S, PASSWORD
 
 # The longest outage, what TCP needs after it, and what the page needs itself.
 PATIENCE_S = 180.0
-CLONE_NEWNET = 0x40000000  # setns(2)
 SSH_BEGINS_S = 20.0
 
 
 class Page:
     """A page, in a thread of its own, on which a cell prints numbers until it is told to end."""
 
-    def __init__(self, port: int, certificate_pem: str, folder: Path, namespace: str = "") -> None:
+    def __init__(self, port: int, certificate_pem: str, folder: Path) -> None:
         self.lines: list[int] = []
         self.error: Exception | None = None
         self._port = port
         self._certificate_pem = certificate_pem
-        self._namespace = namespace
         self._end = folder / f"end-{port}"
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
@@ -48,8 +44,6 @@ class Page:
         return printed - len(set(self.lines))
 
     def _run(self) -> None:
-        if self._namespace:
-            enter(self._namespace)
         cell = f"""
 import os, pathlib, time
 end = pathlib.Path({str(self._end)!r})
@@ -79,9 +73,7 @@ end.write_text(str(number))
 
 
 @contextlib.contextmanager
-def ssh_tunnel(
-    network: Network, config: str, remote_port: int, prefix: tuple[str, ...] = ()
-) -> Iterator[int]:
+def ssh_tunnel(network: Network, config: str, remote_port: int) -> Iterator[int]:
     """The local port of the guide's `ssh -L`, through the same hops; `config` has them as `gateway` and `host`."""
     port = free_port()
     file = network.folder / "ssh_config"
@@ -90,7 +82,7 @@ def ssh_tunnel(
     command = ["ssh", "-F", str(file), "-v", "-N", "-L", f"127.0.0.1:{port}:127.0.0.1:{remote_port}", "host"]
     with log.open("wb") as errors:
         process = subprocess.Popen(
-            [*prefix, *command],
+            command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=errors,
@@ -108,24 +100,12 @@ def ssh_tunnel(
         process.wait(OUTAGE_PATIENCE_S)
 
 
-def enter(namespace: str) -> None:
-    """Have this thread alone use the network of the namespace (setns(2)) for the sockets that it makes."""
-    descriptor = os.open(f"/run/netns/{namespace}", os.O_RDONLY)
-    try:
-        if ctypes.CDLL(None, use_errno=True).setns(descriptor, CLONE_NEWNET):
-            raise OSError(ctypes.get_errno(), "setns")
-    finally:
-        os.close(descriptor)
-
-
 Outage = Callable[[], contextlib.AbstractContextManager[None]]
 
 
-def lines_lost(
-    outage: Outage, ports: tuple[int, int], certificate_pem: str, folder: Path, namespace: str = ""
-) -> tuple[int, int]:
+def lines_lost(outage: Outage, ports: tuple[int, int], certificate_pem: str, folder: Path) -> tuple[int, int]:
     """How many lines were lost in an outage, for the pages at the two ports."""
-    pages = [Page(port, certificate_pem, folder, namespace) for port in ports]
+    pages = [Page(port, certificate_pem, folder) for port in ports]
     for page in pages:
         page.wait_for(5)
     with outage():

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.openssh.network import LOOPBACK
+from tests.openssh.network import LOOPBACK, wait_until
 from tests.trust.certificates import certificate, new_key, pem
 from tests.tunnel.hops import PATIENCE_S
 
@@ -24,7 +24,7 @@ class Taker:
 
 @contextlib.contextmanager
 def taken(port: int, folder: Path) -> Iterator[Taker]:
-    """Listen on the port, which is free, as long as the body runs."""
+    """Listen on the port, once it is free, as long as the body runs."""
     key = new_key()
     file = folder / "taker.pem"
     file.write_text(pem(key) + certificate(key))
@@ -49,7 +49,16 @@ def taken(port: int, folder: Path) -> Iterator[Taker]:
             peer.settimeout(PATIENCE_S)
             threading.Thread(target=serve, args=(peer,), daemon=True).start()
 
-    with socket.create_server((LOOPBACK, port)) as listening:
+    # The threads of a process that was killed hold its sockets a moment longer than its leader.
+    made: list[socket.socket] = []
+
+    def listens() -> bool:
+        with contextlib.suppress(OSError):
+            made.append(socket.create_server((LOOPBACK, port)))
+        return bool(made)
+
+    wait_until(listens, PATIENCE_S, "the port is free")
+    with made[0] as listening:
         thread = threading.Thread(target=accept, args=(listening,))
         thread.start()
         try:

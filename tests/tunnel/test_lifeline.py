@@ -9,7 +9,7 @@ from invoke.context import Context
 
 from fabfile import settings
 from fabfile.errors import RemoteFailed
-from fabfile.notebooks import lifeline
+from fabfile.notebooks import lifeline, port_access
 from fabfile.notebooks import session as sessions
 from fabfile.notebooks import tunnel as tunnels
 from fabfile.notebooks.news import Back, News, ServerEnded
@@ -37,7 +37,7 @@ def test_a_server_that_is_silent(way: Way, monkeypatch: pytest.MonkeyPatch) -> N
     def over(watch: Watch) -> str:
         raise RemoteFailed("over")
 
-    monkeypatch.setattr(lifeline, "prove", count)
+    monkeypatch.setattr(port_access, "prove", count)
     with working(way, MB) as work:
         server = psutil.Process(work.before["pid"])
         psutil.Process(work.pid).terminate()

@@ -2,6 +2,7 @@
 
 import contextlib
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,10 +10,11 @@ import httpx
 import psutil
 import pytest
 
+from fabfile.notebooks.server_watch import PROOF_COUNTS_S
 from tests.journey.program import succeeded
-from tests.openssh.network import LOOPBACK, free_port
+from tests.openssh.network import LOOPBACK, free_port, wait_until
 from tests.tunnel.taker import taken
-from tests.tunnel.way import MB, OUTAGE_PATIENCE_S, PASSWORD, Way, Window, Work, working
+from tests.tunnel.way import MB, OUTAGE_PATIENCE_S, PASSWORD, Way, Window, Work, since, working
 
 ENDED = "has ended"
 
@@ -118,7 +120,9 @@ def test_nothing_can_watch(way: Way) -> None:
         try:
             way.wait_until_noticed(1)
             assert work.window.status("/api/kernels") == 200
+            proved_at = time.monotonic()
             end(way, work, "killed")
+            wait_until(since(proved_at, PROOF_COUNTS_S), OUTAGE_PATIENCE_S, "the proof counts no longer")
             with taken(work.before["remote_port"], way.network.folder) as taker:
                 with credulous_login(work.before["local_port"]) as statuses:
                     way.wait_until(lambda: way.record().get("waits_for_you"), "the tunnel says so")
