@@ -75,8 +75,7 @@ class Connection(fabric.Connection):  # type: ignore[misc] # Fabric has no types
         try:
             self._log_in()
         except (CannotConnect, HostKeyRefused) as problem:
-            behind_gateway = isinstance(self.gateway, Connection)
-            if not self.by_own_name or (behind_gateway and not self.gateway.is_connected):
+            if not self.by_own_name or not all(hop.is_connected for hop in hops(self)[:-1]):
                 raise
             self.equip(**self.by_own_name, by_own_name=None)
             try:
