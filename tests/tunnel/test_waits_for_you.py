@@ -91,7 +91,7 @@ def test_a_code(site: Site, codes: Codes, loop: Loop) -> None:
             terminal.expect(rf"https://localhost:{before['local_port']}/")
             assert terminal.end() == 0, terminal.said
         again(tunnel, before["local_port"])
-        assert not psutil.pid_exists(before["pid"])
+        wait_until(lambda: not psutil.pid_exists(before["pid"]), OUTAGE_PATIENCE_S, "the old one has ended")
         with site.user.at_terminal("fab", "stop") as terminal:
             type_code(terminal, account, relay, codes)
             assert terminal.end() == 0, terminal.said
