@@ -1,5 +1,5 @@
-"""Hands the collection of fabfile/ to `invoke`, so that both programs have the same tasks."""
+"""Hands the collection to `invoke`, so that both programs have the same tasks."""
 
-from fabfile import namespace
+from notebooks_over_ssh.collection import namespace
 
 __all__ = ["namespace"]

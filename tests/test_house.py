@@ -7,43 +7,29 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-HOUSE = ROOT / "fabfile"
+HOUSE = ROOT / "notebooks_over_ssh"
 # From the top floor to the ground; what stands on one line is no part of what else stands on it.
 FLOORS = (
     ("__init__",),
-    ("up",),
-    (
-        "secure",
-        "serve",
-        "tunnel",
-        "trust",
-        "stop",
-        "status",
-        "choose",
-        "logs",
-        "doctor",
-        "practice",
-        "requirements",
-        "screenshots",
-    ),
-    ("detached", "trust_stores"),
-    ("notebooks",),
+    ("collection",),
+    ("tasks",),
+    ("diagnostics", "trust_stores"),
+    ("tunnel",),
+    ("jupyter",),
     ("ssh",),
     ("sandbox",),
-    ("settings",),
-    ("configuration",),
-    ("outcome",),
+    ("config",),
     ("terminal",),
-    ("errors", "heap", "locks", "peer_text"),
+    ("errors", "util"),
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 MODULES = [
-    path for path in HOUSE.rglob("*.py") if "scripts" not in path.parts and "site_files" not in path.parts
+    path for path in HOUSE.rglob("*.py") if "remote_scripts" not in path.parts and "static" not in path.parts
 ]
 
 
 def room_of(module: str) -> str:
-    """`fabfile.ssh.remote` is in the room `ssh`."""
+    """`notebooks_over_ssh.ssh.remote` is in the room `ssh`."""
     parts = module.split(".")
     return parts[1] if len(parts) > 1 else "__init__"
 
@@ -51,9 +37,11 @@ def room_of(module: str) -> str:
 def imported(path: Path) -> Iterator[str]:
     """The modules of ours that a module imports, anywhere in it."""
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module == "fabfile":
-            yield from (f"fabfile.{alias.name}" for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("fabfile."):
+        if isinstance(node, ast.ImportFrom) and node.module == "notebooks_over_ssh":
+            yield from (f"notebooks_over_ssh.{alias.name}" for alias in node.names)
+        elif (
+            isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("notebooks_over_ssh.")
+        ):
             yield node.module
 
 
@@ -78,14 +66,17 @@ def names_in(path: Path) -> set[str]:
 @pytest.mark.parametrize(
     ("name", "doors"),
     [
-        ("fabric.Connection", {"fabfile.ssh.connection"}),
-        ("fabric.Config", {"fabfile.ssh.connection"}),
-        ("c.config", {"fabfile.settings"}),
-        ("print", {"fabfile.terminal"}),
-        ("getpass.getpass", {"fabfile.terminal"}),
-        ("sys.exit", {"fabfile.sandbox.launch"}),  # the main program of the background process
+        ("fabric.Connection", {"notebooks_over_ssh.ssh.connection"}),
+        ("fabric.Config", {"notebooks_over_ssh.ssh.connection"}),
+        ("c.config", {"notebooks_over_ssh.config.settings"}),
+        ("print", {"notebooks_over_ssh.terminal"}),
+        ("getpass.getpass", {"notebooks_over_ssh.terminal"}),
+        ("sys.exit", {"notebooks_over_ssh.sandbox.launch"}),  # the main program of the background process
         ("paramiko.AutoAddPolicy", set()),
-        ("ssl.CERT_NONE", {"fabfile.notebooks.proof"}),  # to tell what somebody else's certificate is
+        (
+            "ssl.CERT_NONE",
+            {"notebooks_over_ssh.jupyter.verification"},
+        ),  # to tell what somebody else's certificate is
         ("time.sleep", set()),
         ("os.system", set()),
     ],

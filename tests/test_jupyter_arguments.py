@@ -2,8 +2,8 @@
 
 import pytest
 
-from fabfile.configuration.jupyter_arguments import check_arguments
-from fabfile.errors import BadSetting
+from notebooks_over_ssh.config.jupyter_arguments import check_arguments
+from notebooks_over_ssh.errors import BadSetting
 from tests.journey.program import User, refused
 
 NAME = "notebook.arguments in invoke.yaml"

@@ -14,10 +14,10 @@ from paramiko.auth_handler import AuthOnlyHandler
 from paramiko.kex_gex import KexGexSHA256
 from paramiko.packet import Packetizer
 
-import fabfile
+import notebooks_over_ssh
 
 LIBRARIES = ("paramiko", "fabric", "invoke")
-PACKAGE = Path(fabfile.__file__).parent
+PACKAGE = Path(notebooks_over_ssh.__file__).parent
 RELIED_ON: dict[type, tuple[str, ...]] = {
     fabric.Connection: ("_set",),
     fabric.Config: ("_overrides", "_runtime_path", "_runtime_ssh_path"),
@@ -53,10 +53,10 @@ def source_of(owner: type) -> str:
 
 
 def modules() -> Iterator[tuple[str, ast.Module]]:
-    """Name and syntax tree of each module that runs here; those of `scripts` and `site_files` run on a host."""
+    """Name and syntax tree of each module that runs here; those of `remote_scripts` and `static` run on a host."""
     for path in sorted(PACKAGE.rglob("*.py")):
         parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
-        if not {"scripts", "site_files"} & set(parts):
+        if not {"remote_scripts", "static"} & set(parts):
             yield ".".join(parts).removesuffix(".__init__"), ast.parse(path.read_text())
 
 

@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from invoke.config import Config as InvokeConfig
 from invoke.context import Context
 
-from fabfile import settings
-from fabfile.configuration.places import parse_user
-from fabfile.errors import BadSetting
-from fabfile.settings import Notebook, Place, load, parse_place
+from notebooks_over_ssh.config import settings
+from notebooks_over_ssh.config.destination import parse_user
+from notebooks_over_ssh.config.settings import Notebook, Place, load, parse_place
+from notebooks_over_ssh.errors import BadSetting
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -615,13 +615,17 @@ class TestPlaces:
 
 TASKS = """
 import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from {library} import task
 
 @task
 def show(c, host=None):
     import sys
-    from fabfile.errors import BadSetting
-    from fabfile.settings import load
+    from notebooks_over_ssh.errors import BadSetting
+    from notebooks_over_ssh.config.settings import load
     try:
         s = load(c, host=host)
     except BadSetting as problem:
@@ -637,10 +641,8 @@ class TestPrograms:
     @pytest.fixture
     def run(self, tmp_path: Path) -> Run:
         project = tmp_path / "copy"
-        (project / "fabfile").mkdir(parents=True)
-        for name in ("settings.py", "errors.py"):
-            shutil.copy(ROOT / "fabfile" / name, project / "fabfile" / name)
-        shutil.copytree(ROOT / "fabfile" / "configuration", project / "fabfile" / "configuration")
+        shutil.copytree(ROOT / "notebooks_over_ssh", project / "notebooks_over_ssh")
+        (project / "fabfile").mkdir()
         shutil.copy(ROOT / "invoke.yaml", project / "invoke.yaml")
         (project / "fabfile" / "__init__.py").write_text(TASKS.format(library="fabric"), encoding="utf-8")
         (project / "tasks.py").write_text("from fabfile import show\n", encoding="utf-8")

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from fabfile import terminal
-from fabfile.errors import Failed, RemoteFailed
-from fabfile.peer_text import quoted
+from notebooks_over_ssh import terminal
+from notebooks_over_ssh.errors import Failed, RemoteFailed
+from notebooks_over_ssh.util.peer_text import quoted
 
 FORGED = "1.0\nready       https://localhost:1/\r\nhint: run it\x1b[2K\u2028error: no"
 

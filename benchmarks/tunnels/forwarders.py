@@ -18,17 +18,17 @@ def ours(way: Way, local_port: int) -> None:
     """This project's: its settings, its Connection, its forwarding."""
     from invoke.context import Context
 
-    from fabfile import settings
-    from fabfile.ssh.asking import Asking, Nobody
-    from fabfile.ssh.background_program import BackgroundProgram
-    from fabfile.ssh.connection import close_all, connect
-    from fabfile.ssh.forwarding import Forwarder, listen
+    from notebooks_over_ssh.config import settings
+    from notebooks_over_ssh.ssh.background_program import BackgroundProgram
+    from notebooks_over_ssh.ssh.connection import close_all, connect
+    from notebooks_over_ssh.ssh.prompting import Asking, Nobody
+    from notebooks_over_ssh.tunnel import Forwarder, listen
 
     set_ = settings.load(Context())
     connection = connect(set_, set_.place(), Asking(Nobody()))
     with contextlib.closing(Forwarder([(listen(local_port), way.target_port)])) as forwarder:
         forwarder.lead_through(connection.transport)
-        BackgroundProgram(connection.transport, "look_at_server", {}, print, lambda: None).start()
+        BackgroundProgram(connection.transport, "server_status", {}, print, lambda: None).start()
         forwarder.accept()
         sys.stdin.read()
     close_all()

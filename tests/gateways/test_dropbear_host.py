@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fabfile.ssh.forwarding.relay import forwarding_refusal, go_through_a_program
+from notebooks_over_ssh.tunnel.relay import forwarding_refusal, go_through_a_program
 from tests.gateways.servers import Dropbear, found
 from tests.openssh.network import LOOPBACK, known_hosts_line
 from tests.proofs.client import Client

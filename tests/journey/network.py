@@ -4,7 +4,7 @@ import json
 
 import paramiko
 
-from fabfile.sandbox.place import POOL
+from notebooks_over_ssh.sandbox.paths import POOL
 from tests.journey.program import PATIENCE_S, User
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from invoke.parser.context import ParserContext
 
-from fabfile import namespace
+from notebooks_over_ssh.collection import namespace
 from tests.journey.program import PROGRAMS, User, succeeded
 
 TASKS = ("secure", "serve", "tunnel", "trust", "untrust", "stop", "up", "status", "logs")
@@ -34,9 +34,9 @@ HEAVY = (
     "msgspec",
     "argon2",
     "filelock",
-    "fabfile.sandbox",
-    "fabfile.settings",
-    "fabfile.up",
+    "notebooks_over_ssh.sandbox",
+    "notebooks_over_ssh.config.settings",
+    "notebooks_over_ssh.tasks.up",
 )
 
 

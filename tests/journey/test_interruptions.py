@@ -27,7 +27,7 @@ def servers(user: User) -> list[psutil.Process]:
 
 def tunnels(user: User) -> list[psutil.Process]:
     """The tunnels in the background that run."""
-    return [p for p in processes_below(user.home) if "fabfile.detached" in p.cmdline()]
+    return [p for p in processes_below(user.home) if "notebooks_over_ssh.tunnel.daemon" in p.cmdline()]
 
 
 def daemon(user: User) -> int:

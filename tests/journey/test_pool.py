@@ -1,6 +1,6 @@
 """The pool: one name for many machines, of which one has the server."""
 
-from fabfile.sandbox.place import HOSTS
+from notebooks_over_ssh.sandbox.paths import HOSTS
 from tests.journey.browser import Browser
 from tests.journey.conftest import PASSWORD
 from tests.journey.network import ask_the_pool

@@ -9,10 +9,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID as Purpose
 
-from fabfile.errors import Failed, RemoteFailed
-from fabfile.notebooks import certificate as certificates
-from fabfile.notebooks.certificate_profile import find_problem
-from fabfile.trust_stores import trusting
+from notebooks_over_ssh.errors import Failed, RemoteFailed
+from notebooks_over_ssh.jupyter import certificate as certificates
+from notebooks_over_ssh.jupyter.certificate_profile import find_problem
+from notebooks_over_ssh.trust_stores import manager as trusting
 from tests.trust.certificates import authority, certificate, names, new_key, self_signed, usages, version_1
 
 KEY = new_key()

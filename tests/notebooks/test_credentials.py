@@ -3,8 +3,8 @@
 import pytest
 from jupyter_server.auth.security import passwd_check
 
-from fabfile.errors import BadSetting
-from fabfile.notebooks import credentials
+from notebooks_over_ssh.errors import BadSetting
+from notebooks_over_ssh.jupyter import passwords as credentials
 
 
 @pytest.mark.parametrize("argon2", [True, False])

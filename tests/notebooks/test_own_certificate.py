@@ -13,8 +13,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
 
-from fabfile.errors import BadSetting
-from fabfile.notebooks import certificate, own_certificate
+from notebooks_over_ssh.errors import BadSetting
+from notebooks_over_ssh.jupyter import certificate
+from notebooks_over_ssh.jupyter import certificate_import as own_certificate
 
 Key = CertificateIssuerPrivateKeyTypes
 

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from invoke.context import Context
 
-from fabfile import settings
-from fabfile.errors import BadSetting
-from fabfile.notebooks import pages
-from fabfile.notebooks.session import Tunnel
+from notebooks_over_ssh.config import settings
+from notebooks_over_ssh.errors import BadSetting
+from notebooks_over_ssh.jupyter import urls as pages
+from notebooks_over_ssh.jupyter.session import Tunnel
 from tests.notebooks.test_session import a_session
 
 TUNNEL = Tunnel(pid=1, local_port=8888, remote_port=8889, state="open")

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from invoke.context import Context
 
-from fabfile import settings
-from fabfile.errors import BadSetting
-from fabfile.notebooks import session as sessions
-from fabfile.notebooks.session import AnySession, PendingSession, RemoteHost, Session, Tunnel
+from notebooks_over_ssh.config import settings
+from notebooks_over_ssh.errors import BadSetting
+from notebooks_over_ssh.jupyter import session as sessions
+from notebooks_over_ssh.jupyter.session import AnySession, PendingSession, RemoteHost, Session, Tunnel
 
 
 def a_session(host: str = "ashbury", **fields: object) -> Session:

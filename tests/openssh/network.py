@@ -22,7 +22,7 @@ from typing import Any
 import psutil
 import yaml
 
-from fabfile.sandbox.conda_environments import ensure_base, ensure_environment
+from notebooks_over_ssh.sandbox.conda_environments import ensure_base, ensure_environment
 from tests.journey.program import User
 
 LOOPBACK = "127.0.0.1"

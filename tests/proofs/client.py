@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from fabfile.configuration.schema import Notebook, Timeouts
-from fabfile.errors import Problem
-from fabfile.settings import Settings, parse_place
-from fabfile.ssh.asking import Asking
-from fabfile.ssh.connection import Connection, close_all, connect
+from notebooks_over_ssh.config.schema import Notebook, Timeouts
+from notebooks_over_ssh.config.settings import Settings, parse_place
+from notebooks_over_ssh.errors import Problem
+from notebooks_over_ssh.ssh.connection import Connection, close_all, connect
+from notebooks_over_ssh.ssh.prompting import Asking
 from tests.openssh.network import LOOPBACK, Server, make_key
 from tests.proofs.certificates import Authority
 

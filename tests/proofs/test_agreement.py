@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from fabfile.errors import BadSetting
-from fabfile.settings import Settings, parse_place
-from fabfile.ssh.client_config import HopConfig, look_up
-from fabfile.ssh.route import Route, route_to
+from notebooks_over_ssh.config.settings import Settings, parse_place
+from notebooks_over_ssh.errors import BadSetting
+from notebooks_over_ssh.ssh.client_config import HopConfig, look_up
+from notebooks_over_ssh.ssh.jump_chain import Route, route_to
 from tests.journey.program import refused
 from tests.openssh.network import Network
 from tests.proofs.client import Client

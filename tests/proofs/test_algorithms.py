@@ -9,9 +9,9 @@ from collections.abc import Iterator
 import paramiko
 import pytest
 
-from fabfile.ssh.algorithms import GroupExchange, NothingInCommon
-from fabfile.ssh.transport import Transport
-from fabfile.ssh.wire.message import Message
+from notebooks_over_ssh.ssh.algorithms import GroupExchange, NothingInCommon
+from notebooks_over_ssh.ssh.protocol.message import Message
+from notebooks_over_ssh.ssh.protocol.transport import Transport
 from tests.openssh.network import LOOPBACK, free_port, known_hosts_line, wait_until
 from tests.proofs.client import Client
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fabfile.configuration.schema import Notebook
+from notebooks_over_ssh.config.schema import Notebook
 from tests.journey.program import refused, succeeded
 from tests.openssh.network import LOOPBACK, Network, Server, known_hosts_line, make_key
 from tests.proofs.certificates import IN_DATE, NOT_YET_IN_DATE, OUT_OF_DATE, Authority, public

@@ -17,13 +17,26 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from fabfile.configuration.places import parse_place
-from fabfile.errors import BadSetting, Problem, RemoteFailed
-from fabfile.notebooks.answers import Obstacle, Obstructed, checked, checked_host_name, explained
-from fabfile.notebooks.examination import Host
-from fabfile.ssh.connection import Connection
-from fabfile.ssh.remote import ANSWER_LIMIT, LOG_LINE_LIMIT, _find_answer, _host_that_asks, _lines, request
-from fabfile.terminal import printable
+from notebooks_over_ssh.config.destination import parse_place
+from notebooks_over_ssh.diagnostics import Host
+from notebooks_over_ssh.errors import BadSetting, Problem, RemoteFailed
+from notebooks_over_ssh.jupyter.remote_result import (
+    Obstacle,
+    Obstructed,
+    checked,
+    checked_host_name,
+    explained,
+)
+from notebooks_over_ssh.ssh.connection import Connection
+from notebooks_over_ssh.ssh.remote import (
+    ANSWER_LIMIT,
+    LOG_LINE_LIMIT,
+    _find_answer,
+    _host_that_asks,
+    _lines,
+    request,
+)
+from notebooks_over_ssh.terminal import printable
 from tests.openssh.network import Network
 
 SHELLS = [shell for shell in ("sh", "dash", "bash", "busybox", "ksh", "mksh", "zsh") if shutil.which(shell)]
@@ -119,7 +132,7 @@ def test_the_trap_works(trap: Path) -> None:
 def test_directory(trap: Path, directory: str, shell: str) -> None:
     """A folder of any name is looked for as it is written, under every login shell."""
     command, stdin = request(
-        MARKER, "examine_host", {"directory": directory}, environment=sys.prefix, activate=""
+        MARKER, "host_info", {"directory": directory}, environment=sys.prefix, activate=""
     )
     said = run_in(trap, shell, command, stdin).decode()
     answer = json.loads(said.rpartition(f"\n{MARKER} ")[2].partition("\n")[0])
@@ -132,7 +145,7 @@ def test_directory(trap: Path, directory: str, shell: str) -> None:
 @given(environment=HOSTILE.filter(bool), shell=st.sampled_from([*SHELLS, *LOGIN_SHELLS]))
 def test_environment(trap: Path, environment: str, shell: str) -> None:
     """An environment of any name is not found, and that is all."""
-    command, stdin = request(MARKER, "examine_host", {"directory": "~"}, environment=environment, activate="")
+    command, stdin = request(MARKER, "host_info", {"directory": "~"}, environment=environment, activate="")
     said = run_in(trap, shell, command, stdin).decode()
     assert f"\n{MARKER} environment-missing\n" in said
 
@@ -142,7 +155,7 @@ def test_environment(trap: Path, environment: str, shell: str) -> None:
 def test_log(trap: Path, log: str, shell: str) -> None:
     """A log of any path is read, or missing, and that is all."""
     parameters = {"log": log, "lines": 10, "follow": False}
-    command, stdin = request(MARKER, "show_log", parameters, environment=sys.prefix, activate="")
+    command, stdin = request(MARKER, "tail_log", parameters, environment=sys.prefix, activate="")
     assert f"\n{MARKER} {{".encode() in run_in(trap, shell, command, stdin)
 
 
@@ -150,8 +163,8 @@ def test_log(trap: Path, log: str, shell: str) -> None:
 @given(parameters=st.dictionaries(HOSTILE, st.one_of(HOSTILE, st.integers(), st.none()), max_size=4))
 def test_the_command_says_nothing(parameters: dict[str, Any]) -> None:
     """What the login shell is given is the same for all parameters, and has nothing in it for a shell to expand."""
-    command, _ = request(MARKER, "examine_host", parameters, environment="mlp", activate="")
-    assert command == request("x", "examine_host", {}, environment="", activate="")[0]
+    command, _ = request(MARKER, "host_info", parameters, environment="mlp", activate="")
+    assert command == request("x", "host_info", {}, environment="", activate="")[0]
     assert command.isascii()
     assert "\n" not in command
 

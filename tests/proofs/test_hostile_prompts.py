@@ -10,7 +10,7 @@ from typing import Any
 import asyncssh
 import pytest
 
-from fabfile.ssh.authentication import INTERACTIVE_ROUNDS
+from notebooks_over_ssh.ssh.authentication import INTERACTIVE_ROUNDS
 from tests.openssh.network import LOOPBACK, Network, known_hosts_line, make_key
 from tests.proofs.client import Client, Person
 from tests.proofs.impostor import Impostor, Loop, Record, impostor

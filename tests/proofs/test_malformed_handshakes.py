@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fabfile.errors import AuthenticationRefused, CannotConnect
+from notebooks_over_ssh.errors import AuthenticationRefused, CannotConnect
 from tests.openssh.network import known_hosts_line
 from tests.proofs.client import Client
 from tests.proofs.malformed import PLAIN, STAGES, MalformedServer, Spoil, malformed_server

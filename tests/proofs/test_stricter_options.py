@@ -5,8 +5,8 @@ import subprocess
 
 import pytest
 
-from fabfile.configuration.schema import Notebook
-from fabfile.ssh.client_options import FORMER_NAMES, classified
+from notebooks_over_ssh.config.schema import Notebook
+from notebooks_over_ssh.ssh.client_options import FORMER_NAMES, classified
 from tests.journey.program import succeeded
 from tests.openssh.network import LOOPBACK, RUN_TIMEOUT_S, Network, Server, known_hosts_line, make_key
 from tests.proofs.certificates import Authority

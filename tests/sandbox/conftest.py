@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fabfile import sandbox
+from notebooks_over_ssh import sandbox
 
 SECONDS = 60.0
 

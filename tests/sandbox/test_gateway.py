@@ -7,7 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from fabfile.sandbox import Network
+from notebooks_over_ssh.sandbox import Network
 from tests.sandbox.conftest import Client
 
 

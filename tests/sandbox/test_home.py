@@ -5,7 +5,7 @@ from pathlib import Path
 
 import nbformat
 
-from fabfile.sandbox import Network
+from notebooks_over_ssh.sandbox import Network
 from tests.sandbox.conftest import Client
 
 _RUN_THE_NOTEBOOK = """

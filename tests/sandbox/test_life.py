@@ -14,9 +14,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from fabfile import sandbox
-from fabfile.errors import Failed
-from fabfile.sandbox import members, place, starting
+from notebooks_over_ssh import sandbox
+from notebooks_over_ssh.errors import Failed
+from notebooks_over_ssh.sandbox import paths as place
+from notebooks_over_ssh.sandbox import process_cleanup as members
+from notebooks_over_ssh.sandbox import startup as starting
 from tests.sandbox.conftest import SECONDS, make_client
 
 CHECKOUT = Path(sandbox.__file__).parents[2]
@@ -242,7 +244,7 @@ def test_folder_open_to_others(fresh: Path) -> None:
 _ASK = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from fabfile.sandbox import ensure_running
+from notebooks_over_ssh.sandbox import ensure_running
 print(ensure_running().pid)
 """
 

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import asyncssh
 
-from fabfile.sandbox import Network
+from notebooks_over_ssh.sandbox import Network
 from tests.sandbox.conftest import SECONDS
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fabfile.ssh.remote import GO, request
+from notebooks_over_ssh.ssh.remote import GO, request
 
 # A venv is an environment by its path; the one that the tests run in has Jupyter.
 ENVIRONMENT = sys.prefix
@@ -57,9 +57,9 @@ def protect(home: Path, **parameters: Any) -> dict[str, Any]:
         "certificate": "make",
         **VALIDITY,
     }
-    return run_here(home, "protect", given | parameters)
+    return run_here(home, "configure_security", given | parameters)
 
 
 def look(home: Path) -> dict[str, Any]:
     """The answer of look_at_protection.py."""
-    return run_here(home, "look_at_protection", {"application": "notebook", "directory": "~"})
+    return run_here(home, "security_status", {"application": "notebook", "directory": "~"})

@@ -119,7 +119,7 @@ def test_a_full_disk(tmp_path: Path, jupyter: Path) -> None:
     def nothing_can_be_written() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 
-    answer = run_here(tmp_path, "protect", given, before=nothing_can_be_written)
+    answer = run_here(tmp_path, "configure_security", given, before=nothing_can_be_written)
     assert (answer["problem"], answer["reason"]) == ("system-error", "File too large")
     assert file.read_text() == "c.ServerApp.ip = '*'\n"
     assert list((jupyter / "notebooks-over-ssh/before").iterdir()) == []

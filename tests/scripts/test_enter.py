@@ -1,4 +1,4 @@
-"""enter.sh finds and enters the environment that is meant, and runs nothing that it is told as a name."""
+"""bootstrap.sh finds and enters the environment that is meant, and runs nothing that it is told as a name."""
 
 import json
 import shutil
@@ -12,14 +12,14 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from fabfile.ssh.remote import BOOTSTRAP, script
+from notebooks_over_ssh.ssh.remote import BOOTSTRAP, script
 
 TELL = """
 import json, os, sys
 def main(parameters):
     names = ("CONDA_PREFIX", "CONDA_DEFAULT_ENV", "VIRTUAL_ENV", "HOOK", "PATH")
     told = {name: os.environ.get(name) for name in names}
-    sys.stdout.write("\\n%s %s\\n" % (sys.modules["host"].MARKER, json.dumps(dict(told, python=sys.executable))))
+    sys.stdout.write("\\n%s %s\\n" % (sys.modules["common"].MARKER, json.dumps(dict(told, python=sys.executable))))
 """
 SHELLS = [shell for shell in ("sh", "dash", "bash") if shutil.which(shell)]
 Enter = Callable[..., dict[str, object]]
@@ -47,11 +47,11 @@ def _environment(prefix: Path) -> None:
 
 
 def enter(home: Path, environment: str = "", activate: str = "", shell: str = "sh") -> dict[str, object]:
-    """Run enter.sh as remote.py does, in the home; what it answered, or the word with which it refused."""
-    request = {"marker": "MARK", "parameters": {}, "modules": [("host", "MARKER = ''"), ("tell", TELL)]}
+    """Run bootstrap.sh as remote.py does, in the home; what it answered, or the word with which it refused."""
+    request = {"marker": "MARK", "parameters": {}, "modules": [("common", "MARKER = ''"), ("tell", TELL)]}
     done = subprocess.run(
         [shell, "-c", BOOTSTRAP.replace("/bin/sh", shell)],
-        input=script("enter.sh") + f"MARK\n{environment}\n{activate}\n{json.dumps(request)}".encode(),
+        input=script("bootstrap.sh") + f"MARK\n{environment}\n{activate}\n{json.dumps(request)}".encode(),
         capture_output=True,
         cwd=home,
         env={"HOME": str(home), "PATH": "/usr/bin:/bin"},

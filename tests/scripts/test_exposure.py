@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fabfile.sandbox.conda_environments import ensure_environment
+from notebooks_over_ssh.sandbox.conda_environments import ensure_environment
 from tests.scripts.here import HASH, look, protect, run_here
 
 OTHER_USER = 54321
@@ -113,10 +113,10 @@ def test_folders_of_variables(home: Path, tmp_path: Path, variable: str) -> None
     shared.chmod(0o1777)
     jupyter = {"application": "notebook", "directory": "~"}
     for folder in (shared, shared / "missing"):
-        found = run_here(home, "look_at_protection", jupyter, variables={variable: str(folder)})
+        found = run_here(home, "security_status", jupyter, variables={variable: str(folder)})
         assert (found["problem"], found["path"], found["mine"]) == ("exposed", str(shared), False)
     (shared / "own").mkdir(mode=0o755)
-    found = run_here(home, "look_at_protection", jupyter, variables={variable: str(shared / "own")})
+    found = run_here(home, "security_status", jupyter, variables={variable: str(shared / "own")})
     assert found["problem"] == ""
 
 
@@ -156,9 +156,9 @@ def test_the_environment_of_a_colleague(home: Path, tmp_path: Path) -> None:
     for path in (prefix, *prefix.rglob("*")):
         os.chown(path, OTHER_USER, OTHER_USER, follow_symlinks=False)
     jupyter = {"application": "notebook", "directory": "~"}
-    assert run_here(home, "look_at_protection", jupyter, environment=prefix)["problem"] == ""
+    assert run_here(home, "security_status", jupyter, environment=prefix)["problem"] == ""
     (prefix / "etc/jupyter").chmod(0o777)
-    answer = run_here(home, "look_at_protection", jupyter, environment=prefix)
+    answer = run_here(home, "security_status", jupyter, environment=prefix)
     assert (answer["problem"], answer["path"]) == ("exposed", str(prefix / "etc/jupyter"))
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPTS = sorted((Path(__file__).resolve().parents[2] / "fabfile" / "scripts").glob("*.py"))
+SCRIPTS = sorted((Path(__file__).resolve().parents[2] / "notebooks_over_ssh" / "remote_scripts").glob("*.py"))
 OURS = {script.stem for script in SCRIPTS}
 
 

@@ -8,23 +8,23 @@ from typing import Any
 
 import pytest
 
-from fabfile.ssh.remote import request
+from notebooks_over_ssh.ssh.remote import request
 from tests.journey.program import free_port
 from tests.scripts.here import HASH, MARKER, VALIDITY, protect, run_here
 
-SCRIPTS = Path(__file__).resolve().parents[2] / "fabfile" / "scripts"
+SCRIPTS = Path(__file__).resolve().parents[2] / "notebooks_over_ssh" / "remote_scripts"
 TIMEOUT = 30  # seconds
 # Ends a process and its descendants once there are three, and prints how many there were and how many are left.
 END = """
 import sys, time
 sys.path.insert(0, sys.argv[1])
-import ending
+import process_tree
 deadline = time.monotonic() + 20
-while len(ending.with_descendants(int(sys.argv[2]))) < 3 and time.monotonic() < deadline:
+while len(process_tree.with_descendants(int(sys.argv[2]))) < 3 and time.monotonic() < deadline:
     time.sleep(0.01)
-processes = ending.with_descendants(int(sys.argv[2]))
-ending.end(processes, 5)
-print(len(processes), sum(ending.process_start(pid) == start for pid, start in processes.items()))
+processes = process_tree.with_descendants(int(sys.argv[2]))
+process_tree.end(processes, 5)
+print(len(processes), sum(process_tree.process_start(pid) == start for pid, start in processes.items()))
 """
 
 
@@ -47,16 +47,16 @@ def run_bare(home: Path, name: str, **parameters: Any) -> dict[str, Any]:
 def test_a_server_from_start_to_end(home: Path) -> None:
     """With an empty PATH the server is protected, starts at its niceness in a folder below $HOME, is found, and ends."""
     jupyter = {"application": "server", "directory": "$HOME/work"}
-    run_bare(home, "protect", **jupyter, password_hash=HASH, certificate="", **VALIDITY)
-    assert run_bare(home, "look_at_protection", **jupyter)["password_trouble"] == ""
-    assert run_bare(home, "examine_host", directory="$HOME/work")["directory_obstacle"] is None
+    run_bare(home, "configure_security", **jupyter, password_hash=HASH, certificate="", **VALIDITY)
+    assert run_bare(home, "security_status", **jupyter)["password_trouble"] == ""
+    assert run_bare(home, "host_info", directory="$HOME/work")["directory_obstacle"] is None
     wanted = {"nice": 12, "remote_port": free_port(), "start_timeout_s": 60, "arguments": []}
     started = run_bare(home, "start_server", **jupyter, **wanted)
     try:
         assert started["directory"] == str(home / "work")
         assert os.getpriority(os.PRIO_PROCESS, started["pid"]) == max(12, os.nice(0))
-        assert run_bare(home, "look_at_server")["pid"] == started["pid"]
-        assert run_bare(home, "who_listens", ports=[started["port"]])["taken"] == []
+        assert run_bare(home, "server_status")["pid"] == started["pid"]
+        assert run_bare(home, "port_owners", ports=[started["port"]])["taken"] == []
     finally:
         stopped = run_bare(home, "stop_server", even_if_busy=True, stop_timeout_s=10)
     assert (stopped["was_running"], stopped["pid"]) == (True, started["pid"])
@@ -90,7 +90,7 @@ def test_end_of_a_log(home: Path, text: str, lines: int) -> None:
     """The last lines of a log come as they are, so many as there are, without tail."""
     log = home / "log"
     log.write_text(text, "utf-8")
-    shown = output_here(home, "show_log", {"log": str(log), "lines": lines, "follow": False})
+    shown = output_here(home, "tail_log", {"log": str(log), "lines": lines, "follow": False})
     assert shown == "".join(text.splitlines(True)[-lines:] if lines else [])
 
 

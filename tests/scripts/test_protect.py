@@ -106,7 +106,7 @@ def test_a_full_disk_loses_nothing(tmp_path: Path, config: Path) -> None:
     def nothing_can_be_written() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 
-    answer = run_here(tmp_path, "protect", full, before=nothing_can_be_written)
+    answer = run_here(tmp_path, "configure_security", full, before=nothing_can_be_written)
     assert (answer["problem"], answer["reason"], answer["code"]) == (
         "system-error",
         "File too large",

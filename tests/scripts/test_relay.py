@@ -17,8 +17,8 @@ from paramiko.common import (
     OPEN_FAILED_CONNECT_FAILED,
 )
 
-from fabfile.ssh.remote import request
-from fabfile.ssh.wire.streams import towards
+from notebooks_over_ssh.ssh.protocol.channel import towards
+from notebooks_over_ssh.ssh.remote import request
 from tests.openssh.network import free_port
 from tests.scripts.here import ENVIRONMENT, MARKER
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fabfile.sandbox.conda_environments import ensure_environment
+from notebooks_over_ssh.sandbox.conda_environments import ensure_environment
 from tests.journey.program import free_port
 from tests.openssh.network import LOOPBACK
 from tests.scripts.here import VALIDITY, run_here
@@ -43,7 +43,9 @@ def port(environment: Path, tmp_path: Path) -> Iterator[int]:
     home.mkdir()
     jupyter = {"application": "server", "directory": "~"}
     protection = {"password_hash": HASH, "certificate": "make", **VALIDITY}
-    assert run_here(home, "protect", jupyter | protection, environment=environment)["problem"] == ""
+    assert (
+        run_here(home, "configure_security", jupyter | protection, environment=environment)["problem"] == ""
+    )
     wanted = {"nice": 0, "remote_port": free_port(), "start_timeout_s": 60, "arguments": []}
     started = run_here(home, "start_server", jupyter | wanted, environment=environment)
     try:

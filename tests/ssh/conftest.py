@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from invoke.context import Context
 
-from fabfile import sandbox, settings
-from fabfile.ssh.asking import Asking, Nobody
-from fabfile.ssh.connection import Connection, close_all, connect
+from notebooks_over_ssh import sandbox
+from notebooks_over_ssh.config import settings
+from notebooks_over_ssh.ssh.connection import Connection, close_all, connect
+from notebooks_over_ssh.ssh.prompting import Asking, Nobody
 
 Serve = Callable[[Callable[[socket.socket], None]], int]
 

@@ -9,7 +9,7 @@ import pytest
 from keyring.backend import KeyringBackend
 from keyring.errors import KeyringLocked
 
-from fabfile.ssh.asking import Asking, HopIdentity, Secrets, account
+from notebooks_over_ssh.ssh.prompting import Asking, HopIdentity, Secrets, account
 
 PROMPT = "me@gateway password:"
 GATEWAY = HopIdentity(0, "me", "SHA256:gateway")

@@ -7,9 +7,9 @@ from contextlib import ExitStack, suppress
 
 import pytest
 
-from fabfile.errors import BadSetting
-from fabfile.ssh.connection import Connection
-from fabfile.ssh.forwarding import FIRST_PORT, listen
+from notebooks_over_ssh.errors import BadSetting
+from notebooks_over_ssh.ssh.connection import Connection
+from notebooks_over_ssh.tunnel import FIRST_PORT, listen
 from tests.openssh.network import wait_until
 from tests.ssh.conftest import Serve
 from tests.tunnel.hops import PATIENCE_S, dial, forwarded, read_all

@@ -8,11 +8,11 @@ from typing import Any
 import paramiko
 import pytest
 
-from fabfile.errors import HostKeyRefused
-from fabfile.ssh.asking import Asking
-from fabfile.ssh.client_config import HopConfig
-from fabfile.ssh.host_keys import AnotherMachine, HostKeyPolicy, Machine, fingerprint
-from fabfile.ssh.known_hosts import known_keys
+from notebooks_over_ssh.errors import HostKeyRefused
+from notebooks_over_ssh.ssh.client_config import HopConfig
+from notebooks_over_ssh.ssh.host_keys import AnotherMachine, HostKeyPolicy, Machine, fingerprint
+from notebooks_over_ssh.ssh.known_hosts import known_keys
+from notebooks_over_ssh.ssh.prompting import Asking
 
 KEY = paramiko.ECDSAKey.generate()
 OTHER = paramiko.ECDSAKey.generate()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fabfile.peer_text import DEFAULT_COLUMNS, attributed, clean, quoted
+from notebooks_over_ssh.util.peer_text import DEFAULT_COLUMNS, attributed, clean, quoted
 
 OWNER = "me@gateway"
 FORGED = "me@host password: "

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from fabfile.notebooks import session as sessions
-from fabfile.notebooks.session import Session
+from notebooks_over_ssh.jupyter import session as sessions
+from notebooks_over_ssh.jupyter.session import Session
 from tests.journey.conftest import _protected_user, newcomer
 from tests.journey.program import User
 from tests.notebooks.test_session import a_session

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from fabfile.errors import Failed
-from fabfile.notebooks import certificate as certificates
-from fabfile.notebooks.certificate import Certificate
-from fabfile.trust_stores import record
-from fabfile.trust_stores.keychain import keychains
-from fabfile.trust_stores.store import Store
-from fabfile.trust_stores.windows import root_stores
+from notebooks_over_ssh.errors import Failed
+from notebooks_over_ssh.jupyter import certificate as certificates
+from notebooks_over_ssh.jupyter.certificate import Certificate
+from notebooks_over_ssh.trust_stores import installed as record
+from notebooks_over_ssh.trust_stores.base import Store
+from notebooks_over_ssh.trust_stores.keychain import keychains
+from notebooks_over_ssh.trust_stores.windows import root_stores
 from tests.trust.certificates import self_signed
 from tests.trust.conftest import Somebody
 

@@ -8,7 +8,7 @@ import msgspec
 import psutil
 import pytest
 
-from fabfile.notebooks.session import Session
+from notebooks_over_ssh.jupyter.session import Session
 from tests.journey.program import User, free_port, succeeded, wait_until
 from tests.trust.certificates import sha256
 from tests.trust.conftest import entries, new_database

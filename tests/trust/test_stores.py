@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from fabfile.notebooks import certificate as certificates
-from fabfile.notebooks import session as sessions
-from fabfile.trust_stores import record, trusting
+from notebooks_over_ssh.jupyter import certificate as certificates
+from notebooks_over_ssh.jupyter import session as sessions
+from notebooks_over_ssh.trust_stores import installed as record
+from notebooks_over_ssh.trust_stores import manager as trusting
 from tests.journey.program import refused, succeeded
 from tests.trust.certificates import authority, certificate, names, new_key, self_signed, sha256, version_1
 from tests.trust.conftest import Somebody, certutil, entries

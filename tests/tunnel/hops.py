@@ -6,8 +6,8 @@ import socket
 from collections.abc import Iterator
 from contextlib import closing
 
-from fabfile.ssh.connection import Connection
-from fabfile.ssh.forwarding import Forwarder, listen
+from notebooks_over_ssh.ssh.connection import Connection
+from notebooks_over_ssh.tunnel import Forwarder, listen
 from tests.openssh.network import LOOPBACK, free_port, known_hosts_line
 from tests.proofs.client import Client
 from tests.proofs.impostor import Loop

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import paramiko
 import pytest
 
-from fabfile.ssh.forwarding import Forwarder, listen
-from fabfile.ssh.transport import Transport
-from fabfile.ssh.wire.carrier import Carrier
+from notebooks_over_ssh.ssh.protocol.jump_channel import Carrier
+from notebooks_over_ssh.ssh.protocol.transport import Transport
+from notebooks_over_ssh.tunnel import Forwarder, listen
 from tests.openssh.network import LOOPBACK, free_port, known_hosts_line, wait_until
 from tests.proofs.client import Client
 from tests.proofs.impostor import Loop

@@ -6,7 +6,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import Any, Literal
 
-from fabfile.ssh.forwarding.forwarded import RESET
+from notebooks_over_ssh.tunnel.forwarded_connection import RESET
 from tests.openssh.network import LOOPBACK
 from tests.proofs.impostor import Loop
 

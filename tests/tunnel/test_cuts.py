@@ -7,7 +7,7 @@ import time
 import psutil
 import pytest
 
-from fabfile.ssh.liveness import PATIENCE_S, SILENCE_S
+from notebooks_over_ssh.tunnel.keepalive import PATIENCE_S, SILENCE_S
 from tests.journey.program import succeeded
 from tests.openssh.network import Server, wait_until
 from tests.proofs.impostor import Loop

@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from paramiko.compress import ZlibCompressor
 from paramiko.packet import Packetizer
 
-from fabfile.ssh.wire.carried_packets import CarriedPackets
-from fabfile.ssh.wire.compression import Decompressor
-from fabfile.ssh.wire.envelopes import LARGEST_PACKET, SMALLEST_PACKET
-from fabfile.ssh.wire.packets import Packets
+from notebooks_over_ssh.ssh.protocol.compression import Decompressor
+from notebooks_over_ssh.ssh.protocol.nested_packetizer import CarriedPackets
+from notebooks_over_ssh.ssh.protocol.packet_encryption import LARGEST_PACKET, SMALLEST_PACKET
+from notebooks_over_ssh.ssh.protocol.packetizer import Packets
 
 KEY, NONCE, MAC_KEY = bytes(range(16)), bytes(range(100, 116)), bytes(range(32))
 # Of the range that RFC 4250, section 4.1.2, leaves to private use: no packet of the protocol's own.

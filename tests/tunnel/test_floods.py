@@ -21,17 +21,17 @@ from paramiko.common import (
     MSG_KEXINIT,
 )
 
-from fabfile.ssh import transport as transport_module
-from fabfile.ssh.forwarding.forwarded import PIECE, Forwarded
-from fabfile.ssh.forwarding.pump import Pump
-from fabfile.ssh.forwarding.target import Target
-from fabfile.ssh.transport import Transport
-from fabfile.ssh.wire.carrier import Carrier
-from fabfile.ssh.wire.compression import Decompressor
-from fabfile.ssh.wire.envelopes import LARGEST_PACKET
-from fabfile.ssh.wire.packets import Packets
-from fabfile.ssh.wire.streams import REQUESTS_LIMIT, Stream
-from fabfile.ssh.wire.windows import Path
+from notebooks_over_ssh.ssh.protocol import transport as transport_module
+from notebooks_over_ssh.ssh.protocol.channel import REQUESTS_LIMIT, Stream
+from notebooks_over_ssh.ssh.protocol.compression import Decompressor
+from notebooks_over_ssh.ssh.protocol.flow_control import Path
+from notebooks_over_ssh.ssh.protocol.jump_channel import Carrier
+from notebooks_over_ssh.ssh.protocol.packet_encryption import LARGEST_PACKET
+from notebooks_over_ssh.ssh.protocol.packetizer import Packets
+from notebooks_over_ssh.ssh.protocol.transport import Transport
+from notebooks_over_ssh.tunnel.event_loop import Pump
+from notebooks_over_ssh.tunnel.forwarded_connection import PIECE, Forwarded
+from notebooks_over_ssh.tunnel.target import Target
 from tests.openssh.network import LOOPBACK, wait_until
 from tests.tunnel.far_end import MB, FarEnd, far_end
 from tests.tunnel.hops import PATIENCE_S

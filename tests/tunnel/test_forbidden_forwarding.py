@@ -10,9 +10,9 @@ from contextlib import ExitStack, suppress
 import psutil
 import pytest
 
-from fabfile.errors import CannotConnect
-from fabfile.ssh.connection import Connection
-from fabfile.ssh.forwarding.relay import forwarding_refusal, go_through_a_program
+from notebooks_over_ssh.errors import CannotConnect
+from notebooks_over_ssh.ssh.connection import Connection
+from notebooks_over_ssh.tunnel.relay import forwarding_refusal, go_through_a_program
 from tests.gateways.https import look
 from tests.journey.program import kill, refused, succeeded
 from tests.openssh.network import LOOPBACK, Network, wait_until

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from fabfile.ssh.connection import Connection
-from fabfile.ssh.wire.packets import Packets
+from notebooks_over_ssh.ssh.connection import Connection
+from notebooks_over_ssh.ssh.protocol.packetizer import Packets
 from tests.openssh.network import wait_until
 from tests.proofs.client import Client
 from tests.ssh.conftest import Serve

@@ -7,16 +7,17 @@ import psutil
 import pytest
 from invoke.context import Context
 
-from fabfile import settings
-from fabfile.errors import RemoteFailed
-from fabfile.notebooks import lifeline, port_access
-from fabfile.notebooks import session as sessions
-from fabfile.notebooks import tunnel as tunnels
-from fabfile.notebooks.news import Back, News, ServerEnded
-from fabfile.notebooks.proof import prove
-from fabfile.ssh.asking import Asking, Nobody
-from fabfile.ssh.connection import close_all
-from fabfile.ssh.liveness import Watch
+from notebooks_over_ssh.config import settings
+from notebooks_over_ssh.errors import RemoteFailed
+from notebooks_over_ssh.jupyter import session as sessions
+from notebooks_over_ssh.jupyter.verification import prove
+from notebooks_over_ssh.ssh.connection import close_all
+from notebooks_over_ssh.ssh.prompting import Asking, Nobody
+from notebooks_over_ssh.tunnel import port_access
+from notebooks_over_ssh.tunnel import supervisor as lifeline
+from notebooks_over_ssh.tunnel import tunnel as tunnels
+from notebooks_over_ssh.tunnel.events import Back, News, ServerEnded
+from notebooks_over_ssh.tunnel.keepalive import Watch
 from tests.openssh.network import free_port
 from tests.tunnel.way import MB, OUTAGE_PATIENCE_S, Way, working
 

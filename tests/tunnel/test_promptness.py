@@ -13,11 +13,11 @@ from paramiko.common import (
     MSG_CHANNEL_WINDOW_ADJUST,
 )
 
-from fabfile.ssh.background_program import BackgroundProgram
-from fabfile.ssh.connection import Connection
-from fabfile.ssh.wire import packets
-from fabfile.ssh.wire.promptness import QUICKACK
-from fabfile.ssh.wire.streams import LARGEST_DATA
+from notebooks_over_ssh.ssh.background_program import BackgroundProgram
+from notebooks_over_ssh.ssh.connection import Connection
+from notebooks_over_ssh.ssh.protocol import packetizer as packets
+from notebooks_over_ssh.ssh.protocol.channel import LARGEST_DATA
+from notebooks_over_ssh.ssh.protocol.tcp_latency import QUICKACK
 from tests.openssh.network import Server, known_hosts_line, wait_until
 from tests.proofs.client import Client
 from tests.proofs.impostor import Loop
@@ -37,7 +37,7 @@ def run(transport: Any) -> threading.Event:
     """Start a program on the host as a tunnel does; what is returned is set once it is over. It never answers."""
     over = threading.Event()
     heard: list[dict[str, Any]] = []
-    BackgroundProgram(transport, "look_at_server", {}, heard.append, over.set).start()
+    BackgroundProgram(transport, "server_status", {}, heard.append, over.set).start()
     assert not heard
     return over
 

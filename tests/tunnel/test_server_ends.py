@@ -10,7 +10,7 @@ import httpx
 import psutil
 import pytest
 
-from fabfile.notebooks.server_watch import PROOF_COUNTS_S
+from notebooks_over_ssh.tunnel.server_monitor import PROOF_COUNTS_S
 from tests.journey.program import succeeded
 from tests.openssh.network import LOOPBACK, free_port, wait_until
 from tests.tunnel.taker import taken

@@ -14,9 +14,9 @@ from contextlib import ExitStack, closing, suppress
 import psutil
 import pytest
 
-from fabfile.ssh.connection import Connection, close_all
-from fabfile.ssh.forwarding import Forwarder, listen
-from fabfile.ssh.forwarding.forwarded import Forwarded, reset
+from notebooks_over_ssh.ssh.connection import Connection, close_all
+from notebooks_over_ssh.tunnel import Forwarder, listen
+from notebooks_over_ssh.tunnel.forwarded_connection import Forwarded, reset
 from tests.openssh.network import free_port, wait_until
 from tests.proofs.client import Client
 from tests.proofs.impostor import Loop

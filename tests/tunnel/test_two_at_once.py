@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import psutil
 
-from fabfile.notebooks.tunnel import LOCK_TIMEOUT_S
+from notebooks_over_ssh.tunnel.tunnel import LOCK_TIMEOUT_S
 from tests.journey.program import port_in, succeeded
 from tests.openssh.network import wait_until
 from tests.tunnel.way import MB, OUTAGE_PATIENCE_S, Way, since, working

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fabfile.ssh.wire.windows import GROWTH_OF_ALL, LARGEST_WINDOW, Path, Window
+from notebooks_over_ssh.ssh.protocol.flow_control import GROWTH_OF_ALL, LARGEST_WINDOW, Path, Window
 
 MB = 1024 * 1024
 FIRST = MB

@@ -1,0 +1,245 @@
+"""The tasks and their flags, as Fabric and Invoke list them."""
+
+from typing import Any
+
+from invoke.collection import Collection
+
+from notebooks_over_ssh.tasks.decorator import task
+
+HOST = {
+    "host": "The machine or pool to use, as user@host:port; without it your own notebook.host, else the session there is."
+}
+SECURE = {
+    "renew": "Make a new password and a new certificate, though the old ones are good.",
+    "password-file": "Read the password from this file, - for standard input, in place of asking for it.",
+    "certificate": "Use a certificate of your own: a PEM file, with its chain.",
+    "key": "The private key of your own certificate: a PEM file without a passphrase.",
+    "restart": "Start the server again where it keeps an older password or certificate; busy kernels are asked about.",
+}
+TUNNEL = {
+    "local-port": "The port on your own machine; without it the first free one from 8888.",
+    "detach": "Leave the tunnel in the background and return when it is ready.",
+    "also": "Further ports of the host to forward, with commas: 6006,8787 for TensorBoard and Dask.",
+    "open": "The notebook, file or folder to open the browser on, as from notebook.directory.",
+    "no-browser": "Only print the address, open no browser.",
+    "trust": "Have your browsers trust the server's certificate first, so that they show no warning.",
+}
+
+
+def _prepared(c: Any, host: str | None, **flags: Any) -> tuple[Any, Any, Any]:
+    """The settings, whoever asks and whoever is asked, made once the command line is read."""
+    from notebooks_over_ssh.config import settings
+    from notebooks_over_ssh.ssh.prompting import Asking
+    from notebooks_over_ssh.terminal import Person, somebody_is_there
+
+    person = Person(somebody_is_there())
+    return settings.load(c, host=host, **flags), Asking(person), person
+
+
+def _for_one_session(c: Any, host: str | None, **flags: Any) -> tuple[Any, Any, Any]:
+    """The same, and the settings name one session where several could be meant."""
+    from notebooks_over_ssh.tasks.choose import choose
+
+    settings, asking, person = _prepared(c, host, **flags)
+    return choose(settings, person), asking, person
+
+
+@task(help=HOST | SECURE)
+def secure(
+    c: Any,
+    host: str | None = None,
+    renew: bool = False,
+    password_file: str | None = None,
+    certificate: str | None = None,
+    key: str | None = None,
+    restart: bool = False,
+) -> None:
+    """Step 1: set the login password and HTTPS certificate."""
+    from notebooks_over_ssh.tasks.secure import Wishes
+    from notebooks_over_ssh.tasks.up import secure_and_restart
+
+    settings, asking, person = _for_one_session(c, host)
+    secure_and_restart(settings, asking, person, Wishes(renew, password_file, certificate, key, restart))
+
+
+@task(help=HOST)
+def serve(c: Any, host: str | None = None) -> None:
+    """Step 2: start the Jupyter server, or find the one that runs."""
+    from notebooks_over_ssh.tasks.serve import serve
+
+    settings, asking, _ = _for_one_session(c, host)
+    serve(settings, asking)
+
+
+@task(help=HOST | TUNNEL)
+def tunnel(
+    c: Any,
+    host: str | None = None,
+    local_port: str | None = None,
+    detach: bool = False,
+    also: str | None = None,
+    open: str | None = None,
+    no_browser: bool = False,
+    trust: bool = False,
+) -> None:
+    """Step 3: forward a local port to it and open the browser."""
+    from notebooks_over_ssh.tasks.trust import trust_on_the_way
+    from notebooks_over_ssh.tasks.tunnel import open_in_background, opened, session_for_tunnel, until_closed
+
+    settings, asking, _ = _for_one_session(
+        c,
+        host,
+        local_port=local_port,
+        also=also,
+        open=open,
+        open_browser=False if no_browser else None,
+        trust=trust or None,
+    )
+    session = session_for_tunnel(settings)
+    if settings.notebook.trust:
+        trust_on_the_way(session)
+    if detach:
+        return open_in_background(session, settings, asking)
+    with opened(session, settings, asking) as held:
+        until_closed(held, asking)
+
+
+@task(help=HOST)
+def trust(c: Any, host: str | None = None) -> None:
+    """Have your browsers trust just this server's certificate."""
+    from notebooks_over_ssh.tasks.trust import trust
+    from notebooks_over_ssh.tasks.tunnel import session_for_tunnel
+
+    settings, _, _ = _for_one_session(c, host)
+    trust(session_for_tunnel(settings))
+
+
+@task(help=HOST)
+def untrust(c: Any, host: str | None = None) -> None:
+    """Have your browsers trust it no longer."""
+    from notebooks_over_ssh.tasks.trust import untrust
+
+    settings, _, _ = _for_one_session(c, host)
+    untrust(settings)
+
+
+@task(
+    help=HOST
+    | {
+        "all": "Stop every session, on whichever host.",
+        "force": "Stop though kernels compute, or the host is gone.",
+    }
+)
+def stop(c: Any, host: str | None = None, all: bool = False, force: bool = False) -> None:
+    """Step 4: stop the server and its kernels, close the tunnel."""
+    from notebooks_over_ssh.tasks.stop import stop, stop_all
+
+    settings, asking, person = (_prepared if all else _for_one_session)(c, host)
+    (stop_all if all else stop)(settings, asking, person, force=force)
+
+
+@task(default=True, help=HOST | SECURE | TUNNEL)
+def up(
+    c: Any,
+    host: str | None = None,
+    renew: bool = False,
+    password_file: str | None = None,
+    certificate: str | None = None,
+    key: str | None = None,
+    restart: bool = False,
+    local_port: str | None = None,
+    detach: bool = False,
+    also: str | None = None,
+    open: str | None = None,
+    no_browser: bool = False,
+    trust: bool = False,
+) -> None:
+    """Steps 1 to 3 in one: secure, serve, tunnel."""
+    from notebooks_over_ssh.tasks.secure import Wishes
+    from notebooks_over_ssh.tasks.up import up, up_in_background
+
+    settings, asking, person = _for_one_session(
+        c,
+        host,
+        local_port=local_port,
+        also=also,
+        open=open,
+        open_browser=False if no_browser else None,
+        trust=trust or None,
+    )
+    wishes = Wishes(renew, password_file, certificate, key, restart)
+    (up_in_background if detach else up)(settings, asking, person, wishes)
+
+
+@task(
+    help={
+        "json": "Print a list of objects, for a program to read.",
+        "editors": "Print what VS Code and PyCharm ask for when they are to use the server.",
+    }
+)
+def status(c: Any, json: bool = False, editors: bool = False) -> None:
+    """Show every session: its host, ports, address and state."""
+    from notebooks_over_ssh.tasks.status import for_editors, status, status_as_json
+
+    settings, _, _ = _prepared(c, None)
+    if editors:
+        return for_editors()
+    (status_as_json if json else status)(settings)
+
+
+@task(help=HOST | {"follow": "Go on until Ctrl-C.", "lines": "How many lines to begin with."})
+def logs(c: Any, host: str | None = None, follow: bool = False, lines: str = "50") -> None:
+    """Show the end of the server's log."""
+    from notebooks_over_ssh.tasks.logs import follow as follow_log
+    from notebooks_over_ssh.tasks.logs import logs
+
+    settings, asking, _ = _for_one_session(c, host)
+    (follow_log if follow else logs)(settings, asking, lines)
+
+
+@task(help=HOST | {"json": "Print a list of objects, for a program to read."})
+def doctor(c: Any, host: str | None = None, json: bool = False) -> None:
+    """Try every link from here to a working kernel."""
+    from notebooks_over_ssh.tasks.doctor import doctor, doctor_as_json
+
+    settings, asking, _ = _for_one_session(c, host)
+    (doctor_as_json if json else doctor)(settings, asking)
+
+
+@task(name="start")
+def start_sandbox(c: Any) -> None:
+    """Start the practice network on this machine."""
+    from notebooks_over_ssh.tasks.sandbox import start
+
+    start()
+
+
+@task(name="stop")
+def stop_sandbox(c: Any) -> None:
+    """Stop the practice network and delete its files."""
+    from notebooks_over_ssh.tasks.sandbox import stop
+
+    stop()
+
+
+@task(name="status")
+def show_sandbox(c: Any) -> None:
+    """Show whether the practice network runs."""
+    from notebooks_over_ssh.tasks.sandbox import status
+
+    status()
+
+
+namespace = Collection(
+    secure,
+    serve,
+    tunnel,
+    trust,
+    untrust,
+    stop,
+    up,
+    status,
+    logs,
+    doctor,
+    sandbox=Collection(start_sandbox, stop_sandbox, show_sandbox),
+)

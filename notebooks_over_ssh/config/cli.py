@@ -1,0 +1,78 @@
+"""What `fab` and `invoke` themselves were told on the command line."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from notebooks_over_ssh.config.destination import Place, parse_place
+from notebooks_over_ssh.errors import BadSetting
+
+if TYPE_CHECKING:
+    from invoke.config import Config
+    from invoke.context import Context
+
+
+def overrides(config: "Config") -> dict[str, Any]:
+    """The settings that the programs' own flags set (-i, -t, -T, -S, -e, …), in the form of a file.
+
+    Fabric keeps them in `Config._overrides` (fabric/main.py, Fab.update_config), with no public way to them.
+    """
+    said = {key: value for key, value in getattr(config, "_overrides", {}).items() if value}
+    # Its own form of -i, with Path objects; connect_kwargs.key_filename says the same.
+    said.pop("authentication", None)
+    path = getattr(config, "_runtime_ssh_path", None)
+    # Fabric keeps the path of its own fabric.yaml in the same place, and `invoke` never reads that file.
+    if path and path != config.get("ssh_config_path"):
+        said["ssh_config_path"] = str(path)
+    return said
+
+
+def given_host(c: "Context", config: "Config", flag: str | None) -> str | None:
+    """The host that `--host` (`flag`) or `-H` named, as it was written; None if neither did.
+
+    Raises BadSetting if one of them is no place, or if they differ.
+    """
+    option = _host_of(c, config)
+    if option is not None and flag is not None:
+        if parse_place(option, "-H") != parse_place(flag, "--host"):
+            raise BadSetting(f"-H says {option} and --host says {flag}", hint="give one of the two")
+    elif option is not None:
+        parse_place(option, "-H")
+    elif flag is not None:
+        parse_place(flag, "--host")
+    return option if flag is None else flag
+
+
+def _host_of(c: "Context", config: "Config") -> str | None:
+    name = getattr(c, "original_host", None)
+    if not isinstance(name, str):
+        return None
+    # A Connection does not tell whether its user and port are defaults, so look at what was written.
+    for text in _written(sys.argv):
+        if _parts_agree(text, name, c):
+            return text
+    user, port = getattr(c, "user", None), getattr(c, "port", None)
+    return str(
+        Place(
+            name,
+            None if user == config.get("user") else user,
+            None if port == config.get("port") else port,
+        )
+    )
+
+
+def _parts_agree(text: str, name: str, c: Any) -> bool:
+    try:
+        said = c.derive_shorthand(text)
+    except ValueError:
+        return False
+    return said["host"] == name and all(said[part] in (None, getattr(c, part)) for part in ("user", "port"))
+
+
+def _written(argv: Sequence[str]) -> Iterator[str]:
+    for word, following in pairwise([*argv, ""]):
+        if word in ("-H", "--hosts"):
+            yield from following.split(",")
+        elif word.startswith(("-H", "--hosts=")):
+            yield from word.removeprefix("--hosts").removeprefix("-H").removeprefix("=").split(",")

@@ -1,0 +1,143 @@
+"""Configuration files as mappings: YAML and JSON, with nothing in them passed over in silence."""
+
+import json
+import os
+from collections.abc import Hashable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from notebooks_over_ssh.errors import BadSetting
+
+if TYPE_CHECKING:
+    import yaml
+
+# Invoke's order, without `.py`: a configuration file should not run (invoke/config.py, _file_suffixes).
+SUFFIXES = (".yaml", ".yml", ".json")
+
+
+class _Twice(Exception):
+    """A key that a mapping has twice, and the line of the second one (None: unknown)."""
+
+    def __init__(self, key: str, line: int | None) -> None:
+        super().__init__(key)
+        self.key = key
+        self.line = line
+
+
+def first_of(stem: Path) -> Path:
+    """The first file that exists of `stem`.yaml, .yml and .json; the first of the names if none does."""
+    candidates = [stem.with_name(stem.name + suffix) for suffix in SUFFIXES]
+    return next((path for path in candidates if os.path.isfile(path)), candidates[0])
+
+
+def read_mapping(path: Path, name: str) -> dict[Any, Any] | None:
+    """What the file at `path` says, an empty mapping if it is empty, None if there is none.
+
+    `name` is how messages call it. Raises BadSetting if it cannot be read as a mapping.
+    """
+    if path.suffix not in SUFFIXES:
+        raise BadSetting(f"{name} is not a YAML or JSON file", hint="let its name end in .yaml")
+    text = _text(path, name)
+    if text is None:
+        return None
+    try:
+        said = _json(text) if path.suffix == ".json" else _yaml(text, name)
+    except _Twice as twice:
+        raise BadSetting(
+            f"{twice.key} is set twice in {_at(name, twice.line)}", hint="keep one of the two"
+        ) from None
+    except json.JSONDecodeError as error:
+        raise _malformed(name, "JSON", error.lineno, error.msg) from None
+    except RecursionError:
+        raise BadSetting(
+            f"{name} is nested too deep to be read", hint="copy the form of invoke.yaml"
+        ) from None
+    except ValueError as error:
+        raise BadSetting(
+            f"{name} has a value that cannot be read: {error}", hint="put the value in quotes"
+        ) from None
+    if said is None:
+        return {}
+    if not isinstance(said, dict):
+        kind = "a list" if isinstance(said, list) else "one value"
+        raise BadSetting(
+            f"{name} must be a mapping of names to values, not {kind}",
+            hint="write one setting a line, as in gateway: sandbox",
+        )
+    return said
+
+
+def parse_value(text: str) -> Any:
+    """The value that `text` is in YAML, as in `[a, b]`. Raises ValueError if it is none."""
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ValueError(str(error)) from None
+
+
+def _text(path: Path, name: str) -> str | None:
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except (FileNotFoundError, NotADirectoryError):  # the latter with HOME=/dev/null
+        return None
+    except UnicodeDecodeError as error:
+        raise BadSetting(
+            f"{name} is not UTF-8: byte {error.start} is {error.object[error.start]:#04x}",
+            hint="save the file again as UTF-8",
+        ) from None
+    except OSError as error:
+        raise BadSetting(
+            f"{name} cannot be read: {error.strerror or error}",
+            hint="make it a file that you may read, or move it away",
+        ) from None
+
+
+def _json(text: str) -> Any:
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        mapping: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in mapping:
+                raise _Twice(key, None)
+            mapping[key] = value
+        return mapping
+
+    return json.loads(text, object_pairs_hook=once) if text.strip() else None
+
+
+def _yaml(text: str, name: str) -> Any:
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        """PyYAML's safe loader keeps the last of two equal keys; this one refuses them."""
+
+        def construct_mapping(self, node: "yaml.MappingNode", deep: bool = False) -> dict[Hashable, Any]:
+            seen: set[tuple[str, str]] = set()
+            for key, _ in node.value:
+                if isinstance(key, yaml.ScalarNode):
+                    if (key.tag, key.value) in seen:
+                        raise _Twice(key.value, key.start_mark.line + 1)
+                    seen.add((key.tag, key.value))
+            return super().construct_mapping(node, deep=deep)
+
+    try:
+        return yaml.load(text, Loader)  # noqa: S506 # it is a SafeLoader
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = None if mark is None else mark.line + 1
+        raise _malformed(name, "YAML", line, error.problem or "it cannot be read") from None
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise _malformed(name, "YAML", line, "it has a character that cannot be printed") from None
+
+
+def _malformed(name: str, language: str, line: int | None, problem: str) -> BadSetting:
+    return BadSetting(
+        f"{_at(name, line)}: this is not {language}: {problem[:1].lower()}{problem[1:]}",
+        hint="look at that line and the one above it: indentation, colons and quotes",
+    )
+
+
+def _at(name: str, line: int | None) -> str:
+    return name if line is None else f"{name}, line {line}"

@@ -1,0 +1,265 @@
+"""The settings of one run of a task, from every place where they may be set.
+
+A later layer wins: what is built in, the project's `invoke.yaml`, `~/.invoke.yaml`, `INVOKE_…` variables,
+the file of `-f`, the command line. The layers are read here and not taken from the merged `c.config`,
+because Invoke puts the project's file above the user's own, and `fab` reads only `fabric.yaml` and
+`FABRIC_…`; so both programs find the same. Every layer is checked by itself, so that a message can name the
+file that is wrong.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from notebooks_over_ssh.config.cli import given_host, overrides
+from notebooks_over_ssh.config.destination import SSH_PORT, Place, parse_place, parse_user
+from notebooks_over_ssh.config.files import first_of, read_mapping
+from notebooks_over_ssh.config.jupyter_arguments import check_arguments
+from notebooks_over_ssh.config.notebook_path import parse_page
+from notebooks_over_ssh.config.schema import Configuration, ConnectKwargs, Line, Notebook, Timeouts
+from notebooks_over_ssh.config.validation import (
+    check_mapping,
+    check_value,
+    known_settings,
+    nearest,
+    value_of_text,
+)
+from notebooks_over_ssh.errors import BadSetting
+
+if TYPE_CHECKING:
+    from invoke.context import Context
+
+__all__ = ["SSH_PORT", "ConnectKwargs", "Notebook", "Place", "Settings", "Timeouts", "load", "parse_place"]
+
+PROJECT_FILE = Path(__file__).resolve().parents[2] / "invoke.yaml"
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """The settings of one run of a task, checked.
+
+    `gateway` is None, "sandbox", a place for `parse_place`, several of them with commas between, the nearest to us
+    first, or a ProxyCommand (it has a space).
+    `connect_kwargs` has only what was set, with `key_filename` as a list of paths without a tilde, and
+    never `timeout`, which is `timeouts.connect`. `fabric` has what was set of Fabric's and Invoke's other
+    settings. `host_given` is the host that the user named: `--host` or `-H`, else a variable, a file of `-f`, the user's
+    own file, or the project's where it is not as shipped; None where nobody did.
+    """
+
+    gateway: str | None
+    user: str | None
+    port: int | None
+    connect_kwargs: dict[str, Any]
+    timeouts: Timeouts
+    ssh_config_path: str | None
+    load_ssh_configs: bool
+    fabric: dict[str, Any]
+    notebook: Notebook
+    host_given: str | None
+
+    def __repr__(self) -> str:
+        # connect_kwargs and fabric may hold a password, and a repr ends up in logs.
+        return (
+            f"Settings(gateway={self.gateway!r}, host_given={self.host_given!r}, notebook={self.notebook!r})"
+        )
+
+    def place(self, host: str | None = None) -> Place:
+        """Where `host` is, with `user` and `port` filled in; None is the host given, else `notebook.host`.
+
+        Raises BadSetting if `host` is no place.
+        """
+        given = self.notebook.host if self.host_given is None else self.host_given
+        place = parse_place(given if host is None else host, "the host")
+        user = self.user if place.user is None else place.user
+        return Place(place.host, user, self.port if place.port is None else place.port)
+
+
+_KNOWN = known_settings(Configuration)
+_SECRETS = ("connect_kwargs.password", "connect_kwargs.passphrase")
+_PREFIXES_OF_OURS = ("INVOKE_NOTEBOOK_", "INVOKE_CONNECT_KWARGS_", "INVOKE_TIMEOUTS_")
+_UNCHECKED = ("authentication", "run", "runners", "sudo", "tasks", "debug")
+_OF_FABRIC = ("forward_agent", "inline_ssh_env", *_UNCHECKED)
+# Invoke reads these itself, by rules of its own.
+_PREFIXES_OF_INVOKE = (*(f"INVOKE_{section.upper()}" for section in _UNCHECKED), "INVOKE_RUNTIME_CONFIG")
+
+
+def load(c: "Context", *, host: str | None = None, **flags: str | int | bool | None) -> Settings:
+    """The settings for a task that runs with `c`, an Invoke Context or the Connection of `fab -H`.
+
+    `host` and `flags` are what the task's own flags said, None where they were not given; a flag has the
+    name of its setting under `notebook`, and a text is read as in a variable. Nothing is connected to.
+    Raises BadSetting for the first setting that is unknown, of the wrong type or out of range.
+    """
+    values: dict[str, Any] = {}
+    for layer in (
+        _without_shipped_host(_project()),
+        _user(),
+        _environment(os.environ),
+        _runtime(c),
+        _command_line(c),
+        _flags(flags),
+    ):
+        values = _merged(values, _timeout_in_its_place(layer))
+    return Settings(
+        gateway=_gateway(values.get("gateway", "sandbox")),
+        user=values.get("user"),
+        port=values.get("port"),
+        connect_kwargs=_connect_kwargs(_section(values, "connect_kwargs")),
+        timeouts=Timeouts(**_section(values, "timeouts")),
+        ssh_config_path=values.get("ssh_config_path"),
+        load_ssh_configs=values.get("load_ssh_configs", True),
+        fabric={key: values[key] for key in _OF_FABRIC if key in values},
+        notebook=Notebook(**_section(values, "notebook")),
+        host_given=given_host(c, c.config, host) or values.get("notebook.host"),
+    )
+
+
+def _project() -> dict[str, Any]:
+    return _file(PROJECT_FILE, PROJECT_FILE.name) or {}
+
+
+def _without_shipped_host(project: dict[str, Any]) -> dict[str, Any]:
+    """The layer of the project's file without the host that it is shipped with: nobody named that."""
+    return {
+        path: value for path, value in project.items() if (path, value) != ("notebook.host", Notebook().host)
+    }
+
+
+def _user() -> dict[str, Any]:
+    path = first_of(Path(os.path.expanduser("~"), ".invoke"))
+    return _file(path, f"~/{path.name}") or {}
+
+
+def _runtime(c: "Context") -> dict[str, Any]:
+    # From -f, else INVOKE_RUNTIME_CONFIG (Program.update_config); a file that is missing Invoke passes over.
+    path = getattr(c.config, "_runtime_path", None)
+    if path is None:
+        return {}
+    layer = _file(Path(os.path.expanduser(path)), str(path))
+    if layer is None:
+        raise BadSetting(
+            f"there is no configuration file {path}", hint="give -f the path of a file that exists"
+        )
+    return layer
+
+
+def _file(path: Path, name: str) -> dict[str, Any] | None:
+    said = read_mapping(path, name)
+    if said is None:
+        return None
+    section = said.get("connect_kwargs")
+    for secret in _SECRETS:
+        if isinstance(section, Mapping) and secret.rpartition(".")[2] in section:
+            raise BadSetting(
+                f"{secret} in {name} is a secret in a configuration file",
+                hint="remove the line: you will be asked when it is needed",
+            )
+    layer = check_mapping(said, Configuration, name)
+    for path_ in layer:
+        _check_meaning(path_, layer[path_], f"{path_} in {name}")
+    return layer
+
+
+def _environment(variables: Mapping[str, str]) -> dict[str, Any]:
+    names = {f"INVOKE_{path.replace('.', '_').upper()}": path for path in _KNOWN if path not in _UNCHECKED}
+    layer: dict[str, Any] = {}
+    for variable in sorted(variables):
+        if not variable.startswith("INVOKE_") or variable.startswith(_PREFIXES_OF_INVOKE):
+            continue
+        if variable not in names:
+            _refuse_if_meant_for_us(variable, names)
+        elif names[variable] in _SECRETS:
+            raise BadSetting(
+                f"{variable} is a secret in the environment",
+                hint="unset it: you will be asked when it is needed",
+            )
+        else:
+            layer[names[variable]] = _from_text(names[variable], variables[variable], variable)
+    return layer
+
+
+def _refuse_if_meant_for_us(variable: str, names: Mapping[str, str]) -> None:
+    # Other projects have settings too, so a variable that is like none of ours is let through.
+    paths = {name.removeprefix("INVOKE_").lower(): name for name in names}
+    asked = variable.removeprefix("INVOKE_").lower()
+    meant = nearest(asked, paths)
+    if meant or variable.startswith(_PREFIXES_OF_OURS):
+        hint = f"did you mean {paths[meant]}?" if meant else "unset it"
+        raise BadSetting(f"unknown variable {variable}", hint=hint)
+
+
+def _command_line(c: "Context") -> dict[str, Any]:
+    return check_mapping(overrides(c.config), Configuration, "the command line")
+
+
+def _flags(flags: Mapping[str, str | int | bool | None]) -> dict[str, Any]:
+    layer: dict[str, Any] = {}
+    for name, value in flags.items():
+        path = f"notebook.{name}"
+        if path not in _KNOWN:
+            raise TypeError(f"load() got a flag for which there is no setting: {name}")
+        flag = f"--{name.replace('_', '-')}"
+        if isinstance(value, str):
+            layer[path] = _from_text(path, value, flag)
+        elif value is not None:
+            layer[path] = check_value(value, _KNOWN[path], flag)
+    return layer
+
+
+def _from_text(path: str, text: str, name: str) -> Any:
+    checked = check_value(value_of_text(text, _KNOWN[path]), _KNOWN[path], name)
+    _check_meaning(path, checked, name)
+    return checked
+
+
+def _check_meaning(path: str, value: Any, name: str) -> None:
+    if value is None:
+        return
+    if path == "notebook.host":
+        parse_place(value, name)
+    elif path == "connect_kwargs.key_filename" and isinstance(value, str):
+        check_value(value, Line, name)
+    elif path == "notebook.arguments":
+        check_arguments(value, name)
+    elif path == "notebook.open":
+        parse_page(value, name)
+    elif path == "user":
+        parse_user(value, name)
+    elif path == "gateway" and _gateway(value) not in (None, "sandbox") and " " not in value:
+        for place in value.split(","):
+            parse_place(place, name)
+
+
+def _gateway(value: str | None) -> str | None:
+    # OpenSSH writes the absence of a jump host as `none` (ssh_config(5), ProxyJump).
+    return None if value is None or value.lower() == "none" else value
+
+
+def _timeout_in_its_place(layer: dict[str, Any]) -> dict[str, Any]:
+    # Fabric refuses a connection that has both, and -t sets the one that is not documented.
+    if "connect_kwargs.timeout" in layer:
+        layer["timeouts.connect"] = layer.pop("connect_kwargs.timeout")
+    return layer
+
+
+def _connect_kwargs(section: dict[str, Any]) -> dict[str, Any]:
+    keys = section.pop("key_filename", None)
+    if keys:
+        paths = [keys] if isinstance(keys, str) else keys
+        section["key_filename"] = [os.path.expanduser(path) for path in paths]
+    return {key: value for key, value in section.items() if value is not None}
+
+
+def _section(values: Mapping[str, Any], name: str) -> dict[str, Any]:
+    prefix = f"{name}."
+    return {path.removeprefix(prefix): value for path, value in values.items() if path.startswith(prefix)}
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    both = dict(below)
+    for key, value in above.items():
+        old = both.get(key)
+        both[key] = _merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return both

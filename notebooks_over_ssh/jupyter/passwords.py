@@ -1,0 +1,46 @@
+"""The password of the notebook server: what a good one is, and the hash that alone leaves this machine."""
+
+import hashlib
+import secrets
+
+from notebooks_over_ssh.errors import BadSetting
+
+SHORTEST = 8
+LONGEST = 1024
+# 20 letters and digits that are hard to mistake for one another: 98 bits.
+ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
+GROUPS, GROUP_LENGTH = 4, 5
+
+
+def made_up() -> str:
+    """A password that nobody guesses, in groups that are easy to type."""
+    groups = ("".join(secrets.choice(ALPHABET) for _ in range(GROUP_LENGTH)) for _ in range(GROUPS))
+    return "-".join(groups)
+
+
+def check(password: str) -> None:
+    """Raise BadSetting where the password is too short to protect anything, or cannot be typed into a form."""
+    if not SHORTEST <= len(password) <= LONGEST:
+        raise BadSetting(
+            f"the password must have {SHORTEST} to {LONGEST} characters, not {len(password)}",
+            hint="choose a longer one, or leave it empty at the prompt to have one made up",
+        )
+    if not password.isprintable():
+        raise BadSetting(
+            "the password has a character that cannot be typed", hint="use letters, digits and signs"
+        )
+
+
+def hashed(password: str, *, argon2: bool) -> str:
+    """The hash in the form that Jupyter checks: argon2id, or salted SHA-256 where the server knows no argon2.
+
+    The forms are those of jupyter_server.auth.security.passwd_check. Jupyter releases before argon2 know no slower
+    hash than the salted one.
+    """
+    if argon2:
+        from argon2 import PasswordHasher
+
+        return "argon2:" + PasswordHasher(memory_cost=10240, time_cost=10, parallelism=8).hash(password)
+    salt = secrets.token_hex(8)
+    digest = hashlib.sha256(password.encode() + salt.encode()).hexdigest()
+    return f"sha256:{salt}:{digest}"

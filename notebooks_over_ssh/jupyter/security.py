@@ -1,0 +1,149 @@
+"""What protects the notebook server on the host: its password hash and its certificate, in Jupyter's configuration."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from notebooks_over_ssh.config.settings import Settings
+from notebooks_over_ssh.jupyter.remote_result import ask_in_environment, checked
+from notebooks_over_ssh.ssh.connection import Connection
+
+PATIENCE_S = 60
+LIFETIME = timedelta(days=366)
+UTC_TIME = "%y%m%d%H%M%SZ"  # RFC 5280, section 4.1.2.5.1
+# By trait: what the setting did, and what holds in its place.
+_WEB_SITES = "other web sites could use the server, and none can now"
+_LOGIN = "another password counted, and now only the one that secure set does"
+_CERTIFICATE = "it named another certificate, and now there is only the one that secure set"
+_MEANING = {
+    "ip": "the server, or its kernels, could be reached from elsewhere, and now on loopback alone",
+    "sock": "the server listened elsewhere, and now on loopback alone",
+    "allow_remote_access": "the server answered under any name, and now only as localhost",
+    "allow_origin": _WEB_SITES,
+    "allow_origin_pat": _WEB_SITES,
+    "allow_credentials": _WEB_SITES,
+    "disable_check_xsrf": _WEB_SITES,
+    "ssl_options": "it chose how TLS is spoken, and now it is TLS 1.2 or later",
+    "token": "it fixed the token, and now there is a new one at each start, in a private file",
+    "password": _LOGIN,
+    "hashed_password": _LOGIN,
+    "certfile": _CERTIFICATE,
+    "keyfile": _CERTIFICATE,
+    "key": "it fixed the key that kernels are told things with, and now each has its own",
+}
+
+
+class Contradiction(msgspec.Struct, frozen=True, kw_only=True):
+    """A setting in one of Jupyter's configuration files that undoes the protection."""
+
+    path: str
+    name: str
+    """Class and trait, as in `ServerApp.ip`."""
+    value: str
+    """As Python writes it; "" where it is a secret, or only running the file would tell."""
+    mine: bool
+    """Whether the file is the account's own, so that the setting can be set aside."""
+
+    @property
+    def setting(self) -> str:
+        """The setting as the file has it, without what is secret."""
+        return f"{self.name} = {self.value}" if self.value else self.name
+
+    @property
+    def meaning(self) -> str:
+        """What the setting did, and what holds now that it is set aside."""
+        return _MEANING.get(self.name.rpartition(".")[2], "it undid the protection")
+
+
+class Exposure(msgspec.Struct, frozen=True, kw_only=True):
+    """A file or folder of the account's that Jupyter reads and that others could change or read."""
+
+    path: str
+    problem: Literal["writable", "readable"]
+
+    @property
+    def meaning(self) -> str:
+        """What others could do, and what the user should look at now that they cannot."""
+        if self.problem == "readable":
+            return (
+                "others could read it, and no longer can; a password hash in it may be known: secure --renew"
+            )
+        return "others could change it, and no longer can; check that what is there is yours"
+
+
+class Protection(msgspec.Struct, frozen=True, kw_only=True):
+    """What is in place; the troubles say why password and certificate are no good, "" when they are."""
+
+    host: str
+    version: str
+    argon2: bool
+    password_trouble: str
+    certificate_pem: str
+    certificate_trouble: str
+    contradictions: tuple[Contradiction, ...]
+    exposed: tuple[Exposure, ...]
+    outdated_pid: int
+    """The process of the server that runs with an older password or certificate; 0 when none does."""
+    time: Annotated[float, msgspec.Meta(ge=0, le=1e11)]
+    """Of the host's clock, in seconds since 1970."""
+
+
+class Installed(msgspec.Struct, frozen=True, kw_only=True):
+    """What is in place after a change, what contradicted it and is set aside where it is the account's, and the copies of that."""
+
+    certificate_pem: str
+    certificate_trouble: str
+    contradictions: tuple[Contradiction, ...]
+    exposed: tuple[Exposure, ...]
+    """What others could change or read until then."""
+    kept: tuple[str, ...]
+    outdated_pid: int
+
+
+def look(connection: Connection, settings: Settings) -> Protection:
+    """What is in place on the host; changes nothing.
+
+    Raises RemoteFailed, also where the server could not start in its directory, or where an account other than this
+    one and root can change what Jupyter reads and only they can undo that.
+    """
+    return checked(_ask(connection, settings, "security_status", {}), Protection)
+
+
+def install(
+    connection: Connection, settings: Settings, *, password_hash: str = "", own_certificate: str = ""
+) -> Installed:
+    """Write the hash, and the certificate and key (PEM) where given, into Jupyter's configuration.
+
+    Its other settings stay as they are. Raises RemoteFailed, with everything as it was.
+    """
+    return _protect(connection, settings, password_hash, own_certificate)
+
+
+def install_with_new_certificate(
+    connection: Connection, settings: Settings, *, password_hash: str = ""
+) -> Installed:
+    """As `install`, with a certificate that the host makes for itself: its key never leaves it."""
+    return _protect(connection, settings, password_hash, "make")
+
+
+def _protect(connection: Connection, settings: Settings, password_hash: str, certificate: str) -> Installed:
+    # By the clock of the machine whose browser will look at it; a day early, for other machines' clocks.
+    begins = datetime.now(UTC) - timedelta(days=1)
+    parameters = {
+        "password_hash": password_hash,
+        "certificate": certificate,
+        "begins": begins.strftime(UTC_TIME),
+        "ends": (begins + LIFETIME).strftime(UTC_TIME),
+    }
+    return checked(_ask(connection, settings, "configure_security", parameters), Installed)
+
+
+def _ask(
+    connection: Connection, settings: Settings, program: str, parameters: dict[str, Any]
+) -> dict[str, Any]:
+    wanted = settings.notebook
+    parameters = {**parameters, "application": wanted.application, "directory": wanted.directory}
+    return ask_in_environment(connection, settings, program, parameters, timeout_s=PATIENCE_S)

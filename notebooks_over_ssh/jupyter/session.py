@@ -1,0 +1,270 @@
+"""What this machine remembers: one record a session, which is one server on one host, and one for its tunnel.
+
+The record is there before the server: a start that is interrupted leaves a PendingSession, which leads to its host.
+"""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import msgspec
+from filelock import FileLock
+from platformdirs import user_state_path
+
+from notebooks_over_ssh.config.settings import SSH_PORT, Place, Settings
+from notebooks_over_ssh.errors import BadSetting, Failed
+from notebooks_over_ssh.ssh.host_keys import Machine
+from notebooks_over_ssh.util.file_lock import is_held
+
+Record = TypeVar("Record", bound=msgspec.Struct)
+
+
+class RemoteHost(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A host as it was reached: what tells one session from another."""
+
+    gateway: str | None
+    user: str
+    host: str
+    """The machine's own name, also where it was reached under the name of a pool."""
+    requested: str
+    """The host that the user named: a pool, or an alias of ssh_config(5). Every later step goes there."""
+    ssh_port: int | None
+    host_key: str
+
+    @property
+    def name(self) -> str:
+        """What the session's files are called: the host, and a digest of what tells two machines of that name apart.
+
+        The way there is no part of it: through another gateway it is the same session.
+        """
+        identity = f"{self.user}\0{self.host}\0{self.host_key}"
+        return f"{self.host.replace(':', '_')}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
+
+    @property
+    def place(self) -> Place:
+        """The destination, as the user named it."""
+        return Place(host=self.requested, user=self.user, port=self.ssh_port)
+
+    @property
+    def machine(self) -> Machine:
+        """What the destination must lead to."""
+        return Machine(self.host, self.host_key)
+
+    def __str__(self) -> str:
+        way = f"through {self.gateway}" if self.gateway else "without a gateway"
+        return f"{Place(host=self.host, user=self.user, port=self.ssh_port)} {way}"
+
+
+class PendingSession(RemoteHost, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A session whose server is about to be started; when the start was interrupted, only its host knows whether it runs."""
+
+
+class Session(RemoteHost, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One server on one host, as the last step that reached it found it."""
+
+    pid: int
+    process_start: str
+    remote_port: int
+    application: str
+    version: str
+    directory: str
+    started: str
+    certificate_pem: str
+
+
+AnySession = Session | PendingSession
+
+
+class Tunnel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The process that forwards a local port to the server of a session."""
+
+    pid: int
+    local_port: int
+    remote_port: int
+    state: Literal["open", "reconnecting"]
+    also: dict[int, int] = {}
+    """By the port of the host, the local ports that lead to further ones."""
+    waits_for_you: str = ""
+    """Why it does not find its way again by itself; "" while it tries."""
+    forwarding_refusal: str = ""
+    """Why the host forwards nothing itself, so that a program there carries the connections; "" where it forwards."""
+
+    @property
+    def url(self) -> str:
+        return f"https://localhost:{self.local_port}/"
+
+
+def every_session() -> list[Session]:
+    """Every recorded session, by host. A record that cannot be read is left out, and stays for a human to see."""
+    found = (_read(path, Session) for path in sorted(_folder().glob("*.session.json")))
+    return [session for session in found if session]
+
+
+def every_record() -> list[AnySession]:
+    """Every session and, where there is no more than that, every pending one, by host."""
+    found: dict[str, AnySession] = {session.name: session for session in every_session()}
+    for path in _folder().glob("*.pending.json"):
+        pending = _read(path, PendingSession)
+        if pending:
+            found.setdefault(pending.name, pending)
+    return sorted(found.values(), key=lambda session: session.name)
+
+
+def candidates(settings: Settings) -> list[AnySession]:
+    """The sessions through the gateway of the settings that fit the host, user and port that the user named.
+
+    A host is named by the machine's own name or by the one under which it was reached first.
+    """
+    place = settings.place()
+    ours = [
+        session
+        for session in every_record()
+        if session.gateway == settings.gateway
+        and place.user in (None, session.user)
+        and place.port in (None, session.ssh_port or SSH_PORT)
+    ]
+    if settings.host_given is None:
+        return ours
+    host = place.host.lower()
+    by_host = [session for session in ours if session.host.lower() == host]
+    return by_host or [session for session in ours if session.requested.lower() == host]
+
+
+def find(settings: Settings) -> AnySession | None:
+    """The one session that fits what the user named, None where none does. Raises BadSetting where several do."""
+    found = candidates(settings)
+    if len(found) > 1:
+        raise ambiguous(found)
+    return found[0] if found else None
+
+
+def ambiguous(found: Sequence[AnySession]) -> BadSetting:
+    """The Problem of several sessions of which any may be meant: lists them."""
+    return BadSetting(
+        f"{len(found)} sessions fit",
+        hint=f"name the host of one, as in --host {found[0].user}@{found[0].host}",
+        detail=tuple(map(str, found)),
+    )
+
+
+def named(settings: Settings, session: AnySession) -> Settings:
+    """The settings, naming this session."""
+    place = Place(host=session.host, user=session.user, port=session.ssh_port or SSH_PORT)
+    return msgspec.structs.replace(settings, gateway=session.gateway, host_given=str(place))
+
+
+def remember_pending(pending: PendingSession) -> None:
+    """Record that the server of the session is about to be started. Raises Failed."""
+    _write(_folder() / f"{pending.name}.pending.json", pending)
+
+
+def forget_pending(session: AnySession) -> None:
+    """Remove the record that the server was about to be started."""
+    (_folder() / f"{session.name}.pending.json").unlink(missing_ok=True)
+
+
+def find_by_record(settings: Settings) -> AnySession | None:
+    """As `find`; else the one session that fits and was reached through another gateway, as before the settings were edited."""
+    session = find(settings)
+    if session is not None:
+        return session
+    gateways = {session.gateway for session in every_record()} - {settings.gateway}
+    found = [find(msgspec.structs.replace(settings, gateway=gateway)) for gateway in gateways]
+    fitting = [session for session in found if session]
+    return fitting[0] if len(fitting) == 1 else None
+
+
+def other_records(session: Session) -> list[Session]:
+    """Further records of the very server: those that were made before its host was given a new key."""
+
+    def server(of: Session) -> tuple[object, ...]:
+        return of.host, of.user, of.pid, of.process_start, of.certificate_pem
+
+    return [
+        other for other in every_session() if other.name != session.name and server(other) == server(session)
+    ]
+
+
+def latest(session: Session) -> Session:
+    """The session as it is on record now; as given where the record is gone."""
+    return _read(_folder() / f"{session.name}.session.json", Session) or session
+
+
+def remember(session: Session) -> None:
+    """Record the session, in place of an older record of it. Raises Failed."""
+    _write(_folder() / f"{session.name}.session.json", session)
+    forget_pending(session)
+
+
+def forget(session: AnySession) -> None:
+    """Remove the session's record and that of its tunnel."""
+    for ending in ("session.json", "pending.json", "tunnel.json", "tunnel.lock", "tunnel.log"):
+        (_folder() / f"{session.name}.{ending}").unlink(missing_ok=True)
+
+
+def tunnel_of(session: AnySession) -> Tunnel | None:
+    """The tunnel that is held for the session right now, or None."""
+    if not is_held(_folder() / f"{session.name}.tunnel.lock"):
+        return None
+    return _read(_folder() / f"{session.name}.tunnel.json", Tunnel)
+
+
+def tunnel_lock(session: AnySession) -> FileLock:
+    """The lock that a tunnel holds as long as it lives; the system takes it back from a process that dies."""
+    return FileLock(_folder() / f"{session.name}.tunnel.lock", mode=0o600)
+
+
+def tunnel_log(session: Session) -> Path:
+    """Where a detached tunnel writes what it would have said."""
+    return _folder() / f"{session.name}.tunnel.log"
+
+
+def remember_tunnel(session: Session, tunnel: Tunnel) -> None:
+    """Record the tunnel; its process holds `tunnel_lock` while it does."""
+    _write(_folder() / f"{session.name}.tunnel.json", tunnel)
+
+
+def forget_tunnel(session: Session) -> None:
+    """Remove the record of the session's tunnel."""
+    (_folder() / f"{session.name}.tunnel.json").unlink(missing_ok=True)
+
+
+def _folder() -> Path:
+    folder = user_state_path("notebooks-over-ssh") / "sessions"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise _not_written(folder, error) from error
+    return folder
+
+
+def _write(path: Path, record: msgspec.Struct) -> None:
+    text = msgspec.json.format(msgspec.json.encode(record)) + b"\n"
+    try:
+        descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(text)
+            os.replace(draft, path)
+        except BaseException:
+            os.unlink(draft)
+            raise
+    except OSError as error:
+        raise _not_written(path.parent, error) from error
+
+
+def _not_written(folder: Path, error: OSError) -> Failed:
+    return Failed(
+        f"cannot write to {folder}: {error.strerror or error}",
+        hint="make room there, and see that the folder is yours",
+    )
+
+
+def _read(path: Path, kind: type[Record]) -> Record | None:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except (OSError, msgspec.DecodeError):
+        return None

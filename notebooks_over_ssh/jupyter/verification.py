@@ -1,0 +1,145 @@
+"""The proof that what answers at the other end of the tunnel is the session's own server."""
+
+import base64
+import email.utils
+import hashlib
+import http.client
+import json
+import os
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from contextlib import closing
+
+from notebooks_over_ssh.errors import RemoteFailed
+from notebooks_over_ssh.jupyter import certificate
+from notebooks_over_ssh.jupyter.session import Session
+
+PROOF_TIMEOUT_S = 30
+LARGEST_ANSWER = 65536
+# How OpenSSL says that what it reads is no record of TLS.
+NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE")
+
+
+Dial = Callable[[], socket.socket]
+"""Makes a connection to what has to prove itself."""
+
+
+def prove(session: Session, dial: Dial, timeout_s: float) -> float | None:
+    """Ask what is reached through the tunnel, over TLS, who it is.
+
+    The session's certificate came over SSH; no other is accepted, and the tunnel sends nothing to a server that presents
+    another. Its dates are not looked at. Returns by how many seconds the host's clock is ahead of this machine's, None where
+    the server does not tell. Raises RemoteFailed.
+    """
+    expected = certificate.parse(session.certificate_pem)
+    context = certificate.client_context(expected)
+    with closing(_Pinned(dial, expected, context, timeout_s)) as connection:
+        try:
+            connection.connect()
+            shown = hashlib.sha256(connection.sock.getpeercert(binary_form=True) or b"").hexdigest()
+            if shown != expected.sha256:
+                raise _another(session, f"it showed another certificate, of SHA-256 {shown}")
+            connection.request("GET", "/api", headers={"Host": "localhost"})
+            response = connection.getresponse()
+            ahead = _clock_ahead(response.headers.get("Date", ""))
+            answer = json.loads(response.read(LARGEST_ANSWER))
+            if not isinstance(answer, dict) or "version" not in answer:
+                raise ValueError(f"/api answered {answer!r}")
+            return ahead
+        except ssl.SSLCertVerificationError as error:
+            shown = _presented_fingerprint(dial, timeout_s)
+            if shown == expected.sha256:
+                raise RemoteFailed(
+                    f"your server on {session.host} shows its certificate, which cannot be used: {error.verify_message}",
+                    hint="make another: secure --renew --restart",
+                ) from error
+            what = f", of SHA-256 {shown}" if shown else ""
+            raise _another(session, f"it showed another certificate{what}") from error
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            if isinstance(error, ssl.SSLError) and error.reason in NO_TLS:
+                raise _another(session, "it speaks no TLS") from error
+            raise RemoteFailed(
+                f"nothing that is Jupyter answers on port {session.remote_port} of {session.host}: {error}",
+                hint="serve finds out whether the server still runs, and starts it if not",
+            ) from error
+
+
+def prove_websocket(session: Session, dial: Dial, timeout_s: float) -> None:
+    """Ask for a websocket (RFC 6455, section 4.1) as somebody who has not logged in: the server itself must refuse.
+
+    Call `prove` first. Raises RemoteFailed where something on the way answers in its place, or nothing does.
+    """
+    expected = certificate.parse(session.certificate_pem)
+    context = certificate.client_context(expected)
+    with closing(_Pinned(dial, expected, context, timeout_s)) as connection:
+        try:
+            connection.connect()
+            connection.request(
+                "GET",
+                "/api/kernels/00000000-0000-0000-0000-000000000000/channels",
+                headers={
+                    "Host": "localhost",
+                    "Origin": "https://localhost",
+                    "Connection": "Upgrade",
+                    "Upgrade": "websocket",
+                    "Sec-WebSocket-Version": "13",
+                    "Sec-WebSocket-Key": base64.b64encode(os.urandom(16)).decode(),
+                },
+            )
+            status = connection.getresponse().status
+        except (OSError, http.client.HTTPException) as error:
+            raise RemoteFailed(f"a websocket gets no answer: {error}", hint="see what logs says") from error
+        if status not in (101, 403, 404):
+            raise RemoteFailed(f"a websocket is answered with {status}", hint="see what logs says")
+
+
+class _Pinned(http.client.HTTPSConnection):
+    """Speaks over a connection that is dialled its own way."""
+
+    def __init__(
+        self,
+        dial: Dial,
+        expected: certificate.Certificate,
+        context: ssl.SSLContext,
+        timeout_s: float,
+    ) -> None:
+        # The name is read from the certificate, so a user's own one may be for another name than localhost.
+        super().__init__(expected.name, context=context)
+        self._dial = dial
+        self._timeout_s = timeout_s
+
+    def connect(self) -> None:
+        self.sock = self._dial()
+        self.sock.settimeout(self._timeout_s)
+        self.sock = self._context.wrap_socket(self.sock, server_hostname=self.host)  # type: ignore[attr-defined]
+
+
+def _presented_fingerprint(dial: Dial, timeout_s: float) -> str:
+    """The SHA-256 of the certificate that is presented, "" where none is; only the beginning of TLS is sent."""
+    look = ssl.create_default_context()
+    look.check_hostname = False
+    look.verify_mode = ssl.CERT_NONE
+    try:
+        with dial() as reached:
+            reached.settimeout(timeout_s)
+            with look.wrap_socket(reached) as shown:
+                return hashlib.sha256(shown.getpeercert(binary_form=True) or b"").hexdigest()
+    except OSError:
+        return ""
+
+
+def _clock_ahead(date: str) -> float | None:
+    """By how many seconds the clock behind a Date header (RFC 9110, section 6.6.1) is ahead of this machine's."""
+    try:
+        return email.utils.parsedate_to_datetime(date).timestamp() - time.time()
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def _another(session: Session, what: str) -> RemoteFailed:
+    return RemoteFailed(
+        f"what answers on port {session.remote_port} of {session.host} is not your server: {what}",
+        hint="type no password there; stop and serve again, which takes another port",
+    )

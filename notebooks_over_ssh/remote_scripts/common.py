@@ -1,0 +1,207 @@
+"""What the programs on the host share: their answer, their private files, and how a process is known again.
+
+Runs on the host, with whatever Python is there: nothing newer than 3.6, nothing outside the standard library.
+"""
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import select
+import socket
+import subprocess
+import sys
+import tempfile
+
+MARKER = ""  # set by bootstrap.sh
+CONFIRM_TIMEOUT_S = 20  # no longer than another program waits for the lock
+HAS_PROC = os.path.exists("/proc/self/stat")
+
+
+def answer(**fields):
+    """Print the one answer of this program; what other programs printed before it is no part of it.
+
+    It is UTF-8: a byte of a file name that is not is shown as `?`.
+    """
+    text = json.dumps(dict(fields, host=host_name()), ensure_ascii=False)
+    sys.stdout.flush()
+    sys.stdout.buffer.write(("\n%s %s\n" % (MARKER, text)).encode("utf-8", "replace"))
+    sys.stdout.buffer.flush()
+
+
+def answer_error(error):
+    """Answer with what the system refused: the words for the error, its code (errno(3)) and the file."""
+    answer(
+        problem="system-error",
+        reason=error.strerror or str(error),
+        code=errno.errorcode.get(error.errno, ""),
+        path=os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else "",
+    )
+
+
+def confirmed():
+    """Ask whoever runs this program whether to go on, now that they know this host; returns whether the word came.
+
+    Who is gone by then, and has no record of what would be done, gives no word.
+    """
+    answer(problem="", asks=True)
+    ready, _, _ = select.select([0], [], [], CONFIRM_TIMEOUT_S)
+    return bool(ready) and sys.stdin.buffer.readline(3) == b"go\n"
+
+
+def host_name():
+    """The name by which this host knows itself: of a pool, the member that answered."""
+    try:
+        return subprocess.check_output(["uname", "-n"]).decode("ascii", "replace").strip()
+    except OSError:  # a system without the program
+        return os.uname().nodename
+
+
+def state_folder():
+    """The private folder for this host's own state: hosts that share a home folder have one each."""
+    name = host_name()
+    if not name or name.startswith(".") or "/" in name:
+        raise RuntimeError("this host calls itself %r" % name)
+    return private_folder(
+        os.path.join(os.path.expanduser("~"), ".local", "state", "notebooks-over-ssh", name)
+    )
+
+
+def private_folder(path):
+    """Make the folder, for its owner only, and return its path."""
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        os.mkdir(path, 0o700)
+    except OSError as error:
+        if error.errno != errno.EEXIST:
+            raise
+    if os.stat(path).st_mode & 0o077:
+        os.chmod(path, 0o700)
+    return path
+
+
+def write_private(path, content):
+    """Replace the file in one step; it is its owner's from its first byte, and the old one stays if anything fails."""
+    path = os.path.realpath(path)
+    descriptor, draft = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=os.path.dirname(path))
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content.encode("utf-8") if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+    except BaseException:
+        os.unlink(draft)
+        raise
+
+
+@contextlib.contextmanager
+def only_one(folder):
+    """Let one program at a time work in the folder; the lock ends with the program that holds it."""
+    with open(os.path.join(folder, "lock"), "w") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX)
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+                raise  # a file system without locks is no reason to do nothing
+        yield
+
+
+def process_start(pid):
+    """What tells this process from a later one with the same number, or None when it has ended.
+
+    proc(5): field 22 of /proc/PID/stat is the start in clock ticks after boot; random/boot_id tells the boots apart.
+    """
+    if not HAS_PROC:
+        state, _, start = ps("state=,lstart=", "-p", str(pid)).strip().partition(" ")
+        return None if not state or state.startswith("Z") else start.strip()
+    fields = process_status(pid)
+    if not fields or fields[0] in "ZX":
+        return None
+    with open("/proc/sys/kernel/random/boot_id") as file:
+        return "%s/%s" % (file.read().strip(), fields[19])
+
+
+def parents():
+    """(process, its parent) of all that run."""
+    if not HAS_PROC:
+        return [tuple(map(int, line.split())) for line in ps("pid=,ppid=", "-A").splitlines()]
+    found = [(int(name), process_status(int(name))) for name in os.listdir("/proc") if name.isdigit()]
+    return [(pid, int(status[1])) for pid, status in found if status]
+
+
+def process_status(pid):
+    """The fields of /proc/PID/stat from the third on (state, parent, ...); None when there is no such process."""
+    try:
+        # The second field, the name of the program, may have any byte in it.
+        with open("/proc/%d/stat" % pid, "rb") as file:
+            return file.read().rpartition(b")")[2].decode("ascii").split()
+    except OSError:
+        return None
+
+
+def ps(columns, *processes):
+    """What ps(1) prints, on systems without /proc: BSD and macOS have it always, while a minimal Linux has not."""
+    done = subprocess.Popen(
+        ["ps", "-o", columns] + list(processes), stdout=subprocess.PIPE, env=dict(os.environ, LC_ALL="C")
+    )
+    return done.communicate()[0].decode("utf-8", "replace")
+
+
+def listeners():
+    """Whoever listens on this host: family, address (hexadecimal words), port, user and socket of each; none where nothing tells.
+
+    proc(5): /proc/net/tcp and tcp6 have the local address and port, the remote one, the state (0A is TCP_LISTEN), and further
+    on the user and the inode.
+    """
+    for family, path in ((socket.AF_INET, "/proc/net/tcp"), (socket.AF_INET6, "/proc/net/tcp6")):
+        try:
+            with open(path) as file:
+                rows = [line.split() for line in file.readlines()[1:]]
+        except (IOError, OSError):
+            continue
+        for fields in rows:
+            if fields[3] == "0A":
+                address, _, port = fields[1].partition(":")
+                yield family, address, int(port, 16), int(fields[7]), "socket:[%s]" % fields[9]
+
+
+def directory_path(setting):
+    """The folder that notebook.directory names: `~/x` and `$HOME/x` are below the home folder."""
+    for home in ("$HOME", "${HOME}"):
+        if setting == home or setting.startswith(home + "/"):
+            setting = "~" + setting[len(home) :]
+    return os.path.expanduser(setting)
+
+
+def directory_obstacle(directory):
+    """What to answer where Jupyter cannot start in the directory; None where it can."""
+    if os.path.isdir(directory):
+        if os.access(directory, os.R_OK | os.X_OK):
+            return None
+        return dict(problem="directory-closed", directory=directory)
+    there = directory
+    while there and not os.path.isdir(there):
+        there = os.path.dirname(there) if there != os.path.dirname(there) else ""
+    return dict(problem="directory-missing", directory=directory, path=there)
+
+
+def set_conda_variables():
+    """Set the variables kept in a Conda environment, as `conda activate` does after its hooks' own."""
+    prefix = os.environ.get("CONDA_PREFIX", "")
+    folder = os.path.join(prefix, "etc", "conda", "env_vars.d")
+    files = (
+        [os.path.join(folder, name) for name in sorted(os.listdir(folder))] if os.path.isdir(folder) else []
+    )
+    for path, key in [(path, None) for path in files] + [
+        (os.path.join(prefix, "conda-meta", "state"), "env_vars")
+    ]:
+        try:
+            with open(path, encoding="utf-8") as file:
+                variables = json.load(file)
+        except (IOError, OSError, ValueError):
+            continue
+        for name, value in (variables.get(key, {}) if key else variables).items():
+            if isinstance(value, str) and value != "***unset***":
+                os.environ[name] = value

@@ -1,0 +1,278 @@
+"""Files and folders of Jupyter that other accounts can change, or that tell them a secret: found, and closed to them.
+
+Whatever Jupyter and its Python load runs as this account. So each file that they read, and each folder on the way to it,
+must belong to this account or root and be closed to the writes of others, as sshd has it for authorized_keys
+(sshd_config(5), StrictModes). The owner of the environment's Python is trusted with the environment.
+
+Runs on the host, with whatever Python is there: nothing newer than 3.6, nothing outside the standard library.
+"""
+
+import errno
+import grp
+import os
+import pwd
+import site
+import stat
+import sys
+
+from common import write_private
+from insecure_settings import SECRETS, files, settings_in
+
+LINK_LIMIT = 40  # path_resolution(7)
+SHOWN_LIMIT = 50
+# AFS and its like decide by access lists; modes say nothing there.
+WITHOUT_MODES = ("afs",)
+ALL_USERS = 2**32 - 1  # the length of the one mapping outside of user namespaces
+MOUNTS = "/proc/self/mountinfo"
+# The members of these groups can become root, by the custom of their systems.
+EQUALS_OF_ROOT = ("root", "wheel", "admin")
+OWNER, WRITABLE, READABLE = "owner", "writable", "readable"
+
+
+def find(jupyter, directory, more=()):
+    """Every exposure among what Jupyter reads when it starts in the directory, and in `more`: dicts, as of `note`."""
+    inspection = Inspection()
+    inspection.look_for_secrets(jupyter.folder)
+    folders = config_folders(jupyter) + data_folders()
+    if jupyter.reads_working_directory:
+        inspection.look_at(directory)
+    for path in folders + list(more):
+        inspection.look_below(path)
+    for path in python_places():
+        inspection.look_at(path)
+    return list(inspection.found.values())
+
+
+def close(exposures):
+    """Close to others what is this account's. Raises OSError, also where a file system does not keep the mode."""
+    for exposure in exposures:
+        path, mode = exposure["path"], exposure["mode"]
+        before = os.stat(path)
+        if stat.S_ISREG(before.st_mode) and before.st_mode & 0o022:
+            # Whoever has it open for writing keeps the old file, and not the one that takes its place.
+            with open(path, "rb") as file:
+                write_private(path, file.read())
+        os.chmod(path, mode)
+        if stat.S_IMODE(os.stat(path).st_mode) != mode:
+            raise OSError(errno.EPERM, "the file system does not keep the mode", path)
+
+
+def obstacle(exposures):
+    """What to answer where an exposure is in the way: the first, preferably one that this account cannot close."""
+    first = shown(exposures)[0]
+    reason = {
+        OWNER: "belongs to another account (user ID %d)" % first["user"],
+        WRITABLE: "can be changed by other accounts",
+        READABLE: "can be read by other accounts",
+    }[first["problem"]]
+    return dict(problem="exposed", path=first["path"], reason=reason, mine=first["mine"])
+
+
+def shown(exposures):
+    """As many of them as an answer names, those first that this account cannot close."""
+    return sorted(exposures, key=lambda exposure: exposure["mine"])[:SHOWN_LIMIT]
+
+
+def config_folders(jupyter):
+    """Where Jupyter and IPython read settings and start-up files."""
+    from jupyter_core.paths import jupyter_config_path
+
+    ipython = os.environ.get("IPYTHONDIR") or os.path.join("~", ".ipython")
+    prefixes = (sys.prefix, "/usr/local", "/")
+    return (
+        [jupyter.folder]
+        + jupyter_config_path()
+        + [os.path.expanduser(ipython)]
+        + [os.path.join(prefix, "etc", "ipython") for prefix in prefixes]
+    )
+
+
+def data_folders():
+    """Where Jupyter reads kernels and extensions, which are programs."""
+    from jupyter_core.paths import jupyter_path
+
+    names = ("JUPYTERLAB_DIR", "JUPYTERLAB_SETTINGS_DIR", "JUPYTERLAB_WORKSPACES_DIR")
+    return jupyter_path() + [os.environ[name] for name in names if os.environ.get(name)]
+
+
+def python_places():
+    """Where Python itself finds modules; the folders, not all that is in them."""
+    places = [sys.executable] + sys.path
+    return places + [site.getusersitepackages()] if site.ENABLE_USER_SITE else places
+
+
+class Inspection(object):
+    """A look at files and folders, at each of them once."""
+
+    def __init__(self):
+        self.found = {}
+        self.user = os.getuid()
+        self.environments = [os.path.realpath(prefix) for prefix in {sys.prefix, sys.base_prefix}]
+        self.environment_owners = {os.stat(prefix).st_uid for prefix in self.environments}
+        self.without_modes = devices_without_modes()
+        self.unmapped = unmapped_owner()
+        self.looked_at = set()
+        self.looked_below = set()
+
+    def look_for_secrets(self, folder):
+        """Look at who can read those configuration files in the folder that have a secret, such as the password hash."""
+        for path in files([folder]):
+            info = os.stat(path)
+            is_open = info.st_mode & 0o077 and info.st_dev not in self.without_modes
+            if is_open and info.st_uid == self.user and has_secret(path):
+                self.note(path, WRITABLE if info.st_mode & 0o022 else READABLE, info, 0o077)
+
+    def look_below(self, path):
+        """Look at the path, at what leads there, and at all that is below, through links too."""
+        self.look_at(path)
+        folders = [path]
+        while folders:
+            folder = folders.pop()
+            real = os.path.realpath(folder)
+            if real in self.looked_below:
+                continue
+            self.looked_below.add(real)
+            try:
+                names = os.listdir(folder)
+            except OSError:
+                continue  # it is no folder, or Jupyter cannot read it either
+            for name in names:
+                entry = os.path.join(folder, name)
+                try:
+                    info = os.lstat(entry)
+                except OSError:
+                    continue
+                if stat.S_ISLNK(info.st_mode):
+                    self.look_at(entry)
+                else:
+                    self.judge(entry, info, True)
+                if os.path.isdir(entry):
+                    folders.append(entry)
+
+    def look_at(self, path):
+        """Look at the path, and at every folder and link that leads there."""
+        trail = list(steps_to(os.path.abspath(path)))
+        for step, info in trail:
+            last = step == trail[-1][0]
+            if (step, last) not in self.looked_at:
+                self.looked_at.add((step, last))
+                self.judge(step, info, last)
+
+    def judge(self, path, info, last):
+        """Note what is wrong with one file or folder; `last`: new files in it count, for it is no mere part of a way."""
+        if info.st_dev in self.without_modes:
+            return
+        if info.st_uid not in self.trusted(path):
+            self.note(path, OWNER, info)
+        elif stat.S_ISLNK(info.st_mode):
+            pass  # its mode says nothing (symlink(7))
+        elif writable_by_others(path, info) and (last or not info.st_mode & stat.S_ISVTX):
+            self.note(path, WRITABLE, info)
+
+    def note(self, path, problem, info, mask=0o022):
+        """Remember an exposure, which this account can close by a mode without the bits of the mask where it is `mine`."""
+        mode = stat.S_IMODE(info.st_mode) & ~mask
+        # A folder with the sticky bit, such as /tmp, is shared on purpose.
+        mine = problem != OWNER and info.st_uid == self.user and not mode & stat.S_ISVTX
+        self.found.setdefault(path, dict(path=path, problem=problem, user=info.st_uid, mine=mine, mode=mode))
+
+    def trusted(self, path):
+        owners = {0, self.user, self.unmapped}
+        return owners | self.environment_owners if self.in_environment(path) else owners
+
+    def in_environment(self, path):
+        """Whether the path is in the environment, or leads there."""
+        path = path.rstrip("/") + "/"
+        prefixes = [prefix + "/" for prefix in self.environments]
+        return any(prefix.startswith(path) or path.startswith(prefix) for prefix in prefixes)
+
+
+def has_secret(path):
+    """Whether the configuration file sets a password, a token or a key."""
+    return any(value and name.rpartition(".")[2] in SECRETS for name, value, _ in settings_in(path))
+
+
+def steps_to(path):
+    """(path, lstat) of each folder and link on the way to an absolute path, up to what exists (path_resolution(7))."""
+    yield "/", os.lstat("/")
+    here, rest, links = "/", path.split("/")[::-1], 0
+    while rest:
+        part = rest.pop()
+        if part in ("", ".", ".."):
+            here = os.path.dirname(here) if part == ".." else here
+            continue
+        step = os.path.join(here, part)
+        try:
+            info = os.lstat(step)
+            target = os.readlink(step) if stat.S_ISLNK(info.st_mode) else None
+        except OSError:
+            return  # there is no more, or Jupyter cannot look there either
+        yield step, info
+        if target is None:
+            here = step
+            continue
+        links += 1
+        if links > LINK_LIMIT:
+            return
+        here = "/" if target.startswith("/") else here
+        rest += target.split("/")[::-1]
+
+
+def writable_by_others(path, info):
+    """Whether accounts other than the owner and root may write there.
+
+    A group counts unless root chose it, its members can become root, or it is the owner's own: of the same name, and
+    without other members.
+    """
+    if info.st_mode & 0o002:
+        return True
+    if not info.st_mode & 0o020 or info.st_uid == 0:
+        return False
+    # With an access list the bits of the group are the most that anybody in the list has (acl(5)).
+    return has_access_list(path) or not is_harmless_group(info.st_gid, info.st_uid)
+
+
+def has_access_list(path):
+    try:
+        return "system.posix_acl_access" in os.listxattr(path)
+    except (AttributeError, OSError):
+        return False
+
+
+def is_harmless_group(group, user):
+    try:
+        account, entry = pwd.getpwuid(user), grp.getgrgid(group)
+    except KeyError:
+        return False
+    if entry.gr_name in EQUALS_OF_ROOT:
+        return True
+    is_own = entry.gr_name == account.pw_name and account.pw_gid == group
+    return is_own and not set(entry.gr_mem) - {account.pw_name}
+
+
+def devices_without_modes():
+    """The devices (st_dev) of file systems on which modes decide nothing; proc(5), /proc/PID/mountinfo."""
+    devices = set()
+    for line in lines_of(MOUNTS):
+        fields, _, kind = line.partition(" - ")
+        if kind.split(" ")[0] in WITHOUT_MODES:
+            major, minor = fields.split()[2].split(":")
+            devices.add(os.makedev(int(major), int(minor)))
+    return devices
+
+
+def unmapped_owner():
+    """The user ID that stands for all that a user namespace does not map (user_namespaces(7)), or 0 outside of one."""
+    mapped = [int(line.split()[2]) for line in lines_of("/proc/self/uid_map")]
+    if not mapped or sum(mapped) >= ALL_USERS:
+        return 0
+    return int(lines_of("/proc/sys/kernel/overflowuid")[0])
+
+
+def lines_of(path):
+    """The lines of a file of proc(5); none on a system without it."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read().splitlines()
+    except OSError:
+        return []

@@ -1,0 +1,62 @@
+"""Tells what of the host a server depends on beside its environment; leaves nothing behind.
+
+Runs on the host, with whatever Python is there: nothing newer than 3.6, nothing outside the standard library.
+"""
+
+import os
+import tempfile
+import time
+
+from common import answer, answer_error, directory_obstacle, directory_path, state_folder
+
+TRIAL_SIZE = 1024 * 1024
+# What a start opens in place, beside the files that it replaces.
+OPENED_IN_PLACE = ("server.log", "lock")
+
+
+def main(parameters):
+    now = time.time()
+    folder = state_folder()
+    try:
+        try_writing(folder, TRIAL_SIZE)
+        for name in OPENED_IN_PLACE:
+            path = os.path.join(folder, name)
+            if os.path.lexists(path):
+                with open(path, "ab"):
+                    pass
+        runtime = os.path.join(folder, "runtime")
+        if os.path.lexists(runtime):
+            try_writing(runtime, 1)
+    except OSError as error:
+        return answer_error(error)
+    space = os.statvfs(folder)
+    directory = directory_path(parameters["directory"])
+    answer(
+        problem="",
+        shell=os.environ.get("SHELL", ""),
+        time=now,
+        free_bytes=space.f_bavail * space.f_frsize,
+        directory=directory,
+        directory_obstacle=directory_obstacle(directory),
+        directory_write_trouble=write_trouble(directory),
+        load=os.getloadavg()[0],
+        processors=os.cpu_count() or 1,
+    )
+
+
+def write_trouble(directory):
+    """Why no file can be made in the folder; "" where one can, or where there is no such folder."""
+    try:
+        if os.path.isdir(directory):
+            try_writing(directory, 1)
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
+
+
+def try_writing(folder, size):
+    """Write so many bytes to a file without a name: only that finds out about a quota. Raises OSError."""
+    with tempfile.TemporaryFile(dir=folder) as file:
+        file.write(b"\0" * size)
+        file.flush()
+        os.fsync(file.fileno())

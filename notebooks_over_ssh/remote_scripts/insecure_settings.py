@@ -1,0 +1,201 @@
+"""Settings in Jupyter's configuration that undo what protects the server: found, and set aside.
+
+Jupyter reads a file for each application, in Python and in JSON, from several folders. What it reads last wins, and what
+notebook_shim moves from NotebookApp or LabApp to ServerApp wins even over the command line. So every file is looked at.
+
+Runs on the host, with whatever Python is there: nothing newer than 3.6, nothing outside the standard library.
+"""
+
+import ast
+import errno
+import json
+import os
+import re
+import time
+import tokenize
+
+from common import private_folder, write_private
+
+FILE_NAME = re.compile(r"jupyter_(\w+_)?config\.(py|json)")
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+# By class, the values that do no harm; a word is what the configuration of ours says itself.
+HARMLESS = (
+    (
+        re.compile(r"\w*App"),
+        {
+            "ip": LOOPBACK,
+            "sock": ("",),
+            "allow_remote_access": (False,),
+            "allow_origin": ("",),
+            "allow_origin_pat": ("",),
+            "allow_credentials": (False,),
+            "disable_check_xsrf": (False,),
+            "ssl_options": ({},),
+            "token": (),
+            "password": "password",
+            "certfile": "certfile",
+            "keyfile": "keyfile",
+        },
+    ),
+    (re.compile(r"\w*IdentityProvider"), {"token": (), "hashed_password": "password"}),
+    (re.compile(r"\w*KernelManager|ConnectionFileMixin"), {"ip": LOOPBACK}),
+    # Without a key, or with one that others may read, kernels do what anybody on the host tells them.
+    (re.compile(r"Session"), {"key": ()}),
+)
+SECRETS = ("token", "password", "hashed_password", "key")
+NOT_SIMPLE = object()  # a value that only running the file would tell
+
+
+def find(folders, ours):
+    """Every setting that contradicts `ours`, a dict of password, certfile and keyfile: dicts of path, name and value."""
+    return [
+        dict(path=path, name=name, value=shown(name, value))
+        for path in files(folders)
+        for name, value, _ in settings_in(path)
+        if contradicts(name, value, ours)
+    ]
+
+
+def set_aside(path, names, kept_in):
+    """Take the settings of these names out of the file, of which a copy stays in the folder `kept_in`; returns its path.
+
+    Raises OSError, with the file as it was; SyntaxError where what is left would be no Python.
+    """
+    if path.endswith(".json"):
+        text = without_keys(path, names)
+    else:
+        text = without_statements(path, names)
+        compile(text, path, "exec")
+    copy = keep_copy(path, kept_in)
+    if path.endswith(".py"):
+        text += "# secure (notebooks-over-ssh) has put `pass` in the place of what undid the protection;\n"
+        text += "# the file as it was: %s\n" % copy
+    write_private(path, text)
+    return copy
+
+
+def keep_copy(path, folder):
+    """A copy of the file in the folder, private from its first byte, in the place of no other; returns its path."""
+    private_folder(folder)
+    with open(path, "rb") as file:
+        content = file.read()
+    stem = os.path.join(folder, time.strftime("%Y-%m-%dT%H%M%SZ-", time.gmtime()))
+    number = 1
+    while True:
+        copy = "%s%d-%s" % (stem, number, os.path.basename(path))
+        try:
+            descriptor = os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except OSError as error:
+            if error.errno != errno.EEXIST:
+                raise
+            number += 1
+            continue
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+        except BaseException:
+            os.unlink(copy)
+            raise
+        return copy
+
+
+def files(folders):
+    """The configuration files in the folders, whichever application they are for."""
+    found = []
+    for folder in folders:
+        try:
+            names = sorted(os.listdir(folder))
+        except OSError:
+            continue
+        paths = (os.path.join(folder, name) for name in names if FILE_NAME.fullmatch(name))
+        found += [path for path in paths if os.path.isfile(path) and path not in found]
+    return found
+
+
+def contradicts(name, value, ours):
+    section, _, trait = name.rpartition(".")
+    for classes, traits in HARMLESS:
+        if classes.fullmatch(section) and trait in traits:
+            harmless = traits[trait]
+            return value != ours[harmless] if isinstance(harmless, str) else value not in harmless
+    return False
+
+
+def shown(name, value):
+    """The value, for a person; "" where it is a secret, or only running the file would tell."""
+    secret = name.rpartition(".")[2] in SECRETS
+    return "" if secret or value is NOT_SIMPLE else repr(value)[:60]
+
+
+def settings_in(path):
+    """(Class.name, value, where it stands) of all that the file sets; of one that Jupyter cannot read either, nothing."""
+    try:
+        if path.endswith(".json"):
+            with open(path, encoding="utf-8") as file:
+                config = json.load(file)
+            return [
+                ("%s.%s" % (section, name), value, None)
+                for section, values in config.items()
+                if isinstance(values, dict)
+                for name, value in values.items()
+            ]
+        with tokenize.open(path) as file:
+            return [
+                (part[2].string + "." + part[4].string, value_of(part), (part[0].start, part[-1].end))
+                for part in statements(tokenize.generate_tokens(file.readline))
+                if is_setting(part)
+            ]
+    except (OSError, ValueError, SyntaxError, AttributeError, tokenize.TokenError):
+        return []
+
+
+def statements(tokens):
+    """The simple statements of a Python file, each as the list of its tokens."""
+    part, depth = [], 0
+    for token in tokens:
+        if token.type in (tokenize.COMMENT, tokenize.NL, tokenize.INDENT, tokenize.DEDENT):
+            continue
+        if token.type == tokenize.OP:
+            depth += (token.string in "([{") - (token.string in ")]}")
+        # A colon ends what a statement on the same line depends on, unless it is part of a value: of a lambda.
+        colon = token.string == ":" and not is_setting(part)
+        if token.type == tokenize.NEWLINE or (not depth and (token.string == ";" or colon)):
+            yield part
+            part = []
+        else:
+            part.append(token)
+
+
+def is_setting(part):
+    """Whether the statement is `c.Class.name = value`."""
+    words = [token.string for token in part[:7]]
+    return len(words) == 7 and [words[i] for i in (0, 1, 3, 5)] == ["c", ".", ".", "="]
+
+
+def value_of(part):
+    try:
+        return ast.literal_eval(" ".join(token.string for token in part[6:]))
+    except (ValueError, SyntaxError):
+        return NOT_SIMPLE
+
+
+def without_keys(path, names):
+    with open(path, encoding="utf-8") as file:
+        config = json.load(file)
+    for name in names:
+        section, _, trait = name.rpartition(".")
+        config.get(section, {}).pop(trait, None)
+        if not config.get(section, True):
+            del config[section]
+    return json.dumps(config, indent=2, ensure_ascii=False) + "\n"
+
+
+def without_statements(path, names):
+    with tokenize.open(path) as file:
+        lines = file.read().splitlines(True)
+    for name, _, (start, end) in reversed(settings_in(path)):
+        if name in names:
+            before, after = lines[start[0] - 1][: start[1]], lines[end[0] - 1][end[1] :]
+            lines[start[0] - 1 : end[0]] = [before + "pass" + after]
+    text = "".join(lines)
+    return text if text.endswith("\n") or not text else text + "\n"

@@ -1,0 +1,193 @@
+"""Which Jupyter is here, and what protects it: its configuration, password and certificate.
+
+Runs on the host, with whatever Python is there: nothing newer than 3.6, nothing outside the standard library.
+"""
+
+import hashlib
+import json
+import os
+import re
+import ssl
+
+import insecure_settings
+from common import private_folder
+
+# The classes that each family reads its password from, the newest first, and the one that ours is written to.
+PASSWORDS = {
+    "server-2": (
+        ("PasswordIdentityProvider", "hashed_password"),
+        ("IdentityProvider", "hashed_password"),
+        ("ServerApp", "password"),
+    ),
+    "server-1": (("ServerApp", "password"),),
+    "classic": (("NotebookApp", "password"),),
+}
+OURS = {
+    "server-2": ("IdentityProvider", "hashed_password"),
+    "server-1": ("ServerApp", "password"),
+    "classic": ("NotebookApp", "password"),
+}
+PACKAGES = {"notebook": "notebook", "lab": "jupyterlab", "server": "jupyter_server"}
+FIRST_ON_SERVER = {"notebook": 7, "lab": 3, "server": 0}
+
+
+def version_of(package):
+    """The version of an installed package, found without importing it, or None."""
+    try:
+        from importlib.metadata import PackageNotFoundError, version
+    except ImportError:  # Python 3.7 and before
+        import pkg_resources
+
+        try:
+            return pkg_resources.get_distribution(package).version
+        except pkg_resources.DistributionNotFound:
+            return None
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def major(version):
+    digits = (version or "0").split(".")[0]
+    return int(digits) if digits.isdigit() else 0
+
+
+def numbers(version):
+    """The numbers that a version begins with, for comparison."""
+    return tuple(int(digits) for digits in re.match(r"[\d.]*", version or "").group().split(".") if digits)
+
+
+def config_folder():
+    from jupyter_core.paths import jupyter_config_dir
+
+    return jupyter_config_dir()
+
+
+# What the command line of `serve` says in any case, in the class of the application: there it wins over every file.
+PROTECTION = {
+    "ip": "127.0.0.1",
+    "port_retries": 100,
+    "base_url": "/",
+    "client_ca": "",
+    "allow_remote_access": False,
+    "allow_origin": "",
+    "allow_origin_pat": "",
+    "allow_credentials": False,
+    "disable_check_xsrf": False,
+}
+ALSO_ON_THE_COMMAND_LINE = ("port", "certfile", "keyfile", "ssl_options")
+
+
+class Jupyter(object):
+    """The application that is to run, and where its configuration is."""
+
+    def __init__(self, application):
+        self.application = application
+        self.version = version_of(PACKAGES[application])
+        if major(self.version) < FIRST_ON_SERVER[application]:
+            self.family = "classic"
+        else:
+            self.family = "server-2" if major(version_of("jupyter_server")) >= 2 else "server-1"
+        self.app_class = "NotebookApp" if self.family == "classic" else "ServerApp"
+        name = "jupyter_notebook_config.json" if self.family == "classic" else "jupyter_server_config.json"
+        self.folder = config_folder()
+        self.config_path = os.path.join(self.folder, name)
+
+    @property
+    def reads_working_directory(self):
+        """Whether it reads configuration in the directory that it starts in, as before CVE-2022-39286 was fixed."""
+        return numbers(version_of("jupyter_core")) < (4, 11, 2)
+
+    def read_config(self):
+        """Everything in the configuration file; raises ValueError or OSError when it cannot be read."""
+        try:
+            with open(self.config_path, encoding="utf-8") as file:
+                config = json.load(file)
+        except FileNotFoundError:
+            return {}
+        if not isinstance(config, dict) or not all(isinstance(part, dict) for part in config.values()):
+            raise ValueError("it is not a JSON object of objects")
+        return config
+
+    def password_hash(self, config):
+        for section, name in PASSWORDS[self.family]:
+            value = config.get(section, {}).get(name)
+            if value and isinstance(value, str):
+                return value
+        return ""
+
+    def password_trouble(self, config):
+        """Why nobody should, or could, log in with the password ("" when it is good)."""
+        kind, *rest = self.password_hash(config).split(":", 2)
+        if not kind:
+            return "missing"
+        if kind == "argon2":
+            return "" if version_of("argon2-cffi") else "its hash is argon2, which this Jupyter cannot check"
+        if len(rest) != 2:
+            return "it is no hash"
+        return "its hash is %s, which is guessed fast" % kind.upper() if kind in ("sha1", "md5") else ""
+
+    def contradictions(self, config):
+        """The settings that undo the protection, in whichever file Jupyter reads.
+
+        `mine`: the file is the account's. `overridden`: the command line of `serve` wins over it; those in the files of
+        others are left out.
+        """
+        from jupyter_core.paths import jupyter_config_path
+
+        certificate, key = self.certificate_paths(config)
+        ours = dict(password=self.password_hash(config), certfile=certificate, keyfile=key)
+        own = {".".join(OURS[self.family]), self.app_class + ".certfile", self.app_class + ".keyfile"}
+        overridden = [self.app_class + "." + name for name in (*PROTECTION, *ALSO_ON_THE_COMMAND_LINE)]
+        found = []
+        for setting in insecure_settings.find([self.folder] + jupyter_config_path(), ours):
+            if setting["path"] == self.config_path and setting["name"] in own:
+                continue
+            setting["mine"] = os.path.dirname(setting["path"]) == self.folder
+            setting["overridden"] = setting["name"] in overridden
+            if setting["mine"] or not setting["overridden"]:
+                found.append(setting)
+        return found
+
+    def protected_with(self, config):
+        """What tells the password and the certificate that a server begins with from those of another time."""
+        digest = hashlib.sha256(self.password_hash(config).encode("utf-8", "replace"))
+        for path in self.certificate_paths(config):
+            try:
+                with open(path, "rb") as file:
+                    digest.update(file.read())
+            except (OSError, ValueError):
+                digest.update(b"missing")
+        return digest.hexdigest()
+
+    @property
+    def own_folder(self):
+        """Where what we add is: the key and certificate, and what was there before."""
+        return private_folder(os.path.join(self.folder, "notebooks-over-ssh"))
+
+    def certificate_paths(self, config):
+        section = config.get(self.app_class, {})
+        return tuple(
+            value if isinstance(value, str) else ""
+            for value in (section.get("certfile"), section.get("keyfile"))
+        )
+
+
+def check_certificate(certificate, key):
+    """The certificate as PEM, and what is wrong with the pair ("" when Jupyter can serve with it)."""
+    if not certificate or not key:
+        return "", "missing"
+    try:
+        with open(certificate, encoding="ascii", errors="replace") as file:
+            text = file.read()
+        begin = text.index("-----BEGIN CERTIFICATE-----")
+        end = text.index("-----END CERTIFICATE-----") + len("-----END CERTIFICATE-----")
+        if os.stat(key).st_mode & 0o077:
+            return text[begin:end] + "\n", "others can read the key"
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
+    except FileNotFoundError as error:
+        return "", "%s is missing" % error.filename
+    except (OSError, ValueError) as error:
+        return "", "unusable: %s" % error
+    return text[begin:end] + "\n", ""

@@ -1,0 +1,207 @@
+"""Starts the Jupyter server, or finds the one of ours that runs here, and waits until it answers.
+
+Runs on the host, with whatever Python is there: nothing newer than 3.6, nothing outside the standard library.
+"""
+
+import binascii
+import os
+import shutil
+import ssl
+import subprocess
+import sys
+import time
+
+import exposure
+from common import (
+    answer,
+    confirmed,
+    directory_obstacle,
+    directory_path,
+    only_one,
+    private_folder,
+    process_start,
+    set_conda_variables,
+    write_private,
+)
+from jupyter_config import PROTECTION, Jupyter, check_certificate
+from process_tree import end, with_descendants
+from server_state import Server
+
+END_TIMEOUT_S = 10
+# Those of TLS 1.2, and none of an older version; OpenSSL's own list for TLS 1.3 stays (ciphers(1)).
+CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
+# What would give the server another token or port, or let it write its runtime files for all to read (jupyter_core).
+UNWANTED = ("JUPYTER_TOKEN", "JUPYTER_PORT", "NOTEBOOK_TOKEN", "JUPYTER_ALLOW_INSECURE_WRITES")
+
+
+def main(parameters):
+    os.umask(0o077)
+    set_conda_variables()
+    server = Server()
+    with only_one(server.folder):
+        record = server.running()
+        reused = record is not None
+        if not reused:
+            problem, record = start(server, parameters)
+            if problem:
+                return answer(**problem)
+    # Without the lock, so that it can be stopped meanwhile.
+    answer(**wait_until_it_answers(server, record, reused, parameters["start_timeout_s"]))
+
+
+def start(server, parameters):
+    """Start it; returns (what is in the way, None) or (None, its record)."""
+    application = parameters["application"]
+    try:
+        jupyter = Jupyter(application)
+    except ImportError:
+        return dict(problem="jupyter-missing"), None
+    program = shutil.which("jupyter-" + application)
+    if jupyter.version is None or program is None:
+        return dict(problem="application-missing"), None
+    try:
+        config = jupyter.read_config()
+    except (OSError, ValueError) as error:
+        return dict(problem="config-unreadable", path=jupyter.config_path, reason=str(error)), None
+    certificate, key = jupyter.certificate_paths(config)
+    pem, trouble = check_certificate(certificate, key)
+    if trouble or jupyter.password_trouble(config):
+        reason = "certificate: " + trouble if trouble else "password: " + jupyter.password_trouble(config)
+        return dict(problem="not-protected", reason=reason), None
+    for setting in jupyter.contradictions(config):
+        if not setting["overridden"]:
+            return dict(problem="contradicted", reason=setting["name"], path=setting["path"]), None
+    directory = directory_path(parameters["directory"])
+    obstacle = directory_obstacle(directory)
+    if obstacle:
+        return obstacle, None
+    exposed = exposure.find(jupyter, directory, [server.folder, program])
+    if exposed:
+        return exposure.obstacle(exposed), None
+    if not confirmed():
+        return dict(problem="not-confirmed"), None
+
+    shutil.rmtree(server.runtime, ignore_errors=True)
+    private_folder(server.runtime)
+    write_private(server.token_path, binascii.hexlify(os.urandom(24)).decode())
+    write_private(server.pem_path, "".join(map(text_of, dict.fromkeys((certificate, key)))))
+    remember_python(server)
+    values = dict(
+        PROTECTION,
+        port=parameters["remote_port"],
+        certfile=server.pem_path,
+        keyfile=server.pem_path,
+        ssl_options=tls_options(),
+    )
+    command = [program, "--no-browser"]
+    command += parameters["arguments"]
+    command += ["--%s.%s=%s" % (jupyter.app_class, name, value) for name, value in sorted(values.items())]
+    if os.geteuid() == 0:
+        command.append("--allow-root")  # Jupyter refuses root otherwise, and so does nearly every site
+    environment = dict(os.environ, JUPYTER_RUNTIME_DIR=server.runtime, JUPYTER_TOKEN_FILE=server.token_path)
+    for name in UNWANTED:
+        environment.pop(name, None)
+    os.nice(max(0, parameters["nice"] - os.nice(0)))  # the server inherits it (nice(2))
+    with open(server.log, "wb") as log:
+        process = subprocess.Popen(
+            ["/bin/sh", "-c", 'read -r go && exec "$@" </dev/null', "sh"] + command,
+            cwd=directory,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    record = dict(
+        pid=process.pid,
+        process_start=process_start(process.pid),
+        port=0,
+        application=application,
+        version=jupyter.version,
+        directory=directory,
+        certificate_pem=pem,
+        protected_with=jupyter.protected_with(config),
+        started=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    )
+    # It becomes the server once it is on record: it reads nothing, and ends, if this program ends before that.
+    with process.stdin:
+        server.note(record)
+        process.stdin.write(b"go\n")
+    return None, record
+
+
+def unless_replaced(server, record, change):
+    """Change the files of the server, unless it was stopped meanwhile, and perhaps another started."""
+    with only_one(server.folder):
+        noted = server.record()
+        if noted and all(noted[name] == record[name] for name in ("pid", "process_start")):
+            change()
+
+
+def is_outdated(server, record):
+    """Whether the password or the certificate was changed after the server began."""
+    try:
+        jupyter = Jupyter(record["application"])
+        return bool(server.outdated(jupyter.protected_with(jupyter.read_config())))
+    except (ImportError, OSError, ValueError):
+        return False  # in this environment it cannot be told
+
+
+def text_of(path):
+    with open(path, encoding="ascii", errors="replace") as file:
+        return file.read().strip() + "\n"
+
+
+def tls_options():
+    """Jupyter's ssl_options for TLS 1.2 and 1.3 (RFC 8996) with forward secrecy; a dict as text.
+
+    They can name one version or the protocol that negotiates it. What a context says of its versions is no guide:
+    Debian's Pythons report MINIMUM_SUPPORTED. The ciphers decide: TLS 1.0 and 1.1 have no AEAD (RFC 5246, section 6.2.3.3).
+    """
+    return repr({"ssl_version": int(ssl.PROTOCOL_TLS_SERVER), "ciphers": CIPHERS})
+
+
+def remember_python(server):
+    """Keep the Python that runs this, so that the server can be stopped when its environment no longer activates."""
+    link = os.path.join(server.folder, "python")
+    if os.path.lexists(link):
+        os.unlink(link)
+    os.symlink(sys.executable, link)
+
+
+def wait_until_it_answers(server, record, reused, timeout_s):
+    """What to answer once the server does, or when it has ended or taken longer than `timeout_s` seconds."""
+    deadline = time.monotonic() + timeout_s
+    reason = "it never told its port"
+    while time.monotonic() < deadline:
+        if process_start(record["pid"]) != record["process_start"]:
+            unless_replaced(server, record, server.forget)
+            return dict(problem="died", log=server.last_lines(20))
+        info = server.announced(record["pid"])
+        if info:
+            if record["port"] != info["port"]:
+                record["port"] = info["port"]
+                unless_replaced(server, record, lambda: server.note(record))
+            try:
+                fault = server.look(record, max(1, deadline - time.monotonic()))
+                if fault:
+                    end(with_descendants(record["pid"]), END_TIMEOUT_S)
+                    unless_replaced(server, record, server.forget)
+                    return dict(problem="served-unprotected", reason=fault, log=server.last_lines(20))
+                shown = {
+                    name: record[name]
+                    for name in ("pid", "port", "application", "version", "directory", "started")
+                }
+                return dict(
+                    shown,
+                    problem="",
+                    reused=reused,
+                    writable=os.access(record["directory"], os.W_OK),
+                    certificate_pem=record["certificate_pem"],
+                    outdated=reused and is_outdated(server, record),
+                    process_start=record["process_start"],
+                )
+            except (OSError, ValueError) as error:
+                reason = str(error)
+        time.sleep(0.02)
+    return dict(problem="no-answer", reason=reason, pid=record["pid"], log=server.last_lines(20))

@@ -1,0 +1,83 @@
+"""Shows the end of a log, and with `follow` what comes after, until standard input ends.
+
+Runs on the host, with whatever Python is there: nothing newer than 3.6, nothing outside the standard library.
+"""
+
+import contextlib
+import os
+import select
+import sys
+
+from common import answer
+
+BLOCK = 64 * 1024
+INTERVAL = 0.2  # seconds between looks for more
+WHOLE = None
+
+
+def main(parameters):
+    answer(problem="")
+    with contextlib.suppress(FileNotFoundError):  # there is no log, or no longer
+        lines = parameters["lines"]
+        while show(parameters["log"], lines, parameters["follow"]):
+            lines = WHOLE
+
+
+def show(path, lines, follow):
+    """Print the last lines of the log, and with `follow` what comes after; returns whether another file took its place."""
+    with open(path, "rb") as file:
+        file.seek(0 if lines is WHOLE else start_of_last_lines(file, lines))
+        copy(file)
+        while follow and not standard_input_ended(INTERVAL):
+            replaced = was_replaced(file, path)
+            copy(file)
+            if replaced:
+                return True
+    return False
+
+
+def start_of_last_lines(file, number):
+    """Where the last lines of the file begin, so many of them; one without an end counts as a line."""
+    position = file.seek(0, os.SEEK_END)
+    if not number:
+        return position
+    file.seek(max(0, position - 1))
+    number += file.read(1) == b"\n"
+    while position:
+        start = max(0, position - BLOCK)
+        file.seek(start)
+        block = file.read(position - start)
+        ends = block.count(b"\n")
+        if ends >= number:
+            for _ in range(number):
+                block = block[: block.rindex(b"\n")]
+            return start + len(block) + 1
+        number -= ends
+        position = start
+    return 0
+
+
+def copy(file):
+    """Print what the file has from here on."""
+    while True:
+        block = file.read(BLOCK)
+        if not block:
+            break
+        sys.stdout.buffer.write(block)
+    sys.stdout.buffer.flush()
+
+
+def standard_input_ended(timeout):
+    """Whether nobody reads any more: the other end closes both at once. Waits up to `timeout` seconds."""
+    ready, _, _ = select.select([sys.stdin], [], [], timeout)
+    return bool(ready) and not os.read(sys.stdin.fileno(), BLOCK)
+
+
+def was_replaced(file, path):
+    """Whether another file has the log's name, or it was cut: a server that starts begins anew."""
+    here = os.fstat(file.fileno())
+    try:
+        there = os.stat(path)
+    except FileNotFoundError:
+        return False
+    return (there.st_dev, there.st_ino) != (here.st_dev, here.st_ino) or there.st_size < file.tell()

@@ -1,0 +1,143 @@
+"""Environments that look like Conda's, with the packages that this project runs with."""
+
+import importlib.metadata
+import importlib.util
+import os
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+from notebooks_over_ssh.errors import Failed
+from notebooks_over_ssh.sandbox.fake_programs import place_program
+
+_CONDA = Path(__file__).with_name("static") / "conda" / "conda"
+_PACKAGES = ("jupyter_server", "notebook", "ipykernel", "matplotlib")
+_HISTORY = "==> 2026-01-01 00:00:00 <==\n# cmd: conda create --name {name}\n# made by the practice network's stand-in\n"
+# sh reads the second line as a command that replaces it, Python reads lines two and three as a string: so the
+# path to Python may have spaces and be longer than a #! line may be.
+_LAUNCHER = """\
+#!/bin/sh
+'''exec' {python} "$0" "$@"
+' '''
+import sys
+from {module} import {function}
+
+sys.exit({call}())
+"""
+
+
+def ensure_base(prefix: Path) -> None:
+    """Conda's own prefix: its history and the `conda` stand-in."""
+    for folder in ("condabin", "bin"):
+        place_program(_CONDA, prefix / folder / "conda")
+    _mark_made(prefix)
+
+
+def ensure_plain_environment(prefix: Path) -> None:
+    """An environment with Python and no Jupyter."""
+    if not _is_usable(prefix):
+        _make_python(prefix)
+        _mark_made(prefix)
+
+
+def ensure_environment(prefix: Path) -> None:
+    """An environment in which Jupyter, its kernels and matplotlib work, without copying or fetching a package.
+
+    Made anew when its Python or the packages it refers to are gone. Raises Failed when this project's own
+    environment has no Jupyter.
+    """
+    if _is_usable(prefix) and _finds_packages(prefix):
+        return
+    places = _package_places()
+    _make_python(prefix)
+    (_site_packages(prefix) / "practice_network.pth").write_text("".join(f"{place}\n" for place in places))
+    _make_launchers(prefix)
+    _share_jupyter_data(prefix)
+    _mark_made(prefix)
+
+
+def _mark_made(prefix: Path) -> None:
+    # conda takes a folder with this file for an environment, so it comes last.
+    history = prefix / "conda-meta" / "history"
+    if not history.exists():
+        history.parent.mkdir(parents=True, exist_ok=True)
+        history.write_text(_HISTORY.format(name=prefix.name))
+
+
+def _is_usable(prefix: Path) -> bool:
+    return (prefix / "conda-meta" / "history").exists() and os.access(prefix / "bin" / "python", os.X_OK)
+
+
+def _finds_packages(prefix: Path) -> bool:
+    for listing in prefix.glob("lib/python*/site-packages/practice_network.pth"):
+        places = [Path(line) for line in listing.read_text().splitlines()]
+        return all(any((place / name).is_dir() for place in places) for name in _PACKAGES)
+    return False
+
+
+def _make_python(prefix: Path) -> None:
+    import venv
+
+    if prefix.exists():
+        shutil.rmtree(prefix)
+    venv.EnvBuilder(symlinks=True, with_pip=False).create(prefix)
+
+
+def _site_packages(prefix: Path) -> Path:
+    return prefix / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
+
+
+def _package_places() -> list[str]:
+    """The folders that this process imports packages from, in its order."""
+    places: dict[str, None] = {}
+    for name in _PACKAGES:
+        found = importlib.util.find_spec(name)
+        if found is None or found.origin is None:
+            raise Failed(
+                f"the practice network needs the package {name}, which is not installed",
+                hint="install it with `uv sync --group sandbox`",
+            )
+        places[str(Path(found.origin).parent.parent)] = None
+    return list(places)
+
+
+def _make_launchers(prefix: Path) -> None:
+    for program in importlib.metadata.entry_points(group="console_scripts"):
+        if program.name.startswith("jupyter"):
+            launcher = prefix / "bin" / program.name
+            launcher.write_text(
+                _LAUNCHER.format(
+                    python=shlex.quote(str(prefix / "bin" / "python")),
+                    module=program.module,
+                    function=program.attr.partition(".")[0],
+                    call=program.attr,
+                )
+            )
+            launcher.chmod(0o755)
+
+
+def _share_jupyter_data(prefix: Path) -> None:
+    source = _data_prefix()
+    # Small, and Jupyter's own commands write there: a copy, so that they do not reach the original.
+    if (source / "etc" / "jupyter").is_dir():
+        shutil.copytree(source / "etc" / "jupyter", prefix / "etc" / "jupyter", dirs_exist_ok=True)
+    _mirror(source / "share" / "jupyter", prefix / "share" / "jupyter", depth=2)
+
+
+def _mirror(source: Path, target: Path, depth: int) -> None:
+    """Real folders down to a depth, into which something can be installed, and links to the originals below."""
+    target.mkdir(parents=True, exist_ok=True)
+    for entry in source.iterdir():
+        if depth > 1 and entry.is_dir() and not entry.is_symlink():
+            _mirror(entry, target / entry.name, depth - 1)
+        else:
+            (target / entry.name).symlink_to(entry)
+
+
+def _data_prefix() -> Path:
+    """The prefix under whose share/jupyter the packages' data was installed."""
+    for file in importlib.metadata.files("ipykernel") or ():
+        if file.match("share/jupyter/kernels/*/kernel.json"):
+            return Path(os.path.normpath(file.locate())).parents[4]
+    return Path(sys.prefix)

@@ -1,0 +1,20 @@
+"""The programs that only one compute host has: those that know its name."""
+
+from pathlib import Path
+
+from notebooks_over_ssh.sandbox.paths import write_whole
+
+_SOURCES = Path(__file__).with_name("static") / "host_bin"
+
+
+def ensure_host_programs(folder: Path) -> None:
+    """Put `hostname` and `uname` of a host into its folder; they find the host's name in the folder's path."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for source in _SOURCES.iterdir():
+        place_program(source, folder / source.name)
+
+
+def place_program(source: Path, target: Path) -> None:
+    """Copy a program and make it executable, whatever is there."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(target, source.read_bytes(), mode=0o755)

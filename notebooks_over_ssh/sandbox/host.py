@@ -1,0 +1,125 @@
+"""A compute host: an SSH server that listens nowhere and is reached through the gateway alone."""
+
+import asyncio
+import logging
+import os
+import pwd
+import shutil
+import socket
+from collections.abc import Mapping
+
+import asyncssh
+from asyncssh.constants import OPEN_ADMINISTRATIVELY_PROHIBITED
+
+from notebooks_over_ssh.sandbox.paths import MARKER, Place
+from notebooks_over_ssh.sandbox.process_io import Reaper
+from notebooks_over_ssh.sandbox.server_options import Authorized, server_options
+from notebooks_over_ssh.sandbox.session import HostSession
+
+_SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
+_LOOPBACK = {"localhost": ("127.0.0.1", "::1"), "127.0.0.1": ("127.0.0.1",), "::1": ("::1",)}
+_BRIDGE_BYTES = 1024 * 1024
+_log = logging.getLogger(__name__)
+
+
+class Host:
+    """One compute host: its name, its key, and the environment of what runs on it."""
+
+    def __init__(
+        self,
+        name: str,
+        place: Place,
+        reaper: Reaper,
+        host_key: asyncssh.SSHKey,
+        authorized: Authorized,
+    ) -> None:
+        self.name = name
+        self.home = str(place.home)
+        self.reaper = reaper
+        self.shell = shutil.which("bash", path=_SYSTEM_PATH) or "/bin/sh"
+        self._place = place
+        self._connections: set[asyncio.Task[None]] = set()
+        self._options = server_options(host_key, authorized, lambda: HostConnection(self))
+
+    def environment(self, asked_for: Mapping[bytes, bytes]) -> dict[str, str]:
+        """The whole environment of a command; of what the client asked for, only TERM and the language.
+
+        Nothing of the background process's own is in it. SSH_CONNECTION and SSH_CLIENT are as sshd(8) sets them;
+        Debian's bash reads .bashrc because of them even when it runs a single command.
+        """
+        user = _user_name()
+        environment = {
+            "HOME": self.home,
+            "USER": user,
+            "LOGNAME": user,
+            "SHELL": self.shell,
+            "PATH": f"{self._place.host_programs(self.name)}:{_SYSTEM_PATH}",
+            "LANG": "C.UTF-8",
+            "HOSTNAME": self.name,
+            "SSH_CLIENT": "127.0.0.1 0 22",
+            "SSH_CONNECTION": "127.0.0.1 0 127.0.0.1 22",
+            MARKER: str(self._place.folder),
+        }
+        for name, value in asked_for.items():
+            if name in (b"LANG", b"TERM") or name.startswith(b"LC_"):
+                environment[os.fsdecode(name)] = os.fsdecode(value)
+        return environment
+
+    async def connect(self) -> asyncssh.SSHForwarder:
+        """Open a connection to this host's SSH server; what comes back carries the client's bytes to it."""
+        ours, theirs = socket.socketpair()
+        for end in (ours, theirs):
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BRIDGE_BYTES)
+        loop = asyncio.get_running_loop()
+        connection = loop.create_task(self._serve(theirs))
+        self._connections.add(connection)
+        connection.add_done_callback(self._connections.discard)
+        _, bridge = await loop.create_connection(asyncssh.SSHForwarder, sock=ours)
+        return asyncssh.SSHForwarder(bridge)
+
+    async def _serve(self, connected: socket.socket) -> None:
+        try:
+            await asyncssh.run_server(connected, options=self._options)
+        except (OSError, asyncssh.Error) as error:
+            _log.info("%s: a connection ended before it was let in: %s", self.name, type(error).__name__)
+        else:
+            _log.info("%s: connection", self.name)
+
+
+class HostConnection(asyncssh.SSHServer):
+    """One connection to a compute host."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._connection: asyncssh.SSHServerConnection | None = None
+
+    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+        """Keep the connection, which makes its channels."""
+        self._connection = conn
+
+    async def connection_requested(  # type: ignore[override]  # asyncssh takes an awaitable here as well
+        self, dest_host: str, dest_port: int, orig_host: str, orig_port: int
+    ) -> asyncssh.SSHForwarder:
+        """Forward to a port of the host itself, and nowhere else."""
+        assert self._connection is not None
+        refusal = asyncssh.ChannelOpenError(
+            OPEN_ADMINISTRATIVELY_PROHIBITED, f"forwarding to {dest_host} is not allowed"
+        )
+        for address in _LOOPBACK.get(dest_host.lower(), ()):
+            try:
+                return await self._connection.forward_connection(address, dest_port)
+            except asyncssh.ChannelOpenError as error:
+                refusal = error
+        raise refusal
+
+    def session_requested(self) -> tuple[asyncssh.SSHServerChannel[bytes], asyncssh.SSHServerSession[bytes]]:
+        """A channel for a command, a shell or SFTP."""
+        assert self._connection is not None
+        return self._connection.create_server_channel(encoding=None), HostSession(self._host)
+
+
+def _user_name() -> str:
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())

@@ -1,0 +1,35 @@
+"""The keys of the practice network: one for the user, one for the gateway, one for each host."""
+
+import stat
+from pathlib import Path
+
+import asyncssh
+
+from notebooks_over_ssh.sandbox.paths import HOSTS, POOL, Place, write_private
+
+
+def ensure_key(path: Path) -> asyncssh.SSHKey:
+    """The ed25519 private key in a file; made, readable by this user alone, when it is missing or unusable."""
+    try:
+        if not stat.S_IMODE(path.lstat().st_mode) & 0o077:
+            return asyncssh.read_private_key(path)
+    except (OSError, asyncssh.KeyImportError):
+        pass
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    key = asyncssh.generate_private_key("ssh-ed25519", comment=path.name)
+    write_private(path, key.export_private_key())
+    return key
+
+
+def write_known_hosts(
+    place: Place, port: int, gateway_key: asyncssh.SSHKey, host_keys: dict[str, asyncssh.SSHKey]
+) -> None:
+    """Write the file by which a client knows the gateway and the hosts (sshd(8), SSH_KNOWN_HOSTS FILE FORMAT).
+
+    The pool's name has the key of every host that may answer to it.
+    """
+    known = [(f"[127.0.0.1]:{port}", gateway_key)]
+    known += [(host, host_keys[host]) for host in HOSTS]
+    known += [(POOL, host_keys[host]) for host in HOSTS]
+    lines = [f"{name} {' '.join(key.export_public_key().decode().split()[:2])}\n" for name, key in known]
+    write_private(place.known_hosts, "".join(lines).encode())

@@ -1,0 +1,96 @@
+"""Puts the practice network together, and serves it until a signal says to stop."""
+
+import asyncio
+import errno
+import logging
+import os
+import signal
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import ParamSpec, TypeVar
+
+import asyncssh
+
+from notebooks_over_ssh.sandbox.fake_programs import ensure_host_programs
+from notebooks_over_ssh.sandbox.gateway import Gateway, GatewayConnection
+from notebooks_over_ssh.sandbox.home import ensure_home
+from notebooks_over_ssh.sandbox.host import Host
+from notebooks_over_ssh.sandbox.keys import ensure_key, write_known_hosts
+from notebooks_over_ssh.sandbox.paths import HOSTS, POOL, PREFERRED_PORT, Place
+from notebooks_over_ssh.sandbox.process_io import Reaper
+from notebooks_over_ssh.sandbox.server_options import server_options
+from notebooks_over_ssh.sandbox.state import Network
+
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
+_LOOPBACK = "127.0.0.1"
+_log = logging.getLogger(__name__)
+
+
+async def serve(place: Place, ready: Callable[[Network], None]) -> None:
+    """Make what is missing, listen, call `ready`, and serve until SIGTERM, SIGINT or SIGHUP.
+
+    Raises OSError when the folder cannot be written.
+    """
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(_InThisThread())
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        loop.add_signal_handler(number, stopped.set)
+    reaper = Reaper()
+    reaper.attach(loop)
+    ensure_home(place)
+    client_key = ensure_key(place.client_key)
+    gateway_key = ensure_key(place.gateway_key)
+    host_keys = {name: ensure_key(place.host_key(name)) for name in HOSTS}
+    authorized = asyncssh.import_authorized_keys(client_key.export_public_key().decode())
+    hosts = {}
+    for name in HOSTS:
+        ensure_host_programs(place.host_programs(name))
+        hosts[name] = Host(name, place, reaper, host_keys[name], authorized)
+    gateway = Gateway(hosts)
+    listener = await _listen(server_options(gateway_key, authorized, lambda: GatewayConnection(gateway)))
+    port = listener.get_port()
+    write_known_hosts(place, port, gateway_key, host_keys)
+    _log.info("gateway: listening on %s port %d", _LOOPBACK, port)
+    ready(
+        Network(
+            pid=os.getpid(),
+            gateway_port=port,
+            client_key=str(place.client_key),
+            known_hosts=str(place.known_hosts),
+            home=str(place.home),
+            hosts=HOSTS,
+            pool=POOL,
+        )
+    )
+    await stopped.wait()
+    _log.info("stopping")
+    listener.close()
+
+
+class _InThisThread(ThreadPoolExecutor):
+    """Runs at once what asyncssh hands to a thread, which is little and rare.
+
+    A process with threads cannot safely run code between fork and exec, as a PTY needs it.
+    """
+
+    def submit(
+        self, fn: Callable[_Arguments, _Result], /, *args: _Arguments.args, **kwargs: _Arguments.kwargs
+    ) -> Future[_Result]:
+        """Run it, and return a future that is done."""
+        future: Future[_Result] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:  # noqa: BLE001  # it belongs to whoever waits for the future
+            future.set_exception(error)
+        return future
+
+
+async def _listen(options: asyncssh.SSHServerConnectionOptions) -> asyncssh.SSHAcceptor:
+    try:
+        return await asyncssh.listen(_LOOPBACK, PREFERRED_PORT, options=options)
+    except OSError as error:
+        if error.errno not in (errno.EADDRINUSE, errno.EACCES):
+            raise
+    return await asyncssh.listen(_LOOPBACK, 0, options=options)

@@ -1,0 +1,270 @@
+"""What the user's OpenSSH configuration says of a host: ssh_config(5), as `ssh` itself reads it.
+
+`ssh -G` prints what OpenSSH would do: Include, Match, tokens in names and all. Where there is no `ssh`, Paramiko's
+reader does, which knows neither Include nor every Match.
+"""
+
+import getpass
+import os
+import pwd
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import paramiko
+
+from notebooks_over_ssh.config.settings import SSH_PORT, Place, Settings
+from notebooks_over_ssh.errors import BadSetting
+from notebooks_over_ssh.ssh.client_options import FORMER_NAMES, refuse_what_cannot_be_kept
+from notebooks_over_ssh.ssh.known_hosts import KnownHostsCommand
+from notebooks_over_ssh.ssh.tokens import Names, fill_path
+
+READ_TIMEOUT_S = 30  # `Match exec` may run a program of the user's own
+SYSTEM_FILE = Path("/etc/ssh/ssh_config")
+# What Paramiko calls the algorithms that each of these options allows.
+ALGORITHMS = {
+    "ciphers": "ciphers",
+    "macs": "macs",
+    "kexalgorithms": "kex",
+    "hostkeyalgorithms": "keys",
+    "pubkeyacceptedalgorithms": "pubkeys",
+}
+LOGIN_METHODS = {
+    "publickey": "pubkeyauthentication",
+    "keyboard-interactive": "kbdinteractiveauthentication",
+    "password": "passwordauthentication",
+}
+RSA_SIZE = 1024  # RequiredRSASize where nothing is said
+FILES = ("userknownhostsfile", "globalknownhostsfile")
+
+
+@dataclass(frozen=True)
+class HopConfig:
+    """One hop as OpenSSH's configuration has it. None: not said."""
+
+    host: str
+    user: str
+    port: int
+    proxy_jump: str | None = None
+    proxy_command: str | None = None
+    identity_files: tuple[Path, ...] = ()
+    certificate_files: tuple[Path, ...] = ()
+    identities_only: bool = False
+    agent: str | None = None
+    """The agent's socket; "none" for no agent."""
+    host_key_alias: str | None = None
+    known_hosts: tuple[Path, ...] = ()
+    """The user's own files: a key that is accepted is written to the first."""
+    global_known_hosts: tuple[Path, ...] = ()
+    known_hosts_command: KnownHostsCommand | None = None
+    revoked_host_keys: Path | None = None
+    ca_signature_algorithms: tuple[str, ...] = ()
+    """By which authorities may sign; none: any of SHA-2."""
+    required_rsa_size: int = RSA_SIZE
+    """How many bits a key of RSA must have."""
+    algorithms: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """By Paramiko's name for their use, the only ones that may be agreed on; those of a use that is missing are not limited."""
+    asks: bool = True
+    """Whether the user may be asked for anything: not with `BatchMode yes`."""
+    login_methods: tuple[str, ...] = tuple(LOGIN_METHODS)
+    password_prompts: int = 3
+    accepts_unknown_keys: bool = True
+    """Whether the user may be asked about an unknown key: not with `StrictHostKeyChecking yes`."""
+    hashes_known_hosts: bool = False
+    connect_timeout_s: int | None = None
+    alive_interval_s: int = 0
+
+
+def look_up(place: Place, settings: Settings, *, port: int | None) -> HopConfig:
+    """The configuration of the hop; `port` is that of the settings, for where the place names none.
+
+    Raises BadSetting when `ssh` cannot read the configuration.
+    """
+    user = place.user or settings.user
+    port = place.port or port
+    if shutil.which("ssh"):
+        said = _ask_ssh(place.host, user, port, settings)
+    else:
+        said = _ask_paramiko(place.host, settings)
+        said["user"] = [user] if user else said.get("user", [])
+        said["port"] = [str(port)] if port else said.get("port", [])
+    return _hop_config(place.host, said)
+
+
+def _ask_ssh(host: str, user: str | None, port: int | None, settings: Settings) -> dict[str, list[str]]:
+    command = ["ssh", "-G"]
+    if user:
+        command += ["-l", user]
+    if port:
+        command += ["-p", str(port)]
+    asked = subprocess.run(
+        [*command, *_file_arguments(settings), host],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="surrogateescape",
+        timeout=READ_TIMEOUT_S,
+        check=False,
+    )
+    if asked.returncode:
+        raise BadSetting(
+            f"ssh cannot read its configuration for {host}",
+            hint=f"see what it says: ssh -G {host}",
+            detail=tuple(asked.stderr.splitlines()[-5:]),
+        )
+    said: dict[str, list[str]] = {}
+    for line in asked.stdout.split("\n"):
+        keyword, _, value = line.partition(" ")
+        said.setdefault(keyword.lower(), []).append(value)
+    for option in FILES:
+        said[option] = _printed_files(option, said.get(option, ["none"])[0])
+    return {FORMER_NAMES.get(keyword, keyword): values for keyword, values in said.items()}
+
+
+def _printed_files(option: str, value: str) -> list[str]:
+    """The files that ssh prints with a space between, and a space in one is not marked. Raises BadSetting where that could mislead."""
+    files = re.split(" (?=/)", value)
+    for file in files:
+        if " " in file and any(Path(word).exists() for word in file.split(" ")[1:]):
+            raise BadSetting(
+                f"{option} in ssh's configuration has {value}, which can be read in two ways",
+                hint="write each file with its whole path, and without a space",
+            )
+    return files
+
+
+def _file_arguments(settings: Settings) -> list[str]:
+    if not settings.load_ssh_configs:
+        return ["-F", "none"]
+    if settings.ssh_config_path:
+        return ["-F", os.path.expanduser(settings.ssh_config_path)]
+    if _home_is_the_account_s():
+        return []
+    # ssh asks the account for its home and not HOME, which all else here goes by.
+    own = Path.home() / ".ssh" / "config"
+    return ["-F", str(own) if own.exists() else "none"]
+
+
+def _home_is_the_account_s() -> bool:
+    return Path.home() == Path(pwd.getpwuid(os.getuid()).pw_dir)
+
+
+class _Unfilled(paramiko.SSHConfig):
+    """Paramiko's reader, which leaves the tokens to us: it has rules of its own for them."""
+
+    TOKENS_BY_CONFIG_KEY = {  # noqa: RUF012 # as Paramiko has it, which looks it up on the instance
+        "hostname": ["%h"],
+        "match-exec": ["%C", "%d", "%h", "%L", "%l", "%n", "%p", "%r", "%u"],
+    }
+
+
+def _ask_paramiko(host: str, settings: Settings) -> dict[str, list[str]]:
+    paths = (
+        [Path(settings.ssh_config_path)]
+        if settings.ssh_config_path
+        else [Path.home() / ".ssh/config", SYSTEM_FILE]
+    )
+    config = _Unfilled()
+    for path in paths if settings.load_ssh_configs else []:
+        if path.expanduser().exists():
+            with path.expanduser().open() as file:
+                config.parse(file)
+    try:
+        found = config.lookup(host)
+    except (KeyError, paramiko.SSHException) as error:
+        raise BadSetting(
+            f"ssh's configuration for {host} cannot be read without ssh: {error}",
+            hint="install OpenSSH's client",
+        ) from error
+    said = {key: value if isinstance(value, list) else [value] for key, value in found.items()}
+    for option in (*ALGORITHMS, "casignaturealgorithms"):
+        if option in said:
+            raise BadSetting(
+                f"ssh's configuration for {host} sets {option}, which ssh alone can read",
+                hint="install OpenSSH's client",
+            )
+    said.setdefault("userknownhostsfile", ["~/.ssh/known_hosts ~/.ssh/known_hosts2"])
+    said.setdefault("globalknownhostsfile", ["/etc/ssh/ssh_known_hosts /etc/ssh/ssh_known_hosts2"])
+    for option in FILES:
+        said[option] = shlex.split(said[option][0])
+    said.setdefault("identityfile", ["~/.ssh/id_ed25519", "~/.ssh/id_ecdsa", "~/.ssh/id_rsa"])
+    return said
+
+
+def _hop_config(asked: str, said: Mapping[str, list[str]]) -> HopConfig:
+    refuse_what_cannot_be_kept(said, asked)
+
+    def one(keyword: str) -> str | None:
+        values = said.get(keyword) or ["none"]
+        return None if values[0].lower() == "none" else values[0]
+
+    def number(keyword: str) -> int | None:
+        value = one(keyword)
+        return int(value) if value and value.isdigit() else None
+
+    host = one("hostname") or asked
+    user = one("user") or getpass.getuser()
+    port = number("port") or SSH_PORT
+    alias, jump = one("hostkeyalias"), one("proxyjump")
+    names = Names(asked=asked, host=host, port=port, user=user, alias=alias or "", jump=jump or "")
+
+    def paths(keyword: str) -> tuple[Path, ...]:
+        return tuple(_path(value, names) for value in said.get(keyword, []) if value.lower() != "none")
+
+    def listed(keyword: str) -> tuple[str, ...]:
+        return tuple((one(keyword) or "").split(",")) if one(keyword) else ()
+
+    preferred = listed("preferredauthentications") or tuple(LOGIN_METHODS)
+    methods = [method for method in LOGIN_METHODS if method in preferred]
+    agent = said.get("identityagent", [""])[0]
+    known_hosts_command = one("knownhostscommand")
+    batch_mode = one("batchmode") in ("yes", "true")
+    return HopConfig(
+        host=host,
+        user=user,
+        port=port,
+        proxy_jump=jump,
+        proxy_command=one("proxycommand"),
+        identity_files=paths("identityfile"),
+        certificate_files=paths("certificatefile"),
+        identities_only=one("identitiesonly") == "yes",
+        agent=_agent(agent, names),
+        host_key_alias=alias,
+        known_hosts=paths("userknownhostsfile"),
+        global_known_hosts=paths("globalknownhostsfile"),
+        known_hosts_command=KnownHostsCommand(known_hosts_command, names) if known_hosts_command else None,
+        revoked_host_keys=next(iter(paths("revokedhostkeys")), None),
+        ca_signature_algorithms=listed("casignaturealgorithms"),
+        required_rsa_size=number("requiredrsasize") or RSA_SIZE,
+        algorithms={use: listed(option) for option, use in ALGORITHMS.items() if listed(option)},
+        asks=not batch_mode,
+        login_methods=tuple(
+            method for method in methods if one(LOGIN_METHODS[method]) not in ("no", "false")
+        ),
+        password_prompts=number("numberofpasswordprompts") or 3,
+        accepts_unknown_keys=not batch_mode and one("stricthostkeychecking") not in ("yes", "true"),
+        hashes_known_hosts=one("hashknownhosts") == "yes",
+        connect_timeout_s=number("connecttimeout"),
+        alive_interval_s=number("serveraliveinterval") or 0,
+    )
+
+
+def _agent(value: str, names: Names) -> str | None:
+    if value in ("", "SSH_AUTH_SOCK"):
+        return os.environ.get("SSH_AUTH_SOCK")
+    if value.startswith("$"):
+        return os.environ.get(value[1:].strip("{}"))
+    return value if value.lower() == "none" else str(_path(value, names))
+
+
+def _path(value: str, names: Names) -> Path:
+    """The path that ssh means: TOKENS of ssh_config(5), and a home that is HOME's."""
+    path = Path(os.path.expanduser(fill_path(value.strip('"'), names)))
+    account = Path(pwd.getpwuid(os.getuid()).pw_dir)
+    if not _home_is_the_account_s() and path.is_relative_to(account / ".ssh"):
+        return Path.home() / path.relative_to(account)
+    return path

@@ -1,0 +1,213 @@
+"""Whether a host is the one that it claims to be: the keys in known_hosts, as sshd(8) describes the file."""
+
+import base64
+import hashlib
+import hmac
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import paramiko
+
+from notebooks_over_ssh.config.settings import SSH_PORT
+from notebooks_over_ssh.errors import HostKeyRefused
+from notebooks_over_ssh.ssh.client_config import HopConfig
+from notebooks_over_ssh.ssh.host_certificate import HostCertificate
+from notebooks_over_ssh.ssh.known_hosts import Line, known_keys
+from notebooks_over_ssh.ssh.prompting import Asking
+from notebooks_over_ssh.ssh.revoked_keys import refuse_if_revoked
+
+
+def fingerprint(key: paramiko.PKey) -> str:
+    """The key's SHA256 fingerprint, as ssh-keygen(1) shows it."""
+    return _fingerprint_of(key.get_base64())
+
+
+class Machine(NamedTuple):
+    """The one machine that a destination must lead to: its own name, and its host key (base64) as it was recorded."""
+
+    name: str
+    host_key: str
+
+
+class AnotherMachine(HostKeyRefused):
+    """A machine that is known, and is not the one that was wanted: a pool led to another member."""
+
+
+class HostKeyPolicy(paramiko.MissingHostKeyPolicy):
+    """Accepts a key that is known for the hop, or that the user accepts now; refuses every other.
+
+    Known is what known_hosts says, with authorities and revoked keys. `pins` are the fingerprints that the settings give for
+    the hop, a set for each of its names; then a key that all of them have is the only good one.
+    `machine` is the one that a session runs on, and `destination` the hop that the user named, where this one is the machine's
+    own name. The recorded key was checked when the session began, so it counts where known_hosts speaks of neither, and never
+    against known_hosts. A good key that is not the recorded one is another machine, unless known_hosts has it for the
+    machine's own name: then the host has been given a new key.
+    Paramiko's own look-up is left empty-handed, for it knows one key of a type for a name, and a pool has many.
+    """
+
+    def __init__(
+        self,
+        hop: HopConfig,
+        asking: Asking,
+        *,
+        machine: Machine | None = None,
+        destination: HopConfig | None = None,
+        pins: Sequence[Iterable[str]] = (),
+    ) -> None:
+        self.hop = hop
+        self.host = hop.host_key_alias or hop.host
+        self.name = _name_of(hop)
+        self.asking = asking
+        self.machine = machine
+        self.pins = [frozenset(pinned) for pinned in pins]
+        lines = self._lines(hop)
+        self.has_own_lines = any(line.marker != "@revoked" for line in lines)
+        if destination and not self.has_own_lines:
+            lines += self._lines(destination)
+        self._sort(lines)
+
+    def _sort(self, lines: Sequence[Line]) -> None:
+        self.lines = lines
+        self.known = [line for line in lines if line.marker == ""]
+        self.revoked = [line for line in lines if line.marker == "@revoked"]
+        self.authorities = [line for line in lines if line.marker == "@cert-authority"]
+
+    def _lines(self, hop: HopConfig) -> list[Line]:
+        found = known_keys(_name_of(hop), (*hop.known_hosts, *hop.global_known_hosts))
+        if hop.known_hosts_command:
+            found += hop.known_hosts_command.lines_before(hop.host_key_alias or hop.host, _name_of(hop))
+        return found
+
+    def preferred(self, offered: Iterable[str]) -> tuple[str, ...]:
+        """The algorithms, those first by which the host shows a key that can be checked."""
+        types = {line.key_type for line in self.known}
+        if "ssh-rsa" in types:
+            types |= {"rsa-sha2-512", "rsa-sha2-256"}
+        # Paramiko offers each algorithm's form with a certificate by itself, after the plain ones.
+        return tuple(sorted(offered, key=lambda algorithm: algorithm not in types))
+
+    def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:
+        """Return when the key is good; raises HostKeyRefused."""
+        shown = key.get_base64()
+        certificate = HostCertificate.of(key)
+        if self.hop.known_hosts_command:
+            more = self.hop.known_hosts_command.lines_for(self.name, key.get_name(), shown)
+            self._sort((*self.lines, *more))
+        self._refuse_weak_and_revoked(key, certificate)
+        if self.pins:
+            self._check_pins(key)
+        elif any(line.key == shown for line in self.known):
+            pass
+        elif certificate and any(line.key == certificate.authority for line in self.authorities):
+            certificate.check(self.host, self.hop.ca_signature_algorithms, self.hop.required_rsa_size)
+        elif self.known or (self.machine and self.machine.host_key != shown):
+            raise self._changed(key)
+        elif self.machine is None:
+            return self._ask(key)
+        return self._check_machine(shown)
+
+    def _refuse_weak_and_revoked(self, key: paramiko.PKey, certificate: HostCertificate | None) -> None:
+        if key.get_name() == "ssh-rsa" and key.get_bits() < self.hop.required_rsa_size:
+            raise HostKeyRefused(
+                f"the host key of {self.name} has {key.get_bits()} bits, and RequiredRSASize is {self.hop.required_rsa_size}",
+                hint="ask who runs the host for a longer key, or for one of another kind",
+            )
+        authority = certificate.authority if certificate else ""
+        revoked = {line.key: line for line in self.revoked}
+        for spent in (key.get_base64(), authority):
+            if spent in revoked:
+                raise HostKeyRefused(
+                    f"the host key of {self.name} is marked as revoked ({revoked[spent].place})",
+                    hint="do not log in there; ask who runs the host",
+                )
+        if self.hop.revoked_host_keys:
+            public = certificate.public_line if certificate else f"{key.get_name()} {key.get_base64()}"
+            refuse_if_revoked(
+                self.hop.revoked_host_keys, self.name, key.asbytes(), base64.b64decode(authority), public
+            )
+
+    def _check_machine(self, shown: str) -> None:
+        machine = self.machine
+        if machine is None or machine.host_key == shown:
+            return
+        if machine.name.lower() != self.host.lower() or not (self.has_own_lines or self.pins):
+            raise AnotherMachine(
+                f"{self.name} led to another machine than {machine.name}",
+                hint="if the host was given a new key, serve puts it on record",
+            )
+
+    def _check_pins(self, key: paramiko.PKey) -> None:
+        if not all(fingerprint(key) in pinned for pinned in self.pins):
+            raise HostKeyRefused(
+                f"{self.name} showed a host key that notebook.host_keys does not have: "
+                f"{key.get_name()} {fingerprint(key)}",
+                hint="somebody may be listening in: ask your site for its fingerprint before you change the setting",
+            )
+
+    def _changed(self, key: paramiko.PKey) -> HostKeyRefused:
+        first = self.known[0].place if self.known else "the record of the session"
+        places = f"{first} (and {len(self.known) - 1} more)" if len(self.known) > 1 else first
+        expected = ", ".join(
+            f"{line.key_type} {_fingerprint_of(line.key)} ({line.place})" for line in self.known
+        )
+        if not self.known:
+            places = "known_hosts; then serve puts the key on record"
+        members = "; a pool has a key for each member: ssh-keyscan from inside the network, run often, lists them all"
+        return HostKeyRefused(
+            f"{self.name} showed a host key that is not the one on record: {key.get_name()} {fingerprint(key)}",
+            hint="somebody may be listening in, or the host was set up anew, or the pool has a new member: "
+            f"ask who runs it for its fingerprint before you change {places}{members if len(self.known) > 1 else ''}",
+            detail=(f"expected: {expected}",) if expected else (),
+        )
+
+    def _ask(self, key: paramiko.PKey) -> None:
+        shown = fingerprint(key)
+        files = self.hop.known_hosts
+        if self.hop.accepts_unknown_keys:
+            answer = self.asking.line(
+                f"the host key of {self.name} is not known: {key.get_name()} {shown}\n"
+                "does your site give this fingerprint for it? [yes/no/the fingerprint]"
+            )
+            if answer is not None and (answer.lower() == "yes" or answer == shown):
+                # With `UserKnownHostsFile none` ssh writes it nowhere either.
+                for file in files[:1]:
+                    _remember(file, _hashed(self.name) if self.hop.hashes_known_hosts else self.name, key)
+                return
+        raise HostKeyRefused(
+            f"the host key of {self.name} is not known: {key.get_name()} {shown}",
+            hint=f"compare it with what your site gives, then log in once with ssh, or add it to {files[0]}"
+            if files
+            else "compare it with what your site gives, and set it as notebook.host_keys",
+        )
+
+
+def _name_of(hop: HopConfig) -> str:
+    """What known_hosts calls the hop; ssh looks for it in lower case."""
+    if hop.host_key_alias:
+        return hop.host_key_alias
+    return hop.host if hop.port == SSH_PORT else f"[{hop.host}]:{hop.port}"
+
+
+def _fingerprint_of(key: str) -> str:
+    try:
+        digest = hashlib.sha256(base64.b64decode(key)).digest()
+    except ValueError:
+        return "unreadable"
+    return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
+
+
+def _hashed(name: str) -> str:
+    salt = os.urandom(20)
+    digest = hmac.new(salt, name.encode(), "sha1").digest()
+    return f"|1|{base64.b64encode(salt).decode()}|{base64.b64encode(digest).decode()}"
+
+
+def _remember(file: Path, name: str, key: paramiko.PKey) -> None:
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+    with os.fdopen(descriptor, "r+", encoding="utf-8") as known_hosts:
+        text = known_hosts.read()
+        begin = "\n" if text and not text.endswith("\n") else ""
+        known_hosts.write(f"{begin}{name} {key.get_name()} {key.get_base64()}\n")

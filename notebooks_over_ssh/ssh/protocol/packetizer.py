@@ -1,0 +1,296 @@
+"""The SSH packets of a transport (RFC 4253, section 6): read from large blocks, and handed on where they arrive.
+
+Paramiko reads each packet with two system calls, and passes its data from thread to thread. Here a block is as large as
+the network has it, and what a stream carries goes to where it belongs in the thread that received it. All other packets wait
+for the transport's own thread, and everything behind them waits too: the order of the packets is kept.
+"""
+
+import contextlib
+import math
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import paramiko
+from paramiko.packet import NeedRekeyException, Packetizer
+
+from notebooks_over_ssh.ssh.protocol.message import Message
+from notebooks_over_ssh.ssh.protocol.packet_encryption import (
+    LARGEST_PACKET,
+    Block,
+    Envelope,
+    Mac,
+    Plain,
+    make_cipher,
+)
+from notebooks_over_ssh.ssh.protocol.tcp_latency import acknowledge
+
+BLOCK = 256 * 1024
+# What a peer may wait with more behind, until it is acknowledged; in a transfer enough goes on by itself.
+SMALL = 16 * 1024
+# RFC 4344, section 3.2: with blocks of L bits, keys are good for 2**(L/4) blocks; each cipher that is offered has L = 128,
+# and so 2**32 blocks of 16 bytes. A sixteenth of that leaves no doubt.
+REKEY_AFTER_BYTES = 2**32
+# RFC 4253, section 9: new keys after an hour, in seconds. Where nothing flows, nobody asks.
+REKEY_AFTER = 3600.0
+# How often a thread that waits looks whether the handshake has taken too long.
+HANDSHAKE_LOOK_S = 0.1
+LOOK_S = 1.0
+
+# Its stubs know little of this class.
+_Packetizer: Any = Packetizer
+AtOnce = Callable[[int, memoryview], bool]
+
+
+class Packets(_Packetizer):  # type: ignore[misc] # as above
+    """The packets of one transport, read from a socket by the transport's own thread."""
+
+    REKEY_BYTES = REKEY_AFTER_BYTES
+    REKEY_AFTER = REKEY_AFTER
+
+    def __init__(self, source: Any) -> None:
+        super().__init__(source)
+        self._source = source
+        self._is_tcp = getattr(source, "family", None) in (socket.AF_INET, socket.AF_INET6)
+        self._unread: Block = b""
+        self._found: tuple[int, paramiko.Message] | None = None
+        self._rekey_told = False
+        self._errands: deque[Callable[[], None]] = deque()
+        self._decompress: Callable[[bytes], bytes] | None = None
+        self._sequence = 0
+        self._envelope: Envelope = Plain()
+        self._look_s = HANDSHAKE_LOOK_S
+        self.at_once: AtOnce = lambda kind, payload: False
+        """Takes a packet in the thread that received it, and returns whether it did. It must not send."""
+        self.may_send: Callable[[], bool] = lambda: False
+        """Whether the transport's own thread can send without waiting for itself: not while keys are exchanged."""
+        self._sealing: Envelope = Plain()
+        self._sending = threading.RLock()
+        self._sent_sequence = 0
+        self._sent_bytes = 0
+        self._compress: Callable[[bytes], bytes] | None = None
+        self.heard_at = time.monotonic()
+        """When the peer was heard last."""
+        self.received_bytes = 0
+        self.kex_deadline = math.inf
+        """When the exchange of keys that was begun must have ended."""
+        self._rekey_at = math.inf
+
+    # ---- what Paramiko's transport calls ----
+
+    def read_message(self) -> tuple[int, paramiko.Message]:
+        """The next packet that is not taken at once; only the transport's own thread calls it.
+
+        Raises EOFError at the end, SSHException for a packet that is damaged, NeedRekeyException when it is time.
+        """
+        self._found = None
+        self._take(b"")
+        while self._found is None:
+            self._run_errands()
+            self._check_for_rekey()
+            self._take(self._receive())
+        return self._found
+
+    def readline(self, timeout: float) -> str:
+        """A line from before the first packet. Raises EOFError, TimeoutError."""
+        deadline = time.monotonic() + timeout
+        line = self._line()
+        while line is None:
+            if time.monotonic() >= deadline:
+                raise TimeoutError
+            self._wait_for_more()
+            line = self._line()
+        return line.removesuffix(b"\r").decode("utf-8", "replace")
+
+    def set_inbound_cipher(
+        self,
+        block_engine: Any,
+        block_size: int,
+        mac_engine: Any,
+        mac_size: int,
+        mac_key: bytes,
+        etm: bool = False,
+        aead: bool = False,
+        iv_in: bytes | None = None,
+    ) -> None:
+        """Read with these keys from the next packet on."""
+        super().set_inbound_cipher(
+            block_engine, block_size, mac_engine, mac_size, mac_key, etm=etm, aead=aead, iv_in=iv_in
+        )
+        self._envelope = make_cipher(
+            block_engine, block_size, Mac(mac_engine, mac_size, mac_key), etm, iv_in if aead else None
+        )
+        self._rekey_told = False
+        self.received_bytes = 0
+        self._rekey_at = time.monotonic() + self.REKEY_AFTER
+
+    def set_outbound_cipher(
+        self,
+        block_engine: Any,
+        block_size: int,
+        mac_engine: Any,
+        mac_size: int,
+        mac_key: bytes,
+        sdctr: bool = False,
+        etm: bool = False,
+        aead: bool = False,
+        iv_out: bytes | None = None,
+    ) -> None:
+        """Send with these keys from the next packet on."""
+        super().set_outbound_cipher(
+            block_engine, block_size, mac_engine, mac_size, mac_key, sdctr, etm, aead, iv_out
+        )
+        self._sealing = make_cipher(
+            block_engine, block_size, Mac(mac_engine, mac_size, mac_key), etm, iv_out if aead else None
+        )
+        self._sent_bytes = 0
+
+    def set_inbound_compressor(self, compressor: Callable[[bytes], bytes]) -> None:
+        """Expand every packet with it from the next one on."""
+        self._decompress = compressor
+
+    def set_outbound_compressor(self, compressor: Callable[[bytes], bytes]) -> None:
+        """Compress every packet with it from the next one on."""
+        self._compress = compressor
+
+    def send_message(self, message: paramiko.Message) -> None:
+        """Send a packet; waits until the network has taken all of it. Raises EOFError when the connection has ended."""
+        payload = message.asbytes()
+        with self._sending:
+            if self._compress is not None:
+                payload = self._compress(payload)
+            sealed = self._sealing.seal(payload, self._sent_sequence)
+            self._sent_sequence = _next(self._sent_sequence, self._initial_kex_done)
+            self.write_all(sealed)
+            self._sent_bytes += len(sealed)
+            if (
+                self._sent_bytes >= self.REKEY_BYTES or time.monotonic() >= self._rekey_at
+            ) and not self.need_rekey():
+                self._trigger_rekey()
+
+    def reset_seqno_out(self) -> None:
+        """Count from zero again, as strict key exchange has it after new keys."""
+        self._sent_sequence = 0
+
+    def reset_seqno_in(self) -> None:
+        """Count from zero again, as strict key exchange has it after new keys."""
+        self._sequence = 0
+
+    def complete_handshake(self) -> None:
+        """Wait longer from now on: nothing has to be done in time any more."""
+        super().complete_handshake()
+        if self._look_s != LOOK_S and self.may_send():
+            self._look_s = LOOK_S
+            self._source.settimeout(LOOK_S)
+
+    def close(self) -> None:
+        """End the connection, and wake the thread that waits for a packet."""
+        super().complete_handshake()  # ends the thread of its timer
+        with contextlib.suppress(OSError):
+            self._source.shutdown(socket.SHUT_RDWR)
+        super().close()
+
+    # ---- what the streams call ----
+
+    def later(self, errand: Callable[[], None]) -> None:
+        """Have the transport's own thread do something that sends; for a thread that received and must not wait."""
+        self._errands.append(errand)
+
+    # ---- one block ----
+
+    def _line(self) -> bytes | None:
+        """Take the next line out of what is unread, if all of it is there."""
+        line, newline, rest = bytes(self._unread).partition(b"\n")
+        if len(line) > LARGEST_PACKET:
+            raise paramiko.SSHException("it sends a line without an end")
+        if not newline:
+            return None
+        self._unread = rest
+        return line
+
+    def _receive(self) -> bytes:
+        """The next block, b"" where none came in time. Raises EOFError at the end."""
+        try:
+            block: bytes = self._source.recv(BLOCK)
+        except TimeoutError:
+            self._check_patience()
+            return b""
+        except OSError:
+            if self.closed:
+                raise EOFError from None
+            raise
+        if not block:
+            raise EOFError
+        if self._is_tcp and len(block) < SMALL:
+            acknowledge(self._source)
+        return block
+
+    def _wait_for_more(self) -> None:
+        self._unread = bytes(self._unread) + self._receive()
+
+    def _check_patience(self) -> None:
+        if self.closed or self.handshake_timed_out():
+            raise EOFError
+
+    def _run_errands(self) -> None:
+        while self._errands and self.may_send():
+            self._errands.popleft()()
+        if self.may_send():
+            self._check_keepalive()
+
+    def _is_time_for_new_keys(self) -> bool:
+        return self.need_rekey() and not self._rekey_told
+
+    def _check_for_rekey(self) -> None:
+        if time.monotonic() > self.kex_deadline:
+            raise paramiko.SSHException("it did not finish the exchange of keys in time")
+        if self._is_time_for_new_keys():
+            self._rekey_told = True
+            raise NeedRekeyException
+
+    def _take(self, block: Block) -> None:
+        """Handle the packets in what is unread and the block, up to the first that is not taken at once."""
+        if self._unread:
+            block = bytes(self._unread) + block if block else self._unread
+        at = 0
+        while self._found is None:
+            opened = self._envelope.open(block, at, self._sequence)
+            if opened is None:
+                break
+            packet, size = opened
+            at += size
+            self._sequence = _next(self._sequence, self._initial_kex_done)
+            self.heard_at = time.monotonic()
+            self._handle(packet)
+            self.received_bytes += size
+            if (
+                self.received_bytes >= self.REKEY_BYTES or self.heard_at >= self._rekey_at
+            ) and not self.need_rekey():
+                self._trigger_rekey()
+        self._unread = memoryview(block)[at:]
+
+    def _handle(self, packet: bytes | memoryview) -> None:
+        padding = packet[0]
+        if padding + 2 > len(packet):
+            raise paramiko.SSHException("it sent a packet of padding only")
+        payload = memoryview(packet)[1 : len(packet) - padding]
+        if self._decompress is not None:
+            payload = memoryview(self._decompress(bytes(payload)))
+            if not payload:
+                raise paramiko.SSHException("it sent a packet of nothing")
+        kind = payload[0]
+        if not self.at_once(kind, payload):
+            message = Message(bytes(payload[1:]))
+            message.seqno = (self._sequence - 1) & 0xFFFFFFFF
+            self._found = kind, message
+
+
+def _next(sequence: int, is_safe: bool) -> int:
+    """The next sequence number. Raises SSHException where it rolls over in the first key exchange, which only an attack does."""
+    sequence = (sequence + 1) & 0xFFFFFFFF
+    if sequence == 0 and not is_safe:
+        raise paramiko.SSHException("the sequence number rolled over during the first key exchange")
+    return sequence

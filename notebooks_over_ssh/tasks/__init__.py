@@ -1,0 +1,1 @@
+"""The commands: what each does in what order, and what the user reads."""

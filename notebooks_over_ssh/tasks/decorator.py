@@ -1,0 +1,73 @@
+"""How a task ends: the Problem that stopped it becomes an error, a hint and an exit code."""
+
+import functools
+import os
+import signal
+import tempfile
+import traceback
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, ParamSpec, TypeVar
+
+import fabric
+from invoke.exceptions import Exit
+
+from notebooks_over_ssh.errors import Failed, Problem, Terminated
+from notebooks_over_ssh.terminal import show_problem
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+
+def task(
+    help: dict[str, str] | None = None, **options: Any
+) -> Callable[[Callable[Parameters, Result]], Callable[Parameters, Result]]:
+    """Make a Fabric task of a function: its flags are the function's arguments, with `help` a sentence for each."""
+
+    def make(body: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+        made: Callable[Parameters, Result] = fabric.task(help=help or {}, **options)(_told(body))
+        return made
+
+    return make
+
+
+def _told(task: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """Let a Problem in the task end the program with its exit code, and any other error without a traceback.
+
+    SIGTERM ends the task as Ctrl-C does, so that what it holds is given back.
+    """
+
+    @functools.wraps(task)
+    def body(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+        before = signal.signal(signal.SIGTERM, _interrupt)
+        try:
+            return task(*args, **kwargs)
+        except Problem as problem:
+            show_problem(problem)
+            raise Exit(code=problem.exit_code) from problem
+        except (Exit, KeyboardInterrupt):
+            raise
+        except BrokenPipeError as error:
+            # Whoever read the output has gone; there is nobody to tell.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            raise Exit(code=1) from error
+        except Exception as error:
+            show_problem(_unexpected(error))
+            raise Exit(code=1) from error
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+    return body
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise Terminated
+
+
+def _unexpected(error: Exception) -> Failed:
+    with tempfile.NamedTemporaryFile("w", prefix="notebooks-over-ssh-", suffix=".txt", delete=False) as file:
+        traceback.print_exception(error, file=file)
+    return Failed(
+        f"this should not happen: {type(error).__name__}: {error}",
+        hint=f"it is a fault of this program; please report it, with {file.name}",
+    )

@@ -1,0 +1,40 @@
+"""doctor: every link of the chain from here to a working kernel, each failure with its one fix."""
+
+from notebooks_over_ssh.config.settings import Settings
+from notebooks_over_ssh.diagnostics import examine
+from notebooks_over_ssh.errors import Problem
+from notebooks_over_ssh.ssh.prompting import Asking
+from notebooks_over_ssh.terminal import say_json, step, working
+
+
+def doctor(settings: Settings, asking: Asking) -> None:
+    """Try every link and show it as it is tried. Raises the Problem of the first that is broken."""
+    links = examine(settings, asking)
+    while True:
+        with working("doctor", "looking at the next link"):
+            link = next(links, None)
+        if link is None:
+            return step("doctor", "every link holds")
+        if link.problem is not None:
+            step(link.name, "broken")
+            raise link.problem
+        step(link.name, link.result)
+
+
+def doctor_as_json(settings: Settings, asking: Asking) -> None:
+    """Print a list of objects: `link`, `ok`, `result`, `problem`, `hint`. Raises the Problem of a broken link."""
+    links = list(examine(settings, asking))
+    shown = [
+        {
+            "link": link.name,
+            "ok": link.problem is None,
+            "result": link.result or None,
+            "problem": str(link.problem) if link.problem else None,
+            "hint": link.problem.hint if link.problem else None,
+        }
+        for link in links
+    ]
+    say_json(shown)
+    broken: Problem | None = links[-1].problem
+    if broken:
+        raise broken

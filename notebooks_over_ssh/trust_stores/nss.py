@@ -1,0 +1,154 @@
+"""The NSS databases of Chromium and Firefox: NSS's own certutil(1) reads and writes them.
+
+Chromium trusts a leaf as a "trusted peer" (P). Firefox has no use for P: it trusts what is marked C, which for a
+certificate that is no authority (RFC 5280, section 4.2.1.9) makes it good for itself and for nothing that it would sign.
+"""
+
+import os
+import platform
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from notebooks_over_ssh.errors import Failed
+from notebooks_over_ssh.jupyter.certificate import Certificate
+from notebooks_over_ssh.trust_stores.base import run
+
+DATABASE = "cert9.db"
+# A colon would be read as the end of a token's name.
+NICKNAME = "notebooks-over-ssh {host} {sha256}"
+_LISTED = re.compile(r"^(notebooks-over-ssh \S+ ([0-9a-f]{64})) +(\S*,\S*,\S*) *$", re.MULTILINE)
+_CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "brave-browser") + (
+    "microsoft-edge", "microsoft-edge-stable", "vivaldi", "vivaldi-stable", "opera",
+)  # fmt: skip
+# By the ID of os-release(5), or what it is like.
+_PACKAGES = {
+    "debian": "libnss3-tools",
+    "fedora": "nss-tools",
+    "rhel": "nss-tools",
+    "suse": "mozilla-nss-tools",
+    "arch": "nss",
+    "alpine": "nss-tools",
+}
+
+
+@dataclass(frozen=True)
+class Database:
+    """One database: Chromium's shared one, or that of a Firefox profile; `trust` is what the browser goes by."""
+
+    browser: str
+    folder: Path
+    trust: str
+
+    @property
+    def name(self) -> str:
+        home = Path.home()
+        shown = f"~/{self.folder.relative_to(home)}" if self.folder.is_relative_to(home) else self.folder
+        return f"{self.browser} ({shown})"
+
+    def ours(self) -> set[str]:
+        return {sha256 for _, sha256, trust in self._listed() if trust == self.trust}
+
+    def add(self, certificate: Certificate, host: str) -> None:
+        nickname = NICKNAME.format(host=re.sub(r"[^A-Za-z0-9._-]", "_", host), sha256=certificate.sha256)
+        if not (self.folder / DATABASE).exists():
+            self._create()
+        try:
+            self._certutil("-A", "-a", "-t", self.trust, "-n", nickname, stdin=certificate.pem)
+            if certificate.sha256 not in self.ours():
+                raise Failed(
+                    f"{self.browser} has the certificate already, under a name that is not ours",
+                    hint="remove it in the browser's settings, and try again",
+                )
+        except Failed as problem:
+            self.remove(certificate.sha256)  # with a primary password set, it is in, but without trust
+            if "PASSWORD" not in str(problem):
+                raise
+            raise Failed(
+                "a primary password protects it, which is not asked for here",
+                hint="remove the password for as long as trust takes",
+            ) from problem
+
+    def remove(self, sha256: str) -> bool:
+        entries = [nickname for nickname, found, _ in self._listed() if found == sha256]
+        for nickname in entries:
+            self._certutil("-D", "-n", nickname)
+        return bool(entries)
+
+    def _listed(self) -> list[tuple[str, str, str]]:
+        """Our entries: nickname, SHA-256 and trust of each."""
+        if not (self.folder / DATABASE).exists():
+            return []
+        return _LISTED.findall(self._certutil("-L"))
+
+    def _create(self) -> None:
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._certutil("-N", "--empty-password")
+
+    def _certutil(self, *arguments: str, stdin: str = "") -> str:
+        program = shutil.which("certutil")
+        if program is None:
+            raise Failed("certutil is not installed", hint=f"install {_package()}, and try again")
+        return run([program, "-d", f"sql:{self.folder}", *arguments], stdin=stdin)
+
+
+def databases() -> list[Database]:
+    """Every database of this user, and the one that a Chromium that has not run yet will use."""
+    home = Path.home()
+    chromium = _with_database(_chromium_places(home))
+    if not chromium and _has_chromium():
+        # Every release takes it where it is there; those before 146 look nowhere else.
+        chromium = [home / ".pki/nssdb"]
+    found = [Database("Chromium", folder, "P,,") for folder in chromium]
+    return found + [Database("Firefox", folder, "C,,") for folder in _with_database(_firefox_places(home))]
+
+
+def _chromium_places(home: Path) -> Iterator[Path]:
+    """docs/linux/cert_management.md of Chromium; a snap and a Flatpak have the same below homes of their own."""
+    yield home / ".pki/nssdb"
+    yield Path(os.environ.get("XDG_DATA_HOME") or home / ".local/share") / "pki/nssdb"
+    for below in ("current/.pki/nssdb", "current/.local/share/pki/nssdb"):
+        yield from home.glob(f"snap/*/{below}")
+    for below in (".pki/nssdb", "data/pki/nssdb"):
+        yield from home.glob(f".var/app/*/{below}")
+
+
+def _firefox_places(home: Path) -> Iterator[Path]:
+    """The folders of profiles: below ~/.mozilla, or since release 147 below XDG's folder for settings."""
+    if sys.platform == "darwin":
+        yield from home.glob("Library/Application Support/Firefox/Profiles/*")
+        return
+    config = Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config")
+    yield from home.glob(".mozilla/firefox/*")
+    yield from config.glob("mozilla/firefox/*")
+    for application in ("snap/firefox/common", ".var/app/org.mozilla.firefox"):
+        for below in (".mozilla/firefox/*", ".config/mozilla/firefox/*", "config/mozilla/firefox/*"):
+            yield from home.glob(f"{application}/{below}")
+
+
+def _with_database(folders: Iterator[Path]) -> list[Path]:
+    found = {folder.resolve(): folder for folder in folders if (folder / DATABASE).is_file()}
+    return sorted(found.values())
+
+
+def _has_chromium() -> bool:
+    # A snap makes a database in a home of its own, once it runs.
+    programs = (shutil.which(name) for name in _CHROMIUMS)
+    return any(program and not program.startswith("/snap/") for program in programs)
+
+
+def _package() -> str:
+    if sys.platform == "darwin":
+        return "it with: brew install nss"
+    try:
+        system = platform.freedesktop_os_release()
+    except OSError:
+        system = {}
+    for name in (system.get("ID", ""), *system.get("ID_LIKE", "").split()):
+        for family, package in _PACKAGES.items():
+            if name.startswith(family) or name.endswith(family):
+                return f"the package {package}"
+    return "the package with the command-line tools of NSS"

@@ -1,0 +1,63 @@
+"""The user's Root store of Windows: its certutil.exe, also from within WSL, and Windows asks the user to confirm."""
+
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from notebooks_over_ssh.jupyter.certificate import Certificate
+from notebooks_over_ssh.trust_stores import installed as record
+from notebooks_over_ssh.trust_stores.base import Store, run
+
+# Its words are in the language of the system; only the hashes are not.
+_LISTED = re.compile(r"\b([0-9a-f]{40})\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class RootStore:
+    """The store of the user that is logged on to Windows."""
+
+    program: str
+
+    @property
+    def name(self) -> str:
+        return "the Root store of your Windows account"
+
+    def ours(self) -> set[str]:
+        listed = {found.lower() for found in _LISTED.findall(run(list_argv(self)))}
+        return {sha256 for sha256, certificate in record.known().items() if certificate.sha1 in listed}
+
+    def add(self, certificate: Certificate, host: str) -> None:
+        run(add_argv(self, _as_windows_calls_it(record.file_of(certificate))))
+
+    def remove(self, sha256: str) -> bool:
+        if sha256 not in self.ours():
+            return False
+        run(remove_argv(self, record.known()[sha256]))
+        return True
+
+
+def root_stores() -> list[Store]:
+    """The store, where the program that opens it is."""
+    program = shutil.which("certutil.exe")
+    return [RootStore(program)] if program else []
+
+
+def list_argv(store: RootStore) -> list[str]:
+    """What lists every certificate with its SHA-1."""
+    return [store.program, "-user", "-store", "Root"]
+
+
+def add_argv(store: RootStore, file: str) -> list[str]:
+    """What adds a certificate for this user alone."""
+    return [store.program, "-user", "-addstore", "Root", file]
+
+
+def remove_argv(store: RootStore, certificate: Certificate) -> list[str]:
+    """What removes just that certificate."""
+    return [store.program, "-user", "-delstore", "Root", certificate.sha1]
+
+
+def _as_windows_calls_it(file: Path) -> str:
+    translator = shutil.which("wslpath")
+    return run([translator, "-w", str(file)]).strip() if translator else str(file)
