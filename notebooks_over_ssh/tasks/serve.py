@@ -73,7 +73,8 @@ def _start(connection: Connection, settings: Settings) -> server.Started:
     try:
         return server.start(connection, settings, record)
     except Obstructed as obstructed:
-        if pending and obstructed.problem != "no-answer":  # in every other case no server is left
+        # After these two a server may run: one that did not answer in time, and one whose port could not be recorded.
+        if pending and obstructed.problem not in ("no-answer", "system-error"):
             sessions.forget_pending(pending)
         raise _with_what_is_there(obstructed, connection) from obstructed
     except KeyboardInterrupt:
