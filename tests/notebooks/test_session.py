@@ -99,7 +99,7 @@ def test_whoever_names_a_host_or_user_means_that_one(
 def test_a_session_that_was_picked_is_the_only_one() -> None:
     """Settings that name one session fit no other, whatever else is on record."""
     known = [
-        a_session(host, user=user, gateway=gateway, ssh_port=port)
+        a_session(host, user=user, gateway=gateway, ssh_port=port, host_key=f"key through {gateway}, {port}")
         for host in ("ashbury", "fe80::1")
         for user in ("me", "other")
         for gateway in (None, "sandbox")

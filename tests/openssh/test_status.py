@@ -40,7 +40,9 @@ def test_silent_hosts(served: Network) -> None:
     took = []
     with contextlib.ExitStack() as stack:
         for path in paths:
-            path.write_text(json.dumps({**record, "gateway": stack.enter_context(silent_gateway())}))
+            path.write_text(
+                json.dumps({**record, "host": path.stem, "gateway": stack.enter_context(silent_gateway())})
+            )
             began = time.monotonic()
             shown = user.status()
             took.append(time.monotonic() - began)
