@@ -10,9 +10,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from notebooks_over_ssh.tasks.decorator import task
 
 
-@task(help={"check": "Change nothing, and fail where the file does not fit pyproject.toml."})
+@task(help={"check": "Change nothing, and fail where the pins do not fit what pyproject.toml asks for."})
 def pin(c: Any, check: bool = False) -> None:
-    """Pin requirements.txt to what pyproject.toml asks for."""
+    """Pin the versions in pyproject.toml and requirements.txt."""
     from dev.pin_requirements import check as check_requirements
     from dev.pin_requirements import write
 
