@@ -19,7 +19,7 @@ FLOORS = (
     ("ssh",),
     ("sandbox",),
     ("config",),
-    ("terminal",),
+    ("terminal", "debug_log"),
     ("errors", "util"),
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

@@ -1,5 +1,6 @@
 """Proves to a hop who the user is: keys first, then whatever the hop asks for and a person answers (RFC 4252, 4256)."""
 
+import logging
 import re
 from collections.abc import Callable, Iterator, Sequence
 
@@ -13,6 +14,8 @@ from notebooks_over_ssh.ssh.host_keys import fingerprint
 from notebooks_over_ssh.ssh.identities import Identities
 from notebooks_over_ssh.ssh.prompting import Asking, HopIdentity, account
 from notebooks_over_ssh.util.peer_text import attributed, quoted
+
+_log = logging.getLogger(__name__)
 
 ATTEMPTS = 3
 # A conversation of PAM has a question or two, and a few rounds where a password has to be changed.
@@ -72,6 +75,7 @@ class Login(AuthStrategy):
         keys = self.identities.every_key()
         try:
             while self.wanted:
+                _log.debug("%s: wants %s", self.who, ", ".join(self.wanted))
                 self.wanted = self._next_proof(transport, self.wanted, keys)
         except AuthenticationRefused:
             raise
@@ -90,6 +94,7 @@ class Login(AuthStrategy):
             # A hop that has had enough names no method any more, which reads as one without a name.
             still_wanted = [method for method in getattr(error, "allowed_types", ()) if method]
             raise self._refused(still_wanted or self.wanted) from error
+        _log.debug("%s: logged in with %s", self.who, ", ".join(self.tried))
         return AuthResult(strategy=self)
 
     def _next_proof(
@@ -234,6 +239,7 @@ class Login(AuthStrategy):
         )
 
     def _refused(self, wanted: Sequence[str]) -> AuthenticationRefused:
+        _log.debug("%s: refused, tried %s", self.who, ", ".join(self.tried) or "nothing")
         wanted = [method for method in wanted if METHOD_NAME.fullmatch(method)][:METHODS_SHOWN]
         tried = ", ".join([*self.tried, *self.identities.passed_over]) or "nothing, as no key was found"
         return AuthenticationRefused(

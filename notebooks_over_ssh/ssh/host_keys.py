@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import hmac
+import logging
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -17,6 +18,8 @@ from notebooks_over_ssh.ssh.host_certificate import HostCertificate
 from notebooks_over_ssh.ssh.known_hosts import Line, known_keys
 from notebooks_over_ssh.ssh.prompting import Asking
 from notebooks_over_ssh.ssh.revoked_keys import refuse_if_revoked
+
+_log = logging.getLogger(__name__)
 
 
 def fingerprint(key: paramiko.PKey) -> str:
@@ -91,6 +94,7 @@ class HostKeyPolicy(paramiko.MissingHostKeyPolicy):
     def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:
         """Return when the key is good; raises HostKeyRefused."""
         shown = key.get_base64()
+        _log.debug("%s: host key %s %s", self.name, key.get_name(), fingerprint(key))
         certificate = HostCertificate.of(key)
         if self.hop.known_hosts_command:
             more = self.hop.known_hosts_command.lines_for(self.name, key.get_name(), shown)

@@ -1,11 +1,14 @@
 """A command in the place of a gateway: what ssh_config(5) calls ProxyCommand."""
 
 import contextlib
+import logging
 import os
 import signal
 import socket
 import subprocess
 import tempfile
+
+_log = logging.getLogger(__name__)
 
 END_TIMEOUT_S = 2
 LAST_LINES = 5
@@ -31,6 +34,7 @@ class ProxyCommand:
                 stdout=theirs.fileno(),
                 stderr=self._said,
             )
+        _log.debug("connecting with a proxy command, process %d", self._process.pid)
 
     def said(self) -> tuple[str, ...]:
         """The last lines that the command wrote to its standard error."""

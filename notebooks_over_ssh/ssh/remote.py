@@ -6,6 +6,7 @@ what is to run travels on standard input, and so does everything that it must kn
 
 import contextlib
 import json
+import logging
 import secrets
 import time
 from collections import deque
@@ -35,6 +36,7 @@ OUTPUT_LIMIT = 4 * 1024 * 1024
 ANSWER_LIMIT = 512 * 1024
 LOG_LINE_LIMIT = 64 * 1024
 LONGEST_LINE_SHOWN = 300
+_log = logging.getLogger(__name__)
 GO = b"go\n"
 """The word that a program which asks waits for; host.py has it too."""
 
@@ -59,7 +61,19 @@ def run_program(
     """
     marker = secrets.token_hex(16)
     command, stdin = request(marker, name, parameters, environment=environment, activate=activate)
-    return _find_answer(connection, marker, _converse(connection, command, stdin, timeout_s, marker, confirm))
+    began = time.monotonic()
+    _log.debug("%s: %s starts", connection.original_host, name)
+    output = _converse(connection, command, stdin, timeout_s, marker, confirm)
+    answer = _find_answer(connection, marker, output)
+    _log.debug(
+        "%s: %s ended after %.2f s, %d characters, problem %r",
+        connection.original_host,
+        name,
+        time.monotonic() - began,
+        len(output),
+        answer["problem"],
+    )
+    return answer
 
 
 def request(

@@ -1,6 +1,7 @@
 """How a task ends: the Problem that stopped it becomes an error, a hint and an exit code."""
 
 import functools
+import logging
 import os
 import signal
 import tempfile
@@ -12,11 +13,14 @@ from typing import Any, ParamSpec, TypeVar
 import fabric
 from invoke.exceptions import Exit
 
+from notebooks_over_ssh import debug_log
 from notebooks_over_ssh.errors import Failed, Problem, Terminated
-from notebooks_over_ssh.terminal import show_problem
+from notebooks_over_ssh.terminal import show_problem, warn
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
+
+_log = logging.getLogger(__name__)
 
 
 def task(
@@ -41,8 +45,10 @@ def _told(task: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
     def body(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
         before = signal.signal(signal.SIGTERM, _interrupt)
         try:
+            _start_debug_log(task.__name__)
             return task(*args, **kwargs)
         except Problem as problem:
+            _log.debug("%s failed: %s: %s", task.__name__, type(problem).__name__, problem)
             show_problem(problem)
             raise Exit(code=problem.exit_code) from problem
         except (Exit, KeyboardInterrupt):
@@ -58,6 +64,14 @@ def _told(task: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
             signal.signal(signal.SIGTERM, before)
 
     return body
+
+
+def _start_debug_log(name: str) -> None:
+    try:
+        debug_log.start()
+    except OSError as error:
+        warn(f"the debug log {debug_log.path()} cannot be written: {error.strerror}")
+    _log.debug("task %s", name)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

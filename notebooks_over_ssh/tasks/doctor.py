@@ -1,10 +1,11 @@
 """doctor: every link of the chain from here to a working kernel, each failure with its one fix."""
 
+from notebooks_over_ssh import debug_log
 from notebooks_over_ssh.config.settings import Settings
 from notebooks_over_ssh.diagnostics import examine
 from notebooks_over_ssh.errors import Problem
 from notebooks_over_ssh.ssh.prompting import Asking
-from notebooks_over_ssh.terminal import say_json, step, working
+from notebooks_over_ssh.terminal import more, say_json, step, working
 
 
 def doctor(settings: Settings, asking: Asking) -> None:
@@ -14,9 +15,11 @@ def doctor(settings: Settings, asking: Asking) -> None:
         with working("doctor", "looking at the next link"):
             link = next(links, None)
         if link is None:
-            return step("doctor", "every link holds")
+            step("doctor", "every link holds")
+            return _show_debug_log()
         if link.problem is not None:
             step(link.name, "broken")
+            _show_debug_log()
             raise link.problem
         step(link.name, link.result)
 
@@ -38,3 +41,10 @@ def doctor_as_json(settings: Settings, asking: Asking) -> None:
     broken: Problem | None = links[-1].problem
     if broken:
         raise broken
+
+
+def _show_debug_log() -> None:
+    if debug_log.is_enabled():
+        more(f"the debug log is {debug_log.path()}")
+    else:
+        more(f"{debug_log.VARIABLE}=1 before a command writes a debug log to {debug_log.path()}")

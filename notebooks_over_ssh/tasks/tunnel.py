@@ -1,5 +1,6 @@
 """tunnel: a local port that leads to the server of the session, through the gateway, until Ctrl-C."""
 
+import logging
 import os
 import sys
 import time
@@ -20,6 +21,8 @@ from notebooks_over_ssh.tunnel import listen
 from notebooks_over_ssh.tunnel import tunnel as tunnels
 from notebooks_over_ssh.tunnel.events import Lost, News
 from notebooks_over_ssh.tunnel.supervisor import Lifeline
+
+_log = logging.getLogger(__name__)
 
 
 def session_for_tunnel(settings: Settings) -> Session:
@@ -93,6 +96,7 @@ def until_closed(held: Lifeline | None, asking: Asking) -> bool:
 
 
 def _tell(news: News) -> None:
+    _log.debug("%s", news)
     (status_line if isinstance(news, Lost) else step)("tunnel", str(news))
 
 

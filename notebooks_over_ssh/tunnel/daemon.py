@@ -4,16 +4,19 @@ What it must know, secrets included, reaches it through a pipe. It asks at the t
 waits for it, tells through a pipe that it is ready or why not, and leaves the terminal then.
 """
 
+import logging
 import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from notebooks_over_ssh import debug_log
 from notebooks_over_ssh.config.settings import Settings
 from notebooks_over_ssh.errors import Failed, Problem
 from notebooks_over_ssh.jupyter import session as sessions
@@ -22,6 +25,8 @@ from notebooks_over_ssh.ssh.prompting import Asking, Secrets
 from notebooks_over_ssh.terminal import Person, say, show_problem, somebody_is_there
 from notebooks_over_ssh.tunnel import tunnel as tunnels
 from notebooks_over_ssh.tunnel.events import News
+
+_log = logging.getLogger(__name__)
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -81,6 +86,8 @@ def main() -> int:
     order = msgspec.json.decode(sys.stdin.buffer.readline(), type=Order)
     signal.signal(signal.SIGTERM, _end)
     reported = False
+    with suppress(OSError):  # the command that waits has said so
+        debug_log.start()
     try:
         asking = Asking(Person(order.somebody_is_there), order.secrets)
         with tunnels.held(order.session, order.settings, asking, order.old_port) as held:
@@ -104,6 +111,7 @@ def main() -> int:
 
 
 def _note(news: News) -> None:
+    _log.debug("%s", news)
     say(f"{datetime.now():%Y-%m-%d %H:%M:%S} {news}")
 
 

@@ -1,6 +1,7 @@
 """One forwarded connection: a local socket, and the stream that it is carried by."""
 
 import contextlib
+import logging
 import socket
 import struct
 import threading
@@ -15,6 +16,8 @@ from notebooks_over_ssh.ssh.connect_errors import FAILURES
 from notebooks_over_ssh.ssh.protocol.channel import DIRECT, Stream, towards
 from notebooks_over_ssh.tunnel.event_loop import READ, WRITE, Pump
 from notebooks_over_ssh.tunnel.target import Target
+
+_log = logging.getLogger(__name__)
 
 HOST = "127.0.0.1"
 # What one connection may send before the others have their turn: less costs more than it brings.
@@ -57,9 +60,11 @@ class Forwarded(Stream):
 
     def opened(self) -> None:
         self._is_open = True
+        _log.debug("channel %d to port %d opened", self.number, self.target.port)
         self._pump.do(self._begin)
 
     def refused(self, error: paramiko.ChannelException) -> None:
+        _log.debug("channel to port %d refused, reason %d", self.target.port, error.code)
         self._pump.do(self.abort)
 
     def lost(self) -> None:
@@ -135,6 +140,7 @@ class Forwarded(Stream):
 
     def leave(self) -> None:
         """Give up the local socket."""
+        _log.debug("channel %d to port %d left", self.number, self.target.port)
         self._pump.watch(self._local, 0, self._ready)
         self._owner.gone(self)
 

@@ -1,5 +1,6 @@
 """A stream that carries a whole transport: the way through a gateway to the next hop."""
 
+import logging
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -7,6 +8,8 @@ from typing import Any
 import paramiko
 
 from notebooks_over_ssh.ssh.protocol.channel import DIRECT, Address, Stream, towards
+
+_log = logging.getLogger(__name__)
 
 
 class Carrier(Stream):
@@ -17,6 +20,7 @@ class Carrier(Stream):
 
     def __init__(self, transport: Any, target: Address) -> None:
         super().__init__(transport, DIRECT, towards(target, ("127.0.0.1", 0)))
+        _log.debug("connecting to %s port %d through the gateway", *target)
         self._changed = threading.Condition()
         self._outcome: Exception | None = None
         self._is_open = False

@@ -5,8 +5,11 @@ that off (RFC 9293, section 3.8.6.3), by 40 ms in Linux. OpenSSH's sshd leaves t
 (ssh_packet_set_interactive in its packet.c), as the tunnel's does (background_program.py).
 """
 
+import logging
 import socket
 import sys
+
+_log = logging.getLogger(__name__)
 
 # Linux has it.
 QUICKACK = getattr(socket, "TCP_QUICKACK", None)
@@ -17,6 +20,7 @@ UNSENT_BYTES = 256 * 1024
 
 def prompt_socket(host: str, port: int, timeout_s: float) -> socket.socket:
     """A TCP connection on which small packets go at once, and little waits in the system. Raises OSError."""
+    _log.debug("connecting to %s port %d", host, port)
     reached = socket.create_connection((host, port), timeout=timeout_s)
     reached.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if sys.platform == "linux":

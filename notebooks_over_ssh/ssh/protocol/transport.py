@@ -1,6 +1,7 @@
 """The SSH transport as these tasks want it: good ciphers, no needless round trip, one error whatever a server sends."""
 
 import contextlib
+import logging
 import math
 import time
 from collections.abc import Callable
@@ -27,6 +28,8 @@ from notebooks_over_ssh.ssh.protocol.jump_channel import Carrier
 from notebooks_over_ssh.ssh.protocol.nested_packetizer import CarriedPackets
 from notebooks_over_ssh.ssh.protocol.packetizer import Packets
 from notebooks_over_ssh.ssh.userauth import UserAuth
+
+_log = logging.getLogger(__name__)
 
 # The length, the padding, a MAC of 64 bytes and the head of a packet of data.
 LARGEST_ENVELOPE = 128
@@ -172,6 +175,13 @@ class Transport(_Transport):  # type: ignore[misc] # as above
     def _parse_newkeys(self, message: paramiko.Message) -> None:
         super()._parse_newkeys(message)
         self.packetizer.kex_deadline = math.inf
+        _log.debug(
+            "%s: keys exchanged, host key algorithm %s, cipher %s, MAC %s",
+            self.remote_version,
+            self.host_key_type,
+            self.local_cipher,
+            self.local_mac,
+        )
 
     def _parse_kex_init(self, message: paramiko.Message) -> None:
         try:
