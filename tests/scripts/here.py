@@ -7,10 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from notebooks_over_ssh.sandbox.conda_environments import ensure_environment
 from notebooks_over_ssh.ssh.remote import GO, request
 
+SYSTEM_PYTHON = Path("/usr/bin/python3")
+VERSION = f"python{sys.version_info.major}.{sys.version_info.minor}"
+# On a machine whose only Python is the system's, both are one.
+HOST_PYTHONS = ["own"] if Path(sys.executable).resolve() == SYSTEM_PYTHON.resolve() else ["own", "system"]
 # A venv is an environment by its path; the one that the tests run in has Jupyter.
-ENVIRONMENT = sys.prefix
+# The fixture `host_environment` replaces it.
+ENVIRONMENT = Path(sys.prefix)
 MARKER = "a-marker"
 # From when and until when a certificate is made to be valid.
 VALIDITY = {"begins": "260101000000Z", "ends": "361231235959Z"}
@@ -22,15 +28,15 @@ def run_here(
     name: str,
     parameters: dict[str, Any],
     *,
-    environment: str | Path = ENVIRONMENT,
+    environment: Path | None = None,
     before: Callable[[], None] | None = None,
     variables: dict[str, str] | None = None,
 ) -> dict[str, Any]:
-    """The answer of `scripts/NAME.py`, run as on a host whose home folder is `home`.
+    """The answer of `remote_scripts/NAME.py`, run as on a host whose home folder is `home`.
 
-    `before` runs in the new process, to set a limit on it, say; `variables` are set in it.
+    The environment is `ENVIRONMENT` unless another is given. `before` runs in the new process, to set a limit on it, say; `variables` are set in it.
     """
-    command, stdin = request(MARKER, name, parameters, environment=str(environment), activate="")
+    command, stdin = request_here(name, parameters, environment)
     done = subprocess.run(
         ["/bin/sh", "-c", command],
         input=stdin + GO,
@@ -46,6 +52,20 @@ def run_here(
     assert found, done
     answer: dict[str, Any] = json.loads(rest.partition("\n")[0])
     return answer
+
+
+def request_here(name: str, parameters: dict[str, Any], environment: Path | None = None) -> tuple[str, bytes]:
+    """The shell's command and its standard input that run `remote_scripts/NAME.py` in an environment of this machine."""
+    return request(MARKER, name, parameters, environment=str(environment or ENVIRONMENT), activate="")
+
+
+def make_environment(prefix: Path, python: Path | None = None) -> None:
+    """Make an environment with Jupyter whose Python is `python`, else that of `ENVIRONMENT`."""
+    ensure_environment(prefix)
+    interpreter = (python or ENVIRONMENT / "bin" / "python").resolve()
+    (prefix / "bin/python").unlink()
+    (prefix / "bin/python").symlink_to(interpreter)
+    (prefix / "pyvenv.cfg").write_text(f"home = {interpreter.parent}\ninclude-system-site-packages = false\n")
 
 
 def protect(home: Path, **parameters: Any) -> dict[str, Any]:

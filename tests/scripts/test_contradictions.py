@@ -10,6 +10,8 @@ import pytest
 
 from tests.scripts.here import HASH, VALIDITY, look, protect, run_here
 
+pytestmark = pytest.mark.usefixtures("host_environment")
+
 MARK = "# secure (notebooks-over-ssh)"
 
 

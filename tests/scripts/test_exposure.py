@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from notebooks_over_ssh.sandbox.conda_environments import ensure_environment
-from tests.scripts.here import HASH, look, protect, run_here
+from tests.scripts.here import HASH, look, make_environment, protect, run_here
+
+pytestmark = pytest.mark.usefixtures("host_environment")
 
 OTHER_USER = 54321
 
@@ -151,7 +152,7 @@ def test_the_environment_of_a_colleague(home: Path, tmp_path: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("needs root, to give an environment to another user")
     prefix = tmp_path / "environment"
-    ensure_environment(prefix)
+    make_environment(prefix)
     (prefix / "etc/jupyter").mkdir(parents=True, exist_ok=True)
     for path in (prefix, *prefix.rglob("*")):
         os.chown(path, OTHER_USER, OTHER_USER, follow_symlinks=False)

@@ -2,15 +2,15 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from notebooks_over_ssh.ssh.remote import request
 from tests.journey.program import free_port
-from tests.scripts.here import HASH, MARKER, VALIDITY, protect, run_here
+from tests.scripts.here import HASH, MARKER, VALIDITY, protect, request_here, run_here
+
+pytestmark = pytest.mark.usefixtures("host_environment")
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "notebooks_over_ssh" / "remote_scripts"
 TIMEOUT = 30  # seconds
@@ -62,7 +62,7 @@ def test_a_server_from_start_to_end(home: Path) -> None:
     assert (stopped["was_running"], stopped["pid"]) == (True, started["pid"])
 
 
-def test_descendants(tmp_path: Path) -> None:
+def test_descendants(host_environment: Path, tmp_path: Path) -> None:
     """A process ends with all that it started, without ps, and whatever the programs are called."""
     odd = tmp_path / "a) R 1 (b"
     odd.symlink_to("/bin/sh")
@@ -71,7 +71,7 @@ def test_descendants(tmp_path: Path) -> None:
     command = f'"$1" -c \'{waits}; :\' "$0" & "$1" -c \'{waits}; :\' "$0" & wait'
     with subprocess.Popen(["/bin/sh", "-c", command, tmp_path / "never", odd]) as process:
         done = subprocess.run(
-            [sys.executable, "-B", "-c", END, SCRIPTS, str(process.pid)],
+            [host_environment / "bin/python", "-B", "-c", END, SCRIPTS, str(process.pid)],
             env={"PATH": str(tmp_path / "no programs")},
             capture_output=True,
             text=True,
@@ -96,7 +96,7 @@ def test_end_of_a_log(home: Path, text: str, lines: int) -> None:
 
 def output_here(home: Path, name: str, parameters: dict[str, Any]) -> str:
     """What a program prints behind its answer, with an empty PATH."""
-    command, stdin = request(MARKER, name, parameters, environment=sys.prefix, activate="")
+    command, stdin = request_here(name, parameters)
     done = subprocess.run(
         ["/bin/sh", "-c", command],
         input=stdin,

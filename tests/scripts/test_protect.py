@@ -13,6 +13,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from tests.scripts.here import HASH, VALIDITY, look, protect, run_here
 
+pytestmark = pytest.mark.usefixtures("host_environment")
+
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:

@@ -18,9 +18,10 @@ from paramiko.common import (
 )
 
 from notebooks_over_ssh.ssh.protocol.channel import towards
-from notebooks_over_ssh.ssh.remote import request
 from tests.openssh.network import free_port
-from tests.scripts.here import ENVIRONMENT, MARKER
+from tests.scripts.here import MARKER, request_here
+
+pytestmark = pytest.mark.usefixtures("host_environment")
 
 TIMEOUT = 30.0  # seconds
 Program = subprocess.Popen[bytes]
@@ -29,7 +30,7 @@ Program = subprocess.Popen[bytes]
 @pytest.fixture
 def program(tmp_path: Path) -> Iterator[Program]:
     """The program, as on a host, once it serves."""
-    command, stdin = request(MARKER, "relay", {}, environment=ENVIRONMENT, activate="")
+    command, stdin = request_here("relay", {})
     with subprocess.Popen(
         ["sh", "-c", command],
         stdin=subprocess.PIPE,
