@@ -10,6 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+pytest_plugins = ["tests.missing_programs"]
+
 # Variables that name a folder of the test session in the environment of whatever runs in that folder.
 FOLDER_VARIABLES = ("HOME", "NOTEBOOKS_SANDBOX", "XDG_DATA_HOME", "TMPDIR")
 PATIENCE_S = 5.0
