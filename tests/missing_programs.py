@@ -7,6 +7,7 @@ import pytest
 # The programs that tests start themselves, and the packages of Debian that bring them.
 PACKAGES = {
     "certutil": "libnss3-tools",
+    "chromium": "chromium",
     "chromedriver": "chromium-driver",
     "firefox-esr": "firefox-esr",
     "openssl": "openssl",

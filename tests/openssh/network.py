@@ -13,7 +13,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache
+from functools import cache, partial
 from getpass import getuser
 from pathlib import Path
 from threading import Event
@@ -21,6 +21,9 @@ from typing import Any
 
 import psutil
 import yaml
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from notebooks_over_ssh.sandbox.conda_environments import ensure_base, ensure_environment
 from tests.journey.program import User
@@ -32,6 +35,13 @@ RUN_TIMEOUT_S = 60.0
 # Where an sshd of root confines what it does before a login; systems make it when their own sshd starts.
 CONFINEMENT = Path("/run/sshd")
 SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
+_GENERATE: dict[
+    str, Callable[[], rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey]
+] = {
+    "ed25519": ed25519.Ed25519PrivateKey.generate,
+    "ecdsa": lambda: ec.generate_private_key(ec.SECP256R1()),
+    "rsa": lambda: rsa.generate_private_key(65537, 3072),
+}
 
 COMMON = """\
 PidFile none
@@ -352,13 +362,17 @@ def sshd() -> str:
 
 
 def make_key(path: Path, passphrase: str = "", kind: str = "ed25519") -> None:
-    """A new key pair at `path` and `path`.pub."""
-    subprocess.run(
-        ["ssh-keygen", "-q", "-t", kind, "-N", passphrase, "-C", path.name, "-f", str(path)],
-        check=True,
-        stdin=subprocess.DEVNULL,
-        timeout=RUN_TIMEOUT_S,
-    )
+    """A new key pair at `path` and `path`.pub, as ssh-keygen(1) writes them, also where OpenSSH is not installed."""
+    key = _GENERATE[kind]()
+    encryption: serialization.KeySerializationEncryption = serialization.NoEncryption()
+    if passphrase:
+        openssh = serialization.PrivateFormat.OpenSSH.encryption_builder()
+        encryption = openssh.kdf_rounds(1).build(passphrase.encode())
+    private = key.private_bytes(Encoding.PEM, serialization.PrivateFormat.OpenSSH, encryption)
+    public = key.public_key().public_bytes(Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
+    with open(path, "xb", opener=partial(os.open, mode=0o600)) as file:
+        file.write(private)
+    path.with_name(f"{path.name}.pub").write_text(f"{public.decode()} {path.name}\n")
 
 
 def known_hosts_line(port: int, public_key: str, host: str = LOOPBACK) -> str:

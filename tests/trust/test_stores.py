@@ -1,5 +1,7 @@
 """`trust` and `untrust`: just one certificate goes into every store, once, and nothing of it stays."""
 
+import errno
+import os
 import shutil
 import sqlite3
 from pathlib import Path
@@ -223,7 +225,7 @@ def _programs(folder: Path, *names: str) -> str:
     """A PATH on which there are just these programs."""
     folder.mkdir()
     for name in names:
-        found = shutil.which(name)
-        assert found
+        if not (found := shutil.which(name)):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
         (folder / name).symlink_to(found)
     return str(folder)
