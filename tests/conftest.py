@@ -14,12 +14,20 @@ pytest_plugins = ["tests.missing_programs"]
 
 # Variables that name a folder of the test session in the environment of whatever runs in that folder.
 FOLDER_VARIABLES = ("HOME", "NOTEBOOKS_SANDBOX", "XDG_DATA_HOME", "TMPDIR")
+# Folders of tests in which programs and servers run from start to end.
+FOLDERS_OF_WHOLE_PROGRAMS = {"accounts", "browser", "gateways", "journey", "openssh", "trust", "tunnel"}
 PATIENCE_S = 5.0
 
 
 def pytest_configure() -> None:
     # A shell starts its background jobs with SIGINT ignored, and what the tests start would inherit that (signal(7)).
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(trylast=True)  # after the order was shuffled
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that take long come first, lest a worker begins one when the others are done."""
+    items.sort(key=lambda item: item.path.parent.name not in FOLDERS_OF_WHOLE_PROGRAMS)
 
 
 @pytest.hookimpl(wrapper=True)
