@@ -25,6 +25,7 @@ from notebooks_over_ssh.ssh.remote import run_program
 from notebooks_over_ssh.tunnel import Forwarder
 from notebooks_over_ssh.tunnel.port_access import prove_through
 from notebooks_over_ssh.tunnel.relay import forwarding_refusal, go_through_a_program
+from notebooks_over_ssh.util.command_hint import command
 
 if TYPE_CHECKING:
     from notebooks_over_ssh.ssh.connection import Connection
@@ -225,22 +226,25 @@ class _Chain:
         ):
             if trouble:
                 raise RemoteFailed(
-                    f"the server has no protection yet ({what}: {trouble})", hint="secure sets it"
+                    f"the server has no protection yet ({what}: {trouble})",
+                    hint=f"{command('secure')} sets it",
                 )
         for exposure in found.exposed:
             raise RemoteFailed(
                 f"other accounts of the host can change or read {exposure.path}",
-                hint="secure closes it to them",
+                hint=f"{command('secure')} closes it to them",
             )
         for setting in found.contradictions:
             raise RemoteFailed(
                 f"{setting.path} sets {setting.name}, which undoes the protection",
-                hint="secure sets it aside where the file is yours; else ask who keeps it",
+                hint=f"{command('secure')} sets it aside where the file is yours; else ask who keeps it",
             )
         shown = certificate.parse(found.certificate_pem)
         check_dates(shown, found.host, found.time - time.time())
         if shown.ends_within(self.settings.notebook.renew_days):
-            raise RemoteFailed(f"the certificate ends on {shown.expires:%Y-%m-%d}", hint="secure renews it")
+            raise RemoteFailed(
+                f"the certificate ends on {shown.expires:%Y-%m-%d}", hint=f"{command('secure')} renews it"
+            )
         return f"password set, certificate good until {shown.expires:%Y-%m-%d}"
 
     def _kernel(self) -> str:
@@ -254,7 +258,9 @@ class _Chain:
         assert isinstance(self.session, Session)
         state = server.state(self._connection)
         if not state.running:
-            raise RemoteFailed(f"the server on {self.session.host} has ended", hint="serve starts it again")
+            raise RemoteFailed(
+                f"the server on {self.session.host} has ended", hint=f"{command('serve')} starts it again"
+            )
         return f"runs on {self.session.host}, port {self.session.remote_port} (process {state.pid})"
 
     def _websocket(self) -> str:

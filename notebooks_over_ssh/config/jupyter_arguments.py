@@ -3,6 +3,7 @@
 import re
 
 from notebooks_over_ssh.errors import BadSetting
+from notebooks_over_ssh.util.command_hint import command
 
 _FORM = re.compile(r"--([A-Za-z][\w-]*(?:\.[A-Za-z]\w*)?)(?:=.*)?", re.DOTALL)
 _PROTECTION = "the server's protection rests on it"
@@ -18,11 +19,11 @@ _OURS = {
     "open_browser": "the browser is on your own machine: notebook.open_browser",
     "base_url": "the tunnel leads to /",
     "token": "a secret in an argument can be read by all on the host",
-    "password": "a secret in an argument can be read by all on the host; secure sets it",
-    "hashed_password": "a secret in an argument can be read by all on the host; secure sets it",
+    "password": "a secret in an argument can be read by all on the host",
+    "hashed_password": "a secret in an argument can be read by all on the host",
     "key": "a secret in an argument can be read by all on the host",
-    "certfile": "secure --certificate sets it",
-    "keyfile": "secure --key sets it",
+    "certfile": _PROTECTION,
+    "keyfile": _PROTECTION,
     "client_ca": _PROTECTION,
     "ssl_options": _PROTECTION,
     "password_required": _PROTECTION,
@@ -59,6 +60,13 @@ _OURS = {
     "generate_config": "it starts no server",
     "show_config": "it starts no server",
     "show_config_json": "it starts no server",
+}
+# The command that sets what an argument may not.
+_COMMANDS = {
+    "password": "secure",
+    "hashed_password": "secure",
+    "certfile": "secure --certificate FILE --key FILE",
+    "keyfile": "secure --certificate FILE --key FILE",
 }
 # Jupyter's own short spellings of these, where they are not the trait's name with dashes.
 _SHORT = {
@@ -99,8 +107,10 @@ def check_arguments(arguments: list[str], name: str) -> None:
         class_, dot, trait = form[1].rpartition(".")
         trait = trait if dot else _SHORT.get(trait, trait.replace("-", "_"))
         if trait in _OURS:
+            instead = f"; {command(_COMMANDS[trait])} sets it" if trait in _COMMANDS else ""
             raise BadSetting(
-                f"{name} has --{form[1]}, which cannot be set there: {_OURS[trait]}", hint="take it out"
+                f"{name} has --{form[1]}, which cannot be set there: {_OURS[trait]}",
+                hint=f"take it out{instead}",
             )
         if not class_ and form[1] not in _HARMLESS:
             raise BadSetting(

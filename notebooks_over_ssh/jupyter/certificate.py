@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from notebooks_over_ssh.errors import RemoteFailed
+from notebooks_over_ssh.util.command_hint import command
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -59,7 +60,8 @@ def parse(pem: str) -> Certificate:
             return _certificate(_load(pem))
     except ValueError as error:
         raise RemoteFailed(
-            f"the certificate on the host is unreadable: {error}", hint="make a new one with: secure --renew"
+            f"the certificate on the host is unreadable: {error}",
+            hint=f"{command('secure --renew')} makes a new one",
         ) from error
 
 

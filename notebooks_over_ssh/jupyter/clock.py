@@ -2,6 +2,7 @@
 
 from notebooks_over_ssh.errors import RemoteFailed
 from notebooks_over_ssh.jupyter.certificate import Certificate
+from notebooks_over_ssh.util.command_hint import command
 
 NAMED_DIFFERENCE = 60.0  # seconds: less is the time that an answer takes, and matters to nobody
 DAY = 86400.0  # seconds
@@ -35,5 +36,5 @@ def check_dates(certificate: Certificate, host: str, ahead: float | None) -> Non
     raise RemoteFailed(
         f"the certificate of your server on {host} {trouble} by this machine's clock"
         + (f", and {difference}" if difference else ""),
-        hint="set the clock that is wrong, or make another certificate: secure --renew --restart",
+        hint=f"set the clock that is wrong; {command('secure --renew --restart')} makes another certificate",
     )

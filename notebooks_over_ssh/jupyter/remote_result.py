@@ -10,6 +10,7 @@ from notebooks_over_ssh.config.settings import Settings
 from notebooks_over_ssh.errors import RemoteFailed
 from notebooks_over_ssh.ssh.connection import Connection
 from notebooks_over_ssh.ssh.remote import run_program
+from notebooks_over_ssh.util.command_hint import command
 
 Fields = TypeVar("Fields", bound=msgspec.Struct)
 HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
@@ -155,7 +156,7 @@ def explained(obstacle: Obstacle, settings: Settings, host: str) -> Obstructed:
         ),
         "exposed": (
             f"{obstacle.path} on {host} {obstacle.reason}, and Jupyter loads what is there; nothing was started or changed",
-            "secure closes it to them"
+            f"{command('secure')} closes it to them"
             if obstacle.mine
             else "look at what is there and move it away, or have its owner close it to others (chmod go-w)",
         ),
@@ -165,7 +166,7 @@ def explained(obstacle: Obstacle, settings: Settings, host: str) -> Obstructed:
         ),
         "not-protected": (
             f"the notebook server on {host} has no protection yet ({obstacle.reason}), so it was not started",
-            "set its password and certificate first: secure",
+            f"{command('secure')} sets its password and certificate",
         ),
         "served-unprotected": (
             f"the notebook server on {host} was ended: {obstacle.reason}",
@@ -173,11 +174,11 @@ def explained(obstacle: Obstacle, settings: Settings, host: str) -> Obstructed:
         ),
         "contradicted": (
             f"{obstacle.path} on {host} sets {obstacle.reason}, so the notebook server was not started",
-            "that undoes the protection: secure sets it aside where the file is yours, else ask who keeps it",
+            f"that undoes the protection: {command('secure')} sets it aside where the file is yours, else ask who keeps it",
         ),
         "openssl-missing": (
             f"{host} has no openssl program to make the certificate with",
-            "install it in the environment, or bring your own: secure --certificate FILE --key FILE",
+            f"install it in the environment, or bring your own: {command('secure --certificate FILE --key FILE')}",
         ),
         "not-written": (
             f"the protection could not be written on {host}: {obstacle.reason}",
@@ -194,7 +195,7 @@ def explained(obstacle: Obstacle, settings: Settings, host: str) -> Obstructed:
         "died": (f"the notebook server on {host} ended as it started", "the end of its log, above, says why"),
         "no-answer": (
             f"the notebook server on {host} does not answer: {obstacle.reason}",
-            "wait longer with notebook.start_timeout_s, or end it with stop --force",
+            f"wait longer with notebook.start_timeout_s; {command('stop --force')} ends it",
         ),
         "kernel-failed": (
             f"a kernel of the {where} on {host} does not work: {obstacle.reason}",

@@ -10,14 +10,15 @@ import msgspec
 from notebooks_over_ssh.config.settings import Settings
 from notebooks_over_ssh.jupyter.remote_result import ask_in_environment, checked
 from notebooks_over_ssh.ssh.connection import Connection
+from notebooks_over_ssh.util.command_hint import command
 
 PATIENCE_S = 60
 LIFETIME = timedelta(days=366)
 UTC_TIME = "%y%m%d%H%M%SZ"  # RFC 5280, section 4.1.2.5.1
 # By trait: what the setting did, and what holds in its place.
 _WEB_SITES = "other web sites could use the server, and none can now"
-_LOGIN = "another password counted, and now only the one that secure set does"
-_CERTIFICATE = "it named another certificate, and now there is only the one that secure set"
+_LOGIN = "another password counted, and now only the one that was set here does"
+_CERTIFICATE = "it named another certificate, and now there is only the one that was set here"
 _MEANING = {
     "ip": "the server, or its kernels, could be reached from elsewhere, and now on loopback alone",
     "sock": "the server listened elsewhere, and now on loopback alone",
@@ -69,7 +70,8 @@ class Exposure(msgspec.Struct, frozen=True, kw_only=True):
         """What others could do, and what the user should look at now that they cannot."""
         if self.problem == "readable":
             return (
-                "others could read it, and no longer can; a password hash in it may be known: secure --renew"
+                "others could read it, and no longer can; a password hash in it may be known: "
+                f"{command('secure --renew')} sets another password"
             )
         return "others could change it, and no longer can; check that what is there is yours"
 

@@ -15,6 +15,7 @@ from contextlib import closing
 from notebooks_over_ssh.errors import RemoteFailed
 from notebooks_over_ssh.jupyter import certificate
 from notebooks_over_ssh.jupyter.session import Session
+from notebooks_over_ssh.util.command_hint import command
 
 PROOF_TIMEOUT_S = 30
 LARGEST_ANSWER = 65536
@@ -53,7 +54,7 @@ def prove(session: Session, dial: Dial, timeout_s: float) -> float | None:
             if shown == expected.sha256:
                 raise RemoteFailed(
                     f"your server on {session.host} shows its certificate, which cannot be used: {error.verify_message}",
-                    hint="make another: secure --renew --restart",
+                    hint=f"{command('secure --renew --restart')} makes another",
                 ) from error
             what = f", of SHA-256 {shown}" if shown else ""
             raise _another(session, f"it showed another certificate{what}") from error
@@ -62,7 +63,7 @@ def prove(session: Session, dial: Dial, timeout_s: float) -> float | None:
                 raise _another(session, "it speaks no TLS") from error
             raise RemoteFailed(
                 f"nothing that is Jupyter answers on port {session.remote_port} of {session.host}: {error}",
-                hint="serve finds out whether the server still runs, and starts it if not",
+                hint=f"{command('serve')} finds out whether the server still runs, and starts it if not",
             ) from error
 
 
@@ -90,9 +91,11 @@ def prove_websocket(session: Session, dial: Dial, timeout_s: float) -> None:
             )
             status = connection.getresponse().status
         except (OSError, http.client.HTTPException) as error:
-            raise RemoteFailed(f"a websocket gets no answer: {error}", hint="see what logs says") from error
+            raise RemoteFailed(
+                f"a websocket gets no answer: {error}", hint=f"see {command('logs')}"
+            ) from error
         if status not in (101, 403, 404):
-            raise RemoteFailed(f"a websocket is answered with {status}", hint="see what logs says")
+            raise RemoteFailed(f"a websocket is answered with {status}", hint=f"see {command('logs')}")
 
 
 class _Pinned(http.client.HTTPSConnection):
@@ -141,5 +144,5 @@ def _clock_ahead(date: str) -> float | None:
 def _another(session: Session, what: str) -> RemoteFailed:
     return RemoteFailed(
         f"what answers on port {session.remote_port} of {session.host} is not your server: {what}",
-        hint="type no password there; stop and serve again, which takes another port",
+        hint=f"type no password there; {command('stop')}, then {command('serve')} takes another port",
     )

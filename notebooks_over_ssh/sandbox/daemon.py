@@ -44,7 +44,9 @@ def run(folder: str, report_to: int) -> int:
     except BaseException as error:  # noqa: BLE001  # the starter is told of every failure, whatever it is
         _log.exception("the practice network ended")
         if isinstance(error, filelock.Timeout):
-            error = Failed("another practice network holds this folder's lock", hint="invoke sandbox.stop")
+            error = Failed(
+                "another practice network holds this folder's lock",
+            )
         if not reported:
             send(explained(error, place), report_to)
         return 1

@@ -16,6 +16,7 @@ from notebooks_over_ssh.sandbox.process_cleanup import daemons, end
 from notebooks_over_ssh.sandbox.start_lock import START_SECONDS, holding_start_lock
 from notebooks_over_ssh.sandbox.startup_message import Report, hint_about
 from notebooks_over_ssh.sandbox.state import Network, running
+from notebooks_over_ssh.util.command_hint import command
 
 _LOG_BYTES_KEPT = 1024 * 1024
 NEEDED_PACKAGES = ("asyncssh", "notebook", "jupyter_server", "ipykernel", "matplotlib")
@@ -112,7 +113,7 @@ def _start(place: Place) -> Network:
         return report.network
     raise Failed(
         report.error or "the practice network's background process ended before it could be used",
-        hint=report.hint or f"the end of its log, {place.log}, says why",
+        hint=report.hint or f"see the end of {place.log}; {command('sandbox.stop')} ends what is left of it",
         detail=() if report.error else _end_of(place.log),
     )
 

@@ -6,6 +6,7 @@ import msgspec
 
 from notebooks_over_ssh.errors import Failed
 from notebooks_over_ssh.sandbox.paths import Place, the_place, write_private
+from notebooks_over_ssh.util.command_hint import command
 from notebooks_over_ssh.util.file_lock import is_held
 
 
@@ -43,7 +44,7 @@ def running() -> Network | None:
     if record.machine != os.uname().nodename:
         raise Failed(
             f"the practice network already runs on {record.machine}, which shares the folder {place.folder}",
-            hint="stop it there (invoke sandbox.stop), or set XDG_DATA_HOME to a folder of this machine",
+            hint=f"stop it there ({command('sandbox.stop')}), or set XDG_DATA_HOME to a folder of this machine",
         )
     return record.network
 

@@ -18,6 +18,7 @@ from notebooks_over_ssh.ssh.host_certificate import HostCertificate
 from notebooks_over_ssh.ssh.known_hosts import Line, known_keys
 from notebooks_over_ssh.ssh.prompting import Asking
 from notebooks_over_ssh.ssh.revoked_keys import refuse_if_revoked
+from notebooks_over_ssh.util.command_hint import command
 
 _log = logging.getLogger(__name__)
 
@@ -139,7 +140,7 @@ class HostKeyPolicy(paramiko.MissingHostKeyPolicy):
         if machine.name.lower() != self.host.lower() or not (self.has_own_lines or self.pins):
             raise AnotherMachine(
                 f"{self.name} led to another machine than {machine.name}",
-                hint="if the host was given a new key, serve puts it on record",
+                hint=f"if the host was given a new key, {command('serve')} puts it on record",
             )
 
     def _check_pins(self, key: paramiko.PKey) -> None:
@@ -157,7 +158,7 @@ class HostKeyPolicy(paramiko.MissingHostKeyPolicy):
             f"{line.key_type} {_fingerprint_of(line.key)} ({line.place})" for line in self.known
         )
         if not self.known:
-            places = "known_hosts; then serve puts the key on record"
+            places = f"known_hosts; then {command('serve')} puts the key on record"
         members = "; a pool has a key for each member: ssh-keyscan from inside the network, run often, lists them all"
         return HostKeyRefused(
             f"{self.name} showed a host key that is not the one on record: {key.get_name()} {fingerprint(key)}",

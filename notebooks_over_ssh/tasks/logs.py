@@ -9,6 +9,7 @@ from notebooks_over_ssh.ssh.prompting import Asking
 from notebooks_over_ssh.ssh.remote import followed_lines, log_lines
 from notebooks_over_ssh.ssh.remote_files import has_file
 from notebooks_over_ssh.terminal import say
+from notebooks_over_ssh.util.command_hint import command
 
 MOST_LINES = 100_000
 
@@ -45,5 +46,7 @@ def _log(settings: Settings, asking: Asking) -> tuple[Connection, str]:
     connection = reach(settings, asking)
     log = server.state(connection).log
     if not has_file(connection, log):
-        raise Failed(f"there is no log on {connection.label} yet", hint="start the server: serve")
+        raise Failed(
+            f"there is no log on {connection.label} yet", hint=f"{command('serve')} starts the server"
+        )
     return connection, log

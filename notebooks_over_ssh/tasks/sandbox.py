@@ -8,6 +8,7 @@ from notebooks_over_ssh.ssh.connection import SANDBOX
 from notebooks_over_ssh.terminal import more, step, working
 from notebooks_over_ssh.trust_stores import manager as trusting
 from notebooks_over_ssh.tunnel import tunnel as tunnels
+from notebooks_over_ssh.util.command_hint import command
 
 
 def start() -> None:
@@ -43,4 +44,4 @@ def status() -> None:
 def _show(network: sandbox.Network, started: float | None) -> None:
     step("sandbox", f"runs (process {network.pid}), its gateway on 127.0.0.1:{network.gateway_port}", started)
     more(f"hosts {', '.join(network.hosts)}; {network.pool} is the pool of them all")
-    more(f"home folder {network.home}; sandbox.stop deletes it")
+    more(f"home folder {network.home}; {command('sandbox.stop')} deletes it")

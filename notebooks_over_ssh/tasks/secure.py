@@ -16,6 +16,7 @@ from notebooks_over_ssh.jupyter.connecting import reach
 from notebooks_over_ssh.ssh.prompting import Asking
 from notebooks_over_ssh.terminal import Person, more, step, warn, working
 from notebooks_over_ssh.trust_stores import manager as trusting
+from notebooks_over_ssh.util.command_hint import command
 
 STANDARD_INPUT = "-"
 
@@ -49,7 +50,9 @@ def secure(settings: Settings, asking: Asking, person: Person, wishes: Wishes) -
     wants_certificate = not own and (renew or bool(why))
     contradicted = any(setting.mine for setting in found.contradictions) or bool(found.exposed)
     if password and not wants_password:
-        warn("the password is already set, and stays; secure --renew sets the one of the file")
+        warn(
+            f"the password is already set, and stays; {command('secure --renew --password-file FILE')} sets the one of the file"
+        )
     if not (wants_password or wants_certificate or own or contradicted):
         step("secure", f"password and certificate are in place, {_until(found.certificate_pem)}", started)
         _warn_of_the_files_of_others(found.contradictions)
@@ -72,7 +75,7 @@ def secure(settings: Settings, asking: Asking, person: Person, wishes: Wishes) -
     if now.certificate_trouble:
         raise BadSetting(
             f"the host cannot serve with that certificate: {now.certificate_trouble}",
-            hint="make one for it instead: secure --renew",
+            hint=f"{command('secure --renew')} makes one for it instead",
         )
     changes = [
         _change("password set", found.password_trouble, renew) if wants_password else "password as it was",
@@ -87,12 +90,14 @@ def secure(settings: Settings, asking: Asking, person: Person, wishes: Wishes) -
 
         refused = certificate_profile.find_problem(own)
         until = (
-            f"and trust refuses it: {refused}" if refused else "until trust adds it to the browser's store"
+            f"and {command('trust')} refuses it: {refused}"
+            if refused
+            else f"until {command('trust')} adds it to the browser's store"
         )
         warn(f"no authority has signed that certificate: a browser warns of it, {until}")
     if made_up:
         more(f"the password is  {made_up}")
-        more("it is shown this once; secure --renew sets another")
+        more(f"it is shown this once; {command('secure --renew')} sets another")
     if not now.outdated_pid:
         _trust_no_longer(found.certificate_pem, now.certificate_pem)
     return bool(now.outdated_pid)
@@ -126,7 +131,8 @@ def _trust_no_longer(old_pem: str, new_pem: str) -> None:
         for store in trusting.drop_replaced(old_pem, new_pem):
             step(
                 "secure",
-                f"{store} trusts the old certificate no longer; trust, once serve has found the new one",
+                f"{store} trusts the old certificate no longer; {command('trust')} has it trust the new one, "
+                f"once {command('serve')} has found it",
             )
     except Failed as problem:
         warn(f"{problem} ({problem.hint})")
@@ -145,7 +151,7 @@ def _why_another_certificate(found: protection.Protection, settings: Settings, c
     if due and clocks:
         raise Failed(
             f"the certificate on {found.host} {due} by this machine's clock, and {clocks}",
-            hint="set the clock that is wrong, or make a certificate that goes by this machine's: secure --renew",
+            hint=f"set the clock that is wrong; {command('secure --renew')} makes a certificate that goes by this machine's",
         )
     return due
 

@@ -15,6 +15,7 @@ from notebooks_over_ssh.ssh.remote_files import has_program
 from notebooks_over_ssh.terminal import step, warn, working
 from notebooks_over_ssh.trust_stores import manager as trusting
 from notebooks_over_ssh.tunnel import tunnel as tunnels
+from notebooks_over_ssh.util.command_hint import command
 
 
 def serve(settings: Settings, asking: Asking) -> Session:
@@ -32,7 +33,8 @@ def serve(settings: Settings, asking: Asking) -> Session:
         sessions.remember(session)
     except Failed as problem:
         raise Failed(
-            f"the server runs on {session.host}, but {problem}", hint=f"{problem.hint}; then run serve again"
+            f"the server runs on {session.host}, but {problem}",
+            hint=f"{problem.hint}; then run {command('serve')} again",
         ) from problem
     for other in sessions.other_records(session):
         tunnels.end(other)
@@ -42,14 +44,14 @@ def serve(settings: Settings, asking: Asking) -> Session:
     if found.reused and found.application != settings.notebook.application:
         warn(
             f"the server that runs is jupyter {found.application}, not {settings.notebook.application}: "
-            "stop it first to change that"
+            f"{command('stop')} it first to change that"
         )
     if not found.writable:
         warn(f"{found.directory} on {session.host} is read-only for you: notebooks in it cannot be saved")
     if found.outdated:
         warn(
             "the server that runs was started before the password or certificate was changed, and keeps the old ones: "
-            "secure --restart changes that"
+            f"{command('secure --restart')} changes that"
         )
     verb = "already runs" if found.reused else "runs"
     step(
@@ -79,7 +81,10 @@ def _start(connection: Connection, settings: Settings) -> server.Started:
         raise _with_what_is_there(obstructed, connection) from obstructed
     except KeyboardInterrupt:
         if pending:
-            warn(f"the server on {pending.host} may go on: status shows it, serve finds it, stop ends it")
+            warn(
+                f"the server on {pending.host} may go on: {command('status')} shows it, {command('serve')} finds it, "
+                f"{command('stop')} ends it"
+            )
         raise
 
 

@@ -16,6 +16,7 @@ from notebooks_over_ssh.jupyter.session import AnySession
 from notebooks_over_ssh.ssh.connection import SANDBOX
 from notebooks_over_ssh.ssh.prompting import Asking, Nobody
 from notebooks_over_ssh.terminal import more, say_json, step
+from notebooks_over_ssh.util.command_hint import command
 
 # All hosts together, as long as -t gives no other time: somebody looks, and a tunnel keeps its own watch.
 ANSWER_TIMEOUT = 6  # seconds
@@ -38,7 +39,11 @@ def status(settings: Settings) -> None:
             more(f"{last_known}{where}started {state['started']}")
         more(f"tunnel {state['tunnel']}{'  ' + state['url'] if state['url'] else ''}")
         if state["tunnel_waits_for_you"]:
-            what = "serve starts it again" if state["server"] == "stopped" else "tunnel logs in again"
+            what = (
+                f"{command('serve')} starts it again"
+                if state["server"] == "stopped"
+                else f"{command('tunnel')} logs in again"
+            )
             more(f"it waits for you: {state['tunnel_waits_for_you']}; {what}")
         for remote, local in state["also"].items():
             more(f"localhost:{local} leads to {state['host']}:{remote}")
@@ -62,7 +67,7 @@ def for_editors() -> None:
             more("an editor that asks about the certificate must show this SHA-256:")
             more(certificate.parse(session.certificate_pem).sha256)
     if not any(tunnel for _, tunnel in tunnels):
-        raise Failed("no tunnel is open", hint="open one with: up --detach")
+        raise Failed("no tunnel is open", hint=f"{command('up --detach')} opens one")
 
 
 def _states(settings: Settings) -> list[dict[str, Any]]:

@@ -23,6 +23,7 @@ from notebooks_over_ssh.ssh.prompting import Asking
 from notebooks_over_ssh.terminal import Person, more, step, working
 from notebooks_over_ssh.trust_stores import manager as trusting
 from notebooks_over_ssh.tunnel import tunnel as tunnels
+from notebooks_over_ssh.util.command_hint import command
 
 
 def stop(settings: Settings, asking: Asking, person: Person, *, force: bool = False) -> None:
@@ -42,7 +43,7 @@ def stop(settings: Settings, asking: Asking, person: Person, *, force: bool = Fa
     elif sessions.every_record():
         raise BadSetting(
             f"no session of these settings ({_described(settings)})",
-            hint="name one by its host, user and gateway, or stop them all: stop --all",
+            hint=f"name one by its host, user and gateway; {command('stop --all')} stops them all",
             detail=tuple(map(str, sessions.every_record())),
         )
     else:
@@ -81,7 +82,8 @@ def stop_session(
     except (CannotConnect, AuthenticationRefused, HostKeyRefused) as problem:
         if not force:
             raise type(problem)(
-                str(problem), hint=f"{problem.hint}; stop --force forgets the session without its host"
+                str(problem),
+                hint=f"{problem.hint}; {command('stop --force')} forgets the session without its host",
             ) from problem
         tunnels.end(session)
         sessions.forget(session)
@@ -109,7 +111,8 @@ def _end_server(connection: Connection, settings: Settings, person: Person, *, f
         kernels = "a kernel computes" if busy.number == 1 else f"{busy.number} kernels compute"
         if not person.agrees(f"{kernels} on {connection.label}: end the server all the same?"):
             raise Failed(
-                f"{kernels} on {connection.label}, so nothing was stopped", hint="stop --force"
+                f"{kernels} on {connection.label}, so nothing was stopped",
+                hint=f"{command('stop --force')} stops it all the same",
             ) from busy
     with working("stop", f"ending the server on {connection.label}"):
         return server.stop(connection, settings, even_if_busy=True)

@@ -21,6 +21,7 @@ from notebooks_over_ssh.tunnel import listen
 from notebooks_over_ssh.tunnel import tunnel as tunnels
 from notebooks_over_ssh.tunnel.events import Lost, News
 from notebooks_over_ssh.tunnel.supervisor import Lifeline
+from notebooks_over_ssh.util.command_hint import command
 
 _log = logging.getLogger(__name__)
 
@@ -31,12 +32,13 @@ def session_for_tunnel(settings: Settings) -> Session:
     if session is None:
         where = settings.place().host
         raise Failed(
-            f"no server of yours is known on {where}", hint="start it, or find the one that runs: serve"
+            f"no server of yours is known on {where}",
+            hint=f"{command('serve')} starts one, or finds the one that runs",
         )
     if isinstance(session, PendingSession):
         raise Failed(
             f"the start of a server on {session.host} was interrupted",
-            hint="find it, or start it again: serve",
+            hint=f"{command('serve')} finds it, or starts it again",
         )
     return session
 
@@ -87,7 +89,7 @@ def until_closed(held: Lifeline | None, asking: Asking) -> bool:
         more("ctrl-c closes the tunnel")
         held.hold(asking, _tell)
     except Terminated:
-        step("tunnel", "closed by another command; status shows what still runs")
+        step("tunnel", f"closed by another command; {command('status')} shows what still runs")
         return False
     except KeyboardInterrupt:
         say("")

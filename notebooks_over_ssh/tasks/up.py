@@ -12,6 +12,7 @@ from notebooks_over_ssh.tasks.stop import stop_session
 from notebooks_over_ssh.tasks.trust import trust_on_the_way
 from notebooks_over_ssh.tasks.tunnel import open_in_background, opened, until_closed
 from notebooks_over_ssh.terminal import Person, step, warn
+from notebooks_over_ssh.util.command_hint import command
 
 KEEPS = "the server that runs keeps its older password or certificate until it is started again"
 
@@ -26,7 +27,7 @@ def secure_and_restart(settings: Settings, asking: Asking, person: Person, wishe
         return
     ended = _ended(settings, asking, person, wishes)
     if ended is None:
-        warn(f"{KEEPS}: secure --restart does that")
+        warn(f"{KEEPS}: {command('secure --restart')} does that")
         return
     # On the ports that they had, so that the address in the browser still leads there.
     notebook = msgspec.structs.replace(settings.notebook, remote_port=ended.remote_port)
@@ -79,4 +80,7 @@ def _leave(session: Session, settings: Settings, asking: Asking, person: Person)
     if wish == "stop" or (wish == "ask" and person.agrees(f"stop the server on {session.host} too?")):
         stop_session(session, msgspec.structs.replace(settings, gateway=session.gateway), asking, person)
     else:
-        step("serve", f"the server on {session.host} goes on; tunnel leads to it again, stop ends it")
+        step(
+            "serve",
+            f"the server on {session.host} keeps running: {command('tunnel')} leads to it again, {command('stop')} ends it",
+        )

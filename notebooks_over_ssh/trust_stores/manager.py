@@ -13,6 +13,7 @@ from notebooks_over_ssh.trust_stores.base import Store
 from notebooks_over_ssh.trust_stores.keychain import keychains
 from notebooks_over_ssh.trust_stores.nss import databases
 from notebooks_over_ssh.trust_stores.windows import root_stores
+from notebooks_over_ssh.util.command_hint import command
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ def trust(certificate: Certificate, host: str) -> list[Outcome]:
     if problem:
         raise Failed(
             f"the certificate on {host} is not put into a store: {problem}",
-            hint="make one that is for this server alone: secure --renew, then stop and up",
+            hint=f"make one that is for this server alone: {command('secure --renew --restart')}",
         )
     stores = _stores()
     if not stores:
@@ -121,4 +122,4 @@ def _trust_in(store: Store, certificate: Certificate, host: str) -> Outcome:
 
 def _how_to_get_a_store() -> str:
     firefox = any(shutil.which(name) for name in ("firefox", "firefox-esr"))
-    return f"start {'Firefox' if firefox else 'the browser'} once, which makes one, then: trust"
+    return f"start {'Firefox' if firefox else 'the browser'} once, which makes one, then: {command('trust')}"

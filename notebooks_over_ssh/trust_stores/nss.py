@@ -16,6 +16,7 @@ from pathlib import Path
 from notebooks_over_ssh.errors import Failed
 from notebooks_over_ssh.jupyter.certificate import Certificate
 from notebooks_over_ssh.trust_stores.base import run
+from notebooks_over_ssh.util.command_hint import command
 
 DATABASE = "cert9.db"
 # A colon would be read as the end of a token's name.
@@ -69,7 +70,7 @@ class Database:
                 raise
             raise Failed(
                 "a primary password protects it, which is not asked for here",
-                hint="remove the password for as long as trust takes",
+                hint=f"remove the password for as long as {command('trust')} takes",
             ) from problem
 
     def remove(self, sha256: str) -> bool:

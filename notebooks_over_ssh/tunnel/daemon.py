@@ -25,6 +25,7 @@ from notebooks_over_ssh.ssh.prompting import Asking, Secrets
 from notebooks_over_ssh.terminal import Person, say, show_problem, somebody_is_there
 from notebooks_over_ssh.tunnel import tunnel as tunnels
 from notebooks_over_ssh.tunnel.events import News
+from notebooks_over_ssh.util.command_hint import Invocation, act_for, invocation
 
 _log = logging.getLogger(__name__)
 
@@ -39,6 +40,7 @@ class Order(msgspec.Struct, frozen=True):
     secrets: Secrets
     somebody_is_there: bool
     old_port: int | None
+    invocation: Invocation
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -57,7 +59,7 @@ def open_tunnel(session: Session, settings: Settings, asking: Asking, old_port: 
 
     `old_port` is that of the tunnel in whose place it comes.
     """
-    order = Order(session, settings, asking.secrets, somebody_is_there(), old_port)
+    order = Order(session, settings, asking.secrets, somebody_is_there(), old_port, invocation())
     process = subprocess.Popen(
         [sys.executable, "-m", "notebooks_over_ssh.tunnel.daemon"],
         cwd=ROOT,
@@ -84,6 +86,7 @@ def open_tunnel(session: Session, settings: Settings, asking: Asking, old_port: 
 def main() -> int:
     """Read the order, open the tunnel, report, and hold it until SIGTERM."""
     order = msgspec.json.decode(sys.stdin.buffer.readline(), type=Order)
+    act_for(order.invocation)
     signal.signal(signal.SIGTERM, _end)
     reported = False
     with suppress(OSError):  # the command that waits has said so

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from notebooks_over_ssh.util.command_hint import command
+
 
 @dataclass(frozen=True)
 class Lost:
@@ -51,7 +53,9 @@ class ServerEnded:
     why: str
 
     def __str__(self) -> str:
-        return f"{self.why}; new connections wait, `serve` starts a server and the tunnel leads to it"
+        return (
+            f"{self.why}; new connections wait, {command('serve')} starts a server and the tunnel leads to it"
+        )
 
 
 @dataclass(frozen=True)

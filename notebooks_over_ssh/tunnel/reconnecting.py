@@ -13,6 +13,7 @@ from notebooks_over_ssh.ssh import connection as ssh
 from notebooks_over_ssh.ssh.prompting import Asking
 from notebooks_over_ssh.tunnel.events import Tell, WaitsForYou
 from notebooks_over_ssh.tunnel.keepalive import Probe, Watch
+from notebooks_over_ssh.util.command_hint import command
 
 # A pause is this part of the time that has gone by, and nothing is lost for longer than that part more.
 PART = 0.25
@@ -63,7 +64,8 @@ class Search:
                     return
                 if not ssh.may_come_back(self._session.gateway):
                     raise RemoteFailed(
-                        "the practice network has ended, and the tunnel with it", hint="start both again: up"
+                        "the practice network has ended, and the tunnel with it",
+                        hint=f"{command('up')} starts both again",
                     )
                 yield not self._wrong_key
 

@@ -22,6 +22,7 @@ from notebooks_over_ssh.ssh.prompting import Asking
 from notebooks_over_ssh.tunnel import Forwarder, Listener, listen, listen_near
 from notebooks_over_ssh.tunnel.port_owners import refuse_those_of_others
 from notebooks_over_ssh.tunnel.supervisor import Lifeline
+from notebooks_over_ssh.util.command_hint import command
 
 LOCK_TIMEOUT_S = 5
 # How long another process may take to open the tunnel: its user may have to type a password there.
@@ -88,7 +89,8 @@ def _lock(session: Session, settings: Settings) -> AbstractContextManager[BaseFi
             limit_s = LOCK_TIMEOUT_S if sessions.tunnel_of(session) else OPENING_TIMEOUT_S
             if time.monotonic() - began > limit_s:
                 raise Failed(
-                    f"another tunnel to {session.host} is being opened", hint="see status, or try again"
+                    f"another tunnel to {session.host} is being opened",
+                    hint=f"see {command('status')}, or try again",
                 ) from error
 
 

@@ -12,7 +12,7 @@ from tests.conftest import lives
 from tests.journey.conftest import PASSWORD
 from tests.journey.program import PATIENCE_S, User, interrupt, succeeded
 
-GOES_ON = "goes on"
+GOES_ON = "keeps running"
 
 
 @contextlib.contextmanager

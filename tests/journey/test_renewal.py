@@ -40,7 +40,7 @@ def test_without_a_restart(user: User) -> None:
     opened = succeeded(user.fab("up", "--detach"))
     first, old = user.only_session(), user.certificate_pem(user.only_session()["host"])
     said = renewed(user)
-    assert f"warning: the server that runs {KEEPS}: secure --restart does that" in said
+    assert f"warning: the server that runs {KEEPS}: `" in said and "secure --restart` does that" in said
     assert logs_in(user, port_in(opened), old, PASSWORD)
     assert not logs_in(user, port_in(opened), old, NEW_PASSWORD)
     for words in (("secure",), ("serve",), ("up", "--detach")):

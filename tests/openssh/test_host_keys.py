@@ -85,7 +85,7 @@ def test_key_of_a_session_changes(network: Network) -> None:
     succeeded(network.user.fab("secure", "serve"))
     network.host.new_key()
     network.know()
-    refused(network.user.fab("tunnel"), 5, "led to another machine", "serve puts it on record")
+    refused(network.user.fab("tunnel"), 5, "led to another machine", "serve` puts it on record")
 
 
 def test_hashed_names(network: Network) -> None:

@@ -64,7 +64,7 @@ def says_that_it_ended(way: Way) -> dict[str, Any]:
     way.wait_until(lambda: way.record().get("waits_for_you"), "the tunnel says that its server ended")
     session = way.user.only_session()
     assert (session["tunnel"], session["server"]) == ("reconnecting", "stopped")
-    assert "serve starts it again" in succeeded(way.user.fab("status")).stdout
+    assert "serve` starts it again" in succeeded(way.user.fab("status")).stdout
     return session
 
 
@@ -93,6 +93,8 @@ def test_its_port_is_taken(way: Way, how: str) -> None:
             leads_to_the_next(way, work)
             assert (taker.connections, taker.requests) == (0, [])
         assert ENDED in way.log()
+        # The program that opened the tunnel, which its own process is not.
+        assert "invoke serve` starts a server" in way.log()
 
 
 def test_another_password_and_certificate(way: Way) -> None:

@@ -251,7 +251,7 @@ def working(way: Way, size: int) -> Iterator[Work]:
     try:
         # A port that no other test would take next, so that it is free in the moment in which a tunnel follows another.
         where = ("--local-port", str(free_port()), "--password-file", str(way.network.folder / "password"))
-        succeeded(user.fab("up", "--detach", *where))
+        succeeded(user.invoke("up", "--detach", *where))
         session = user.only_session()
         with Window(session["local_port"], user.certificate_pem(LOOPBACK)) as window:
             assert window.log_in(PASSWORD)
