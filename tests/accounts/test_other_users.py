@@ -225,6 +225,7 @@ def test_arguments(shared: Shared) -> None:
     done = shared.as_stranger("cat", f"/proc/{shared.facts['pid']}/cmdline")
     assert "jupyter" in done.stdout
     token = (shared.state / "access").read_text()
+    assert len(bytes.fromhex(token)) * 8 == 192
     hashed = (shared.owner.home / ".jupyter/jupyter_server_config.json").read_text().split('"argon2:')[1]
     for secret in (token, hashed.partition('"')[0], PASSWORD):
         assert len(secret) > 16 and secret not in done.stdout

@@ -10,11 +10,11 @@ from notebooks_over_ssh.util.peer_text import DEFAULT_COLUMNS, attributed, clean
 
 OWNER = "me@gateway"
 FORGED = "me@host password: "
-INVISIBLE = st.sampled_from(
-    [
-        *" \t\n\r\v\f\x00\x1b\x7f\x85\xa0\xad\u034f\u115f\u200b\u200d\u202e\u2028\u2066\u2800\u3164\ufe0f\ufeff\ue000"
-    ]
+UNSEEN = (
+    " \t\n\r\v\f\x00\x1b\x7f\x85\xa0\xad\u034f\u115f\u1160\u17b4\u17b5\u200b\u200d\u202e\u2028\u2066"
+    "\u2800\u3164\ufe00\ufe0f\ufeff\uffa0\ue000\ud800\U0001d159"
 )
+INVISIBLE = st.sampled_from([*UNSEEN])
 
 
 def columns(text: str) -> int:
@@ -42,6 +42,19 @@ def test_one_line(text: str) -> None:
     assert max(map(columns, shown.split(" "))) <= 40 + 2
 
 
+@pytest.mark.parametrize("character", UNSEEN, ids=lambda character: f"U+{ord(character):04X}")
+def test_what_is_not_seen(character: str) -> None:
+    """A character that shows nothing, or steers, counts as a space, also in the name of an owner."""
+    assert clean(f"{character}a{character * 3}b{character}") == "a b"
+    assert attributed(f"me{character}", "a", 80) == ["me | a"]
+
+
+def test_quotation_marks() -> None:
+    """A text cannot end its quotation, and a word of any length can be wrapped."""
+    assert quoted('he said "yes"') == "\"he said 'yes'\""
+    assert quoted("x" * 100) == f'"{"x" * 40} {"x" * 40} {"x" * 20}"'
+
+
 @pytest.mark.parametrize(
     "padding",
     [
@@ -57,6 +70,7 @@ def test_one_line(text: str) -> None:
         "\u3164" * 40,
         "." * 68,
         "漢" * 34,
+        "§" * 34,  # two columns wide in some terminals
     ],
     ids=lambda padding: f"{len(padding)} of U+{ord(padding[-1]):04X}",
 )
