@@ -3,16 +3,18 @@
 import contextlib
 import logging
 import os
+import select
 import signal
 import socket
 import subprocess
-import tempfile
+import threading
 
 _log = logging.getLogger(__name__)
 
 END_TIMEOUT_S = 2
 LAST_LINES = 5
 LONGEST_LINE = 300
+PIPE_SIZE = 64 * 1024  # bytes; pipe(7)
 
 
 class ProxyCommand:
@@ -23,23 +25,22 @@ class ProxyCommand:
 
     def __init__(self, command: str) -> None:
         self.socket, theirs = socket.socketpair()
-        # What it says is shown when it fails; on our own stderr it would hold that open as long as a tunnel lives.
-        self._said = tempfile.TemporaryFile()  # noqa: SIM115 # it lives as long as the command
-        with theirs:
+        self._errors = _ErrorOutput()
+        with theirs, contextlib.ExitStack() as ours:
+            ours.callback(os.close, self._errors.writing)
             # As ssh runs it: by a shell, which the command replaces. It stays in our group, or it could not ask at the
             # terminal.
             self._process = subprocess.Popen(
                 ["/bin/sh", "-c", f"exec {command}"],
                 stdin=theirs.fileno(),
                 stdout=theirs.fileno(),
-                stderr=self._said,
+                stderr=self._errors.writing,
             )
         _log.debug("connecting with a proxy command, process %d", self._process.pid)
 
     def said(self) -> tuple[str, ...]:
         """The last lines that the command wrote to its standard error."""
-        self._said.seek(max(0, self._said.seek(0, os.SEEK_END) - LAST_LINES * LONGEST_LINE))
-        lines = self._said.read().decode("utf-8", "replace").splitlines()[-LAST_LINES:]
+        lines = self._errors.tail().decode("utf-8", "replace").splitlines()[-LAST_LINES:]
         return tuple(line[:LONGEST_LINE] for line in lines)
 
     def close(self) -> None:
@@ -51,4 +52,51 @@ class ProxyCommand:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(END_TIMEOUT_S)
                 break
-        self._said.close()
+        self._errors.close()
+
+
+class _ErrorOutput:
+    """The standard error of a command: read as it comes, and the end of it kept for when the command fails.
+
+    On our own it would hold that open as long as a tunnel lives.
+    """
+
+    def __init__(self) -> None:
+        self._reading, self.writing = os.pipe()  # the second is for the command alone
+        os.set_blocking(self._reading, False)
+        self._closing, self._closed = socket.socketpair()
+        self._end = b""
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._read_on, name="proxy command's errors", daemon=True)
+        self._thread.start()
+
+    def tail(self) -> bytes:
+        """The last bytes that the command has written by now."""
+        with self._lock:
+            self._read()
+            return self._end
+
+    def close(self) -> None:
+        """Read no more, though another program that the command started may still write."""
+        self._closing.close()
+        self._thread.join()
+        self._closed.close()
+        os.close(self._reading)
+
+    def _read_on(self) -> None:
+        poll = select.poll()
+        poll.register(self._reading, select.POLLIN)
+        poll.register(self._closed, select.POLLIN)
+        while self._closed.fileno() not in [descriptor for descriptor, _ in poll.poll()]:
+            with self._lock:
+                if not self._read():
+                    return
+
+    def _read(self) -> bool:
+        """Take what a pipe has room for (pipe(7)), so that a flood cannot keep us here; returns whether more may come."""
+        try:
+            block = os.read(self._reading, PIPE_SIZE)
+        except BlockingIOError:
+            return True
+        self._end = (self._end + block)[-LAST_LINES * LONGEST_LINE :]
+        return bool(block)
