@@ -9,7 +9,7 @@ import os
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
 
@@ -109,6 +109,10 @@ class Person:
             if not answer:
                 print(file=questions, flush=True)
         return answer.strip() if answer else None
+
+    def notice(self, lines: Iterable[str]) -> None:
+        """Show lines of somebody else's, which say whose they are; also where nobody can be asked."""
+        print(_own_line() + "\n".join(map(printable, lines)), file=sys.stderr, flush=True)
 
     def agrees(self, question: str) -> bool:
         """Ask a question that is answered with yes or, by everything else and by nobody, with no."""

@@ -56,6 +56,7 @@ class Login(AuthStrategy):
         self.methods = hop.login_methods
         self.attempts = min(ATTEMPTS, hop.password_prompts)
         self.identities = Identities(hop, asking)
+        self.shows_banner = hop.shows_banner
         self.asking = asking
         self.settings = settings
         self.tried: list[str] = []
@@ -69,6 +70,7 @@ class Login(AuthStrategy):
     def authenticate(self, transport: paramiko.Transport) -> AuthResult:
         """Log in, or raise AuthenticationRefused that tells what the hop wanted and what was tried."""
         self.tried = []
+        transport.show_banner = self._show_banner  # type: ignore[attr-defined] # its stubs do not know our subclass
         key = transport.get_remote_server_key()
         self.identity = HopIdentity(self.number, self.user, fingerprint(key))
         self.wanted = ("publickey",)
@@ -96,6 +98,10 @@ class Login(AuthStrategy):
             raise self._refused(still_wanted or self.wanted) from error
         _log.debug("%s: logged in with %s", self.who, ", ".join(self.tried))
         return AuthResult(strategy=self)
+
+    def _show_banner(self, text: str) -> None:
+        if self.shows_banner:
+            self.asking.notice(self.who, attributed(self.who, text))
 
     def _next_proof(
         self, transport: paramiko.Transport, wanted: Sequence[str], keys: Iterator[tuple[str, paramiko.PKey]]

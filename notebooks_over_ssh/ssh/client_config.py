@@ -39,6 +39,7 @@ LOGIN_METHODS = {
     "password": "passwordauthentication",
 }
 RSA_SIZE = 1024  # RequiredRSASize where nothing is said
+QUIET_LEVELS = ("SILENT", "QUIET", "FATAL", "ERROR")  # of LogLevel
 FILES = ("userknownhostsfile", "globalknownhostsfile")
 
 
@@ -75,6 +76,12 @@ class HopConfig:
     accepts_unknown_keys: bool = True
     """Whether the user may be asked about an unknown key: not with `StrictHostKeyChecking yes`."""
     hashes_known_hosts: bool = False
+    shows_banner: bool = True
+    """Whether what the host has to say before the login is shown: not below `LogLevel INFO`."""
+    checks_address: bool = False
+    """Whether a key that known_hosts has for the hop's address must fit too (CheckHostIP)."""
+    rekey_limit: tuple[int, int] = (0, 0)
+    """After how many bytes, and seconds, new keys are made (RekeyLimit); 0: as usual."""
     connect_timeout_s: int | None = None
     alive_interval_s: int = 0
 
@@ -181,7 +188,7 @@ def _ask_paramiko(host: str, settings: Settings) -> dict[str, list[str]]:
             hint="install OpenSSH's client",
         ) from error
     said = {key: value if isinstance(value, list) else [value] for key, value in found.items()}
-    for option in (*ALGORITHMS, "casignaturealgorithms"):
+    for option in (*ALGORITHMS, "casignaturealgorithms", "rekeylimit"):
         if option in said:
             raise BadSetting(
                 f"ssh's configuration for {host} sets {option}, which ssh alone can read",
@@ -248,9 +255,18 @@ def _hop_config(asked: str, said: Mapping[str, list[str]]) -> HopConfig:
         password_prompts=number("numberofpasswordprompts") or 3,
         accepts_unknown_keys=not batch_mode and one("stricthostkeychecking") not in ("yes", "true"),
         hashes_known_hosts=one("hashknownhosts") == "yes",
+        checks_address=one("checkhostip") in ("yes", "true"),
+        rekey_limit=_rekey_limit(one("rekeylimit") or "0 0"),
+        shows_banner=(one("loglevel") or "INFO").upper() not in QUIET_LEVELS,
         connect_timeout_s=number("connecttimeout"),
         alive_interval_s=number("serveraliveinterval") or 0,
     )
+
+
+def _rekey_limit(printed: str) -> tuple[int, int]:
+    """`ssh -G` prints both as numbers, in bytes and seconds."""
+    size, _, seconds = printed.partition(" ")
+    return int(size), int(seconds or 0)
 
 
 def _agent(value: str, names: Names) -> str | None:

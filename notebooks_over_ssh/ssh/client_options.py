@@ -8,10 +8,10 @@ Options = Mapping[str, Sequence[str]]
 
 HONOURED = """
     batchmode canonicaldomains canonicalizefallbacklocal canonicalizehostname canonicalizemaxdots
-    canonicalizepermittedcnames casignaturealgorithms certificatefile ciphers connecttimeout
+    canonicalizepermittedcnames casignaturealgorithms certificatefile checkhostip ciphers connecttimeout
     globalknownhostsfile hashknownhosts host hostkeyalgorithms hostkeyalias hostname identitiesonly identityagent
-    identityfile ignoreunknown include kbdinteractiveauthentication kexalgorithms knownhostscommand macs match
-    numberofpasswordprompts passwordauthentication port preferredauthentications proxycommand proxyjump
+    identityfile ignoreunknown include kbdinteractiveauthentication kexalgorithms knownhostscommand loglevel macs match
+    numberofpasswordprompts passwordauthentication port preferredauthentications proxycommand proxyjump rekeylimit
     pubkeyacceptedalgorithms pubkeyauthentication requiredrsasize revokedhostkeys serveraliveinterval
     stricthostkeychecking tag user userknownhostsfile
     """
@@ -38,15 +38,12 @@ IRRELEVANT: Mapping[str, str] = {
         hostbasedacceptedalgorithms hostbasedauthentication kbdinteractivedevices pkcs11provider securitykeyprovider
         usekeychain
         """,
-    "an address besides the name, while the key of the name is checked always": """
-        checkhostip
-        """,
     "it asks for less care": """
         nohostauthenticationforlocalhost updatehostkeys
         """,
     "how the network or the terminal is used, not whom to trust": """
         addressfamily bindaddress bindinterface compression connectionattempts controlmaster controlpath controlpersist
-        fingerprinthash ipqos loglevel logverbose rekeylimit serveralivecountmax syslogfacility tcpkeepalive
+        fingerprinthash ipqos logverbose serveralivecountmax syslogfacility tcpkeepalive
         versionaddendum visualhostkey warnweakcrypto
         """,
 }

@@ -23,6 +23,7 @@ def transport_to(policy: HostKeyPolicy, timeout_s: int, sock: Any, **kwargs: Any
         raise
     options = transport.get_security_options()
     options.key_types = policy.preferred(options.key_types)
+    transport.packetizer.limit_keys(*policy.hop.rekey_limit)
     transport.answer_timeout_s = timeout_s
     transport.certificates_first = bool(policy.authorities)
     return transport

@@ -5,9 +5,11 @@ import hashlib
 import hmac
 import logging
 import os
+import socket
 from collections.abc import Iterable, Sequence
+from ipaddress import ip_address
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import paramiko
 
@@ -101,6 +103,8 @@ class HostKeyPolicy(paramiko.MissingHostKeyPolicy):
             more = self.hop.known_hosts_command.lines_for(self.name, key.get_name(), shown)
             self._sort((*self.lines, *more))
         self._refuse_weak_and_revoked(key, certificate)
+        if self.hop.checks_address and not self.pins and certificate is None:
+            self._check_address(_peer_address(client), key)
         if self.pins:
             self._check_pins(key)
         elif any(line.key == shown for line in self.known):
@@ -142,6 +146,26 @@ class HostKeyPolicy(paramiko.MissingHostKeyPolicy):
                 f"{self.name} led to another machine than {machine.name}",
                 hint=f"if the host was given a new key, {command('serve')} puts it on record",
             )
+
+    def _check_address(self, address: str, key: paramiko.PKey) -> None:
+        """What ssh does with CheckHostIP: an address of which known_hosts has another key is asked about, or refused."""
+        name = _with_port(address, self.hop.port)
+        lines = known_keys(name, (*self.hop.known_hosts, *self.hop.global_known_hosts)) if address else []
+        shown, kind = key.get_base64(), key.get_name()
+        revoked = [line for line in lines if line.marker == "@revoked" and line.key == shown]
+        known = [line for line in lines if line.marker == "" and line.key_type == kind]
+        if not revoked and (not known or any(line.key == shown for line in known)):
+            return
+        what = f"the host key that {self.name} showed is not that of its address {address} ({(revoked or known)[0].place})"
+        if not revoked and self.hop.accepts_unknown_keys:
+            answer = self.asking.line(f"{what}\nconnect all the same? [yes/no]")
+            if (answer or "").lower() == "yes":
+                return
+        raise HostKeyRefused(
+            what,
+            hint="somebody may be listening in, or the address was another host's before: ask who runs it; "
+            f"ssh-keygen -R '{name}' forgets the address",
+        )
 
     def _check_pins(self, key: paramiko.PKey) -> None:
         if not all(fingerprint(key) in pinned for pinned in self.pins):
@@ -192,7 +216,21 @@ def _name_of(hop: HopConfig) -> str:
     """What known_hosts calls the hop; ssh looks for it in lower case."""
     if hop.host_key_alias:
         return hop.host_key_alias
-    return hop.host if hop.port == SSH_PORT else f"[{hop.host}]:{hop.port}"
+    return _with_port(hop.host, hop.port)
+
+
+def _with_port(host: str, port: int) -> str:
+    return host if port == SSH_PORT else f"[{host}]:{port}"
+
+
+def _peer_address(client: paramiko.SSHClient) -> str:
+    """The hop's address where it is reached by TCP itself; "" for one on this machine, which ssh does not look up either."""
+    transport: Any = client.get_transport()
+    source = getattr(transport, "sock", None)
+    if not isinstance(source, socket.socket) or source.family not in (socket.AF_INET, socket.AF_INET6):
+        return ""
+    address = str(source.getpeername()[0])
+    return "" if ip_address(address.partition("%")[0]).is_loopback else address
 
 
 def _fingerprint_of(key: str) -> str:

@@ -22,6 +22,8 @@ class Person(Protocol):
 
     def line(self, prompt: str) -> str | None: ...
 
+    def notice(self, lines: Iterable[str]) -> None: ...
+
 
 class Nobody:
     """Answers nothing."""
@@ -33,6 +35,9 @@ class Nobody:
 
     def line(self, prompt: str) -> str | None:
         return None
+
+    def notice(self, lines: Iterable[str]) -> None:
+        pass
 
 
 class HopIdentity(msgspec.Struct, frozen=True):
@@ -66,7 +71,8 @@ def account(user: str, name: str, port: int | None) -> str:
 class Asking:
     """A person and the secrets that the person gave in this run, each for the very hop or file that it was asked for."""
 
-    def __init__(self, person: Person, secrets: Secrets | None = None) -> None:
+    def __init__(self, person: Person, secrets: Secrets | None = None, noticed: Iterable[str] = ()) -> None:
+        """`noticed` are the accounts whose notice the person has seen."""
         self._person = person
         given = secrets or Secrets()
         self._passwords = dict(given.passwords)
@@ -76,6 +82,7 @@ class Asking:
         self.needs_person = False
         """Whether a login in this run needed what is good for one time only: the next one will need a person again."""
         self._refused: set[HopIdentity] = set()
+        self.noticed = set(noticed)
 
     @property
     def is_attended(self) -> bool:
@@ -93,6 +100,12 @@ class Asking:
         left.needs_person = self.needs_person
         left.unlocked = self.unlocked
         return left
+
+    def notice(self, owner: str, lines: Iterable[str]) -> None:
+        """Show what an account's host has to say before a login: once, as it says the same at every login."""
+        if owner not in self.noticed:
+            self.noticed.add(owner)
+            self._person.notice(lines)
 
     def line(self, prompt: str) -> str | None:
         """Ask for a line; None where there is nobody."""

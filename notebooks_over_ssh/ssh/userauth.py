@@ -16,6 +16,8 @@ PERSON_PATIENCE_S = 120
 # In one message of keyboard-interactive; PAM_MAX_NUM_MSG of Linux-PAM is 32.
 INTERACTIVE_PROMPTS = 32
 INTERACTIVE_TEXT_SIZE = 16 * 1024  # bytes
+# Of all banners of one login, in bytes.
+BANNER_SIZE = 16 * 1024
 
 # The stubs know little of this class.
 _AuthHandler: Any = AuthOnlyHandler
@@ -27,6 +29,9 @@ class UserAuth(_AuthHandler):  # type: ignore[misc] # as above
     _deadline = math.inf
     _question: paramiko.Message | None = None
     """What the peer asked last (RFC 4256, section 3.2) and got no answer to yet."""
+    _banner = b""
+    """What came of banners (RFC 4252, section 5.4) and was not shown yet."""
+    _banner_room = BANNER_SIZE
 
     def send_auth_request(
         self, username: str, method: str, finish_message: Callable[[paramiko.Message], None] | None = None
@@ -60,6 +65,7 @@ class UserAuth(_AuthHandler):  # type: ignore[misc] # as above
                 if time.monotonic() > self._deadline:
                     raise TimeoutError
             event.clear()
+            self._show_banner()
             question, self._question = self._question, None
             if question is None or not self.transport.is_active():
                 break
@@ -70,6 +76,17 @@ class UserAuth(_AuthHandler):  # type: ignore[misc] # as above
         event.set()
         wanted: list[str] = super().wait_for_response(event)
         return wanted
+
+    def _parse_userauth_banner(self, message: paramiko.Message) -> None:
+        text = message.get_binary()[: self._banner_room]
+        self._banner_room -= len(text)
+        self._banner += text
+
+    def _show_banner(self) -> None:
+        """Show it in the thread of the caller, before the question that may follow."""
+        banner, self._banner = self._banner, b""
+        if banner:
+            self.transport.show_banner(banner.decode("utf-8", "replace"))
 
     def _parse_userauth_info_request(self, message: paramiko.Message) -> None:
         if self.auth_method != "keyboard-interactive":

@@ -39,6 +39,7 @@ class Order(msgspec.Struct, frozen=True):
     settings: Settings
     secrets: Secrets
     somebody_is_there: bool
+    noticed: tuple[str, ...]
     old_port: int | None
     invocation: Invocation
 
@@ -59,7 +60,9 @@ def open_tunnel(session: Session, settings: Settings, asking: Asking, old_port: 
 
     `old_port` is that of the tunnel in whose place it comes.
     """
-    order = Order(session, settings, asking.secrets, somebody_is_there(), old_port, invocation())
+    order = Order(
+        session, settings, asking.secrets, somebody_is_there(), tuple(asking.noticed), old_port, invocation()
+    )
     process = subprocess.Popen(
         [sys.executable, "-m", "notebooks_over_ssh.tunnel.daemon"],
         cwd=ROOT,
@@ -92,7 +95,7 @@ def main() -> int:
     with suppress(OSError):  # the command that waits has said so
         debug_log.start()
     try:
-        asking = Asking(Person(order.somebody_is_there), order.secrets)
+        asking = Asking(Person(order.somebody_is_there), order.secrets, order.noticed)
         with tunnels.held(order.session, order.settings, asking, order.old_port) as held:
             _report(Report(held.tunnel))
             _leave_the_terminal(order.session)

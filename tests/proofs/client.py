@@ -2,7 +2,7 @@
 
 import contextlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ class Person:
     def __init__(self, *answers: str) -> None:
         self.answers = list(answers)
         self.asked: list[str] = []
+        self.noticed: list[str] = []
 
     def line(self, prompt: str) -> str | None:
         """A line, and every question is remembered."""
@@ -34,6 +35,10 @@ class Person:
         return self.answers.pop(0) if self.answers else None
 
     secret = line
+
+    def notice(self, lines: Iterable[str]) -> None:
+        """What hosts say before a login is remembered."""
+        self.noticed += lines
 
 
 class Client:

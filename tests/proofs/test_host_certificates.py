@@ -1,11 +1,17 @@
 """Hosts whose keys an authority has signed, and the ssh_config keywords by which a key is looked up: as ssh(1) has them."""
 
+import base64
 import subprocess
 from pathlib import Path
 
+import paramiko
 import pytest
 
 from notebooks_over_ssh.config.schema import Notebook
+from notebooks_over_ssh.errors import HostKeyRefused
+from notebooks_over_ssh.ssh.client_config import HopConfig
+from notebooks_over_ssh.ssh.host_keys import HostKeyPolicy
+from notebooks_over_ssh.ssh.prompting import Asking
 from tests.journey.program import refused, succeeded
 from tests.openssh.network import LOOPBACK, Network, Server, known_hosts_line, make_key
 from tests.proofs.certificates import IN_DATE, NOT_YET_IN_DATE, OUT_OF_DATE, Authority, public
@@ -85,6 +91,32 @@ def test_bad_certificates(
     with impostor(loop, key, certificate=certificate) as (port, _):
         client.refusal(f"{LOOPBACK}:{port}", 5, reason, person=person)
     assert person.asked == []
+
+
+@pytest.mark.parametrize(
+    ("names", "extra", "reason"),
+    [
+        (("127.0.0.9",), {}, "its signature is wrong"),
+        ((), {}, "it is for no host"),
+        ((LOOPBACK,), {"O": "critical:only-on=tuesdays"}, "it has conditions that are not known"),
+    ],
+    ids=["changed after it was signed", "no name", "an unknown condition"],
+)
+def test_certificates_that_no_server_would_load(
+    client: Client, site: Authority, names: tuple[str, ...], extra: dict[str, str], reason: str
+) -> None:
+    """A certificate that was changed after it was signed, that has no name, or an unknown condition, proves nothing."""
+    path = client.folder / "host_key"
+    make_key(path)
+    kind, written = site.sign(path, *names, **extra).read_text().split()[:2]  # type: ignore[arg-type]
+    # What was signed for another address is given out for this one.
+    changed = base64.b64decode(written).replace(b"127.0.0.9", LOOPBACK.encode())
+    key = paramiko.Ed25519Key(filename=str(path))
+    key.load_certificate(f"{kind} {base64.b64encode(changed).decode()}")
+    client.know(f"@cert-authority * {site.public_key}")
+    hop = HopConfig(host=LOOPBACK, user="me", port=22, known_hosts=(client.known_hosts,))
+    with pytest.raises(HostKeyRefused, match=reason):
+        HostKeyPolicy(hop, Asking(Person("yes"))).missing_host_key(paramiko.SSHClient(), LOOPBACK, key)
 
 
 def test_another_authority(client: Client, site: Authority) -> None:

@@ -2,13 +2,23 @@
 
 import shutil
 import subprocess
+from typing import Any
 
 import pytest
 
 from notebooks_over_ssh.config.schema import Notebook
 from notebooks_over_ssh.ssh.client_options import FORMER_NAMES, classified
+from notebooks_over_ssh.ssh.protocol.packetizer import REKEY_AFTER_BYTES, Packets
 from tests.journey.program import succeeded
-from tests.openssh.network import LOOPBACK, RUN_TIMEOUT_S, Network, Server, known_hosts_line, make_key
+from tests.openssh.network import (
+    LOOPBACK,
+    RUN_TIMEOUT_S,
+    Network,
+    Server,
+    known_hosts_line,
+    make_key,
+    wait_until,
+)
 from tests.proofs.certificates import Authority
 from tests.proofs.client import Client, Person, certified
 
@@ -134,6 +144,19 @@ def test_required_rsa_size(client: Client, bits: int) -> None:
         assert client.problem("site", ssh_config=text) is None
     else:
         client.refusal("site", 5, "RequiredRSASize is 3072", ssh_config=text)
+
+
+@pytest.mark.parametrize(("bits", "is_good"), [(3072, True), (8192, False)])
+def test_required_rsa_size_of_an_authority(client: Client, bits: int, is_good: bool) -> None:
+    """A certificate of an authority whose key of RSA is smaller than RequiredRSASize is refused; ssh looks at the host's alone."""
+    site = Authority.new(client.folder / "site", kind="rsa")
+    host = certified(client, site, LOOPBACK)
+    client.know(f"@cert-authority * {site.public_key}")
+    text = config(host, f"RequiredRSASize {bits}")
+    if is_good:
+        assert client.problem("site", ssh_config=text) is None
+    else:
+        client.refusal("site", 5, "authority's key has 3072 bits", ssh_config=text)
 
 
 def test_required_rsa_size_of_own_keys(client: Client) -> None:
@@ -272,6 +295,32 @@ def test_algorithms(client: Client, option: str, allowed: str, none: str) -> Non
     client.refusal("site", 2, "none of the", ssh_config=config(host, f"{option} {none}", *extra))
 
 
+@pytest.mark.parametrize("limit", ["64K", "default 1", "64G 1d"])
+def test_rekey_limit(client: Client, monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
+    """New keys are made after as many bytes, or seconds, as RekeyLimit says; a limit above ours changes nothing."""
+    exchanges: list[float] = []
+    take = Packets.set_inbound_cipher
+
+    def count(self: Packets, *arguments: Any, **more: Any) -> None:
+        exchanges.append(self.REKEY_BYTES)
+        take(self, *arguments, **more)
+
+    monkeypatch.setattr(Packets, "set_inbound_cipher", count)
+    host = client.server("host")
+    known(client, host)
+    with client.reached("site", ssh_config=config(host, f"RekeyLimit {limit}")) as connection:
+
+        def have_new_keys() -> bool:
+            connection.run("head -c 300000 /dev/zero | tr '\\0' x", hide=True, in_stream=False)
+            return len(exchanges) >= 3
+
+        if limit.startswith("64G"):
+            assert not have_new_keys()
+            assert exchanges == [REKEY_AFTER_BYTES]
+        else:
+            wait_until(have_new_keys, RUN_TIMEOUT_S, "new keys are made")
+
+
 @pytest.mark.parametrize(
     ("option", "wants"),
     [
@@ -292,13 +341,16 @@ def test_login_methods(client: Client, option: str, wants: str) -> None:
 
 @pytest.mark.parametrize("name", ["SITE", "Site", LOOPBACK])
 def test_pins_by_any_name(client: Client, name: str) -> None:
-    """A pin counts under the name that is asked for and under the HostName, in any case."""
+    """A pin counts under the name that is asked for and under the HostName, in any case; with pins under both, both must fit."""
     host = client.server("host")
     known(client, host)
     wrong = Notebook(host_keys={name: ["SHA256:" + "A" * 43]})
     client.refusal("site", 5, "notebook.host_keys", notebook=wrong, ssh_config=config(host))
     right = Notebook(host_keys={name: [host.fingerprint()]})
     assert client.problem("site", notebook=right, ssh_config=config(host)) is None
+    other = "site" if name == LOOPBACK else LOOPBACK
+    both = Notebook(host_keys=right.host_keys | {other: ["SHA256:" + "A" * 43]})
+    client.refusal("site", 5, "notebook.host_keys", notebook=both, ssh_config=config(host))
 
 
 def test_pins_of_nobody(client: Client) -> None:

@@ -1,6 +1,6 @@
 """A secret is asked for once, and given to nobody but whom the prompt names."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import keyring
@@ -32,6 +32,9 @@ class Answering:
 
     def line(self, prompt: str) -> str | None:
         raise AssertionError("a secret is not asked for with an echo")
+
+    def notice(self, lines: Iterable[str]) -> None:
+        raise AssertionError("no host has anything to say")
 
 
 class InMemory(KeyringBackend):

@@ -1,7 +1,10 @@
 """A host key counts as known exactly where sshd(8) says so."""
 
 import base64
+import contextlib
 import hmac
+import socket
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +37,9 @@ class Answering:
     def line(self, prompt: str) -> str | None:
         self.asked.append(prompt)
         return self.answer
+
+    def notice(self, lines: Iterable[str]) -> None:
+        raise AssertionError("no host has anything to say")
 
 
 @pytest.fixture
@@ -198,6 +204,49 @@ def test_another_member_of_the_pool(known_hosts: Path) -> None:
     checking.missing_host_key(CLIENT, "student.compute", KEY)
     with pytest.raises(AnotherMachine, match="led to another machine than ashbury"):
         checking.missing_host_key(CLIENT, "student.compute", OTHER)
+
+
+class Reached:
+    """A client whose server has an address of the network for documentation (RFC 5737)."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.sock = socket.socket()
+        self.sock.close()
+        monkeypatch.setattr(socket.socket, "getpeername", lambda _: ("192.0.2.7", 22))
+
+    def get_transport(self) -> Any:
+        return self
+
+
+@pytest.mark.parametrize(
+    ("marker", "key", "answer", "is_good", "asked"),
+    [
+        ("", KEY, None, True, False),
+        ("", OTHER, None, False, True),
+        ("", OTHER, "no", False, True),
+        ("", OTHER, "yes", True, True),
+        ("@revoked ", KEY, "yes", False, False),
+        ("@revoked ", OTHER, "yes", True, False),
+    ],
+)
+def test_address(
+    known_hosts: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    marker: str,
+    key: paramiko.PKey,
+    answer: str | None,
+    is_good: bool,
+    asked: bool,
+) -> None:
+    """With CheckHostIP a key that known_hosts does not have for the address is asked about, and a revoked one refused."""
+    write(known_hosts, line("ashbury") + line("192.0.2.7", key, marker))
+    client: Any = Reached(monkeypatch)
+    person = Answering(answer)
+    for checks, good, questions in ((False, True, False), (True, is_good, asked)):
+        hop = HopConfig(host="ashbury", user="me", port=22, known_hosts=(known_hosts,), checks_address=checks)
+        with contextlib.nullcontext() if good else pytest.raises(HostKeyRefused, match=r"192\.0\.2\.7"):
+            HostKeyPolicy(hop, Asking(person)).missing_host_key(client, "ashbury", KEY)
+        assert bool(person.asked) == questions
 
 
 def test_known_types_come_first(known_hosts: Path) -> None:

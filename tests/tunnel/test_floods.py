@@ -13,6 +13,7 @@ from typing import Any, cast
 import paramiko
 import pytest
 from paramiko.common import (
+    MSG_CHANNEL_CLOSE,
     MSG_CHANNEL_DATA,
     MSG_CHANNEL_EOF,
     MSG_CHANNEL_FAILURE,
@@ -28,7 +29,7 @@ from notebooks_over_ssh.ssh.protocol.flow_control import Path
 from notebooks_over_ssh.ssh.protocol.jump_channel import Carrier
 from notebooks_over_ssh.ssh.protocol.packet_encryption import LARGEST_PACKET
 from notebooks_over_ssh.ssh.protocol.packetizer import Packets
-from notebooks_over_ssh.ssh.protocol.transport import Transport
+from notebooks_over_ssh.ssh.protocol.transport import UNSENT_LIMIT, Transport
 from notebooks_over_ssh.tunnel.event_loop import Pump
 from notebooks_over_ssh.tunnel.forwarded_connection import PIECE, Forwarded
 from notebooks_over_ssh.tunnel.target import Target
@@ -206,6 +207,45 @@ def test_requests_that_cannot_be_answered(gateway: tuple[Transport, FarEnd]) -> 
         errands = max(errands, len(transport.packetizer._errands))
     ends(transport, "more than it lets us answer")
     assert errands < 8
+
+
+def program(transport: Transport, end: FarEnd) -> tuple[int, paramiko.Channel]:
+    """A program's channel, which Paramiko itself answers for as long as somebody has it, and its number."""
+    made: list[paramiko.Channel] = []
+    opening = threading.Thread(target=lambda: made.append(transport.open_session(timeout=PATIENCE_S)))
+    opening.start()
+    number = end.accept().number
+    opening.join(PATIENCE_S)
+    return number, made[0]
+
+
+def test_a_program_that_ends_while_keys_are_exchanged(gateway: tuple[Transport, FarEnd]) -> None:
+    """What has to be answered in the middle of an exchange of keys is answered after it, and does not hold it up."""
+    transport, end = gateway
+    number, channel = program(transport, end)
+    take_part = end.transport._handler_table[MSG_KEXINIT]
+
+    def end_first(message: paramiko.Message) -> None:
+        end.say(MSG_CHANNEL_CLOSE, number)
+        take_part(message)
+
+    end.transport._handler_table[MSG_KEXINIT] = end_first
+    transport.packetizer.later(transport._send_kex_init)
+    end.hears(MSG_CHANNEL_CLOSE)
+    assert channel.closed
+    assert transport.is_active()
+
+
+def test_programs_while_keys_are_exchanged(gateway: tuple[Transport, FarEnd]) -> None:
+    """What a program's channel has to answer meanwhile waits and holds up nothing; who wants too much loses the connection."""
+    transport, end = gateway
+    number, _channel = program(transport, end)
+    end.transport._handler_table[MSG_KEXINIT] = lambda _: None  # it never takes part in the exchange of keys
+    transport.packetizer.later(transport._send_kex_init)
+    wait_until(lambda: not transport.clear_to_send.is_set(), PATIENCE_S, "the exchange of keys has begun")
+    flood(lambda: end.request(number), 4 * UNSENT_LIMIT, lambda: not transport.is_active())
+    ends(transport, "too many answers")
+    assert len(transport.packetizer._errands) <= UNSENT_LIMIT
 
 
 def test_a_rekey_that_is_never_answered(

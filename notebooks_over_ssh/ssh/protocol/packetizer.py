@@ -36,8 +36,7 @@ SMALL = 16 * 1024
 REKEY_AFTER_BYTES = 2**32
 # RFC 4253, section 9: new keys after an hour, in seconds. Where nothing flows, nobody asks.
 REKEY_AFTER = 3600.0
-# How often a thread that waits looks whether the handshake has taken too long.
-HANDSHAKE_LOOK_S = 0.1
+HANDSHAKE_LOOK_S = 0.1  # how often a thread that waits looks whether the handshake has taken too long
 LOOK_S = 1.0
 
 # Its stubs know little of this class.
@@ -193,7 +192,12 @@ class Packets(_Packetizer):  # type: ignore[misc] # as above
             self._source.shutdown(socket.SHUT_RDWR)
         super().close()
 
-    # ---- what the streams call ----
+    # ---- what others call ----
+
+    def limit_keys(self, size: int, seconds: float) -> None:
+        """Make new keys after fewer bytes, or sooner; 0: as usual. Call it before the first key exchange."""
+        self.REKEY_BYTES = min(size or self.REKEY_BYTES, self.REKEY_BYTES)
+        self.REKEY_AFTER = min(seconds or self.REKEY_AFTER, self.REKEY_AFTER)
 
     def later(self, errand: Callable[[], None]) -> None:
         """Have the transport's own thread do something that sends; for a thread that received and must not wait."""

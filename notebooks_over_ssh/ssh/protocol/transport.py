@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import math
+import threading
 import time
 from collections.abc import Callable
 from functools import partial
@@ -37,6 +38,8 @@ LARGEST_ENVELOPE = 128
 KEX_TIMEOUT = 120.0
 REASON_LENGTH = 1000
 MOST_LINES_BEFORE = 1024
+# Messages that wait while keys are exchanged.
+UNSENT_LIMIT = 1024
 
 
 # The stubs do not have it.
@@ -67,6 +70,7 @@ class Transport(_Transport):  # type: ignore[misc] # as above
         """The most bytes of a stream in one packet: with all around it, it fits one packet of what carries it."""
         self._streams: dict[int, Stream] = {}
         self._asked_for_service = False
+        self._unsent = 0
         self.answer_timeout_s: float = 10
         self.certificates_first = False
         """Whether the host is asked for a certificate before a plain key; Paramiko puts it last, and it never comes."""
@@ -74,6 +78,8 @@ class Transport(_Transport):  # type: ignore[misc] # as above
         """The host key algorithms that are not asked for, with a certificate or without."""
         self.reason_of_end = ""
         """What the peer said when it ended the connection (RFC 4253, section 11.1); "" where the path just broke."""
+        self.show_banner: Callable[[str], None] = lambda text: None
+        """Called with what the peer has to say before the login (RFC 4252, section 5.4), in the thread that logs in."""
         self.clear_to_send_timeout = KEX_TIMEOUT
         handlers: dict[int, Any] = _Transport._channel_handler_table
         self._channel_handler_table: dict[int, Any] = handlers | {
@@ -140,8 +146,23 @@ class Transport(_Transport):  # type: ignore[misc] # as above
             if self.active and self.clear_to_send.is_set():
                 self._send_message(data)
                 return
-        # Keys are being exchanged: what Paramiko does waits for them.
-        super()._send_user_message(data)
+        if threading.current_thread() is self:
+            self._send_after_kex(data)
+        else:
+            # Keys are being exchanged: what Paramiko does waits for them.
+            super()._send_user_message(data)
+
+    def _send_after_kex(self, data: paramiko.Message) -> None:
+        """Send it once the keys are exchanged, which is up to this very thread, so that it must not wait."""
+        if self._unsent >= UNSENT_LIMIT:
+            raise paramiko.SSHException("it wants too many answers while keys are exchanged")
+        self._unsent += 1
+
+        def send() -> None:
+            self._unsent -= 1
+            self._send_user_message(data)
+
+        self.packetizer.later(send)
 
     def _next_channel(self) -> int:
         number: int = super()._next_channel()
