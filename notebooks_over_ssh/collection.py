@@ -19,7 +19,7 @@ SECURE = {
 TUNNEL = {
     "local-port": "The port on your own machine; without it the first free one from 8888.",
     "detach": "Leave the tunnel in the background and return when it is ready.",
-    "also": "Further ports of the host to forward, with commas: 6006,8787 for TensorBoard and Dask.",
+    "forward": "A further port of the host to forward; repeat it, or use commas: 6006,8787 for TensorBoard and Dask.",
     "open": "The notebook, file or folder to open the browser on, as from notebook.directory.",
     "no-browser": "Only print the address, open no browser.",
     "trust": "Have your browsers trust the server's certificate first, so that they show no warning.",
@@ -71,13 +71,13 @@ def serve(c: Any, host: str | None = None) -> None:
     serve(settings, asking)
 
 
-@task(help=HOST | TUNNEL)
+@task(help=HOST | TUNNEL, iterable=["forward"])
 def tunnel(
     c: Any,
     host: str | None = None,
     local_port: str | None = None,
     detach: bool = False,
-    also: str | None = None,
+    forward: list[str] | None = None,
     open: str | None = None,
     no_browser: bool = False,
     trust: bool = False,
@@ -90,7 +90,7 @@ def tunnel(
         c,
         host,
         local_port=local_port,
-        also=also,
+        forward=",".join(forward) if forward else None,
         open=open,
         open_browser=False if no_browser else None,
         trust=trust or None,
@@ -138,7 +138,7 @@ def stop(c: Any, host: str | None = None, all: bool = False, force: bool = False
     (stop_all if all else stop)(settings, asking, person, force=force)
 
 
-@task(default=True, help=HOST | SECURE | TUNNEL)
+@task(default=True, help=HOST | SECURE | TUNNEL, iterable=["forward"])
 def up(
     c: Any,
     host: str | None = None,
@@ -149,7 +149,7 @@ def up(
     restart: bool = False,
     local_port: str | None = None,
     detach: bool = False,
-    also: str | None = None,
+    forward: list[str] | None = None,
     open: str | None = None,
     no_browser: bool = False,
     trust: bool = False,
@@ -162,7 +162,7 @@ def up(
         c,
         host,
         local_port=local_port,
-        also=also,
+        forward=",".join(forward) if forward else None,
         open=open,
         open_browser=False if no_browser else None,
         trust=trust or None,

@@ -91,8 +91,7 @@ class TestAsShipped:
         assert (said.notebook.host, said.notebook.environment) == ("student.compute", "mlp")
         assert (said.notebook.directory, said.notebook.nice) == ("~/mlpractical", 19)
         assert (said.user, said.port, said.host_given) == (None, None, None)
-        assert (said.timeouts.connect, said.timeouts.command) == (10, None)
-        assert (said.connect_kwargs, said.fabric) == ({}, {})
+        assert (said.timeouts.connect, said.connect_kwargs) == (10, {})
 
     def test_the_file_says_what_is_built_in(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """The invoke.yaml of the project sets nothing but what holds without it."""
@@ -134,11 +133,15 @@ class TestWhoWins:
 
     def test_layers_add_up(self, make_context: MakeContext, project: Path, home: Path) -> None:
         """A layer that says nothing of a setting leaves it as it is, one level down as well."""
-        project.write_text("run: {echo: true}\nnotebook: {environment: a, nice: 11}\n", encoding="utf-8")
-        (home / ".invoke.yaml").write_text("run: {pty: true}\nnotebook: {nice: 12}\n", encoding="utf-8")
-        said = load(make_context(overrides={"run": {"warn": True}, "sudo": {}, "tasks": {}}))
+        project.write_text(
+            "connect_kwargs: {compress: true}\nnotebook: {environment: a, nice: 11}\n", encoding="utf-8"
+        )
+        (home / ".invoke.yaml").write_text(
+            "connect_kwargs: {allow_agent: false}\nnotebook: {nice: 12}\n", encoding="utf-8"
+        )
+        said = load(make_context(overrides={"connect_kwargs": {"compress": False}, "sudo": {}, "tasks": {}}))
         assert (said.notebook.environment, said.notebook.nice) == ("a", 12)
-        assert said.fabric == {"run": {"echo": True, "pty": True, "warn": True}}
+        assert said.connect_kwargs == {"compress": False, "allow_agent": False}
 
     def test_null_takes_back(self, project: Path, home: Path) -> None:
         """A user's null makes optional what the project's file sets."""
@@ -194,7 +197,7 @@ class TestVariables:
             ("USER", "s1234567", lambda s: s.user == "s1234567"),
             ("PORT", "2222", lambda s: s.port == 2222),
             ("TIMEOUTS_CONNECT", "3", lambda s: s.timeouts.connect == 3),
-            ("FORWARD_AGENT", "yes", lambda s: s.fabric == {"forward_agent": True}),
+            ("SSH_KEYRING", "yes", lambda s: s.ssh.keyring),
             ("CONNECT_KWARGS_COMPRESS", "true", lambda s: s.connect_kwargs == {"compress": True}),
             ("CONNECT_KWARGS_KEY_FILENAME", "/a", lambda s: s.connect_kwargs == {"key_filename": ["/a"]}),
             (
@@ -221,8 +224,9 @@ class TestVariables:
     )
     def test_of_others(self, monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
         """What Invoke or another project reads is let through."""
+        before = bare()
         monkeypatch.setenv(f"INVOKE_{variable}", "whatever")
-        assert bare().fabric == {}
+        assert bare() == before
 
     @pytest.mark.parametrize(
         ("variable", "text", "message", "hint"),
@@ -258,6 +262,10 @@ class TestVariables:
                 "CONNECT_KWARGS_PASSWORD", "hunter2",
                 "INVOKE_CONNECT_KWARGS_PASSWORD is a secret in the environment",
                 "unset it: you will be asked when it is needed",
+            ),
+            (
+                "FORWARD_AGENT", "true", "INVOKE_FORWARD_AGENT is not supported",
+                "no key of yours is lent to a host: log in from there with one of its own",
             ),
         ],
     )  # fmt: skip
@@ -351,6 +359,14 @@ class TestFilesRefused:
             ("connect_kwargs: {passphrase: hunter2}",
              "connect_kwargs.passphrase in ~/.invoke.yaml is a secret in a configuration file",
              "remove the line: you will be asked when it is needed"),
+            ("forward_agent: true", "forward_agent in ~/.invoke.yaml is not supported",
+             "no key of yours is lent to a host: log in from there with one of its own"),
+            ("inline_ssh_env: false", "inline_ssh_env in ~/.invoke.yaml is not supported",
+             "no variable is sent to a host: set it with notebook.activate"),
+            ("timeouts: {command: 60}", "timeouts.command in ~/.invoke.yaml is not supported",
+             "the limits are timeouts.connect, notebook.start_timeout_s and notebook.stop_timeout_s"),
+            ("connect_kwargs: {banner_timeout: 5}", "connect_kwargs.banner_timeout in ~/.invoke.yaml is not supported",
+             "timeouts.connect is the limit for it"),
             ("a: 1\nnotebook: {}\na: 2", "a is set twice in ~/.invoke.yaml, line 3", "keep one of the two"),
             ("notebook:\n  nice: 12\n  'nice': 13", "nice is set twice in ~/.invoke.yaml, line 3",
              "keep one of the two"),
@@ -446,7 +462,7 @@ class TestFilesRefused:
 
 class TestCommandLine:
     def test_overrides_of_fabric(self, make_context: MakeContext, home: Path) -> None:
-        """-i, -t, -T and the passwords that were asked for win over the files."""
+        """-i and -t win over the files."""
         (home / ".invoke.yaml").write_text(
             "connect_kwargs: {key_filename: ~/k, compress: true}\ntimeouts: {connect: 7}\n", encoding="utf-8"
         )
@@ -458,29 +474,38 @@ class TestCommandLine:
                     "connect_kwargs": {
                         "key_filename": ["/x"],
                         "timeout": 3,
-                        "password": "p",
-                        "passphrase": "q",
                     },
-                    "timeouts": {"command": 60},
                 }
             )
         )
         assert said.connect_kwargs == {
             "key_filename": ["/x"],
             "compress": True,
-            "password": "p",
-            "passphrase": "q",
         }
-        assert (said.timeouts.connect, said.timeouts.command) == (3, 60)
-        assert said.fabric == {}
+        assert said.timeouts.connect == 3
 
     def test_no_password_in_a_repr(self, make_context: MakeContext) -> None:
         """What is printed of the settings, in a log or a traceback, has no secret."""
         said = load(
-            make_context(overrides={"connect_kwargs": {"password": "hunter2"}, "sudo": {"password": "p2"}})
+            make_context(overrides={"connect_kwargs": {"key_filename": "/k"}, "sudo": {"password": "p2"}})
         )
-        assert said.connect_kwargs["password"] == "hunter2"
-        assert "hunter2" not in repr(said) and "p2" not in repr(said)
+        assert "p2" not in repr(said)
+
+    @pytest.mark.parametrize(
+        ("overrides", "path"),
+        [
+            ({"connect_kwargs": {"password": "hunter2"}}, "connect_kwargs.password"),
+            ({"connect_kwargs": {"passphrase": "hunter2"}}, "connect_kwargs.passphrase"),
+            ({"timeouts": {"command": 60}}, "timeouts.command"),
+        ],
+    )
+    def test_flags_without_effect(
+        self, make_context: MakeContext, overrides: dict[str, Any], path: str
+    ) -> None:
+        """-T, --prompt-for-login-password and --prompt-for-passphrase, which would have no effect, are refused by name."""
+        with pytest.raises(BadSetting, match=f"{path} in the command line is not supported") as caught:
+            load(make_context(overrides=overrides))
+        assert "hunter2" not in f"{caught.value} {caught.value.hint}"
 
     def test_ssh_config_path(self, tmp_path: Path) -> None:
         """-S counts; the same setting from Fabric's own file does not."""

@@ -34,7 +34,7 @@ class Notebook(msgspec.Struct, frozen=True, kw_only=True):
     """Where the server starts to look for a free port."""
     local_port: UserPort | None = None
     """None: the first free one from 8888 on."""
-    also: list[UserPort] = []
+    forward: list[UserPort] = []
     """Further ports of the host that the tunnel leads to, of a dashboard that a notebook starts."""
     open_browser: bool = True
     open: LineOrEmpty = ""
@@ -46,6 +46,11 @@ class Notebook(msgspec.Struct, frozen=True, kw_only=True):
     stop_timeout_s: Seconds = 20
     renew_days: Annotated[int, Meta(ge=1, le=364)] = 30
     """A certificate that ends sooner than this is renewed."""
+
+
+class SSH(msgspec.Struct, frozen=True, kw_only=True):
+    """How hops are checked and logged in to, beyond what Fabric's settings and ssh_config(5) have."""
+
     host_keys: dict[str, list[Fingerprint]] = {}
     """By the name of a gateway or host, the only host keys that are good for it: what a site can hand out."""
     password_for_next_hop: bool = False
@@ -55,10 +60,9 @@ class Notebook(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
-    """Fabric's `timeouts`, in seconds. `command` None: a command may take as long as it takes."""
+    """Fabric's `timeouts`, in seconds."""
 
     connect: Seconds = 10
-    command: Annotated[int, Meta(ge=1, le=31_536_000)] | None = None
 
 
 class ConnectKwargs(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,15 +73,11 @@ class ConnectKwargs(msgspec.Struct, frozen=True, kw_only=True):
 
     # Not Line | list[Line]: msgspec 0.22.0 corrupts memory over a union of a text with a pattern and a list.
     key_filename: str | list[Line] | None = None
-    passphrase: str | None = None
-    password: str | None = None
     allow_agent: bool = True
     look_for_keys: bool = True
     compress: bool = False
     timeout: Seconds = 10
-    banner_timeout: Seconds | None = None
     auth_timeout: Seconds | None = None
-    channel_timeout: Seconds | None = None
     disabled_algorithms: dict[Literal["ciphers", "macs", "keys", "pubkeys", "kex"], list[Line]] | None = None
 
 
@@ -91,13 +91,27 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     timeouts: Timeouts = Timeouts()
     ssh_config_path: Line | None = None
     load_ssh_configs: bool = True
+    ssh: SSH = SSH()
     notebook: Notebook = Notebook()
 
-    forward_agent: bool = False
-    inline_ssh_env: bool = True
     authentication: dict[str, Any] = {}
     run: dict[str, Any] = {}
     runners: dict[str, Any] = {}
     sudo: dict[str, Any] = {}
     tasks: dict[str, Any] = {}
     debug: bool = False
+
+
+NOT_SUPPORTED: dict[str, tuple[Any, str]] = {
+    "forward_agent": (False, "no key of yours is lent to a host: log in from there with one of its own"),
+    "inline_ssh_env": (True, "no variable is sent to a host: set it with notebook.activate"),
+    "timeouts.command": (
+        None,
+        "the limits are timeouts.connect, notebook.start_timeout_s and notebook.stop_timeout_s",
+    ),
+    "connect_kwargs.password": (None, "leave it out: you are asked when a hop wants a password"),
+    "connect_kwargs.passphrase": (None, "leave it out: you are asked when a key has a passphrase"),
+    "connect_kwargs.banner_timeout": (None, "timeouts.connect is the limit for it"),
+    "connect_kwargs.channel_timeout": (None, "timeouts.connect is the limit for it"),
+}
+"""Settings of Fabric and Paramiko that would have no effect here: their default, which is let through, and a hint."""

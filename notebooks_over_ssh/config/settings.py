@@ -8,7 +8,7 @@ file that is wrong.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,15 @@ from notebooks_over_ssh.config.destination import SSH_PORT, Place, parse_place, 
 from notebooks_over_ssh.config.files import first_of, read_mapping
 from notebooks_over_ssh.config.jupyter_arguments import check_arguments
 from notebooks_over_ssh.config.notebook_path import parse_page
-from notebooks_over_ssh.config.schema import Configuration, ConnectKwargs, Line, Notebook, Timeouts
+from notebooks_over_ssh.config.schema import (
+    NOT_SUPPORTED,
+    SSH,
+    Configuration,
+    ConnectKwargs,
+    Line,
+    Notebook,
+    Timeouts,
+)
 from notebooks_over_ssh.config.validation import (
     check_mapping,
     check_value,
@@ -32,7 +40,17 @@ from notebooks_over_ssh.errors import BadSetting
 if TYPE_CHECKING:
     from invoke.context import Context
 
-__all__ = ["SSH_PORT", "ConnectKwargs", "Notebook", "Place", "Settings", "Timeouts", "load", "parse_place"]
+__all__ = [
+    "SSH",
+    "SSH_PORT",
+    "ConnectKwargs",
+    "Notebook",
+    "Place",
+    "Settings",
+    "Timeouts",
+    "load",
+    "parse_place",
+]
 
 PROJECT_FILE = Path(__file__).resolve().parents[2] / "invoke.yaml"
 
@@ -43,8 +61,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     `gateway` is None, "sandbox", a place for `parse_place`, several of them with commas between, the nearest to us
     first, or a ProxyCommand (it has a space).
     `connect_kwargs` has only what was set, with `key_filename` as a list of paths without a tilde, and
-    never `timeout`, which is `timeouts.connect`. `fabric` has what was set of Fabric's and Invoke's other
-    settings. `host_given` is the host that the user named: `--host` or `-H`, else a variable, a file of `-f`, the user's
+    never `timeout`, which is `timeouts.connect`. `host_given` is the host that the user named: `--host` or `-H`, else a variable, a file of `-f`, the user's
     own file, or the project's where it is not as shipped; None where nobody did.
     """
 
@@ -55,12 +72,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     timeouts: Timeouts
     ssh_config_path: str | None
     load_ssh_configs: bool
-    fabric: dict[str, Any]
+    ssh: SSH
     notebook: Notebook
     host_given: str | None
 
     def __repr__(self) -> str:
-        # connect_kwargs and fabric may hold a password, and a repr ends up in logs.
+        # What is not of ours may hold a password, and a repr ends up in logs.
         return (
             f"Settings(gateway={self.gateway!r}, host_given={self.host_given!r}, notebook={self.notebook!r})"
         )
@@ -78,9 +95,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 _KNOWN = known_settings(Configuration)
 _SECRETS = ("connect_kwargs.password", "connect_kwargs.passphrase")
-_PREFIXES_OF_OURS = ("INVOKE_NOTEBOOK_", "INVOKE_CONNECT_KWARGS_", "INVOKE_TIMEOUTS_")
+_PREFIXES_OF_OURS = ("INVOKE_NOTEBOOK_", "INVOKE_SSH_", "INVOKE_CONNECT_KWARGS_", "INVOKE_TIMEOUTS_")
 _UNCHECKED = ("authentication", "run", "runners", "sudo", "tasks", "debug")
-_OF_FABRIC = ("forward_agent", "inline_ssh_env", *_UNCHECKED)
 # Invoke reads these itself, by rules of its own.
 _PREFIXES_OF_INVOKE = (*(f"INVOKE_{section.upper()}" for section in _UNCHECKED), "INVOKE_RUNTIME_CONFIG")
 
@@ -110,7 +126,7 @@ def load(c: "Context", *, host: str | None = None, **flags: str | int | bool | N
         timeouts=Timeouts(**_section(values, "timeouts")),
         ssh_config_path=values.get("ssh_config_path"),
         load_ssh_configs=values.get("load_ssh_configs", True),
-        fabric={key: values[key] for key in _OF_FABRIC if key in values},
+        ssh=SSH(**_section(values, "ssh")),
         notebook=Notebook(**_section(values, "notebook")),
         host_given=given_host(c, c.config, host) or values.get("notebook.host"),
     )
@@ -163,21 +179,29 @@ def _file(path: Path, name: str) -> dict[str, Any] | None:
 
 
 def _environment(variables: Mapping[str, str]) -> dict[str, Any]:
-    names = {f"INVOKE_{path.replace('.', '_').upper()}": path for path in _KNOWN if path not in _UNCHECKED}
+    names = _variables(path for path in _KNOWN if path not in _UNCHECKED)
+    secrets, unsupported = _variables(_SECRETS), _variables(NOT_SUPPORTED)
     layer: dict[str, Any] = {}
     for variable in sorted(variables):
         if not variable.startswith("INVOKE_") or variable.startswith(_PREFIXES_OF_INVOKE):
             continue
-        if variable not in names:
-            _refuse_if_meant_for_us(variable, names)
-        elif names[variable] in _SECRETS:
+        if variable in secrets:
             raise BadSetting(
                 f"{variable} is a secret in the environment",
                 hint="unset it: you will be asked when it is needed",
             )
+        if variable in unsupported:
+            raise BadSetting(f"{variable} is not supported", hint=NOT_SUPPORTED[unsupported[variable]][1])
+        if variable not in names:
+            _refuse_if_meant_for_us(variable, names)
         else:
             layer[names[variable]] = _from_text(names[variable], variables[variable], variable)
     return layer
+
+
+def _variables(paths: Iterable[str]) -> dict[str, str]:
+    """The paths by the name of the variable that sets each."""
+    return {f"INVOKE_{path.replace('.', '_').upper()}": path for path in paths}
 
 
 def _refuse_if_meant_for_us(variable: str, names: Mapping[str, str]) -> None:

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import inspect
 
 from notebooks_over_ssh.config.files import parse_value
+from notebooks_over_ssh.config.schema import NOT_SUPPORTED
 from notebooks_over_ssh.errors import BadSetting
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}", re.ASCII)
@@ -106,6 +107,9 @@ def _flat(
     found: list[tuple[str, Any]] = []
     for key, value in said.items():
         path = f"{prefix}{_shown(key) if not isinstance(key, str) else key}"
+        if path in NOT_SUPPORTED:
+            _refuse_unsupported(path, value, source)
+            continue
         if not isinstance(key, str) or key not in fields:
             raise BadSetting(f"unknown setting {path} in {source}", hint=_guess(path, prefix, fields, known))
         if not _is_section(fields[key]):
@@ -119,6 +123,12 @@ def _flat(
                 hint=f"write its settings below it, indented, as in {_example(path, known)}",
             )
     return found
+
+
+def _refuse_unsupported(path: str, value: Any, source: str) -> None:
+    default, hint = NOT_SUPPORTED[path]
+    if value is not default:
+        raise BadSetting(f"{path} in {source} is not supported", hint=hint)
 
 
 def _guess(path: str, prefix: str, fields: Iterable[str], known: Iterable[str]) -> str:

@@ -85,7 +85,7 @@ class Tunnel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     local_port: int
     remote_port: int
     state: Literal["open", "reconnecting"]
-    also: dict[int, int] = {}
+    extra_ports: dict[int, int] = {}
     """By the port of the host, the local ports that lead to further ones."""
     waits_for_you: str = ""
     """Why it does not find its way again by itself; "" while it tries."""

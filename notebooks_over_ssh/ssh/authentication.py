@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 import paramiko
 from paramiko.auth_strategy import AuthResult, AuthSource, AuthStrategy
 
-from notebooks_over_ssh.config.schema import Notebook
+from notebooks_over_ssh.config.schema import SSH
 from notebooks_over_ssh.errors import AuthenticationRefused, CannotConnect
 from notebooks_over_ssh.ssh.client_config import HopConfig
 from notebooks_over_ssh.ssh.host_keys import fingerprint
@@ -41,7 +41,7 @@ class Login(AuthStrategy):
         hop: HopConfig,
         label: str,
         asking: Asking,
-        settings: Notebook,
+        settings: SSH,
         *,
         gateway: "Login | None" = None,
     ) -> None:

@@ -289,7 +289,7 @@ def _make(hop: Hop, gateway: Connection | None, settings: Settings, asking: Aski
     connection.equip(
         label=hop.label,
         policy=HostKeyPolicy(config, asking, pins=hop.pins(settings)),
-        login=Login(config, hop.label, asking, settings.notebook, gateway=gateway.login if gateway else None),
+        login=Login(config, hop.label, asking, settings.ssh, gateway=gateway.login if gateway else None),
         timeout_s=hop.timeout_s(settings),
         alive_interval_s=config.alive_interval_s,
         proxy_command=None,

@@ -170,7 +170,7 @@ class HostKeyPolicy(paramiko.MissingHostKeyPolicy):
     def _check_pins(self, key: paramiko.PKey) -> None:
         if not all(fingerprint(key) in pinned for pinned in self.pins):
             raise HostKeyRefused(
-                f"{self.name} showed a host key that notebook.host_keys does not have: "
+                f"{self.name} showed a host key that ssh.host_keys does not have: "
                 f"{key.get_name()} {fingerprint(key)}",
                 hint="somebody may be listening in: ask your site for its fingerprint before you change the setting",
             )
@@ -208,7 +208,7 @@ class HostKeyPolicy(paramiko.MissingHostKeyPolicy):
             f"the host key of {self.name} is not known: {key.get_name()} {shown}",
             hint=f"compare it with what your site gives, then log in once with ssh, or add it to {files[0]}"
             if files
-            else "compare it with what your site gives, and set it as notebook.host_keys",
+            else "compare it with what your site gives, and set it as ssh.host_keys",
         )
 
 

@@ -26,7 +26,7 @@ class Hop:
 
     def pins(self, settings: Settings) -> list[list[str]]:
         """The fingerprints that the settings give for the hop, under each of its names."""
-        return [pins for name, pins in settings.notebook.host_keys.items() if self.is_called(name)]
+        return [pins for name, pins in settings.ssh.host_keys.items() if self.is_called(name)]
 
     def timeout_s(self, settings: Settings) -> int:
         """How many seconds it may take to answer: ConnectTimeout, unless the settings say something else."""
@@ -76,10 +76,10 @@ def _refuse_pins_of_nobody(route: Route, settings: Settings) -> None:
     if settings.gateway and " " not in settings.gateway:
         configured += settings.gateway.split(",")
     known = {parse_place(place, "the host").host.lower() for place in configured}
-    for name in settings.notebook.host_keys:
+    for name in settings.ssh.host_keys:
         if name.lower() not in known and not any(hop.is_called(name) for hop in route.hops):
             raise BadSetting(
-                f"notebook.host_keys has keys for {name}, which is no hop on the way to {route.hops[-1].label}",
+                f"ssh.host_keys has keys for {name}, which is no hop on the way to {route.hops[-1].label}",
                 hint=f"name one of {', '.join(hop.label for hop in route.hops)}",
             )
 

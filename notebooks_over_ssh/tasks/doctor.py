@@ -25,11 +25,11 @@ def doctor(settings: Settings, asking: Asking) -> None:
 
 
 def doctor_as_json(settings: Settings, asking: Asking) -> None:
-    """Print a list of objects: `link`, `ok`, `result`, `problem`, `hint`. Raises the Problem of a broken link."""
+    """Print a list of objects: `check`, `ok`, `result`, `problem`, `hint`. Raises the Problem of a broken link."""
     links = list(examine(settings, asking))
     shown = [
         {
-            "link": link.name,
+            "check": link.name,
             "ok": link.problem is None,
             "result": link.result or None,
             "problem": str(link.problem) if link.problem else None,

@@ -38,14 +38,14 @@ def status(settings: Settings) -> None:
         if state["started"]:
             more(f"{last_known}{where}started {state['started']}")
         more(f"tunnel {state['tunnel']}{'  ' + state['url'] if state['url'] else ''}")
-        if state["tunnel_waits_for_you"]:
+        if state["login_required"]:
             what = (
                 f"{command('serve')} starts it again"
                 if state["server"] == "stopped"
                 else f"{command('tunnel')} logs in again"
             )
-            more(f"it waits for you: {state['tunnel_waits_for_you']}; {what}")
-        for remote, local in state["also"].items():
+            more(f"it waits for you: {state['login_required']}; {what}")
+        for remote, local in state["extra_ports"].items():
             more(f"localhost:{local} leads to {state['host']}:{remote}")
         if state["certificate_expires"]:
             more(f"certificate good until {state['certificate_expires'][:10]}")
@@ -96,8 +96,8 @@ def _state(session: AnySession, found: server.State | None) -> dict[str, Any]:
         "tunnel": tunnel.state if tunnel else "closed",
         "local_port": tunnel.local_port if tunnel else None,
         "url": tunnel.url if tunnel else None,
-        "also": tunnel.also if tunnel else {},
-        "tunnel_waits_for_you": tunnel.waits_for_you or None if tunnel else None,
+        "extra_ports": tunnel.extra_ports if tunnel else {},
+        "login_required": tunnel.waits_for_you or None if tunnel else None,
         "certificate_sha256": shown.sha256 if shown else None,
         "certificate_expires": shown.expires.isoformat() if shown else None,
     }

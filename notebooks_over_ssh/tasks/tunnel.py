@@ -117,7 +117,7 @@ def _in_place_of_another(session: Session, settings: Settings) -> int | None:
 
 def _ready(session: Session, tunnel: Tunnel, settings: Settings, started: float) -> None:
     step("tunnel", f"localhost:{tunnel.local_port} leads to {session.host}:{session.remote_port}", started)
-    for remote, local in tunnel.also.items():
+    for remote, local in tunnel.extra_ports.items():
         more(f"localhost:{local} leads to {session.host}:{remote}")
     if tunnel.forwarding_refusal:
         more(

@@ -36,7 +36,7 @@ def secure_and_restart(settings: Settings, asking: Asking, person: Person, wishe
     if settings.notebook.trust:
         trust_on_the_way(session)
     if tunnel is not None:
-        notebook = msgspec.structs.replace(notebook, also=list(tunnel.also), open_browser=False)
+        notebook = msgspec.structs.replace(notebook, forward=list(tunnel.extra_ports), open_browser=False)
         settings = msgspec.structs.replace(settings, notebook=notebook)
         open_in_background(session, settings, asking, tunnel.local_port)
 

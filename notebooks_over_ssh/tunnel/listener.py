@@ -62,7 +62,7 @@ def listen_near(port: int) -> Listener:
         except OSError:
             continue
     raise Failed(
-        f"no local port from {port} on is free", hint="end what listens there, or leave it out of --also"
+        f"no local port from {port} on is free", hint="end what listens there, or leave it out of --forward"
     )
 
 

@@ -28,5 +28,5 @@ def refuse_those_of_others(connection: Connection, ports: Sequence[int]) -> None
         port, user = taken[0]
         raise RemoteFailed(
             f"a program of another account (user ID {user}) listens on port {port} of {connection.label}",
-            hint="have yours listen on a port of its own, and name that with --also",
+            hint="have yours listen on a port of its own, and name that with --forward",
         )

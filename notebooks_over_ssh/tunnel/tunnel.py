@@ -53,12 +53,12 @@ def held(
         # One that was killed has left its record, with the number of a process that is another's by now.
         sessions.forget_tunnel(session)
         first = stack.enter_context(closing(listen(settings.notebook.local_port, old_port)))
-        others = {port: stack.enter_context(closing(listen_near(port))) for port in settings.notebook.also}
+        others = {port: stack.enter_context(closing(listen_near(port))) for port in settings.notebook.forward}
         tunnel = Tunnel(
             pid=os.getpid(),
             local_port=first.port,
             remote_port=session.remote_port,
-            also={port: listener.port for port, listener in others.items()},
+            extra_ports={port: listener.port for port, listener in others.items()},
             state="open",
         )
         targets: list[tuple[Listener, int]] = [(first, session.remote_port)]
@@ -68,7 +68,7 @@ def held(
         connection = lifeline.connect(asking)
         # Only here: a tunnel that was open stays, whatever becomes of a clock.
         check_dates(certificates.parse(session.certificate_pem), session.host, lifeline.clock_ahead)
-        refuse_those_of_others(connection, settings.notebook.also)
+        refuse_those_of_others(connection, settings.notebook.forward)
         forwarder.accept()
         sessions.remember_tunnel(session, lifeline.tunnel)
         stack.callback(sessions.forget_tunnel, session)
@@ -106,7 +106,7 @@ def open_to_the_server(session: Session, settings: Settings) -> Tunnel | None:
         or tunnel.state != "open"
         or wanted.local_port not in (None, tunnel.local_port)
         or tunnel.remote_port != session.remote_port
-        or not set(wanted.also) <= set(tunnel.also)
+        or not set(wanted.forward) <= set(tunnel.extra_ports)
     ):
         return None
     ahead = prove(

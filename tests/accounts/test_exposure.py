@@ -134,10 +134,10 @@ def test_further_port_of_a_system_user(site: Site, owner: Account) -> None:
     port = free_port()
     with listening(SYSTEM_USER, port):
         refused(
-            site.user.fab("tunnel", "--detach", "--also", str(port)),
+            site.user.fab("tunnel", "--detach", "--forward", str(port)),
             6,
             f"a program of another account (user ID {SYSTEM_USER}) listens on port {port}",
         )
     with listening(0, port):
-        succeeded(site.user.fab("tunnel", "--detach", "--also", str(port)))
+        succeeded(site.user.fab("tunnel", "--detach", "--forward", str(port)))
     succeeded(site.user.fab("stop"))

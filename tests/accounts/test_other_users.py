@@ -317,7 +317,7 @@ def test_who_takes_the_port_first(tmp_path: Path, packages: Path, kind: str) -> 
 
 
 def test_further_port(tmp_path: Path, packages: Path) -> None:
-    """Where a stranger listens on a port that is named with `--also`, no tunnel opens to it; without that port, one does."""
+    """Where a stranger listens on a port that is named with `--forward`, no tunnel opens to it; without that port, one does."""
     machines.needs()
     site, _, stranger = _site_of_two(tmp_path / "site", packages)
     try:
@@ -325,13 +325,13 @@ def test_further_port(tmp_path: Path, packages: Path) -> None:
         port = free_port()
         with posing(site, stranger, port, "HTTP") as heard:
             refused(
-                site.user.fab("tunnel", "--detach", "--also", str(port)),
+                site.user.fab("tunnel", "--detach", "--forward", str(port)),
                 6,
                 f"a program of another account (user ID {stranger.uid}) listens",
             )
             assert heard.read_bytes() == b""
             succeeded(site.user.fab("tunnel", "--detach"))
-        succeeded(site.user.fab("tunnel", "--detach", "--also", str(port)))
+        succeeded(site.user.fab("tunnel", "--detach", "--forward", str(port)))
         succeeded(site.user.fab("stop"))
     finally:
         site.close()

@@ -134,13 +134,14 @@ def test_without_terminal(site: Site, method: str) -> None:
 
 
 def test_password_for_next_hop(site: Site) -> None:
-    """With notebook.password_for_next_hop one prompt is enough, where the password is the same."""
+    """With ssh.password_for_next_hop one prompt is enough, where the password is the same."""
     account = site.account()
     start(site, account, "password")
     site.configure(
         user=account.name,
         connect_kwargs={},
-        notebook={"host": site.host_place, "password_for_next_hop": True},
+        ssh={"password_for_next_hop": True},
+        notebook={"host": site.host_place},
     )
     with at_terminal(site, "secure") as terminal:
         answer(terminal, account, site.gateway, account.password)
@@ -156,7 +157,8 @@ def test_password_that_is_not_the_next_hop_s(site: Site) -> None:
     site.configure(
         user=account.name,
         connect_kwargs={},
-        notebook={"host": site.host_place, "password_for_next_hop": True},
+        ssh={"password_for_next_hop": True},
+        notebook={"host": site.host_place},
     )
     with at_terminal(site, "secure") as terminal:
         answer(terminal, account, site.gateway, gateway)
@@ -174,7 +176,8 @@ def test_password_of_somebody_else(site: Site) -> None:
         user=account.name,
         gateway=gateway,
         connect_kwargs={},
-        notebook={"host": site.host_place, "password_for_next_hop": True},
+        ssh={"password_for_next_hop": True},
+        notebook={"host": site.host_place},
     )
     host = passwords(site, account)[1]
     with at_terminal(site, "secure") as terminal:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from notebooks_over_ssh.config.schema import Notebook, Timeouts
+from notebooks_over_ssh.config.schema import SSH, Notebook, Timeouts
 from notebooks_over_ssh.config.settings import Settings, parse_place
 from notebooks_over_ssh.errors import Problem
 from notebooks_over_ssh.ssh.connection import Connection, close_all, connect
@@ -100,7 +100,7 @@ class Client:
             timeouts=Timeouts(connect=timeout_s),
             ssh_config_path=str(path) if path else more.get("ssh_config_path"),
             load_ssh_configs=more.get("load_ssh_configs", True),
-            fabric={},
+            ssh=more.get("ssh", SSH()),
             notebook=notebook or Notebook(),
             host_given=None,
         )

@@ -37,8 +37,8 @@ def broken_at(network: Network, link: str, code: int, *said: str) -> dict[str, A
     done = network.user.fab("-t", "2", "doctor", "--json")
     shown = f"{done.returncode}\n{done.stdout}\n{done.stderr}"
     links: list[dict[str, Any]] = json.loads(done.stdout)
-    assert all(set(entry) == {"link", "ok", "result", "problem", "hint"} for entry in links), shown
-    names = [entry["link"] for entry in links]
+    assert all(set(entry) == {"check", "ok", "result", "problem", "hint"} for entry in links), shown
+    names = [entry["check"] for entry in links]
     assert names == WITH_A_SERVER[: WITH_A_SERVER.index(link) + 1], shown
     assert [entry["ok"] for entry in links] == [True] * (len(links) - 1) + [False], shown
     broken = links[-1]
@@ -206,7 +206,7 @@ def test_everything_holds_until_the_server_is_killed(network: Network) -> None:
     succeeded(network.user.fab("serve"))
     session = network.user.only_session()
     links = json.loads(succeeded(network.user.invoke("doctor", "--json")).stdout)
-    assert [(entry["link"], entry["ok"]) for entry in links] == [(name, True) for name in WITH_A_SERVER]
+    assert [(entry["check"], entry["ok"]) for entry in links] == [(name, True) for name in WITH_A_SERVER]
     assert network.user.only_session() == session
     kill(session["pid"])
     assert "serve" in broken_at(network, "server", 6, "has ended")["hint"]

@@ -7,7 +7,7 @@ from pathlib import Path
 import paramiko
 import pytest
 
-from notebooks_over_ssh.config.schema import Notebook
+from notebooks_over_ssh.config.schema import SSH
 from notebooks_over_ssh.errors import HostKeyRefused
 from notebooks_over_ssh.ssh.client_config import HopConfig
 from notebooks_over_ssh.ssh.host_keys import HostKeyPolicy
@@ -254,16 +254,16 @@ def test_strict_host_key_checking_at_a_terminal(network: Network) -> None:
 
 
 def test_pins(client: Client, tmp_path: Path) -> None:
-    """A fingerprint in notebook.host_keys is all that counts: right, nothing is asked; wrong, no line helps."""
+    """A fingerprint in ssh.host_keys is all that counts: right, nothing is asked; wrong, no line helps."""
     host = client.server("host")
     other = tmp_path / "other"
     make_key(other)
-    right = Notebook(host_keys={LOOPBACK: [host.fingerprint()]})
-    wrong = Notebook(host_keys={LOOPBACK: ["SHA256:" + "A" * 43]})
+    right = SSH(host_keys={LOOPBACK: [host.fingerprint()]})
+    wrong = SSH(host_keys={LOOPBACK: ["SHA256:" + "A" * 43]})
     person = Person("yes", "yes")
-    assert client.problem(host, person, notebook=right) is None
+    assert client.problem(host, person, ssh=right) is None
     client.know(known_hosts_line(host.port, host.public_key))
-    client.refusal(host, 5, "notebook.host_keys", host.fingerprint(), person=person, notebook=wrong)
+    client.refusal(host, 5, "ssh.host_keys", host.fingerprint(), person=person, ssh=wrong)
     client.know(f"@revoked * {host.public_key}")
-    client.refusal(host, 5, "revoked", person=person, notebook=right)
+    client.refusal(host, 5, "revoked", person=person, ssh=right)
     assert person.asked == []

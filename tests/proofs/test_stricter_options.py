@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from notebooks_over_ssh.config.schema import Notebook
+from notebooks_over_ssh.config.schema import SSH, Notebook
 from notebooks_over_ssh.ssh.client_options import FORMER_NAMES, classified
 from notebooks_over_ssh.ssh.protocol.packetizer import REKEY_AFTER_BYTES, Packets
 from tests.journey.program import succeeded
@@ -344,13 +344,13 @@ def test_pins_by_any_name(client: Client, name: str) -> None:
     """A pin counts under the name that is asked for and under the HostName, in any case; with pins under both, both must fit."""
     host = client.server("host")
     known(client, host)
-    wrong = Notebook(host_keys={name: ["SHA256:" + "A" * 43]})
-    client.refusal("site", 5, "notebook.host_keys", notebook=wrong, ssh_config=config(host))
-    right = Notebook(host_keys={name: [host.fingerprint()]})
-    assert client.problem("site", notebook=right, ssh_config=config(host)) is None
+    wrong = SSH(host_keys={name: ["SHA256:" + "A" * 43]})
+    client.refusal("site", 5, "ssh.host_keys", ssh=wrong, ssh_config=config(host))
+    right = SSH(host_keys={name: [host.fingerprint()]})
+    assert client.problem("site", ssh=right, ssh_config=config(host)) is None
     other = "site" if name == LOOPBACK else LOOPBACK
-    both = Notebook(host_keys=right.host_keys | {other: ["SHA256:" + "A" * 43]})
-    client.refusal("site", 5, "notebook.host_keys", notebook=both, ssh_config=config(host))
+    both = SSH(host_keys=right.host_keys | {other: ["SHA256:" + "A" * 43]})
+    client.refusal("site", 5, "ssh.host_keys", ssh=both, ssh_config=config(host))
 
 
 def test_pins_of_nobody(client: Client) -> None:
@@ -358,9 +358,11 @@ def test_pins_of_nobody(client: Client) -> None:
     host = client.server("host")
     known(client, host)
     pin = ["SHA256:" + "A" * 43]
-    client.refusal("site", 2, "stie", notebook=Notebook(host_keys={"stie": pin}), ssh_config=config(host))
-    elsewhere = Notebook(host="elsewhere", host_keys={"elsewhere": pin})
-    assert client.problem("site", notebook=elsewhere, ssh_config=config(host)) is None
+    client.refusal("site", 2, "stie", ssh=SSH(host_keys={"stie": pin}), ssh_config=config(host))
+    pins = SSH(host_keys={"elsewhere": pin})
+    assert (
+        client.problem("site", notebook=Notebook(host="elsewhere"), ssh=pins, ssh_config=config(host)) is None
+    )
 
 
 @pytest.mark.parametrize("canonical", ["", "\n CanonicalDomains example.invalid"])

@@ -72,7 +72,7 @@ def leads_to_the_next(way: Way, work: Work) -> None:
     """The tunnel leads from the same port to the server that runs now."""
     way.wait_for("open")
     now = way.user.only_session()
-    assert now["tunnel_waits_for_you"] is None
+    assert now["login_required"] is None
     assert (now["local_port"], way.record()["pid"]) == (work.before["local_port"], work.pid)
     assert way.record()["remote_port"] == now["remote_port"]
     with Window(now["local_port"], way.user.certificate_pem(LOOPBACK)) as window:
@@ -85,7 +85,7 @@ def test_its_port_is_taken(way: Way, how: str) -> None:
     with working(way, MB) as work:
         end(way, work, how)
         with taken(work.before["remote_port"], way.network.folder) as taker:
-            assert ENDED in says_that_it_ended(way)["tunnel_waits_for_you"]
+            assert ENDED in says_that_it_ended(way)["login_required"]
             with credulous_login(work.before["local_port"]) as statuses:
                 succeeded(way.user.fab("serve"))
                 way.wait_until(lambda: statuses, "the next server answers")

@@ -55,10 +55,8 @@ def waits(tunnel: Tunnel) -> None:
     assert tunnel.record()["state"] == "reconnecting"
     session = tunnel.user.only_session()
     assert session["tunnel"] == "reconnecting"
-    assert session["tunnel_waits_for_you"]
-    assert (
-        f"it waits for you: {session['tunnel_waits_for_you']}" in succeeded(tunnel.user.fab("status")).stdout
-    )
+    assert session["login_required"]
+    assert f"it waits for you: {session['login_required']}" in succeeded(tunnel.user.fab("status")).stdout
     assert tunnel.log().count("waits for you") == 1
 
 
@@ -183,8 +181,10 @@ def test_the_password_of_a_later_hop(site: Site, loop: Loop, method: str) -> Non
     site.options["host"] = ("AuthenticationMethods password", *takes)
     site.start()
     tunnel = Tunnel(site.user)
-    notebook = {"host": site.host_place, "password_for_next_hop": True}
-    with reached_through(site, account, loop, notebook=notebook) as relay:
+    notebook = {"host": site.host_place}
+    with reached_through(
+        site, account, loop, ssh={"password_for_next_hop": True}, notebook=notebook
+    ) as relay:
         host = f"{account.name}@{site.host.address}:{site.host.port} password: "
         with at_terminal(site, "up", "--detach", "--local-port", str(free_port())) as terminal:
             terminal.expect(host)

@@ -222,7 +222,7 @@ class Work:
         now = self.way.user.only_session()
         for same in ("url", "local_port", "server", "pid", "tunnel", "remote_port", "started"):
             assert now[same] == self.before[same], f"{same}: {now}\n{self.way.log()}"
-        assert now["tunnel_waits_for_you"] is None
+        assert now["login_required"] is None
         assert self.way.record()["pid"] == self.pid
         assert psutil.Process(self.pid).is_running()
         assert self.kernel in self.window.kernels()

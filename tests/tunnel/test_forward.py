@@ -1,4 +1,4 @@
-"""`--also`: further ports of the host, each with a local port of its own."""
+"""`--forward`: further ports of the host, each with a local port of its own."""
 
 import re
 import socket
@@ -42,10 +42,10 @@ def test_further_ports(way: Way, serve: Serve) -> None:
     user = way.user
     # On this machine the host's ports are taken, so the next free ones are theirs.
     board, dask = serve(says(b"board")), serve(says(b"dask"))
-    up = (*background(way), "--also", f"{board},{dask}")
+    up = (*background(way), "--forward", f"{board},{dask}")
     opened = succeeded(user.fab("up", *up))
     session = user.only_session()
-    also = {int(remote): local for remote, local in session["also"].items()}
+    also = {int(remote): local for remote, local in session["extra_ports"].items()}
     assert set(also) == {board, dask}
     assert all(local > remote for remote, local in also.items())
     assert in_table(opened.stdout) == also | {session["remote_port"]: session["local_port"]}
@@ -56,14 +56,14 @@ def test_further_ports(way: Way, serve: Serve) -> None:
             assert read_all(peer) == name
 
     pid = way.record()["pid"]
-    for words in (("tunnel", "--detach"), ("tunnel", "--detach", "--also", str(dask)), ("up", *up)):
+    for words in (("tunnel", "--detach"), ("tunnel", "--detach", "--forward", str(dask)), ("up", *up)):
         again = succeeded(user.fab(*words))
-        assert (way.record()["pid"], user.only_session()["also"]) == (pid, session["also"])
+        assert (way.record()["pid"], user.only_session()["extra_ports"]) == (pid, session["extra_ports"])
         assert in_table(again.stdout) == in_table(opened.stdout)
 
     way.first.cut()
     way.wait_until_noticed(1)
-    assert user.only_session()["also"] == session["also"]
+    assert user.only_session()["extra_ports"] == session["extra_ports"]
     with dial(also[board]) as peer:
         assert read_all(peer) == b"board"
     succeeded(user.fab("stop"))
@@ -78,14 +78,14 @@ def test_one_more_port(way: Way, serve: Serve) -> None:
     """
     user = way.user
     board, same = serve(says(b"board")), free_port()
-    succeeded(user.fab("up", *background(way), "--also", str(same)))
+    succeeded(user.fab("up", *background(way), "--forward", str(same)))
     before = user.only_session()
-    assert before["also"] == {str(same): same}
-    succeeded(user.fab("tunnel", "--detach", "--also", f"{same},{board}"))
+    assert before["extra_ports"] == {str(same): same}
+    succeeded(user.fab("tunnel", "--detach", "--forward", str(same), "--forward", str(board)))
     session = user.only_session()
     assert session["url"] == before["url"]
-    assert session["also"][str(same)] == same
-    with dial(session["also"][str(board)]) as peer:
+    assert session["extra_ports"][str(same)] == same
+    with dial(session["extra_ports"][str(board)]) as peer:
         assert read_all(peer) == b"board"
     succeeded(user.fab("stop"))
 
@@ -93,6 +93,6 @@ def test_one_more_port(way: Way, serve: Serve) -> None:
 @pytest.mark.parametrize("value", ["0", "65536", "-1", "six", "6006;8787", "6006,six", "6006.5"])
 def test_no_port(way: Way, value: str) -> None:
     """What is no list of ports is refused by name, before anything is connected to."""
-    done = refused(way.user.fab("tunnel", f"--also={value}"), 2, "--also")
+    done = refused(way.user.fab("tunnel", f"--forward={value}"), 2, "--forward")
     assert "Traceback" not in done.stderr
     assert way.network.gateway.connections() == 0
