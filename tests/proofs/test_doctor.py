@@ -220,7 +220,9 @@ def test_in_words(network: Network, task: str) -> None:
     done = network.user.run(task, "doctor")
     assert done.returncode == 3
     lines = done.stdout.splitlines()
-    assert [line.split()[0] for line in lines] == CHAIN[:5]
-    assert lines[-1].split() == ["forwarding", "broken"]
+    *links, debug_log = lines
+    assert [line.split()[0] for line in links] == CHAIN[:5]
+    assert links[-1].split() == ["forwarding", "broken"]
+    assert "debug log" in debug_log
     assert done.stderr.startswith("error: ")
     assert "\nhint: " in done.stderr
