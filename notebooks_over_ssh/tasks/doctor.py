@@ -19,6 +19,8 @@ def doctor(settings: Settings, asking: Asking) -> None:
             return _show_debug_log()
         if link.problem is not None:
             step(link.name, "broken")
+            if not debug_log.is_enabled():
+                more(f"{debug_log.VARIABLE}=1 before a command writes a debug log to {debug_log.path()}")
             _show_debug_log()
             raise link.problem
         step(link.name, link.result)
@@ -46,5 +48,3 @@ def doctor_as_json(settings: Settings, asking: Asking) -> None:
 def _show_debug_log() -> None:
     if debug_log.is_enabled():
         more(f"the debug log is {debug_log.path()}")
-    else:
-        more(f"{debug_log.VARIABLE}=1 before a command writes a debug log to {debug_log.path()}")

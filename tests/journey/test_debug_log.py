@@ -40,9 +40,8 @@ def test_the_log_of_a_tunnel(newcomer: User) -> None:
 
 
 def test_without_being_asked_for(newcomer: User) -> None:
-    """Without NOTEBOOKS_DEBUG nothing is written, and doctor says how to get a log."""
-    succeeded(newcomer.fab("sandbox.start"))
-    checked = newcomer.fab("doctor")
+    """Without NOTEBOOKS_DEBUG nothing is written, and a doctor that finds a fault says how to get a log."""
+    checked = newcomer.fab("doctor", INVOKE_GATEWAY="nowhere.invalid")
     assert "NOTEBOOKS_DEBUG=1" in checked.stdout
     assert [path for path in newcomer.files() if path.endswith("debug.log")] == []
 
