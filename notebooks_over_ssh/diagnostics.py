@@ -16,6 +16,7 @@ from notebooks_over_ssh.jupyter import certificate, server
 from notebooks_over_ssh.jupyter import security as protection
 from notebooks_over_ssh.jupyter import session as sessions
 from notebooks_over_ssh.jupyter.clock import check_dates
+from notebooks_over_ssh.jupyter.connecting import SANDBOX, destination, sandbox_gateway
 from notebooks_over_ssh.jupyter.remote_result import Obstacle, ask_in_environment, checked, explained
 from notebooks_over_ssh.jupyter.session import Session
 from notebooks_over_ssh.jupyter.verification import prove_websocket
@@ -88,8 +89,11 @@ class _Chain:
 
     def links(self) -> Iterator[tuple[str, Callable[[], str]]]:
         yield "settings", self._settings
+        if self.settings.gateway == SANDBOX:
+            yield "sandbox", self._sandbox
         machine = self.session.machine if self.session else None
-        self.hops = ssh.hops_to(self.settings, self._place(), self.asking, machine)
+        there = destination(self.settings, self._place(), machine)
+        self.hops = ssh.hops_to(self.settings, there, self.asking)
         if not self.hops[0].command:
             yield "name", self._name
             yield "port", self._port
@@ -120,6 +124,10 @@ class _Chain:
     def _settings(self) -> str:
         way = f"through {self.settings.gateway}" if self.settings.gateway else "without a gateway"
         return f"{self._place()} {way}"
+
+    def _sandbox(self) -> str:
+        gateway = sandbox_gateway()
+        return f"runs, its gateway on {gateway.config.host}:{gateway.config.port}"
 
     def _name(self) -> str:
         first = self.hops[0]

@@ -20,12 +20,12 @@ def ours(way: Way, local_port: int) -> None:
 
     from notebooks_over_ssh.config import settings
     from notebooks_over_ssh.ssh.background_program import BackgroundProgram
-    from notebooks_over_ssh.ssh.connection import close_all, connect
+    from notebooks_over_ssh.ssh.connection import Destination, close_all, connect
     from notebooks_over_ssh.ssh.prompting import Asking, Nobody
     from notebooks_over_ssh.tunnel import Forwarder, listen
 
     set_ = settings.load(Context())
-    connection = connect(set_, set_.place(), Asking(Nobody()))
+    connection = connect(set_, Destination(set_.place()), Asking(Nobody()))
     with contextlib.closing(Forwarder([(listen(local_port), way.target_port)])) as forwarder:
         forwarder.lead_through(connection.transport)
         BackgroundProgram(connection.transport, "server_status", {}, print, lambda: None).start()

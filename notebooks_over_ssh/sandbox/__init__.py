@@ -5,7 +5,7 @@ This is its whole interface. Importing it is cheap; the SSH server is imported o
 
 from notebooks_over_ssh.sandbox.state import Network, running
 
-__all__ = ["Network", "ensure_running", "running", "stop"]
+__all__ = ["Network", "ensure_running", "has_processes", "running", "stop"]
 
 
 def ensure_running() -> Network:
@@ -20,6 +20,14 @@ def ensure_running() -> Network:
     from notebooks_over_ssh.sandbox.startup import start
 
     return start()
+
+
+def has_processes() -> bool:
+    """Whether anything runs in it, which may be so though it does not run itself: its background process may have been killed."""
+    from notebooks_over_ssh.sandbox.paths import the_place
+    from notebooks_over_ssh.sandbox.process_cleanup import members
+
+    return bool(members(the_place()))
 
 
 def stop() -> bool:

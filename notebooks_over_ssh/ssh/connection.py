@@ -20,16 +20,16 @@ from notebooks_over_ssh.ssh.authentication import Login
 from notebooks_over_ssh.ssh.connect_errors import FAILURES, too_slow, unreachable
 from notebooks_over_ssh.ssh.hop_transport import PASSED_ON, transport_to
 from notebooks_over_ssh.ssh.host_keys import AnotherMachine, HostKeyPolicy, Machine
-from notebooks_over_ssh.ssh.jump_chain import SANDBOX, Hop, Route, may_come_back, route_to
+from notebooks_over_ssh.ssh.jump_chain import Destination, Hop, Route, route_to
 from notebooks_over_ssh.ssh.prompting import Asking
 from notebooks_over_ssh.ssh.protocol.jump_channel import Carrier
 from notebooks_over_ssh.ssh.protocol.tcp_latency import prompt_socket
 from notebooks_over_ssh.ssh.proxy_command import ProxyCommand
 
 __all__ = [
-    "SANDBOX",
     "SSH_PORT",
     "Connection",
+    "Destination",
     "Machine",
     "Place",
     "close",
@@ -38,7 +38,6 @@ __all__ = [
     "hops",
     "hops_to",
     "host_key",
-    "may_come_back",
     "release",
 ]
 
@@ -163,16 +162,12 @@ class Connection(fabric.Connection):  # type: ignore[misc] # Fabric has no types
         return self.gateway.label if isinstance(self.gateway, Connection) else ""
 
 
-def connect(settings: Settings, place: Place, asking: Asking, machine: Machine | None = None) -> Connection:
-    """The open Connection to the place through the gateway of the settings, made at the first call of a run.
-
-    `machine` is the one that the place must lead to. Where the place leads to another (it is a pool), or nowhere, the machine
-    is sought by its own name, on the same way and with the same login. Raises a Problem.
-    """
-    name = _name(settings, place, machine)
-    connection = _open.get(name) or (machine and _open_to(machine, name))
+def connect(settings: Settings, destination: Destination, asking: Asking) -> Connection:
+    """The open Connection to the destination, made at the first call of a run. Raises a Problem."""
+    name = _name(settings, destination)
+    connection = _open.get(name) or (destination.machine and _open_to(destination.machine, name))
     if not connection or not connection.is_connected:
-        connection = _way_in(settings, place, asking, machine)
+        connection = _way_in(settings, destination, asking)
         try:
             connection.open()
         except BaseException:
@@ -182,12 +177,10 @@ def connect(settings: Settings, place: Place, asking: Asking, machine: Machine |
     return connection
 
 
-def hops_to(
-    settings: Settings, place: Place, asking: Asking, machine: Machine | None = None
-) -> tuple[Connection, ...]:
-    """The Connections of the way to the place, the nearest first, none of them opened yet; the last is of this run."""
-    connection = _way_in(settings, place, asking, machine)
-    _remember(_name(settings, place, machine), connection)
+def hops_to(settings: Settings, destination: Destination, asking: Asking) -> tuple[Connection, ...]:
+    """The Connections of the way there, the nearest first, none of them opened yet; the last is of this run."""
+    connection = _way_in(settings, destination, asking)
+    _remember(_name(settings, destination), connection)
     return hops(connection)
 
 
@@ -223,9 +216,10 @@ def _remember(name: Name, connection: Connection) -> None:
     _open[name] = connection
 
 
-def _name(settings: Settings, place: Place, machine: Machine | None) -> Name:
+def _name(settings: Settings, destination: Destination) -> Name:
+    place = destination.place
     user, port = place.user or settings.user or "", place.port or settings.port or 0
-    return settings.gateway, user, place.host, port, machine
+    return settings.gateway, user, place.host, port, destination.machine
 
 
 def _open_to(machine: Machine, name: Name) -> Connection | None:
@@ -244,17 +238,17 @@ def hops(connection: Connection) -> tuple[Connection, ...]:
     return tuple(way)
 
 
-def _way_in(settings: Settings, place: Place, asking: Asking, machine: Machine | None) -> Connection:
+def _way_in(settings: Settings, destination: Destination, asking: Asking) -> Connection:
     # What Paramiko warns of reaches the user as a Problem, or not at all.
     logging.getLogger("paramiko").addHandler(logging.NullHandler())
-    route = route_to(place, settings)
+    route = route_to(destination, settings)
     connection: Connection | None = None
     for number, hop in enumerate(route.hops):
         connection = _make(hop, connection, settings, asking)
         connection.equip(command="" if number else route.command)
     assert connection is not None, "a route has a host"
-    if machine is not None:
-        _lead_to(machine, connection, route, settings)
+    if destination.machine is not None:
+        _lead_to(destination.machine, connection, route, settings)
     return connection
 
 

@@ -1,15 +1,14 @@
 """The way to a host: its hops, from the one nearest to us to the host itself, and what is known of each."""
 
-import getpass
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from notebooks_over_ssh.config.settings import SSH_PORT, Place, Settings, parse_place
 from notebooks_over_ssh.errors import BadSetting
 from notebooks_over_ssh.ssh.client_config import HopConfig, look_up
+from notebooks_over_ssh.ssh.host_keys import Machine
 from notebooks_over_ssh.ssh.tokens import Names, fill_tokens
 
-SANDBOX = "sandbox"
 MOST_HOPS = 8
 
 
@@ -35,6 +34,19 @@ class Hop:
 
 
 @dataclass(frozen=True)
+class Destination:
+    """Where a connection is to lead."""
+
+    place: Place
+    machine: Machine | None = None
+    """The one machine that the place must lead to. Where it leads to another (it is a pool), or nowhere, the machine is
+    sought by its own name, on the same way and with the same login."""
+    gateway: Hop | None = None
+    """What stands in for the gateway of the settings. OpenSSH's configuration counts neither for it nor for the hosts behind it,
+    which accept the same login and are in the same known_hosts."""
+
+
+@dataclass(frozen=True)
 class Route:
     """The hops, the host last. `proxy_command` leads to the first of them, its tokens not filled in; "" for none."""
 
@@ -57,12 +69,13 @@ class Route:
         return replace(self, hops=(*before, end))
 
 
-def route_to(place: Place, settings: Settings) -> Route:
-    """The way to the place through the gateway of the settings, else as OpenSSH's configuration has it.
+def route_to(destination: Destination, settings: Settings) -> Route:
+    """The way there through its gateway or that of the settings, else as OpenSSH's configuration has it.
 
-    Starts the sandbox when the gateway is `sandbox`. Raises BadSetting or Failed.
+    Raises BadSetting or Failed.
     """
-    route = _route_to(place, settings)
+    place, gateway = destination.place, destination.gateway
+    route = _route_to(place, settings) if gateway is None else _through_gateway(gateway, place, settings)
     _refuse_pins_of_nobody(route, settings)
     return route
 
@@ -85,8 +98,6 @@ def _refuse_pins_of_nobody(route: Route, settings: Settings) -> None:
 
 
 def _route_to(place: Place, settings: Settings) -> Route:
-    if settings.gateway == SANDBOX:
-        return _through_the_sandbox(place, settings)
     host = _hop(place, settings, port=settings.port)
     if settings.gateway is None:
         return _own_way(host, settings, MOST_HOPS)
@@ -94,15 +105,6 @@ def _route_to(place: Place, settings: Settings) -> Route:
         return Route((host,), settings.gateway)
     before = _through(settings.gateway, settings, MOST_HOPS)
     return Route((*before.hops, host), before.proxy_command)
-
-
-def may_come_back(gateway: str | None) -> bool:
-    """Whether a way that was lost could be found again: the practice network, once ended, is not started for that."""
-    if gateway != SANDBOX:
-        return True
-    from notebooks_over_ssh import sandbox
-
-    return sandbox.running() is not None
 
 
 def _own_way(hop: Hop, settings: Settings, most: int) -> Route:
@@ -137,17 +139,8 @@ def _hop(place: Place, settings: Settings, *, port: int | None) -> Hop:
     return Hop(place.host, config)
 
 
-def _through_the_sandbox(place: Place, settings: Settings) -> Route:
-    from notebooks_over_ssh import sandbox
-
-    network = sandbox.ensure_running()
-    gateway = HopConfig(
-        host="127.0.0.1",
-        user=place.user or settings.user or getpass.getuser(),
-        port=network.gateway_port,
-        identity_files=(Path(network.client_key),),
-        known_hosts=(Path(network.known_hosts),),
-        agent="none",
-    )
-    host = replace(gateway, host=place.host, port=place.port or SSH_PORT)
-    return Route((Hop(SANDBOX, gateway), Hop(place.host, host)))
+def _through_gateway(gateway: Hop, place: Place, settings: Settings) -> Route:
+    user = place.user or settings.user or gateway.config.user
+    login = replace(gateway.config, user=user)
+    host = replace(login, host=place.host, port=place.port or SSH_PORT)
+    return Route((replace(gateway, config=login), Hop(place.host, host)))

@@ -1,10 +1,10 @@
-"""sandbox.start, sandbox.stop, sandbox.status: the practice network, which `gateway: sandbox` starts by itself."""
+"""sandbox.start, sandbox.stop, sandbox.status: the practice network, which `gateway: sandbox` leads to."""
 
 import time
 
 from notebooks_over_ssh import sandbox
 from notebooks_over_ssh.jupyter import session as sessions
-from notebooks_over_ssh.ssh.connection import SANDBOX
+from notebooks_over_ssh.jupyter.connecting import SANDBOX
 from notebooks_over_ssh.terminal import more, step, working
 from notebooks_over_ssh.trust_stores import manager as trusting
 from notebooks_over_ssh.tunnel import tunnel as tunnels
@@ -37,7 +37,7 @@ def status() -> None:
     """Print whether the practice network runs, and where."""
     network = sandbox.running()
     if network is None:
-        return step("sandbox", "not running; it starts by itself, or with sandbox.start")
+        return step("sandbox", f"not running; {command('up')} and {command('sandbox.start')} start it")
     _show(network, None)
 
 

@@ -14,6 +14,7 @@ from notebooks_over_ssh.jupyter import security as protection
 from notebooks_over_ssh.jupyter.clock import DAY, difference_in_words
 from notebooks_over_ssh.jupyter.connecting import reach
 from notebooks_over_ssh.ssh.prompting import Asking
+from notebooks_over_ssh.tasks.start_sandbox import start_if_needed
 from notebooks_over_ssh.terminal import Person, more, step, warn, working
 from notebooks_over_ssh.trust_stores import manager as trusting
 from notebooks_over_ssh.util.command_hint import command
@@ -40,6 +41,7 @@ def secure(settings: Settings, asking: Asking, person: Person, wishes: Wishes) -
     renew = wishes.renew
     own = _own_certificate(wishes)
     password = _from_file(wishes.password_file) if wishes.password_file else None
+    start_if_needed(settings.gateway)
     with working("secure", "looking at what protects the notebook server"):
         connection = reach(settings, asking)
         found = protection.look(connection, settings)

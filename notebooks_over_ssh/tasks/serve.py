@@ -12,6 +12,7 @@ from notebooks_over_ssh.jupyter.session import PendingSession, Session
 from notebooks_over_ssh.ssh.connection import Connection
 from notebooks_over_ssh.ssh.prompting import Asking
 from notebooks_over_ssh.ssh.remote_files import has_program
+from notebooks_over_ssh.tasks.start_sandbox import start_if_needed
 from notebooks_over_ssh.terminal import step, warn, working
 from notebooks_over_ssh.trust_stores import manager as trusting
 from notebooks_over_ssh.tunnel import tunnel as tunnels
@@ -25,6 +26,7 @@ def serve(settings: Settings, asking: Asking) -> Session:
     """
     started = time.monotonic()
     before = sessions.find(settings)
+    start_if_needed(settings.gateway)
     with working("serve", f"starting jupyter {settings.notebook.application}"):
         connection = reach(settings, asking)
         found = _start(connection, settings)

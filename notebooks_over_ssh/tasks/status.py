@@ -11,9 +11,8 @@ from notebooks_over_ssh.config.settings import Settings
 from notebooks_over_ssh.errors import Failed, Problem, RemoteFailed
 from notebooks_over_ssh.jupyter import certificate, server
 from notebooks_over_ssh.jupyter import session as sessions
-from notebooks_over_ssh.jupyter.connecting import reach_session
+from notebooks_over_ssh.jupyter.connecting import SANDBOX, reach_session, sandbox_runs
 from notebooks_over_ssh.jupyter.session import AnySession
-from notebooks_over_ssh.ssh.connection import SANDBOX
 from notebooks_over_ssh.ssh.prompting import Asking, Nobody
 from notebooks_over_ssh.terminal import more, say_json, step
 from notebooks_over_ssh.util.command_hint import command
@@ -27,11 +26,15 @@ def status(settings: Settings) -> None:
     found = _states(settings)
     if not found:
         step("status", "no session")
+        if sandbox_runs():
+            more(f"the sandbox runs: {command('sandbox.stop')} ends it")
     for state in found:
         what = (
             f"jupyter {state['application']} in {state['directory']}" if state["application"] else "jupyter"
         )
         step(f"{state['user']}@{state['host']}", f"{what}: {state['server']}")
+        if state["server"] == "unreachable" and state["gateway"] == SANDBOX and not sandbox_runs():
+            more(f"the sandbox is not running: {command('up')} starts it")
         last_known = "last known: " if state["server"] == "unreachable" else ""
         port = state["remote_port"] or "not known yet"
         where = f"port {port}, process {state['pid']}, " if state["pid"] else ""
@@ -148,16 +151,7 @@ class _Inquiry(threading.Thread):
 
 def _look(session: AnySession, settings: Settings) -> server.State | None:
     """What the session's host says of its server; None where it cannot be asked."""
-    if session.gateway == SANDBOX and not _sandbox_runs():
-        return None
     try:
         return server.state(reach_session(session, settings, Asking(Nobody())))
     except Problem:
         return None
-
-
-def _sandbox_runs() -> bool:
-    # To look must not start it.
-    from notebooks_over_ssh import sandbox
-
-    return sandbox.running() is not None

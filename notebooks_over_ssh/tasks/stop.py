@@ -4,6 +4,7 @@ import time
 
 import msgspec
 
+from notebooks_over_ssh import sandbox
 from notebooks_over_ssh.config.settings import Settings
 from notebooks_over_ssh.errors import (
     AuthenticationRefused,
@@ -15,11 +16,17 @@ from notebooks_over_ssh.errors import (
 )
 from notebooks_over_ssh.jupyter import server
 from notebooks_over_ssh.jupyter import session as sessions
-from notebooks_over_ssh.jupyter.connecting import reach_session
+from notebooks_over_ssh.jupyter.connecting import (
+    SANDBOX,
+    SandboxNotRunning,
+    connect,
+    reach_session,
+    sandbox_runs,
+)
 from notebooks_over_ssh.jupyter.session import AnySession
-from notebooks_over_ssh.ssh import connection as ssh
 from notebooks_over_ssh.ssh.connection import Connection
 from notebooks_over_ssh.ssh.prompting import Asking
+from notebooks_over_ssh.tasks.start_sandbox import start_if_needed
 from notebooks_over_ssh.terminal import Person, more, step, working
 from notebooks_over_ssh.trust_stores import manager as trusting
 from notebooks_over_ssh.tunnel import tunnel as tunnels
@@ -29,14 +36,15 @@ from notebooks_over_ssh.util.command_hint import command
 def stop(settings: Settings, asking: Asking, person: Person, *, force: bool = False) -> None:
     """End the session that the user means; with none on record, a server of ours on the host that the user named.
 
-    With `force` busy kernels end too, and a session whose host cannot be reached is forgotten. Raises a Problem.
+    Says where the sandbox keeps running. With `force` busy kernels end too, and a session whose host cannot be reached is forgotten. Raises a Problem.
     """
     session = sessions.find_by_record(settings)
     if session is not None:
         stop_session(session, settings, asking, person, force=force)
+        tell_that_sandbox_runs()
     elif settings.host_given is not None:
         started = time.monotonic()
-        connection = ssh.connect(settings, settings.place(), asking)
+        connection = connect(settings, settings.place(), asking)
         _tell(_end_server(connection, settings, person, force=force), connection.label, started)
         for other in sessions.every_record():
             more(f"on record is {other}")
@@ -48,6 +56,13 @@ def stop(settings: Settings, asking: Asking, person: Person, *, force: bool = Fa
         )
     else:
         step("stop", "no session, nothing to stop")
+        tell_that_sandbox_runs()
+
+
+def tell_that_sandbox_runs() -> None:
+    """Say that the sandbox runs and what ends it, where no session needs it any more."""
+    if sandbox_runs() and not any(session.gateway == SANDBOX for session in sessions.every_record()):
+        more(f"the sandbox keeps running: {command('sandbox.stop')} ends it")
 
 
 def _described(settings: Settings) -> str:
@@ -66,6 +81,7 @@ def stop_all(settings: Settings, asking: Asking, person: Person, *, force: bool 
             stop_session(session, settings, asking, person, force=force)
         except Problem as problem:
             problems.append(problem)
+    tell_that_sandbox_runs()
     if problems:
         raise problems[-1]
 
@@ -76,9 +92,16 @@ def stop_session(
     """End the session's server and tunnel, and forget it. Raises a Problem, with the session still on record."""
     started = time.monotonic()
     settings = msgspec.structs.replace(settings, gateway=session.gateway)
+    if session.gateway == SANDBOX and not sandbox_runs() and sandbox.has_processes():
+        start_if_needed(session.gateway)  # its background process was killed, and the server was not
     try:
         with working("stop", f"ending the server on {session.host}"):
             connection = reach_session(session, settings, asking)
+    except SandboxNotRunning:
+        tunnels.end(session)
+        sessions.forget(session)
+        step("stop", f"the sandbox is not running, so the session on {session.host} is forgotten")
+        return _trust_no_longer()
     except (CannotConnect, AuthenticationRefused, HostKeyRefused) as problem:
         if not force:
             raise type(problem)(

@@ -15,6 +15,7 @@ from notebooks_over_ssh.jupyter import session as sessions
 from notebooks_over_ssh.jupyter import urls as pages
 from notebooks_over_ssh.jupyter.session import PendingSession, Session, Tunnel
 from notebooks_over_ssh.ssh.prompting import Asking
+from notebooks_over_ssh.tasks.start_sandbox import start_if_needed
 from notebooks_over_ssh.terminal import more, say, status_line, step, working
 from notebooks_over_ssh.tunnel import daemon as detached
 from notebooks_over_ssh.tunnel import listen
@@ -50,6 +51,7 @@ def open_in_background(
 
     `old_port` is where one was open until now: where none was asked for, the address stays.
     """
+    start_if_needed(session.gateway)
     started = time.monotonic()
     tunnel = tunnels.open_to_the_server(session, settings)
     if tunnel is None:
@@ -62,6 +64,7 @@ def open_in_background(
 @contextmanager
 def opened(session: Session, settings: Settings, asking: Asking) -> Iterator[Lifeline | None]:
     """Hold a tunnel while the body runs; None when another process holds one already. Raises a Problem."""
+    start_if_needed(session.gateway)
     started = time.monotonic()
     with ExitStack() as stack:
         held: Lifeline | None = None

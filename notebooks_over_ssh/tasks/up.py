@@ -8,7 +8,7 @@ from notebooks_over_ssh.jupyter.session import Session
 from notebooks_over_ssh.ssh.prompting import Asking
 from notebooks_over_ssh.tasks.secure import Wishes, secure
 from notebooks_over_ssh.tasks.serve import serve
-from notebooks_over_ssh.tasks.stop import stop_session
+from notebooks_over_ssh.tasks.stop import stop_session, tell_that_sandbox_runs
 from notebooks_over_ssh.tasks.trust import trust_on_the_way
 from notebooks_over_ssh.tasks.tunnel import open_in_background, opened, until_closed
 from notebooks_over_ssh.terminal import Person, step, warn
@@ -79,6 +79,7 @@ def _leave(session: Session, settings: Settings, asking: Asking, person: Person)
     wish = settings.notebook.on_exit
     if wish == "stop" or (wish == "ask" and person.agrees(f"stop the server on {session.host} too?")):
         stop_session(session, msgspec.structs.replace(settings, gateway=session.gateway), asking, person)
+        tell_that_sandbox_runs()
     else:
         step(
             "serve",

@@ -8,6 +8,7 @@ from threading import Event
 from typing import Literal, Protocol
 
 from notebooks_over_ssh.errors import AuthenticationRefused, CannotConnect, HostKeyRefused, RemoteFailed
+from notebooks_over_ssh.jupyter.connecting import may_come_back
 from notebooks_over_ssh.jupyter.session import Session
 from notebooks_over_ssh.ssh import connection as ssh
 from notebooks_over_ssh.ssh.prompting import Asking
@@ -62,9 +63,9 @@ class Search:
                     pause_s = self._next_pause_s()
                 if self._answers():
                     return
-                if not ssh.may_come_back(self._session.gateway):
+                if not may_come_back(self._session.gateway):
                     raise RemoteFailed(
-                        "the practice network has ended, and the tunnel with it",
+                        "the sandbox has ended, and the tunnel with it",
                         hint=f"{command('up')} starts both again",
                     )
                 yield not self._wrong_key

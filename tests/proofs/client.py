@@ -11,7 +11,7 @@ import pytest
 from notebooks_over_ssh.config.schema import SSH, Notebook, Timeouts
 from notebooks_over_ssh.config.settings import Settings, parse_place
 from notebooks_over_ssh.errors import Problem
-from notebooks_over_ssh.ssh.connection import Connection, close_all, connect
+from notebooks_over_ssh.ssh.connection import Connection, Destination, close_all, connect
 from notebooks_over_ssh.ssh.prompting import Asking
 from tests.openssh.network import LOOPBACK, Server, make_key
 from tests.proofs.certificates import Authority
@@ -113,7 +113,7 @@ class Client:
         name = f"{LOOPBACK}:{place.port}" if isinstance(place, Server) else place
         given = self.settings(**settings)
         try:
-            yield connect(given, parse_place(name, "the host"), Asking(person or Person()))
+            yield connect(given, Destination(parse_place(name, "the host")), Asking(person or Person()))
         finally:
             close_all()
 

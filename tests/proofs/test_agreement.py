@@ -12,7 +12,7 @@ import pytest
 from notebooks_over_ssh.config.settings import Settings, parse_place
 from notebooks_over_ssh.errors import BadSetting
 from notebooks_over_ssh.ssh.client_config import HopConfig, look_up
-from notebooks_over_ssh.ssh.jump_chain import Route, route_to
+from notebooks_over_ssh.ssh.jump_chain import Destination, Route, route_to
 from tests.journey.program import refused
 from tests.openssh.network import Network
 from tests.proofs.client import Client
@@ -198,7 +198,7 @@ Host *
 def test_order_of_jumps(client: Client, jumps: str, way: list[str]) -> None:
     """A chain is walked from its first: only that one's own ProxyJump counts, and each is looked up like any host."""
     settings = client.settings(ssh_config=JUMPS.format(jumps=jumps))
-    found = hops(route_to(parse_place("ashbury", "the host"), settings))
+    found = hops(route_to(Destination(parse_place("ashbury", "the host")), settings))
     expected = []
     for name in [*way, "ashbury"]:
         said = known_to_ssh(settings, name)
@@ -220,7 +220,7 @@ def test_tokens_of_a_command(client: Client, command: str) -> None:
         r"Executing proxy command: exec (.*)", ssh(settings, "-v", "-o", "BatchMode=yes", "ashbury")
     )
     assert run
-    route = route_to(parse_place("ashbury", "the host"), settings)
+    route = route_to(Destination(parse_place("ashbury", "the host")), settings)
     assert route.command == run[1].strip()
     assert len(route.hops) == 1
 
@@ -239,7 +239,7 @@ def test_loops(client: Client, text: str) -> None:
     """A ProxyJump that leads back to itself is a bad setting, as it is to ssh, and no endless way."""
     settings = client.settings(ssh_config=text)
     with pytest.raises(BadSetting) as refusal:
-        route_to(parse_place("ashbury", "the host"), settings)
+        route_to(Destination(parse_place("ashbury", "the host")), settings)
     told = " ".join((str(refusal.value), refusal.value.hint, *refusal.value.detail))
     assert "itself" in told or "loop" in told
 

@@ -11,7 +11,8 @@ from invoke.context import Context
 
 from notebooks_over_ssh import sandbox
 from notebooks_over_ssh.config import settings
-from notebooks_over_ssh.ssh.connection import Connection, close_all, connect
+from notebooks_over_ssh.jupyter.connecting import connect
+from notebooks_over_ssh.ssh.connection import Connection, close_all
 from notebooks_over_ssh.ssh.prompting import Asking, Nobody
 
 Serve = Callable[[Callable[[socket.socket], None]], int]
@@ -25,6 +26,7 @@ def connection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connection]
         patch.setenv("HOME", str(home))
         patch.delenv("XDG_DATA_HOME", raising=False)
         given = settings.load(Context(), host="ashbury")
+        sandbox.ensure_running()
         yield connect(given, given.place(), Asking(Nobody()))
         close_all()
         sandbox.stop()

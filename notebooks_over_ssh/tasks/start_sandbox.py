@@ -1,0 +1,18 @@
+"""The sandbox starts by itself for a task that cannot do without a host, and the user reads that it does."""
+
+from notebooks_over_ssh import sandbox
+from notebooks_over_ssh.jupyter.connecting import SANDBOX
+from notebooks_over_ssh.terminal import step, working
+from notebooks_over_ssh.util.command_hint import command
+
+
+def start_if_needed(gateway: str | None) -> None:
+    """Start the sandbox where it is the gateway and does not run. Raises Failed."""
+    if gateway != SANDBOX or sandbox.running() is not None:
+        return
+    step(
+        "sandbox",
+        f"starting a gateway and three compute hosts on this machine; {command('sandbox.stop')} ends them",
+    )
+    with working("sandbox", "starting"):
+        sandbox.ensure_running()
