@@ -7,7 +7,7 @@ import asyncssh
 import pytest
 
 from notebooks_over_ssh.config.settings import parse_place
-from notebooks_over_ssh.ssh.connection import close_all, connect
+from notebooks_over_ssh.ssh.connection import Destination, close_all, connect
 from notebooks_over_ssh.ssh.prompting import Asking
 from tests.journey.program import succeeded
 from tests.openssh.network import LOOPBACK, Network, known_hosts_line, make_key
@@ -28,7 +28,7 @@ def test_whose_it_is(client: Client) -> None:
     asking = Asking(person)
     who = f"{getuser()}@{LOOPBACK}:{host.port}"
     for _ in range(2):
-        connect(client.settings(), place, asking)
+        connect(client.settings(), Destination(place), asking)
         close_all()
         assert person.noticed == [
             f"{who} | Authorised use only.",
