@@ -140,7 +140,11 @@ class _End(asyncio.Protocol):
         self._way = transport
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._relay.has(self, True)
-        if transport.get_extra_info("sockname")[1] == self._relay.port:
+        # Until CPython 3.11.4 the loop begins to read after this, whatever is paused here (gh-103607).
+        asyncio.get_running_loop().call_soon(self._begin)
+
+    def _begin(self) -> None:
+        if self._way.get_extra_info("sockname")[1] == self._relay.port:
             self.hold_still()
             self._relay.came(self)
         elif self._relay.is_frozen:
