@@ -3,8 +3,6 @@
 import json
 from pathlib import Path
 
-import nbformat
-
 from notebooks_over_ssh.sandbox import Network
 from tests.sandbox.conftest import Client
 
@@ -23,6 +21,8 @@ print(outputs[2]["text"], end="")
 
 def test_notebook_is_valid(network: Network) -> None:
     """The notebook is one that Jupyter takes as it is: format 4.5, cells with ids, no output yet."""
+    import nbformat  # a second or more, which every worker would spend when it collects
+
     text = (Path(network.home) / "mlpractical/plots.ipynb").read_text()
     content = json.loads(text)
     nbformat.validate(content)
