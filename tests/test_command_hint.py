@@ -101,3 +101,8 @@ def test_no_command_is_written_out() -> None:
     modules = (ROOT / "notebooks_over_ssh").rglob("*.py")
     found = [(path.name, text) for path in modules for text in texts(path) if NAMES_COMMAND.search(text)]
     assert not found
+
+
+def test_no_word_at_all() -> None:
+    """`fab` alone, which runs the default task, can be read."""
+    assert command_hint._read(["fab"], [sys.executable, "fab"])

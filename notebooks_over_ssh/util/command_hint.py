@@ -106,7 +106,9 @@ def _options_before_task(arguments: Sequence[str]) -> Iterator[tuple[str, list[s
 
 
 def _host_flag(arguments: Sequence[str]) -> list[str]:
-    for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
+    for word, following in zip(
+        arguments, [*arguments[1:], ""], strict=False
+    ):  # without words there is one more
         if word == "--host":
             return [word, following]
         if word.startswith("--host="):

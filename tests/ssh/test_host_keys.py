@@ -206,6 +206,27 @@ def test_another_member_of_the_pool(known_hosts: Path) -> None:
         checking.missing_host_key(CLIENT, "student.compute", OTHER)
 
 
+@pytest.mark.parametrize(
+    ("text", "recorded", "error"),
+    [
+        (line("ashbury", OTHER) + line("pool"), KEY, HostKeyRefused),
+        (line("pool") + line("pool", OTHER), OTHER, AnotherMachine),
+    ],
+    ids=["known_hosts has another key for its own name", "a key of another member"],
+)
+def test_key_of_a_pool_for_a_member(
+    known_hosts: Path, text: str, recorded: paramiko.PKey, error: type[HostKeyRefused]
+) -> None:
+    """What known_hosts has for a pool counts for a member only where it has nothing for its own name, and never for another."""
+    write(known_hosts, text)
+    pool = HopConfig(host="pool", user="me", port=22, known_hosts=(known_hosts,))
+    machine = Machine("ashbury", recorded.get_base64())
+    with pytest.raises(error):
+        policy(known_hosts, "ashbury", Answering("yes"), machine=machine, destination=pool).missing_host_key(
+            CLIENT, "ashbury", KEY
+        )
+
+
 class Reached:
     """A client whose server has an address of the network for documentation (RFC 5737)."""
 
