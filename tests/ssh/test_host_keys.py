@@ -81,6 +81,7 @@ def hashed(name: str) -> str:
         ("ashbury", "ashbury"),
         ("bonnington,ashbury,10.0.0.1", "ashbury"),
         ("Ashbury", "ashbury"),
+        ("ashbury", "ASHBURY"),
         ("*.compute", "student.compute"),
         ("ashbur?", "ashbury"),
         ("[ashbury]:2222", "[ashbury]:2222"),
