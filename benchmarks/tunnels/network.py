@@ -50,7 +50,7 @@ def running(delay_ms: int) -> Iterator[Site]:
         network.gateway.options = ("AllowTcpForwarding yes", network.environment())
         with _undisturbed():
             network.start()
-            target_port = stack.enter_context(_target())
+            target_port = stack.enter_context(target())
             near = _way(network, network.gateway.port, target_port, target_port)
             far = None
             if delay_ms:
@@ -79,7 +79,7 @@ def _way(network: Network, gateway_port: int, target_port: int, direct_port: int
 
 
 @contextlib.contextmanager
-def _target() -> Iterator[int]:
+def target() -> Iterator[int]:
     """The port of the server that the tunnels lead to, which lives while the body runs."""
     server = subprocess.Popen(
         [sys.executable, "-m", "tunnels.target"],
