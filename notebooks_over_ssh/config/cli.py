@@ -5,6 +5,8 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from paramiko.ssh_exception import SSHException
+
 from notebooks_over_ssh.config.destination import Place, parse_place
 from notebooks_over_ssh.errors import BadSetting
 
@@ -26,6 +28,24 @@ def overrides(config: "Config") -> dict[str, Any]:
     if path and path != config.get("ssh_config_path"):
         said["ssh_config_path"] = str(path)
     return said
+
+
+def check_host_option(config: "Config") -> None:
+    """See that Fabric, which makes a Connection of each -H before its task, can look it up in the file of -S.
+
+    Paramiko canonicalizes a name before it has filled in the defaults of ssh_config(5). Raises BadSetting.
+    """
+    path = getattr(config, "_runtime_ssh_path", None)
+    if not path or path == config.get("ssh_config_path"):
+        return
+    for text in _written(sys.argv):
+        try:
+            config.base_ssh_config.lookup(parse_place(text, "-H").host)
+        except (KeyError, SSHException) as error:
+            raise BadSetting(
+                f"Fabric cannot look up -H {text} with the CanonicalizeHostname of {path}",
+                hint=f"name the host after the task: --host {text}",
+            ) from error
 
 
 def given_host(c: "Context", config: "Config", flag: str | None) -> str | None:

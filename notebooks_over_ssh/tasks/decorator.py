@@ -14,6 +14,7 @@ import fabric
 from invoke.exceptions import Exit
 
 from notebooks_over_ssh import debug_log
+from notebooks_over_ssh.config import cli
 from notebooks_over_ssh.errors import Failed, Problem, Terminated
 from notebooks_over_ssh.terminal import show_problem, warn
 
@@ -29,7 +30,9 @@ def task(
     """Make a Fabric task of a function: its flags are the function's arguments, with `help` a sentence for each."""
 
     def make(body: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-        made: Callable[Parameters, Result] = fabric.task(help=help or {}, **options)(_told(body))
+        check = fabric.task(_told(_check_host_option))
+        checked = fabric.task(help=help or {}, pre=[check], **options)
+        made: Callable[Parameters, Result] = checked(_told(body))
         return made
 
     return make
@@ -72,6 +75,11 @@ def _start_debug_log(name: str) -> None:
     except OSError as error:
         warn(f"the debug log {debug_log.path()} cannot be written: {error.strerror}")
     _log.debug("task %s", name)
+
+
+def _check_host_option(c: Any) -> None:
+    """Runs before Fabric makes the Connection of a task, whose errors it would show as tracebacks."""
+    cli.check_host_option(c.config)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -9,7 +9,7 @@ import pytest
 from notebooks_over_ssh.config.schema import SSH, Notebook
 from notebooks_over_ssh.ssh.client_options import FORMER_NAMES, classified
 from notebooks_over_ssh.ssh.protocol.packetizer import REKEY_AFTER_BYTES, Packets
-from tests.journey.program import succeeded
+from tests.journey.program import refused, succeeded
 from tests.openssh.network import (
     LOOPBACK,
     RUN_TIMEOUT_S,
@@ -375,3 +375,7 @@ def test_canonicalize_hostname(network: Network, canonical: str, own: bool) -> N
     # What -S names is read by Fabric too, which cannot look -H up in it.
     words = ("-H", "host", "secure") if own else ("-S", str(path), "secure", "--host", "host")
     succeeded(network.user.fab(*words))
+    if not own:
+        refused(
+            network.user.fab("-S", str(path), "-H", "host", "secure"), 2, "CanonicalizeHostname", str(path)
+        )
