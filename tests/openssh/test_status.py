@@ -21,6 +21,19 @@ def silent_gateway() -> Iterator[str]:
         yield f"{LOOPBACK}:{server.getsockname()[1]}"
 
 
+@contextlib.contextmanager
+def black_hole() -> Iterator[str]:
+    """The place of a gateway to which nothing gets through: its queue is full, so the system drops each SYN (listen(2))."""
+    with socket.socket() as server, contextlib.ExitStack() as stack:
+        server.bind((LOOPBACK, 0))
+        server.listen(0)
+        for _ in range(2):
+            client = stack.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(server.getsockname())
+        yield f"{LOOPBACK}:{server.getsockname()[1]}"
+
+
 @pytest.fixture
 def served(network: Network) -> Iterator[Network]:
     """A server that runs, without a tunnel."""
@@ -39,10 +52,9 @@ def test_silent_hosts(served: Network) -> None:
     paths = [user.sessions / f"silent-{number}.session.json" for number in range(SILENT_HOSTS)]
     took = []
     with contextlib.ExitStack() as stack:
-        for path in paths:
-            path.write_text(
-                json.dumps({**record, "host": path.stem, "gateway": stack.enter_context(silent_gateway())})
-            )
+        for path, silent in zip(paths, (black_hole, silent_gateway) * (SILENT_HOSTS // 2), strict=True):
+            gateway = stack.enter_context(silent())
+            path.write_text(json.dumps({**record, "host": path.stem, "gateway": gateway}))
             began = time.monotonic()
             shown = user.status()
             took.append(time.monotonic() - began)
