@@ -1,14 +1,21 @@
 """The password of the notebook server: what a good one is, and the hash that alone leaves this machine."""
 
 import hashlib
+import hmac
 import secrets
+from typing import TYPE_CHECKING
 
 from notebooks_over_ssh.errors import BadSetting
+
+if TYPE_CHECKING:
+    from argon2 import PasswordHasher
 
 SHORTEST = 8
 LONGEST = 1024
 # 20 letters and digits that are hard to mistake for one another: 98 bits.
 ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
+# Those of jupyter_server.auth.security.passwd.
+ARGON2_MEMORY_KIB, ARGON2_TIME, ARGON2_LANES = 10240, 10, 8
 GROUPS, GROUP_LENGTH = 4, 5
 
 
@@ -38,9 +45,32 @@ def hashed(password: str, *, argon2: bool) -> str:
     hash than the salted one.
     """
     if argon2:
-        from argon2 import PasswordHasher
-
-        return "argon2:" + PasswordHasher(memory_cost=10240, time_cost=10, parallelism=8).hash(password)
+        return "argon2:" + _argon2().hash(password)
     salt = secrets.token_hex(8)
     digest = hashlib.sha256(password.encode() + salt.encode()).hexdigest()
     return f"sha256:{salt}:{digest}"
+
+
+def matches(password: str, password_hash: str) -> bool:
+    """Whether the hash, which a host sent, is of this password.
+
+    False for a form that `hashed` does not make, and for another cost than ours: a host could ask for any amount of
+    memory and time.
+    """
+    kind, _, encoded = password_hash.partition(":")
+    if kind == "argon2":
+        from argon2.exceptions import VerificationError
+
+        try:
+            return not _argon2().check_needs_rehash(encoded) and _argon2().verify(encoded, password)
+        except (ValueError, VerificationError):
+            return False
+    salt, _, digest = encoded.partition(":")
+    salted = hashlib.sha256(password.encode() + salt.encode(errors="surrogatepass")).hexdigest()
+    return kind == "sha256" and hmac.compare_digest(salted.encode(), digest.encode(errors="surrogatepass"))
+
+
+def _argon2() -> "PasswordHasher":
+    from argon2 import PasswordHasher
+
+    return PasswordHasher(memory_cost=ARGON2_MEMORY_KIB, time_cost=ARGON2_TIME, parallelism=ARGON2_LANES)

@@ -8,12 +8,14 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from notebooks_over_ssh.config.settings import Settings
-from notebooks_over_ssh.jupyter.remote_result import ask_in_environment, checked
+from notebooks_over_ssh.errors import Failed
+from notebooks_over_ssh.jupyter.remote_result import Obstructed, ask_in_environment, checked
 from notebooks_over_ssh.ssh.connection import Connection
 from notebooks_over_ssh.util.command_hint import command
 
 PATIENCE_S = 60
 LIFETIME = timedelta(days=366)
+NEW_CERTIFICATE = "make"
 UTC_TIME = "%y%m%d%H%M%SZ"  # RFC 5280, section 4.1.2.5.1
 # By trait: what the setting did, and what holds in its place.
 _WEB_SITES = "other web sites could use the server, and none can now"
@@ -82,11 +84,14 @@ class Protection(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     version: str
     argon2: bool
+    password_hash: str
     password_trouble: str
     certificate_pem: str
     certificate_trouble: str
     contradictions: tuple[Contradiction, ...]
     exposed: tuple[Exposure, ...]
+    credentials_digest: str
+    """Tells this password and certificate from those of another time."""
     outdated_pid: int
     """The process of the server that runs with an older password or certificate; 0 when none does."""
     time: Annotated[float, msgspec.Meta(ge=0, le=1e11)]
@@ -115,32 +120,31 @@ def look(connection: Connection, settings: Settings) -> Protection:
 
 
 def install(
-    connection: Connection, settings: Settings, *, password_hash: str = "", own_certificate: str = ""
+    connection: Connection, settings: Settings, found: Protection, *, password_hash: str, certificate: str
 ) -> Installed:
-    """Write the hash, and the certificate and key (PEM) where given, into Jupyter's configuration.
+    """Write the hash and the certificate, where given, into Jupyter's configuration; its other settings stay as they are.
 
-    Its other settings stay as they are. Raises RemoteFailed, with everything as it was.
+    `certificate` is PEM with its key, or NEW_CERTIFICATE for one that the host makes: its key never leaves it.
+    Raises Failed where password and certificate are no longer those in `found`, and RemoteFailed; all is as it was then.
     """
-    return _protect(connection, settings, password_hash, own_certificate)
-
-
-def install_with_new_certificate(
-    connection: Connection, settings: Settings, *, password_hash: str = ""
-) -> Installed:
-    """As `install`, with a certificate that the host makes for itself: its key never leaves it."""
-    return _protect(connection, settings, password_hash, "make")
-
-
-def _protect(connection: Connection, settings: Settings, password_hash: str, certificate: str) -> Installed:
     # By the clock of the machine whose browser will look at it; a day early, for other machines' clocks.
     begins = datetime.now(UTC) - timedelta(days=1)
     parameters = {
+        "credentials_digest": found.credentials_digest,
         "password_hash": password_hash,
         "certificate": certificate,
         "begins": begins.strftime(UTC_TIME),
         "ends": (begins + LIFETIME).strftime(UTC_TIME),
     }
-    return checked(_ask(connection, settings, "configure_security", parameters), Installed)
+    try:
+        return checked(_ask(connection, settings, "configure_security", parameters), Installed)
+    except Obstructed as obstructed:
+        if obstructed.problem == "credentials-changed":
+            raise Failed(
+                f"another command set the password or certificate on {connection.label} meanwhile, so this one set nothing",
+                hint=f"use what the other set, or set another: {command('secure --renew')}",
+            ) from None
+        raise
 
 
 def _ask(

@@ -80,6 +80,10 @@ def make_certificate(folder, begins, ends):
         shutil.rmtree(draft)
 
 
+class CredentialsChanged(Exception):
+    """The password or the certificate is no longer the one that the caller saw."""
+
+
 def main(parameters):
     os.umask(0o077)
     set_conda_variables()
@@ -100,6 +104,8 @@ def main(parameters):
         try:
             found, kept = set_up(jupyter, path, kept_in, parameters)
             config = jupyter.read_config()
+        except CredentialsChanged:
+            return answer(problem="credentials-changed")
         except FileNotFoundError as error:
             if error.filename == "openssl":
                 return answer(problem="openssl-missing")
@@ -119,13 +125,20 @@ def main(parameters):
 
 
 def set_up(jupyter, path, kept_in, parameters):
-    """Write what is new, and set aside what contradicts it; returns that, and where the files are kept as they were."""
-    if parameters["certificate"] == "make":
-        write_private(path, make_certificate(jupyter.own_folder, parameters["begins"], parameters["ends"]))
-    elif parameters["certificate"]:
-        write_private(path, parameters["certificate"])
+    """Write what is new, and set aside what contradicts it; returns that, and where the files are kept as they were.
+
+    Raises CredentialsChanged, with every file as it was, unless password and certificate are still those of
+    `credentials_digest`.
+    """
+    pem = parameters["certificate"]
+    if pem == "make":
+        pem = make_certificate(jupyter.own_folder, parameters["begins"], parameters["ends"])
     # Read only now: whoever wrote the file while the certificate was made loses nothing.
     old = jupyter.read_config()
+    if jupyter.protected_with(old) != parameters["credentials_digest"]:
+        raise CredentialsChanged
+    if pem:
+        write_private(path, pem)
     found = jupyter.contradictions(with_ours(jupyter, jupyter.read_config(), path, parameters))
     names = {}
     for setting in found:

@@ -37,11 +37,13 @@ def main(parameters):
         problem="",
         version=jupyter.version,
         argon2=version_of("argon2-cffi") is not None,
+        password_hash=jupyter.password_hash(config),
         password_trouble=jupyter.password_trouble(config),
         certificate_pem=pem,
         certificate_trouble=trouble,
         exposed=exposure.shown(exposed),
         contradictions=jupyter.contradictions(config),
+        credentials_digest=jupyter.protected_with(config),
         outdated_pid=Server().outdated(jupyter.protected_with(config)),
         time=time.time(),
     )

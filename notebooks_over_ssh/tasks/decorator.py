@@ -30,7 +30,7 @@ def task(
     """Make a Fabric task of a function: its flags are the function's arguments, with `help` a sentence for each."""
 
     def make(body: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-        check = fabric.task(_told(_check_host_option))
+        check = fabric.task(_check_host_option)
         checked = fabric.task(help=help or {}, pre=[check], **options)
         made: Callable[Parameters, Result] = checked(_told(body))
         return made
@@ -79,7 +79,11 @@ def _start_debug_log(name: str) -> None:
 
 def _check_host_option(c: Any) -> None:
     """Runs before Fabric makes the Connection of a task, whose errors it would show as tracebacks."""
-    cli.check_host_option(c.config)
+    try:
+        cli.check_host_option(c.config)
+    except Problem as problem:
+        show_problem(problem)
+        raise Exit(code=problem.exit_code) from problem
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -48,15 +48,17 @@ def secure(settings: Settings, asking: Asking, person: Person, wishes: Wishes) -
     ahead = found.time - time.time()
     clocks = difference_in_words(found.host, ahead) if abs(ahead) > DAY else ""
     why = "" if renew or own else _why_another_certificate(found, settings, clocks)
-    wants_password = renew or bool(found.password_trouble)
+    is_set = password is not None and _is_set(password, found)
+    wants_password = (renew and not is_set) or bool(found.password_trouble)
     wants_certificate = not own and (renew or bool(why))
     contradicted = any(setting.mine for setting in found.contradictions) or bool(found.exposed)
-    if password and not wants_password:
+    if password and not wants_password and not is_set:
         warn(
             f"the password is already set, and stays; {command('secure --renew --password-file FILE')} sets the one of the file"
         )
     if not (wants_password or wants_certificate or own or contradicted):
-        step("secure", f"password and certificate are in place, {_until(found.certificate_pem)}", started)
+        what = "password unchanged, certificate" if is_set else "password and certificate are"
+        step("secure", f"{what} in place, {_until(found.certificate_pem)}", started)
         _warn_of_the_files_of_others(found.contradictions)
         return bool(found.outdated_pid)
 
@@ -65,25 +67,29 @@ def secure(settings: Settings, asking: Asking, person: Person, wishes: Wishes) -
     made_up = ""
     if wants_password and password is None:
         password, made_up = _choose(person)
+        wants_password = not _is_set(password, found)
         started = time.monotonic()
     with working("secure", "setting the password and the certificate"):
         password_hash = (
             credentials.hashed(password, argon2=found.argon2) if wants_password and password else ""
         )
-        if wants_certificate:
-            now = protection.install_with_new_certificate(connection, settings, password_hash=password_hash)
-        else:
-            now = protection.install(connection, settings, password_hash=password_hash, own_certificate=own)
+        now = protection.install(
+            connection,
+            settings,
+            found,
+            password_hash=password_hash,
+            certificate=protection.NEW_CERTIFICATE if wants_certificate else own,
+        )
     if now.certificate_trouble:
         raise BadSetting(
             f"the host cannot serve with that certificate: {now.certificate_trouble}",
             hint=f"{command('secure --renew')} makes one for it instead",
         )
     changes = [
-        _change("password set", found.password_trouble, renew) if wants_password else "password as it was",
+        _change("password set", found.password_trouble, renew) if wants_password else "password unchanged",
         _change(f"certificate {'installed' if own else 'made'}", "" if own else why, renew)
         if own or wants_certificate
-        else "certificate as it was",
+        else "certificate unchanged",
     ]
     step("secure", f"{', '.join(changes)}, {_until(now.certificate_pem)}", started)
     _tell_what_was_set_aside(now)
@@ -160,6 +166,11 @@ def _why_another_certificate(found: protection.Protection, settings: Settings, c
 
 def _until(pem: str) -> str:
     return f"good until {certificate.parse(pem).expires:%Y-%m-%d}"
+
+
+def _is_set(password: str, found: protection.Protection) -> bool:
+    """Whether it is the password in place, and nothing is wrong with that: then its hash stays, as a running server has it."""
+    return not found.password_trouble and credentials.matches(password, found.password_hash)
 
 
 def _choose(person: Person) -> tuple[str, str]:

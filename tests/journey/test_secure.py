@@ -47,6 +47,19 @@ def test_twice_changes_nothing(user: User) -> None:
     assert _state(user) == before
 
 
+def test_the_same_password_again(user: User) -> None:
+    """Setting the password that is set changes nothing, warns of nothing and leaves the server that runs as it is."""
+    succeeded(user.fab("up", "--detach"))
+    before, session = user.jupyter_config.read_bytes(), user.only_session()
+    for words in (("secure",), ("up", "--detach")):
+        done = succeeded(user.fab(*words, "--password-file", "-", stdin=PASSWORD))
+        assert "password unchanged, certificate in place" in done.stdout and done.stderr == ""
+    assert user.only_session()["pid"] == session["pid"]
+    done = succeeded(user.fab("secure", "--renew", "--password-file", "-", stdin=PASSWORD))
+    assert "password unchanged, certificate made" in done.stdout
+    assert user.jupyter_config.read_bytes() == before
+
+
 def test_private_files(user: User) -> None:
     """The key and the configuration with the hash are their owner's alone, and so is the folder of the key."""
     succeeded(user.fab("secure", "--renew"))
@@ -146,7 +159,7 @@ def test_certificate_near_its_end(user: User, tmp_path: Path) -> None:
     hashed = json.loads(user.jupyter_config.read_text())["IdentityProvider"]
     done = succeeded(user.fab("secure"))
     assert "certificate made" in done.stdout and "ends within 30 days" in done.stdout
-    assert "password as it was" in done.stdout
+    assert "password unchanged" in done.stdout
     assert json.loads(user.jupyter_config.read_text())["IdentityProvider"] == hashed
     made = x509.load_pem_x509_certificate(
         (user.jupyter_config.parent / "notebooks-over-ssh/server.pem").read_bytes()

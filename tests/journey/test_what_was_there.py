@@ -152,7 +152,7 @@ def test_matrix(
     assert not any(secret in up.stdout + up.stderr for secret in there.secrets)
     # A hash that is good, where this Jupyter reads it, stays.
     keeps_its_password = before is new and family == "server"
-    assert ("password as it was" in up.stdout) == keeps_its_password
+    assert ("password unchanged" in up.stdout) == keeps_its_password
     passwords = (OLD_PASSWORD, PASSWORD) if keeps_its_password else (PASSWORD, OLD_PASSWORD)
     _is_protected(newcomer, port_in(up), *passwords)
 

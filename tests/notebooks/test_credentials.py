@@ -1,7 +1,7 @@
 """A password's hash is what Jupyter itself checks, and a made-up one is strong."""
 
 import pytest
-from jupyter_server.auth.security import passwd_check
+from jupyter_server.auth.security import passwd, passwd_check
 
 from notebooks_over_ssh.errors import BadSetting
 from notebooks_over_ssh.jupyter import passwords as credentials
@@ -25,6 +25,37 @@ def test_hashes_are_salted() -> None:
         assert credentials.hashed("correct horse", argon2=argon2) != credentials.hashed(
             "correct horse", argon2=argon2
         )
+
+
+@pytest.mark.parametrize("argon2", [True, False])
+def test_recognized_from_its_hash(argon2: bool) -> None:
+    """A password matches the hash that was made of it, and no other does."""
+    hashed = credentials.hashed("pässwörd mit ß", argon2=argon2)
+    assert credentials.matches("pässwörd mit ß", hashed)
+    assert not credentials.matches("pässwörd mit s", hashed)
+
+
+def test_recognized_from_the_hash_of_jupyter() -> None:
+    """The hash that `jupyter server password` writes is recognized too."""
+    assert credentials.matches("correct horse", passwd("correct horse"))  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.parametrize(
+    "hashed",
+    [
+        "",
+        "argon2:",
+        "argon2:$argon2id$v=19$m=10240,t=10,p=8$c2FsdA$aGFzaA",
+        "argon2:$argon2id$v=19$m=10240,t=10,p=8$\udcffé2HS6FJQ3xUEPzuCWoTWw$aGFzaA",
+        "sha256:\udcff:\udcfe",
+        "sha256:",
+        "sha1:salt:1b4f",
+        "argon2:$argon2id$v=19$m=4294967295,t=4294967295,p=8$PKAHl7C7Cd7GIY194s5HCQ$v/gcGWgEsEJe89fgHYfKCmrbxQJOLfgXngvMFVJaaaY",
+    ],
+)
+def test_hashes_of_a_hostile_host(hashed: str) -> None:
+    """A hash that is malformed, or whose check would take all memory, matches nothing, and is not computed."""
+    assert not credentials.matches("correct horse", hashed)
 
 
 def test_made_up_passwords() -> None:

@@ -116,7 +116,9 @@ def test_a_full_disk(tmp_path: Path, jupyter: Path) -> None:
     """Where no copy can be kept nothing is set aside, the cause is told, and the next time it is."""
     file = jupyter / "jupyter_server_config.py"
     file.write_text("c.ServerApp.ip = '*'\n")
-    given = {"application": "notebook", "password_hash": "", "certificate": "", "directory": "~", **VALIDITY}
+    digest = look(tmp_path)["credentials_digest"]
+    unchanged = {"password_hash": "", "certificate": "", "credentials_digest": digest, **VALIDITY}
+    given = {"application": "notebook", "directory": "~", **unchanged}
 
     def nothing_can_be_written() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))

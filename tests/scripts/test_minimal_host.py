@@ -47,7 +47,9 @@ def run_bare(home: Path, name: str, **parameters: Any) -> dict[str, Any]:
 def test_a_server_from_start_to_end(home: Path) -> None:
     """With an empty PATH the server is protected, starts at its niceness in a folder below $HOME, is found, and ends."""
     jupyter = {"application": "server", "directory": "$HOME/work"}
-    run_bare(home, "configure_security", **jupyter, password_hash=HASH, certificate="", **VALIDITY)
+    seen = run_bare(home, "security_status", **jupyter)["credentials_digest"]
+    password = {"password_hash": HASH, "certificate": "", "credentials_digest": seen, **VALIDITY}
+    run_bare(home, "configure_security", **jupyter, **password)
     assert run_bare(home, "security_status", **jupyter)["password_trouble"] == ""
     assert run_bare(home, "host_info", directory="$HOME/work")["directory_obstacle"] is None
     wanted = {"nice": 12, "remote_port": free_port(), "start_timeout_s": 60, "arguments": []}

@@ -102,6 +102,7 @@ def test_a_full_disk_loses_nothing(tmp_path: Path, config: Path) -> None:
         "password_hash": HASH + "x",
         "certificate": pem.read_text(),
         "directory": "~",
+        "credentials_digest": look(tmp_path)["credentials_digest"],
         **VALIDITY,
     }
 
@@ -116,6 +117,17 @@ def test_a_full_disk_loses_nothing(tmp_path: Path, config: Path) -> None:
     )
     assert (config.read_bytes(), pem.read_bytes()) == before
     assert [path.name for path in config.parent.rglob(".*")] == []
+
+
+@pytest.mark.parametrize("certificate", ["make", ""])
+def test_changed_meanwhile(tmp_path: Path, config: Path, certificate: str) -> None:
+    """When the password or the certificate is no longer the one that was seen, no file changes, and that is the answer."""
+    seen = look(tmp_path)["credentials_digest"]
+    protect(tmp_path)
+    before = {path: path.read_bytes() for path in config.parent.rglob("*") if path.is_file()}
+    answer = protect(tmp_path, password_hash=HASH + "x", certificate=certificate, credentials_digest=seen)
+    assert answer["problem"] == "credentials-changed"
+    assert {path: path.read_bytes() for path in config.parent.rglob("*") if path.is_file()} == before
 
 
 def test_a_key_that_others_can_read(tmp_path: Path, config: Path) -> None:

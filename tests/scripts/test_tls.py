@@ -10,9 +10,8 @@ import pytest
 
 from tests.journey.program import free_port
 from tests.openssh.network import LOOPBACK
-from tests.scripts.here import VALIDITY, run_here
+from tests.scripts.here import protect, run_here
 
-HASH = "argon2:$argon2id$v=19$m=10240,t=10,p=8$c2FsdA$aGFzaA"
 VERSIONS = (ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1, ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)
 TIMEOUT = 10.0  # seconds
 
@@ -23,8 +22,7 @@ def port(host_environment: Path, tmp_path: Path) -> Iterator[int]:
     home = tmp_path / "home"
     home.mkdir()
     jupyter = {"application": "server", "directory": "~"}
-    protection = {"password_hash": HASH, "certificate": "make", **VALIDITY}
-    assert run_here(home, "configure_security", jupyter | protection)["problem"] == ""
+    assert protect(home, application="server")["problem"] == ""
     wanted = {"nice": 0, "remote_port": free_port(), "start_timeout_s": 60, "arguments": []}
     started = run_here(home, "start_server", jupyter | wanted)
     try:
