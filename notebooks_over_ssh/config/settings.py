@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from notebooks_over_ssh.config import cli
 from notebooks_over_ssh.config.cli import given_host, overrides
 from notebooks_over_ssh.config.destination import SSH_PORT, Place, parse_place, parse_user
 from notebooks_over_ssh.config.files import first_of, read_mapping
@@ -48,6 +49,7 @@ __all__ = [
     "Place",
     "Settings",
     "Timeouts",
+    "check_host_option",
     "load",
     "parse_place",
 ]
@@ -130,6 +132,11 @@ def load(c: "Context", *, host: str | None = None, **flags: str | int | bool | N
         notebook=Notebook(**_section(values, "notebook")),
         host_given=given_host(c, c.config, host) or values.get("notebook.host"),
     )
+
+
+def check_host_option(c: "Context") -> None:
+    """See that Fabric can look up each -H. Raises BadSetting."""
+    cli.check_host_option(c.config)
 
 
 def _project() -> dict[str, Any]:

@@ -14,7 +14,6 @@ import fabric
 from invoke.exceptions import Exit
 
 from notebooks_over_ssh import debug_log
-from notebooks_over_ssh.config import cli
 from notebooks_over_ssh.errors import Failed, Problem, Terminated
 from notebooks_over_ssh.terminal import show_problem, warn
 
@@ -79,8 +78,10 @@ def _start_debug_log(name: str) -> None:
 
 def _check_host_option(c: Any) -> None:
     """Runs before Fabric makes the Connection of a task, whose errors it would show as tracebacks."""
+    from notebooks_over_ssh.config import settings
+
     try:
-        cli.check_host_option(c.config)
+        settings.check_host_option(c)
     except Problem as problem:
         show_problem(problem)
         raise Exit(code=problem.exit_code) from problem
