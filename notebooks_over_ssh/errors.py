@@ -31,6 +31,11 @@ class Failed(Problem):
     exit_code = 1
 
 
+def unanswered() -> Failed:
+    """The Problem of a question at which the input ended, as Ctrl-D ends it."""
+    return Failed("the question was not answered", hint="run it again, and answer it")
+
+
 class BadSetting(Problem):
     """A setting or an argument that is unknown, of the wrong type or out of range."""
 

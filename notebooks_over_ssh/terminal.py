@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
 
-from notebooks_over_ssh.errors import Failed, Problem
+from notebooks_over_ssh.errors import Problem, unanswered
 from notebooks_over_ssh.util.peer_text import attributed, clean, terminal_columns
 
 NAME_WIDTH = 11
@@ -70,6 +70,12 @@ def show_problem(problem: Problem) -> None:
         print(f"hint: {clean(problem.hint)}", file=sys.stderr, flush=True)
 
 
+def show_ending(word: str) -> None:
+    """Print to stderr, in a line of its own, the word for a signal that ended the step."""
+    clear = "\r\033[K" if _is_terminal(sys.stderr) else ""  # the terminal has shown ^C
+    print(f"{clear}{word}", file=sys.stderr, flush=True)
+
+
 def warn(what: str) -> None:
     """Print to stderr something that did not stop the step."""
     print(f"{red('warning:')} {_hung(what, 'warning: ')}", file=sys.stderr, flush=True)
@@ -97,7 +103,10 @@ class Person:
             return getpass.getpass(_question(prompt))
         except EOFError as error:
             print(file=sys.stderr)
-            raise Failed("the question was not answered", hint="run it again, and answer it") from error
+            raise unanswered() from error
+        except KeyboardInterrupt:
+            print(file=sys.stderr)
+            raise
 
     def line(self, prompt: str) -> str | None:
         """Ask for a line, without the white space around it; None also at the end of input, as Ctrl-D makes it."""
@@ -105,9 +114,12 @@ class Person:
             return None
         with _terminal() as (questions, answers):
             print(_question(prompt), end="", file=questions, flush=True)
-            answer = answers.readline()
-            if not answer:
-                print(file=questions, flush=True)
+            answer = ""
+            try:
+                answer = answers.readline()
+            finally:
+                if not answer:
+                    print(file=questions, flush=True)
         return answer.strip() if answer else None
 
     def notice(self, lines: Iterable[str]) -> None:
@@ -133,7 +145,11 @@ def _terminal() -> Iterator[tuple[TextIO, TextIO]]:
 
 
 def _is_watched() -> bool:
-    return sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+    return _is_terminal(sys.stdout)
+
+
+def _is_terminal(stream: TextIO) -> bool:
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def _own_line() -> str:

@@ -39,6 +39,7 @@ from notebooks_over_ssh.config.validation import (
 from notebooks_over_ssh.errors import BadSetting
 
 if TYPE_CHECKING:
+    from invoke.config import Config
     from invoke.context import Context
 
 __all__ = [
@@ -115,8 +116,8 @@ def load(c: "Context", *, host: str | None = None, **flags: str | int | bool | N
         _without_shipped_host(_project()),
         _user(),
         _environment(os.environ),
-        _runtime(c),
-        _command_line(c),
+        _runtime(c.config),
+        _command_line(c.config),
         _flags(flags),
     ):
         values = _merged(values, _timeout_in_its_place(layer))
@@ -139,6 +140,14 @@ def check_host_option(c: "Context") -> None:
     cli.check_host_option(c.config)
 
 
+def check(config: "Config") -> None:
+    """Read every file and variable that `load` would read. Raises BadSetting for the first that is wrong."""
+    _project()
+    _user()
+    _environment(os.environ)
+    _runtime(config)
+
+
 def _project() -> dict[str, Any]:
     return _file(PROJECT_FILE, PROJECT_FILE.name) or {}
 
@@ -155,9 +164,9 @@ def _user() -> dict[str, Any]:
     return _file(path, f"~/{path.name}") or {}
 
 
-def _runtime(c: "Context") -> dict[str, Any]:
+def _runtime(config: "Config") -> dict[str, Any]:
     # From -f, else INVOKE_RUNTIME_CONFIG (Program.update_config); a file that is missing Invoke passes over.
-    path = getattr(c.config, "_runtime_path", None)
+    path = getattr(config, "_runtime_path", None)
     if path is None:
         return {}
     layer = _file(Path(os.path.expanduser(path)), str(path))
@@ -221,8 +230,8 @@ def _refuse_if_meant_for_us(variable: str, names: Mapping[str, str]) -> None:
         raise BadSetting(f"unknown variable {variable}", hint=hint)
 
 
-def _command_line(c: "Context") -> dict[str, Any]:
-    return check_mapping(overrides(c.config), Configuration, "the command line")
+def _command_line(config: "Config") -> dict[str, Any]:
+    return check_mapping(overrides(config), Configuration, "the command line")
 
 
 def _flags(flags: Mapping[str, str | int | bool | None]) -> dict[str, Any]:

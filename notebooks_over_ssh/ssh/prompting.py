@@ -9,6 +9,7 @@ import msgspec
 import paramiko
 
 from notebooks_over_ssh.config.settings import SSH_PORT
+from notebooks_over_ssh.errors import unanswered
 
 KEYRING_SERVICE = "notebooks-over-ssh"
 
@@ -112,9 +113,14 @@ class Asking:
         return self._person.line(prompt)
 
     def code(self, prompt: str, *, echo: bool) -> str | None:
-        """Ask for what is good for one time only; None where there is nobody."""
+        """Ask for what is good for one time only; None where there is nobody. Raises Failed at the end of input."""
         self.needs_person = True
-        return self._person.line(prompt) if echo else self._person.secret(prompt)
+        if not echo:
+            return self._person.secret(prompt)
+        answer = self._person.line(prompt)
+        if answer is None and self.is_attended:
+            raise unanswered()
+        return answer
 
     def passphrase(self, file: Path) -> str | None:
         """The passphrase of a key file, as given before in this run, else asked for."""

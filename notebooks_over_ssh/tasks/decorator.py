@@ -2,20 +2,17 @@
 
 import functools
 import logging
-import os
-import signal
-import tempfile
-import traceback
 from collections.abc import Callable
-from types import FrameType
 from typing import Any, ParamSpec, TypeVar
 
 import fabric
 from invoke.exceptions import Exit
 
 from notebooks_over_ssh import debug_log
-from notebooks_over_ssh.errors import Failed, Problem, Terminated
-from notebooks_over_ssh.terminal import show_problem, warn
+from notebooks_over_ssh.errors import Problem, Terminated
+from notebooks_over_ssh.tasks.interrupts import INTERRUPTED, TERMINATED, raised_in_task
+from notebooks_over_ssh.tasks.reporting import report
+from notebooks_over_ssh.terminal import show_ending, warn
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -40,30 +37,26 @@ def task(
 def _told(task: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
     """Let a Problem in the task end the program with its exit code, and any other error without a traceback.
 
-    SIGTERM ends the task as Ctrl-C does, so that what it holds is given back.
+    SIGINT and SIGTERM end the task as exceptions, so that what it holds is given back, and then the program.
     """
 
     @functools.wraps(task)
     def body(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
-        before = signal.signal(signal.SIGTERM, _interrupt)
         try:
-            _start_debug_log(task.__name__)
-            return task(*args, **kwargs)
-        except Problem as problem:
-            _log.debug("%s failed: %s: %s", task.__name__, type(problem).__name__, problem)
-            show_problem(problem)
-            raise Exit(code=problem.exit_code) from problem
-        except (Exit, KeyboardInterrupt):
+            with raised_in_task():
+                _start_debug_log(task.__name__)
+                return task(*args, **kwargs)
+        except Terminated as error:
+            show_ending("terminated")
+            raise Exit(code=TERMINATED) from error
+        except KeyboardInterrupt as error:
+            show_ending("interrupted")
+            raise Exit(code=INTERRUPTED) from error
+        except Exit:
             raise
-        except BrokenPipeError as error:
-            # Whoever read the output has gone; there is nobody to tell.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-            raise Exit(code=1) from error
         except Exception as error:
-            show_problem(_unexpected(error))
-            raise Exit(code=1) from error
-        finally:
-            signal.signal(signal.SIGTERM, before)
+            _log.debug("%s failed: %s: %s", task.__name__, type(error).__name__, error)
+            raise Exit(code=report(error)) from error
 
     return body
 
@@ -83,18 +76,4 @@ def _check_host_option(c: Any) -> None:
     try:
         settings.check_host_option(c)
     except Problem as problem:
-        show_problem(problem)
-        raise Exit(code=problem.exit_code) from problem
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise Terminated
-
-
-def _unexpected(error: Exception) -> Failed:
-    with tempfile.NamedTemporaryFile("w", prefix="notebooks-over-ssh-", suffix=".txt", delete=False) as file:
-        traceback.print_exception(error, file=file)
-    return Failed(
-        f"this should not happen: {type(error).__name__}: {error}",
-        hint=f"it is a fault of this program; please report it, with {file.name}",
-    )
+        raise Exit(code=report(problem)) from problem

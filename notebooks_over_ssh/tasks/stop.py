@@ -27,7 +27,7 @@ from notebooks_over_ssh.jupyter.session import AnySession
 from notebooks_over_ssh.ssh.connection import Connection
 from notebooks_over_ssh.ssh.prompting import Asking
 from notebooks_over_ssh.tasks.start_sandbox import start_if_needed
-from notebooks_over_ssh.terminal import Person, more, step, working
+from notebooks_over_ssh.terminal import Person, more, step, warn, working
 from notebooks_over_ssh.trust_stores import manager as trusting
 from notebooks_over_ssh.tunnel import tunnel as tunnels
 from notebooks_over_ssh.util.command_hint import command
@@ -128,8 +128,7 @@ def _trust_no_longer() -> None:
 
 def _end_server(connection: Connection, settings: Settings, person: Person, *, force: bool) -> server.Stopped:
     try:
-        with working("stop", f"ending the server on {connection.label}"):
-            return server.stop(connection, settings, even_if_busy=force)
+        return _end_unless_busy(connection, settings, even_if_busy=force)
     except server.KernelsBusy as busy:
         kernels = "a kernel computes" if busy.number == 1 else f"{busy.number} kernels compute"
         if not person.agrees(f"{kernels} on {connection.label}: end the server all the same?"):
@@ -137,8 +136,16 @@ def _end_server(connection: Connection, settings: Settings, person: Person, *, f
                 f"{kernels} on {connection.label}, so nothing was stopped",
                 hint=f"{command('stop --force')} stops it all the same",
             ) from busy
-    with working("stop", f"ending the server on {connection.label}"):
-        return server.stop(connection, settings, even_if_busy=True)
+    return _end_unless_busy(connection, settings, even_if_busy=True)
+
+
+def _end_unless_busy(connection: Connection, settings: Settings, *, even_if_busy: bool) -> server.Stopped:
+    try:
+        with working("stop", f"ending the server on {connection.label}"):
+            return server.stop(connection, settings, even_if_busy=even_if_busy)
+    except KeyboardInterrupt:
+        warn(f"the server on {connection.label} may still run: status shows it")
+        raise
 
 
 def _tell(stopped: server.Stopped, host: str, started: float) -> None:

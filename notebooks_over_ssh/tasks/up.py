@@ -10,7 +10,7 @@ from notebooks_over_ssh.tasks.secure import Wishes, secure
 from notebooks_over_ssh.tasks.serve import serve
 from notebooks_over_ssh.tasks.stop import stop_session, tell_that_sandbox_runs
 from notebooks_over_ssh.tasks.trust import trust_on_the_way
-from notebooks_over_ssh.tasks.tunnel import open_in_background, opened, until_closed
+from notebooks_over_ssh.tasks.tunnel import goes_on_after_interrupt, open_in_background, opened, until_closed
 from notebooks_over_ssh.terminal import Person, step, warn
 from notebooks_over_ssh.util.command_hint import command
 
@@ -46,12 +46,13 @@ def up(settings: Settings, asking: Asking, person: Person, wishes: Wishes) -> No
     if secure(settings, asking, person, wishes):
         _ended(settings, asking, person, wishes)
     session = serve(settings, asking)
-    if settings.notebook.trust:
-        trust_on_the_way(session)
-    with opened(session, settings, asking) as held:
-        interrupted = until_closed(held, asking)
-    if interrupted:
-        _leave(session, settings, asking, person)
+    with goes_on_after_interrupt(session):
+        if settings.notebook.trust:
+            trust_on_the_way(session)
+        with opened(session, settings, asking) as held:
+            interrupted = until_closed(held, asking)
+        if interrupted:
+            _leave(session, settings, asking, person)
 
 
 def up_in_background(settings: Settings, asking: Asking, person: Person, wishes: Wishes) -> None:
@@ -59,9 +60,10 @@ def up_in_background(settings: Settings, asking: Asking, person: Person, wishes:
     if secure(settings, asking, person, wishes):
         _ended(settings, asking, person, wishes)
     session = serve(settings, asking)
-    if settings.notebook.trust:
-        trust_on_the_way(session)
-    open_in_background(session, settings, asking)
+    with goes_on_after_interrupt(session):
+        if settings.notebook.trust:
+            trust_on_the_way(session)
+        open_in_background(session, settings, asking)
 
 
 def _ended(settings: Settings, asking: Asking, person: Person, wishes: Wishes) -> Session | None:

@@ -114,12 +114,13 @@ def test_second_try(site: Site, method: str) -> None:
 
 
 def test_ctrl_c_at_the_prompt(site: Site) -> None:
-    """Ctrl-C instead of an answer ends the task without a try and without a traceback."""
+    """Ctrl-C instead of an answer ends the task with a word of its own line, without a try."""
     account = wanting(site, "password")
     with at_terminal(site, "secure") as terminal:
         terminal.expect(f"{who(account, site.gateway)} password: ")
         terminal.interrupt()
-        assert terminal.end() != 0
+        terminal.expect(r"\n(\r\033\[K)*interrupted\r\n$")
+        assert terminal.end() == 130
     assert "Traceback" not in terminal.said
     assert site.at_gateway.told() == []
 

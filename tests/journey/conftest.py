@@ -63,6 +63,14 @@ def _venv(venv: Path, *packages: str) -> Path:
 
 
 @pytest.fixture
+def idle_user(tmp_path: Path, temporary: Path) -> User:
+    """A user with an empty home folder, for commands that start nothing."""
+    home = tmp_path / "home"
+    home.mkdir()
+    return User(home, temporary)
+
+
+@pytest.fixture
 def newcomer(tmp_path_factory: pytest.TempPathFactory, temporary: Path) -> Iterator[User]:
     """A user of this test alone, in whose home folder nothing is yet."""
     with new_user(tmp_path_factory, temporary) as user:

@@ -205,6 +205,10 @@ class Terminal:
         """Press Ctrl-C."""
         os.write(self._descriptor, b"\x03")
 
+    def end_input(self) -> None:
+        """Press Ctrl-D, at the beginning of a line."""
+        os.write(self._descriptor, b"\x04")
+
     def end(self) -> int:
         """Wait until the program has ended; returns its exit code."""
         deadline = time.monotonic() + PATIENCE_S
@@ -237,7 +241,7 @@ def refused(done: Done, code: int, *said: str) -> Done:
     assert any(line.startswith("error: ") for line in lines), shown
     assert any(re.match(r"hint: \S", line) for line in lines), shown
     assert "Traceback" not in done.stdout + done.stderr, shown
-    assert "should not happen" not in done.stderr, shown
+    assert "internal error" not in done.stderr, shown
     missing = [text for text in said if text not in done.stderr]
     assert not missing, f"it did not say {missing}\n{shown}"
     return done

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import subprocess
 
 import psutil
@@ -69,7 +70,12 @@ def test_interrupted_wherever(user: User) -> None:
             interrupt(process)
             said, errors = process.communicate(timeout=PATIENCE_S)
         assert "Traceback" not in said + errors
-        assert process.returncode == 1, said + errors
+        assert process.returncode == 130, said + errors
+        assert errors.endswith("interrupted\n")
+        if moment is serves:
+            assert re.search(
+                r"the server on ashbury( and the tunnel on port \d+ keep| keeps) running", errors
+            )
         assert set(begun) <= set(servers(user))
         assert len(servers(user)) <= 1
         wait_until("no tunnel is left", lambda: not tunnels(user))

@@ -76,10 +76,21 @@ def test_several_without_a_terminal(two: User, task: tuple[str, ...]) -> None:
 
 
 def test_several_at_a_terminal(two: User) -> None:
-    """At a terminal one is picked by its number; anything else does nothing."""
+    """At a terminal one is picked by its number; anything else, Ctrl-C and Ctrl-D do nothing."""
     with two.at_terminal("fab", "stop") as terminal:
         terminal.expect(r"which session\?")
         terminal.type("3")
+        assert terminal.end() == 2, terminal.said
+    assert hosts(two) == ["ashbury", "bonnington"]
+    with two.at_terminal("fab", "stop") as terminal:
+        terminal.expect(r"which session\?")
+        terminal.interrupt()
+        terminal.expect(r"\n(\r\033\[K)*interrupted\r\n$")
+        assert terminal.end() == 130, terminal.said
+    with two.at_terminal("fab", "stop") as terminal:
+        terminal.expect(r"which session\?")
+        terminal.end_input()
+        terminal.expect(r"error:\S* 2 sessions fit\r\nhint: \S")
         assert terminal.end() == 2, terminal.said
     assert hosts(two) == ["ashbury", "bonnington"]
     with two.at_terminal("fab", "stop") as terminal:

@@ -1,6 +1,7 @@
 """A way that is broken or stands still: it is told on which hop, in time, and Ctrl-C ends it at every point."""
 
 import contextlib
+import re
 import socket
 import termios
 import threading
@@ -194,12 +195,13 @@ def echoes(terminal: Terminal) -> bool:
 
 
 def interrupted(terminal: Terminal) -> None:
-    """Press Ctrl-C, and see that the program ends at once, without a traceback, at a terminal as it was."""
+    """Press Ctrl-C, and see that the program ends at once, with one word, at a terminal as it was."""
     begin = time.monotonic()
     terminal.interrupt()
     code = terminal.end()
     took = time.monotonic() - begin
-    assert code in (1, 130), f"{code}\n{terminal.said}"
+    assert code == 130, f"{code}\n{terminal.said}"
+    assert re.search(r"\n(\r\033\[K)*interrupted\r\n$", terminal.said), terminal.said
     assert took < BESIDES_S, f"{took:.1f} s\n{terminal.said}"
     assert "Traceback" not in terminal.said
 
@@ -239,6 +241,33 @@ def _states(process: psutil.Process) -> list[str]:
 @pytest.mark.parametrize("question", ["host key", "passphrase", "password"])
 def test_interrupt_at_a_question(network: Network, question: str) -> None:
     """Ctrl-C at a question ends it at once, and what is typed is shown again."""
+    with asked(network, question) as terminal:
+        interrupted(terminal)
+    network.gateway.wait_until_alone()
+
+
+@pytest.mark.parametrize(
+    ("question", "code", "error"),
+    [
+        ("host key", 5, "the host key of .* is not known"),
+        ("passphrase", 1, "the question was not answered"),
+        ("password", 1, "the question was not answered"),
+    ],
+)
+def test_end_of_input_at_a_question(network: Network, question: str, code: int, error: str) -> None:
+    """Ctrl-D at a question is an error that says so, with a hint, and what is typed is shown again."""
+    with asked(network, question) as terminal:
+        terminal.end_input()
+        terminal.expect(rf"error:\S* {error}")
+        terminal.expect(r"\nhint: \S")
+        assert terminal.end() == code, terminal.said
+    assert "Traceback" not in terminal.said
+    network.gateway.wait_until_alone()
+
+
+@contextlib.contextmanager
+def asked(network: Network, question: str) -> Iterator[Terminal]:
+    """A program at a terminal that has asked the question."""
     if question == "host key":
         network.known_hosts.write_text("")
     elif question == "passphrase":
@@ -256,5 +285,4 @@ def test_interrupt_at_a_question(network: Network, question: str) -> None:
         wait_until(
             lambda: question == "host key" or not echoes(terminal), BESIDES_S, "it hides what is typed"
         )
-        interrupted(terminal)
-    network.gateway.wait_until_alone()
+        yield terminal

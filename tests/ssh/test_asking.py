@@ -9,6 +9,7 @@ import pytest
 from keyring.backend import KeyringBackend
 from keyring.errors import KeyringLocked
 
+from notebooks_over_ssh.errors import Failed
 from notebooks_over_ssh.ssh.prompting import Asking, HopIdentity, Secrets, account
 
 PROMPT = "me@gateway password:"
@@ -166,3 +167,16 @@ def test_locked_keyring(ring: InMemory) -> None:
     """A keyring that does not open is no obstacle: the person is asked."""
     ring.locked = True
     assert password(Asking(Answering("given")), keep=True) == "given"
+
+
+class AtTheEnd(Answering):
+    """A person who presses Ctrl-D at each question."""
+
+    def line(self, prompt: str) -> str | None:
+        return None
+
+
+def test_end_of_input_instead_of_a_code() -> None:
+    """Ctrl-D at the question for a code that is echoed is an error; nobody is taken for absent."""
+    with pytest.raises(Failed, match="not answered"):
+        Asking(AtTheEnd()).code("code:", echo=True)

@@ -1,0 +1,51 @@
+"""What Ctrl-C and SIGTERM do: a task unwinds with an exception; outside of one, the program ends at once.
+
+While Python imports or shuts down, an exception cannot be relied on: nobody catches it, or an exit handler prints it.
+"""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from notebooks_over_ssh.errors import Terminated
+
+# As a shell reports a process that ended by the signal (POSIX.1-2017, Shell & Utilities, 2.8.2).
+INTERRUPTED = 128 + signal.SIGINT
+TERMINATED = 128 + signal.SIGTERM
+
+
+def exit_on_interrupt() -> None:
+    """Have SIGINT end the program with a word and INTERRUPTED from now on, except in `raised_in_task`.
+
+    A SIGINT that is ignored, as in the background of a script, or that another program handles stays as it is.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _exit)
+
+
+@contextmanager
+def raised_in_task() -> Iterator[None]:
+    """Raise KeyboardInterrupt at SIGINT and Terminated at SIGTERM while the body runs."""
+    before: dict[signal.Signals, Any] = {}
+    try:
+        if signal.getsignal(signal.SIGINT) is _exit:
+            before[signal.SIGINT] = _exit
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        before[signal.SIGTERM] = signal.signal(signal.SIGTERM, _terminate)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _exit(number: int, frame: FrameType | None) -> None:
+    # sys.stderr may be in the middle of a write, and a buffer must not be entered twice.
+    os.write(2, b"\ninterrupted\n" if os.isatty(2) else b"interrupted\n")
+    os._exit(INTERRUPTED)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise Terminated

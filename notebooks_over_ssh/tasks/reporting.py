@@ -1,0 +1,36 @@
+"""What the user reads when an exception ends the program, and the exit code that says it to a script."""
+
+import os
+import tempfile
+import traceback
+
+from notebooks_over_ssh.errors import Failed, Problem
+from notebooks_over_ssh.terminal import show_problem
+
+
+def report(error: Exception) -> int:
+    """Print what happened and the one thing to do, never a traceback; returns the exit code."""
+    if isinstance(error, BrokenPipeError):
+        # Whoever read the output has gone; there is nobody to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1
+    problem = error if isinstance(error, Problem) else _unexpected(error)
+    show_problem(problem)
+    return problem.exit_code
+
+
+def _unexpected(error: Exception) -> Failed:
+    message = f"internal error: {type(error).__name__}: {error}"
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="notebooks-over-ssh-", suffix=".txt", delete=False
+        ) as file:
+            traceback.print_exception(error, file=file)
+    except OSError:  # no folder for temporary files, or a full one
+        frames = traceback.extract_tb(error.__traceback__)
+        return Failed(
+            message,
+            hint="this is a fault of this program; please report it, with these lines",
+            detail=tuple(f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames),
+        )
+    return Failed(message, hint=f"this is a fault of this program; please report it, with {file.name}")

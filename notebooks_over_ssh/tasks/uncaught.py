@@ -1,0 +1,70 @@
+"""What ends the program outside of a task: Invoke reads files and variables before the task is called, and catches nothing."""
+
+import os
+import sys
+import traceback
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from invoke.config import Config
+
+
+def explain_uncaught() -> None:
+    """From now on, end the program at an uncaught exception with an error, a hint and an exit code, without a traceback."""
+    sys.excepthook = _end
+
+
+def _end(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if not isinstance(error, Exception):
+        return sys.__excepthook__(kind, error, trace)
+    from notebooks_over_ssh.tasks.reporting import report
+
+    # Python ends with the code of a SystemExit that the hook raises (Python/pythonrun.c, _PyErr_PrintEx).
+    raise SystemExit(report(_explained(error)))
+
+
+def _explained(error: Exception) -> Exception:
+    """The Problem behind an exception of Invoke's, as our own reading of the same files and variables finds it."""
+    from invoke.exceptions import AmbiguousEnvVar, UncastableEnvVar
+
+    from notebooks_over_ssh.config import settings
+    from notebooks_over_ssh.errors import BadSetting
+
+    config = _config_of(error)
+    if config is None:
+        return error
+    try:
+        settings.check(config)
+    except BadSetting as problem:
+        return problem
+    if isinstance(error, AmbiguousEnvVar | UncastableEnvVar) or _passed_through(error, "invoke.env"):
+        prefix = f"{config.env_prefix or config.prefix.upper()}_"
+        names = ", ".join(sorted(name for name in os.environ if name.startswith(prefix)))
+        return BadSetting(
+            f"Invoke cannot use one of the variables {names}: {error}",
+            hint="unset it, and put the setting into ~/.invoke.yaml",
+        )
+    if isinstance(error, OSError) and isinstance(error.filename, str):
+        return BadSetting(
+            f"{error.filename} cannot be read: {error.strerror}",
+            hint="give the path of a file that you may read",
+        )
+    return error
+
+
+def _config_of(error: Exception) -> "Config | None":
+    """The configuration of the program that the exception ended."""
+    from invoke.program import Program
+
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        program = frame.f_locals.get("self")
+        if isinstance(program, Program):
+            return getattr(program, "config", None)
+    return None
+
+
+def _passed_through(error: Exception, module: str) -> bool:
+    return any(
+        frame.f_globals.get("__name__") == module for frame, _ in traceback.walk_tb(error.__traceback__)
+    )
