@@ -19,6 +19,7 @@ FLOORS = (
     ("ssh", "sandbox"),
     ("config",),
     ("terminal", "debug_log"),
+    ("state_files",),
     ("errors", "util"),
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

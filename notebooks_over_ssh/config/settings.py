@@ -146,6 +146,12 @@ def check(config: "Config") -> None:
     _user()
     _environment(os.environ)
     _runtime(config)
+def check(config: "Config") -> None:
+    """Read every file and variable that `load` would read. Raises BadSetting for the first that is wrong."""
+    _project()
+    _user()
+    _environment(os.environ)
+    _runtime(config)
 
 
 def _project() -> dict[str, Any]:

@@ -4,16 +4,15 @@ The record is there before the server: a start that is interrupted leaves a Pend
 """
 
 import hashlib
-import os
-import tempfile
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Literal, TypeVar
 
 import msgspec
-from filelock import FileLock
-from platformdirs import user_state_path
+from filelock import BaseFileLock
 
+from notebooks_over_ssh import state_files
 from notebooks_over_ssh.config.settings import SSH_PORT, Place, Settings
 from notebooks_over_ssh.errors import BadSetting, Failed
 from notebooks_over_ssh.ssh.host_keys import Machine
@@ -76,6 +75,8 @@ class Session(RemoteHost, frozen=True, forbid_unknown_fields=True, kw_only=True)
 
 
 AnySession = Session | PendingSession
+SESSION = ".session.json"
+PENDING = ".pending.json"
 
 
 class Tunnel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -98,19 +99,30 @@ class Tunnel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 def every_session() -> list[Session]:
-    """Every recorded session, by host. A record that cannot be read is left out, and stays for a human to see."""
-    found = (_read(path, Session) for path in sorted(_folder().glob("*.session.json")))
+    """Every recorded session, by host. A record that cannot be read is left out, and stays: see `damaged_records`."""
+    found = (_read(path, Session) for path in state_files.entries(_folder(), SESSION))
     return [session for session in found if session]
 
 
 def every_record() -> list[AnySession]:
     """Every session and, where there is no more than that, every pending one, by host."""
     found: dict[str, AnySession] = {session.name: session for session in every_session()}
-    for path in _folder().glob("*.pending.json"):
+    for path in state_files.entries(_folder(), PENDING):
         pending = _read(path, PendingSession)
         if pending:
             found.setdefault(pending.name, pending)
     return sorted(found.values(), key=lambda session: session.name)
+
+
+def damaged_records() -> list[Path]:
+    """The files that should be records of sessions and cannot be read as such."""
+    kinds: dict[str, type[AnySession]] = {SESSION: Session, PENDING: PendingSession}
+    return [
+        path
+        for suffix, kind in kinds.items()
+        for path in state_files.entries(_folder(), suffix)
+        if _read(path, kind) is None
+    ]
 
 
 def candidates(settings: Settings) -> list[AnySession]:
@@ -158,12 +170,12 @@ def named(settings: Settings, session: AnySession) -> Settings:
 
 def remember_pending(pending: PendingSession) -> None:
     """Record that the server of the session is about to be started. Raises Failed."""
-    _write(_folder() / f"{pending.name}.pending.json", pending)
+    _write(_folder() / f"{pending.name}{PENDING}", pending)
 
 
 def forget_pending(session: AnySession) -> None:
     """Remove the record that the server was about to be started."""
-    (_folder() / f"{session.name}.pending.json").unlink(missing_ok=True)
+    state_files.remove(_folder() / f"{session.name}{PENDING}")
 
 
 def find_by_record(settings: Settings) -> AnySession | None:
@@ -190,19 +202,19 @@ def other_records(session: Session) -> list[Session]:
 
 def latest(session: Session) -> Session:
     """The session as it is on record now; as given where the record is gone."""
-    return _read(_folder() / f"{session.name}.session.json", Session) or session
+    return _read(_folder() / f"{session.name}{SESSION}", Session) or session
 
 
 def remember(session: Session) -> None:
     """Record the session, in place of an older record of it. Raises Failed."""
-    _write(_folder() / f"{session.name}.session.json", session)
+    _write(_folder() / f"{session.name}{SESSION}", session)
     forget_pending(session)
 
 
 def forget(session: AnySession) -> None:
     """Remove the session's record and that of its tunnel."""
     for ending in ("session.json", "pending.json", "tunnel.json", "tunnel.lock", "tunnel.log"):
-        (_folder() / f"{session.name}.{ending}").unlink(missing_ok=True)
+        state_files.remove(_folder() / f"{session.name}.{ending}")
 
 
 def tunnel_of(session: AnySession) -> Tunnel | None:
@@ -212,9 +224,9 @@ def tunnel_of(session: AnySession) -> Tunnel | None:
     return _read(_folder() / f"{session.name}.tunnel.json", Tunnel)
 
 
-def tunnel_lock(session: AnySession) -> FileLock:
-    """The lock that a tunnel holds as long as it lives; the system takes it back from a process that dies."""
-    return FileLock(_folder() / f"{session.name}.tunnel.lock", mode=0o600)
+def lock_tunnel(session: AnySession, timeout: float) -> AbstractContextManager[BaseFileLock]:
+    """Take the lock that a tunnel holds as long as it lives. Raises Failed, filelock.Timeout after so many seconds."""
+    return state_files.acquire(_folder() / f"{session.name}.tunnel.lock", timeout)
 
 
 def tunnel_log(session: Session) -> Path:
@@ -223,48 +235,26 @@ def tunnel_log(session: Session) -> Path:
 
 
 def remember_tunnel(session: Session, tunnel: Tunnel) -> None:
-    """Record the tunnel; its process holds `tunnel_lock` while it does."""
+    """Record the tunnel; its process holds the lock while it does."""
     _write(_folder() / f"{session.name}.tunnel.json", tunnel)
 
 
 def forget_tunnel(session: Session) -> None:
     """Remove the record of the session's tunnel."""
-    (_folder() / f"{session.name}.tunnel.json").unlink(missing_ok=True)
+    state_files.remove(_folder() / f"{session.name}.tunnel.json")
 
 
 def _folder() -> Path:
-    folder = user_state_path("notebooks-over-ssh") / "sessions"
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise _not_written(folder, error) from error
-    return folder
+    return state_files.state_folder("sessions")
 
 
 def _write(path: Path, record: msgspec.Struct) -> None:
-    text = msgspec.json.format(msgspec.json.encode(record)) + b"\n"
-    try:
-        descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(text)
-            os.replace(draft, path)
-        except BaseException:
-            os.unlink(draft)
-            raise
-    except OSError as error:
-        raise _not_written(path.parent, error) from error
-
-
-def _not_written(folder: Path, error: OSError) -> Failed:
-    return Failed(
-        f"cannot write to {folder}: {error.strerror or error}",
-        hint="make room there, and see that the folder is yours",
-    )
+    state_files.write(path, msgspec.json.format(msgspec.json.encode(record)) + b"\n")
 
 
 def _read(path: Path, kind: type[Record]) -> Record | None:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
-    except (OSError, msgspec.DecodeError):
+        content = state_files.read(path)
+        return None if content is None else msgspec.json.decode(content, type=kind)
+    except (Failed, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None

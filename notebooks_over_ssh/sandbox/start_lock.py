@@ -22,6 +22,8 @@ def holding_start_lock(place: Place) -> Iterator[None]:
     Raises Failed when another one takes longer than a start may take, OSError when the folder cannot be made.
     """
     deadline = time.monotonic() + START_SECONDS
+    # Outside of the loop: where no folder can be made at all, as below /proc, that is FileNotFoundError too.
+    place.folder.parent.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(place.start_lock, mode=0o600)
     while True:
         try:

@@ -1,6 +1,8 @@
 """serve: the Jupyter server on the host, started or found."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from notebooks_over_ssh.config.settings import Settings
 from notebooks_over_ssh.errors import Failed, RemoteFailed
@@ -38,31 +40,44 @@ def serve(settings: Settings, asking: Asking) -> Session:
             f"the server runs on {session.host}, but {problem}",
             hint=f"{problem.hint}; then run {command('serve')} again",
         ) from problem
-    for other in sessions.other_records(session):
-        tunnels.end(other)
-        sessions.forget(other)
-    if isinstance(before, Session) and before.certificate_pem != session.certificate_pem:
-        _trust_no_longer(before.certificate_pem, session.certificate_pem)
-    if found.reused and found.application != settings.notebook.application:
-        warn(
-            f"the server that runs is jupyter {found.application}, not {settings.notebook.application}: "
-            f"{command('stop')} it first to change that"
+    with goes_on_after_interrupt(session):
+        for other in sessions.other_records(session):
+            tunnels.end(other)
+            sessions.forget(other)
+        if isinstance(before, Session) and before.certificate_pem != session.certificate_pem:
+            _trust_no_longer(before.certificate_pem, session.certificate_pem)
+        if found.reused and found.application != settings.notebook.application:
+            warn(
+                f"the server that runs is jupyter {found.application}, not {settings.notebook.application}: "
+                f"{command('stop')} it first to change that"
+            )
+        if not found.writable:
+            warn(f"{found.directory} on {session.host} is read-only for you: notebooks in it cannot be saved")
+        if found.outdated:
+            warn(
+                "the server that runs was started before the password or certificate was changed, and keeps the old ones: "
+                f"{command('secure --restart')} changes that"
+            )
+        verb = "already runs" if found.reused else "runs"
+        step(
+            "serve",
+            f"jupyter {found.application} {found.version} {verb} on {session.host}, port {session.remote_port}"
+            f" (process {session.pid})",
+            started,
         )
-    if not found.writable:
-        warn(f"{found.directory} on {session.host} is read-only for you: notebooks in it cannot be saved")
-    if found.outdated:
-        warn(
-            "the server that runs was started before the password or certificate was changed, and keeps the old ones: "
-            f"{command('secure --restart')} changes that"
-        )
-    verb = "already runs" if found.reused else "runs"
-    step(
-        "serve",
-        f"jupyter {found.application} {found.version} {verb} on {session.host}, port {session.remote_port}"
-        f" (process {session.pid})",
-        started,
-    )
     return session
+
+
+@contextmanager
+def goes_on_after_interrupt(session: Session) -> Iterator[None]:
+    """Where the body is interrupted, say that the session's server, and a tunnel that is open, keep running."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        tunnel = sessions.tunnel_of(session)
+        also = f" and the tunnel on port {tunnel.local_port} keep" if tunnel else " keeps"
+        warn(f"the server on {session.host}{also} running: status shows what runs, stop ends it")
+        raise
 
 
 def _start(connection: Connection, settings: Settings) -> server.Started:

@@ -14,7 +14,7 @@ from notebooks_over_ssh.jupyter import session as sessions
 from notebooks_over_ssh.jupyter.connecting import SANDBOX, reach_session, sandbox_runs
 from notebooks_over_ssh.jupyter.session import AnySession
 from notebooks_over_ssh.ssh.prompting import Asking, Nobody
-from notebooks_over_ssh.terminal import more, say_json, step
+from notebooks_over_ssh.terminal import more, say_json, step, warn
 from notebooks_over_ssh.util.command_hint import command
 
 # All hosts together, as long as -t gives no other time: somebody looks, and a tunnel keeps its own watch.
@@ -73,7 +73,13 @@ def for_editors() -> None:
         raise Failed("no tunnel is open", hint=f"{command('up --detach')} opens one")
 
 
+def _warn_of_damaged_records() -> None:
+    for path in sessions.damaged_records():
+        warn(f"{path} cannot be read as the record of a session, and is left out: move it away")
+
+
 def _states(settings: Settings) -> list[dict[str, Any]]:
+    _warn_of_damaged_records()
     known = sessions.every_record()
     return [
         _state(session, found) for session, found in zip(known, _look_at_all(known, settings), strict=True)

@@ -16,7 +16,7 @@ from notebooks_over_ssh.jupyter import urls as pages
 from notebooks_over_ssh.jupyter.session import PendingSession, Session, Tunnel
 from notebooks_over_ssh.ssh.prompting import Asking
 from notebooks_over_ssh.tasks.start_sandbox import start_if_needed
-from notebooks_over_ssh.terminal import more, say, status_line, step, warn, working
+from notebooks_over_ssh.terminal import more, say, status_line, step, working
 from notebooks_over_ssh.tunnel import daemon as detached
 from notebooks_over_ssh.tunnel import listen
 from notebooks_over_ssh.tunnel import tunnel as tunnels
@@ -42,18 +42,6 @@ def session_for_tunnel(settings: Settings) -> Session:
             hint=f"{command('serve')} finds it, or starts it again",
         )
     return session
-
-
-@contextmanager
-def goes_on_after_interrupt(session: Session) -> Iterator[None]:
-    """Where the body is interrupted, say that the session's server, and a tunnel that is open, keep running."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        tunnel = sessions.tunnel_of(session)
-        also = f" and the tunnel on port {tunnel.local_port} keep" if tunnel else " keeps"
-        warn(f"the server on {session.host}{also} running: status shows what runs, stop ends it")
-        raise
 
 
 def open_in_background(

@@ -29,6 +29,7 @@ def _explained(error: Exception) -> Exception:
     from invoke.exceptions import AmbiguousEnvVar, UncastableEnvVar
 
     from notebooks_over_ssh.config import settings
+    from notebooks_over_ssh.config.files import first_of, read_mapping
     from notebooks_over_ssh.errors import BadSetting
 
     config = _config_of(error)
@@ -36,6 +37,9 @@ def _explained(error: Exception) -> Exception:
         return error
     try:
         settings.check(config)
+        if config.prefix == "fabric":
+            path = first_of(settings.PROJECT_FILE.with_name("fabric"))
+            read_mapping(path, path.name)
     except BadSetting as problem:
         return problem
     if isinstance(error, AmbiguousEnvVar | UncastableEnvVar) or _passed_through(error, "invoke.env"):

@@ -7,10 +7,10 @@ from notebooks_over_ssh.jupyter import session as sessions
 from notebooks_over_ssh.jupyter.session import Session
 from notebooks_over_ssh.ssh.prompting import Asking
 from notebooks_over_ssh.tasks.secure import Wishes, secure
-from notebooks_over_ssh.tasks.serve import serve
+from notebooks_over_ssh.tasks.serve import goes_on_after_interrupt, serve
 from notebooks_over_ssh.tasks.stop import stop_session, tell_that_sandbox_runs
 from notebooks_over_ssh.tasks.trust import trust_on_the_way
-from notebooks_over_ssh.tasks.tunnel import goes_on_after_interrupt, open_in_background, opened, until_closed
+from notebooks_over_ssh.tasks.tunnel import open_in_background, opened, until_closed
 from notebooks_over_ssh.terminal import Person, step, warn
 from notebooks_over_ssh.util.command_hint import command
 

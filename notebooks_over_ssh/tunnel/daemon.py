@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from notebooks_over_ssh import debug_log
+from notebooks_over_ssh import debug_log, state_files
 from notebooks_over_ssh.config.settings import Settings
 from notebooks_over_ssh.errors import Failed, Problem
 from notebooks_over_ssh.jupyter import session as sessions
@@ -134,7 +134,7 @@ def _leave_the_terminal(session: Session) -> None:
     """Live on without the command that waits, and let it know: its pipe is closed by what takes the pipe's place."""
     os.setsid()
     os.chdir("/")
-    log = os.open(sessions.tunnel_log(session), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    log = state_files.open_log(sessions.tunnel_log(session))
     nothing = os.open(os.devnull, os.O_RDONLY)
     for new, old in ((nothing, 0), (log, 1), (log, 2)):
         os.dup2(new, old)

@@ -80,7 +80,7 @@ def _lock(session: Session, settings: Settings) -> AbstractContextManager[BaseFi
     began = time.monotonic()
     while True:
         try:
-            return sessions.tunnel_lock(session).acquire(timeout=LOCK_EVERY_S)
+            return sessions.lock_tunnel(session, LOCK_EVERY_S)
         except Timeout as error:
             tunnel = open_to_the_server(session, settings)
             if tunnel is not None:
@@ -129,7 +129,8 @@ def end(session: AnySession) -> Tunnel | None:
         psutil.Process(tunnel.pid).send_signal(signal.SIGTERM)
     try:
         # Not until the process is gone: a foreground tunnel may be a zombie for as long as its parent likes.
-        sessions.tunnel_lock(session).acquire(timeout=END_TIMEOUT_S).lock.release()
+        with sessions.lock_tunnel(session, END_TIMEOUT_S):
+            pass
     except Timeout as error:
         raise Failed(
             f"the tunnel (process {tunnel.pid}) does not end", hint=f"end it with: kill {tunnel.pid}"

@@ -47,7 +47,7 @@ def end():
 atexit.register(end)
 sys.settrace(trace)
 """
-POINTS = 16
+POINTS = 8
 
 
 @pytest.fixture

@@ -21,14 +21,22 @@ from tests.journey.program import (
 )
 
 
+def _command_line(process: psutil.Process) -> list[str]:
+    """The arguments of a process, none of one that has just ended."""
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
 def servers(user: User) -> list[psutil.Process]:
     """The notebook servers that run."""
-    return [p for p in processes_below(user.home) if "jupyter-notebook" in " ".join(p.cmdline())]
+    return [p for p in processes_below(user.home) if "jupyter-notebook" in " ".join(_command_line(p))]
 
 
 def tunnels(user: User) -> list[psutil.Process]:
     """The tunnels in the background that run."""
-    return [p for p in processes_below(user.home) if "notebooks_over_ssh.tunnel.daemon" in p.cmdline()]
+    return [p for p in processes_below(user.home) if "notebooks_over_ssh.tunnel.daemon" in _command_line(p)]
 
 
 def daemon(user: User) -> int:

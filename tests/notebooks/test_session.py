@@ -168,7 +168,7 @@ def test_a_tunnel_is_as_open_as_its_lock() -> None:
     """A tunnel counts while its process holds the lock, whatever the record says afterwards."""
     session = a_session()
     tunnel = Tunnel(pid=1, local_port=8888, remote_port=8889, state="open")
-    with sessions.tunnel_lock(session):
+    with sessions.lock_tunnel(session, 1):
         sessions.remember_tunnel(session, tunnel)
         assert sessions.tunnel_of(session) == tunnel
     assert sessions.tunnel_of(session) is None
