@@ -36,7 +36,7 @@ def read_mapping(path: Path, name: str) -> dict[Any, Any] | None:
     `name` is how messages call it. Raises BadSetting if it cannot be read as a mapping.
     """
     if path.is_dir():
-        raise BadSetting(f"{name} is a folder", hint="name a YAML or JSON file")
+        raise BadSetting(f"{name} cannot be read: it is a folder", hint="name a YAML or JSON file")
     if path.suffix not in SUFFIXES:
         raise BadSetting(f"{name} is not a YAML or JSON file", hint="let its name end in .yaml")
     text = _text(path, name)

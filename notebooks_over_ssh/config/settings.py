@@ -113,10 +113,7 @@ def load(c: "Context", *, host: str | None = None, **flags: str | int | bool | N
     """
     values: dict[str, Any] = {}
     for layer in (
-        _without_shipped_host(_project()),
-        _user(),
-        _environment(os.environ),
-        _runtime(c.config),
+        *sources(c.config),
         _command_line(c.config),
         _flags(flags),
     ):
@@ -140,18 +137,10 @@ def check_host_option(c: "Context") -> None:
     cli.check_host_option(c.config)
 
 
-def check(config: "Config") -> None:
-    """Read every file and variable that `load` would read. Raises BadSetting for the first that is wrong."""
-    _project()
-    _user()
-    _environment(os.environ)
-    _runtime(config)
-def check(config: "Config") -> None:
-    """Read every file and variable that `load` would read. Raises BadSetting for the first that is wrong."""
-    _project()
-    _user()
-    _environment(os.environ)
-    _runtime(config)
+def sources(config: "Config") -> list[dict[str, Any]]:
+    """The layers that files and variables make. Raises BadSetting for the first that is wrong."""
+    project = _without_shipped_host(_project())
+    return [project, _user(), _environment(os.environ), _runtime(config)]
 
 
 def _project() -> dict[str, Any]:

@@ -36,7 +36,7 @@ def _explained(error: Exception) -> Exception:
     if config is None:
         return error
     try:
-        settings.check(config)
+        settings.sources(config)
         if config.prefix == "fabric":
             path = first_of(settings.PROJECT_FILE.with_name("fabric"))
             read_mapping(path, path.name)

@@ -43,7 +43,9 @@ def test_folder_and_loop(idle_user: User, tmp_path: Path, program: str) -> None:
     """So is a folder, and a link that leads to itself."""
     folder = tmp_path / "folder.yaml"
     folder.mkdir()
-    refused(idle_user.run(program, "-f", str(folder), "status"), 2, f"{folder} is a folder")
+    refused(
+        idle_user.run(program, "-f", str(folder), "status"), 2, f"{folder} cannot be read: it is a folder"
+    )
     loop = tmp_path / "loop.yaml"
     loop.symlink_to(loop)
     refused(idle_user.run(program, "-f", str(loop), "status"), 2, f"{loop} cannot be read", "symbolic links")
