@@ -16,7 +16,10 @@ class Pump:
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
+        # A selector that is asked for a socket it does not know describes it, with two system calls.
+        self._watched: dict[socket.socket, int] = {}
         self._asked: deque[Callable[[], None]] = deque()
+        self._is_asleep = False
         self._bell, self._ringer = socket.socketpair()
         self._bell.setblocking(False)
         self._ringer.setblocking(False)
@@ -28,19 +31,26 @@ class Pump:
     def do(self, what: Callable[[], None]) -> None:
         """Have the thread do something soon; from any thread."""
         self._asked.append(what)
-        if threading.current_thread() is not self._thread:
+        if self._is_asleep:
+            # One ring wakes it for all that is asked for until then.
+            self._is_asleep = False
             self._ring()
 
     def watch(self, watched: socket.socket, events: int, handler: Callable[[int], None]) -> None:
         """Call the handler with what can be done (READ, WRITE) of these events; 0 for never. Only from the thread."""
-        known = self._selector.get_map().get(watched)
-        if known is None:
-            if events:
-                self._selector.register(watched, events, handler)
+        known = self._watched.get(watched, 0)
+        if events == known:
+            return
+        if not known:
+            self._selector.register(watched, events, handler)
         elif not events:
             self._selector.unregister(watched)
-        elif known.events != events:
+        else:
             self._selector.modify(watched, events, handler)
+        if events:
+            self._watched[watched] = events
+        else:
+            del self._watched[watched]
 
     def close(self) -> None:
         """Do what was asked for so far, and end the thread."""
@@ -57,7 +67,11 @@ class Pump:
                 self._asked.popleft()()
             if self._closed:
                 return
-            for key, events in self._selector.select():
+            # In this order, so that whoever asks in between either rings or is seen here.
+            self._is_asleep = True
+            ready = self._selector.select(0 if self._asked or self._closed else None)
+            self._is_asleep = False
+            for key, events in ready:
                 key.data(events)
 
     def _ring(self) -> None:

@@ -22,7 +22,9 @@ _log = logging.getLogger(__name__)
 HOST = "127.0.0.1"
 # What one connection may send before the others have their turn: less costs more than it brings.
 TURN = 128 * 1024
-# How much of what waits for a local socket is kept in one piece: packets of one byte each would cost a hundred times that.
+# What waits for a local socket is kept as it came, but for pieces below this, which are put together: packets of one byte
+# each would cost a hundred times that.
+SMALL_PIECE = 4 * 1024
 PIECE = 256 * 1024
 RESET = struct.pack("ii", 1, 0)
 
@@ -48,7 +50,7 @@ class Forwarded(Stream):
         self._owner = owner
         self._pump = owner.pump
         # What the local socket did not take yet; the lock is for it, and for the order of what is written.
-        self._backlog: deque[bytearray] = deque()
+        self._backlog: deque[memoryview | bytearray] = deque()
         self._lock = threading.Lock()
         self._peer_ended = False
         self._peer_closed = False
@@ -88,11 +90,14 @@ class Forwarded(Stream):
                 self._keep(data[sent:])
         self.taken(sent)
 
-    def _keep(self, data: memoryview) -> None:
-        if self._backlog and len(self._backlog[-1]) < PIECE:
-            self._backlog[-1] += data
-            return
-        self._backlog.append(bytearray(data))
+    def _keep(self, data: memoryview | bytearray) -> None:
+        if len(data) < SMALL_PIECE:
+            last = self._backlog[-1] if self._backlog else None
+            if isinstance(last, bytearray) and len(last) < PIECE:
+                last += data
+                return
+            data = bytearray(data)
+        self._backlog.append(data)
         if len(self._backlog) == 1:
             self._pump.do(self._watch)
 
@@ -201,11 +206,10 @@ class Forwarded(Stream):
             with contextlib.suppress(BlockingIOError):
                 while self._backlog:
                     piece = self._backlog[0]
-                    with memoryview(piece) as whole:
-                        sent = self._local.send(whole)
+                    sent = self._local.send(piece)
                     written += sent
-                    del piece[:sent]
-                    if piece:
+                    if sent < len(piece):
+                        self._backlog[0] = memoryview(piece)[sent:]
                         break
                     self._backlog.popleft()
         self.credit(written)

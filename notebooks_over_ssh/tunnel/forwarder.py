@@ -3,7 +3,7 @@
 import errno
 import socket
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -30,6 +30,8 @@ class Forwarder:
         self._links: list[Link] = []
         self._waiting: deque[tuple[socket.socket, Target]] = deque()
         self._is_full = False
+        # The one whose thread accepts: that of the link in use, so that a new connection passes through no other.
+        self._acceptor: Pump | None = None
         self.pump = Pump()
 
     @property
@@ -81,21 +83,30 @@ class Forwarder:
 
     def _listen(self) -> None:
         self._is_full = False
-        for target in self.targets:
-            for listening in target.sockets:
-                listening.setblocking(False)
-                self.pump.watch(listening, READ, partial(self._accept, listening, target))
+        self._stop_listening()
+        pump, serve = (self.pump, self._serve) if self._link is None else (self._link.pump, self._link.open)
+        self._acceptor = pump
 
-    def _accept(self, listening: socket.socket, target: Target, _: int) -> None:
+        def work() -> None:
+            for target in self.targets:
+                for listening in target.sockets:
+                    listening.setblocking(False)
+                    pump.watch(listening, READ, partial(self._accept, serve, listening, target))
+
+        pump.do(work)
+
+    def _accept(
+        self, serve: Callable[[socket.socket, Target], None], listening: socket.socket, target: Target, _: int
+    ) -> None:
         try:
             local, _ = listening.accept()
             local.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except OSError as error:
-            if error.errno in (errno.EMFILE, errno.ENFILE):
+            if error.errno in (errno.EMFILE, errno.ENFILE) and not self._is_full:
                 self._is_full = True
-                self._stop_listening()
+                self.pump.do(self._wait_for_room)
             return
-        self._serve(local, target)
+        serve(local, target)
 
     def _serve(self, local: socket.socket, target: Target) -> None:
         link = self._link
@@ -109,6 +120,7 @@ class Forwarder:
 
     def _use(self, transport: Any) -> None:
         before, self._link = self._link, self._link_of(transport)
+        self._listen_elsewhere()
         if before is not None and before is not self._link:
             before.hand_over()
         self._serve_queued()
@@ -137,6 +149,7 @@ class Forwarder:
         for link in [link for link in self._links if link.transport is transport]:
             if link is self._link:
                 self._link = None
+                self._listen_elsewhere()
             self._links.remove(link)
             link.close()
 
@@ -155,19 +168,34 @@ class Forwarder:
         else:
             self.pump.do(lambda: self._serve(local, target))
 
+    def _wait_for_room(self) -> None:
+        if self._is_full:
+            self._stop_listening()
+
+    def _listen_elsewhere(self) -> None:
+        if self._acceptor is not None:
+            self._listen()
+
     def _stop_listening(self) -> None:
-        for target in self.targets:
-            for listening in target.sockets:
-                self.pump.watch(listening, 0, lambda _: None)
+        pump, self._acceptor = self._acceptor, None
+        if pump is None:
+            return
+
+        def work() -> None:
+            for target in self.targets:
+                for listening in target.sockets:
+                    pump.watch(listening, 0, lambda _: None)
+
+        pump.do(work)
 
     def _end(self) -> None:
         self._is_full = False
         self._stop_listening()
+        for link in list(self._links):
+            self._drop(link.transport)
         for target in self.targets:
             if target.listener is not None:
                 target.listener.close()
-        for link in list(self._links):
-            self._drop(link.transport)
         # What a link gave back has been asked for by now.
         self.pump.do(self._reset_queued)
 

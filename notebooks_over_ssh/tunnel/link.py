@@ -30,7 +30,7 @@ class Link:
 
     def carry(self, local: socket.socket, target: Target) -> None:
         """Carry the local connection to the target; from any thread."""
-        self.pump.do(lambda: self._open(local, target))
+        self.pump.do(lambda: self.open(local, target))
 
     def hand_over(self) -> None:
         """Give the connections that the peer has not opened yet back, to be carried by another."""
@@ -58,7 +58,12 @@ class Link:
 
         self.pump.do(work)
 
-    def _open(self, local: socket.socket, target: Target) -> None:
+    def open(self, local: socket.socket, target: Target) -> None:
+        """As `carry`, in the thread of the pump."""
+        if not target.is_proven():
+            # Looked at here, where `end` comes before or after, so nothing is led there in between.
+            self.again(local, target)
+            return
         local.setblocking(False)
         connection = Forwarded(local, self.transport, target, self)
         self.connections.add(connection)

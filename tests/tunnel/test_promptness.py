@@ -1,10 +1,13 @@
 """Both ends are had to send small packets at once: the host's server is asked to, and the gateway's is acknowledged at once."""
 
+import contextlib
+import os
 import socket
 import threading
 from pathlib import Path
 from typing import Any
 
+import pytest
 from paramiko.common import (
     MSG_CHANNEL_CLOSE,
     MSG_CHANNEL_EOF,
@@ -17,11 +20,11 @@ from notebooks_over_ssh.ssh.background_program import BackgroundProgram
 from notebooks_over_ssh.ssh.connection import Connection
 from notebooks_over_ssh.ssh.protocol import packetizer as packets
 from notebooks_over_ssh.ssh.protocol.channel import LARGEST_DATA
-from notebooks_over_ssh.ssh.protocol.tcp_latency import QUICKACK
-from tests.openssh.network import Server, known_hosts_line, wait_until
+from notebooks_over_ssh.ssh.protocol.tcp_latency import QUICKACK, prompt_socket
+from tests.openssh.network import LOOPBACK, Server, known_hosts_line, wait_until
 from tests.proofs.client import Client
 from tests.proofs.impostor import Loop
-from tests.tunnel.hops import PATIENCE_S, answers, dial, echo_server, forwarded, read
+from tests.tunnel.hops import PATIENCE_S, answers, dial, echo_server, forwarded, read, read_all
 from tests.tunnel.lines import Lines
 from tests.tunnel.way import MB, Way, working
 
@@ -144,3 +147,28 @@ def test_acknowledged_at_once() -> None:
             )
             received._receive()
             assert source.times == 3
+
+
+def test_a_socket_that_is_full() -> None:
+    """What the network has no room for is waited for, no longer than the socket's timeout, and nothing gets lost."""
+    with socket.create_server((LOOPBACK, 0)) as listening:
+        sending = prompt_socket(LOOPBACK, listening.getsockname()[1], PATIENCE_S)
+        receiving, _ = listening.accept()
+    with sending, receiving:
+        sending.settimeout(0.1)
+        sent = b""
+        with contextlib.suppress(TimeoutError):
+            while len(sent) < 64 * MB:
+                block = os.urandom(LARGEST_DATA)
+                sent += block[: sending.send(block)]
+        assert len(sent) < 64 * MB, "it waits"
+        received: list[bytes] = []
+        reader = threading.Thread(target=lambda: received.append(read_all(receiving)))
+        reader.start()
+        sending.settimeout(PATIENCE_S)
+        sending.sendall(b"the end")
+        sending.shutdown(socket.SHUT_WR)
+        reader.join(PATIENCE_S)
+        assert received == [sent + b"the end"]
+        with pytest.raises(BrokenPipeError):
+            sending.send(b"too late")

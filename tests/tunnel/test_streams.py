@@ -1,5 +1,6 @@
 """Every connection through the tunnel is carried as by a cable, whatever happens to it and to the others."""
 
+import errno
 import gc
 import hashlib
 import os
@@ -10,12 +11,14 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, suppress
+from typing import Any
 
 import psutil
 import pytest
 
 from notebooks_over_ssh.ssh.connection import Connection, close_all
-from notebooks_over_ssh.tunnel import Forwarder, listen
+from notebooks_over_ssh.tunnel import Forwarder, Listener, listen
+from notebooks_over_ssh.tunnel.event_loop import Pump
 from notebooks_over_ssh.tunnel.forwarded_connection import Forwarded, reset
 from tests.openssh.network import free_port, wait_until
 from tests.proofs.client import Client
@@ -49,6 +52,11 @@ def echo(loop: Loop) -> Iterator[int]:
     """The port of an echo."""
     with echo_server(loop) as port:
         yield port
+
+
+def wait(event: threading.Event) -> None:
+    """Keep the thread until then."""
+    event.wait(PATIENCE_S)
 
 
 def is_clear(forwarder: Forwarder, connection: Connection) -> None:
@@ -154,6 +162,95 @@ def test_a_transport_that_ends_while_a_connection_opens(hops: Hops, echo: int) -
         with hops.connected() as connection:
             forwarder.lead_through(connection.transport)
             assert all(answers(peer) for peer in peers)
+
+
+def test_no_other_thread_is_waited_for(connection: Connection, echo: int) -> None:
+    """A new connection is accepted and opened by the thread that carries it: each further one costs a change of threads."""
+    with forwarded(connection, echo) as (forwarder, (port,)), ExitStack() as stack:
+        with dial(port) as first:
+            assert answers(first)
+        go_on = threading.Event()
+        stack.callback(go_on.set)
+        forwarder.pump.do(lambda: wait(go_on))
+        with dial(port) as peer:
+            assert answers(peer)
+
+
+class _Full(socket.socket):
+    """A listening socket of a process that has no file left while `is_full`."""
+
+    is_full = False
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        if self.is_full:
+            raise OSError(errno.EMFILE, "too many open files")
+        return super().accept()
+
+
+def test_no_file_is_left(connection: Connection, echo: int) -> None:
+    """Where no file is left for a new connection, it waits until one that is open ends."""
+    listener = listen(free_port())
+    full = _Full(fileno=listener.sockets[0].detach())
+    listener = Listener(listener.port, (full, *listener.sockets[1:]))
+    with closing(Forwarder([(listener, echo)])) as forwarder, ExitStack() as stack:
+        forwarder.lead_through(connection.transport)
+        forwarder.accept()
+        first = stack.enter_context(dial(listener.port))
+        assert answers(first)
+        full.is_full = True
+        second = stack.enter_context(dial(listener.port))
+        wait_until(lambda: forwarder._acceptor is None, PATIENCE_S, "nobody accepts")
+        full.is_full = False
+        first.close()
+        assert answers(second)
+
+
+def test_a_thread_that_is_awake_is_not_woken() -> None:
+    """Whoever asks a thread for something makes a system call only where it sleeps, and one for all until it wakes."""
+    go_on, done = threading.Event(), threading.Event()
+    with closing(Pump()) as pump:
+        pump.do(lambda: wait(go_on))
+        wait_until(lambda: not pump._asked, PATIENCE_S, "it is awake")
+        for _ in range(100):
+            pump.do(lambda: None)
+        pump.do(done.set)
+        with pytest.raises(BlockingIOError):
+            pump._bell.recv(1, socket.MSG_PEEK)
+        go_on.set()
+        assert done.wait(PATIENCE_S)
+
+
+def test_a_server_that_ends_before_its_connection_is_opened(connection: Connection, serve: Serve) -> None:
+    """A connection that is on its way to a target when that loses its proof is not led there, but queued."""
+    accepted: list[socket.socket] = []
+
+    def talk(peer: socket.socket) -> None:
+        accepted.append(peer)
+        while block := peer.recv(65536):
+            peer.sendall(block)
+
+    with forwarded(connection, serve(talk)) as (forwarder, (port,)), ExitStack() as stack:
+        (target,) = forwarder.targets
+        is_proven, wanted, arrived, go_on = False, threading.Event(), threading.Event(), threading.Event()
+        target.is_proven, target.wanted = lambda: is_proven, wanted.set
+        peer = stack.enter_context(dial(port))
+        assert wanted.wait(PATIENCE_S)
+        wanted.clear()
+        stack.callback(go_on.set)
+        assert forwarder._link is not None
+        forwarder._link.pump.do(lambda: wait(go_on))
+        is_proven = True
+        forwarder.serve_queued()
+        forwarder.pump.do(arrived.set)
+        assert arrived.wait(PATIENCE_S)
+        is_proven = False
+        forwarder.end(target)
+        go_on.set()
+        assert wanted.wait(PATIENCE_S), "it is queued again"
+        is_proven = True
+        forwarder.serve_queued()
+        assert answers(peer)
+        assert len(accepted) == 1
 
 
 def test_half_close_both_ways_at_once(connection: Connection, serve: Serve) -> None:

@@ -6,8 +6,10 @@ that off (RFC 9293, section 3.8.6.3), by 40 ms in Linux. OpenSSH's sshd leaves t
 """
 
 import logging
+import os
 import socket
 import sys
+from typing import Any
 
 _log = logging.getLogger(__name__)
 
@@ -18,10 +20,21 @@ TCP_NOTSENT_LOWAT = 25
 UNSENT_BYTES = 256 * 1024
 
 
+class PromptSocket(socket.socket):
+    """Asks whether there is room only where there was none; Python asks before each `send` of a socket with a timeout."""
+
+    def send(self, data: Any, flags: int = 0, /) -> int:
+        try:
+            return os.write(self.fileno(), data)
+        except BlockingIOError:
+            return super().send(data, flags)
+
+
 def prompt_socket(host: str, port: int, timeout_s: float) -> socket.socket:
     """A TCP connection on which small packets go at once, and little waits in the system. Raises OSError."""
     _log.debug("connecting to %s port %d", host, port)
-    reached = socket.create_connection((host, port), timeout=timeout_s)
+    reached = PromptSocket(fileno=socket.create_connection((host, port), timeout=timeout_s).detach())
+    reached.settimeout(timeout_s)
     reached.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if sys.platform == "linux":
         # Megabytes that wait in the system to be sent are a queue before every keystroke.
