@@ -54,7 +54,6 @@ class Packets(_Packetizer):  # type: ignore[misc] # as above
         super().__init__(source)
         self._source = source
         self._is_tcp = getattr(source, "family", None) in (socket.AF_INET, socket.AF_INET6)
-        self._owes_acknowledgement = False
         self._unread: Block = b""
         self._found: tuple[int, paramiko.Message] | None = None
         self._rekey_told = False
@@ -218,10 +217,6 @@ class Packets(_Packetizer):  # type: ignore[misc] # as above
 
     def _receive(self) -> bytes:
         """The next block, b"" where none came in time. Raises EOFError at the end."""
-        if self._owes_acknowledgement:
-            # Only now that all that came was handled: each system call lets other threads run first.
-            self._owes_acknowledgement = False
-            acknowledge(self._source)
         try:
             block: bytes = self._source.recv(BLOCK)
         except TimeoutError:
@@ -233,7 +228,8 @@ class Packets(_Packetizer):  # type: ignore[misc] # as above
             raise
         if not block:
             raise EOFError
-        self._owes_acknowledgement = self._is_tcp and len(block) < SMALL
+        if self._is_tcp and len(block) < SMALL:
+            acknowledge(self._source)
         return block
 
     def _wait_for_more(self) -> None:
