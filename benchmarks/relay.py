@@ -22,7 +22,9 @@ ETHERNET_SEGMENT = 1460
 Line = asyncio.Queue[tuple[float, bytes]]
 
 
-async def enter(line: Line, reader: asyncio.StreamReader, begin: float, delay_s: float) -> None:
+async def read_into_delay_line(
+    line: Line, reader: asyncio.StreamReader, begin: float, delay_s: float
+) -> None:
     """Put what the reader gets on the line, due so much later; nothing is taken for read before `begin`."""
     while True:
         block = await reader.read(BLOCK)
@@ -31,7 +33,7 @@ async def enter(line: Line, reader: asyncio.StreamReader, begin: float, delay_s:
             return
 
 
-async def leave(line: Line, writer: asyncio.StreamWriter) -> None:
+async def write_from_delay_line(line: Line, writer: asyncio.StreamWriter) -> None:
     """Write what is on the line when it is due."""
     while True:
         due, block = await line.get()
@@ -43,7 +45,7 @@ async def leave(line: Line, writer: asyncio.StreamWriter) -> None:
         await writer.drain()
 
 
-async def reached(port: int) -> socket.socket:
+async def connect_upstream(port: int) -> socket.socket:
     """A connection with segments as long as Ethernet has them: loopback's of 64 KiB would make Nagle's algorithm wait."""
     there = socket.socket()
     there.setblocking(False)
@@ -64,12 +66,15 @@ def relay(
         up, down = Line(), Line()
         # Cancelled at the end of the program, which streams of Python 3.11 would tell of at length.
         with contextlib.closing(writer), contextlib.suppress(OSError, asyncio.CancelledError):
-            reading = asyncio.create_task(enter(up, reader, begin, half_s))
+            reading = asyncio.create_task(read_into_delay_line(up, reader, begin, half_s))
             await asyncio.sleep(begin + half_s - time.monotonic())
-            there, to_there = await asyncio.open_connection(sock=await reached(port))
+            there, to_there = await asyncio.open_connection(sock=await connect_upstream(port))
             with contextlib.closing(to_there):
                 await asyncio.gather(
-                    reading, leave(up, to_there), enter(down, there, begin, half_s), leave(down, writer)
+                    reading,
+                    write_from_delay_line(up, to_there),
+                    read_into_delay_line(down, there, begin, half_s),
+                    write_from_delay_line(down, writer),
                 )
 
     return carry

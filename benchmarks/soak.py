@@ -29,9 +29,9 @@ from tunnels import transfers
 from tunnels.network import target
 from tunnels.target import ECHO
 
-from tests.journey.browser import Browser
-from tests.journey.program import succeeded
-from tests.openssh.network import Network, confinement, prepare_packages
+from tests.kit.cli import assert_success
+from tests.kit.jupyter_client import Browser
+from tests.kit.sshd import Network, prepare_packages, privsep_dir
 
 TOLERANCE = 1.05
 MINUTE = 60.0
@@ -43,13 +43,13 @@ LINES = 300
 PASSWORD = "a password of the benchmark"  # noqa: S105 # of a server that lives while this runs
 
 
-class Site:
+class BenchmarkNetwork:
     """A session with an open tunnel, a further port of which leads to the benchmarks' own server."""
 
     def __init__(self, network: Network, target_port: int) -> None:
         user = network.user
-        succeeded(user.fab("secure", "--password-file", "-", stdin=f"{PASSWORD}\n"))
-        succeeded(user.fab("up", "--detach", "--also", str(target_port)))
+        assert_success(user.fab("secure", "--password-file", "-", stdin=f"{PASSWORD}\n"))
+        assert_success(user.fab("up", "--detach", "--also", str(target_port)))
         session = user.only_session()
         self.port: int = session["local_port"]
         self.target: int = session["also"][str(target_port)]
@@ -72,11 +72,11 @@ class Site:
 
 
 @contextlib.contextmanager
-def running() -> Iterator[Site]:
+def running() -> Iterator[BenchmarkNetwork]:
     """The session, which is stopped in the end."""
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="soak-")))
-        stack.enter_context(confinement())
+        stack.enter_context(privsep_dir())
         packages = folder / "packages"
         packages.mkdir()
         prepare_packages(packages)
@@ -85,54 +85,56 @@ def running() -> Iterator[Site]:
         network.start()
         target_port = stack.enter_context(target())
         stack.callback(network.user.fab, "stop", "--force")
-        yield Site(network, target_port)
+        yield BenchmarkNetwork(network, target_port)
 
 
-def one_round(site: Site, number: int) -> None:
+def one_round(benchmark_network: BenchmarkNetwork, number: int) -> None:
     """The load of a round. Raises OSError, AssertionError."""
-    transfers.openings(site.target, 40, LIMIT)
-    transfers.download(site.target, transfers.Amount(40, LIMIT))
-    transfers.download_on_many(site.target, 20, transfers.Amount(40, LIMIT))
-    transfers.upload(site.target, transfers.Amount(20, LIMIT))
-    transfers.prints(site.target, 10, LIMIT, 20)
+    transfers.openings(benchmark_network.target, 40, LIMIT)
+    transfers.download(benchmark_network.target, transfers.Amount(40, LIMIT))
+    transfers.download_on_many(benchmark_network.target, 20, transfers.Amount(40, LIMIT))
+    transfers.upload(benchmark_network.target, transfers.Amount(20, LIMIT))
+    transfers.print_latency(benchmark_network.target, 10, LIMIT, 20)
     if number % 4 == 0:
-        transfers.download_on_many(site.target, 128, transfers.Amount(64, LIMIT))
-    with Browser(site.port, site.certificate) as browser:
+        transfers.download_on_many(benchmark_network.target, 128, transfers.Amount(64, LIMIT))
+    with Browser(benchmark_network.port, benchmark_network.certificate) as browser:
         assert browser.log_in(PASSWORD)
         kernels = browser.kernels()
         # One kernel serves the whole run: it is the tunnel that is measured.
-        with browser.attached(kernels.pop(), LIMIT) if kernels else browser.kernel(LIMIT) as kernel:
+        with browser.attach(kernels.pop(), LIMIT) if kernels else browser.kernel(LIMIT) as kernel:
             reply = kernel.run(f"for number in range({LINES}): print(number, flush=True)")
             assert len(reply.text.split()) == LINES
         for _ in range(10):
             assert browser.status("/tree") == 200
 
 
-def soak(site: Site, minutes: int) -> list[float]:
+def soak(benchmark_network: BenchmarkNetwork, minutes: int) -> list[float]:
     """The least resident set of each minute, in MB."""
-    found: list[float] = []
+    values: list[float] = []
     seen: list[float] = []
     with contextlib.ExitStack() as stack:
-        kept = [stack.enter_context(transfers.opened(site.target, ECHO)) for _ in range(KEPT_OPEN)]
-        began = time.monotonic()
+        kept = [
+            stack.enter_context(transfers.opened(benchmark_network.target, ECHO)) for _ in range(KEPT_OPEN)
+        ]
+        started_at = time.monotonic()
         number = 0
-        while len(found) < minutes:
+        while len(values) < minutes:
             round_began = time.monotonic()
-            one_round(site, number)
+            one_round(benchmark_network, number)
             for connection in kept:
-                transfers.keystroke(connection)
+                transfers.echo_rtt(connection)
             number += 1
             Event().wait(max(0.0, ROUND_EVERY - (time.monotonic() - round_began)))
-            seen.append(site.memory())
-            if time.monotonic() - began >= (len(found) + 1) * MINUTE:
-                found.append(min(seen))
+            seen.append(benchmark_network.memory())
+            if time.monotonic() - started_at >= (len(values) + 1) * MINUTE:
+                values.append(min(seen))
                 print(
-                    f"minute {len(found):3}  {number:4} rounds  {min(seen):6.1f} to {max(seen):.1f} MB"
-                    f"  {site.threads()} threads  {site.descriptors()} descriptors",
+                    f"minute {len(values):3}  {number:4} rounds  {min(seen):6.1f} to {max(seen):.1f} MB"
+                    f"  {benchmark_network.threads()} threads  {benchmark_network.descriptors()} descriptors",
                     flush=True,
                 )
                 seen.clear()
-    return found
+    return values
 
 
 def interrupted(*_: object) -> None:
@@ -152,16 +154,16 @@ def main() -> int:
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, interrupted)
     try:
-        with running() as site:
-            print(f"{'':23} {site.memory():6.1f} MB before any load", flush=True)
-            found = soak(site, given.minutes)
+        with running() as benchmark_network:
+            print(f"{'':23} {benchmark_network.memory():6.1f} MB before any load", flush=True)
+            values = soak(benchmark_network, given.minutes)
     except KeyboardInterrupt:
         print("ended before it was done", file=sys.stderr)
         return 130
     except subprocess.SubprocessError as error:
         print(error, file=sys.stderr)
         return 1
-    first, last = statistics.mean(found[WARM_UP : WARM_UP + WINDOW]), statistics.mean(found[-WINDOW:])
+    first, last = statistics.mean(values[WARM_UP : WARM_UP + WINDOW]), statistics.mean(values[-WINDOW:])
     print(f"minutes {WARM_UP + 1} to {WARM_UP + WINDOW}: {first:.1f} MB; the last {WINDOW}: {last:.1f} MB")
     return 0 if last <= first * TOLERANCE else 1
 

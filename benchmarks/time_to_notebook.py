@@ -26,16 +26,16 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tests.journey.program import PROGRAMS, ROOT
-from tests.openssh.network import (
+from tests.kit.cli import BIN_DIR, ROOT
+from tests.kit.sshd import (
     LOOPBACK,
     SYSTEM_PATH,
     Network,
-    confinement,
-    end_all,
     free_port,
     known_hosts_line,
     prepare_packages,
+    privsep_dir,
+    terminate_all,
     wait_until,
 )
 
@@ -49,7 +49,7 @@ START = "nice -n 19 jupyter notebook --no-browser" + (" --allow-root" if os.gete
 RUNTIME = Path(".local/share/jupyter/runtime")
 
 
-class Site:
+class BenchmarkNetwork:
     """The two hops, and the server on the host, with what is measured on them. Every method leaves no tunnel open."""
 
     def __init__(self, folder: Path) -> None:
@@ -67,11 +67,13 @@ class Site:
         self.fab("secure")
         self.certificate = self.network.remote_home / ".jupyter" / "notebooks-over-ssh" / "server.pem"
 
-    def go_through(self, gateway_port: int) -> None:
+    def use_gateway_port(self, gateway_port: int) -> None:
         """Let both ways, this project's and OpenSSH's, lead through that port to the gateway."""
         network = self.network
         self.gateway_ports |= {gateway_port}
-        network.know(*(known_hosts_line(port, network.gateway.public_key) for port in self.gateway_ports))
+        network.write_known_hosts(
+            *(known_hosts_line(port, network.gateway.public_key) for port in self.gateway_ports)
+        )
         network.configure(gateway=f"{LOOPBACK}:{gateway_port}")
         config = network.ssh_config().replace(f"Port {network.gateway.port}\n", f"Port {gateway_port}\n")
         self.ssh_config.write_text(config)
@@ -93,8 +95,8 @@ class Site:
     def up(self) -> float:
         """`fab up` until an answer, with no server before."""
         begin = time.monotonic()
-        with self._in_foreground() as said:
-            self._wait_for_answer(ready_port(said))
+        with self._in_foreground() as output:
+            self._wait_for_answer(ready_port(output))
             took = time.monotonic() - begin
         self.fab("stop")
         return took
@@ -104,7 +106,7 @@ class Site:
         begin = time.monotonic()
         self.fab("up", "--detach")
         took = time.monotonic() - begin
-        end_all(self.network.processes(self.network.home))
+        terminate_all(self.network.processes(self.network.home))
         return took
 
     def up_in_foreground(self) -> float:
@@ -117,7 +119,7 @@ class Site:
     def _in_foreground(self) -> Iterator[str]:
         """Hold `fab up` open while the body runs, from when it said `ready`; gives what it said until then."""
         command = subprocess.Popen(
-            [PROGRAMS / "fab", "up"],
+            [BIN_DIR / "fab", "up"],
             cwd=ROOT,
             env=self.network.user.environment(PYTHONUNBUFFERED="1"),
             stdin=subprocess.DEVNULL,
@@ -127,20 +129,20 @@ class Site:
         )
         with command:
             assert command.stdout  # as asked for
-            said = ""
+            output = ""
             for line in command.stdout:
-                said += line
+                output += line
                 if line.startswith("ready"):
                     break
             else:
-                raise RuntimeError(f"fab up ended before it was ready: {said}")
+                raise RuntimeError(f"fab up ended before it was ready: {output}")
             try:
-                yield said
+                yield output
             finally:
                 command.send_signal(signal.SIGINT)
                 command.wait(TIMEOUT_S)
 
-    def by_hand(self) -> float:
+    def with_openssh(self) -> float:
         """The same steps with OpenSSH's client, as a script would take them, until an answer."""
         begin = time.monotonic()
         start = f"cd mlpractical && PATH={self.environment}/bin:$PATH && " + (
@@ -170,7 +172,7 @@ class Site:
             tunnel.wait(TIMEOUT_S)
             self.ssh("host", f"kill {pid}; while kill -0 {pid} 2>/dev/null; do sleep 0.1; done")
 
-    def alone(self) -> float:
+    def bare_jupyter(self) -> float:
         """Jupyter itself, with nothing of SSH, until an answer."""
         home = self.network.remote_home
         begin = time.monotonic()
@@ -187,10 +189,12 @@ class Site:
                 stdout=log,
                 stderr=log,
             )
-        told = home / RUNTIME / f"jpserver-{server.pid}.json"
+        printed = home / RUNTIME / f"jpserver-{server.pid}.json"
         try:
-            wait_until(lambda: told.exists() and told.read_text().endswith("}"), TIMEOUT_S, "jupyter starts")
-            self._wait_for_answer(json.loads(told.read_text())["port"])
+            wait_until(
+                lambda: printed.exists() and printed.read_text().endswith("}"), TIMEOUT_S, "jupyter starts"
+            )
+            self._wait_for_answer(json.loads(printed.read_text())["port"])
             return time.monotonic() - begin
         finally:
             server.terminate()
@@ -251,58 +255,58 @@ def delayed(port: int, round_trip_ms: int) -> Iterator[int]:
             relay.wait(TIMEOUT_S)
 
 
-def times(site: Site, runs: int) -> None:
+def times(benchmark_network: BenchmarkNetwork, runs: int) -> None:
     """Measure and print the seconds to a notebook."""
-    ways: dict[str, Measured] = {
-        "jupyter alone, without SSH": site.alone,
-        "fab up": site.up,
-        "the same steps with ssh, in a script": site.by_hand,
+    endpoints: dict[str, Measured] = {
+        "jupyter alone, without SSH": benchmark_network.bare_jupyter,
+        "fab up": benchmark_network.up,
+        "the same steps with ssh, in a script": benchmark_network.with_openssh,
     }
-    for way in ways.values():  # once for the caches
-        way()
-    found: dict[str, list[float]] = {name: [] for name in ways}
+    for endpoint in endpoints.values():  # once for the caches
+        endpoint()
+    values: dict[str, list[float]] = {name: [] for name in endpoints}
     for run in range(runs):
-        names = deque(ways)
+        names = deque(endpoints)
         names.rotate(run)
         for name in names:
-            found[name].append(ways[name]())
+            values[name].append(endpoints[name]())
     print(f"\nseconds to the first good answer, of {runs} runs")
     print(f"  {'':40} median    best   best against the first")
-    first = min(next(iter(found.values())))
-    for name, seconds in found.items():
+    first = min(next(iter(values.values())))
+    for name, seconds in values.items():
         best = min(seconds)
         median = statistics.median(seconds)
         print(f"  {name:40} {median:6.2f}  {best:6.2f}   x {best / first:.2f}  {best - first:+.2f}")
 
 
-def round_trips(site: Site, runs: int) -> None:
+def round_trips(benchmark_network: BenchmarkNetwork, runs: int) -> None:
     """Measure and print how many round trips on the gateway's leg each command waits for."""
-    fresh = {"fab up until an answer, no server runs": site.up}
+    fresh = {"fab up until an answer, no server runs": benchmark_network.up}
     again = {
-        "fab up --detach, the server runs": site.up_again,
-        "fab up until ready, the server runs": site.up_in_foreground,
-        "ssh -J gateway host true": site.jump,
+        "fab up --detach, the server runs": benchmark_network.up_again,
+        "fab up until ready, the server runs": benchmark_network.up_in_foreground,
+        "ssh -J gateway host true": benchmark_network.jump,
     }
-    found: dict[tuple[str, int], list[float]] = {}
+    values: dict[tuple[str, int], list[float]] = {}
 
-    def measure(ways: dict[str, Measured]) -> None:
+    def measure(endpoints: dict[str, Measured]) -> None:
         for _ in range(runs):
             for milliseconds, port in ports.items():
-                site.go_through(port)
-                for name, way in ways.items():
-                    found.setdefault((name, milliseconds), []).append(way())
+                benchmark_network.use_gateway_port(port)
+                for name, endpoint in endpoints.items():
+                    values.setdefault((name, milliseconds), []).append(endpoint())
 
-    gateway = site.network.gateway.port
+    gateway = benchmark_network.network.gateway.port
     with delayed(gateway, 0) as near, delayed(gateway, ROUND_TRIP_MS) as far:
         ports = {0: near, ROUND_TRIP_MS: far}
         measure(fresh)
-        site.fab("serve")
+        benchmark_network.fab("serve")
         measure(again)
-        site.fab("stop", "--all")
+        benchmark_network.fab("stop", "--all")
     print(f"\nround trips on the gateway's leg, from the best of {runs} at 0 and {ROUND_TRIP_MS} ms")
     for name in (*again, *fresh):
         # What disturbs a run makes it longer, so the shortest tells most of the line.
-        near_s, far_s = (min(found[name, milliseconds]) for milliseconds in ports)
+        near_s, far_s = (min(values[name, milliseconds]) for milliseconds in ports)
         count = (far_s - near_s) * 1000 / ROUND_TRIP_MS
         print(f"  {name:40} {count:6.1f}  {near_s:.2f} s, {far_s:.2f} s")
 
@@ -312,16 +316,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--runs", type=int, default=5, help="how often each is measured (default: 5)")
     runs = parser.parse_args().runs
-    with tempfile.TemporaryDirectory(prefix="benchmark-") as folder, confinement():
-        site = Site(Path(folder))
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as folder, privsep_dir():
+        benchmark_network = BenchmarkNetwork(Path(folder))
         try:
-            site.network.start()
-            site.go_through(site.network.gateway.port)
-            site.secure()
-            times(site, runs)
-            round_trips(site, runs)
+            benchmark_network.network.start()
+            benchmark_network.use_gateway_port(benchmark_network.network.gateway.port)
+            benchmark_network.secure()
+            times(benchmark_network, runs)
+            round_trips(benchmark_network, runs)
         finally:
-            site.network.close()
+            benchmark_network.network.close()
 
 
 if __name__ == "__main__":

@@ -26,82 +26,89 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 from tunnels import transfers
-from tunnels.measures import FAR, FULL, IDLE, NEAR, QUICK, Measure, Scale
-from tunnels.network import Site, running
+from tunnels.measures import FAR, FULL, IDLE, NEAR, QUICK, Measure, Profile
+from tunnels.network import BenchmarkNetwork, running
 from tunnels.peers import NO_TUNNEL, PEERS, Forwarder
 from tunnels.picture import picture
 from tunnels.results import Results
 from tunnels.table import table
 from tunnels.target import ECHO
-from tunnels.way import Way
+from tunnels.way import Endpoint
 
 PICTURE = ROOT / "docs" / "tunnel.svg"
 # A peer that fails is a result like any other: what OpenSSH, Python and the waiting for them raise.
 FAILURES = (OSError, RuntimeError, AssertionError, psutil.Error, subprocess.SubprocessError)
 
 
-def visit(
-    name: str, site: Site, way: Way, measures: Sequence[Measure], scale: Scale, results: Results
+def measure_competitor(
+    name: str,
+    benchmark_network: BenchmarkNetwork,
+    endpoint: Endpoint,
+    measures: Sequence[Measure],
+    profile: Profile,
+    results: Results,
 ) -> None:
     """Start a peer, measure it, and end it; after a failure it begins anew."""
-    with contextlib.closing(Forwarder(name, site, way)) as forwarder:
+    with contextlib.closing(Forwarder(name, benchmark_network, endpoint)) as forwarder:
         for measure in measures:
             try:
                 forwarder.start()
-                results.add(name, measure.figures, measure.run(forwarder, scale))
+                results.add(name, measure.metrics, measure.run(forwarder, profile))
             except FAILURES as error:
                 forwarder.close()
-                results.fail(name, measure.figures, reason(error, forwarder))
+                results.fail(name, measure.metrics, reason(error, forwarder))
 
 
-def idle(site: Site, scale: Scale, results: Results) -> None:
+def idle(benchmark_network: BenchmarkNetwork, profile: Profile, results: Results) -> None:
     """Measure all at once what they use while nobody does anything, each with one connection open, as a notebook has."""
     with contextlib.ExitStack() as stack:
         begun: list[tuple[Forwarder, float]] = []
         for name in results.peers:
-            forwarder = stack.enter_context(contextlib.closing(Forwarder(name, site, site.near)))
+            forwarder = stack.enter_context(
+                contextlib.closing(Forwarder(name, benchmark_network, benchmark_network.near))
+            )
             try:
                 forwarder.start()
                 connection = stack.enter_context(transfers.opened(forwarder.port, ECHO))
-                transfers.keystroke(connection)
+                transfers.echo_rtt(connection)
             except FAILURES as error:
                 results.fail(name, [IDLE], reason(error, forwarder))
             else:
                 begun.append((forwarder, 0.0))
         Event().wait(1.0)  # what the opening left to do
         begun = [(forwarder, used) for forwarder, _ in begun if (used := forwarder.cpu_s()) is not None]
-        Event().wait(scale.idle_s)
+        Event().wait(profile.idle_s)
         for forwarder, before_s in begun:
             after_s = forwarder.cpu_s()
             if after_s is not None:
-                results.add(forwarder.name, [IDLE], [(after_s - before_s) / scale.idle_s * 100])
+                results.add(forwarder.name, [IDLE], [(after_s - before_s) / profile.idle_s * 100])
 
 
 def reason(error: Exception, forwarder: Forwarder) -> str:
     """Why a measure failed: what was raised, and the last that the peer said."""
-    said = forwarder.last_words()
+    output = forwarder.log_tail()
     raised = str(error) or type(error).__name__
-    return raised if not said or said in raised else f"{raised} ({said})"
+    return raised if not output or output in raised else f"{raised} ({output})"
 
 
-def compare(names: Sequence[str], scale: Scale, delay_ms: int) -> Results:
+def compare(names: Sequence[str], profile: Profile, delay_ms: int) -> Results:
     """Measure everything, in rounds in which each peer has its turn."""
-    results = Results(names, scale.rounds)
-    with running(delay_ms) as site:
-        for number in range(scale.rounds):
+    results = Results(names, profile.rounds)
+    with running(delay_ms) as benchmark_network:
+        for number in range(profile.rounds):
             turns = deque(names)
             turns.rotate(number)
             for name in turns:
-                print(f"round {number + 1} of {scale.rounds}: {name}", file=sys.stderr, flush=True)
-                visit(name, site, site.near, NEAR, scale, results)
-                if site.far is not None:
-                    visit(name, site, site.far, FAR, scale, results)
-        print(f"all of them idle for {scale.idle_s:.0f} s", file=sys.stderr, flush=True)
-        idle(site, scale, results)
+                print(f"round {number + 1} of {profile.rounds}: {name}", file=sys.stderr, flush=True)
+                measure_competitor(name, benchmark_network, benchmark_network.near, NEAR, profile, results)
+                if benchmark_network.far is not None:
+                    measure_competitor(name, benchmark_network, benchmark_network.far, FAR, profile, results)
+        print(f"all of them idle for {profile.idle_s:.0f} s", file=sys.stderr, flush=True)
+        idle(benchmark_network, profile, results)
     return results
 
 
-def end_in_order(number: int, frame: FrameType | None) -> None:
+def on_signal(number: int, frame: FrameType | None) -> None:
     """End what was started, once, however often one is told to."""
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, signal.SIG_IGN)
@@ -128,11 +135,11 @@ def main() -> int:
     if not 0 <= given.delay_ms <= 1000:
         parser.error("--delay-ms must be from 0 to 1000")
     for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, end_in_order)
+        signal.signal(each, on_signal)
     names = [NO_TUNNEL, *(name for name in PEERS if given.peer is None or name in given.peer)]
-    scale = QUICK if given.quick else FULL
+    profile = QUICK if given.quick else FULL
     try:
-        results = compare(names, scale, given.delay_ms)
+        results = compare(names, profile, given.delay_ms)
     except KeyboardInterrupt:
         print("ended before it was done", file=sys.stderr)
         return 130

@@ -11,24 +11,24 @@ import sys
 import tempfile
 from pathlib import Path
 
-from notebooks_over_ssh.errors import Failed
-from notebooks_over_ssh.terminal import step
+from notebooks_over_ssh.errors import TaskError
+from notebooks_over_ssh.terminal import print_step
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT, REQUIREMENTS = ROOT / "pyproject.toml", ROOT / "requirements.txt"
 
 
 def write() -> None:
-    """Pin what pyproject.toml asks for, there and in requirements.txt; pins that still fit stay. Raises Failed."""
+    """Pin what pyproject.toml asks for, there and in requirements.txt; pins that still fit stay. Raises TaskError."""
     pin(PROJECT, REQUIREMENTS)
-    step(
+    print_step(
         "project",
         f"{PROJECT.name} has {len(_constraints(PROJECT))} pins, {REQUIREMENTS.name} {len(_pins(REQUIREMENTS))}",
     )
 
 
 def check() -> None:
-    """Raise Failed when the pins are not what `write` would make of pyproject.toml."""
+    """Raise TaskError when the pins are not what `write` would make of pyproject.toml."""
     with tempfile.TemporaryDirectory() as folder:
         project, requirements = (Path(shutil.copy(file, folder)) for file in (PROJECT, REQUIREMENTS))
         pin(project, requirements)
@@ -37,15 +37,15 @@ def check() -> None:
             _constraints(project) ^ _constraints(PROJECT) | _pins(requirements) ^ _pins(REQUIREMENTS)
         )
     if different:
-        raise Failed(
+        raise TaskError(
             f"the pins do not fit what {PROJECT.name} asks for: {', '.join(different)}",
             hint="write them again: invoke -r dev pin",
         )
-    step("project", "the pins fit pyproject.toml")
+    print_step("project", "the pins fit pyproject.toml")
 
 
 def pin(project: Path, requirements: Path) -> None:
-    """Write the pins of a project into its file, and those of its users into `requirements`. Raises Failed."""
+    """Write the pins of a project into its file, and those of its users into `requirements`. Raises TaskError."""
     import tomlkit
 
     document = tomlkit.parse(project.read_text(encoding="utf-8"))
@@ -73,7 +73,7 @@ def _compile(project: Path, output: Path, *options: str) -> None:
         check=False,
     )
     if done.returncode:
-        raise Failed(
+        raise TaskError(
             "uv could not resolve pyproject.toml",
             hint="install the tools of the project: uv sync",
             detail=tuple(done.stderr.splitlines()[-10:]),

@@ -26,22 +26,22 @@ TUNNEL = {
 }
 
 
-def _prepared(c: Any, host: str | None, **flags: Any) -> tuple[Any, Any, Any]:
+def _make_context(c: Any, host: str | None, **flags: Any) -> tuple[Any, Any, Any]:
     """The settings, whoever asks and whoever is asked, made once the command line is read."""
     from notebooks_over_ssh.config import settings
-    from notebooks_over_ssh.ssh.prompting import Asking
-    from notebooks_over_ssh.terminal import Person, somebody_is_there
+    from notebooks_over_ssh.ssh.prompting import CredentialPrompter
+    from notebooks_over_ssh.terminal import TerminalPrompter, is_interactive
 
-    person = Person(somebody_is_there())
-    return settings.load(c, host=host, **flags), Asking(person), person
+    prompter = TerminalPrompter(is_interactive())
+    return settings.load(c, host=host, **flags), CredentialPrompter(prompter), prompter
 
 
-def _for_one_session(c: Any, host: str | None, **flags: Any) -> tuple[Any, Any, Any]:
+def _make_session_context(c: Any, host: str | None, **flags: Any) -> tuple[Any, Any, Any]:
     """The same, and the settings name one session where several could be meant."""
     from notebooks_over_ssh.tasks.choose import choose
 
-    settings, asking, person = _prepared(c, host, **flags)
-    return choose(settings, person), asking, person
+    settings, credentials, prompter = _make_context(c, host, **flags)
+    return choose(settings, prompter), credentials, prompter
 
 
 @task(help=HOST | SECURE)
@@ -55,11 +55,13 @@ def secure(
     restart: bool = False,
 ) -> None:
     """Step 1: set the login password and HTTPS certificate."""
-    from notebooks_over_ssh.tasks.secure import Wishes
+    from notebooks_over_ssh.tasks.secure import SecureOptions
     from notebooks_over_ssh.tasks.up import secure_and_restart
 
-    settings, asking, person = _for_one_session(c, host)
-    secure_and_restart(settings, asking, person, Wishes(renew, password_file, certificate, key, restart))
+    settings, credentials, prompter = _make_session_context(c, host)
+    secure_and_restart(
+        settings, credentials, prompter, SecureOptions(renew, password_file, certificate, key, restart)
+    )
 
 
 @task(help=HOST)
@@ -67,8 +69,8 @@ def serve(c: Any, host: str | None = None) -> None:
     """Step 2: start the Jupyter server, or find the one that runs."""
     from notebooks_over_ssh.tasks.serve import serve
 
-    settings, asking, _ = _for_one_session(c, host)
-    serve(settings, asking)
+    settings, credentials, _ = _make_session_context(c, host)
+    serve(settings, credentials)
 
 
 @task(help=HOST | TUNNEL, iterable=["forward"])
@@ -83,10 +85,15 @@ def tunnel(
     trust: bool = False,
 ) -> None:
     """Step 3: forward a local port to it and open the browser."""
-    from notebooks_over_ssh.tasks.trust import trust_on_the_way
-    from notebooks_over_ssh.tasks.tunnel import open_in_background, opened, session_for_tunnel, until_closed
+    from notebooks_over_ssh.tasks.trust import try_trust
+    from notebooks_over_ssh.tasks.tunnel import (
+        open_in_background,
+        open_tunnel,
+        require_session,
+        run_until_interrupted,
+    )
 
-    settings, asking, _ = _for_one_session(
+    settings, credentials, _ = _make_session_context(
         c,
         host,
         local_port=local_port,
@@ -95,23 +102,23 @@ def tunnel(
         open_browser=False if no_browser else None,
         trust=trust or None,
     )
-    session = session_for_tunnel(settings)
+    session = require_session(settings)
     if settings.notebook.trust:
-        trust_on_the_way(session)
+        try_trust(session)
     if detach:
-        return open_in_background(session, settings, asking)
-    with opened(session, settings, asking) as held:
-        until_closed(held, asking)
+        return open_in_background(session, settings, credentials)
+    with open_tunnel(session, settings, credentials) as supervisor:
+        run_until_interrupted(supervisor, credentials)
 
 
 @task(help=HOST)
 def trust(c: Any, host: str | None = None) -> None:
     """Have your browsers trust just this server's certificate."""
     from notebooks_over_ssh.tasks.trust import trust
-    from notebooks_over_ssh.tasks.tunnel import session_for_tunnel
+    from notebooks_over_ssh.tasks.tunnel import require_session
 
-    settings, _, _ = _for_one_session(c, host)
-    trust(session_for_tunnel(settings))
+    settings, _, _ = _make_session_context(c, host)
+    trust(require_session(settings))
 
 
 @task(help=HOST)
@@ -119,7 +126,7 @@ def untrust(c: Any, host: str | None = None) -> None:
     """Have your browsers trust it no longer."""
     from notebooks_over_ssh.tasks.trust import untrust
 
-    settings, _, _ = _for_one_session(c, host)
+    settings, _, _ = _make_session_context(c, host)
     untrust(settings)
 
 
@@ -134,8 +141,8 @@ def stop(c: Any, host: str | None = None, all: bool = False, force: bool = False
     """Step 4: stop the server and its kernels, close the tunnel."""
     from notebooks_over_ssh.tasks.stop import stop, stop_all
 
-    settings, asking, person = (_prepared if all else _for_one_session)(c, host)
-    (stop_all if all else stop)(settings, asking, person, force=force)
+    settings, credentials, prompter = (_make_context if all else _make_session_context)(c, host)
+    (stop_all if all else stop)(settings, credentials, prompter, force=force)
 
 
 @task(default=True, help=HOST | SECURE | TUNNEL, iterable=["forward"])
@@ -155,10 +162,10 @@ def up(
     trust: bool = False,
 ) -> None:
     """Steps 1 to 3 in one: secure, serve, tunnel."""
-    from notebooks_over_ssh.tasks.secure import Wishes
+    from notebooks_over_ssh.tasks.secure import SecureOptions
     from notebooks_over_ssh.tasks.up import up, up_in_background
 
-    settings, asking, person = _for_one_session(
+    settings, credentials, prompter = _make_session_context(
         c,
         host,
         local_port=local_port,
@@ -167,8 +174,8 @@ def up(
         open_browser=False if no_browser else None,
         trust=trust or None,
     )
-    wishes = Wishes(renew, password_file, certificate, key, restart)
-    (up_in_background if detach else up)(settings, asking, person, wishes)
+    options = SecureOptions(renew, password_file, certificate, key, restart)
+    (up_in_background if detach else up)(settings, credentials, prompter, options)
 
 
 @task(
@@ -179,11 +186,11 @@ def up(
 )
 def status(c: Any, json: bool = False, editors: bool = False) -> None:
     """Show every session: its host, ports, address and state."""
-    from notebooks_over_ssh.tasks.status import for_editors, status, status_as_json
+    from notebooks_over_ssh.tasks.status import print_editor_urls, status, status_as_json
 
-    settings, _, _ = _prepared(c, None)
+    settings, _, _ = _make_context(c, None)
     if editors:
-        return for_editors()
+        return print_editor_urls()
     (status_as_json if json else status)(settings)
 
 
@@ -193,8 +200,8 @@ def logs(c: Any, host: str | None = None, follow: bool = False, lines: str = "50
     from notebooks_over_ssh.tasks.logs import follow as follow_log
     from notebooks_over_ssh.tasks.logs import logs
 
-    settings, asking, _ = _for_one_session(c, host)
-    (follow_log if follow else logs)(settings, asking, lines)
+    settings, credentials, _ = _make_session_context(c, host)
+    (follow_log if follow else logs)(settings, credentials, lines)
 
 
 @task(help=HOST | {"json": "Print a list of objects, for a program to read."})
@@ -202,8 +209,8 @@ def doctor(c: Any, host: str | None = None, json: bool = False) -> None:
     """Try every link from here to a working kernel."""
     from notebooks_over_ssh.tasks.doctor import doctor, doctor_as_json
 
-    settings, asking, _ = _for_one_session(c, host)
-    (doctor_as_json if json else doctor)(settings, asking)
+    settings, credentials, _ = _make_session_context(c, host)
+    (doctor_as_json if json else doctor)(settings, credentials)
 
 
 @task(name="start")

@@ -7,7 +7,7 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM: the task ends as it does at Ctrl-C, but no person at its terminal asked for that."""
 
 
-class Problem(Exception):
+class UserError(Exception):
     """A failure that the user can understand.
 
     `hint` is the one thing to do about it, in words of ours alone; `detail` are lines that show more (the end of a log, say), and
@@ -25,42 +25,42 @@ class Problem(Exception):
         self.source = source
 
 
-class Failed(Problem):
+class TaskError(UserError):
     """The step could not be done, and none of the reasons below is the cause."""
 
     exit_code = 1
 
 
-def unanswered() -> Failed:
-    """The Problem of a question at which the input ended, as Ctrl-D ends it."""
-    return Failed("the question was not answered", hint="run it again, and answer it")
+def unanswered() -> TaskError:
+    """The UserError of a question at which the input ended, as Ctrl-D ends it."""
+    return TaskError("the question was not answered", hint="run it again, and answer it")
 
 
-class BadSetting(Problem):
+class ConfigError(UserError):
     """A setting or an argument that is unknown, of the wrong type or out of range."""
 
     exit_code = 2
 
 
-class CannotConnect(Problem):
+class ConnectError(UserError):
     """A host or its gateway did not answer, or would not forward."""
 
     exit_code = 3
 
 
-class AuthenticationRefused(Problem):
+class AuthenticationError(UserError):
     """A host wanted a proof of identity that could not be given."""
 
     exit_code = 4
 
 
-class HostKeyRefused(Problem):
+class HostKeyError(UserError):
     """A host showed a key that is unknown, revoked or not the one on record."""
 
     exit_code = 5
 
 
-class RemoteFailed(Problem):
+class RemoteError(UserError):
     """The Jupyter server, or the environment that it needs, failed on the host."""
 
     exit_code = 6

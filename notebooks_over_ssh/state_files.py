@@ -14,14 +14,14 @@ from pathlib import Path
 from filelock import BaseFileLock, FileLock, Timeout
 from platformdirs import user_state_path
 
-from notebooks_over_ssh.errors import Failed
+from notebooks_over_ssh.errors import TaskError
 
 FILE_SIZE = 1 << 20  # bytes; a record has some thousand
 _MOVED_BY = "XDG_STATE_HOME"  # XDG Base Directory Specification
 
 
 def state_folder(name: str) -> Path:
-    """The folder of that name, which may not exist yet. Raises Failed where another account owns it."""
+    """The folder of that name, which may not exist yet. Raises TaskError where another account owns it."""
     folder = user_state_path("notebooks-over-ssh") / name
     with _failing(folder, "cannot read"):
         try:
@@ -29,7 +29,7 @@ def state_folder(name: str) -> Path:
         except FileNotFoundError:
             return folder
     if found.st_uid != os.getuid():
-        raise Failed(
+        raise TaskError(
             f"{folder} belongs to another account",
             hint=f"move it away, or set {_MOVED_BY} to a folder of your own",
         )
@@ -37,7 +37,7 @@ def state_folder(name: str) -> Path:
 
 
 def entries(folder: Path, suffix: str) -> list[Path]:
-    """The files of the folder whose names end so, in order; none where there is no folder. Raises Failed."""
+    """The files of the folder whose names end so, in order; none where there is no folder. Raises TaskError."""
     with _failing(folder, "cannot read"):
         try:
             return sorted(folder / name for name in os.listdir(folder) if name.endswith(suffix))
@@ -46,7 +46,7 @@ def entries(folder: Path, suffix: str) -> list[Path]:
 
 
 def read(path: Path) -> bytes | None:
-    """The content, None where there is no file. Raises Failed, also where it is no plain file of at most FILE_SIZE."""
+    """The content, None where there is no file. Raises TaskError, also where it is no plain file of at most FILE_SIZE."""
     with _failing(path, "cannot read"):
         try:
             # A FIFO would wait for somebody who writes, and a link may lead to a file that is not ours.
@@ -58,12 +58,12 @@ def read(path: Path) -> bytes | None:
                 raise OSError(errno.EINVAL, "not a plain file")
             content = file.read(FILE_SIZE + 1)
     if len(content) > FILE_SIZE:
-        raise Failed(f"{path} is larger than any file of ours", hint="move it away")
+        raise TaskError(f"{path} is larger than any file of ours", hint="move it away")
     return content
 
 
 def write(path: Path, content: bytes) -> None:
-    """Put a private file in place, whole or not at all, and its folder where that is missing. Raises Failed."""
+    """Put a private file in place, whole or not at all, and its folder where that is missing. Raises TaskError."""
     with _failing(path.parent, "cannot write to"):
         _make(path.parent)
         descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
@@ -77,13 +77,13 @@ def write(path: Path, content: bytes) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove the file, if it is there. Raises Failed."""
+    """Remove the file, if it is there. Raises TaskError."""
     with _failing(path, "cannot remove"):
         path.unlink(missing_ok=True)
 
 
 def open_log(path: Path) -> int:
-    """A descriptor that writes to the private file from its beginning. Raises Failed."""
+    """A descriptor that writes to the private file from its beginning. Raises TaskError."""
     with _failing(path, "cannot write to"):
         _make(path.parent)
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -93,7 +93,7 @@ def open_log(path: Path) -> int:
 def acquire(path: Path, timeout: float) -> AbstractContextManager[BaseFileLock]:
     """The lock of the file, taken until the context is left; the system takes it back from a process that dies.
 
-    Raises Failed, and filelock.Timeout after `timeout` seconds.
+    Raises TaskError, and filelock.Timeout after `timeout` seconds.
     """
     with _failing(path, "cannot lock"):
         _make(path.parent)
@@ -111,7 +111,7 @@ def _failing(path: Path, what: str) -> Iterator[None]:
     except Timeout:  # an OSError too
         raise
     except OSError as error:
-        raise Failed(f"{what} {path}: {error.strerror or error}", hint=_hint(error)) from error
+        raise TaskError(f"{what} {path}: {error.strerror or error}", hint=_hint(error)) from error
 
 
 def _hint(error: OSError) -> str:

@@ -13,59 +13,61 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
 
-from notebooks_over_ssh.errors import Problem, unanswered
-from notebooks_over_ssh.util.peer_text import attributed, clean, terminal_columns
+from notebooks_over_ssh.errors import UserError, unanswered
+from notebooks_over_ssh.util.peer_text import clean, prefix_lines, terminal_columns
 
 NAME_WIDTH = 11
-SHORTEST_TEXT = 20  # columns
+MIN_TEXT_COLUMNS = 20  # columns
 
 
-def say(line: str) -> None:
+def print_line(line: str) -> None:
     """Print one line of the result, as it is but for what would steer the terminal."""
-    print(printable(line), flush=True)
+    print(sanitize(line), flush=True)
 
 
-def say_json(value: Any) -> None:
+def print_json(value: Any) -> None:
     """Print the value for a program to read; JSON escapes everything that would steer the terminal."""
     print(json.dumps(value, indent=2), flush=True)
 
 
-def more(line: str) -> None:
+def print_detail(line: str) -> None:
     """Print a line that belongs to the step before it."""
     print(f"{'':{NAME_WIDTH}} {clean(line)}", flush=True)
 
 
-def step(name: str, what: str, started: float | None = None) -> None:
-    """Print what a step of the story came to, and with `started` (time.monotonic()) the seconds that it took."""
-    took = "" if started is None else f"  {faint(f'{time.monotonic() - started:.1f} s')}"
-    print(f"{_own_line()}{bold(clean(name).ljust(NAME_WIDTH))} {clean(what)}{took}", flush=True)
+def print_step(name: str, what: str, start_time: float | None = None) -> None:
+    """Print what a step of the story came to, and with `start_time` (time.monotonic()) the seconds that it took."""
+    elapsed = "" if start_time is None else f"  {faint(f'{time.monotonic() - start_time:.1f} s')}"
+    print(f"{_clear_line()}{bold(clean(name).ljust(NAME_WIDTH))} {clean(what)}{elapsed}", flush=True)
 
 
-def status_line(name: str, what: str) -> None:
+def print_progress(name: str, what: str) -> None:
     """Show what goes on, where a person watches in the place of which the next line comes."""
-    if _is_watched():
-        print(f"{_own_line()}{bold(name.ljust(NAME_WIDTH))} {faint(clean(what) + ' …')}", end="", flush=True)
+    if _is_tty():
+        print(
+            f"{_clear_line()}{bold(name.ljust(NAME_WIDTH))} {faint(clean(what) + ' …')}", end="", flush=True
+        )
     else:
-        step(name, what)
+        print_step(name, what)
 
 
 @contextmanager
-def working(name: str, what: str) -> Iterator[None]:
+def progress(name: str, what: str) -> Iterator[None]:
     """Show what is being waited for, where a person watches, until the body ends."""
-    if _is_watched():
+    if _is_tty():
         print(f"{bold(name.ljust(NAME_WIDTH))} {faint(what + ' …')}", end="", flush=True)
     try:
         yield
     finally:
-        print(_own_line(), end="", flush=True)
+        print(_clear_line(), end="", flush=True)
 
 
-def show_problem(problem: Problem) -> None:
+def print_error(problem: UserError) -> None:
     """Print to stderr what happened, what shows it, and the one thing to do."""
     for line in problem.detail:
-        for row in attributed(problem.source, line):
+        for row in prefix_lines(problem.source, line):
             print(f"  {row}", file=sys.stderr)
-    print(f"{red('error:')} {_hung(str(problem), 'error: ')}", file=sys.stderr)
+    print(f"{red('error:')} {_wrap_indented(str(problem), 'error: ')}", file=sys.stderr)
     if problem.hint:
         print(f"hint: {clean(problem.hint)}", file=sys.stderr, flush=True)
 
@@ -78,29 +80,29 @@ def show_ending(word: str) -> None:
 
 def warn(what: str) -> None:
     """Print to stderr something that did not stop the step."""
-    print(f"{red('warning:')} {_hung(what, 'warning: ')}", file=sys.stderr, flush=True)
+    print(f"{red('warning:')} {_wrap_indented(what, 'warning: ')}", file=sys.stderr, flush=True)
 
 
-def somebody_is_there() -> bool:
+def is_interactive() -> bool:
     """Whether a person can be asked: standard input and error are a terminal."""
     return sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
 
 
-class Person:
-    """Asks the person at the terminal; every answer is None where there is nobody (`is_there` is False).
+class TerminalPrompter:
+    """Asks the person at the terminal; every answer is None where there is nobody (`is_interactive` is False).
 
     It asks at the terminal itself, so that a process whose standard input is a pipe can ask too.
     """
 
-    def __init__(self, is_there: bool) -> None:
-        self.is_there = is_there
+    def __init__(self, is_interactive: bool) -> None:
+        self.is_interactive = is_interactive
 
-    def secret(self, prompt: str) -> str | None:
-        """Ask without echo. Raises Failed at the end of input, as Ctrl-D makes it."""
-        if not self.is_there:
+    def ask_secret(self, prompt: str) -> str | None:
+        """Ask without echo. Raises TaskError at the end of input, as Ctrl-D makes it."""
+        if not self.is_interactive:
             return None
         try:
-            return getpass.getpass(_question(prompt))
+            return getpass.getpass(_format_prompt(prompt))
         except EOFError as error:
             print(file=sys.stderr)
             raise unanswered() from error
@@ -108,12 +110,12 @@ class Person:
             print(file=sys.stderr)
             raise
 
-    def line(self, prompt: str) -> str | None:
+    def ask(self, prompt: str) -> str | None:
         """Ask for a line, without the white space around it; None also at the end of input, as Ctrl-D makes it."""
-        if not self.is_there:
+        if not self.is_interactive:
             return None
         with _terminal() as (questions, answers):
-            print(_question(prompt), end="", file=questions, flush=True)
+            print(_format_prompt(prompt), end="", file=questions, flush=True)
             answer = ""
             try:
                 answer = answers.readline()
@@ -124,11 +126,11 @@ class Person:
 
     def notice(self, lines: Iterable[str]) -> None:
         """Show lines of somebody else's, which say whose they are; also where nobody can be asked."""
-        print(_own_line() + "\n".join(map(printable, lines)), file=sys.stderr, flush=True)
+        print(_clear_line() + "\n".join(map(sanitize, lines)), file=sys.stderr, flush=True)
 
-    def agrees(self, question: str) -> bool:
+    def confirm(self, question: str) -> bool:
         """Ask a question that is answered with yes or, by everything else and by nobody, with no."""
-        return (self.line(f"{question} [y/N]") or "").lower() in ("y", "yes")
+        return (self.ask(f"{question} [y/N]") or "").lower() in ("y", "yes")
 
 
 @contextmanager
@@ -144,7 +146,7 @@ def _terminal() -> Iterator[tuple[TextIO, TextIO]]:
         yield sys.stderr, sys.stdin
 
 
-def _is_watched() -> bool:
+def _is_tty() -> bool:
     return _is_terminal(sys.stdout)
 
 
@@ -152,30 +154,30 @@ def _is_terminal(stream: TextIO) -> bool:
     return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
-def _own_line() -> str:
+def _clear_line() -> str:
     """What clears the line that shows what is being waited for."""
-    return "\r\033[K" if _is_watched() else ""
+    return "\r\033[K" if _is_tty() else ""
 
 
-def printable(text: str) -> str:
+def sanitize(text: str) -> str:
     """The text in one line without control characters, with its spaces: what a host says must not steer the terminal."""
     return "".join(character if character.isprintable() else "�" for character in text)
 
 
-def _question(prompt: str) -> str:
-    return _own_line() + "\n".join(printable(line) for line in prompt.split("\n")) + " "
+def _format_prompt(prompt: str) -> str:
+    return _clear_line() + "\n".join(sanitize(line) for line in prompt.split("\n")) + " "
 
 
-def _hung(text: str, begin: str) -> str:
+def _wrap_indented(text: str, prefix: str) -> str:
     """The text in one line; at a terminal in rows that are indented after the first, so that none looks like a line of its own."""
     line = clean(text)
     if not sys.stderr.isatty():
         return line
-    indent = " " * len(begin)
+    indent = " " * len(prefix)
     return f"\n{indent}".join(
         textwrap.wrap(
             line,
-            max(SHORTEST_TEXT, terminal_columns() - len(begin) - 1),
+            max(MIN_TEXT_COLUMNS, terminal_columns() - len(prefix) - 1),
             break_long_words=False,
             break_on_hyphens=False,
         )

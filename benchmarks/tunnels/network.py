@@ -12,61 +12,61 @@ from pathlib import Path
 
 from time_to_notebook import delayed
 
-from tests.openssh.network import Network, confinement, known_hosts_line
+from tests.kit.sshd import Network, known_hosts_line, privsep_dir
 
-from .way import LOOPBACK, Way
+from .way import LOOPBACK, Endpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 END_TIMEOUT_S = 10.0
 
 
-class Site:
+class BenchmarkNetwork:
     """The two hops, and the ways to them: `near` on this machine, and `far` behind a line with a delay, if there is one."""
 
-    def __init__(self, network: Network, near: Way, far: Way | None) -> None:
+    def __init__(self, network: Network, near: Endpoint, far: Endpoint | None) -> None:
         self.network = network
         self.near = near
         self.far = far
 
-    def environment(self, way: Way) -> dict[str, str]:
+    def environment(self, endpoint: Endpoint) -> dict[str, str]:
         """What a forwarder is told by its environment: a home folder of its own, and the gateway of that way."""
         return self.network.user.environment(
             PYTHONPATH=os.pathsep.join((str(ROOT), str(ROOT / "benchmarks"))),
-            INVOKE_GATEWAY=f"{LOOPBACK}:{way.gateway_port}",
+            INVOKE_GATEWAY=f"{LOOPBACK}:{endpoint.gateway_port}",
         )
 
 
 @contextlib.contextmanager
-def running(delay_ms: int) -> Iterator[Site]:
+def running(delay_ms: int) -> Iterator[BenchmarkNetwork]:
     """Everything that a forwarder needs, running while the body does; `delay_ms` is the round trip of the far line."""
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="benchmark-")))
-        stack.enter_context(confinement())
+        stack.enter_context(privsep_dir())
         packages = folder / "packages"  # no Jupyter runs here
         packages.mkdir()
         network = Network(folder / "network", packages)
         stack.callback(network.close)
         # The guide's command runs a program on the gateway, which the tests' gateway does not let anybody.
         network.gateway.options = ("AllowTcpForwarding yes", network.environment())
-        with _undisturbed():
+        with _sigint_blocked():
             network.start()
             target_port = stack.enter_context(target())
-            near = _way(network, network.gateway.port, target_port, target_port)
+            near = _endpoint(network, network.gateway.port, target_port, target_port)
             far = None
             if delay_ms:
                 gateway_port = stack.enter_context(delayed(network.gateway.port, delay_ms))
                 direct_port = stack.enter_context(delayed(target_port, delay_ms))
-                network.know(known_hosts_line(gateway_port, network.gateway.public_key))
-                far = _way(network, gateway_port, target_port, direct_port)
-        yield Site(network, near, far)
+                network.write_known_hosts(known_hosts_line(gateway_port, network.gateway.public_key))
+                far = _endpoint(network, gateway_port, target_port, direct_port)
+        yield BenchmarkNetwork(network, near, far)
 
 
-def _way(network: Network, gateway_port: int, target_port: int, direct_port: int) -> Way:
+def _endpoint(network: Network, gateway_port: int, target_port: int, direct_port: int) -> Endpoint:
     config = network.folder / f"ssh_config_{gateway_port}"
     config.write_text(
         network.ssh_config().replace(f"Port {network.gateway.port}\n", f"Port {gateway_port}\n")
     )
-    return Way(
+    return Endpoint(
         gateway_port=gateway_port,
         host_port=network.host.port,
         target_port=target_port,
@@ -98,7 +98,7 @@ def target() -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def _undisturbed() -> Iterator[None]:
+def _sigint_blocked() -> Iterator[None]:
     """Start programs that Ctrl-C leaves alone: they are ended in good order by the one that it ends."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:

@@ -11,39 +11,56 @@ from pathlib import Path
 
 import psutil
 
-from tests.openssh.network import end_all, free_port, wait_until
+from tests.kit.sshd import free_port, terminate_all, wait_until
 
-from .network import ROOT, Site
+from .network import ROOT, BenchmarkNetwork
 from .transfers import echoes
-from .way import LOOPBACK, Way
+from .way import LOOPBACK, Endpoint
 
 START_TIMEOUT_S = 20.0
 NO_TUNNEL = "no-tunnel"
 BASELINE = "ssh-jump"
-Command = Callable[[Way, int], list[str]]
+Command = Callable[[Endpoint, int], list[str]]
 
 
-def _guide(way: Way, local_port: int) -> list[str]:
+def _guide(endpoint: Endpoint, local_port: int) -> list[str]:
     """The command of the guide as it stands there, with the names and ports of here."""
-    config = shlex.quote(way.ssh_config)
-    proxy = f"ProxyCommand=ssh -q -F {config} gateway nc {LOOPBACK} {way.host_port}"
-    return ["ssh", "-F", way.ssh_config, "-N", "-o", proxy, "-L", _forwarding(way, local_port), "host"]
+    config = shlex.quote(endpoint.ssh_config)
+    proxy = f"ProxyCommand=ssh -q -F {config} gateway nc {LOOPBACK} {endpoint.host_port}"
+    return [
+        "ssh",
+        "-F",
+        endpoint.ssh_config,
+        "-N",
+        "-o",
+        proxy,
+        "-L",
+        _forwarding(endpoint, local_port),
+        "host",
+    ]
 
 
-def _ssh_jump(way: Way, local_port: int) -> list[str]:
+def _ssh_jump(endpoint: Endpoint, local_port: int) -> list[str]:
     """OpenSSH at its best: AES-GCM on both hops, which a jump takes from the configuration alone."""
-    config = Path(way.ssh_config).with_suffix(".gcm")
-    config.write_text("Ciphers aes128-gcm@openssh.com\n" + Path(way.ssh_config).read_text())
-    return ["ssh", "-F", str(config), "-N", "-J", "gateway", "-L", _forwarding(way, local_port), "host"]
+    config = Path(endpoint.ssh_config).with_suffix(".gcm")
+    config.write_text("Ciphers aes128-gcm@openssh.com\n" + Path(endpoint.ssh_config).read_text())
+    return ["ssh", "-F", str(config), "-N", "-J", "gateway", "-L", _forwarding(endpoint, local_port), "host"]
 
 
-def _forwarding(way: Way, local_port: int) -> str:
-    return f"{LOOPBACK}:{local_port}:{LOOPBACK}:{way.target_port}"
+def _forwarding(endpoint: Endpoint, local_port: int) -> str:
+    return f"{LOOPBACK}:{local_port}:{LOOPBACK}:{endpoint.target_port}"
 
 
 def _python(name: str) -> Command:
-    def command(way: Way, local_port: int) -> list[str]:
-        return [sys.executable, "-m", "tunnels.forwarders", name, json.dumps(way._asdict()), str(local_port)]
+    def command(endpoint: Endpoint, local_port: int) -> list[str]:
+        return [
+            sys.executable,
+            "-m",
+            "tunnels.forwarders",
+            name,
+            json.dumps(endpoint._asdict()),
+            str(local_port),
+        ]
 
     return command
 
@@ -67,11 +84,11 @@ TITLES = {
 class Forwarder:
     """One peer on one way, from `start` to `close`; what it costs is that of all its processes together."""
 
-    def __init__(self, name: str, site: Site, way: Way) -> None:
+    def __init__(self, name: str, benchmark_network: BenchmarkNetwork, endpoint: Endpoint) -> None:
         self.name = name
-        self._site = site
-        self._way = way
-        self._log = Path(way.ssh_config).with_name(f"{name}.log")
+        self._network = benchmark_network
+        self._endpoint = endpoint
+        self._log = Path(endpoint.ssh_config).with_name(f"{name}.log")
         self._process: subprocess.Popen[bytes] | None = None
         self.port = 0
 
@@ -81,15 +98,15 @@ class Forwarder:
         Raises RuntimeError with what it said when it ends, AssertionError when it takes too long.
         """
         if self.name == NO_TUNNEL:
-            self.port = self._way.direct_port
+            self.port = self._endpoint.direct_port
         if self.port:
             return
         port = free_port()
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                PEERS[self.name](self._way, port),
+                PEERS[self.name](self._endpoint, port),
                 cwd=ROOT,
-                env=self._site.environment(self._way),
+                env=self._network.environment(self._endpoint),
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
@@ -111,7 +128,7 @@ class Forwarder:
         assert self._process.stdin  # as asked for
         with contextlib.suppress(OSError):
             self._process.stdin.close()
-        end_all(processes)
+        terminate_all(processes)
         self._process.wait(START_TIMEOUT_S)
         self._process = None
 
@@ -129,7 +146,7 @@ class Forwarder:
         texts = [Path(f"/proc/{process.pid}/status").read_text() for process in self._processes()]
         return sum(int(kib) for text in texts for kib in re.findall(r"VmHWM:\s*(\d+) kB", text)) * 1024 / 1e6
 
-    def last_words(self) -> str:
+    def log_tail(self) -> str:
         """The last line that it wrote, for a message; "" where it wrote nothing."""
         lines = self._log.read_text(errors="replace").splitlines() if self._log.exists() else []
         return lines[-1] if lines else ""
@@ -144,5 +161,5 @@ class Forwarder:
     def _alive(self) -> bool:
         assert self._process
         if self._process.poll() is not None:
-            raise RuntimeError(f"it ended: {self.last_words()}")
+            raise RuntimeError(f"it ended: {self.log_tail()}")
         return True

@@ -12,7 +12,7 @@ from .measures import (
     PRINTING,
     ROUND_TRIP,
     UPLOAD,
-    Figure,
+    Metric,
 )
 from .peers import PEERS, TITLES
 from .results import Results
@@ -47,11 +47,11 @@ def picture(results: Results, delay_ms: int) -> str:
             results,
             peers,
             title,
-            figure,
+            metric,
             MARGIN + number % 2 * (PANEL_WIDTH + GAP),
             number // 2 * height_of_panel,
         )
-        for number, (title, figure) in enumerate(panels)
+        for number, (title, metric) in enumerate(panels)
     ]
     height = height_of_panel * ((len(panels) + 1) // 2) + 20
     how_often = "one round" if results.rounds == 1 else f"the median of {results.rounds} rounds"
@@ -70,24 +70,24 @@ def picture(results: Results, delay_ms: int) -> str:
     )
 
 
-def _panel(results: Results, peers: list[str], title: str, figure: Figure, left: int, top: int) -> str:
-    found = {name: results.median(name, figure) for name in peers}
-    most = max((value for value in found.values() if value is not None), default=0) or 1
+def _panel(results: Results, peers: list[str], title: str, metric: Metric, left: int, top: int) -> str:
+    values = {name: results.median(name, metric) for name in peers}
+    most = max((value for value in values.values() if value is not None), default=0) or 1
     room = PANEL_WIDTH - NAME_WIDTH - NUMBER_WIDTH
-    wish = "more is better" if figure.more_is_better else "less is better"
+    desired = "more is better" if metric.more_is_better else "less is better"
     lines = [
         f'<g transform="translate({left} {top})">',
         f'<text y="15" font-size="13" font-weight="600">{escape(title)}</text>',
-        f'<text x="{PANEL_WIDTH}" y="15" font-size="11" text-anchor="end">{figure.unit}, {wish}</text>',
+        f'<text x="{PANEL_WIDTH}" y="15" font-size="11" text-anchor="end">{metric.unit}, {desired}</text>',
     ]
-    for number, (name, value) in enumerate(found.items()):
+    for number, (name, value) in enumerate(values.items()):
         top_of_bar = TITLE_HEIGHT + STEP * number
         base = top_of_bar + BAR - 2
         weight = ' font-weight="600"' if name == OURS else ""
         colour = STRONG if name == OURS else WEAK
         length = 0.0 if value is None else max(1.0, room * value / most)
         number_shown = (
-            "failed" if (name, figure) in results.reasons else "" if value is None else shown(value)
+            "failed" if (name, metric) in results.reasons else "" if value is None else shown(value)
         )
         lines += [
             f'<text x="{NAME_WIDTH - 8}" y="{base}" text-anchor="end"{weight}>{escape(TITLES[name])}</text>',

@@ -4,7 +4,7 @@ import statistics
 from collections import Counter
 from collections.abc import Sequence
 
-from .measures import Figure
+from .measures import Metric
 
 
 class Results:
@@ -13,43 +13,43 @@ class Results:
     def __init__(self, peers: Sequence[str], rounds: int) -> None:
         self.peers = tuple(peers)
         self.rounds = rounds
-        self.reasons: dict[tuple[str, Figure], str] = {}
+        self.reasons: dict[tuple[str, Metric], str] = {}
         """Why a figure failed, the last time that it did; it is missing then, even where it was found in another round."""
-        self.failed: Counter[tuple[str, Figure]] = Counter()
+        self.failed: Counter[tuple[str, Metric]] = Counter()
         """In how many rounds it failed."""
-        self._found: dict[tuple[str, Figure], list[float]] = {}
+        self._found: dict[tuple[str, Metric], list[float]] = {}
 
-    def add(self, peer: str, figures: Sequence[Figure], values: Sequence[float | None]) -> None:
+    def add(self, peer: str, metrics: Sequence[Metric], values: Sequence[float | None]) -> None:
         """Note what one round found."""
-        for figure, value in zip(figures, values, strict=True):
+        for metric, value in zip(metrics, values, strict=True):
             if value is not None:
-                self._found.setdefault((peer, figure), []).append(value)
+                self._found.setdefault((peer, metric), []).append(value)
 
-    def fail(self, peer: str, figures: Sequence[Figure], reason: str) -> None:
+    def fail(self, peer: str, metrics: Sequence[Metric], reason: str) -> None:
         """Note why one round found nothing."""
-        for figure in figures:
-            self.reasons[peer, figure] = reason
-            self.failed[peer, figure] += 1
+        for metric in metrics:
+            self.reasons[peer, metric] = reason
+            self.failed[peer, metric] += 1
 
     def failures(self) -> dict[tuple[str, str], list[str]]:
         """The titles of the figures that are missing, by the peer and the reason that they share."""
-        found: dict[tuple[str, str], list[str]] = {}
-        for (peer, figure), reason in self.reasons.items():
-            found.setdefault((peer, reason), []).append(figure.title)
-        return found
+        values: dict[tuple[str, str], list[str]] = {}
+        for (peer, metric), reason in self.reasons.items():
+            values.setdefault((peer, reason), []).append(metric.title)
+        return values
 
-    def median(self, peer: str, figure: Figure) -> float | None:
+    def median(self, peer: str, metric: Metric) -> float | None:
         """The median of the rounds, or None where one failed or none measured it."""
-        found = self._found.get((peer, figure))
-        return None if not found or (peer, figure) in self.reasons else statistics.median(found)
+        values = self._found.get((peer, metric))
+        return None if not values or (peer, metric) in self.reasons else statistics.median(values)
 
-    def spread(self, peer: str, figure: Figure) -> float | None:
+    def spread(self, peer: str, metric: Metric) -> float | None:
         """Half of what lies between the lowest and the highest, as a part of the median; None with a single round."""
-        found = self._found.get((peer, figure), [])
-        middle = self.median(peer, figure)
-        return (max(found) - min(found)) / 2 / middle if len(found) > 1 and middle else None
+        values = self._found.get((peer, metric), [])
+        middle = self.median(peer, metric)
+        return (max(values) - min(values)) / 2 / middle if len(values) > 1 and middle else None
 
-    def ratio(self, peer: str, figure: Figure, baseline: str) -> float | None:
+    def ratio(self, peer: str, metric: Metric, baseline: str) -> float | None:
         """The median against that of another peer, or None where either is missing."""
-        mine, other = self.median(peer, figure), self.median(baseline, figure)
+        mine, other = self.median(peer, metric), self.median(baseline, metric)
         return mine / other if mine is not None and other else None

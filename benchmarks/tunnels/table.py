@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from .measures import FIGURES, Figure
+from .measures import METRICS, Metric
 from .peers import BASELINE
 from .results import Results
 
@@ -20,10 +20,10 @@ def table(results: Results, delay_ms: int) -> str:
     peers = results.peers
     lines = ["the median of the rounds, and half of what lies between the lowest and the highest"]
     lines += [f"far: {delay_ms} ms of round trip before the gateway"] if delay_ms else []
-    lines += _rows(results, lambda peer, figure: _figure(results, peer, figure))
+    lines += _rows(results, lambda peer, metric: _metric(results, peer, metric))
     if BASELINE in peers:
         lines += ["", f"against {BASELINE}"]
-        lines += _rows(results, lambda peer, figure: _ratio(results, peer, figure))
+        lines += _rows(results, lambda peer, metric: _ratio(results, peer, metric))
     failures = [
         f"  {peer}: {reason}\n      {'; '.join(titles)}"
         for (peer, reason), titles in results.failures().items()
@@ -31,25 +31,25 @@ def table(results: Results, delay_ms: int) -> str:
     return "\n".join([*lines, *(["", "failed", *failures] if failures else [])])
 
 
-def _rows(results: Results, cell: Callable[[str, Figure], str]) -> list[str]:
+def _rows(results: Results, cell: Callable[[str, Metric], str]) -> list[str]:
     rows = [" " * NAME_WIDTH + "".join(f"{peer:>{CELL_WIDTH}}" for peer in results.peers)]
-    for figure in FIGURES:
-        cells = [cell(peer, figure) for peer in results.peers]
+    for metric in METRICS:
+        cells = [cell(peer, metric) for peer in results.peers]
         if any(cells):
-            title = f"  {figure.title}, {figure.unit}"
+            title = f"  {metric.title}, {metric.unit}"
             rows.append(f"{title:{NAME_WIDTH}}" + "".join(f"{text or '-':>{CELL_WIDTH}}" for text in cells))
     return rows
 
 
-def _figure(results: Results, peer: str, figure: Figure) -> str:
-    if times := results.failed[peer, figure]:
+def _metric(results: Results, peer: str, metric: Metric) -> str:
+    if times := results.failed[peer, metric]:
         return "failed" if times >= results.rounds else f"failed {times} of {results.rounds}"
-    median, spread = results.median(peer, figure), results.spread(peer, figure)
+    median, spread = results.median(peer, metric), results.spread(peer, metric)
     if median is None:
         return ""
     return shown(median) if spread is None else f"{shown(median)} ±{spread:.0%}"
 
 
-def _ratio(results: Results, peer: str, figure: Figure) -> str:
-    ratio = results.ratio(peer, figure, BASELINE)
+def _ratio(results: Results, peer: str, metric: Metric) -> str:
+    ratio = results.ratio(peer, metric, BASELINE)
     return "" if ratio is None else f"x {shown(ratio)}"

@@ -70,8 +70,8 @@ def _serve(connection: socket.socket, supply: IO[bytes]) -> None:
     # A forwarder that breaks off, or a benchmark that has seen enough.
     with connection, contextlib.suppress(OSError):
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        said = connection.recv(HEAD, socket.MSG_WAITALL)
-        letter, count = said[:1], int.from_bytes(said[1:], "big")
+        output = connection.recv(HEAD, socket.MSG_WAITALL)
+        letter, count = output[:1], int.from_bytes(output[1:], "big")
         if letter == DOWNLOAD:
             _send(connection, supply, count)
         elif letter == UPLOAD:

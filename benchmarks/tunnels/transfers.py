@@ -14,7 +14,7 @@ from .way import LOOPBACK
 
 STALL_S = 8.0
 """How long nothing may come before that counts as a failure: longer than a lost SYN takes to be sent twice more."""
-KEYSTROKE = b"x" * 64
+ECHO_BYTES = b"x" * 64
 PAUSE_S = 0.002
 """Between keystrokes, so that each finds the tunnel as it is and not still awake from the one before."""
 ENDLESS = 1 << 50
@@ -32,15 +32,15 @@ class Amount(NamedTuple):
         return self.megabytes * 1_000_000 // UNIT * UNIT
 
 
-class Moved(NamedTuple):
+class TransferResult(NamedTuple):
     """What was moved, in how long."""
 
     size: int
-    took_s: float
+    duration_s: float
 
     @property
     def megabytes_per_s(self) -> float:
-        return self.size / 1e6 / self.took_s
+        return self.size / 1e6 / self.duration_s
 
 
 @contextlib.contextmanager
@@ -52,80 +52,80 @@ def opened(port: int, letter: bytes, count: int = 0) -> Iterator[socket.socket]:
         yield connection
 
 
-def keystroke(connection: socket.socket) -> float:
+def echo_rtt(connection: socket.socket) -> float:
     """The seconds until 64 bytes are back. Raises OSError."""
-    return _answered(connection, KEYSTROKE, len(KEYSTROKE))
+    return _answered(connection, ECHO_BYTES, len(ECHO_BYTES))
 
 
 def _answered(connection: socket.socket, question: bytes, missing: int) -> float:
     """The seconds until that many bytes have come for the question."""
-    began = time.monotonic()
+    started_at = time.monotonic()
     connection.sendall(question)
     while missing:
         came = connection.recv(missing)
         if not came:
             raise ConnectionError("the connection ended before the answer")
         missing -= len(came)
-    return time.monotonic() - began
+    return time.monotonic() - started_at
 
 
 def echoes(port: int) -> bool:
     """Whether a keystroke comes back by that port."""
     with contextlib.suppress(OSError), opened(port, ECHO) as connection:
-        keystroke(connection)
+        echo_rtt(connection)
         return True
     return False
 
 
-def keystrokes(port: int, count: int, limit_s: float) -> list[float]:
+def echo_rtts(port: int, count: int, limit_s: float) -> list[float]:
     """The seconds that each of so many keystrokes took, or of fewer where they take longer than the limit."""
     with opened(port, ECHO) as connection:
-        return _one_after_the_other(lambda: keystroke(connection), count, limit_s)
+        return _one_after_the_other(lambda: echo_rtt(connection), count, limit_s)
 
 
-def prints(port: int, count: int, limit_s: float, pieces: int) -> list[float]:
+def print_latency(port: int, count: int, limit_s: float, pieces: int) -> list[float]:
     """The seconds until all pieces of what a cell prints are there, so often, or less often within the limit."""
     with opened(port, PIECES, pieces) as connection:
         return _one_after_the_other(lambda: _answered(connection, b"!", pieces * PIECE), count, limit_s)
 
 
 def _one_after_the_other(measure: Callable[[], float], count: int, limit_s: float) -> list[float]:
-    found: list[float] = []
+    values: list[float] = []
     measure()  # opens the connection
     until = time.monotonic() + limit_s
-    while len(found) < count and time.monotonic() < until:
+    while len(values) < count and time.monotonic() < until:
         time.sleep(PAUSE_S)
-        found.append(measure())
-    return found
+        values.append(measure())
+    return values
 
 
 def openings(port: int, count: int, limit_s: float) -> list[float]:
     """The seconds from `connect` to the first echo, of so many connections, one after the other."""
-    found: list[float] = []
+    values: list[float] = []
     until = time.monotonic() + limit_s
-    while len(found) < count and (not found or time.monotonic() < until):
-        began = time.monotonic()
+    while len(values) < count and (not values or time.monotonic() < until):
+        started_at = time.monotonic()
         with opened(port, ECHO) as connection:
-            keystroke(connection)
-            found.append(time.monotonic() - began)
-    return found
+            echo_rtt(connection)
+            values.append(time.monotonic() - started_at)
+    return values
 
 
-def download(port: int, amount: Amount) -> Moved:
+def download(port: int, amount: Amount) -> TransferResult:
     """Take what comes on one connection."""
     return download_on_many(port, 1, amount)
 
 
-def upload(port: int, amount: Amount) -> Moved:
+def upload(port: int, amount: Amount) -> TransferResult:
     """Send on one connection; only what the target has confirmed counts."""
     units = amount.size // UNIT
     block = memoryview(os.urandom(UNIT))
     sent = confirmed = 0
-    last = began = time.monotonic()
+    last = started_at = time.monotonic()
     with opened(port, UPLOAD, amount.size) as connection, selectors.DefaultSelector() as selector:
         connection.setblocking(False)
         selector.register(connection, selectors.EVENT_READ | selectors.EVENT_WRITE)
-        while confirmed < units and time.monotonic() < began + amount.limit_s:
+        while confirmed < units and time.monotonic() < started_at + amount.limit_s:
             ready = selector.select(STALL_S)
             if not ready:
                 raise TimeoutError(f"nothing went on for {STALL_S:.0f} s after {confirmed} MiB")
@@ -142,7 +142,7 @@ def upload(port: int, amount: Amount) -> Moved:
                     selector.modify(connection, selectors.EVENT_READ)
     if not confirmed:
         raise TimeoutError(f"nothing arrived within {amount.limit_s:.0f} s")
-    return Moved(confirmed * UNIT, last - began)
+    return TransferResult(confirmed * UNIT, last - started_at)
 
 
 class _Download:
@@ -169,7 +169,7 @@ class _Download:
         return came
 
 
-def download_on_many(port: int, connections: int, amount: Amount) -> Moved:
+def download_on_many(port: int, connections: int, amount: Amount) -> TransferResult:
     """Take what comes on so many connections, opened and read all at once; each has the same share of the amount.
 
     Raises OSError, and TimeoutError where one of them got nothing within the limit.
@@ -177,7 +177,7 @@ def download_on_many(port: int, connections: int, amount: Amount) -> Moved:
     block = bytearray(READ_AT_ONCE)
     size = amount.size // connections
     came = 0
-    last = began = time.monotonic()
+    last = started_at = time.monotonic()
     with contextlib.ExitStack() as stack:
         selector = stack.enter_context(selectors.DefaultSelector())
         waiting = [_Download(port, size) for _ in range(connections)]
@@ -185,7 +185,7 @@ def download_on_many(port: int, connections: int, amount: Amount) -> Moved:
             stack.enter_context(each.socket)
             selector.register(each.socket, selectors.EVENT_WRITE, each)
         left = connections
-        while left and time.monotonic() < began + amount.limit_s:
+        while left and time.monotonic() < started_at + amount.limit_s:
             ready = selector.select(STALL_S)
             if not ready:
                 raise TimeoutError(f"nothing came for {STALL_S:.0f} s after {came / 1e6:.0f} MB")
@@ -201,7 +201,7 @@ def download_on_many(port: int, connections: int, amount: Amount) -> Moved:
     starved = sum(each.missing == each.size for each in waiting)
     if starved:
         raise TimeoutError(f"{starved} of {connections} connections got nothing in {amount.limit_s:.0f} s")
-    return Moved(came, last - began)
+    return TransferResult(came, last - started_at)
 
 
 class Load:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 LOOPBACK = "127.0.0.1"
 
 
-class Way(NamedTuple):
+class Endpoint(NamedTuple):
     """The two hops as they are reached over one line, and how to log in to both."""
 
     gateway_port: int

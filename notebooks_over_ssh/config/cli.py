@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from paramiko.ssh_exception import SSHException
 
-from notebooks_over_ssh.config.destination import Place, parse_place
-from notebooks_over_ssh.errors import BadSetting
+from notebooks_over_ssh.config.destination import Destination, parse_destination
+from notebooks_over_ssh.errors import ConfigError
 
 if TYPE_CHECKING:
     from invoke.config import Config
@@ -20,29 +20,29 @@ def overrides(config: "Config") -> dict[str, Any]:
 
     Fabric keeps them in `Config._overrides` (fabric/main.py, Fab.update_config), with no public way to them.
     """
-    said = {key: value for key, value in getattr(config, "_overrides", {}).items() if value}
+    values = {key: value for key, value in getattr(config, "_overrides", {}).items() if value}
     # Its own form of -i, with Path objects; connect_kwargs.key_filename says the same.
-    said.pop("authentication", None)
+    values.pop("authentication", None)
     path = getattr(config, "_runtime_ssh_path", None)
     # Fabric keeps the path of its own fabric.yaml in the same place, and `invoke` never reads that file.
     if path and path != config.get("ssh_config_path"):
-        said["ssh_config_path"] = str(path)
-    return said
+        values["ssh_config_path"] = str(path)
+    return values
 
 
 def check_host_option(config: "Config") -> None:
     """See that Fabric, which makes a Connection of each -H before its task, can look it up in the file of -S.
 
-    Paramiko canonicalizes a name before it has filled in the defaults of ssh_config(5). Raises BadSetting.
+    Paramiko canonicalizes a name before it has filled in the defaults of ssh_config(5). Raises ConfigError.
     """
     path = getattr(config, "_runtime_ssh_path", None)
     if not path or path == config.get("ssh_config_path"):
         return
-    for text in _written(sys.argv):
+    for text in _hosts_in_argv(sys.argv):
         try:
-            config.base_ssh_config.lookup(parse_place(text, "-H").host)
+            config.base_ssh_config.lookup(parse_destination(text, "-H").host)
         except (KeyError, SSHException) as error:
-            raise BadSetting(
+            raise ConfigError(
                 f"Fabric cannot look up -H {text} with the CanonicalizeHostname of {path}",
                 hint=f"name the host after the task: --host {text}",
             ) from error
@@ -51,16 +51,16 @@ def check_host_option(config: "Config") -> None:
 def given_host(c: "Context", config: "Config", flag: str | None) -> str | None:
     """The host that `--host` (`flag`) or `-H` named, as it was written; None if neither did.
 
-    Raises BadSetting if one of them is no place, or if they differ.
+    Raises ConfigError if one of them is no place, or if they differ.
     """
     option = _host_of(c, config)
     if option is not None and flag is not None:
-        if parse_place(option, "-H") != parse_place(flag, "--host"):
-            raise BadSetting(f"-H says {option} and --host says {flag}", hint="give one of the two")
+        if parse_destination(option, "-H") != parse_destination(flag, "--host"):
+            raise ConfigError(f"-H says {option} and --host says {flag}", hint="give one of the two")
     elif option is not None:
-        parse_place(option, "-H")
+        parse_destination(option, "-H")
     elif flag is not None:
-        parse_place(flag, "--host")
+        parse_destination(flag, "--host")
     return option if flag is None else flag
 
 
@@ -69,12 +69,12 @@ def _host_of(c: "Context", config: "Config") -> str | None:
     if not isinstance(name, str):
         return None
     # A Connection does not tell whether its user and port are defaults, so look at what was written.
-    for text in _written(sys.argv):
-        if _parts_agree(text, name, c):
+    for text in _hosts_in_argv(sys.argv):
+        if _matches(text, name, c):
             return text
     user, port = getattr(c, "user", None), getattr(c, "port", None)
     return str(
-        Place(
+        Destination(
             name,
             None if user == config.get("user") else user,
             None if port == config.get("port") else port,
@@ -82,17 +82,19 @@ def _host_of(c: "Context", config: "Config") -> str | None:
     )
 
 
-def _parts_agree(text: str, name: str, c: Any) -> bool:
+def _matches(text: str, name: str, c: Any) -> bool:
     try:
-        said = c.derive_shorthand(text)
+        values = c.derive_shorthand(text)
     except ValueError:
         return False
-    return said["host"] == name and all(said[part] in (None, getattr(c, part)) for part in ("user", "port"))
+    return values["host"] == name and all(
+        values[part] in (None, getattr(c, part)) for part in ("user", "port")
+    )
 
 
-def _written(argv: Sequence[str]) -> Iterator[str]:
-    for word, following in pairwise([*argv, ""]):
-        if word in ("-H", "--hosts"):
-            yield from following.split(",")
-        elif word.startswith(("-H", "--hosts=")):
-            yield from word.removeprefix("--hosts").removeprefix("-H").removeprefix("=").split(",")
+def _hosts_in_argv(argv: Sequence[str]) -> Iterator[str]:
+    for argument, next_argument in pairwise([*argv, ""]):
+        if argument in ("-H", "--hosts"):
+            yield from next_argument.split(",")
+        elif argument.startswith(("-H", "--hosts=")):
+            yield from argument.removeprefix("--hosts").removeprefix("-H").removeprefix("=").split(",")

@@ -6,19 +6,19 @@ from typing import NoReturn
 
 import msgspec
 
-from notebooks_over_ssh.errors import BadSetting
+from notebooks_over_ssh.errors import ConfigError
 
 # One label of a host name. The underscore is not in RFC 1123, but hosts that have one exist.
 _LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?", re.ASCII)
 _BRACKETED = re.compile(r"\[([0-9A-Fa-f:.]*)\](?::(.*))?", re.DOTALL)
 _PORT = re.compile(r"[0-9]{1,5}", re.ASCII)
 # What OpenSSH's valid_ruser() refuses (ssh.c), for a user name may end up in a ProxyCommand.
-_NOT_IN_A_USER_NAME = frozenset("'`\"$\\;&<>|(){}*?!#~,:/[]%")
+_INVALID_USER_CHARACTERS = frozenset("'`\"$\\;&<>|(){}*?!#~,:/[]%")
 SSH_PORT = 22
-_LONGEST_NAME = 253  # RFC 1035, 2.3.4, without the final dot
+_MAX_NAME_LENGTH = 253  # RFC 1035, 2.3.4, without the final dot
 
 
-class Place(msgspec.Struct, frozen=True):
+class Destination(msgspec.Struct, frozen=True):
     """An SSH server: a host name or address (no brackets), and who and where on it, if that was said."""
 
     host: str
@@ -31,63 +31,65 @@ class Place(msgspec.Struct, frozen=True):
         return user + host + ("" if self.port is None else f":{self.port}")
 
 
-def parse_place(text: str, where: str) -> Place:
-    """Read `host`, `user@host`, `host:port` or `user@host:port`; `where` is how messages call it.
+def parse_destination(text: str, option_name: str) -> Destination:
+    """Read `host`, `user@host`, `host:port` or `user@host:port`; `option_name` is how messages call it.
 
-    An IPv6 address with a port stands in brackets. Raises BadSetting for everything else.
+    An IPv6 address with a port stands in brackets. Raises ConfigError for everything else.
     """
-    user, at, rest = text.rpartition("@")
-    host, port = _split_port(rest, text, where)
-    _check_host(host, text, where)
-    return Place(
+    user, separator, host_port = text.rpartition("@")
+    host, port = _split_port(host_port, text, option_name)
+    _check_host(host, text, option_name)
+    return Destination(
         host=host,
-        user=parse_user(user, where) if at else None,
-        port=None if port is None else _number(port, text, where),
+        user=parse_user(user, option_name) if separator else None,
+        port=None if port is None else _number(port, text, option_name),
     )
 
 
-def parse_user(text: str, where: str) -> str:
-    """Give `text` back if it can be a login name; `where` is how messages call it. Raises BadSetting."""
+def parse_user(text: str, option_name: str) -> str:
+    """Give `text` back if it can be a login name; `option_name` is how messages call it. Raises ConfigError."""
     if not text:
-        raise BadSetting(f"{where} has an empty user name", hint="write user@host, or the host alone")
+        raise ConfigError(f"{option_name} has an empty user name", hint="write user@host, or the host alone")
     for character in text:
-        if character.isspace() or not character.isprintable() or character in _NOT_IN_A_USER_NAME:
-            raise BadSetting(
-                f"{where} has {character!r} in the user name {text!r}",
+        if character.isspace() or not character.isprintable() or character in _INVALID_USER_CHARACTERS:
+            raise ConfigError(
+                f"{option_name} has {character!r} in the user name {text!r}",
                 hint="use the name that you log in with, as in s1234567",
             )
     if text.startswith("-"):
-        raise BadSetting(
-            f"{where} has a user name that starts with a dash: {text!r}",
+        raise ConfigError(
+            f"{option_name} has a user name that starts with a dash: {text!r}",
             hint="use the name that you log in with, as in s1234567",
         )
     return text
 
 
-def _split_port(rest: str, text: str, where: str) -> tuple[str, str | None]:
-    if rest.startswith("["):
-        bracketed = _BRACKETED.fullmatch(rest)
-        if bracketed is None or not _is_ipv6(bracketed[1]):
-            _refuse(text, where, "write an IPv6 address with a port as [2001:db8::1]:22")
-        return bracketed[1], bracketed[2]
-    if rest.count(":") > 1:
-        if not _is_ipv6(rest):
-            _refuse(text, where, "write an IPv6 address with a port as [2001:db8::1]:22")
-        return rest, None
-    host, colon, port = rest.partition(":")
+def _split_port(host_port: str, text: str, option_name: str) -> tuple[str, str | None]:
+    if host_port.startswith("["):
+        match = _BRACKETED.fullmatch(host_port)
+        if match is None or not _is_ipv6(match[1]):
+            _fail(text, option_name, "write an IPv6 address with a port as [2001:db8::1]:22")
+        return match[1], match[2]
+    if host_port.count(":") > 1:
+        if not _is_ipv6(host_port):
+            _fail(text, option_name, "write an IPv6 address with a port as [2001:db8::1]:22")
+        return host_port, None
+    host, colon, port = host_port.partition(":")
     return host, port if colon else None
 
 
-def _check_host(host: str, text: str, where: str) -> None:
+def _check_host(host: str, text: str, option_name: str) -> None:
     if not host:
-        _refuse(text, where, "name a host, as in student.compute")
+        _fail(text, option_name, "name a host, as in student.compute")
     if ":" in host:  # an IPv6 address, already checked
         return
     if not host.isascii() and host.replace(".", "").replace("-", "").isalnum():
-        _refuse(text, where, "write the name in its ASCII form, which starts with xn--")
+        _fail(text, option_name, "write the name in its ASCII form, which starts with xn--")
     name = host.removesuffix(".")
-    if len(name) > _LONGEST_NAME or not all(_LABEL.fullmatch(label) for label in name.split(".")):
-        _refuse(text, where, "a host name has letters, digits, dots and dashes only, as in student.compute")
+    if len(name) > _MAX_NAME_LENGTH or not all(_LABEL.fullmatch(label) for label in name.split(".")):
+        _fail(
+            text, option_name, "a host name has letters, digits, dots and dashes only, as in student.compute"
+        )
 
 
 def _is_ipv6(text: str) -> bool:
@@ -97,11 +99,11 @@ def _is_ipv6(text: str) -> bool:
         return False
 
 
-def _number(port: str, text: str, where: str) -> int:
+def _number(port: str, text: str, option_name: str) -> int:
     if not _PORT.fullmatch(port) or not 1 <= int(port) <= 65535:
-        _refuse(text, where, "a port is a whole number from 1 to 65535")
+        _fail(text, option_name, "a port is a whole number from 1 to 65535")
     return int(port)
 
 
-def _refuse(text: str, where: str, hint: str) -> NoReturn:
-    raise BadSetting(f"{where} must be a host, as in user@host:port, not {text!r}", hint=hint)
+def _fail(text: str, option_name: str, hint: str) -> NoReturn:
+    raise ConfigError(f"{option_name} must be a host, as in user@host:port, not {text!r}", hint=hint)

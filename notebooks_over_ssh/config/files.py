@@ -6,7 +6,7 @@ from collections.abc import Hashable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from notebooks_over_ssh.errors import BadSetting
+from notebooks_over_ssh.errors import ConfigError
 
 if TYPE_CHECKING:
     import yaml
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 SUFFIXES = (".yaml", ".yml", ".json")
 
 
-class _Twice(Exception):
+class _DuplicateKey(Exception):
     """A key that a mapping has twice, and the line of the second one (None: unknown)."""
 
     def __init__(self, key: str, line: int | None) -> None:
@@ -24,7 +24,7 @@ class _Twice(Exception):
         self.line = line
 
 
-def first_of(stem: Path) -> Path:
+def find_config_file(stem: Path) -> Path:
     """The first file that exists of `stem`.yaml, .yml and .json; the first of the names if none does."""
     candidates = [stem.with_name(stem.name + suffix) for suffix in SUFFIXES]
     return next((path for path in candidates if os.path.isfile(path)), candidates[0])
@@ -33,40 +33,40 @@ def first_of(stem: Path) -> Path:
 def read_mapping(path: Path, name: str) -> dict[Any, Any] | None:
     """What the file at `path` says, an empty mapping if it is empty, None if there is none.
 
-    `name` is how messages call it. Raises BadSetting if it cannot be read as a mapping.
+    `name` is how messages call it. Raises ConfigError if it cannot be read as a mapping.
     """
     if path.is_dir():
-        raise BadSetting(f"{name} cannot be read: it is a folder", hint="name a YAML or JSON file")
+        raise ConfigError(f"{name} cannot be read: it is a folder", hint="name a YAML or JSON file")
     if path.suffix not in SUFFIXES:
-        raise BadSetting(f"{name} is not a YAML or JSON file", hint="let its name end in .yaml")
+        raise ConfigError(f"{name} is not a YAML or JSON file", hint="let its name end in .yaml")
     text = _text(path, name)
     if text is None:
         return None
     try:
-        said = _json(text) if path.suffix == ".json" else _yaml(text, name)
-    except _Twice as twice:
-        raise BadSetting(
-            f"{twice.key} is set twice in {_at(name, twice.line)}", hint="keep one of the two"
+        content = _json(text) if path.suffix == ".json" else _yaml(text, name)
+    except _DuplicateKey as duplicate:
+        raise ConfigError(
+            f"{duplicate.key} is set twice in {_location(name, duplicate.line)}", hint="keep one of the two"
         ) from None
     except json.JSONDecodeError as error:
         raise _malformed(name, "JSON", error.lineno, error.msg) from None
     except RecursionError:
-        raise BadSetting(
+        raise ConfigError(
             f"{name} is nested too deep to be read", hint="copy the form of invoke.yaml"
         ) from None
     except ValueError as error:
-        raise BadSetting(
+        raise ConfigError(
             f"{name} has a value that cannot be read: {error}", hint="put the value in quotes"
         ) from None
-    if said is None:
+    if content is None:
         return {}
-    if not isinstance(said, dict):
-        kind = "a list" if isinstance(said, list) else "one value"
-        raise BadSetting(
+    if not isinstance(content, dict):
+        kind = "a list" if isinstance(content, list) else "one value"
+        raise ConfigError(
             f"{name} must be a mapping of names to values, not {kind}",
             hint="write one setting a line, as in gateway: sandbox",
         )
-    return said
+    return content
 
 
 def parse_value(text: str) -> Any:
@@ -85,27 +85,27 @@ def _text(path: Path, name: str) -> str | None:
     except (FileNotFoundError, NotADirectoryError):  # the latter with HOME=/dev/null
         return None
     except UnicodeDecodeError as error:
-        raise BadSetting(
+        raise ConfigError(
             f"{name} is not UTF-8: byte {error.start} is {error.object[error.start]:#04x}",
             hint="save the file again as UTF-8",
         ) from None
     except OSError as error:
-        raise BadSetting(
+        raise ConfigError(
             f"{name} cannot be read: {error.strerror or error}",
             hint="make it a file that you may read, or move it away",
         ) from None
 
 
 def _json(text: str) -> Any:
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    def reject_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         mapping: dict[str, Any] = {}
         for key, value in pairs:
             if key in mapping:
-                raise _Twice(key, None)
+                raise _DuplicateKey(key, None)
             mapping[key] = value
         return mapping
 
-    return json.loads(text, object_pairs_hook=once) if text.strip() else None
+    return json.loads(text, object_pairs_hook=reject_duplicates) if text.strip() else None
 
 
 def _yaml(text: str, name: str) -> Any:
@@ -119,7 +119,7 @@ def _yaml(text: str, name: str) -> Any:
             for key, _ in node.value:
                 if isinstance(key, yaml.ScalarNode):
                     if (key.tag, key.value) in seen:
-                        raise _Twice(key.value, key.start_mark.line + 1)
+                        raise _DuplicateKey(key.value, key.start_mark.line + 1)
                     seen.add((key.tag, key.value))
             return super().construct_mapping(node, deep=deep)
 
@@ -134,12 +134,12 @@ def _yaml(text: str, name: str) -> Any:
         raise _malformed(name, "YAML", line, "it has a character that cannot be printed") from None
 
 
-def _malformed(name: str, language: str, line: int | None, problem: str) -> BadSetting:
-    return BadSetting(
-        f"{_at(name, line)}: this is not {language}: {problem[:1].lower()}{problem[1:]}",
+def _malformed(name: str, language: str, line: int | None, problem: str) -> ConfigError:
+    return ConfigError(
+        f"{_location(name, line)}: this is not {language}: {problem[:1].lower()}{problem[1:]}",
         hint="look at that line and the one above it: indentation, colons and quotes",
     )
 
 
-def _at(name: str, line: int | None) -> str:
+def _location(name: str, line: int | None) -> str:
     return name if line is None else f"{name}, line {line}"

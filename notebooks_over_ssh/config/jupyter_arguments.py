@@ -2,13 +2,13 @@
 
 import re
 
-from notebooks_over_ssh.errors import BadSetting
+from notebooks_over_ssh.errors import ConfigError
 from notebooks_over_ssh.util.command_hint import command
 
-_FORM = re.compile(r"--([A-Za-z][\w-]*(?:\.[A-Za-z]\w*)?)(?:=.*)?", re.DOTALL)
+_ARGUMENT_PATTERN = re.compile(r"--([A-Za-z][\w-]*(?:\.[A-Za-z]\w*)?)(?:=.*)?", re.DOTALL)
 _PROTECTION = "the server's protection rests on it"
 # By trait, why it may not be set; and the short names that Jupyter has for it (`jupyter server --help-all`).
-_OURS = {
+_RESERVED_TRAITS = {
     "ip": "the server listens on loopback alone",
     "sock": "the server listens on loopback alone",
     "sock_mode": "the server listens on loopback alone",
@@ -69,14 +69,14 @@ _COMMANDS = {
     "keyfile": "secure --certificate FILE --key FILE",
 }
 # Jupyter's own short spellings of these, where they are not the trait's name with dashes.
-_SHORT = {
+_ALIASES = {
     "config": "config_file",
     "notebook-dir": "root_dir",
     "browser": "open_browser",
     "no-browser": "open_browser",
 }
 # The short spellings that do no harm. Others may be any trait's, or the beginning of one, which argparse completes.
-_HARMLESS = frozenset(
+_ALLOWED_ALIASES = frozenset(
     {
         "debug",
         "log-level",
@@ -95,25 +95,25 @@ _HARMLESS = frozenset(
 def check_arguments(arguments: list[str], name: str) -> None:
     """See that each is a flag that leaves the protection of the server alone; `name` is how messages call the setting.
 
-    A trait is refused in every spelling: --ServerApp.ip, --NotebookApp.ip, --ip. Raises BadSetting.
+    A trait is refused in every spelling: --ServerApp.ip, --NotebookApp.ip, --ip. Raises ConfigError.
     """
     for argument in arguments:
-        form = _FORM.fullmatch(argument)
-        if form is None:
-            raise BadSetting(
+        match = _ARGUMENT_PATTERN.fullmatch(argument)
+        if match is None:
+            raise ConfigError(
                 f"{name} has {argument[:60]!r}, which is no argument",
                 hint="write each in one piece, as in --ServerApp.terminals_enabled=False",
             )
-        class_, dot, trait = form[1].rpartition(".")
-        trait = trait if dot else _SHORT.get(trait, trait.replace("-", "_"))
-        if trait in _OURS:
+        class_, dot, trait = match[1].rpartition(".")
+        trait = trait if dot else _ALIASES.get(trait, trait.replace("-", "_"))
+        if trait in _RESERVED_TRAITS:
             instead = f"; {command(_COMMANDS[trait])} sets it" if trait in _COMMANDS else ""
-            raise BadSetting(
-                f"{name} has --{form[1]}, which cannot be set there: {_OURS[trait]}",
+            raise ConfigError(
+                f"{name} has --{match[1]}, which cannot be set there: {_RESERVED_TRAITS[trait]}",
                 hint=f"take it out{instead}",
             )
-        if not class_ and form[1] not in _HARMLESS:
-            raise BadSetting(
-                f"{name} has --{form[1]}, a short form that is not known here",
+        if not class_ and match[1] not in _ALLOWED_ALIASES:
+            raise ConfigError(
+                f"{name} has --{match[1]}, a short form that is not known here",
                 hint="write it in full, as in --ServerApp.terminals_enabled=False",
             )

@@ -7,8 +7,8 @@ from msgspec import Meta
 
 # Without control characters, line separators and halves of characters: no path or command has them.
 _LINE = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]"
-Line = Annotated[str, Meta(pattern=_LINE + r"+\Z")]
-LineOrEmpty = Annotated[str, Meta(pattern=_LINE + r"*\Z")]
+OneLine = Annotated[str, Meta(pattern=_LINE + r"+\Z")]
+OneLineOrEmpty = Annotated[str, Meta(pattern=_LINE + r"*\Z")]
 Port = Annotated[int, Meta(ge=1, le=65535)]
 # Below 1024 only root may listen.
 UserPort = Annotated[int, Meta(ge=1024, le=65535)]
@@ -19,14 +19,14 @@ Seconds = Annotated[int, Meta(ge=1, le=3600)]
 class Notebook(msgspec.Struct, frozen=True, kw_only=True):
     """The Jupyter server: where it runs, in what environment, and how it is reached. Times in seconds."""
 
-    host: Line = "student.compute"
-    environment: Line = "mlp"
+    host: OneLine = "student.compute"
+    environment: OneLine = "mlp"
     """The name of a Conda environment; with a slash or a tilde, the path of one or of a venv."""
-    activate: LineOrEmpty = ""
+    activate: OneLineOrEmpty = ""
     """A shell command that prepares the environment, used in place of `environment` when it is not empty."""
-    directory: Line = "~/mlpractical"
+    directory: OneLine = "~/mlpractical"
     application: Literal["notebook", "lab", "server"] = "notebook"
-    arguments: list[Line] = []
+    arguments: list[OneLine] = []
     """More arguments for Jupyter, each as on its command line: --ServerApp.terminals_enabled=False."""
     # Others use the hosts too: 10 is the least that is polite, 19 the most there is (nice(1)).
     nice: Annotated[int, Meta(ge=10, le=19)] = 19
@@ -37,7 +37,7 @@ class Notebook(msgspec.Struct, frozen=True, kw_only=True):
     forward: list[UserPort] = []
     """Further ports of the host that the tunnel leads to, of a dashboard that a notebook starts."""
     open_browser: bool = True
-    open: LineOrEmpty = ""
+    open: OneLineOrEmpty = ""
     """The notebook or folder below `directory` that the browser opens on; empty: the application's first page."""
     trust: bool = False
     """Whether `up` and `tunnel` have this user's browsers trust the session's certificate."""
@@ -72,24 +72,26 @@ class ConnectKwargs(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     # Not Line | list[Line]: msgspec 0.22.0 corrupts memory over a union of a text with a pattern and a list.
-    key_filename: str | list[Line] | None = None
+    key_filename: str | list[OneLine] | None = None
     allow_agent: bool = True
     look_for_keys: bool = True
     compress: bool = False
     timeout: Seconds = 10
     auth_timeout: Seconds | None = None
-    disabled_algorithms: dict[Literal["ciphers", "macs", "keys", "pubkeys", "kex"], list[Line]] | None = None
+    disabled_algorithms: dict[Literal["ciphers", "macs", "keys", "pubkeys", "kex"], list[OneLine]] | None = (
+        None
+    )
 
 
 class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that a layer may say; each field without a check of its own belongs to Fabric or Invoke."""
 
-    gateway: Line | None = "sandbox"
-    user: Line | None = None
+    gateway: OneLine | None = "sandbox"
+    user: OneLine | None = None
     port: Port | None = None
     connect_kwargs: ConnectKwargs = ConnectKwargs()
     timeouts: Timeouts = Timeouts()
-    ssh_config_path: Line | None = None
+    ssh_config_path: OneLine | None = None
     load_ssh_configs: bool = True
     ssh: SSH = SSH()
     notebook: Notebook = Notebook()

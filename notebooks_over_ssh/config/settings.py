@@ -16,27 +16,27 @@ import msgspec
 
 from notebooks_over_ssh.config import cli
 from notebooks_over_ssh.config.cli import given_host, overrides
-from notebooks_over_ssh.config.destination import SSH_PORT, Place, parse_place, parse_user
-from notebooks_over_ssh.config.files import first_of, read_mapping
+from notebooks_over_ssh.config.destination import SSH_PORT, Destination, parse_destination, parse_user
+from notebooks_over_ssh.config.files import find_config_file, read_mapping
 from notebooks_over_ssh.config.jupyter_arguments import check_arguments
-from notebooks_over_ssh.config.notebook_path import parse_page
+from notebooks_over_ssh.config.notebook_path import parse_notebook_path
 from notebooks_over_ssh.config.schema import (
     NOT_SUPPORTED,
     SSH,
     Configuration,
     ConnectKwargs,
-    Line,
     Notebook,
+    OneLine,
     Timeouts,
 )
 from notebooks_over_ssh.config.validation import (
     check_mapping,
     check_value,
+    closest_match,
     known_settings,
-    nearest,
-    value_of_text,
+    parse_text,
 )
-from notebooks_over_ssh.errors import BadSetting
+from notebooks_over_ssh.errors import ConfigError
 
 if TYPE_CHECKING:
     from invoke.config import Config
@@ -46,13 +46,13 @@ __all__ = [
     "SSH",
     "SSH_PORT",
     "ConnectKwargs",
+    "Destination",
     "Notebook",
-    "Place",
     "Settings",
     "Timeouts",
     "check_host_option",
     "load",
-    "parse_place",
+    "parse_destination",
 ]
 
 PROJECT_FILE = Path(__file__).resolve().parents[2] / "invoke.yaml"
@@ -61,10 +61,10 @@ PROJECT_FILE = Path(__file__).resolve().parents[2] / "invoke.yaml"
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The settings of one run of a task, checked.
 
-    `gateway` is None, "sandbox", a place for `parse_place`, several of them with commas between, the nearest to us
+    `gateway` is None, "sandbox", a place for `parse_destination`, several of them with commas between, the nearest to us
     first, or a ProxyCommand (it has a space).
     `connect_kwargs` has only what was set, with `key_filename` as a list of paths without a tilde, and
-    never `timeout`, which is `timeouts.connect`. `host_given` is the host that the user named: `--host` or `-H`, else a variable, a file of `-f`, the user's
+    never `timeout`, which is `timeouts.connect`. `explicit_host` is the host that the user named: `--host` or `-H`, else a variable, a file of `-f`, the user's
     own file, or the project's where it is not as shipped; None where nobody did.
     """
 
@@ -77,31 +77,31 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     load_ssh_configs: bool
     ssh: SSH
     notebook: Notebook
-    host_given: str | None
+    explicit_host: str | None
 
     def __repr__(self) -> str:
         # What is not of ours may hold a password, and a repr ends up in logs.
-        return (
-            f"Settings(gateway={self.gateway!r}, host_given={self.host_given!r}, notebook={self.notebook!r})"
-        )
+        return f"Settings(gateway={self.gateway!r}, explicit_host={self.explicit_host!r}, notebook={self.notebook!r})"
 
-    def place(self, host: str | None = None) -> Place:
+    def destination(self, host: str | None = None) -> Destination:
         """Where `host` is, with `user` and `port` filled in; None is the host given, else `notebook.host`.
 
-        Raises BadSetting if `host` is no place.
+        Raises ConfigError if `host` is no place.
         """
-        given = self.notebook.host if self.host_given is None else self.host_given
-        place = parse_place(given if host is None else host, "the host")
-        user = self.user if place.user is None else place.user
-        return Place(place.host, user, self.port if place.port is None else place.port)
+        host_name = self.notebook.host if self.explicit_host is None else self.explicit_host
+        destination = parse_destination(host_name if host is None else host, "the host")
+        user = self.user if destination.user is None else destination.user
+        return Destination(
+            destination.host, user, self.port if destination.port is None else destination.port
+        )
 
 
 _KNOWN = known_settings(Configuration)
 _SECRETS = ("connect_kwargs.password", "connect_kwargs.passphrase")
-_PREFIXES_OF_OURS = ("INVOKE_NOTEBOOK_", "INVOKE_SSH_", "INVOKE_CONNECT_KWARGS_", "INVOKE_TIMEOUTS_")
+_OWN_PREFIXES = ("INVOKE_NOTEBOOK_", "INVOKE_SSH_", "INVOKE_CONNECT_KWARGS_", "INVOKE_TIMEOUTS_")
 _UNCHECKED = ("authentication", "run", "runners", "sudo", "tasks", "debug")
 # Invoke reads these itself, by rules of its own.
-_PREFIXES_OF_INVOKE = (*(f"INVOKE_{section.upper()}" for section in _UNCHECKED), "INVOKE_RUNTIME_CONFIG")
+_INVOKE_PREFIXES = (*(f"INVOKE_{section.upper()}" for section in _UNCHECKED), "INVOKE_RUNTIME_CONFIG")
 
 
 def load(c: "Context", *, host: str | None = None, **flags: str | int | bool | None) -> Settings:
@@ -109,7 +109,7 @@ def load(c: "Context", *, host: str | None = None, **flags: str | int | bool | N
 
     `host` and `flags` are what the task's own flags said, None where they were not given; a flag has the
     name of its setting under `notebook`, and a text is read as in a variable. Nothing is connected to.
-    Raises BadSetting for the first setting that is unknown, of the wrong type or out of range.
+    Raises ConfigError for the first setting that is unknown, of the wrong type or out of range.
     """
     values: dict[str, Any] = {}
     for layer in (
@@ -117,7 +117,7 @@ def load(c: "Context", *, host: str | None = None, **flags: str | int | bool | N
         _command_line(c.config),
         _flags(flags),
     ):
-        values = _merged(values, _timeout_in_its_place(layer))
+        values = _merge(values, _normalize_timeout(layer))
     return Settings(
         gateway=_gateway(values.get("gateway", "sandbox")),
         user=values.get("user"),
@@ -128,17 +128,17 @@ def load(c: "Context", *, host: str | None = None, **flags: str | int | bool | N
         load_ssh_configs=values.get("load_ssh_configs", True),
         ssh=SSH(**_section(values, "ssh")),
         notebook=Notebook(**_section(values, "notebook")),
-        host_given=given_host(c, c.config, host) or values.get("notebook.host"),
+        explicit_host=given_host(c, c.config, host) or values.get("notebook.host"),
     )
 
 
 def check_host_option(c: "Context") -> None:
-    """See that Fabric can look up each -H. Raises BadSetting."""
+    """See that Fabric can look up each -H. Raises ConfigError."""
     cli.check_host_option(c.config)
 
 
 def sources(config: "Config") -> list[dict[str, Any]]:
-    """The layers that files and variables make. Raises BadSetting for the first that is wrong."""
+    """The layers that files and variables make. Raises ConfigError for the first that is wrong."""
     project = _without_shipped_host(_project())
     return [project, _user(), _environment(os.environ), _runtime(config)]
 
@@ -155,7 +155,7 @@ def _without_shipped_host(project: dict[str, Any]) -> dict[str, Any]:
 
 
 def _user() -> dict[str, Any]:
-    path = first_of(Path(os.path.expanduser("~"), ".invoke"))
+    path = find_config_file(Path(os.path.expanduser("~"), ".invoke"))
     return _file(path, f"~/{path.name}") or {}
 
 
@@ -166,26 +166,26 @@ def _runtime(config: "Config") -> dict[str, Any]:
         return {}
     layer = _file(Path(os.path.expanduser(path)), str(path))
     if layer is None:
-        raise BadSetting(
+        raise ConfigError(
             f"there is no configuration file {path}", hint="give -f the path of a file that exists"
         )
     return layer
 
 
 def _file(path: Path, name: str) -> dict[str, Any] | None:
-    said = read_mapping(path, name)
-    if said is None:
+    content = read_mapping(path, name)
+    if content is None:
         return None
-    section = said.get("connect_kwargs")
+    section = content.get("connect_kwargs")
     for secret in _SECRETS:
         if isinstance(section, Mapping) and secret.rpartition(".")[2] in section:
-            raise BadSetting(
+            raise ConfigError(
                 f"{secret} in {name} is a secret in a configuration file",
                 hint="remove the line: you will be asked when it is needed",
             )
-    layer = check_mapping(said, Configuration, name)
-    for path_ in layer:
-        _check_meaning(path_, layer[path_], f"{path_} in {name}")
+    layer = check_mapping(content, Configuration, name)
+    for setting in layer:
+        _validate_semantics(setting, layer[setting], f"{setting} in {name}")
     return layer
 
 
@@ -194,19 +194,19 @@ def _environment(variables: Mapping[str, str]) -> dict[str, Any]:
     secrets, unsupported = _variables(_SECRETS), _variables(NOT_SUPPORTED)
     layer: dict[str, Any] = {}
     for variable in sorted(variables):
-        if not variable.startswith("INVOKE_") or variable.startswith(_PREFIXES_OF_INVOKE):
+        if not variable.startswith("INVOKE_") or variable.startswith(_INVOKE_PREFIXES):
             continue
         if variable in secrets:
-            raise BadSetting(
+            raise ConfigError(
                 f"{variable} is a secret in the environment",
                 hint="unset it: you will be asked when it is needed",
             )
         if variable in unsupported:
-            raise BadSetting(f"{variable} is not supported", hint=NOT_SUPPORTED[unsupported[variable]][1])
+            raise ConfigError(f"{variable} is not supported", hint=NOT_SUPPORTED[unsupported[variable]][1])
         if variable not in names:
-            _refuse_if_meant_for_us(variable, names)
+            _reject_misspelt_variable(variable, names)
         else:
-            layer[names[variable]] = _from_text(names[variable], variables[variable], variable)
+            layer[names[variable]] = _parse_setting(names[variable], variables[variable], variable)
     return layer
 
 
@@ -215,14 +215,14 @@ def _variables(paths: Iterable[str]) -> dict[str, str]:
     return {f"INVOKE_{path.replace('.', '_').upper()}": path for path in paths}
 
 
-def _refuse_if_meant_for_us(variable: str, names: Mapping[str, str]) -> None:
+def _reject_misspelt_variable(variable: str, names: Mapping[str, str]) -> None:
     # Other projects have settings too, so a variable that is like none of ours is let through.
     paths = {name.removeprefix("INVOKE_").lower(): name for name in names}
-    asked = variable.removeprefix("INVOKE_").lower()
-    meant = nearest(asked, paths)
-    if meant or variable.startswith(_PREFIXES_OF_OURS):
-        hint = f"did you mean {paths[meant]}?" if meant else "unset it"
-        raise BadSetting(f"unknown variable {variable}", hint=hint)
+    name = variable.removeprefix("INVOKE_").lower()
+    match = closest_match(name, paths)
+    if match or variable.startswith(_OWN_PREFIXES):
+        hint = f"did you mean {paths[match]}?" if match else "unset it"
+        raise ConfigError(f"unknown variable {variable}", hint=hint)
 
 
 def _command_line(config: "Config") -> dict[str, Any]:
@@ -237,34 +237,34 @@ def _flags(flags: Mapping[str, str | int | bool | None]) -> dict[str, Any]:
             raise TypeError(f"load() got a flag for which there is no setting: {name}")
         flag = f"--{name.replace('_', '-')}"
         if isinstance(value, str):
-            layer[path] = _from_text(path, value, flag)
+            layer[path] = _parse_setting(path, value, flag)
         elif value is not None:
             layer[path] = check_value(value, _KNOWN[path], flag)
     return layer
 
 
-def _from_text(path: str, text: str, name: str) -> Any:
-    checked = check_value(value_of_text(text, _KNOWN[path]), _KNOWN[path], name)
-    _check_meaning(path, checked, name)
-    return checked
+def _parse_setting(path: str, text: str, name: str) -> Any:
+    value = check_value(parse_text(text, _KNOWN[path]), _KNOWN[path], name)
+    _validate_semantics(path, value, name)
+    return value
 
 
-def _check_meaning(path: str, value: Any, name: str) -> None:
+def _validate_semantics(path: str, value: Any, name: str) -> None:
     if value is None:
         return
     if path == "notebook.host":
-        parse_place(value, name)
+        parse_destination(value, name)
     elif path == "connect_kwargs.key_filename" and isinstance(value, str):
-        check_value(value, Line, name)
+        check_value(value, OneLine, name)
     elif path == "notebook.arguments":
         check_arguments(value, name)
     elif path == "notebook.open":
-        parse_page(value, name)
+        parse_notebook_path(value, name)
     elif path == "user":
         parse_user(value, name)
     elif path == "gateway" and _gateway(value) not in (None, "sandbox") and " " not in value:
-        for place in value.split(","):
-            parse_place(place, name)
+        for destination in value.split(","):
+            parse_destination(destination, name)
 
 
 def _gateway(value: str | None) -> str | None:
@@ -272,7 +272,7 @@ def _gateway(value: str | None) -> str | None:
     return None if value is None or value.lower() == "none" else value
 
 
-def _timeout_in_its_place(layer: dict[str, Any]) -> dict[str, Any]:
+def _normalize_timeout(layer: dict[str, Any]) -> dict[str, Any]:
     # Fabric refuses a connection that has both, and -t sets the one that is not documented.
     if "connect_kwargs.timeout" in layer:
         layer["timeouts.connect"] = layer.pop("connect_kwargs.timeout")
@@ -292,9 +292,9 @@ def _section(values: Mapping[str, Any], name: str) -> dict[str, Any]:
     return {path.removeprefix(prefix): value for path, value in values.items() if path.startswith(prefix)}
 
 
-def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    both = dict(below)
-    for key, value in above.items():
-        old = both.get(key)
-        both[key] = _merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
-    return both
+def _merge(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in override.items():
+        old = merged.get(key)
+        merged[key] = _merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return merged

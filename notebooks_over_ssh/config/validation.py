@@ -15,58 +15,58 @@ from msgspec import inspect
 
 from notebooks_over_ssh.config.files import parse_value
 from notebooks_over_ssh.config.schema import NOT_SUPPORTED
-from notebooks_over_ssh.errors import BadSetting
+from notebooks_over_ssh.errors import ConfigError
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}", re.ASCII)
 _BOOLEANS = {
     "1": True, "true": True, "yes": True, "on": True,
     "0": False, "false": False, "no": False, "off": False,
 }  # fmt: skip
-_SHORT = reprlib.Repr()
-_SHORT.maxstring = _SHORT.maxother = 60
-_NOTHING = frozenset({"", "none", "null", "~"})
+_REPR = reprlib.Repr()
+_REPR.maxstring = _REPR.maxother = 60
+_NULL_WORDS = frozenset({"", "none", "null", "~"})
 
 
 def known_settings(schema: type[msgspec.Struct]) -> dict[str, Any]:
     """Every path of `schema` that holds a value, as in `notebook.nice`, with its type."""
-    found: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     for field in msgspec.structs.fields(schema):
         if _is_section(field.type):
             inner = known_settings(field.type)
-            found |= {f"{field.encode_name}.{path}": type_ for path, type_ in inner.items()}
+            result |= {f"{field.encode_name}.{path}": type_ for path, type_ in inner.items()}
         else:
-            found[field.encode_name] = field.type
-    return found
+            result[field.encode_name] = field.type
+    return result
 
 
-def check_mapping(said: Mapping[Any, Any], schema: type[msgspec.Struct], source: str) -> dict[str, Any]:
-    """The settings in `said` by path, each of the type that `schema` gives it. Raises BadSetting.
+def check_mapping(raw: Mapping[Any, Any], schema: type[msgspec.Struct], source: str) -> dict[str, Any]:
+    """The settings in `raw` by path, each of the type that `schema` gives it. Raises ConfigError.
 
     `source` is how messages call where they were found: a file, or the command line.
     """
-    known = known_settings(schema)
-    checked: dict[str, Any] = {}
-    for path, value in _flat(said, schema, source, known, prefix=""):
-        checked[path] = check_value(value, known[path], f"{path} in {source}", in_file=True)
-    return checked
+    known_types = known_settings(schema)
+    values: dict[str, Any] = {}
+    for path, value in _flatten(raw, schema, source, known_types, prefix=""):
+        values[path] = check_value(value, known_types[path], f"{path} in {source}", in_file=True)
+    return values
 
 
 def check_value(value: Any, type_: Any, name: str, *, in_file: bool = False) -> Any:
-    """`value` if it is of `type_`; `name` is how messages call it. Raises BadSetting."""
+    """`value` if it is of `type_`; `name` is how messages call it. Raises ConfigError."""
     try:
         return msgspec.convert(value, type_, strict=True)
     except (msgspec.ValidationError, RecursionError):
         info = inspect.type_info(type_)
-        raise BadSetting(
-            f"{name} must be {_words(info, value)}, not {_shown(value)}",
-            hint=_remedy(value, info, in_file=in_file),
+        raise ConfigError(
+            f"{name} must be {_describe_type(info, value)}, not {_format_value(value)}",
+            hint=_hint(value, info, in_file=in_file),
         ) from None
 
 
-def value_of_text(text: str, type_: Any) -> Any:
+def parse_text(text: str, type_: Any) -> Any:
     """The value that `text`, of a flag or a variable, means for a setting of `type_`; else `text` itself."""
     members = _members(inspect.type_info(type_))
-    if any(isinstance(member, inspect.NoneType) for member in members) and text.lower() in _NOTHING:
+    if any(isinstance(member, inspect.NoneType) for member in members) and text.lower() in _NULL_WORDS:
         return None
     collection = any(isinstance(member, inspect.ListType | inspect.DictType) for member in members)
     if collection and text[:1] in ("[", "{"):
@@ -84,62 +84,70 @@ def value_of_text(text: str, type_: Any) -> Any:
     return text
 
 
-def nearest(path: str, known: Iterable[str]) -> str | None:
+def closest_match(path: str, known_types: Iterable[str]) -> str | None:
     """The known path that was most likely meant by `path`, or None.
 
     A near spelling in the same section wins over the same name elsewhere, and that over a near spelling
     there.
     """
     section, _, last = path.rpartition(".")
-    names = {candidate.rpartition(".")[2]: candidate for candidate in reversed(list(known))}
-    beside = {name: candidate for name, candidate in names.items() if candidate.rpartition(".")[0] == section}
+    names = {candidate.rpartition(".")[2]: candidate for candidate in reversed(list(known_types))}
+    siblings = {
+        name: candidate for name, candidate in names.items() if candidate.rpartition(".")[0] == section
+    }
     # 0.55 is low enough for notebook.port to mean notebook.local_port.
-    if section and (close := difflib.get_close_matches(last, beside, n=1, cutoff=0.55)):
-        return beside[close[0]]
+    if section and (close := difflib.get_close_matches(last, siblings, n=1, cutoff=0.55)):
+        return siblings[close[0]]
     close = [last] if last in names else difflib.get_close_matches(last, names, n=1, cutoff=0.7)
     return names[close[0]] if close else None
 
 
-def _flat(
-    said: Mapping[Any, Any], schema: type[msgspec.Struct], source: str, known: Mapping[str, Any], prefix: str
+def _flatten(
+    raw: Mapping[Any, Any],
+    schema: type[msgspec.Struct],
+    source: str,
+    known_types: Mapping[str, Any],
+    prefix: str,
 ) -> list[tuple[str, Any]]:
     fields = {field.encode_name: field.type for field in msgspec.structs.fields(schema)}
-    found: list[tuple[str, Any]] = []
-    for key, value in said.items():
-        path = f"{prefix}{_shown(key) if not isinstance(key, str) else key}"
+    result: list[tuple[str, Any]] = []
+    for key, value in raw.items():
+        path = f"{prefix}{_format_value(key) if not isinstance(key, str) else key}"
         if path in NOT_SUPPORTED:
             _refuse_unsupported(path, value, source)
             continue
         if not isinstance(key, str) or key not in fields:
-            raise BadSetting(f"unknown setting {path} in {source}", hint=_guess(path, prefix, fields, known))
+            raise ConfigError(
+                f"unknown setting {path} in {source}", hint=_suggest(path, prefix, fields, known_types)
+            )
         if not _is_section(fields[key]):
-            found.append((path, value))
+            result.append((path, value))
         elif isinstance(value, Mapping):
-            found += _flat(value, fields[key], source, known, prefix=f"{path}.")
+            result += _flatten(value, fields[key], source, known_types, prefix=f"{path}.")
         elif value is not None:  # a heading with nothing below it sets nothing
             kind = "a list" if isinstance(value, list) else "one value"
-            raise BadSetting(
+            raise ConfigError(
                 f"{path} in {source} must be a mapping of names to values, not {kind}",
-                hint=f"write its settings below it, indented, as in {_example(path, known)}",
+                hint=f"write its settings below it, indented, as in {_example(path, known_types)}",
             )
-    return found
+    return result
 
 
 def _refuse_unsupported(path: str, value: Any, source: str) -> None:
     default, hint = NOT_SUPPORTED[path]
     if value is not default:
-        raise BadSetting(f"{path} in {source} is not supported", hint=hint)
+        raise ConfigError(f"{path} in {source} is not supported", hint=hint)
 
 
-def _guess(path: str, prefix: str, fields: Iterable[str], known: Iterable[str]) -> str:
-    everything = [*(f"{prefix}{field}" for field in fields), *known]
-    if meant := nearest(path, everything):
-        return f"did you mean {meant}?"
+def _suggest(path: str, prefix: str, fields: Iterable[str], known_types: Iterable[str]) -> str:
+    candidates = [*(f"{prefix}{field}" for field in fields), *known_types]
+    if match := closest_match(path, candidates):
+        return f"did you mean {match}?"
     return f"the settings {f'under {prefix[:-1]}' if prefix else 'there'} are {', '.join(fields)}"
 
 
-def _example(path: str, known: Mapping[str, Any]) -> str:
-    return next(candidate for candidate in known if candidate.startswith(f"{path}."))
+def _example(path: str, known_types: Mapping[str, Any]) -> str:
+    return next(candidate for candidate in known_types if candidate.startswith(f"{path}."))
 
 
 def _is_section(type_: Any) -> bool:
@@ -154,10 +162,10 @@ def _is_list_of_numbers(info: inspect.Type) -> bool:
     return isinstance(info, inspect.ListType) and isinstance(info.item_type, inspect.IntType)
 
 
-def _words(info: inspect.Type, value: Any) -> str:
+def _describe_type(info: inspect.Type, value: Any) -> str:
     match info:
         case inspect.UnionType(types=types):
-            return " or ".join(_words(t, value) for t in types if not isinstance(t, inspect.NoneType))
+            return " or ".join(_describe_type(t, value) for t in types if not isinstance(t, inspect.NoneType))
         case inspect.IntType(ge=int() as low, le=int() as high):
             return f"a whole number from {low} to {high}"
         case inspect.BoolType():
@@ -166,19 +174,19 @@ def _words(info: inspect.Type, value: Any) -> str:
             *names, last = (str(name) for name in values)
             return f"{', '.join(names)} or {last}"
         case inspect.StrType():
-            wrong_inside = isinstance(value, str) and value
-            return "one line of text without control characters" if wrong_inside else "text"
+            has_control_characters = isinstance(value, str) and value
+            return "one line of text without control characters" if has_control_characters else "text"
         case inspect.ListType(item_type=inspect.IntType() as item):
-            return f"a list, each of its members {_words(item, value)}"
+            return f"a list, each of its members {_describe_type(item, value)}"
         case inspect.ListType():
             return "a list of texts"
         case inspect.DictType(key_type=inspect.LiteralType() as key, value_type=inner):
-            return f"a mapping from {_words(key, value)} to {_words(inner, value)}"
+            return f"a mapping from {_describe_type(key, value)} to {_describe_type(inner, value)}"
         case _:
             return "a mapping of names to values"
 
 
-def _shown(value: Any) -> str:
+def _format_value(value: Any) -> str:
     match value:
         case None:
             return "nothing"
@@ -187,12 +195,12 @@ def _shown(value: Any) -> str:
         case "":
             return "empty"
         case str() | Mapping() | list():
-            return _SHORT.repr(value)
+            return _REPR.repr(value)
         case _:
             return str(value)[:60]
 
 
-def _remedy(value: Any, info: inspect.Type, *, in_file: bool) -> str:
+def _hint(value: Any, info: inspect.Type, *, in_file: bool) -> str:
     for member in _members(info):
         match member:
             case inspect.IntType(ge=int() as low, le=int() as high):
@@ -202,9 +210,9 @@ def _remedy(value: Any, info: inspect.Type, *, in_file: bool) -> str:
                     return "write the number without quotes"
             case inspect.LiteralType(values=values) if isinstance(value, str):
                 close = difflib.get_close_matches(value.lower(), [str(v) for v in values], n=1)
-                return f"did you mean {close[0]}?" if close else f"write {_words(member, value)}"
+                return f"did you mean {close[0]}?" if close else f"write {_describe_type(member, value)}"
             case inspect.StrType() if value is None:
                 return "give it a value, or remove the line"
             case inspect.StrType() if in_file and not isinstance(value, str | list | Mapping):
                 return "put the value in quotes"
-    return f"write {_words(info, value)}"
+    return f"write {_describe_type(info, value)}"

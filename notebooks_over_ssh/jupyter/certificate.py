@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from notebooks_over_ssh.errors import RemoteFailed
+from notebooks_over_ssh.errors import RemoteError
 from notebooks_over_ssh.util.command_hint import command
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 NAME = "localhost"
 """Where the tunnel is opened, so what the certificate must be for."""
-SMALLEST_RSA_BITS = 2048
+MIN_RSA_BITS = 2048
 NO_CHECK_TIME = 0x200000  # X509_V_FLAG_NO_CHECK_TIME of OpenSSL's x509_vfy.h, for which ssl has no name
 
 
@@ -30,7 +30,7 @@ class Certificate:
     sha256: str
     sha1: str
     """By which some stores look it up; it proves nothing."""
-    begins: datetime
+    not_before: datetime
     expires: datetime
     names: tuple[str, ...]
     issuer: str
@@ -41,25 +41,25 @@ class Certificate:
         """The name to ask for it by: where the tunnel is opened, unless it is for others only."""
         return NAME if NAME in self.names or not self.names else self.names[0]
 
-    def ends_within(self, days: int) -> bool:
+    def expires_within(self, days: int) -> bool:
         """Whether it ends, or has ended, within so many days from now."""
         return self.expires - datetime.now(UTC) < timedelta(days=days)
 
-    def date_trouble(self) -> str:
+    def date_problem(self) -> str:
         """Why it is not in date by this machine's clock, such as "ended on 2026-01-31"; "" when it is."""
         now = datetime.now(UTC)
-        if now < self.begins:
-            return f"begins on {self.begins:%Y-%m-%d}"
+        if now < self.not_before:
+            return f"begins on {self.not_before:%Y-%m-%d}"
         return f"ended on {self.expires:%Y-%m-%d}" if now >= self.expires else ""
 
 
 def parse(pem: str) -> Certificate:
-    """Read the first certificate of the PEM text. Raises RemoteFailed when there is none."""
+    """Read the first certificate of the PEM text. Raises RemoteError when there is none."""
     try:
         with malformed_is_value_error():
             return _certificate(_load(pem))
     except ValueError as error:
-        raise RemoteFailed(
+        raise RemoteError(
             f"the certificate on the host is unreadable: {error}",
             hint=f"{command('secure --renew')} makes a new one",
         ) from error
@@ -78,26 +78,26 @@ def client_context(certificate: Certificate) -> ssl.SSLContext:
     return context
 
 
-def weakness(pem: str) -> str:
+def find_problem(pem: str) -> str:
     """Why a browser should not, or will not, accept the first certificate of the PEM text at NAME; "" when nothing is wrong."""
     try:
         with malformed_is_value_error():
-            return weakness_of(_load(pem))
+            return find_leaf_problem(_load(pem))
     except ValueError as error:
         return f"unreadable: {error}"
 
 
-def weakness_of(loaded: x509.Certificate) -> str:
-    """As `weakness`. The rules are those of browsers' own: keys and hashes, and the names as RFC 9525 has them."""
+def find_leaf_problem(cert: x509.Certificate) -> str:
+    """As `find_problem`. The rules are those of browsers' own: keys and hashes, and the names as RFC 9525 has them."""
     from cryptography import x509
     from cryptography.x509.oid import ExtendedKeyUsageOID
 
-    weak = weak_cryptography(loaded)
-    if weak:
-        return weak
-    if NAME not in _certificate(loaded).names:
+    problem = weak_cryptography(cert)
+    if problem:
+        return problem
+    if NAME not in _certificate(cert).names:
         return f"it is not for {NAME}"
-    for extension in loaded.extensions:
+    for extension in cert.extensions:
         match extension.value:
             case x509.ExtendedKeyUsage() as usage if ExtendedKeyUsageOID.SERVER_AUTH not in usage:
                 return "it is not for a server"
@@ -123,13 +123,13 @@ def malformed_is_value_error() -> Iterator[None]:
         raise ValueError(str(error)) from error
 
 
-def weak_cryptography(loaded: x509.Certificate) -> str:
+def weak_cryptography(cert: x509.Certificate) -> str:
     """Why the certificate's key or hash is too weak, or unknown to browsers; "" when both are good."""
     from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-    key, digest = loaded.public_key(), loaded.signature_hash_algorithm
+    key, digest = cert.public_key(), cert.signature_hash_algorithm
     match key:
-        case rsa.RSAPublicKey() if key.key_size < SMALLEST_RSA_BITS:
+        case rsa.RSAPublicKey() if key.key_size < MIN_RSA_BITS:
             return f"its key is RSA of {key.key_size} bits"
         case rsa.RSAPublicKey() | ec.EllipticCurvePublicKey(curve=ec.SECP256R1() | ec.SECP384R1()):
             pass
@@ -140,12 +140,12 @@ def weak_cryptography(loaded: x509.Certificate) -> str:
     return ""
 
 
-def is_signed_by(member: x509.Certificate, signer: x509.Certificate) -> bool:
+def is_signed_by(cert: x509.Certificate, signer: x509.Certificate) -> bool:
     """Whether the signer's key signed the certificate, and the certificate names the signer as its issuer."""
     from cryptography.exceptions import InvalidSignature
 
     try:
-        member.verify_directly_issued_by(signer)
+        cert.verify_directly_issued_by(signer)
     except (ValueError, TypeError, InvalidSignature):
         return False
     return True
@@ -157,13 +157,13 @@ def _load(pem: str) -> x509.Certificate:
     return x509.load_pem_x509_certificate(pem.encode())
 
 
-def _certificate(loaded: x509.Certificate) -> Certificate:
+def _certificate(cert: x509.Certificate) -> Certificate:
     from cryptography import x509
     from cryptography.hazmat.primitives.serialization import Encoding
 
-    der = loaded.public_bytes(Encoding.DER)
+    der = cert.public_bytes(Encoding.DER)
     try:
-        subject = loaded.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        subject = cert.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         names = (
             *subject.get_values_for_type(x509.DNSName),
             *(str(address) for address in subject.get_values_for_type(x509.IPAddress)),
@@ -171,11 +171,11 @@ def _certificate(loaded: x509.Certificate) -> Certificate:
     except x509.ExtensionNotFound:
         names = ()
     return Certificate(
-        pem=loaded.public_bytes(Encoding.PEM).decode(),
+        pem=cert.public_bytes(Encoding.PEM).decode(),
         sha256=hashlib.sha256(der).hexdigest(),
         sha1=hashlib.sha1(der, usedforsecurity=False).hexdigest(),
-        begins=loaded.not_valid_before_utc,
-        expires=loaded.not_valid_after_utc,
+        not_before=cert.not_valid_before_utc,
+        expires=cert.not_valid_after_utc,
         names=names,
-        issuer="" if loaded.issuer == loaded.subject else loaded.issuer.rfc4514_string(),
+        issuer="" if cert.issuer == cert.subject else cert.issuer.rfc4514_string(),
     )

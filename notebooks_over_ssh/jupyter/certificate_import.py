@@ -8,40 +8,40 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from notebooks_over_ssh.errors import BadSetting
-from notebooks_over_ssh.jupyter.certificate import NAME, is_signed_by, weakness_of
+from notebooks_over_ssh.errors import ConfigError
+from notebooks_over_ssh.jupyter.certificate import NAME, find_leaf_problem, is_signed_by
 
 if TYPE_CHECKING:
     from cryptography import x509
     from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
-ASK_ANEW = "ask who signed it for another"
+HINT_REQUEST_NEW = "ask who signed it for another"
 
 
 def read(certificate_file: Path, key_file: Path) -> str:
     """The key, the certificate and its chain as one PEM text, and nothing else of the two files.
 
-    Raises BadSetting for the first thing that would make a server fail to start, or a browser warn: see docs/security.md.
+    Raises ConfigError for the first thing that would make a server fail to start, or a browser warn: see docs/security.md.
     """
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
     chain = _chain(certificate_file)
     key = _key(key_file)
     _check_order(chain, key, certificate_file, key_file)
-    for number, member in enumerate(chain, 1):
-        which = str(certificate_file) if len(chain) == 1 else f"certificate {number} of {certificate_file}"
-        _check_dates(member, which)
-    trouble = weakness_of(chain[0])
-    if trouble:
-        raise BadSetting(
-            f"{certificate_file} is no good here: {trouble}, so a browser would warn of it, or trust too much",
+    for number, cert in enumerate(chain, 1):
+        label = str(certificate_file) if len(chain) == 1 else f"certificate {number} of {certificate_file}"
+        _check_dates(cert, label)
+    problem = find_leaf_problem(chain[0])
+    if problem:
+        raise ConfigError(
+            f"{certificate_file} is no good here: {problem}, so a browser would warn of it, or trust too much",
             hint=f"ask for one for a server called {NAME}, with RSA of 2048 bits or more or P-256: docs/security.md says how",
         )
     parts = [key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())]
-    return b"".join([*parts, *(member.public_bytes(Encoding.PEM) for member in chain)]).decode()
+    return b"".join([*parts, *(cert.public_bytes(Encoding.PEM) for cert in chain)]).decode()
 
 
-def vouches_for_itself(pem: str) -> bool:
+def is_self_signed(pem: str) -> bool:
     """Whether the first certificate of the PEM text is signed by its own key, so that no authority vouches for it."""
     from cryptography import x509
 
@@ -57,8 +57,8 @@ def _chain(file: Path) -> list[x509.Certificate]:
         return x509.load_pem_x509_certificates(content)
     except ValueError as error:
         if b"PRIVATE KEY-----" in content:
-            raise _wrong_way_round(file, "a key, and no certificate") from error
-        raise BadSetting(
+            raise _swapped_files(file, "a key, and no certificate") from error
+        raise ConfigError(
             f"{file} has no PEM certificate: {error}",
             hint="give the file that has; openssl x509 -inform der -in FILE -out FILE.pem makes one of DER",
         ) from error
@@ -69,32 +69,32 @@ def _key(file: Path) -> PrivateKeyTypes:
 
     content = _content(file)
     if os.name == "posix" and file.stat().st_mode & 0o077:
-        raise BadSetting(f"others can read {file}", hint=f"chmod 600 {file}")
+        raise ConfigError(f"others can read {file}", hint=f"chmod 600 {file}")
     try:
         return load_pem_private_key(content, password=None)
     except TypeError as error:
-        raise BadSetting(
+        raise ConfigError(
             f"{file} is protected by a passphrase, which the server would have to ask for",
             hint="umask 077; openssl pkey -in FILE -out ANOTHER makes a copy without",
         ) from error
     except ValueError as error:
         if b"-----BEGIN CERTIFICATE-----" in content:
-            raise _wrong_way_round(file, "a certificate, and no key") from error
-        raise BadSetting(f"{file} has no PEM key: {error}", hint="give the file that has") from error
+            raise _swapped_files(file, "a certificate, and no key") from error
+        raise ConfigError(f"{file} has no PEM key: {error}", hint="give the file that has") from error
 
 
 def _content(file: Path) -> bytes:
     try:
         return file.read_bytes()
     except OSError as error:
-        raise BadSetting(
+        raise ConfigError(
             f"cannot read the certificate or its key: {error}", hint="both must be PEM files"
         ) from error
 
 
-def _wrong_way_round(file: Path, what: str) -> BadSetting:
-    return BadSetting(
-        f"{file} has {what}", hint="see whether --certificate and --key are the wrong way round"
+def _swapped_files(file: Path, content_name: str) -> ConfigError:
+    return ConfigError(
+        f"{file} has {content_name}", hint="see whether --certificate and --key are the wrong way round"
     )
 
 
@@ -102,37 +102,38 @@ def _check_order(
     chain: list[x509.Certificate], key: PrivateKeyTypes, certificate_file: Path, key_file: Path
 ) -> None:
     """The server's own first, each signed by the next (RFC 8446, section 4.4.2)."""
-    ours = [number for number, member in enumerate(chain, 1) if member.public_key() == key.public_key()]
-    if not ours:
-        raise BadSetting(
+    matching = [number for number, cert in enumerate(chain, 1) if cert.public_key() == key.public_key()]
+    if not matching:
+        raise ConfigError(
             f"{key_file} is not the key of {certificate_file}",
             hint="give the two files that were made together",
         )
-    if ours[0] != 1:
-        raise BadSetting(
-            f"{certificate_file} begins with the certificate of {_subject(chain[0])}, and the server's own is number {ours[0]}",
+    if matching[0] != 1:
+        raise ConfigError(
+            f"{certificate_file} begins with the certificate of {_subject(chain[0])}, and the server's own is number {matching[0]}",
             hint="put the server's own first, then each one that signed the one before it",
         )
-    for number, (member, signer) in enumerate(pairwise(chain), 1):
-        if not is_signed_by(member, signer):
-            raise BadSetting(
+    for number, (cert, signer) in enumerate(pairwise(chain), 1):
+        if not is_signed_by(cert, signer):
+            raise ConfigError(
                 f"certificate {number + 1} of {certificate_file}, {_subject(signer)}, did not sign the one before it,"
-                f" which {_issuer(member)} signed",
+                f" which {_issuer(cert)} signed",
                 hint="put the server's own first, then each one that signed the one before it, and no other",
             )
 
 
-def _check_dates(member: x509.Certificate, which: str) -> None:
-    begins, ends = member.not_valid_before_utc, member.not_valid_after_utc
-    if not begins <= datetime.now(UTC) < ends:
-        raise BadSetting(
-            f"{which} is good from {begins:%Y-%m-%d} to {ends:%Y-%m-%d}, not today", hint=ASK_ANEW
+def _check_dates(cert: x509.Certificate, label: str) -> None:
+    not_before, not_after = cert.not_valid_before_utc, cert.not_valid_after_utc
+    if not not_before <= datetime.now(UTC) < not_after:
+        raise ConfigError(
+            f"{label} is good from {not_before:%Y-%m-%d} to {not_after:%Y-%m-%d}, not today",
+            hint=HINT_REQUEST_NEW,
         )
 
 
-def _subject(member: x509.Certificate) -> str:
-    return member.subject.rfc4514_string() or "nobody"
+def _subject(cert: x509.Certificate) -> str:
+    return cert.subject.rfc4514_string() or "nobody"
 
 
-def _issuer(member: x509.Certificate) -> str:
-    return member.issuer.rfc4514_string() or "nobody"
+def _issuer(cert: x509.Certificate) -> str:
+    return cert.issuer.rfc4514_string() or "nobody"

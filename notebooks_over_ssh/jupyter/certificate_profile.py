@@ -38,8 +38,8 @@ KEY_USAGES = (
 MAX_LIFETIME = timedelta(days=400)
 # Plain words, as in "notebook server over SSH": no host name or address has a space.
 _WORDS = re.compile(r"[A-Za-z0-9-]+( [A-Za-z0-9-]+)+")
-_SHOWN_NAMES = 3
-_SHOWN_LENGTH = 80  # characters
+_MAX_NAMES = 3
+_MAX_NAME_LENGTH = 80  # characters
 
 
 def find_problem(pem: str) -> str:
@@ -77,41 +77,43 @@ def _problems(certificate: x509.Certificate) -> Iterator[str]:
 
 def _name_problems(certificate: x509.Certificate, alternatives: x509.ExtensionType | None) -> Iterator[str]:
     names = list(alternatives) if isinstance(alternatives, x509.SubjectAlternativeName) else []
-    others = [name for name in names if name not in ALLOWED_NAMES]
-    if others:
-        yield f"it is for {_listed(_text(name) for name in others)}"
+    disallowed = [name for name in names if name not in ALLOWED_NAMES]
+    if disallowed:
+        yield f"it is for {_format_names(_text(name) for name in disallowed)}"
     elif not names:
         yield "it is for no name (no subjectAltName)"
     common = [
         str(attribute.value) for attribute in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     ]
-    others_in_subject = [
+    disallowed_common_names = [
         name for name in common if name not in ALLOWED_COMMON_NAMES and not _WORDS.fullmatch(name)
     ]
-    if others_in_subject:
-        yield f"it is for {_listed(others_in_subject)} (its common name)"
+    if disallowed_common_names:
+        yield f"it is for {_format_names(disallowed_common_names)} (its common name)"
 
 
 def _usage_problems(
     key_usage: x509.ExtensionType | None, extended: x509.ExtensionType | None
 ) -> Iterator[str]:
     if isinstance(key_usage, x509.KeyUsage):
-        others = [name for name in KEY_USAGES if name not in ALLOWED_KEY_USAGES and getattr(key_usage, name)]
-        if others:
-            yield f"its key may be used for {_listed(name.replace('_', ' ') for name in others)}"
+        disallowed = [
+            name for name in KEY_USAGES if name not in ALLOWED_KEY_USAGES and getattr(key_usage, name)
+        ]
+        if disallowed:
+            yield f"its key may be used for {_format_names(name.replace('_', ' ') for name in disallowed)}"
     else:
         yield "its key may be used for anything (no keyUsage)"
     if not isinstance(extended, x509.ExtendedKeyUsage):
         yield "it may be used for anything (no extendedKeyUsage)"
     elif list(extended) != [ExtendedKeyUsageOID.SERVER_AUTH]:
         purposes = [_purpose(usage) for usage in extended if usage != ExtendedKeyUsageOID.SERVER_AUTH]
-        yield f"it may be used for {_listed(purposes) or 'the same purpose twice'}"
+        yield f"it may be used for {_format_names(purposes) or 'the same purpose twice'}"
 
 
 def _lifetime_problems(certificate: x509.Certificate) -> Iterator[str]:
-    begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-    if ends - begins > MAX_LIFETIME or ends - datetime.now(UTC) > MAX_LIFETIME:
-        yield f"it is valid from {begins:%Y-%m-%d} until {ends:%Y-%m-%d}, beyond {MAX_LIFETIME.days} days"
+    not_before, not_after = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    if not_after - not_before > MAX_LIFETIME or not_after - datetime.now(UTC) > MAX_LIFETIME:
+        yield f"it is valid from {not_before:%Y-%m-%d} until {not_after:%Y-%m-%d}, beyond {MAX_LIFETIME.days} days"
 
 
 def _text(name: x509.GeneralName) -> str:
@@ -123,14 +125,14 @@ def _text(name: x509.GeneralName) -> str:
 
 
 def _purpose(usage: x509.ObjectIdentifier) -> str:
-    known = {
+    names_by_oid = {
         oid: name for name, oid in vars(ExtendedKeyUsageOID).items() if isinstance(oid, x509.ObjectIdentifier)
     }
-    return known.get(usage, usage.dotted_string).lower().replace("_", " ")
+    return names_by_oid.get(usage, usage.dotted_string).lower().replace("_", " ")
 
 
-def _listed(names: Iterable[str]) -> str:
+def _format_names(names: Iterable[str]) -> str:
     """The first of the names, each cut: a certificate may have any number of any length."""
-    every = [name[:_SHOWN_LENGTH] for name in names]
-    more = len(every) - _SHOWN_NAMES
-    return ", ".join(every[:_SHOWN_NAMES]) + (f" and {more} more" if more > 0 else "")
+    shortened = [name[:_MAX_NAME_LENGTH] for name in names]
+    omitted = len(shortened) - _MAX_NAMES
+    return ", ".join(shortened[:_MAX_NAMES]) + (f" and {omitted} more" if omitted > 0 else "")

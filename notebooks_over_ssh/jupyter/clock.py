@@ -1,10 +1,10 @@
 """The host's clock beside this machine's."""
 
-from notebooks_over_ssh.errors import RemoteFailed
+from notebooks_over_ssh.errors import RemoteError
 from notebooks_over_ssh.jupyter.certificate import Certificate
 from notebooks_over_ssh.util.command_hint import command
 
-NAMED_DIFFERENCE = 60.0  # seconds: less is the time that an answer takes, and matters to nobody
+MIN_REPORTED_DIFFERENCE = 60.0  # seconds: less is the time that an answer takes, and matters to nobody
 DAY = 86400.0  # seconds
 _UNITS = (
     (2 * 365 * 86400, 365 * 86400, "years"),
@@ -14,27 +14,27 @@ _UNITS = (
 )
 
 
-def difference_in_words(host: str, ahead: float | None) -> str:
+def describe_difference(host: str, clock_offset_s: float | None) -> str:
     """That the host's clock is ahead of, or behind, this machine's by so many seconds; "" where they agree or nothing is known."""
-    if ahead is None or not abs(ahead) >= NAMED_DIFFERENCE:
+    if clock_offset_s is None or not abs(clock_offset_s) >= MIN_REPORTED_DIFFERENCE:
         return ""
-    size, name = next((size, name) for least, size, name in _UNITS if abs(ahead) >= least)
-    number = round(abs(ahead) / size)
+    size, name = next((size, name) for minimum, size, name in _UNITS if abs(clock_offset_s) >= minimum)
+    number = round(abs(clock_offset_s) / size)
     amount = f"{number} {name if number != 1 else name.removesuffix('s')}"
-    return f"the clock of {host} is {amount} {'ahead of' if ahead > 0 else 'behind'} this machine's"
+    return f"the clock of {host} is {amount} {'ahead of' if clock_offset_s > 0 else 'behind'} this machine's"
 
 
-def check_dates(certificate: Certificate, host: str, ahead: float | None) -> None:
+def check_dates(certificate: Certificate, host: str, clock_offset_s: float | None) -> None:
     """See that a browser on this machine takes the certificate as in date.
 
-    `ahead` is by how many seconds the host's clock is ahead, None where that is not known. Raises RemoteFailed.
+    `clock_offset_s` is by how many seconds the host's clock is ahead, None where that is not known. Raises RemoteError.
     """
-    trouble = certificate.date_trouble()
-    if not trouble:
+    problem = certificate.date_problem()
+    if not problem:
         return
-    difference = difference_in_words(host, ahead)
-    raise RemoteFailed(
-        f"the certificate of your server on {host} {trouble} by this machine's clock"
+    difference = describe_difference(host, clock_offset_s)
+    raise RemoteError(
+        f"the certificate of your server on {host} {problem} by this machine's clock"
         + (f", and {difference}" if difference else ""),
         hint=f"set the clock that is wrong; {command('secure --renew --restart')} makes another certificate",
     )

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from notebooks_over_ssh.config.settings import Settings
-from notebooks_over_ssh.errors import RemoteFailed
+from notebooks_over_ssh.errors import RemoteError
 from notebooks_over_ssh.ssh.connection import Connection
 from notebooks_over_ssh.ssh.remote import run_program
 from notebooks_over_ssh.util.command_hint import command
@@ -15,7 +15,7 @@ from notebooks_over_ssh.util.command_hint import command
 Fields = TypeVar("Fields", bound=msgspec.Struct)
 HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 # Of what a message shows of an answer: characters of a text, lines of a log, names in a list.
-SHOWN_TEXT, SHOWN_LINES, SHOWN_NAMES = 300, 20, 20
+MAX_TEXT_LENGTH, MAX_LOG_LINES, MAX_NAMES = 300, 20, 20
 # By the code of the error (errno(3)), the one thing to do.
 SYSTEM_HINTS = {
     **dict.fromkeys(("ENOSPC", "EDQUOT"), "make room there: quota -s and df show what is used"),
@@ -29,14 +29,14 @@ SYSTEM_HINTS = {
         ("ESTALE", "EIO", "ETIMEDOUT"), "its file system does not work; ask the administrators of the host"
     ),
 }
-HINT_OF_NONSENSE = "another program may print into the login; look at the start-up files of your login shell"
+HINT_BAD_REPLY = "another program may print into the login; look at the start-up files of your login shell"
 
 
-class Obstacle(msgspec.Struct, frozen=True, kw_only=True):
+class RemoteProblem(msgspec.Struct, frozen=True, kw_only=True):
     """What is in the way on the host, and what goes with it."""
 
     problem: str
-    found: tuple[str, ...] = ()
+    alternatives: tuple[str, ...] = ()
     log: tuple[str, ...] = ()
     reason: str = ""
     path: str = ""
@@ -45,48 +45,48 @@ class Obstacle(msgspec.Struct, frozen=True, kw_only=True):
     busy: int = 0
     code: str = ""
     """Of an error of the system, its name in errno(3)."""
-    mine: bool = False
+    is_owned: bool = False
     """Of what others can change or read: whether `secure` can close it to them."""
 
-    def shortened(self) -> "Obstacle":
+    def truncated(self) -> "RemoteProblem":
         """As much of it as a message shows."""
         texts = {
-            name: getattr(self, name)[:SHOWN_TEXT]
+            name: getattr(self, name)[:MAX_TEXT_LENGTH]
             for name in ("problem", "reason", "path", "directory", "code")
         }
-        log = tuple(line[:SHOWN_TEXT] for line in self.log[-SHOWN_LINES:])
-        found = tuple(name[:SHOWN_TEXT] for name in self.found[:SHOWN_NAMES])
-        if len(self.found) > SHOWN_NAMES:
-            found += (f"{len(self.found) - SHOWN_NAMES} more",)
-        return msgspec.structs.replace(self, **texts, log=log, found=found)
+        log = tuple(line[:MAX_TEXT_LENGTH] for line in self.log[-MAX_LOG_LINES:])
+        alternatives = tuple(name[:MAX_TEXT_LENGTH] for name in self.alternatives[:MAX_NAMES])
+        if len(self.alternatives) > MAX_NAMES:
+            alternatives += (f"{len(self.alternatives) - MAX_NAMES} more",)
+        return msgspec.structs.replace(self, **texts, log=log, alternatives=alternatives)
 
 
-class Obstructed(RemoteFailed):
+class RemoteScriptError(RemoteError):
     """What is in the way on the host; `problem` is the word for it that the program on the host used."""
 
-    def __init__(self, obstacle: Obstacle, message: str, hint: str) -> None:
-        super().__init__(message, hint=hint, detail=obstacle.log, source="log")
-        self.problem = obstacle.problem
+    def __init__(self, reply: RemoteProblem, message: str, hint: str) -> None:
+        super().__init__(message, hint=hint, detail=reply.log, source="log")
+        self.problem = reply.problem
 
 
-def checked(answer: dict[str, Any], kind: type[Fields]) -> Fields:
-    """The answer's fields. Raises RemoteFailed when one is missing or of another kind."""
+def decode(reply: dict[str, Any], kind: type[Fields]) -> Fields:
+    """The answer's fields. Raises RemoteError when one is missing or of another kind."""
     try:
-        return msgspec.convert(answer, kind)
+        return msgspec.convert(reply, kind)
     except msgspec.ValidationError as error:
-        raise RemoteFailed(
-            f"the host gave an answer that makes no sense: {error}", hint=HINT_OF_NONSENSE
+        raise RemoteError(
+            f"the host gave an answer that makes no sense: {error}", hint=HINT_BAD_REPLY
         ) from error
 
 
-def checked_host_name(name: str) -> str:
-    """The name by which a host knows itself. Raises RemoteFailed when it is none (RFC 1123, section 2.1)."""
+def validate_host_name(name: str) -> str:
+    """The name by which a host knows itself. Raises RemoteError when it is none (RFC 1123, section 2.1)."""
     if not HOST_NAME.fullmatch(name):
-        raise RemoteFailed(f"the host calls itself {name!r}", hint="ask who runs it to give it a name")
+        raise RemoteError(f"the host calls itself {name!r}", hint="ask who runs it to give it a name")
     return name
 
 
-def ask_in_environment(
+def run_in_environment(
     connection: Connection,
     settings: Settings,
     program: str,
@@ -98,9 +98,9 @@ def ask_in_environment(
     """Run a program of ours in the environment of the settings; returns its answer, which names no obstacle.
 
     `confirm` is that of `run_program`.
-    Raises Obstructed with what is in the way, and what was found instead.
+    Raises RemoteScriptError with what is in the way, and what was found instead.
     """
-    answer = run_program(
+    reply = run_program(
         connection,
         program,
         parameters,
@@ -109,27 +109,29 @@ def ask_in_environment(
         timeout_s=timeout_s,
         confirm=confirm,
     )
-    if answer["problem"]:
-        raise explained(checked(answer, Obstacle), settings, connection.label)
-    return answer
+    if reply["problem"]:
+        raise to_exception(decode(reply, RemoteProblem), settings, connection.label)
+    return reply
 
 
-def explained(obstacle: Obstacle, settings: Settings, host: str) -> Obstructed:
+def to_exception(reply: RemoteProblem, settings: Settings, host: str) -> RemoteScriptError:
     """The obstacle as the user meets it."""
-    obstacle = obstacle.shortened()
-    wanted = settings.notebook
-    where = f"environment {wanted.environment}" if not wanted.activate else "environment of notebook.activate"
-    found = ", ".join(obstacle.found)
+    reply = reply.truncated()
+    notebook = settings.notebook
+    environment_label = (
+        f"environment {notebook.environment}" if not notebook.activate else "environment of notebook.activate"
+    )
+    alternatives = ", ".join(reply.alternatives)
     message, hint = {
         "environment-missing": (
-            f"{host} has no environment called {wanted.environment}"
-            + (f"; it has {found}" if found else ", and no other was found"),
+            f"{host} has no environment called {notebook.environment}"
+            + (f"; it has {alternatives}" if alternatives else ", and no other was found"),
             "set notebook.environment to one of them, or to the path of one"
-            if found
+            if alternatives
             else "make one there, or set notebook.environment to its path",
         ),
         "environment-closed": (
-            f"your account on {host} has no permission for {', '.join(obstacle.found)}, which leads to the {where}",
+            f"your account on {host} has no permission for {', '.join(reply.alternatives)}, which leads to the {environment_label}",
             "ask its owner for permission to read and enter it, or set notebook.environment to another",
         ),
         "activate-failed": (
@@ -138,42 +140,42 @@ def explained(obstacle: Obstacle, settings: Settings, host: str) -> Obstructed:
         ),
         "python-missing": (f"{host} has no Python", "set notebook.environment to an environment that has"),
         "jupyter-missing": (
-            f"the {where} on {host} has no Jupyter",
+            f"the {environment_label} on {host} has no Jupyter",
             "install it there: pip install notebook",
         ),
         "application-missing": (
-            f"the {where} on {host} has no `jupyter {wanted.application}`",
-            f"install it there, or set notebook.application to another than {wanted.application}",
+            f"the {environment_label} on {host} has no `jupyter {notebook.application}`",
+            f"install it there, or set notebook.application to another than {notebook.application}",
         ),
         "directory-missing": (
-            f"{host} has no folder {obstacle.directory}"
-            + (f"; of that path there is {obstacle.path}" if obstacle.path else ""),
+            f"{host} has no folder {reply.directory}"
+            + (f"; of that path there is {reply.path}" if reply.path else ""),
             "set notebook.directory to one that is there",
         ),
         "directory-closed": (
-            f"your account on {host} has no permission to enter and read {obstacle.directory}",
+            f"your account on {host} has no permission to enter and read {reply.directory}",
             "ask its owner for permission, or set notebook.directory to another folder",
         ),
         "exposed": (
-            f"{obstacle.path} on {host} {obstacle.reason}, and Jupyter loads what is there; nothing was started or changed",
+            f"{reply.path} on {host} {reply.reason}, and Jupyter loads what is there; nothing was started or changed",
             f"{command('secure')} closes it to them"
-            if obstacle.mine
+            if reply.is_owned
             else "look at what is there and move it away, or have its owner close it to others (chmod go-w)",
         ),
         "config-unreadable": (
-            f"{host} has an unreadable {obstacle.path}, which was left as it is: {obstacle.reason}",
+            f"{host} has an unreadable {reply.path}, which was left as it is: {reply.reason}",
             "mend the file, or move it away",
         ),
         "not-protected": (
-            f"the notebook server on {host} has no protection yet ({obstacle.reason}), so it was not started",
+            f"the notebook server on {host} has no protection yet ({reply.reason}), so it was not started",
             f"{command('secure')} sets its password and certificate",
         ),
         "served-unprotected": (
-            f"the notebook server on {host} was ended: {obstacle.reason}",
+            f"the notebook server on {host} was ended: {reply.reason}",
             "look for what lets it do that in ~/.jupyter on the host",
         ),
         "contradicted": (
-            f"{obstacle.path} on {host} sets {obstacle.reason}, so the notebook server was not started",
+            f"{reply.path} on {host} sets {reply.reason}, so the notebook server was not started",
             f"that undoes the protection: {command('secure')} sets it aside where the file is yours, else ask who keeps it",
         ),
         "openssl-missing": (
@@ -181,12 +183,12 @@ def explained(obstacle: Obstacle, settings: Settings, host: str) -> Obstructed:
             f"install it in the environment, or bring your own: {command('secure --certificate FILE --key FILE')}",
         ),
         "not-written": (
-            f"the protection could not be written on {host}: {obstacle.reason}",
+            f"the protection could not be written on {host}: {reply.reason}",
             "look at that on the host",
         ),
         "system-error": (
-            f"{host} failed: {obstacle.reason}" + (f": {obstacle.path}" if obstacle.path else ""),
-            SYSTEM_HINTS.get(obstacle.code, "look at that on the host"),
+            f"{host} failed: {reply.reason}" + (f": {reply.path}" if reply.path else ""),
+            SYSTEM_HINTS.get(reply.code, "look at that on the host"),
         ),
         "not-confirmed": (
             f"{host} waited in vain for the word to start the notebook server, and started none",
@@ -194,16 +196,16 @@ def explained(obstacle: Obstacle, settings: Settings, host: str) -> Obstructed:
         ),
         "died": (f"the notebook server on {host} ended as it started", "the end of its log, above, says why"),
         "no-answer": (
-            f"the notebook server on {host} does not answer: {obstacle.reason}",
+            f"the notebook server on {host} does not answer: {reply.reason}",
             f"wait longer with notebook.start_timeout_s; {command('stop --force')} ends it",
         ),
         "kernel-failed": (
-            f"a kernel of the {where} on {host} does not work: {obstacle.reason}",
+            f"a kernel of the {environment_label} on {host} does not work: {reply.reason}",
             "see to its ipykernel: pip install --upgrade ipykernel",
         ),
         "still-there": (
-            f"the notebook server on {host} (process {obstacle.pid}) does not end",
+            f"the notebook server on {host} (process {reply.pid}) does not end",
             "ask who runs the host to end it",
         ),
-    }.get(obstacle.problem, (f"{host} could not do it: {obstacle.problem} {obstacle.reason}", ""))
-    return Obstructed(obstacle, message, hint)
+    }.get(reply.problem, (f"{host} could not do it: {reply.problem} {reply.reason}", ""))
+    return RemoteScriptError(reply, message, hint)

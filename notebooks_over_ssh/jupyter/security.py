@@ -8,12 +8,12 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from notebooks_over_ssh.config.settings import Settings
-from notebooks_over_ssh.errors import Failed
-from notebooks_over_ssh.jupyter.remote_result import Obstructed, ask_in_environment, checked
+from notebooks_over_ssh.errors import TaskError
+from notebooks_over_ssh.jupyter.remote_result import RemoteScriptError, decode, run_in_environment
 from notebooks_over_ssh.ssh.connection import Connection
 from notebooks_over_ssh.util.command_hint import command
 
-PATIENCE_S = 60
+TIMEOUT_S = 60
 LIFETIME = timedelta(days=366)
 NEW_CERTIFICATE = "make"
 UTC_TIME = "%y%m%d%H%M%SZ"  # RFC 5280, section 4.1.2.5.1
@@ -21,7 +21,7 @@ UTC_TIME = "%y%m%d%H%M%SZ"  # RFC 5280, section 4.1.2.5.1
 _WEB_SITES = "other web sites could use the server, and none can now"
 _LOGIN = "another password counted, and now only the one that was set here does"
 _CERTIFICATE = "it named another certificate, and now there is only the one that was set here"
-_MEANING = {
+_EXPLANATIONS = {
     "ip": "the server, or its kernels, could be reached from elsewhere, and now on loopback alone",
     "sock": "the server listened elsewhere, and now on loopback alone",
     "allow_remote_access": "the server answered under any name, and now only as localhost",
@@ -39,7 +39,7 @@ _MEANING = {
 }
 
 
-class Contradiction(msgspec.Struct, frozen=True, kw_only=True):
+class InsecureSetting(msgspec.Struct, frozen=True, kw_only=True):
     """A setting in one of Jupyter's configuration files that undoes the protection."""
 
     path: str
@@ -47,7 +47,7 @@ class Contradiction(msgspec.Struct, frozen=True, kw_only=True):
     """Class and trait, as in `ServerApp.ip`."""
     value: str
     """As Python writes it; "" where it is a secret, or only running the file would tell."""
-    mine: bool
+    is_owned: bool
     """Whether the file is the account's own, so that the setting can be set aside."""
 
     @property
@@ -56,9 +56,9 @@ class Contradiction(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.name} = {self.value}" if self.value else self.name
 
     @property
-    def meaning(self) -> str:
+    def explanation(self) -> str:
         """What the setting did, and what holds now that it is set aside."""
-        return _MEANING.get(self.name.rpartition(".")[2], "it undid the protection")
+        return _EXPLANATIONS.get(self.name.rpartition(".")[2], "it undid the protection")
 
 
 class Exposure(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,7 +68,7 @@ class Exposure(msgspec.Struct, frozen=True, kw_only=True):
     problem: Literal["writable", "readable"]
 
     @property
-    def meaning(self) -> str:
+    def explanation(self) -> str:
         """What others could do, and what the user should look at now that they cannot."""
         if self.problem == "readable":
             return (
@@ -78,78 +78,78 @@ class Exposure(msgspec.Struct, frozen=True, kw_only=True):
         return "others could change it, and no longer can; check that what is there is yours"
 
 
-class Protection(msgspec.Struct, frozen=True, kw_only=True):
+class SecurityStatus(msgspec.Struct, frozen=True, kw_only=True):
     """What is in place; the troubles say why password and certificate are no good, "" when they are."""
 
     host: str
     version: str
     argon2: bool
     password_hash: str
-    password_trouble: str
+    password_problem: str
     certificate_pem: str
-    certificate_trouble: str
-    contradictions: tuple[Contradiction, ...]
+    certificate_problem: str
+    insecure_settings: tuple[InsecureSetting, ...]
     exposed: tuple[Exposure, ...]
     credentials_digest: str
     """Tells this password and certificate from those of another time."""
-    outdated_pid: int
+    stale_server_pid: int
     """The process of the server that runs with an older password or certificate; 0 when none does."""
     time: Annotated[float, msgspec.Meta(ge=0, le=1e11)]
     """Of the host's clock, in seconds since 1970."""
 
 
-class Installed(msgspec.Struct, frozen=True, kw_only=True):
+class SecurityUpdate(msgspec.Struct, frozen=True, kw_only=True):
     """What is in place after a change, what contradicted it and is set aside where it is the account's, and the copies of that."""
 
     certificate_pem: str
-    certificate_trouble: str
-    contradictions: tuple[Contradiction, ...]
+    certificate_problem: str
+    insecure_settings: tuple[InsecureSetting, ...]
     exposed: tuple[Exposure, ...]
     """What others could change or read until then."""
-    kept: tuple[str, ...]
-    outdated_pid: int
+    backups: tuple[str, ...]
+    stale_server_pid: int
 
 
-def look(connection: Connection, settings: Settings) -> Protection:
+def get_status(connection: Connection, settings: Settings) -> SecurityStatus:
     """What is in place on the host; changes nothing.
 
-    Raises RemoteFailed, also where the server could not start in its directory, or where an account other than this
+    Raises RemoteError, also where the server could not start in its directory, or where an account other than this
     one and root can change what Jupyter reads and only they can undo that.
     """
-    return checked(_ask(connection, settings, "security_status", {}), Protection)
+    return decode(_run(connection, settings, "security_status", {}), SecurityStatus)
 
 
 def install(
-    connection: Connection, settings: Settings, found: Protection, *, password_hash: str, certificate: str
-) -> Installed:
+    connection: Connection, settings: Settings, found: SecurityStatus, *, password_hash: str, certificate: str
+) -> SecurityUpdate:
     """Write the hash and the certificate, where given, into Jupyter's configuration; its other settings stay as they are.
 
     `certificate` is PEM with its key, or NEW_CERTIFICATE for one that the host makes: its key never leaves it.
-    Raises Failed where password and certificate are no longer those in `found`, and RemoteFailed; all is as it was then.
+    Raises TaskError where password and certificate are no longer those in `found`, and RemoteError; all is as it was then.
     """
     # By the clock of the machine whose browser will look at it; a day early, for other machines' clocks.
-    begins = datetime.now(UTC) - timedelta(days=1)
+    not_before = datetime.now(UTC) - timedelta(days=1)
     parameters = {
         "credentials_digest": found.credentials_digest,
         "password_hash": password_hash,
         "certificate": certificate,
-        "begins": begins.strftime(UTC_TIME),
-        "ends": (begins + LIFETIME).strftime(UTC_TIME),
+        "not_before": not_before.strftime(UTC_TIME),
+        "not_after": (not_before + LIFETIME).strftime(UTC_TIME),
     }
     try:
-        return checked(_ask(connection, settings, "configure_security", parameters), Installed)
-    except Obstructed as obstructed:
+        return decode(_run(connection, settings, "configure_security", parameters), SecurityUpdate)
+    except RemoteScriptError as obstructed:
         if obstructed.problem == "credentials-changed":
-            raise Failed(
+            raise TaskError(
                 f"another command set the password or certificate on {connection.label} meanwhile, so this one set nothing",
                 hint=f"use what the other set, or set another: {command('secure --renew')}",
             ) from None
         raise
 
 
-def _ask(
+def _run(
     connection: Connection, settings: Settings, program: str, parameters: dict[str, Any]
 ) -> dict[str, Any]:
-    wanted = settings.notebook
-    parameters = {**parameters, "application": wanted.application, "directory": wanted.directory}
-    return ask_in_environment(connection, settings, program, parameters, timeout_s=PATIENCE_S)
+    notebook = settings.notebook
+    parameters = {**parameters, "application": notebook.application, "directory": notebook.directory}
+    return run_in_environment(connection, settings, program, parameters, timeout_s=TIMEOUT_S)

@@ -7,23 +7,23 @@ import msgspec
 
 from notebooks_over_ssh.config.settings import Settings
 from notebooks_over_ssh.jupyter.remote_result import (
-    Obstacle,
-    ask_in_environment,
-    checked,
-    checked_host_name,
-    explained,
+    RemoteProblem,
+    decode,
+    run_in_environment,
+    to_exception,
+    validate_host_name,
 )
 from notebooks_over_ssh.jupyter.session import PendingSession, Session
 from notebooks_over_ssh.ssh import connection as ssh
 from notebooks_over_ssh.ssh.connection import Connection
 from notebooks_over_ssh.ssh.remote import run_program
 
-PATIENCE_S = 30
+TIMEOUT_S = 30
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 Pid = Annotated[int, msgspec.Meta(ge=2)]
 
 
-class Started(msgspec.Struct, frozen=True, kw_only=True):
+class StartedServer(msgspec.Struct, frozen=True, kw_only=True):
     """A server that answers."""
 
     host: str
@@ -34,15 +34,15 @@ class Started(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     directory: str
     started: str
-    reused: bool
+    already_running: bool
     writable: bool
     """Whether its directory can be written to."""
-    outdated: bool
+    has_stale_credentials: bool
     """Whether the password or the certificate was changed after it was started."""
     certificate_pem: str
 
 
-class State(msgspec.Struct, frozen=True, kw_only=True):
+class ServerState(msgspec.Struct, frozen=True, kw_only=True):
     """Whether a server of ours runs on the host, what is known of it there, and where its log is."""
 
     host: str
@@ -58,7 +58,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     log: str
 
 
-class Stopped(msgspec.Struct, frozen=True, kw_only=True):
+class StopResult(msgspec.Struct, frozen=True, kw_only=True):
     """A server that is gone."""
 
     was_running: bool
@@ -66,7 +66,7 @@ class Stopped(msgspec.Struct, frozen=True, kw_only=True):
     pid: int | None
 
 
-class KernelsBusy(Exception):
+class KernelsBusyError(Exception):
     """The server was not stopped, for so many of its kernels compute."""
 
     def __init__(self, number: int) -> None:
@@ -74,51 +74,51 @@ class KernelsBusy(Exception):
         self.number = number
 
 
-def start(connection: Connection, settings: Settings, before_start: Callable[[str], None]) -> Started:
+def start(connection: Connection, settings: Settings, before_start: Callable[[str], None]) -> StartedServer:
     """Start the server in its environment and directory, or find the one that runs; returns once it answers.
 
     Where none runs, `before_start` is called with the host's own name, and the server is started after it returns.
-    Raises RemoteFailed with the cause, and what is there instead.
+    Raises RemoteError with the cause, and what is there instead.
     """
-    wanted = settings.notebook
+    notebook = settings.notebook
     parameters = {
-        "application": wanted.application,
-        "directory": wanted.directory,
-        "nice": wanted.nice,
-        "remote_port": wanted.remote_port,
-        "start_timeout_s": wanted.start_timeout_s,
-        "arguments": wanted.arguments,
+        "application": notebook.application,
+        "directory": notebook.directory,
+        "nice": notebook.nice,
+        "remote_port": notebook.remote_port,
+        "start_timeout_s": notebook.start_timeout_s,
+        "arguments": notebook.arguments,
     }
-    patience_s = wanted.start_timeout_s + PATIENCE_S
-    answer = ask_in_environment(
+    timeout_s = notebook.start_timeout_s + TIMEOUT_S
+    reply = run_in_environment(
         connection,
         settings,
         "start_server",
         parameters,
-        timeout_s=patience_s,
-        confirm=lambda host: before_start(checked_host_name(host)),
+        timeout_s=timeout_s,
+        confirm=lambda host: before_start(validate_host_name(host)),
     )
-    started = checked(answer, Started)
-    checked_host_name(started.host)
+    started = decode(reply, StartedServer)
+    validate_host_name(started.host)
     return started
 
 
-def pending_session(host: str, connection: Connection, settings: Settings) -> PendingSession:
+def make_pending_session(host: str, connection: Connection, settings: Settings) -> PendingSession:
     """What is to be remembered of the host before a server is started over this connection."""
     return PendingSession(
         gateway=settings.gateway,
         user=connection.user,
         host=host,
-        requested=connection.original_host,
+        requested_host=connection.original_host,
         ssh_port=None if connection.port == ssh.SSH_PORT else connection.port,
         host_key=ssh.host_key(connection),
     )
 
 
-def session_of(started: Started, connection: Connection, settings: Settings) -> Session:
+def make_session(started: StartedServer, connection: Connection, settings: Settings) -> Session:
     """What is to be remembered of a server that was started, or found, over this connection."""
     return Session(
-        **msgspec.structs.asdict(pending_session(started.host, connection, settings)),
+        **msgspec.structs.asdict(make_pending_session(started.host, connection, settings)),
         pid=started.pid,
         process_start=started.process_start,
         remote_port=started.port,
@@ -130,22 +130,22 @@ def session_of(started: Started, connection: Connection, settings: Settings) -> 
     )
 
 
-def state(connection: Connection) -> State:
-    """Whether the server runs; needs no environment. Raises RemoteFailed or CannotConnect."""
-    return checked(run_program(connection, "server_status", {}, timeout_s=PATIENCE_S), State)
+def get_state(connection: Connection) -> ServerState:
+    """Whether the server runs; needs no environment. Raises RemoteError or ConnectError."""
+    return decode(run_program(connection, "server_status", {}, timeout_s=TIMEOUT_S), ServerState)
 
 
-def stop(connection: Connection, settings: Settings, *, even_if_busy: bool) -> Stopped:
+def stop(connection: Connection, settings: Settings, *, force: bool) -> StopResult:
     """End the server and its kernels, and see that they are gone; needs no environment.
 
-    Raises KernelsBusy, with nothing done, when a kernel computes and that was not allowed for.
+    Raises KernelsBusyError, with nothing done, when a kernel computes and that was not allowed for.
     """
-    patience_s = settings.notebook.stop_timeout_s
-    parameters = {"even_if_busy": even_if_busy, "stop_timeout_s": patience_s}
-    answer = run_program(connection, "stop_server", parameters, timeout_s=patience_s + PATIENCE_S)
-    if answer["problem"]:
-        obstacle = checked(answer, Obstacle)
-        if obstacle.problem == "busy":
-            raise KernelsBusy(obstacle.busy)
-        raise explained(obstacle, settings, connection.label)
-    return checked(answer, Stopped)
+    timeout_s = settings.notebook.stop_timeout_s
+    parameters = {"force": force, "stop_timeout_s": timeout_s}
+    reply = run_program(connection, "stop_server", parameters, timeout_s=timeout_s + TIMEOUT_S)
+    if reply["problem"]:
+        problem = decode(reply, RemoteProblem)
+        if problem.problem == "busy":
+            raise KernelsBusyError(problem.busy)
+        raise to_exception(problem, settings, connection.label)
+    return decode(reply, StopResult)

@@ -13,8 +13,8 @@ import msgspec
 from filelock import BaseFileLock
 
 from notebooks_over_ssh import state_files
-from notebooks_over_ssh.config.settings import SSH_PORT, Place, Settings
-from notebooks_over_ssh.errors import BadSetting, Failed
+from notebooks_over_ssh.config.settings import SSH_PORT, Destination, Settings
+from notebooks_over_ssh.errors import ConfigError, TaskError
 from notebooks_over_ssh.ssh.host_keys import Machine
 from notebooks_over_ssh.util.file_lock import is_held
 
@@ -28,7 +28,7 @@ class RemoteHost(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     user: str
     host: str
     """The machine's own name, also where it was reached under the name of a pool."""
-    requested: str
+    requested_host: str = msgspec.field(name="requested")
     """The host that the user named: a pool, or an alias of ssh_config(5). Every later step goes there."""
     ssh_port: int | None
     host_key: str
@@ -43,9 +43,9 @@ class RemoteHost(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
         return f"{self.host.replace(':', '_')}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
 
     @property
-    def place(self) -> Place:
+    def destination(self) -> Destination:
         """The destination, as the user named it."""
-        return Place(host=self.requested, user=self.user, port=self.ssh_port)
+        return Destination(host=self.requested_host, user=self.user, port=self.ssh_port)
 
     @property
     def machine(self) -> Machine:
@@ -53,8 +53,8 @@ class RemoteHost(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
         return Machine(self.host, self.host_key)
 
     def __str__(self) -> str:
-        way = f"through {self.gateway}" if self.gateway else "without a gateway"
-        return f"{Place(host=self.host, user=self.user, port=self.ssh_port)} {way}"
+        route = f"through {self.gateway}" if self.gateway else "without a gateway"
+        return f"{Destination(host=self.host, user=self.user, port=self.ssh_port)} {route}"
 
 
 class PendingSession(RemoteHost, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -86,9 +86,9 @@ class Tunnel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     local_port: int
     remote_port: int
     state: Literal["open", "reconnecting"]
-    extra_ports: dict[int, int] = {}
+    extra_ports: dict[int, int] = msgspec.field(default_factory=dict, name="also")
     """By the port of the host, the local ports that lead to further ones."""
-    waits_for_you: str = ""
+    login_required: str = msgspec.field(default="", name="waits_for_you")
     """Why it does not find its way again by itself; "" while it tries."""
     forwarding_refusal: str = ""
     """Why the host forwards nothing itself, so that a program there carries the connections; "" where it forwards."""
@@ -98,20 +98,20 @@ class Tunnel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         return f"https://localhost:{self.local_port}/"
 
 
-def every_session() -> list[Session]:
+def list_sessions() -> list[Session]:
     """Every recorded session, by host. A record that cannot be read is left out, and stays: see `damaged_records`."""
-    found = (_read(path, Session) for path in state_files.entries(_folder(), SESSION))
-    return [session for session in found if session]
+    records = (_read(path, Session) for path in state_files.entries(_folder(), SESSION))
+    return [session for session in records if session]
 
 
-def every_record() -> list[AnySession]:
+def list_records() -> list[AnySession]:
     """Every session and, where there is no more than that, every pending one, by host."""
-    found: dict[str, AnySession] = {session.name: session for session in every_session()}
+    records: dict[str, AnySession] = {session.name: session for session in list_sessions()}
     for path in state_files.entries(_folder(), PENDING):
         pending = _read(path, PendingSession)
         if pending:
-            found.setdefault(pending.name, pending)
-    return sorted(found.values(), key=lambda session: session.name)
+            records.setdefault(pending.name, pending)
+    return sorted(records.values(), key=lambda session: session.name)
 
 
 def damaged_records() -> list[Path]:
@@ -130,94 +130,94 @@ def candidates(settings: Settings) -> list[AnySession]:
 
     A host is named by the machine's own name or by the one under which it was reached first.
     """
-    place = settings.place()
-    ours = [
+    destination = settings.destination()
+    matching = [
         session
-        for session in every_record()
+        for session in list_records()
         if session.gateway == settings.gateway
-        and place.user in (None, session.user)
-        and place.port in (None, session.ssh_port or SSH_PORT)
+        and destination.user in (None, session.user)
+        and destination.port in (None, session.ssh_port or SSH_PORT)
     ]
-    if settings.host_given is None:
-        return ours
-    host = place.host.lower()
-    by_host = [session for session in ours if session.host.lower() == host]
-    return by_host or [session for session in ours if session.requested.lower() == host]
+    if settings.explicit_host is None:
+        return matching
+    host = destination.host.lower()
+    by_host = [session for session in matching if session.host.lower() == host]
+    return by_host or [session for session in matching if session.requested_host.lower() == host]
 
 
 def find(settings: Settings) -> AnySession | None:
-    """The one session that fits what the user named, None where none does. Raises BadSetting where several do."""
-    found = candidates(settings)
-    if len(found) > 1:
-        raise ambiguous(found)
-    return found[0] if found else None
+    """The one session that fits what the user named, None where none does. Raises ConfigError where several do."""
+    matches = candidates(settings)
+    if len(matches) > 1:
+        raise ambiguous_error(matches)
+    return matches[0] if matches else None
 
 
-def ambiguous(found: Sequence[AnySession]) -> BadSetting:
-    """The Problem of several sessions of which any may be meant: lists them."""
-    return BadSetting(
-        f"{len(found)} sessions fit",
-        hint=f"name the host of one, as in --host {found[0].user}@{found[0].host}",
-        detail=tuple(map(str, found)),
+def ambiguous_error(matches: Sequence[AnySession]) -> ConfigError:
+    """The UserError of several sessions of which any may be meant: lists them."""
+    return ConfigError(
+        f"{len(matches)} sessions fit",
+        hint=f"name the host of one, as in --host {matches[0].user}@{matches[0].host}",
+        detail=tuple(map(str, matches)),
     )
 
 
-def named(settings: Settings, session: AnySession) -> Settings:
+def with_session(settings: Settings, session: AnySession) -> Settings:
     """The settings, naming this session."""
-    place = Place(host=session.host, user=session.user, port=session.ssh_port or SSH_PORT)
-    return msgspec.structs.replace(settings, gateway=session.gateway, host_given=str(place))
+    destination = Destination(host=session.host, user=session.user, port=session.ssh_port or SSH_PORT)
+    return msgspec.structs.replace(settings, gateway=session.gateway, explicit_host=str(destination))
 
 
-def remember_pending(pending: PendingSession) -> None:
-    """Record that the server of the session is about to be started. Raises Failed."""
+def save_pending(pending: PendingSession) -> None:
+    """Record that the server of the session is about to be started. Raises TaskError."""
     _write(_folder() / f"{pending.name}{PENDING}", pending)
 
 
-def forget_pending(session: AnySession) -> None:
+def delete_pending(session: AnySession) -> None:
     """Remove the record that the server was about to be started."""
     state_files.remove(_folder() / f"{session.name}{PENDING}")
 
 
-def find_by_record(settings: Settings) -> AnySession | None:
+def find_any_gateway(settings: Settings) -> AnySession | None:
     """As `find`; else the one session that fits and was reached through another gateway, as before the settings were edited."""
     session = find(settings)
     if session is not None:
         return session
-    gateways = {session.gateway for session in every_record()} - {settings.gateway}
-    found = [find(msgspec.structs.replace(settings, gateway=gateway)) for gateway in gateways]
-    fitting = [session for session in found if session]
-    return fitting[0] if len(fitting) == 1 else None
+    gateways = {session.gateway for session in list_records()} - {settings.gateway}
+    candidates_ = [find(msgspec.structs.replace(settings, gateway=gateway)) for gateway in gateways]
+    matches = [session for session in candidates_ if session]
+    return matches[0] if len(matches) == 1 else None
 
 
-def other_records(session: Session) -> list[Session]:
+def find_duplicates(session: Session) -> list[Session]:
     """Further records of the very server: those that were made before its host was given a new key."""
 
-    def server(of: Session) -> tuple[object, ...]:
-        return of.host, of.user, of.pid, of.process_start, of.certificate_pem
+    def server(record: Session) -> tuple[object, ...]:
+        return record.host, record.user, record.pid, record.process_start, record.certificate_pem
 
     return [
-        other for other in every_session() if other.name != session.name and server(other) == server(session)
+        other for other in list_sessions() if other.name != session.name and server(other) == server(session)
     ]
 
 
-def latest(session: Session) -> Session:
+def reload(session: Session) -> Session:
     """The session as it is on record now; as given where the record is gone."""
     return _read(_folder() / f"{session.name}{SESSION}", Session) or session
 
 
-def remember(session: Session) -> None:
-    """Record the session, in place of an older record of it. Raises Failed."""
+def save(session: Session) -> None:
+    """Record the session, in place of an older record of it. Raises TaskError."""
     _write(_folder() / f"{session.name}{SESSION}", session)
-    forget_pending(session)
+    delete_pending(session)
 
 
-def forget(session: AnySession) -> None:
+def delete(session: AnySession) -> None:
     """Remove the session's record and that of its tunnel."""
     for ending in ("session.json", "pending.json", "tunnel.json", "tunnel.lock", "tunnel.log"):
         state_files.remove(_folder() / f"{session.name}.{ending}")
 
 
-def tunnel_of(session: AnySession) -> Tunnel | None:
+def get_tunnel(session: AnySession) -> Tunnel | None:
     """The tunnel that is held for the session right now, or None."""
     if not is_held(_folder() / f"{session.name}.tunnel.lock"):
         return None
@@ -225,7 +225,7 @@ def tunnel_of(session: AnySession) -> Tunnel | None:
 
 
 def lock_tunnel(session: AnySession, timeout: float) -> AbstractContextManager[BaseFileLock]:
-    """Take the lock that a tunnel holds as long as it lives. Raises Failed, filelock.Timeout after so many seconds."""
+    """Take the lock that a tunnel holds as long as it lives. Raises TaskError, filelock.Timeout after so many seconds."""
     return state_files.acquire(_folder() / f"{session.name}.tunnel.lock", timeout)
 
 
@@ -234,12 +234,12 @@ def tunnel_log(session: Session) -> Path:
     return _folder() / f"{session.name}.tunnel.log"
 
 
-def remember_tunnel(session: Session, tunnel: Tunnel) -> None:
+def save_tunnel(session: Session, tunnel: Tunnel) -> None:
     """Record the tunnel; its process holds the lock while it does."""
     _write(_folder() / f"{session.name}.tunnel.json", tunnel)
 
 
-def forget_tunnel(session: Session) -> None:
+def delete_tunnel(session: Session) -> None:
     """Remove the record of the session's tunnel."""
     state_files.remove(_folder() / f"{session.name}.tunnel.json")
 
@@ -256,5 +256,5 @@ def _read(path: Path, kind: type[Record]) -> Record | None:
     try:
         content = state_files.read(path)
         return None if content is None else msgspec.json.decode(content, type=kind)
-    except (Failed, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except (TaskError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None

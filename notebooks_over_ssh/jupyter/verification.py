@@ -12,69 +12,69 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 
-from notebooks_over_ssh.errors import RemoteFailed
+from notebooks_over_ssh.errors import RemoteError
 from notebooks_over_ssh.jupyter import certificate
 from notebooks_over_ssh.jupyter.session import Session
 from notebooks_over_ssh.util.command_hint import command
 
-PROOF_TIMEOUT_S = 30
-LARGEST_ANSWER = 65536
+VERIFY_TIMEOUT_S = 30
+MAX_REPLY_BYTES = 65536
 # How OpenSSL says that what it reads is no record of TLS.
-NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE")
+NOT_TLS_REASONS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE")
 
 
 Dial = Callable[[], socket.socket]
 """Makes a connection to what has to prove itself."""
 
 
-def prove(session: Session, dial: Dial, timeout_s: float) -> float | None:
+def verify_server(session: Session, dial: Dial, timeout_s: float) -> float | None:
     """Ask what is reached through the tunnel, over TLS, who it is.
 
     The session's certificate came over SSH; no other is accepted, and the tunnel sends nothing to a server that presents
     another. Its dates are not looked at. Returns by how many seconds the host's clock is ahead of this machine's, None where
-    the server does not tell. Raises RemoteFailed.
+    the server does not tell. Raises RemoteError.
     """
     expected = certificate.parse(session.certificate_pem)
     context = certificate.client_context(expected)
-    with closing(_Pinned(dial, expected, context, timeout_s)) as connection:
+    with closing(_PinnedHTTPSConnection(dial, expected, context, timeout_s)) as connection:
         try:
             connection.connect()
-            shown = hashlib.sha256(connection.sock.getpeercert(binary_form=True) or b"").hexdigest()
-            if shown != expected.sha256:
-                raise _another(session, f"it showed another certificate, of SHA-256 {shown}")
+            presented = hashlib.sha256(connection.sock.getpeercert(binary_form=True) or b"").hexdigest()
+            if presented != expected.sha256:
+                raise _wrong_server(session, f"it showed another certificate, of SHA-256 {presented}")
             connection.request("GET", "/api", headers={"Host": "localhost"})
             response = connection.getresponse()
-            ahead = _clock_ahead(response.headers.get("Date", ""))
-            answer = json.loads(response.read(LARGEST_ANSWER))
-            if not isinstance(answer, dict) or "version" not in answer:
-                raise ValueError(f"/api answered {answer!r}")
-            return ahead
+            clock_offset_s = _clock_offset_s(response.headers.get("Date", ""))
+            reply = json.loads(response.read(MAX_REPLY_BYTES))
+            if not isinstance(reply, dict) or "version" not in reply:
+                raise ValueError(f"/api answered {reply!r}")
+            return clock_offset_s
         except ssl.SSLCertVerificationError as error:
-            shown = _presented_fingerprint(dial, timeout_s)
-            if shown == expected.sha256:
-                raise RemoteFailed(
+            presented = _presented_fingerprint(dial, timeout_s)
+            if presented == expected.sha256:
+                raise RemoteError(
                     f"your server on {session.host} shows its certificate, which cannot be used: {error.verify_message}",
                     hint=f"{command('secure --renew --restart')} makes another",
                 ) from error
-            what = f", of SHA-256 {shown}" if shown else ""
-            raise _another(session, f"it showed another certificate{what}") from error
+            detail = f", of SHA-256 {presented}" if presented else ""
+            raise _wrong_server(session, f"it showed another certificate{detail}") from error
         except (OSError, ValueError, http.client.HTTPException) as error:
-            if isinstance(error, ssl.SSLError) and error.reason in NO_TLS:
-                raise _another(session, "it speaks no TLS") from error
-            raise RemoteFailed(
+            if isinstance(error, ssl.SSLError) and error.reason in NOT_TLS_REASONS:
+                raise _wrong_server(session, "it speaks no TLS") from error
+            raise RemoteError(
                 f"nothing that is Jupyter answers on port {session.remote_port} of {session.host}: {error}",
                 hint=f"{command('serve')} finds out whether the server still runs, and starts it if not",
             ) from error
 
 
-def prove_websocket(session: Session, dial: Dial, timeout_s: float) -> None:
+def check_websocket(session: Session, dial: Dial, timeout_s: float) -> None:
     """Ask for a websocket (RFC 6455, section 4.1) as somebody who has not logged in: the server itself must refuse.
 
-    Call `prove` first. Raises RemoteFailed where something on the way answers in its place, or nothing does.
+    Call `verify_server` first. Raises RemoteError where something on the way answers in its place, or nothing does.
     """
     expected = certificate.parse(session.certificate_pem)
     context = certificate.client_context(expected)
-    with closing(_Pinned(dial, expected, context, timeout_s)) as connection:
+    with closing(_PinnedHTTPSConnection(dial, expected, context, timeout_s)) as connection:
         try:
             connection.connect()
             connection.request(
@@ -91,14 +91,14 @@ def prove_websocket(session: Session, dial: Dial, timeout_s: float) -> None:
             )
             status = connection.getresponse().status
         except (OSError, http.client.HTTPException) as error:
-            raise RemoteFailed(
+            raise RemoteError(
                 f"a websocket gets no answer: {error}", hint=f"see {command('logs')}"
             ) from error
         if status not in (101, 403, 404):
-            raise RemoteFailed(f"a websocket is answered with {status}", hint=f"see {command('logs')}")
+            raise RemoteError(f"a websocket is answered with {status}", hint=f"see {command('logs')}")
 
 
-class _Pinned(http.client.HTTPSConnection):
+class _PinnedHTTPSConnection(http.client.HTTPSConnection):
     """Speaks over a connection that is dialled its own way."""
 
     def __init__(
@@ -121,19 +121,19 @@ class _Pinned(http.client.HTTPSConnection):
 
 def _presented_fingerprint(dial: Dial, timeout_s: float) -> str:
     """The SHA-256 of the certificate that is presented, "" where none is; only the beginning of TLS is sent."""
-    look = ssl.create_default_context()
-    look.check_hostname = False
-    look.verify_mode = ssl.CERT_NONE
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
     try:
-        with dial() as reached:
-            reached.settimeout(timeout_s)
-            with look.wrap_socket(reached) as shown:
-                return hashlib.sha256(shown.getpeercert(binary_form=True) or b"").hexdigest()
+        with dial() as sock:
+            sock.settimeout(timeout_s)
+            with context.wrap_socket(sock) as presented:
+                return hashlib.sha256(presented.getpeercert(binary_form=True) or b"").hexdigest()
     except OSError:
         return ""
 
 
-def _clock_ahead(date: str) -> float | None:
+def _clock_offset_s(date: str) -> float | None:
     """By how many seconds the clock behind a Date header (RFC 9110, section 6.6.1) is ahead of this machine's."""
     try:
         return email.utils.parsedate_to_datetime(date).timestamp() - time.time()
@@ -141,8 +141,8 @@ def _clock_ahead(date: str) -> float | None:
         return None
 
 
-def _another(session: Session, what: str) -> RemoteFailed:
-    return RemoteFailed(
-        f"what answers on port {session.remote_port} of {session.host} is not your server: {what}",
+def _wrong_server(session: Session, detail: str) -> RemoteError:
+    return RemoteError(
+        f"what answers on port {session.remote_port} of {session.host} is not your server: {detail}",
         hint=f"type no password there; {command('stop')}, then {command('serve')} takes another port",
     )

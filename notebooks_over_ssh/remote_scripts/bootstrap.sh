@@ -123,5 +123,5 @@ sys.modules["common"].MARKER = request["marker"]
 try:
     module.main(request["parameters"])
 except OSError as error:
-    sys.modules["common"].answer_error(error)
+    sys.modules["common"].reply_error(error)
 '

@@ -19,7 +19,7 @@ CONFIRM_TIMEOUT_S = 20  # no longer than another program waits for the lock
 HAS_PROC = os.path.exists("/proc/self/stat")
 
 
-def answer(**fields):
+def reply(**fields):
     """Print the one answer of this program; what other programs printed before it is no part of it.
 
     It is UTF-8: a byte of a file name that is not is shown as `?`.
@@ -30,9 +30,9 @@ def answer(**fields):
     sys.stdout.buffer.flush()
 
 
-def answer_error(error):
+def reply_error(error):
     """Answer with what the system refused: the words for the error, its code (errno(3)) and the file."""
-    answer(
+    reply(
         problem="system-error",
         reason=error.strerror or str(error),
         code=errno.errorcode.get(error.errno, ""),
@@ -40,12 +40,12 @@ def answer_error(error):
     )
 
 
-def confirmed():
+def wait_for_confirmation():
     """Ask whoever runs this program whether to go on, now that they know this host; returns whether the word came.
 
     Who is gone by then, and has no record of what would be done, gives no word.
     """
-    answer(problem="", asks=True)
+    reply(problem="", may_prompt=True)
     ready, _, _ = select.select([0], [], [], CONFIRM_TIMEOUT_S)
     return bool(ready) and sys.stdin.buffer.readline(3) == b"go\n"
 
@@ -84,20 +84,20 @@ def private_folder(path):
 def write_private(path, content):
     """Replace the file in one step; it is its owner's from its first byte, and the old one stays if anything fails."""
     path = os.path.realpath(path)
-    descriptor, draft = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=os.path.dirname(path))
+    descriptor, temp_path = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=os.path.dirname(path))
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content.encode("utf-8") if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(draft, path)
+        os.replace(temp_path, path)
     except BaseException:
-        os.unlink(draft)
+        os.unlink(temp_path)
         raise
 
 
 @contextlib.contextmanager
-def only_one(folder):
+def exclusive_lock(folder):
     """Let one program at a time work in the folder; the lock ends with the program that holds it."""
     with open(os.path.join(folder, "lock"), "w") as file:
         try:
@@ -123,12 +123,12 @@ def process_start(pid):
         return "%s/%s" % (file.read().strip(), fields[19])
 
 
-def parents():
+def process_parents():
     """(process, its parent) of all that run."""
     if not HAS_PROC:
         return [tuple(map(int, line.split())) for line in ps("pid=,ppid=", "-A").splitlines()]
-    found = [(int(name), process_status(int(name))) for name in os.listdir("/proc") if name.isdigit()]
-    return [(pid, int(status[1])) for pid, status in found if status]
+    statuses = [(int(name), process_status(int(name))) for name in os.listdir("/proc") if name.isdigit()]
+    return [(pid, int(status[1])) for pid, status in statuses if status]
 
 
 def process_status(pid):
@@ -143,10 +143,10 @@ def process_status(pid):
 
 def ps(columns, *processes):
     """What ps(1) prints, on systems without /proc: BSD and macOS have it always, while a minimal Linux has not."""
-    done = subprocess.Popen(
+    process = subprocess.Popen(
         ["ps", "-o", columns] + list(processes), stdout=subprocess.PIPE, env=dict(os.environ, LC_ALL="C")
     )
-    return done.communicate()[0].decode("utf-8", "replace")
+    return process.communicate()[0].decode("utf-8", "replace")
 
 
 def listeners():
@@ -175,26 +175,26 @@ def directory_path(setting):
     return os.path.expanduser(setting)
 
 
-def directory_obstacle(directory):
+def directory_problem(directory):
     """What to answer where Jupyter cannot start in the directory; None where it can."""
     if os.path.isdir(directory):
         if os.access(directory, os.R_OK | os.X_OK):
             return None
         return dict(problem="directory-closed", directory=directory)
-    there = directory
-    while there and not os.path.isdir(there):
-        there = os.path.dirname(there) if there != os.path.dirname(there) else ""
-    return dict(problem="directory-missing", directory=directory, path=there)
+    parent = directory
+    while parent and not os.path.isdir(parent):
+        parent = os.path.dirname(parent) if parent != os.path.dirname(parent) else ""
+    return dict(problem="directory-missing", directory=directory, path=parent)
 
 
 def set_conda_variables():
     """Set the variables kept in a Conda environment, as `conda activate` does after its hooks' own."""
     prefix = os.environ.get("CONDA_PREFIX", "")
     folder = os.path.join(prefix, "etc", "conda", "env_vars.d")
-    files = (
+    config_files = (
         [os.path.join(folder, name) for name in sorted(os.listdir(folder))] if os.path.isdir(folder) else []
     )
-    for path, key in [(path, None) for path in files] + [
+    for path, key in [(path, None) for path in config_files] + [
         (os.path.join(prefix, "conda-meta", "state"), "env_vars")
     ]:
         try:

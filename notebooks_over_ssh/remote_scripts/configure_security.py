@@ -12,8 +12,8 @@ import tempfile
 
 import exposure
 import insecure_settings
-from common import answer, directory_path, only_one, set_conda_variables, write_private
-from jupyter_config import OURS, PASSWORDS, Jupyter, check_certificate
+from common import directory_path, exclusive_lock, reply, set_conda_variables, write_private
+from jupyter_config import PASSWORD_TRAITS, WRITTEN_TRAIT, Jupyter, check_certificate
 from server_state import Server
 
 # RFC 5280 sections 4.2.1.3, 4.2.1.6 and 4.2.1.12: a server's own leaf, good for the names under which a forward is opened.
@@ -41,43 +41,43 @@ commonName = supplied
 """
 
 
-def make_certificate(folder, begins, ends):
+def make_certificate(folder, not_before, not_after):
     """A new P-256 key and its self-signed certificate, as PEM; nobody else can read them while they are made.
 
-    `begins` and `ends` are UTCTime (RFC 5280, section 4.1.2.5.1). `openssl req -x509` always begins now; `openssl ca` does not.
+    `not_before` and `not_after` are UTCTime (RFC 5280, section 4.1.2.5.1). `openssl req -x509` always begins now; `openssl ca` does not.
     """
-    draft = tempfile.mkdtemp(dir=folder)
+    temp_path = tempfile.mkdtemp(dir=folder)
     try:
         for name, text in (
             ("config", CONFIG),
             ("database", ""),
             ("serial", binascii.hexlify(b"\x01" + os.urandom(15)).decode()),
         ):
-            with open(os.path.join(draft, name), "w") as file:
+            with open(os.path.join(temp_path, name), "w") as file:
                 file.write(text)
         for arguments in (
             "ecparam -name prime256v1 -out parameters",
             "req -new -sha256 -nodes -config config -newkey ec:parameters -keyout key -out request",
             "ca -batch -notext -selfsign -md sha256 -config config -extensions leaf -startdate %s -enddate %s"
-            " -keyfile key -in request -out certificate" % (begins, ends),
+            " -keyfile key -in request -out certificate" % (not_before, not_after),
         ):
-            made = subprocess.Popen(
+            process = subprocess.Popen(
                 ["openssl"] + arguments.split(),
-                cwd=draft,
+                cwd=temp_path,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
             )
-            output = made.communicate()[0].decode("utf-8", "replace")
-            if made.returncode:
-                raise RuntimeError(output.strip() or "openssl ended with %d" % made.returncode)
+            output = process.communicate()[0].decode("utf-8", "replace")
+            if process.returncode:
+                raise RuntimeError(output.strip() or "openssl ended with %d" % process.returncode)
         parts = []
         for name in ("key", "certificate"):
-            with open(os.path.join(draft, name)) as file:
+            with open(os.path.join(temp_path, name)) as file:
                 parts.append(file.read())
         return "".join(parts)
     finally:
-        shutil.rmtree(draft)
+        shutil.rmtree(temp_path)
 
 
 class CredentialsChanged(Exception):
@@ -89,42 +89,42 @@ def main(parameters):
     set_conda_variables()
     jupyter = Jupyter(parameters["application"])
     # First, so that nobody else changes what is read from here on. What others planted stays refused.
-    exposed = exposure.find(jupyter, directory_path(parameters["directory"]), [Server().folder])
-    if not all(each["mine"] for each in exposed):
-        return answer(**exposure.obstacle(exposed))
-    exposure.close(exposed)
+    exposed = exposure.find_exposed(jupyter, directory_path(parameters["directory"]), [Server().folder])
+    if not all(entry["is_owned"] for entry in exposed):
+        return reply(**exposure.error_reply(exposed))
+    exposure.close_to_others(exposed)
     try:
         jupyter.read_config()
     except (OSError, ValueError) as error:
-        return answer(problem="config-unreadable", path=jupyter.config_path, reason=str(error))
+        return reply(problem="config-unreadable", path=jupyter.config_path, reason=str(error))
     # Key and certificate share one file, so that both change in one step.
-    path = os.path.join(jupyter.own_folder, "server.pem")
-    kept_in = os.path.join(jupyter.own_folder, "before")
-    with only_one(jupyter.own_folder):
+    path = os.path.join(jupyter.managed_dir, "server.pem")
+    backup_dir = os.path.join(jupyter.managed_dir, "backups")
+    with exclusive_lock(jupyter.managed_dir):
         try:
-            found, kept = set_up(jupyter, path, kept_in, parameters)
+            insecure, backups = apply(jupyter, path, backup_dir, parameters)
             config = jupyter.read_config()
         except CredentialsChanged:
-            return answer(problem="credentials-changed")
+            return reply(problem="credentials-changed")
         except FileNotFoundError as error:
             if error.filename == "openssl":
-                return answer(problem="openssl-missing")
+                return reply(problem="openssl-missing")
             raise
         except (RuntimeError, SyntaxError, ValueError) as error:
-            return answer(problem="not-written", reason=str(error))
-        pem, trouble = check_certificate(*jupyter.certificate_paths(config))
-        answer(
+            return reply(problem="not-written", reason=str(error))
+        pem, problem = check_certificate(*jupyter.certificate_paths(config))
+        reply(
             problem="",
             certificate_pem=pem,
-            certificate_trouble=trouble,
-            exposed=exposure.shown(exposed),
-            contradictions=found,
-            kept=kept,
-            outdated_pid=Server().outdated(jupyter.protected_with(config)),
+            certificate_problem=problem,
+            exposed=exposure.for_reply(exposed),
+            insecure_settings=insecure,
+            backups=backups,
+            stale_server_pid=Server().stale_pid(jupyter.credentials_digest(config)),
         )
 
 
-def set_up(jupyter, path, kept_in, parameters):
+def apply(jupyter, path, backup_dir, parameters):
     """Write what is new, and set aside what contradicts it; returns that, and where the files are kept as they were.
 
     Raises CredentialsChanged, with every file as it was, unless password and certificate are still those of
@@ -132,45 +132,47 @@ def set_up(jupyter, path, kept_in, parameters):
     """
     pem = parameters["certificate"]
     if pem == "make":
-        pem = make_certificate(jupyter.own_folder, parameters["begins"], parameters["ends"])
+        pem = make_certificate(jupyter.managed_dir, parameters["not_before"], parameters["not_after"])
     # Read only now: whoever wrote the file while the certificate was made loses nothing.
     old = jupyter.read_config()
-    if jupyter.protected_with(old) != parameters["credentials_digest"]:
+    if jupyter.credentials_digest(old) != parameters["credentials_digest"]:
         raise CredentialsChanged
     if pem:
         write_private(path, pem)
-    found = jupyter.contradictions(with_ours(jupyter, jupyter.read_config(), path, parameters))
+    insecure = jupyter.find_insecure_settings(
+        merge_credentials(jupyter, jupyter.read_config(), path, parameters)
+    )
     names = {}
-    for setting in found:
-        if setting["mine"]:
+    for setting in insecure:
+        if setting["is_owned"]:
             names.setdefault(setting["path"], set()).add(setting["name"])
-    if replaces_what_is_not_ours(jupyter, old, path, parameters):
+    if replaces_foreign_values(jupyter, old, path, parameters):
         names.setdefault(jupyter.config_path, set())
-    kept = [insecure_settings.set_aside(file, names[file], kept_in) for file in sorted(names)]
+    backups = [insecure_settings.disable_settings(file, names[file], backup_dir) for file in sorted(names)]
     config = jupyter.read_config()
     before = json.dumps(config)
-    if json.dumps(with_ours(jupyter, config, path, parameters)) != before:
+    if json.dumps(merge_credentials(jupyter, config, path, parameters)) != before:
         write_private(jupyter.config_path, json.dumps(config, indent=2, ensure_ascii=False) + "\n")
-    return found, kept
+    return insecure, backups
 
 
-def with_ours(jupyter, config, path, parameters):
+def merge_credentials(jupyter, config, path, parameters):
     """The configuration, with the new hash and certificate in it."""
     if parameters["password_hash"]:
-        for section, name in PASSWORDS[jupyter.family]:
+        for section, name in PASSWORD_TRAITS[jupyter.family]:
             config.get(section, {}).pop(name, None)
-        section, name = OURS[jupyter.family]
+        section, name = WRITTEN_TRAIT[jupyter.family]
         config.setdefault(section, {})[name] = parameters["password_hash"]
     if parameters["certificate"]:
         config.setdefault(jupyter.app_class, {}).update(certfile=path, keyfile=path)
     return config
 
 
-def replaces_what_is_not_ours(jupyter, config, path, parameters):
+def replaces_foreign_values(jupyter, config, path, parameters):
     """Whether something goes from the configuration that this program would not have written."""
     certificate, _ = jupyter.certificate_paths(config)
-    trouble = jupyter.password_trouble(config)
+    problem = jupyter.password_problem(config)
     return bool(
         (parameters["certificate"] and certificate and certificate != path)
-        or (parameters["password_hash"] and trouble and trouble != "missing")
+        or (parameters["password_hash"] and problem and problem != "missing")
     )

@@ -16,34 +16,34 @@ import stat
 import sys
 
 from common import write_private
-from insecure_settings import SECRETS, files, settings_in
+from insecure_settings import SECRETS, config_files, read_settings
 
-LINK_LIMIT = 40  # path_resolution(7)
-SHOWN_LIMIT = 50
+MAX_LINKS = 40  # path_resolution(7)
+MAX_REPORTED = 50
 # AFS and its like decide by access lists; modes say nothing there.
 WITHOUT_MODES = ("afs",)
 ALL_USERS = 2**32 - 1  # the length of the one mapping outside of user namespaces
 MOUNTS = "/proc/self/mountinfo"
 # The members of these groups can become root, by the custom of their systems.
-EQUALS_OF_ROOT = ("root", "wheel", "admin")
+ROOT_GROUPS = ("root", "wheel", "admin")
 OWNER, WRITABLE, READABLE = "owner", "writable", "readable"
 
 
-def find(jupyter, directory, more=()):
-    """Every exposure among what Jupyter reads when it starts in the directory, and in `more`: dicts, as of `note`."""
+def find_exposed(jupyter, directory, extra_paths=()):
+    """Every exposure among what Jupyter reads when it starts in the directory, and in `extra_paths`: dicts, as of `add_finding`."""
     inspection = Inspection()
-    inspection.look_for_secrets(jupyter.folder)
+    inspection.check_secrets(jupyter.folder)
     folders = config_folders(jupyter) + data_folders()
     if jupyter.reads_working_directory:
-        inspection.look_at(directory)
-    for path in folders + list(more):
-        inspection.look_below(path)
-    for path in python_places():
-        inspection.look_at(path)
-    return list(inspection.found.values())
+        inspection.check_path(directory)
+    for path in folders + list(extra_paths):
+        inspection.check_tree(path)
+    for path in python_paths():
+        inspection.check_path(path)
+    return list(inspection.findings.values())
 
 
-def close(exposures):
+def close_to_others(exposures):
     """Close to others what is this account's. Raises OSError, also where a file system does not keep the mode."""
     for exposure in exposures:
         path, mode = exposure["path"], exposure["mode"]
@@ -57,20 +57,20 @@ def close(exposures):
             raise OSError(errno.EPERM, "the file system does not keep the mode", path)
 
 
-def obstacle(exposures):
+def error_reply(exposures):
     """What to answer where an exposure is in the way: the first, preferably one that this account cannot close."""
-    first = shown(exposures)[0]
+    first = for_reply(exposures)[0]
     reason = {
         OWNER: "belongs to another account (user ID %d)" % first["user"],
         WRITABLE: "can be changed by other accounts",
         READABLE: "can be read by other accounts",
     }[first["problem"]]
-    return dict(problem="exposed", path=first["path"], reason=reason, mine=first["mine"])
+    return dict(problem="exposed", path=first["path"], reason=reason, is_owned=first["is_owned"])
 
 
-def shown(exposures):
+def for_reply(exposures):
     """As many of them as an answer names, those first that this account cannot close."""
-    return sorted(exposures, key=lambda exposure: exposure["mine"])[:SHOWN_LIMIT]
+    return sorted(exposures, key=lambda exposure: exposure["is_owned"])[:MAX_REPORTED]
 
 
 def config_folders(jupyter):
@@ -95,43 +95,43 @@ def data_folders():
     return jupyter_path() + [os.environ[name] for name in names if os.environ.get(name)]
 
 
-def python_places():
+def python_paths():
     """Where Python itself finds modules; the folders, not all that is in them."""
-    places = [sys.executable] + sys.path
-    return places + [site.getusersitepackages()] if site.ENABLE_USER_SITE else places
+    paths = [sys.executable] + sys.path
+    return paths + [site.getusersitepackages()] if site.ENABLE_USER_SITE else paths
 
 
 class Inspection(object):
     """A look at files and folders, at each of them once."""
 
     def __init__(self):
-        self.found = {}
+        self.findings = {}
         self.user = os.getuid()
         self.environments = [os.path.realpath(prefix) for prefix in {sys.prefix, sys.base_prefix}]
         self.environment_owners = {os.stat(prefix).st_uid for prefix in self.environments}
         self.without_modes = devices_without_modes()
         self.unmapped = unmapped_owner()
-        self.looked_at = set()
-        self.looked_below = set()
+        self.checked_paths = set()
+        self.checked_trees = set()
 
-    def look_for_secrets(self, folder):
+    def check_secrets(self, folder):
         """Look at who can read those configuration files in the folder that have a secret, such as the password hash."""
-        for path in files([folder]):
+        for path in config_files([folder]):
             info = os.stat(path)
             is_open = info.st_mode & 0o077 and info.st_dev not in self.without_modes
             if is_open and info.st_uid == self.user and has_secret(path):
-                self.note(path, WRITABLE if info.st_mode & 0o022 else READABLE, info, 0o077)
+                self.add_finding(path, WRITABLE if info.st_mode & 0o022 else READABLE, info, 0o077)
 
-    def look_below(self, path):
+    def check_tree(self, path):
         """Look at the path, at what leads there, and at all that is below, through links too."""
-        self.look_at(path)
+        self.check_path(path)
         folders = [path]
         while folders:
             folder = folders.pop()
-            real = os.path.realpath(folder)
-            if real in self.looked_below:
+            real_path = os.path.realpath(folder)
+            if real_path in self.checked_trees:
                 continue
-            self.looked_below.add(real)
+            self.checked_trees.add(real_path)
             try:
                 names = os.listdir(folder)
             except OSError:
@@ -143,40 +143,42 @@ class Inspection(object):
                 except OSError:
                     continue
                 if stat.S_ISLNK(info.st_mode):
-                    self.look_at(entry)
+                    self.check_path(entry)
                 else:
-                    self.judge(entry, info, True)
+                    self.check_entry(entry, info, True)
                 if os.path.isdir(entry):
                     folders.append(entry)
 
-    def look_at(self, path):
+    def check_path(self, path):
         """Look at the path, and at every folder and link that leads there."""
-        trail = list(steps_to(os.path.abspath(path)))
-        for step, info in trail:
-            last = step == trail[-1][0]
-            if (step, last) not in self.looked_at:
-                self.looked_at.add((step, last))
-                self.judge(step, info, last)
+        steps = list(resolve_steps(os.path.abspath(path)))
+        for step, info in steps:
+            is_target = step == steps[-1][0]
+            if (step, is_target) not in self.checked_paths:
+                self.checked_paths.add((step, is_target))
+                self.check_entry(step, info, is_target)
 
-    def judge(self, path, info, last):
-        """Note what is wrong with one file or folder; `last`: new files in it count, for it is no mere part of a way."""
+    def check_entry(self, path, info, is_target):
+        """Note what is wrong with one file or folder; `is_target`: new files in it count, for it is no mere part of a way."""
         if info.st_dev in self.without_modes:
             return
-        if info.st_uid not in self.trusted(path):
-            self.note(path, OWNER, info)
+        if info.st_uid not in self.trusted_owners(path):
+            self.add_finding(path, OWNER, info)
         elif stat.S_ISLNK(info.st_mode):
             pass  # its mode says nothing (symlink(7))
-        elif writable_by_others(path, info) and (last or not info.st_mode & stat.S_ISVTX):
-            self.note(path, WRITABLE, info)
+        elif writable_by_others(path, info) and (is_target or not info.st_mode & stat.S_ISVTX):
+            self.add_finding(path, WRITABLE, info)
 
-    def note(self, path, problem, info, mask=0o022):
-        """Remember an exposure, which this account can close by a mode without the bits of the mask where it is `mine`."""
+    def add_finding(self, path, problem, info, mask=0o022):
+        """Remember an exposure, which this account can close by a mode without the bits of the mask where it is `is_owned`."""
         mode = stat.S_IMODE(info.st_mode) & ~mask
         # A folder with the sticky bit, such as /tmp, is shared on purpose.
-        mine = problem != OWNER and info.st_uid == self.user and not mode & stat.S_ISVTX
-        self.found.setdefault(path, dict(path=path, problem=problem, user=info.st_uid, mine=mine, mode=mode))
+        is_owned = problem != OWNER and info.st_uid == self.user and not mode & stat.S_ISVTX
+        self.findings.setdefault(
+            path, dict(path=path, problem=problem, user=info.st_uid, is_owned=is_owned, mode=mode)
+        )
 
-    def trusted(self, path):
+    def trusted_owners(self, path):
         owners = {0, self.user, self.unmapped}
         return owners | self.environment_owners if self.in_environment(path) else owners
 
@@ -189,19 +191,19 @@ class Inspection(object):
 
 def has_secret(path):
     """Whether the configuration file sets a password, a token or a key."""
-    return any(value and name.rpartition(".")[2] in SECRETS for name, value, _ in settings_in(path))
+    return any(value and name.rpartition(".")[2] in SECRETS for name, value, _ in read_settings(path))
 
 
-def steps_to(path):
+def resolve_steps(path):
     """(path, lstat) of each folder and link on the way to an absolute path, up to what exists (path_resolution(7))."""
     yield "/", os.lstat("/")
-    here, rest, links = "/", path.split("/")[::-1], 0
-    while rest:
-        part = rest.pop()
+    current, remaining, link_count = "/", path.split("/")[::-1], 0
+    while remaining:
+        part = remaining.pop()
         if part in ("", ".", ".."):
-            here = os.path.dirname(here) if part == ".." else here
+            current = os.path.dirname(current) if part == ".." else current
             continue
-        step = os.path.join(here, part)
+        step = os.path.join(current, part)
         try:
             info = os.lstat(step)
             target = os.readlink(step) if stat.S_ISLNK(info.st_mode) else None
@@ -209,13 +211,13 @@ def steps_to(path):
             return  # there is no more, or Jupyter cannot look there either
         yield step, info
         if target is None:
-            here = step
+            current = step
             continue
-        links += 1
-        if links > LINK_LIMIT:
+        link_count += 1
+        if link_count > MAX_LINKS:
             return
-        here = "/" if target.startswith("/") else here
-        rest += target.split("/")[::-1]
+        current = "/" if target.startswith("/") else current
+        remaining += target.split("/")[::-1]
 
 
 def writable_by_others(path, info):
@@ -229,7 +231,7 @@ def writable_by_others(path, info):
     if not info.st_mode & 0o020 or info.st_uid == 0:
         return False
     # With an access list the bits of the group are the most that anybody in the list has (acl(5)).
-    return has_access_list(path) or not is_harmless_group(info.st_gid, info.st_uid)
+    return has_access_list(path) or not is_trusted_group(info.st_gid, info.st_uid)
 
 
 def has_access_list(path):
@@ -239,12 +241,12 @@ def has_access_list(path):
         return False
 
 
-def is_harmless_group(group, user):
+def is_trusted_group(group, user):
     try:
         account, entry = pwd.getpwuid(user), grp.getgrgid(group)
     except KeyError:
         return False
-    if entry.gr_name in EQUALS_OF_ROOT:
+    if entry.gr_name in ROOT_GROUPS:
         return True
     is_own = entry.gr_name == account.pw_name and account.pw_gid == group
     return is_own and not set(entry.gr_mem) - {account.pw_name}
@@ -253,7 +255,7 @@ def is_harmless_group(group, user):
 def devices_without_modes():
     """The devices (st_dev) of file systems on which modes decide nothing; proc(5), /proc/PID/mountinfo."""
     devices = set()
-    for line in lines_of(MOUNTS):
+    for line in read_lines(MOUNTS):
         fields, _, kind = line.partition(" - ")
         if kind.split(" ")[0] in WITHOUT_MODES:
             major, minor = fields.split()[2].split(":")
@@ -263,13 +265,13 @@ def devices_without_modes():
 
 def unmapped_owner():
     """The user ID that stands for all that a user namespace does not map (user_namespaces(7)), or 0 outside of one."""
-    mapped = [int(line.split()[2]) for line in lines_of("/proc/self/uid_map")]
-    if not mapped or sum(mapped) >= ALL_USERS:
+    mapped_counts = [int(line.split()[2]) for line in read_lines("/proc/self/uid_map")]
+    if not mapped_counts or sum(mapped_counts) >= ALL_USERS:
         return 0
-    return int(lines_of("/proc/sys/kernel/overflowuid")[0])
+    return int(read_lines("/proc/sys/kernel/overflowuid")[0])
 
 
-def lines_of(path):
+def read_lines(path):
     """The lines of a file of proc(5); none on a system without it."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:

@@ -7,9 +7,9 @@ import os
 import tempfile
 import time
 
-from common import answer, answer_error, directory_obstacle, directory_path, state_folder
+from common import directory_path, directory_problem, reply, reply_error, state_folder
 
-TRIAL_SIZE = 1024 * 1024
+PROBE_BYTES = 1024 * 1024
 # What a start opens in place, beside the files that it replaces.
 OPENED_IN_PLACE = ("server.log", "lock")
 
@@ -18,7 +18,7 @@ def main(parameters):
     now = time.time()
     folder = state_folder()
     try:
-        try_writing(folder, TRIAL_SIZE)
+        probe_write(folder, PROBE_BYTES)
         for name in OPENED_IN_PLACE:
             path = os.path.join(folder, name)
             if os.path.lexists(path):
@@ -26,35 +26,35 @@ def main(parameters):
                     pass
         runtime = os.path.join(folder, "runtime")
         if os.path.lexists(runtime):
-            try_writing(runtime, 1)
+            probe_write(runtime, 1)
     except OSError as error:
-        return answer_error(error)
+        return reply_error(error)
     space = os.statvfs(folder)
     directory = directory_path(parameters["directory"])
-    answer(
+    reply(
         problem="",
         shell=os.environ.get("SHELL", ""),
         time=now,
         free_bytes=space.f_bavail * space.f_frsize,
         directory=directory,
-        directory_obstacle=directory_obstacle(directory),
-        directory_write_trouble=write_trouble(directory),
+        directory_problem=directory_problem(directory),
+        directory_write_problem=write_problem(directory),
         load=os.getloadavg()[0],
         processors=os.cpu_count() or 1,
     )
 
 
-def write_trouble(directory):
+def write_problem(directory):
     """Why no file can be made in the folder; "" where one can, or where there is no such folder."""
     try:
         if os.path.isdir(directory):
-            try_writing(directory, 1)
+            probe_write(directory, 1)
     except OSError as error:
         return error.strerror or str(error)
     return ""
 
 
-def try_writing(folder, size):
+def probe_write(folder, size):
     """Write so many bytes to a file without a name: only that finds out about a quota. Raises OSError."""
     with tempfile.TemporaryFile(dir=folder) as file:
         file.write(b"\0" * size)

@@ -19,7 +19,7 @@ from common import private_folder, write_private
 FILE_NAME = re.compile(r"jupyter_(\w+_)?config\.(py|json)")
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 # By class, the values that do no harm; a word is what the configuration of ours says itself.
-HARMLESS = (
+SAFE_VALUES = (
     (
         re.compile(r"\w*App"),
         {
@@ -43,38 +43,38 @@ HARMLESS = (
     (re.compile(r"Session"), {"key": ()}),
 )
 SECRETS = ("token", "password", "hashed_password", "key")
-NOT_SIMPLE = object()  # a value that only running the file would tell
+NON_LITERAL = object()  # a value that only running the file would tell
 
 
-def find(folders, ours):
-    """Every setting that contradicts `ours`, a dict of password, certfile and keyfile: dicts of path, name and value."""
+def find_insecure(folders, expected):
+    """Every setting that contradicts `expected`, a dict of password, certfile and keyfile: dicts of path, name and value."""
     return [
-        dict(path=path, name=name, value=shown(name, value))
-        for path in files(folders)
-        for name, value, _ in settings_in(path)
-        if contradicts(name, value, ours)
+        dict(path=path, name=name, value=redacted(name, value))
+        for path in config_files(folders)
+        for name, value, _ in read_settings(path)
+        if is_insecure(name, value, expected)
     ]
 
 
-def set_aside(path, names, kept_in):
-    """Take the settings of these names out of the file, of which a copy stays in the folder `kept_in`; returns its path.
+def disable_settings(path, names, backup_dir):
+    """Take the settings of these names out of the file, of which a copy stays in the folder `backup_dir`; returns its path.
 
     Raises OSError, with the file as it was; SyntaxError where what is left would be no Python.
     """
     if path.endswith(".json"):
-        text = without_keys(path, names)
+        text = remove_keys(path, names)
     else:
-        text = without_statements(path, names)
+        text = remove_statements(path, names)
         compile(text, path, "exec")
-    copy = keep_copy(path, kept_in)
+    backup = back_up(path, backup_dir)
     if path.endswith(".py"):
         text += "# secure (notebooks-over-ssh) has put `pass` in the place of what undid the protection;\n"
-        text += "# the file as it was: %s\n" % copy
+        text += "# the file as it was: %s\n" % backup
     write_private(path, text)
-    return copy
+    return backup
 
 
-def keep_copy(path, folder):
+def back_up(path, folder):
     """A copy of the file in the folder, private from its first byte, in the place of no other; returns its path."""
     private_folder(folder)
     with open(path, "rb") as file:
@@ -99,35 +99,35 @@ def keep_copy(path, folder):
         return copy
 
 
-def files(folders):
+def config_files(folders):
     """The configuration files in the folders, whichever application they are for."""
-    found = []
+    result = []
     for folder in folders:
         try:
             names = sorted(os.listdir(folder))
         except OSError:
             continue
         paths = (os.path.join(folder, name) for name in names if FILE_NAME.fullmatch(name))
-        found += [path for path in paths if os.path.isfile(path) and path not in found]
-    return found
+        result += [path for path in paths if os.path.isfile(path) and path not in result]
+    return result
 
 
-def contradicts(name, value, ours):
+def is_insecure(name, value, expected):
     section, _, trait = name.rpartition(".")
-    for classes, traits in HARMLESS:
+    for classes, traits in SAFE_VALUES:
         if classes.fullmatch(section) and trait in traits:
-            harmless = traits[trait]
-            return value != ours[harmless] if isinstance(harmless, str) else value not in harmless
+            safe = traits[trait]
+            return value != expected[safe] if isinstance(safe, str) else value not in safe
     return False
 
 
-def shown(name, value):
+def redacted(name, value):
     """The value, for a person; "" where it is a secret, or only running the file would tell."""
     secret = name.rpartition(".")[2] in SECRETS
-    return "" if secret or value is NOT_SIMPLE else repr(value)[:60]
+    return "" if secret or value is NON_LITERAL else repr(value)[:60]
 
 
-def settings_in(path):
+def read_settings(path):
     """(Class.name, value, where it stands) of all that the file sets; of one that Jupyter cannot read either, nothing."""
     try:
         if path.endswith(".json"):
@@ -141,9 +141,13 @@ def settings_in(path):
             ]
         with tokenize.open(path) as file:
             return [
-                (part[2].string + "." + part[4].string, value_of(part), (part[0].start, part[-1].end))
-                for part in statements(tokenize.generate_tokens(file.readline))
-                if is_setting(part)
+                (
+                    statement[2].string + "." + statement[4].string,
+                    literal_value(statement),
+                    (statement[0].start, statement[-1].end),
+                )
+                for statement in statements(tokenize.generate_tokens(file.readline))
+                if is_setting(statement)
             ]
     except (OSError, ValueError, SyntaxError, AttributeError, tokenize.TokenError):
         return []
@@ -151,35 +155,35 @@ def settings_in(path):
 
 def statements(tokens):
     """The simple statements of a Python file, each as the list of its tokens."""
-    part, depth = [], 0
+    statement, depth = [], 0
     for token in tokens:
         if token.type in (tokenize.COMMENT, tokenize.NL, tokenize.INDENT, tokenize.DEDENT):
             continue
         if token.type == tokenize.OP:
             depth += (token.string in "([{") - (token.string in ")]}")
         # A colon ends what a statement on the same line depends on, unless it is part of a value: of a lambda.
-        colon = token.string == ":" and not is_setting(part)
+        colon = token.string == ":" and not is_setting(statement)
         if token.type == tokenize.NEWLINE or (not depth and (token.string == ";" or colon)):
-            yield part
-            part = []
+            yield statement
+            statement = []
         else:
-            part.append(token)
+            statement.append(token)
 
 
-def is_setting(part):
+def is_setting(statement):
     """Whether the statement is `c.Class.name = value`."""
-    words = [token.string for token in part[:7]]
+    words = [token.string for token in statement[:7]]
     return len(words) == 7 and [words[i] for i in (0, 1, 3, 5)] == ["c", ".", ".", "="]
 
 
-def value_of(part):
+def literal_value(statement):
     try:
-        return ast.literal_eval(" ".join(token.string for token in part[6:]))
+        return ast.literal_eval(" ".join(token.string for token in statement[6:]))
     except (ValueError, SyntaxError):
-        return NOT_SIMPLE
+        return NON_LITERAL
 
 
-def without_keys(path, names):
+def remove_keys(path, names):
     with open(path, encoding="utf-8") as file:
         config = json.load(file)
     for name in names:
@@ -190,10 +194,10 @@ def without_keys(path, names):
     return json.dumps(config, indent=2, ensure_ascii=False) + "\n"
 
 
-def without_statements(path, names):
+def remove_statements(path, names):
     with tokenize.open(path) as file:
         lines = file.read().splitlines(True)
-    for name, _, (start, end) in reversed(settings_in(path)):
+    for name, _, (start, end) in reversed(read_settings(path)):
         if name in names:
             before, after = lines[start[0] - 1][: start[1]], lines[end[0] - 1][end[1] :]
             lines[start[0] - 1 : end[0]] = [before + "pass" + after]

@@ -13,7 +13,7 @@ import insecure_settings
 from common import private_folder
 
 # The classes that each family reads its password from, the newest first, and the one that ours is written to.
-PASSWORDS = {
+PASSWORD_TRAITS = {
     "server-2": (
         ("PasswordIdentityProvider", "hashed_password"),
         ("IdentityProvider", "hashed_password"),
@@ -22,13 +22,13 @@ PASSWORDS = {
     "server-1": (("ServerApp", "password"),),
     "classic": (("NotebookApp", "password"),),
 }
-OURS = {
+WRITTEN_TRAIT = {
     "server-2": ("IdentityProvider", "hashed_password"),
     "server-1": ("ServerApp", "password"),
     "classic": ("NotebookApp", "password"),
 }
 PACKAGES = {"notebook": "notebook", "lab": "jupyterlab", "server": "jupyter_server"}
-FIRST_ON_SERVER = {"notebook": 7, "lab": 3, "server": 0}
+FIRST_SERVER_BASED = {"notebook": 7, "lab": 3, "server": 0}
 
 
 def version_of(package):
@@ -48,12 +48,12 @@ def version_of(package):
         return None
 
 
-def major(version):
+def major_version(version):
     digits = (version or "0").split(".")[0]
     return int(digits) if digits.isdigit() else 0
 
 
-def numbers(version):
+def parse_version(version):
     """The numbers that a version begins with, for comparison."""
     return tuple(int(digits) for digits in re.match(r"[\d.]*", version or "").group().split(".") if digits)
 
@@ -65,7 +65,7 @@ def config_folder():
 
 
 # What the command line of `serve` says in any case, in the class of the application: there it wins over every file.
-PROTECTION = {
+ENFORCED_TRAITS = {
     "ip": "127.0.0.1",
     "port_retries": 100,
     "base_url": "/",
@@ -76,7 +76,7 @@ PROTECTION = {
     "allow_credentials": False,
     "disable_check_xsrf": False,
 }
-ALSO_ON_THE_COMMAND_LINE = ("port", "certfile", "keyfile", "ssl_options")
+COMMAND_LINE_TRAITS = ("port", "certfile", "keyfile", "ssl_options")
 
 
 class Jupyter(object):
@@ -85,10 +85,10 @@ class Jupyter(object):
     def __init__(self, application):
         self.application = application
         self.version = version_of(PACKAGES[application])
-        if major(self.version) < FIRST_ON_SERVER[application]:
+        if major_version(self.version) < FIRST_SERVER_BASED[application]:
             self.family = "classic"
         else:
-            self.family = "server-2" if major(version_of("jupyter_server")) >= 2 else "server-1"
+            self.family = "server-2" if major_version(version_of("jupyter_server")) >= 2 else "server-1"
         self.app_class = "NotebookApp" if self.family == "classic" else "ServerApp"
         name = "jupyter_notebook_config.json" if self.family == "classic" else "jupyter_server_config.json"
         self.folder = config_folder()
@@ -97,7 +97,7 @@ class Jupyter(object):
     @property
     def reads_working_directory(self):
         """Whether it reads configuration in the directory that it starts in, as before CVE-2022-39286 was fixed."""
-        return numbers(version_of("jupyter_core")) < (4, 11, 2)
+        return parse_version(version_of("jupyter_core")) < (4, 11, 2)
 
     def read_config(self):
         """Everything in the configuration file; raises ValueError or OSError when it cannot be read."""
@@ -106,18 +106,18 @@ class Jupyter(object):
                 config = json.load(file)
         except FileNotFoundError:
             return {}
-        if not isinstance(config, dict) or not all(isinstance(part, dict) for part in config.values()):
+        if not isinstance(config, dict) or not all(isinstance(section, dict) for section in config.values()):
             raise ValueError("it is not a JSON object of objects")
         return config
 
     def password_hash(self, config):
-        for section, name in PASSWORDS[self.family]:
+        for section, name in PASSWORD_TRAITS[self.family]:
             value = config.get(section, {}).get(name)
             if value and isinstance(value, str):
                 return value
         return ""
 
-    def password_trouble(self, config):
+    def password_problem(self, config):
         """Why nobody should, or could, log in with the password ("" when it is good)."""
         kind, *rest = self.password_hash(config).split(":", 2)
         if not kind:
@@ -128,29 +128,33 @@ class Jupyter(object):
             return "it is no hash"
         return "its hash is %s, which is guessed fast" % kind.upper() if kind in ("sha1", "md5") else ""
 
-    def contradictions(self, config):
+    def find_insecure_settings(self, config):
         """The settings that undo the protection, in whichever file Jupyter reads.
 
-        `mine`: the file is the account's. `overridden`: the command line of `serve` wins over it; those in the files of
+        `is_owned`: the file is the account's. `overridden`: the command line of `serve` wins over it; those in the files of
         others are left out.
         """
         from jupyter_core.paths import jupyter_config_path
 
         certificate, key = self.certificate_paths(config)
-        ours = dict(password=self.password_hash(config), certfile=certificate, keyfile=key)
-        own = {".".join(OURS[self.family]), self.app_class + ".certfile", self.app_class + ".keyfile"}
-        overridden = [self.app_class + "." + name for name in (*PROTECTION, *ALSO_ON_THE_COMMAND_LINE)]
-        found = []
-        for setting in insecure_settings.find([self.folder] + jupyter_config_path(), ours):
-            if setting["path"] == self.config_path and setting["name"] in own:
+        expected = dict(password=self.password_hash(config), certfile=certificate, keyfile=key)
+        own_names = {
+            ".".join(WRITTEN_TRAIT[self.family]),
+            self.app_class + ".certfile",
+            self.app_class + ".keyfile",
+        }
+        overridden = [self.app_class + "." + name for name in (*ENFORCED_TRAITS, *COMMAND_LINE_TRAITS)]
+        result = []
+        for setting in insecure_settings.find_insecure([self.folder] + jupyter_config_path(), expected):
+            if setting["path"] == self.config_path and setting["name"] in own_names:
                 continue
-            setting["mine"] = os.path.dirname(setting["path"]) == self.folder
+            setting["is_owned"] = os.path.dirname(setting["path"]) == self.folder
             setting["overridden"] = setting["name"] in overridden
-            if setting["mine"] or not setting["overridden"]:
-                found.append(setting)
-        return found
+            if setting["is_owned"] or not setting["overridden"]:
+                result.append(setting)
+        return result
 
-    def protected_with(self, config):
+    def credentials_digest(self, config):
         """What tells the password and the certificate that a server begins with from those of another time."""
         digest = hashlib.sha256(self.password_hash(config).encode("utf-8", "replace"))
         for path in self.certificate_paths(config):
@@ -162,7 +166,7 @@ class Jupyter(object):
         return digest.hexdigest()
 
     @property
-    def own_folder(self):
+    def managed_dir(self):
         """Where what we add is: the key and certificate, and what was there before."""
         return private_folder(os.path.join(self.folder, "notebooks-over-ssh"))
 

@@ -3,7 +3,7 @@
 Runs on the host, with whatever Python is there: nothing newer than 3.6, nothing but Jupyter beside the standard library.
 """
 
-from common import answer, set_conda_variables
+from common import reply, set_conda_variables
 
 
 def main(parameters):
@@ -13,17 +13,17 @@ def main(parameters):
 
         manager, client = start_new_kernel(startup_timeout=parameters["timeout_s"])
     except Exception as error:  # whatever an environment may be broken by
-        return answer(problem="kernel-failed", reason="%s: %s" % (type(error).__name__, error))
+        return reply(problem="kernel-failed", reason="%s: %s" % (type(error).__name__, error))
     try:
         result = client.execute_interactive(
             "1+1", timeout=parameters["timeout_s"], output_hook=lambda message: None, store_history=False
         )
         status = result["content"]["status"]
     except Exception as error:
-        return answer(problem="kernel-failed", reason="%s: %s" % (type(error).__name__, error))
+        return reply(problem="kernel-failed", reason="%s: %s" % (type(error).__name__, error))
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
     if status != "ok":
-        return answer(problem="kernel-failed", reason="1+1 ended as " + status)
-    answer(problem="", kernel=manager.kernel_name)
+        return reply(problem="kernel-failed", reason="1+1 ended as " + status)
+    reply(problem="", kernel=manager.kernel_name)

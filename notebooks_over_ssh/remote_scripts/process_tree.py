@@ -7,39 +7,39 @@ import os
 import signal
 import time
 
-from common import parents, process_start
+from common import process_parents, process_start
 
 
-def with_descendants(root):
+def find_tree(root):
     """The process and all that descend from it, each with its start: kernels lead sessions of their own."""
     children = {}
-    for pid, parent in parents():
+    for pid, parent in process_parents():
         children.setdefault(parent, []).append(pid)
-    found, todo = {}, [root]
-    while todo:
-        pid = todo.pop()
-        found[pid] = process_start(pid)
-        todo.extend(children.get(pid, ()))
-    return {pid: start for pid, start in found.items() if start}
+    starts, pending = {}, [root]
+    while pending:
+        pid = pending.pop()
+        starts[pid] = process_start(pid)
+        pending.extend(children.get(pid, ()))
+    return {pid: start for pid, start in starts.items() if start}
 
 
-def end(processes, timeout_s):
+def terminate(processes, timeout_s):
     """Ask the server to end, then end what it leaves; returns whether asking was enough. `timeout_s` is in seconds.
 
     The server ends its kernels, but not what a kernel has started in a session of its own.
     """
     root = next(iter(processes))
-    send(processes, [root], signal.SIGTERM)
-    ended = gone(processes, [root], timeout_s)
-    if not gone(processes, processes, 0):
-        send(processes, processes, signal.SIGTERM)
-        if not gone(processes, processes, 2):
-            send(processes, processes, signal.SIGKILL)
-            gone(processes, processes, 5)
-    return ended
+    send_signal(processes, [root], signal.SIGTERM)
+    terminated = wait_gone(processes, [root], timeout_s)
+    if not wait_gone(processes, processes, 0):
+        send_signal(processes, processes, signal.SIGTERM)
+        if not wait_gone(processes, processes, 2):
+            send_signal(processes, processes, signal.SIGKILL)
+            wait_gone(processes, processes, 5)
+    return terminated
 
 
-def send(processes, pids, number):
+def send_signal(processes, pids, number):
     for pid in list(pids):
         if process_start(pid) == processes[pid]:
             try:
@@ -48,7 +48,7 @@ def send(processes, pids, number):
                 pass
 
 
-def gone(processes, pids, timeout_s):
+def wait_gone(processes, pids, timeout_s):
     deadline = time.monotonic() + timeout_s
     while any(process_start(pid) == processes[pid] for pid in pids):
         if time.monotonic() > deadline:

@@ -13,7 +13,7 @@ import selectors
 import socket
 import struct
 
-from common import answer
+from common import reply
 
 OPEN, OPEN_CONFIRMATION, OPEN_FAILURE, WINDOW_ADJUST, DATA, EOF, CLOSE = 90, 91, 92, 93, 94, 96, 97
 PROHIBITED, CONNECT_FAILED, RESOURCE_SHORTAGE = 1, 2, 4
@@ -22,13 +22,13 @@ LOOPBACK = b"127.0.0.1"
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 WINDOW = 512 * 1024  # bytes that may come for a connection before its port has taken them
 PACKET = 32768  # bytes of data in one message
-FRAME_LIMIT = PACKET + 1024
-CHANNEL_LIMIT = 1024
+MAX_FRAME_BYTES = PACKET + 1024
+MAX_CHANNELS = 1024
 BLOCK = 256 * 1024
 
 
 def main(parameters):
-    answer(problem="")
+    reply(problem="")
     Relay().run()
 
 
@@ -39,54 +39,54 @@ class Relay(object):
         self.selector = selectors.DefaultSelector()
         self.channels = {}
         self.unread = bytearray()
-        self.ended = False
+        self.at_eof = False
 
     def run(self):
         self.selector.register(STDIN, READ, self.read_messages)
-        while not self.ended:
+        while not self.at_eof:
             for key, events in self.selector.select():
                 key.data(events)
 
-    def watch(self, watched, events, handler):
+    def set_interest(self, sock, events, handler):
         """Call the handler when the socket can be read or written; with no events never."""
-        known = watched in self.selector.get_map()
-        if events and known:
-            self.selector.modify(watched, events, handler)
+        is_registered = sock in self.selector.get_map()
+        if events and is_registered:
+            self.selector.modify(sock, events, handler)
         elif events:
-            self.selector.register(watched, events, handler)
-        elif known:
-            self.selector.unregister(watched)
+            self.selector.register(sock, events, handler)
+        elif is_registered:
+            self.selector.unregister(sock)
 
     def read_messages(self, _):
         block = os.read(STDIN, BLOCK)
         self.unread += block
-        self.ended = not block
+        self.at_eof = not block
         while len(self.unread) >= 4:
             (size,) = struct.unpack_from(">I", self.unread)
-            if not 5 <= size <= FRAME_LIMIT:
+            if not 5 <= size <= MAX_FRAME_BYTES:
                 raise RuntimeError("a message of %d bytes" % size)
             if len(self.unread) < 4 + size:
                 break
             message = bytes(self.unread[4 : 4 + size])
             del self.unread[: 4 + size]
-            self.take(message)
+            self.handle_message(message)
 
-    def take(self, message):
+    def handle_message(self, message):
         kind = message[0]
         if kind == OPEN:
             return self.open(message)
         channel = self.channels.get(struct.unpack_from(">I", message, 1)[0])
         if channel is not None:
-            channel.take(kind, message)
+            channel.handle_message(kind, message)
 
     def open(self, message):
-        _, at = read_string(message, 1)
-        number, window, packet = struct.unpack_from(">III", message, at)
-        host, at = read_string(message, at + 12)
-        (port,) = struct.unpack_from(">I", message, at)
+        _, offset = read_string(message, 1)
+        number, window, packet = struct.unpack_from(">III", message, offset)
+        host, offset = read_string(message, offset + 12)
+        (port,) = struct.unpack_from(">I", message, offset)
         if host != LOOPBACK:
             return self.refuse(number, PROHIBITED)
-        if len(self.channels) >= CHANNEL_LIMIT:
+        if len(self.channels) >= MAX_CHANNELS:
             return self.refuse(number, RESOURCE_SHORTAGE)
         try:
             self.channels[number] = Channel(self, number, window, min(packet, PACKET), port)
@@ -112,7 +112,7 @@ class Channel(object):
         self.window = window
         self.packet = packet
         self.backlog = collections.deque()
-        self.taken = 0
+        self.consumed = 0
         self.is_open = False
         self.eof_received = self.eof_sent = False
         self.close_received = self.close_sent = False
@@ -121,21 +121,21 @@ class Channel(object):
             self.socket.setblocking(False)
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.socket.connect_ex((LOOPBACK.decode(), port))
-            self.relay.watch(self.socket, WRITE, self.connected)
+            self.relay.set_interest(self.socket, WRITE, self.on_connected)
         except BaseException:
             self.socket.close()
             raise
 
-    def connected(self, _):
+    def on_connected(self, _):
         """The attempt to connect has ended (connect(2), EINPROGRESS)."""
         if self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
-            self.leave_socket()
+            self.close_socket()
             return self.relay.refuse(self.number, CONNECT_FAILED)
         self.is_open = True
         self.relay.send(OPEN_CONFIRMATION, self.number, struct.pack(">III", self.number, WINDOW, PACKET))
-        self.watch()
+        self.update_interest()
 
-    def take(self, kind, message):
+    def handle_message(self, kind, message):
         if kind == DATA and not self.close_sent:
             self.backlog.append(memoryview(message)[9:])
             self.write()
@@ -147,21 +147,21 @@ class Channel(object):
         elif kind == CLOSE:
             self.close_received = True
             if not self.eof_received or not self.backlog:
-                self.close(cut_off=not self.eof_received)
-        self.watch()
+                self.close(reset=not self.eof_received)
+        self.update_interest()
 
-    def watch(self):
+    def update_interest(self):
         if self.close_sent or not self.is_open:
             return
         events = READ if self.window > 0 and not self.eof_sent and not self.close_received else 0
-        self.relay.watch(self.socket, events | (WRITE if self.backlog else 0), self.ready)
+        self.relay.set_interest(self.socket, events | (WRITE if self.backlog else 0), self.on_ready)
 
-    def ready(self, events):
+    def on_ready(self, events):
         if events & WRITE:
             self.write()
         if events & READ and not self.close_sent:
             self.read()
-        self.watch()
+        self.update_interest()
 
     def read(self):
         try:
@@ -169,7 +169,7 @@ class Channel(object):
         except BlockingIOError:
             return
         except OSError:
-            self.close(cut_off=True)
+            self.close(reset=True)
             return
         if data:
             self.window -= len(data)
@@ -177,7 +177,7 @@ class Channel(object):
             return
         self.eof_sent = True
         self.relay.send(EOF, self.number)
-        self.close_when_both_ended()
+        self.close_when_both_eof()
 
     def write(self):
         """Give the port what has come for it, and let as much more come."""
@@ -186,7 +186,7 @@ class Channel(object):
         try:
             while self.backlog:
                 sent = self.socket.send(self.backlog[0])
-                self.taken += sent
+                self.consumed += sent
                 if sent < len(self.backlog[0]):
                     self.backlog[0] = self.backlog[0][sent:]
                 else:
@@ -194,44 +194,44 @@ class Channel(object):
         except BlockingIOError:
             pass
         except OSError:
-            self.close(cut_off=True)
+            self.close(reset=True)
             return
-        if self.taken >= WINDOW // 4 and not self.eof_received:
-            self.relay.send(WINDOW_ADJUST, self.number, struct.pack(">I", self.taken))
-            self.taken = 0
+        if self.consumed >= WINDOW // 4 and not self.eof_received:
+            self.relay.send(WINDOW_ADJUST, self.number, struct.pack(">I", self.consumed))
+            self.consumed = 0
         if self.backlog or not self.eof_received:
             return
         if self.close_received:
-            self.close(cut_off=False)
+            self.close(reset=False)
             return
         try:
             self.socket.shutdown(socket.SHUT_WR)
         except OSError:
             pass  # it is cut off, which its next read tells
-        self.close_when_both_ended()
+        self.close_when_both_eof()
 
-    def close_when_both_ended(self):
+    def close_when_both_eof(self):
         if self.eof_sent and self.eof_received and not self.backlog:
-            self.close(cut_off=False)
+            self.close(reset=False)
 
-    def close(self, cut_off):
+    def close(self, reset):
         """Close both sides; one that was cut off resets, so that nobody takes what came for complete (SO_LINGER in socket(7))."""
         if not self.close_sent:
             self.close_sent = True
-            if cut_off:
+            if reset:
                 self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            self.leave_socket()
+            self.close_socket()
             self.relay.send(CLOSE, self.number)
         if self.close_received:
             self.relay.channels.pop(self.number, None)
 
-    def leave_socket(self):
-        self.relay.watch(self.socket, 0, None)
+    def close_socket(self):
+        self.relay.set_interest(self.socket, 0, None)
         self.socket.close()
         self.backlog.clear()
 
 
-def read_string(message, at):
+def read_string(message, offset):
     """A string of RFC 4251, section 5, and where it ends."""
-    (size,) = struct.unpack_from(">I", message, at)
-    return message[at + 4 : at + 4 + size], at + 4 + size
+    (size,) = struct.unpack_from(">I", message, offset)
+    return message[offset + 4 : offset + 4 + size], offset + 4 + size

@@ -18,8 +18,8 @@ PARTIAL_CHAIN = (
     0x80000  # X509_V_FLAG_PARTIAL_CHAIN: the one certificate that we know is an anchor, whoever signed it
 )
 NO_CHECK_TIME = 0x200000  # X509_V_FLAG_NO_CHECK_TIME: it is known by its key, and the clock may be wrong
-LINE_LIMIT = 1000  # characters of a line of the log in an answer
-STRANGER = "not-this-server.invalid"
+MAX_LINE_LENGTH = 1000  # characters of a line of the log in an answer
+FOREIGN_HOST = "not-this-server.invalid"
 
 
 class Server(object):
@@ -29,7 +29,11 @@ class Server(object):
         self.folder = state_folder()
         self.record_path = os.path.join(self.folder, "server.json")
         self.log = os.path.join(self.folder, "server.log")
-        self.token_path = os.path.join(self.folder, "access")
+        self.token_path = os.path.join(self.folder, "token")
+        # A server that an earlier version started has it under another name.
+        old_token_path = os.path.join(self.folder, "access")
+        if os.path.exists(old_token_path) and not os.path.exists(self.token_path):
+            self.token_path = old_token_path
         # Jupyter reads its certificate anew for each connection, and its password once: so that both change together,
         # at a start, the server has a key and certificate of its own.
         self.pem_path = os.path.join(self.folder, "server.pem")
@@ -53,22 +57,27 @@ class Server(object):
         record = self.record()
         return record if record and process_start(record["pid"]) == record["process_start"] else None
 
-    def outdated(self, protected_with):
+    @staticmethod
+    def digest_in(record):
+        """The digest of the credentials that the server was started with; an earlier version has another name for it."""
+        return record.get("credentials_digest", record.get("protected_with"))
+
+    def stale_pid(self, credentials_digest):
         """The process of the server that runs with an older password or certificate than these; 0 when none does."""
         record = self.running()
-        return record["pid"] if record and record.get("protected_with") != protected_with else 0
+        return record["pid"] if record and self.digest_in(record) != credentials_digest else 0
 
-    def note(self, record):
+    def save(self, record):
         write_private(self.record_path, json.dumps(record, indent=2) + "\n")
 
-    def forget(self):
+    def delete(self):
         for path in (self.record_path, self.token_path, self.pem_path):
             try:
                 os.unlink(path)
             except FileNotFoundError:
                 pass
 
-    def announced(self, pid):
+    def read_server_info(self, pid):
         """What Jupyter itself wrote about its process into its runtime folder, or None so far."""
         for prefix in ("jpserver", "nbserver"):
             try:
@@ -80,7 +89,7 @@ class Server(object):
                 pass
         return None
 
-    def look(self, record, timeout_s):
+    def audit(self, record, timeout_s):
         """What the server does that a protected one does not do ("": nothing).
 
         Only the certificate that it was started with is accepted. Raises OSError or ValueError.
@@ -90,17 +99,19 @@ class Server(object):
             if status not in (401, 403):
                 return "it served who had not logged in"
             # A page of another site is told before all else that there is nothing there.
-            status, _ = get(connection, "/api/kernels", {"Origin": "https://" + STRANGER})
+            status, _ = get(connection, "/api/kernels", {"Origin": "https://" + FOREIGN_HOST})
             if status != 404:
                 return "it answered to another web site"
             # Who has a name that leads here would be let in by a browser as this server's own page (DNS rebinding).
-            status, _ = get(connection, "/login", {"Host": "%s:%d" % (STRANGER, record["port"])})
+            status, _ = get(connection, "/login", {"Host": "%s:%d" % (FOREIGN_HOST, record["port"])})
             if status != 403:
                 return "it answered under another name than localhost"
-        beyond = sorted(place for place in listens_on(record["pid"]) if not is_loopback(place))
-        return "it listened on " + ", ".join(beyond) if beyond else ""
+        exposed_addresses = sorted(
+            address for address in listening_addresses(record["pid"]) if not is_loopback(address)
+        )
+        return "it listened on " + ", ".join(exposed_addresses) if exposed_addresses else ""
 
-    def ask(self, record, path, timeout_s):
+    def api_get(self, record, path, timeout_s):
         """What the server answers to its owner: GET the path, with our token. Raises OSError or ValueError."""
         with open(self.token_path) as file:
             headers = {"Authorization": "token " + file.read().strip()}
@@ -110,12 +121,12 @@ class Server(object):
                 raise ValueError("%s answered %d" % (path, status))
             return json.loads(body.decode("utf-8"))
 
-    def last_lines(self, number):
+    def log_tail(self, number):
         try:
             with open(self.log, "rb") as file:
                 file.seek(max(0, os.path.getsize(self.log) - 65536))
                 lines = file.read().decode("utf-8", "replace").splitlines()[-number:]
-                return [line[:LINE_LIMIT] for line in lines]
+                return [line[:MAX_LINE_LENGTH] for line in lines]
         except OSError:
             return []
 
@@ -131,7 +142,7 @@ def connect(record, timeout_s):
     return connection
 
 
-def listens_on(pid):
+def listening_addresses(pid):
     """The addresses on which the process listens; none where nothing tells."""
     try:
         links = [os.path.join("/proc/%d/fd" % pid, name) for name in os.listdir("/proc/%d/fd" % pid)]
@@ -141,15 +152,15 @@ def listens_on(pid):
     for link in links:
         with contextlib.suppress(OSError):
             sockets.add(os.readlink(link))
-    found = set()
+    addresses = set()
     for family, address, _, _, of_socket in listeners():
         if of_socket in sockets:
             # In words of 32 bits, each in the byte order of the machine.
             words = binascii.unhexlify(address)
             count = len(words) // 4
             packed = struct.pack("!%dI" % count, *struct.unpack("=%dI" % count, words))
-            found.add(socket.inet_ntop(family, packed))
-    return found
+            addresses.add(socket.inet_ntop(family, packed))
+    return addresses
 
 
 def is_loopback(address):

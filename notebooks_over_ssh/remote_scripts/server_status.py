@@ -3,23 +3,23 @@
 Runs on the host, with whatever Python is there: nothing newer than 3.6, nothing outside the standard library.
 """
 
-from common import answer
+from common import reply
 from server_state import Server
 
 
 def main(parameters):
     server = Server()
     record = server.running()
-    known = record or {}
-    answer(
+    fields = record or {}
+    reply(
         problem="",
         running=record is not None,
-        pid=known.get("pid"),
-        process_start=known.get("process_start"),
-        port=known.get("port") or None,
-        application=known.get("application"),
-        directory=known.get("directory"),
-        started=known.get("started"),
-        certificate_pem=known.get("certificate_pem"),
+        pid=fields.get("pid"),
+        process_start=fields.get("process_start"),
+        port=fields.get("port") or None,
+        application=fields.get("application"),
+        directory=fields.get("directory"),
+        started=fields.get("started"),
+        certificate_pem=fields.get("certificate_pem"),
         log=server.log,
     )

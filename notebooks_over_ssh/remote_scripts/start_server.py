@@ -13,40 +13,40 @@ import time
 
 import exposure
 from common import (
-    answer,
-    confirmed,
-    directory_obstacle,
     directory_path,
-    only_one,
+    directory_problem,
+    exclusive_lock,
     private_folder,
     process_start,
+    reply,
     set_conda_variables,
+    wait_for_confirmation,
     write_private,
 )
-from jupyter_config import PROTECTION, Jupyter, check_certificate
-from process_tree import end, with_descendants
+from jupyter_config import ENFORCED_TRAITS, Jupyter, check_certificate
+from process_tree import find_tree, terminate
 from server_state import Server
 
 END_TIMEOUT_S = 10
 # Those of TLS 1.2, and none of an older version; OpenSSL's own list for TLS 1.3 stays (ciphers(1)).
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 # What would give the server another token or port, or let it write its runtime files for all to read (jupyter_core).
-UNWANTED = ("JUPYTER_TOKEN", "JUPYTER_PORT", "NOTEBOOK_TOKEN", "JUPYTER_ALLOW_INSECURE_WRITES")
+SCRUBBED_VARIABLES = ("JUPYTER_TOKEN", "JUPYTER_PORT", "NOTEBOOK_TOKEN", "JUPYTER_ALLOW_INSECURE_WRITES")
 
 
 def main(parameters):
     os.umask(0o077)
     set_conda_variables()
     server = Server()
-    with only_one(server.folder):
+    with exclusive_lock(server.folder):
         record = server.running()
-        reused = record is not None
-        if not reused:
+        already_running = record is not None
+        if not already_running:
             problem, record = start(server, parameters)
             if problem:
-                return answer(**problem)
+                return reply(**problem)
     # Without the lock, so that it can be stopped meanwhile.
-    answer(**wait_until_it_answers(server, record, reused, parameters["start_timeout_s"]))
+    reply(**wait_until_ready(server, record, already_running, parameters["start_timeout_s"]))
 
 
 def start(server, parameters):
@@ -64,30 +64,30 @@ def start(server, parameters):
     except (OSError, ValueError) as error:
         return dict(problem="config-unreadable", path=jupyter.config_path, reason=str(error)), None
     certificate, key = jupyter.certificate_paths(config)
-    pem, trouble = check_certificate(certificate, key)
-    if trouble or jupyter.password_trouble(config):
-        reason = "certificate: " + trouble if trouble else "password: " + jupyter.password_trouble(config)
+    pem, problem = check_certificate(certificate, key)
+    if problem or jupyter.password_problem(config):
+        reason = "certificate: " + problem if problem else "password: " + jupyter.password_problem(config)
         return dict(problem="not-protected", reason=reason), None
-    for setting in jupyter.contradictions(config):
+    for setting in jupyter.find_insecure_settings(config):
         if not setting["overridden"]:
             return dict(problem="contradicted", reason=setting["name"], path=setting["path"]), None
     directory = directory_path(parameters["directory"])
-    obstacle = directory_obstacle(directory)
-    if obstacle:
-        return obstacle, None
-    exposed = exposure.find(jupyter, directory, [server.folder, program])
+    problem = directory_problem(directory)
+    if problem:
+        return problem, None
+    exposed = exposure.find_exposed(jupyter, directory, [server.folder, program])
     if exposed:
-        return exposure.obstacle(exposed), None
-    if not confirmed():
+        return exposure.error_reply(exposed), None
+    if not wait_for_confirmation():
         return dict(problem="not-confirmed"), None
 
     shutil.rmtree(server.runtime, ignore_errors=True)
     private_folder(server.runtime)
     write_private(server.token_path, binascii.hexlify(os.urandom(24)).decode())
-    write_private(server.pem_path, "".join(map(text_of, dict.fromkeys((certificate, key)))))
-    remember_python(server)
+    write_private(server.pem_path, "".join(map(read_pem, dict.fromkeys((certificate, key)))))
+    link_python(server)
     values = dict(
-        PROTECTION,
+        ENFORCED_TRAITS,
         port=parameters["remote_port"],
         certfile=server.pem_path,
         keyfile=server.pem_path,
@@ -99,7 +99,7 @@ def start(server, parameters):
     if os.geteuid() == 0:
         command.append("--allow-root")  # Jupyter refuses root otherwise, and so does nearly every site
     environment = dict(os.environ, JUPYTER_RUNTIME_DIR=server.runtime, JUPYTER_TOKEN_FILE=server.token_path)
-    for name in UNWANTED:
+    for name in SCRUBBED_VARIABLES:
         environment.pop(name, None)
     os.nice(max(0, parameters["nice"] - os.nice(0)))  # the server inherits it (nice(2))
     with open(server.log, "wb") as log:
@@ -120,34 +120,34 @@ def start(server, parameters):
         version=jupyter.version,
         directory=directory,
         certificate_pem=pem,
-        protected_with=jupyter.protected_with(config),
+        credentials_digest=jupyter.credentials_digest(config),
         started=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     )
     # It becomes the server once it is on record: it reads nothing, and ends, if this program ends before that.
     with process.stdin:
-        server.note(record)
+        server.save(record)
         process.stdin.write(b"go\n")
     return None, record
 
 
-def unless_replaced(server, record, change):
+def if_unchanged(server, record, change):
     """Change the files of the server, unless it was stopped meanwhile, and perhaps another started."""
-    with only_one(server.folder):
-        noted = server.record()
-        if noted and all(noted[name] == record[name] for name in ("pid", "process_start")):
+    with exclusive_lock(server.folder):
+        saved = server.record()
+        if saved and all(saved[name] == record[name] for name in ("pid", "process_start")):
             change()
 
 
-def is_outdated(server, record):
+def has_stale_credentials(server, record):
     """Whether the password or the certificate was changed after the server began."""
     try:
         jupyter = Jupyter(record["application"])
-        return bool(server.outdated(jupyter.protected_with(jupyter.read_config())))
+        return bool(server.stale_pid(jupyter.credentials_digest(jupyter.read_config())))
     except (ImportError, OSError, ValueError):
         return False  # in this environment it cannot be told
 
 
-def text_of(path):
+def read_pem(path):
     with open(path, encoding="ascii", errors="replace") as file:
         return file.read().strip() + "\n"
 
@@ -161,7 +161,7 @@ def tls_options():
     return repr({"ssl_version": int(ssl.PROTOCOL_TLS_SERVER), "ciphers": CIPHERS})
 
 
-def remember_python(server):
+def link_python(server):
     """Keep the Python that runs this, so that the server can be stopped when its environment no longer activates."""
     link = os.path.join(server.folder, "python")
     if os.path.lexists(link):
@@ -169,39 +169,39 @@ def remember_python(server):
     os.symlink(sys.executable, link)
 
 
-def wait_until_it_answers(server, record, reused, timeout_s):
+def wait_until_ready(server, record, already_running, timeout_s):
     """What to answer once the server does, or when it has ended or taken longer than `timeout_s` seconds."""
     deadline = time.monotonic() + timeout_s
     reason = "it never told its port"
     while time.monotonic() < deadline:
         if process_start(record["pid"]) != record["process_start"]:
-            unless_replaced(server, record, server.forget)
-            return dict(problem="died", log=server.last_lines(20))
-        info = server.announced(record["pid"])
+            if_unchanged(server, record, server.delete)
+            return dict(problem="died", log=server.log_tail(20))
+        info = server.read_server_info(record["pid"])
         if info:
             if record["port"] != info["port"]:
                 record["port"] = info["port"]
-                unless_replaced(server, record, lambda: server.note(record))
+                if_unchanged(server, record, lambda: server.save(record))
             try:
-                fault = server.look(record, max(1, deadline - time.monotonic()))
-                if fault:
-                    end(with_descendants(record["pid"]), END_TIMEOUT_S)
-                    unless_replaced(server, record, server.forget)
-                    return dict(problem="served-unprotected", reason=fault, log=server.last_lines(20))
-                shown = {
+                finding = server.audit(record, max(1, deadline - time.monotonic()))
+                if finding:
+                    terminate(find_tree(record["pid"]), END_TIMEOUT_S)
+                    if_unchanged(server, record, server.delete)
+                    return dict(problem="served-unprotected", reason=finding, log=server.log_tail(20))
+                fields = {
                     name: record[name]
                     for name in ("pid", "port", "application", "version", "directory", "started")
                 }
                 return dict(
-                    shown,
+                    fields,
                     problem="",
-                    reused=reused,
+                    already_running=already_running,
                     writable=os.access(record["directory"], os.W_OK),
                     certificate_pem=record["certificate_pem"],
-                    outdated=reused and is_outdated(server, record),
+                    has_stale_credentials=already_running and has_stale_credentials(server, record),
                     process_start=record["process_start"],
                 )
             except (OSError, ValueError) as error:
                 reason = str(error)
         time.sleep(0.02)
-    return dict(problem="no-answer", reason=reason, pid=record["pid"], log=server.last_lines(20))
+    return dict(problem="no-answer", reason=reason, pid=record["pid"], log=server.log_tail(20))

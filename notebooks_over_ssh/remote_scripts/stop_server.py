@@ -5,35 +5,35 @@ Runs on the host, with whatever Python is there: nothing newer than 3.6, nothing
 
 import shutil
 
-from common import answer, only_one, process_start
-from process_tree import end, with_descendants
+from common import exclusive_lock, process_start, reply
+from process_tree import find_tree, terminate
 from server_state import Server
 
 
 def main(parameters):
     server = Server()
-    with only_one(server.folder):
+    with exclusive_lock(server.folder):
         record = server.running()
         if record is None:
-            server.forget()
-            return answer(problem="", was_running=False, forced=False, pid=None)
-        if not parameters["even_if_busy"]:
+            server.delete()
+            return reply(problem="", was_running=False, forced=False, pid=None)
+        if not parameters["force"]:
             busy = busy_kernels(server, record)
             if busy:
-                return answer(problem="busy", busy=busy)
-        processes = with_descendants(record["pid"])
-        forced = not end(processes, parameters["stop_timeout_s"])
+                return reply(problem="busy", busy=busy)
+        processes = find_tree(record["pid"])
+        forced = not terminate(processes, parameters["stop_timeout_s"])
         if any(process_start(pid) == start for pid, start in processes.items()):
-            return answer(problem="still-there", pid=record["pid"])
-        server.forget()
+            return reply(problem="still-there", pid=record["pid"])
+        server.delete()
         shutil.rmtree(server.runtime, ignore_errors=True)
-        answer(problem="", was_running=True, forced=forced, pid=record["pid"])
+        reply(problem="", was_running=True, forced=forced, pid=record["pid"])
 
 
 def busy_kernels(server, record):
     """How many kernels compute right now; none where the server does not tell."""
     try:
-        kernels = server.ask(record, "/api/kernels", 5)
+        kernels = server.api_get(record, "/api/kernels", 5)
         return sum(kernel.get("execution_state") == "busy" for kernel in kernels)
     except (OSError, ValueError, AttributeError, TypeError):
         return 0

@@ -8,30 +8,30 @@ import os
 import select
 import sys
 
-from common import answer
+from common import reply
 
 BLOCK = 64 * 1024
-INTERVAL = 0.2  # seconds between looks for more
-WHOLE = None
+POLL_INTERVAL_S = 0.2  # seconds between looks for more
+WHOLE_FILE = None
 
 
 def main(parameters):
-    answer(problem="")
+    reply(problem="")
     with contextlib.suppress(FileNotFoundError):  # there is no log, or no longer
         lines = parameters["lines"]
-        while show(parameters["log"], lines, parameters["follow"]):
-            lines = WHOLE
+        while tail(parameters["log"], lines, parameters["follow"]):
+            lines = WHOLE_FILE
 
 
-def show(path, lines, follow):
+def tail(path, lines, follow):
     """Print the last lines of the log, and with `follow` what comes after; returns whether another file took its place."""
     with open(path, "rb") as file:
-        file.seek(0 if lines is WHOLE else start_of_last_lines(file, lines))
-        copy(file)
-        while follow and not standard_input_ended(INTERVAL):
-            replaced = was_replaced(file, path)
-            copy(file)
-            if replaced:
+        file.seek(0 if lines is WHOLE_FILE else start_of_last_lines(file, lines))
+        copy_to_stdout(file)
+        while follow and not stdin_closed(POLL_INTERVAL_S):
+            is_new = is_replaced(file, path)
+            copy_to_stdout(file)
+            if is_new:
                 return True
     return False
 
@@ -47,17 +47,17 @@ def start_of_last_lines(file, number):
         start = max(0, position - BLOCK)
         file.seek(start)
         block = file.read(position - start)
-        ends = block.count(b"\n")
-        if ends >= number:
+        newlines = block.count(b"\n")
+        if newlines >= number:
             for _ in range(number):
                 block = block[: block.rindex(b"\n")]
             return start + len(block) + 1
-        number -= ends
+        number -= newlines
         position = start
     return 0
 
 
-def copy(file):
+def copy_to_stdout(file):
     """Print what the file has from here on."""
     while True:
         block = file.read(BLOCK)
@@ -67,17 +67,20 @@ def copy(file):
     sys.stdout.buffer.flush()
 
 
-def standard_input_ended(timeout):
+def stdin_closed(timeout):
     """Whether nobody reads any more: the other end closes both at once. Waits up to `timeout` seconds."""
     ready, _, _ = select.select([sys.stdin], [], [], timeout)
     return bool(ready) and not os.read(sys.stdin.fileno(), BLOCK)
 
 
-def was_replaced(file, path):
+def is_replaced(file, path):
     """Whether another file has the log's name, or it was cut: a server that starts begins anew."""
-    here = os.fstat(file.fileno())
+    open_stat = os.fstat(file.fileno())
     try:
-        there = os.stat(path)
+        path_stat = os.stat(path)
     except FileNotFoundError:
         return False
-    return (there.st_dev, there.st_ino) != (here.st_dev, here.st_ino) or there.st_size < file.tell()
+    return (path_stat.st_dev, path_stat.st_ino) != (
+        open_stat.st_dev,
+        open_stat.st_ino,
+    ) or path_stat.st_size < file.tell()

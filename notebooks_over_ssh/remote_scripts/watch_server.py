@@ -7,36 +7,36 @@ import contextlib
 import os
 import select
 
-from common import answer, listeners, process_start
+from common import listeners, process_start, reply
 
-LOOK_EVERY_MS = 200
+POLL_INTERVAL_MS = 200
 
 
 def main(parameters):
     pid, port = parameters["pid"], parameters["port"]
     if process_start(pid) != parameters["process_start"]:
-        answer(problem="", state="ended")
+        reply(problem="", state="ended")
         return
     try:
-        link = listening(pid, port)
+        link = find_listening_socket(pid, port)
     except OSError:
         link = None
     if link is None:
-        answer(problem="", state="blind")
+        reply(problem="", state="blind")
         return
-    answer(problem="", state="watching")
+    reply(problem="", state="watching")
     reader = select.poll()
     # poll(2): that its reader has gone is told whatever is asked for.
     reader.register(1, 0)
     while is_socket(*link):
-        if reader.poll(LOOK_EVERY_MS):
+        if reader.poll(POLL_INTERVAL_MS):
             return
-    answer(problem="", state="ended")
+    reply(problem="", state="ended")
 
 
-def listening(pid, port):
+def find_listening_socket(pid, port):
     """The link in /proc of the socket with which the process listens on the port, and what it leads to; None without one."""
-    sockets = {inode for _, _, its_port, _, inode in listeners() if its_port == port}
+    sockets = {inode for _, _, listening_port, _, inode in listeners() if listening_port == port}
     folder = "/proc/%d/fd" % pid
     for name in os.listdir(folder):
         path = os.path.join(folder, name)

@@ -8,8 +8,8 @@ import shutil
 import sys
 from pathlib import Path
 
-from notebooks_over_ssh.errors import Failed
-from notebooks_over_ssh.sandbox.fake_programs import place_program
+from notebooks_over_ssh.errors import TaskError
+from notebooks_over_ssh.sandbox.fake_programs import install_program
 
 _CONDA = Path(__file__).with_name("static") / "conda" / "conda"
 _PACKAGES = ("jupyter_server", "notebook", "ipykernel", "matplotlib")
@@ -30,34 +30,36 @@ sys.exit({call}())
 def ensure_base(prefix: Path) -> None:
     """Conda's own prefix: its history and the `conda` stand-in."""
     for folder in ("condabin", "bin"):
-        place_program(_CONDA, prefix / folder / "conda")
-    _mark_made(prefix)
+        install_program(_CONDA, prefix / folder / "conda")
+    _write_history(prefix)
 
 
 def ensure_plain_environment(prefix: Path) -> None:
     """An environment with Python and no Jupyter."""
     if not _is_usable(prefix):
         _make_python(prefix)
-        _mark_made(prefix)
+        _write_history(prefix)
 
 
 def ensure_environment(prefix: Path) -> None:
     """An environment in which Jupyter, its kernels and matplotlib work, without copying or fetching a package.
 
-    Made anew when its Python or the packages it refers to are gone. Raises Failed when this project's own
+    Made anew when its Python or the packages it refers to are gone. Raises TaskError when this project's own
     environment has no Jupyter.
     """
-    if _is_usable(prefix) and _finds_packages(prefix):
+    if _is_usable(prefix) and _packages_exist(prefix):
         return
-    places = _package_places()
+    package_dirs = _package_dirs()
     _make_python(prefix)
-    (_site_packages(prefix) / "practice_network.pth").write_text("".join(f"{place}\n" for place in places))
+    (_site_packages(prefix) / "practice_network.pth").write_text(
+        "".join(f"{folder}\n" for folder in package_dirs)
+    )
     _make_launchers(prefix)
     _share_jupyter_data(prefix)
-    _mark_made(prefix)
+    _write_history(prefix)
 
 
-def _mark_made(prefix: Path) -> None:
+def _write_history(prefix: Path) -> None:
     # conda takes a folder with this file for an environment, so it comes last.
     history = prefix / "conda-meta" / "history"
     if not history.exists():
@@ -69,10 +71,10 @@ def _is_usable(prefix: Path) -> bool:
     return (prefix / "conda-meta" / "history").exists() and os.access(prefix / "bin" / "python", os.X_OK)
 
 
-def _finds_packages(prefix: Path) -> bool:
-    for listing in prefix.glob("lib/python*/site-packages/practice_network.pth"):
-        places = [Path(line) for line in listing.read_text().splitlines()]
-        return all(any((place / name).is_dir() for place in places) for name in _PACKAGES)
+def _packages_exist(prefix: Path) -> bool:
+    for path_file in prefix.glob("lib/python*/site-packages/practice_network.pth"):
+        package_dirs = [Path(line) for line in path_file.read_text().splitlines()]
+        return all(any((folder / name).is_dir() for folder in package_dirs) for name in _PACKAGES)
     return False
 
 
@@ -88,18 +90,18 @@ def _site_packages(prefix: Path) -> Path:
     return prefix / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
 
 
-def _package_places() -> list[str]:
+def _package_dirs() -> list[str]:
     """The folders that this process imports packages from, in its order."""
-    places: dict[str, None] = {}
+    package_dirs: dict[str, None] = {}
     for name in _PACKAGES:
-        found = importlib.util.find_spec(name)
-        if found is None or found.origin is None:
-            raise Failed(
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.origin is None:
+            raise TaskError(
                 f"the practice network needs the package {name}, which is not installed",
                 hint="install it with `uv sync --group sandbox`",
             )
-        places[str(Path(found.origin).parent.parent)] = None
-    return list(places)
+        package_dirs[str(Path(spec.origin).parent.parent)] = None
+    return list(package_dirs)
 
 
 def _make_launchers(prefix: Path) -> None:

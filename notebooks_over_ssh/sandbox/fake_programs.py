@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from notebooks_over_ssh.sandbox.paths import write_whole
+from notebooks_over_ssh.sandbox.paths import atomic_write
 
 _SOURCES = Path(__file__).with_name("static") / "host_bin"
 
@@ -11,10 +11,10 @@ def ensure_host_programs(folder: Path) -> None:
     """Put `hostname` and `uname` of a host into its folder; they find the host's name in the folder's path."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     for source in _SOURCES.iterdir():
-        place_program(source, folder / source.name)
+        install_program(source, folder / source.name)
 
 
-def place_program(source: Path, target: Path) -> None:
+def install_program(source: Path, target: Path) -> None:
     """Copy a program and make it executable, whatever is there."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(target, source.read_bytes(), mode=0o755)
+    atomic_write(target, source.read_bytes(), mode=0o755)

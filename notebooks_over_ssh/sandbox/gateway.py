@@ -20,9 +20,9 @@ class Gateway:
 
     def __init__(self, hosts: Mapping[str, Host]) -> None:
         self._hosts = hosts
-        self._turns = itertools.cycle(hosts.values())
+        self._pool = itertools.cycle(hosts.values())
 
-    def host_at(self, name: str, port: int) -> Host:
+    def resolve(self, name: str, port: int) -> Host:
         """The host that answers at a destination.
 
         Raises asyncssh.ChannelOpenError with the reason that OpenSSH gives: no such name, nothing listening
@@ -37,7 +37,7 @@ class Gateway:
             raise asyncssh.ChannelOpenError(OPEN_CONNECT_FAILED, f"{name}: Name or service not known")
         if port != SSH_PORT:
             raise asyncssh.ChannelOpenError(OPEN_CONNECT_FAILED, f"{name} port {port}: Connection refused")
-        return next(self._turns) if name == POOL else self._hosts[name]
+        return next(self._pool) if name == POOL else self._hosts[name]
 
 
 class GatewayConnection(asyncssh.SSHServer):
@@ -56,7 +56,7 @@ class GatewayConnection(asyncssh.SSHServer):
     ) -> asyncssh.SSHForwarder:
         """Forward to a host behind the gateway, or refuse as a gateway does."""
         try:
-            host = self._gateway.host_at(dest_host, dest_port)
+            host = self._gateway.resolve(dest_host, dest_port)
         except asyncssh.ChannelOpenError as refusal:
             _log.info("gateway: refused: %s", refusal.reason)
             raise
@@ -65,10 +65,10 @@ class GatewayConnection(asyncssh.SSHServer):
     def session_requested(self) -> tuple[asyncssh.SSHServerChannel[bytes], asyncssh.SSHServerSession[bytes]]:
         """Take a session, only to say why there is none."""
         assert self._connection is not None
-        return self._connection.create_server_channel(encoding=None), _Refusal()
+        return self._connection.create_server_channel(encoding=None), _NoShellSession()
 
 
-class _Refusal(asyncssh.SSHServerSession[bytes]):
+class _NoShellSession(asyncssh.SSHServerSession[bytes]):
     """Answers every shell, command and subsystem with a sentence and exit code 1."""
 
     _channel: asyncssh.SSHServerChannel[bytes]

@@ -7,34 +7,34 @@ from notebooks_over_ssh.sandbox.conda_environments import (
     ensure_environment,
     ensure_plain_environment,
 )
-from notebooks_over_ssh.sandbox.paths import Place, write_whole
+from notebooks_over_ssh.sandbox.paths import SandboxPaths, atomic_write
 
 _SOURCES = Path(__file__).with_name("static") / "home"
 
 
-def ensure_home(place: Place) -> None:
+def ensure_home(paths: SandboxPaths) -> None:
     """Make what is missing or broken in the home folder; what a user has changed stays.
 
-    Raises OSError when it cannot be written, Failed when the packages for the environment are not installed.
+    Raises OSError when it cannot be written, TaskError when the packages for the environment are not installed.
     """
-    place.home.mkdir(mode=0o700, exist_ok=True)
+    paths.home.mkdir(mode=0o700, exist_ok=True)
     for source in sorted(_SOURCES.rglob("*")):
-        target = place.home / source.relative_to(_SOURCES)
+        target = paths.home / source.relative_to(_SOURCES)
         if source.is_dir():
             target.mkdir(exist_ok=True)
         elif not target.exists():
-            write_whole(target, source.read_bytes())
-    base = place.home / "miniconda3"
+            atomic_write(target, source.read_bytes())
+    base = paths.home / "miniconda3"
     ensure_base(base)
     ensure_environment(base / "envs" / "mlp")
     ensure_plain_environment(base / "envs" / "plain")
-    _list_environments(place.home / ".conda" / "environments.txt", base)
+    _list_environments(paths.home / ".conda" / "environments.txt", base)
 
 
-def _list_environments(listing: Path, base: Path) -> None:
-    listing.parent.mkdir(exist_ok=True)
-    listed = listing.read_text().splitlines() if listing.exists() else []
-    wanted = [str(base), str(base / "envs" / "mlp"), str(base / "envs" / "plain")]
-    missing = [prefix for prefix in wanted if prefix not in listed]
+def _list_environments(list_file: Path, base: Path) -> None:
+    list_file.parent.mkdir(exist_ok=True)
+    existing = list_file.read_text().splitlines() if list_file.exists() else []
+    environments = [str(base), str(base / "envs" / "mlp"), str(base / "envs" / "plain")]
+    missing = [prefix for prefix in environments if prefix not in existing]
     if missing:
-        write_whole(listing, "".join(f"{prefix}\n" for prefix in listed + missing).encode())
+        atomic_write(list_file, "".join(f"{prefix}\n" for prefix in existing + missing).encode())

@@ -11,14 +11,14 @@ from collections.abc import Mapping
 import asyncssh
 from asyncssh.constants import OPEN_ADMINISTRATIVELY_PROHIBITED
 
-from notebooks_over_ssh.sandbox.paths import MARKER, Place
+from notebooks_over_ssh.sandbox.paths import MARKER, SandboxPaths
 from notebooks_over_ssh.sandbox.process_io import Reaper
-from notebooks_over_ssh.sandbox.server_options import Authorized, server_options
+from notebooks_over_ssh.sandbox.server_options import AuthorizedKeys, server_options
 from notebooks_over_ssh.sandbox.session import HostSession
 
 _SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
 _LOOPBACK = {"localhost": ("127.0.0.1", "::1"), "127.0.0.1": ("127.0.0.1",), "::1": ("::1",)}
-_BRIDGE_BYTES = 1024 * 1024
+_SOCKET_BUFFER_BYTES = 1024 * 1024
 _log = logging.getLogger(__name__)
 
 
@@ -28,20 +28,20 @@ class Host:
     def __init__(
         self,
         name: str,
-        place: Place,
+        paths: SandboxPaths,
         reaper: Reaper,
         host_key: asyncssh.SSHKey,
-        authorized: Authorized,
+        authorized_keys: AuthorizedKeys,
     ) -> None:
         self.name = name
-        self.home = str(place.home)
+        self.home = str(paths.home)
         self.reaper = reaper
         self.shell = shutil.which("bash", path=_SYSTEM_PATH) or "/bin/sh"
-        self._place = place
+        self._paths = paths
         self._connections: set[asyncio.Task[None]] = set()
-        self._options = server_options(host_key, authorized, lambda: HostConnection(self))
+        self._options = server_options(host_key, authorized_keys, lambda: HostConnection(self))
 
-    def environment(self, asked_for: Mapping[bytes, bytes]) -> dict[str, str]:
+    def environment(self, requested: Mapping[bytes, bytes]) -> dict[str, str]:
         """The whole environment of a command; of what the client asked for, only TERM and the language.
 
         Nothing of the background process's own is in it. SSH_CONNECTION and SSH_CLIENT are as sshd(8) sets them;
@@ -53,33 +53,33 @@ class Host:
             "USER": user,
             "LOGNAME": user,
             "SHELL": self.shell,
-            "PATH": f"{self._place.host_programs(self.name)}:{_SYSTEM_PATH}",
+            "PATH": f"{self._paths.host_programs(self.name)}:{_SYSTEM_PATH}",
             "LANG": "C.UTF-8",
             "HOSTNAME": self.name,
             "SSH_CLIENT": "127.0.0.1 0 22",
             "SSH_CONNECTION": "127.0.0.1 0 127.0.0.1 22",
-            MARKER: str(self._place.folder),
+            MARKER: str(self._paths.folder),
         }
-        for name, value in asked_for.items():
+        for name, value in requested.items():
             if name in (b"LANG", b"TERM") or name.startswith(b"LC_"):
                 environment[os.fsdecode(name)] = os.fsdecode(value)
         return environment
 
     async def connect(self) -> asyncssh.SSHForwarder:
         """Open a connection to this host's SSH server; what comes back carries the client's bytes to it."""
-        ours, theirs = socket.socketpair()
-        for end in (ours, theirs):
-            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BRIDGE_BYTES)
+        client_end, server_end = socket.socketpair()
+        for end in (client_end, server_end):
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BUFFER_BYTES)
         loop = asyncio.get_running_loop()
-        connection = loop.create_task(self._serve(theirs))
+        connection = loop.create_task(self._serve(server_end))
         self._connections.add(connection)
         connection.add_done_callback(self._connections.discard)
-        _, bridge = await loop.create_connection(asyncssh.SSHForwarder, sock=ours)
+        _, bridge = await loop.create_connection(asyncssh.SSHForwarder, sock=client_end)
         return asyncssh.SSHForwarder(bridge)
 
-    async def _serve(self, connected: socket.socket) -> None:
+    async def _serve(self, sock: socket.socket) -> None:
         try:
-            await asyncssh.run_server(connected, options=self._options)
+            await asyncssh.run_server(sock, options=self._options)
         except (OSError, asyncssh.Error) as error:
             _log.info("%s: a connection ended before it was let in: %s", self.name, type(error).__name__)
         else:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import asyncssh
 
-from notebooks_over_ssh.sandbox.paths import HOSTS, POOL, Place, write_private
+from notebooks_over_ssh.sandbox.paths import HOSTS, POOL, SandboxPaths, write_private
 
 
 def ensure_key(path: Path) -> asyncssh.SSHKey:
@@ -22,14 +22,14 @@ def ensure_key(path: Path) -> asyncssh.SSHKey:
 
 
 def write_known_hosts(
-    place: Place, port: int, gateway_key: asyncssh.SSHKey, host_keys: dict[str, asyncssh.SSHKey]
+    paths: SandboxPaths, port: int, gateway_key: asyncssh.SSHKey, host_keys: dict[str, asyncssh.SSHKey]
 ) -> None:
     """Write the file by which a client knows the gateway and the hosts (sshd(8), SSH_KNOWN_HOSTS FILE FORMAT).
 
     The pool's name has the key of every host that may answer to it.
     """
-    known = [(f"[127.0.0.1]:{port}", gateway_key)]
-    known += [(host, host_keys[host]) for host in HOSTS]
-    known += [(POOL, host_keys[host]) for host in HOSTS]
-    lines = [f"{name} {' '.join(key.export_public_key().decode().split()[:2])}\n" for name, key in known]
-    write_private(place.known_hosts, "".join(lines).encode())
+    entries = [(f"[127.0.0.1]:{port}", gateway_key)]
+    entries += [(host, host_keys[host]) for host in HOSTS]
+    entries += [(POOL, host_keys[host]) for host in HOSTS]
+    lines = [f"{name} {' '.join(key.export_public_key().decode().split()[:2])}\n" for name, key in entries]
+    write_private(paths.known_hosts, "".join(lines).encode())

@@ -14,14 +14,14 @@ PREFERRED_PORT = 2222
 MARKER = "NOTEBOOKS_SANDBOX"
 
 
-class Place:
+class SandboxPaths:
     """The folder of one practice network and the files in it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.start_lock = folder / "start.lock"
         self.daemon_lock = folder / "daemon.lock"
-        self.record = folder / "network.json"
+        self.state_file = folder / "network.json"
         self.log = folder / "daemon.log"
         self.known_hosts = folder / "known_hosts"
         self.client_key = folder / "client_key"
@@ -37,27 +37,27 @@ class Place:
         return self.folder / "hosts" / host / "bin"
 
 
-def the_place() -> Place:
+def default_paths() -> SandboxPaths:
     """The one practice network of this user; XDG_DATA_HOME moves it (XDG Base Directory Specification)."""
-    return Place(platformdirs.user_data_path("notebooks-over-ssh") / "sandbox")
+    return SandboxPaths(platformdirs.user_data_path("notebooks-over-ssh") / "sandbox")
 
 
 def write_private(path: Path, content: bytes) -> None:
     """Put a file in place whole, readable by this user alone from its first moment."""
-    write_whole(path, content, mode=0o600)
+    atomic_write(path, content, mode=0o600)
 
 
-def write_whole(path: Path, content: bytes, mode: int = 0o644) -> None:
+def atomic_write(path: Path, content: bytes, mode: int = 0o644) -> None:
     """Put a file in place: a reader sees the old content or the new, and an interruption leaves no half.
 
     Raises OSError when it cannot be written.
     """
-    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    temp_path = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    descriptor = os.open(temp_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
         with open(descriptor, "wb") as file:
             file.write(content)
-        os.replace(unfinished, path)
+        os.replace(temp_path, path)
     except BaseException:
-        unfinished.unlink(missing_ok=True)
+        temp_path.unlink(missing_ok=True)
         raise

@@ -6,92 +6,92 @@ from collections.abc import Callable, Iterator
 
 import psutil
 
-from notebooks_over_ssh.errors import Failed
-from notebooks_over_ssh.sandbox.paths import MARKER, Place
+from notebooks_over_ssh.errors import TaskError
+from notebooks_over_ssh.sandbox.paths import MARKER, SandboxPaths
 
-GRACE_SECONDS = 5.0
-KILL_SECONDS = 5.0
+TERMINATE_TIMEOUT_S = 5.0
+KILL_TIMEOUT_S = 5.0
 LAUNCHER = "launch.py"
-_TURN_SECONDS = 0.02
+_POLL_INTERVAL_S = 0.02
 
 
-def members(place: Place) -> list[psutil.Process]:
+def find_processes(paths: SandboxPaths) -> list[psutil.Process]:
     """The daemon, what was started in the sandbox, and their descendants; never this process or its ancestors."""
-    mine = psutil.Process()
-    spared = {mine.pid, *(parent.pid for parent in mine.parents())}
-    found: dict[int, psutil.Process] = {}
-    for process in _marked(place):
+    own_process = psutil.Process()
+    excluded = {own_process.pid, *(parent.pid for parent in own_process.parents())}
+    by_pid: dict[int, psutil.Process] = {}
+    for process in _marked_processes(paths):
         try:
             for member in (process, *process.children(recursive=True)):
-                found[member.pid] = member
+                by_pid[member.pid] = member
         except psutil.Error:
             continue
-    return [member for pid, member in found.items() if pid not in spared and _lives(member)]
+    return [member for pid, member in by_pid.items() if pid not in excluded and _is_alive(member)]
 
 
-def daemons(place: Place) -> list[psutil.Process]:
+def find_daemons(paths: SandboxPaths) -> list[psutil.Process]:
     """The background processes that serve this folder, with a record or without."""
-    found = []
-    for process in _marked(place):
+    daemons = []
+    for process in _marked_processes(paths):
         try:
             arguments = process.cmdline()
         except psutil.Error:
             continue
-        if str(place.folder) in arguments and any(argument.endswith(LAUNCHER) for argument in arguments):
-            found.append(process)
-    return [process for process in found if _lives(process)]
+        if str(paths.folder) in arguments and any(argument.endswith(LAUNCHER) for argument in arguments):
+            daemons.append(process)
+    return [process for process in daemons if _is_alive(process)]
 
 
-def end(look: Callable[[], list[psutil.Process]]) -> bool:
-    """End the processes that `look` finds, until it finds none; True if there were any.
+def terminate_all(find: Callable[[], list[psutil.Process]]) -> bool:
+    """End the processes that `find` finds, until it finds none; True if there were any.
 
-    They get SIGTERM, and SIGKILL after GRACE_SECONDS. Raises Failed when some live KILL_SECONDS longer.
+    They get SIGTERM, and SIGKILL after TERMINATE_TIMEOUT_S. Raises TaskError when some live KILL_TIMEOUT_S longer.
     """
-    killing_begins = time.monotonic() + GRACE_SECONDS
-    told: set[psutil.Process] = set()
-    found = False
+    kill_at = time.monotonic() + TERMINATE_TIMEOUT_S
+    signalled: set[psutil.Process] = set()
+    found_any = False
     # A process may start another while it is told to end, so only a look that finds none is the end of it.
-    while processes := look():
-        found = True
-        late = time.monotonic() - killing_begins
-        if late > KILL_SECONDS:
+    while processes := find():
+        found_any = True
+        overdue_s = time.monotonic() - kill_at
+        if overdue_s > KILL_TIMEOUT_S:
             pids = " ".join(str(process.pid) for process in processes)
-            raise Failed(
+            raise TaskError(
                 f"processes of the practice network do not end: {pids}", hint=f"end them: kill -9 {pids}"
             )
         for process in processes:
             try:
-                if late > 0:
+                if overdue_s > 0:
                     process.kill()
-                elif process not in told:
+                elif process not in signalled:
                     # Once: a program may take a second signal for impatience, and skip its cleaning up.
-                    told.add(process)
+                    signalled.add(process)
                     process.terminate()
             except psutil.NoSuchProcess:
                 continue
-        _wait_for(processes, min(1.0, max(_TURN_SECONDS, -late)))
-    return found
+        _wait_for(processes, min(1.0, max(_POLL_INTERVAL_S, -overdue_s)))
+    return found_any
 
 
-def _marked(place: Place) -> Iterator[psutil.Process]:
+def _marked_processes(paths: SandboxPaths) -> Iterator[psutil.Process]:
     for process in psutil.process_iter():
         try:
-            if process.uids().real == os.getuid() and process.environ().get(MARKER) == str(place.folder):
+            if process.uids().real == os.getuid() and process.environ().get(MARKER) == str(paths.folder):
                 yield process
         except psutil.Error:
             continue
 
 
-def _lives(process: psutil.Process) -> bool:
+def _is_alive(process: psutil.Process) -> bool:
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
         return False
 
 
-def _wait_for(processes: list[psutil.Process], seconds: float) -> None:
+def _wait_for(processes: list[psutil.Process], timeout_s: float) -> None:
     # In short turns: psutil alone would wait for a zombie, which is done but for its parent's attention.
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + timeout_s
     while processes and time.monotonic() < deadline:
-        _, processes = psutil.wait_procs(processes, timeout=_TURN_SECONDS)
-        processes = [process for process in processes if _lives(process)]
+        _, processes = psutil.wait_procs(processes, timeout=_POLL_INTERVAL_S)
+        processes = [process for process in processes if _is_alive(process)]

@@ -52,36 +52,36 @@ _DISABLED = 255
 
 
 class PseudoTerminal:
-    """A pair of descriptors: `ours` for the server, `theirs` for the command."""
+    """A pair of descriptors: `master_fd` for the server, `slave_fd` for the command."""
 
     def __init__(self, kind: str, columns: int, rows: int, modes: Mapping[int, int]) -> None:
         """Open one. Raises OSError when the system has none left."""
         self.kind = kind
-        self.ours, self.theirs = os.openpty()
-        self.name = os.ttyname(self.theirs)
+        self.master_fd, self.slave_fd = os.openpty()
+        self.name = os.ttyname(self.slave_fd)
         self.resize(columns, rows)
         self._set_modes(modes)
 
     def resize(self, columns: int, rows: int) -> None:
         """Set the size in characters; the kernel tells the foreground processes with SIGWINCH."""
-        termios.tcsetwinsize(self.ours, (rows & 0xFFFF, columns & 0xFFFF))
+        termios.tcsetwinsize(self.master_fd, (rows & 0xFFFF, columns & 0xFFFF))
 
-    def close_theirs(self) -> None:
+    def close_slave(self) -> None:
         """Let go of the command's side, so that its end can be seen."""
-        if self.theirs >= 0:
-            os.close(self.theirs)
-            self.theirs = -1
+        if self.slave_fd >= 0:
+            os.close(self.slave_fd)
+            self.slave_fd = -1
 
     def close(self) -> None:
         """Hang up: the session's leader and its foreground processes get SIGHUP."""
-        self.close_theirs()
-        if self.ours >= 0:
-            os.close(self.ours)
-            self.ours = -1
+        self.close_slave()
+        if self.master_fd >= 0:
+            os.close(self.master_fd)
+            self.master_fd = -1
 
     def _set_modes(self, modes: Mapping[int, int]) -> None:
-        attributes = termios.tcgetattr(self.theirs)
-        disabled = bytes([os.fpathconf(self.theirs, "PC_VDISABLE") & 0xFF])
+        attributes = termios.tcgetattr(self.slave_fd)
+        disabled = bytes([os.fpathconf(self.slave_fd, "PC_VDISABLE") & 0xFF])
         for names, position in ((_INPUT_FLAGS, 0), (_OUTPUT_FLAGS, 1), (_LOCAL_FLAGS, 3)):
             for number, name in names.items():
                 flag = getattr(termios, name, 0)
@@ -93,7 +93,7 @@ class PseudoTerminal:
                 attributes[6][getattr(termios, name)] = (
                     disabled if value == _DISABLED else bytes([value & 0xFF])
                 )
-        termios.tcsetattr(self.theirs, termios.TCSANOW, attributes)
+        termios.tcsetattr(self.slave_fd, termios.TCSANOW, attributes)
 
 
 def make_controlling() -> None:

@@ -16,7 +16,7 @@ from notebooks_over_ssh.sandbox.gateway import Gateway, GatewayConnection
 from notebooks_over_ssh.sandbox.home import ensure_home
 from notebooks_over_ssh.sandbox.host import Host
 from notebooks_over_ssh.sandbox.keys import ensure_key, write_known_hosts
-from notebooks_over_ssh.sandbox.paths import HOSTS, POOL, PREFERRED_PORT, Place
+from notebooks_over_ssh.sandbox.paths import HOSTS, POOL, PREFERRED_PORT, SandboxPaths
 from notebooks_over_ssh.sandbox.process_io import Reaper
 from notebooks_over_ssh.sandbox.server_options import server_options
 from notebooks_over_ssh.sandbox.state import Network
@@ -27,49 +27,49 @@ _LOOPBACK = "127.0.0.1"
 _log = logging.getLogger(__name__)
 
 
-async def serve(place: Place, ready: Callable[[Network], None]) -> None:
-    """Make what is missing, listen, call `ready`, and serve until SIGTERM, SIGINT or SIGHUP.
+async def serve(paths: SandboxPaths, on_ready: Callable[[Network], None]) -> None:
+    """Make what is missing, listen, call `on_ready`, and serve until SIGTERM, SIGINT or SIGHUP.
 
     Raises OSError when the folder cannot be written.
     """
     loop = asyncio.get_running_loop()
-    loop.set_default_executor(_InThisThread())
-    stopped = asyncio.Event()
+    loop.set_default_executor(_InlineExecutor())
+    stop_requested = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        loop.add_signal_handler(number, stopped.set)
+        loop.add_signal_handler(number, stop_requested.set)
     reaper = Reaper()
     reaper.attach(loop)
-    ensure_home(place)
-    client_key = ensure_key(place.client_key)
-    gateway_key = ensure_key(place.gateway_key)
-    host_keys = {name: ensure_key(place.host_key(name)) for name in HOSTS}
-    authorized = asyncssh.import_authorized_keys(client_key.export_public_key().decode())
+    ensure_home(paths)
+    client_key = ensure_key(paths.client_key)
+    gateway_key = ensure_key(paths.gateway_key)
+    host_keys = {name: ensure_key(paths.host_key(name)) for name in HOSTS}
+    authorized_keys = asyncssh.import_authorized_keys(client_key.export_public_key().decode())
     hosts = {}
     for name in HOSTS:
-        ensure_host_programs(place.host_programs(name))
-        hosts[name] = Host(name, place, reaper, host_keys[name], authorized)
+        ensure_host_programs(paths.host_programs(name))
+        hosts[name] = Host(name, paths, reaper, host_keys[name], authorized_keys)
     gateway = Gateway(hosts)
-    listener = await _listen(server_options(gateway_key, authorized, lambda: GatewayConnection(gateway)))
+    listener = await _listen(server_options(gateway_key, authorized_keys, lambda: GatewayConnection(gateway)))
     port = listener.get_port()
-    write_known_hosts(place, port, gateway_key, host_keys)
+    write_known_hosts(paths, port, gateway_key, host_keys)
     _log.info("gateway: listening on %s port %d", _LOOPBACK, port)
-    ready(
+    on_ready(
         Network(
             pid=os.getpid(),
             gateway_port=port,
-            client_key=str(place.client_key),
-            known_hosts=str(place.known_hosts),
-            home=str(place.home),
+            client_key=str(paths.client_key),
+            known_hosts=str(paths.known_hosts),
+            home=str(paths.home),
             hosts=HOSTS,
             pool=POOL,
         )
     )
-    await stopped.wait()
+    await stop_requested.wait()
     _log.info("stopping")
     listener.close()
 
 
-class _InThisThread(ThreadPoolExecutor):
+class _InlineExecutor(ThreadPoolExecutor):
     """Runs at once what asyncssh hands to a thread, which is little and rare.
 
     A process with threads cannot safely run code between fork and exec, as a PTY needs it.

@@ -3,20 +3,20 @@
 from collections.abc import Callable
 
 import asyncssh
-from asyncssh.auth_keys import SSHAuthorizedKeys as Authorized
+from asyncssh.auth_keys import SSHAuthorizedKeys as AuthorizedKeys
 
-__all__ = ["Authorized", "server_options"]
+__all__ = ["AuthorizedKeys", "server_options"]
 
 
 def server_options(
-    key: asyncssh.SSHKey, authorized: Authorized, server: Callable[[], asyncssh.SSHServer]
+    key: asyncssh.SSHKey, authorized_keys: AuthorizedKeys, server: Callable[[], asyncssh.SSHServer]
 ) -> asyncssh.SSHServerConnectionOptions:
     """A server that shows one host key, lets one client key in under any user name, and nothing else."""
     return asyncssh.SSHServerConnectionOptions(
         config=None,
         server_factory=server,
         server_host_keys=[key],
-        authorized_client_keys=authorized,
+        authorized_client_keys=authorized_keys,
         public_key_auth=True,
         password_auth=False,
         kbdint_auth=False,

@@ -11,22 +11,22 @@ from asyncssh.channel import SSHChannel
 from asyncssh.constants import EXTENDED_DATA_STDERR
 from asyncssh.stream import SSHServerStreamSession
 
-from notebooks_over_ssh.sandbox.process_io import Input, Output
+from notebooks_over_ssh.sandbox.process_io import PipeReader, PipeWriter
 from notebooks_over_ssh.sandbox.pseudo_terminal import PseudoTerminal, make_controlling
 
 if TYPE_CHECKING:
     from notebooks_over_ssh.sandbox.host import Host
 
 _SFTP_VERSION = 3
-_CANNOT_RUN = 126
-_USUAL_UMASK = 0o022
+_EXIT_CANNOT_EXECUTE = 126
+_DEFAULT_UMASK = 0o022
 # RFC 4254, section 6.10: these names are standard, and any other is marked as this implementation's.
 _STANDARD_SIGNALS = frozenset(
     ("ABRT", "ALRM", "FPE", "HUP", "ILL", "INT", "KILL", "PIPE", "QUIT", "SEGV", "TERM", "USR1", "USR2")
 )
 
 
-class HomeFiles(asyncssh.SFTPServer):
+class HomeSFTPServer(asyncssh.SFTPServer):
     """SFTP as this user; relative paths start in the home folder."""
 
     def __init__(self, channel: asyncssh.SSHServerChannel[bytes], home: str) -> None:
@@ -48,7 +48,7 @@ class HostSession(SSHServerStreamSession[bytes]):
     def __init__(self, host: "Host") -> None:
         super().__init__(
             None,
-            lambda channel: HomeFiles(cast("asyncssh.SSHServerChannel[bytes]", channel), host.home),
+            lambda channel: HomeSFTPServer(cast("asyncssh.SSHServerChannel[bytes]", channel), host.home),
             _SFTP_VERSION,
         )
         self._host = host
@@ -57,8 +57,8 @@ class HostSession(SSHServerStreamSession[bytes]):
         self._serves_sftp = False
         self._terminal: PseudoTerminal | None = None
         self._process: subprocess.Popen[bytes] | None = None
-        self._input: Input | None = None
-        self._outputs: tuple[Output, ...] = ()
+        self._stdin_writer: PipeWriter | None = None
+        self._readers: tuple[PipeReader, ...] = ()
 
     def connection_made(self, chan: SSHChannel[bytes]) -> None:
         super().connection_made(chan)
@@ -74,7 +74,7 @@ class HostSession(SSHServerStreamSession[bytes]):
         return True
 
     def terminal_size_changed(self, width: int, height: int, pixwidth: int, pixheight: int) -> None:
-        if self._terminal is not None and self._terminal.ours >= 0:
+        if self._terminal is not None and self._terminal.master_fd >= 0:
             self._terminal.resize(width, height)
 
     def shell_requested(self) -> bool:
@@ -97,32 +97,32 @@ class HostSession(SSHServerStreamSession[bytes]):
         except OSError as error:
             assert self._channel is not None
             self._channel.write_stderr(f"{self._host.shell}: {error.strerror}\n".encode())
-            self._channel.exit(_CANNOT_RUN)
+            self._channel.exit(_EXIT_CANNOT_EXECUTE)
             self._hang_up()
 
     def data_received(self, data: bytes, datatype: int | None) -> None:
         if self._serves_sftp:
             super().data_received(data, datatype)
-        elif self._input is not None:
-            self._input.write(data)
+        elif self._stdin_writer is not None:
+            self._stdin_writer.write(data)
 
     def eof_received(self) -> bool:
         if self._serves_sftp:
             return bool(super().eof_received())
         # A terminal has no end of input; a program on it sees one when the user types Ctrl-D.
-        if self._input is not None and self._terminal is None:
-            self._input.end()
+        if self._stdin_writer is not None and self._terminal is None:
+            self._stdin_writer.end()
         return True
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        for output in self._outputs:
-            output.pause()
+        for reader in self._readers:
+            reader.pause()
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        for output in self._outputs:
-            output.resume()
+        for reader in self._readers:
+            reader.resume()
 
     def signal_received(self, signal: str) -> None:
         number = _signal_number(signal)
@@ -147,46 +147,46 @@ class HostSession(SSHServerStreamSession[bytes]):
         terminal = self._terminal
         if terminal is not None:
             environment |= {"TERM": terminal.kind or "dumb", "SSH_TTY": terminal.name}
-        ends = (terminal.theirs,) * 3 if terminal is not None else (subprocess.PIPE,) * 3
+        stdio = (terminal.slave_fd,) * 3 if terminal is not None else (subprocess.PIPE,) * 3
         self._process = process = subprocess.Popen(
             # A name with a dash is how login(1) tells a shell to be a login shell.
             [f"-{os.path.basename(shell)}"] if self._command is None else [shell, "-c", self._command],
             executable=shell,
-            stdin=ends[0],
-            stdout=ends[1],
-            stderr=ends[2],
+            stdin=stdio[0],
+            stdout=stdio[1],
+            stderr=stdio[2],
             bufsize=0,
             cwd=self._host.home if os.path.isdir(self._host.home) else "/",
             env=environment,
             start_new_session=True,
             # Safe, because this process has no other threads.
             preexec_fn=make_controlling if terminal is not None else None,  # noqa: PLW1509
-            umask=_USUAL_UMASK,
+            umask=_DEFAULT_UMASK,
         )
         self._host.reaper.watch(process, lambda code: self._finish())
         pause, resume = self._channel.pause_reading, self._channel.resume_reading
         if terminal is not None:
-            terminal.close_theirs()
-            self._input = Input(os.dup(terminal.ours), pause, resume)
-            self._outputs = (Output(os.dup(terminal.ours), self._deliver, self._output_ended),)
+            terminal.close_slave()
+            self._stdin_writer = PipeWriter(os.dup(terminal.master_fd), pause, resume)
+            self._readers = (PipeReader(os.dup(terminal.master_fd), self._write_stdout, self._on_output_eof),)
             return
         assert process.stdin is not None and process.stdout is not None and process.stderr is not None
-        self._input = Input(_taken_from(process.stdin), pause, resume)
-        self._outputs = (
-            Output(_taken_from(process.stdout), self._deliver, self._output_ended),
-            Output(_taken_from(process.stderr), self._deliver_error, self._output_ended),
+        self._stdin_writer = PipeWriter(_detach_fd(process.stdin), pause, resume)
+        self._readers = (
+            PipeReader(_detach_fd(process.stdout), self._write_stdout, self._on_output_eof),
+            PipeReader(_detach_fd(process.stderr), self._write_stderr, self._on_output_eof),
         )
 
-    def _deliver(self, data: bytes) -> None:
+    def _write_stdout(self, data: bytes) -> None:
         if self._channel is not None and not self._channel.is_closing():
             self._channel.write(data)
 
-    def _deliver_error(self, data: bytes) -> None:
+    def _write_stderr(self, data: bytes) -> None:
         if self._channel is not None and not self._channel.is_closing():
             self._channel.write(data, EXTENDED_DATA_STDERR)
 
-    def _output_ended(self) -> None:
-        if any(output.is_open for output in self._outputs):
+    def _on_output_eof(self) -> None:
+        if any(reader.is_open for reader in self._readers):
             return
         if self._channel is not None and not self._channel.is_closing():
             self._channel.write_eof()
@@ -195,7 +195,7 @@ class HostSession(SSHServerStreamSession[bytes]):
     def _finish(self) -> None:
         assert self._process is not None
         code = self._process.returncode
-        if code is None or self._channel is None or any(output.is_open for output in self._outputs):
+        if code is None or self._channel is None or any(reader.is_open for reader in self._readers):
             return
         if code < 0:
             self._channel.exit_with_signal(_signal_name(-code))
@@ -205,15 +205,15 @@ class HostSession(SSHServerStreamSession[bytes]):
 
     def _hang_up(self) -> None:
         self._channel = None
-        if self._input is not None:
-            self._input.close()
-        for output in self._outputs:
-            output.close()
+        if self._stdin_writer is not None:
+            self._stdin_writer.close()
+        for reader in self._readers:
+            reader.close()
         if self._terminal is not None:
             self._terminal.close()
 
 
-def _taken_from(pipe: IO[bytes]) -> int:
+def _detach_fd(pipe: IO[bytes]) -> int:
     """The pipe's descriptor, which the caller now owns."""
     descriptor = os.dup(pipe.fileno())
     pipe.close()
@@ -221,8 +221,8 @@ def _taken_from(pipe: IO[bytes]) -> int:
 
 
 def _signal_number(name: str) -> int | None:
-    found = signal.Signals.__members__.get(f"SIG{name.removeprefix('SIG')}")
-    return None if found is None else found.value
+    number_ = signal.Signals.__members__.get(f"SIG{name.removeprefix('SIG')}")
+    return None if number_ is None else number_.value
 
 
 def _signal_name(number: int) -> str:

@@ -5,46 +5,46 @@ import os
 import shutil
 from pathlib import Path
 
-from notebooks_over_ssh.errors import Failed
-from notebooks_over_ssh.sandbox.paths import Place, the_place
-from notebooks_over_ssh.sandbox.process_cleanup import end, members
-from notebooks_over_ssh.sandbox.start_lock import holding_start_lock
-from notebooks_over_ssh.sandbox.state import running
+from notebooks_over_ssh.errors import TaskError
+from notebooks_over_ssh.sandbox.paths import SandboxPaths, default_paths
+from notebooks_over_ssh.sandbox.process_cleanup import find_processes, terminate_all
+from notebooks_over_ssh.sandbox.start_lock import hold_start_lock
+from notebooks_over_ssh.sandbox.state import find_running
 
 
 def stop_everything() -> bool:
     """End the practice network and remove all it made; True if there was anything.
 
     Processes get SIGTERM, and SIGKILL after a few seconds. A second call finds nothing and returns False.
-    Raises Failed when a process cannot be ended or a file not removed.
+    Raises TaskError when a process cannot be ended or a file not removed.
     """
     # Raises when the network runs on another machine, whose folder this is as well.
-    running()
-    place = the_place()
-    there_was_a_folder = os.path.lexists(place.folder)
-    if not there_was_a_folder:
-        return end(lambda: members(place))
+    find_running()
+    paths = default_paths()
+    existed = os.path.lexists(paths.folder)
+    if not existed:
+        return terminate_all(lambda: find_processes(paths))
     try:
-        with holding_start_lock(place):
-            end(lambda: members(place))
-            _remove(place)
+        with hold_start_lock(paths):
+            terminate_all(lambda: find_processes(paths))
+            _remove(paths)
     except OSError as error:
-        raise Failed(
-            f"the practice network could not be removed from {place.folder}: {error.strerror or error}",
-            hint=f"remove that folder yourself: rm -r '{place.folder}'",
+        raise TaskError(
+            f"the practice network could not be removed from {paths.folder}: {error.strerror or error}",
+            hint=f"remove that folder yourself: rm -r '{paths.folder}'",
         ) from error
     return True
 
 
-def _remove(place: Place) -> None:
+def _remove(paths: SandboxPaths) -> None:
     # The lock goes last: whoever waits for it then begins anew, in a folder of their own.
-    for entry in list(place.folder.iterdir()):
-        if entry != place.start_lock:
+    for entry in list(paths.folder.iterdir()):
+        if entry != paths.start_lock:
             _remove_entry(entry)
-    place.start_lock.unlink(missing_ok=True)
+    paths.start_lock.unlink(missing_ok=True)
     try:
-        place.folder.rmdir()
-        place.folder.parent.rmdir()
+        paths.folder.rmdir()
+        paths.folder.parent.rmdir()
     except OSError as error:
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT):
             raise

@@ -9,25 +9,25 @@ from pathlib import Path
 
 import filelock
 
-from notebooks_over_ssh.errors import Failed
-from notebooks_over_ssh.sandbox.paths import Place
+from notebooks_over_ssh.errors import TaskError
+from notebooks_over_ssh.sandbox.paths import SandboxPaths
 
-START_SECONDS = 60.0
+START_TIMEOUT_S = 60.0
 
 
 @contextmanager
-def holding_start_lock(place: Place) -> Iterator[None]:
+def hold_start_lock(paths: SandboxPaths) -> Iterator[None]:
     """Make the folder, and keep every other starter and stopper out of it meanwhile.
 
-    Raises Failed when another one takes longer than a start may take, OSError when the folder cannot be made.
+    Raises TaskError when another one takes longer than a start may take, OSError when the folder cannot be made.
     """
-    deadline = time.monotonic() + START_SECONDS
+    deadline = time.monotonic() + START_TIMEOUT_S
     # Outside of the loop: where no folder can be made at all, as below /proc, that is FileNotFoundError too.
-    place.folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(place.start_lock, mode=0o600)
+    paths.folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(paths.start_lock, mode=0o600)
     while True:
         try:
-            _make_folder(place.folder)
+            _make_folder(paths.folder)
             lock.acquire(timeout=max(0.0, deadline - time.monotonic()))
             break
         except FileNotFoundError:
@@ -35,9 +35,9 @@ def holding_start_lock(place: Place) -> Iterator[None]:
             if time.monotonic() > deadline:
                 raise
         except filelock.Timeout:
-            raise Failed(
-                f"another process has been starting or stopping the practice network for {START_SECONDS:.0f} s",
-                hint=f"see {place.log}, end that process and try again",
+            raise TaskError(
+                f"another process has been starting or stopping the practice network for {START_TIMEOUT_S:.0f} s",
+                hint=f"see {paths.log}, end that process and try again",
             ) from None
     try:
         yield
@@ -50,9 +50,9 @@ def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(mode=0o700)
     except FileExistsError:
-        found = folder.lstat()
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
-            raise Failed(
+        info = folder.lstat()
+        if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.getuid() or info.st_mode & 0o077:
+            raise TaskError(
                 f"{folder} is not a folder that only you can enter, so keys are not safe in it",
                 hint=f"remove it (rm -r '{folder}') and try again",
             ) from None

@@ -5,12 +5,12 @@ import os
 
 import msgspec
 
-from notebooks_over_ssh.errors import Problem
-from notebooks_over_ssh.sandbox.paths import Place
+from notebooks_over_ssh.errors import UserError
+from notebooks_over_ssh.sandbox.paths import SandboxPaths
 from notebooks_over_ssh.sandbox.state import Network
 
 
-class Report(msgspec.Struct, frozen=True):
+class StartupMessage(msgspec.Struct, frozen=True):
     """Either the network, which can be used now, or why there is none."""
 
     network: Network | None = None
@@ -18,26 +18,26 @@ class Report(msgspec.Struct, frozen=True):
     hint: str = ""
 
 
-def explained(error: BaseException, place: Place) -> Report:
+def describe_failure(error: BaseException, paths: SandboxPaths) -> StartupMessage:
     """An exception as a user can understand it."""
-    if isinstance(error, Problem):
-        return Report(error=str(error), hint=error.hint)
+    if isinstance(error, UserError):
+        return StartupMessage(error=str(error), hint=error.hint)
     if isinstance(error, OSError):
         what = error.strerror or type(error).__name__
-        return Report(
-            error=f"the practice network could not be made in {place.folder}: {what}", hint=hint_about(error)
+        return StartupMessage(
+            error=f"the practice network could not be made in {paths.folder}: {what}", hint=hint_for(error)
         )
-    return Report()
+    return StartupMessage()
 
 
-def hint_about(error: OSError) -> str:
+def hint_for(error: OSError) -> str:
     """The one thing to do when the folder cannot be written."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "make room on that disk, or set XDG_DATA_HOME to a folder on another one"
     return "set XDG_DATA_HOME to a folder that you can write to"
 
 
-def send(report: Report, descriptor: int) -> None:
+def send_message(report: StartupMessage, descriptor: int) -> None:
     """Say it, and close the pipe. Nobody may be listening any more."""
     try:
         os.write(descriptor, msgspec.json.encode(report))

@@ -4,8 +4,8 @@ import os
 
 import msgspec
 
-from notebooks_over_ssh.errors import Failed
-from notebooks_over_ssh.sandbox.paths import Place, the_place, write_private
+from notebooks_over_ssh.errors import TaskError
+from notebooks_over_ssh.sandbox.paths import SandboxPaths, default_paths, write_private
 from notebooks_over_ssh.util.command_hint import command
 from notebooks_over_ssh.util.file_lock import is_held
 
@@ -22,41 +22,41 @@ class Network(msgspec.Struct, frozen=True):
     pool: str
 
 
-class _Record(msgspec.Struct, frozen=True):
+class _State(msgspec.Struct, frozen=True):
     machine: str
     network: Network
 
 
-def running() -> Network | None:
+def find_running() -> Network | None:
     """The practice network if it runs on this machine, else None.
 
     What proves it is the lock that the background process holds while it lives, not the record it wrote: the
     system releases a lock with its holder, so a crash, a reused PID and garbage in the record all read as None.
 
-    Raises Failed when it runs on another machine that shares this folder.
+    Raises TaskError when it runs on another machine that shares this folder.
     """
-    place = the_place()
-    if not is_held(place.daemon_lock):
+    paths = default_paths()
+    if not is_held(paths.daemon_lock):
         return None
-    record = _read(place)
+    record = _read(paths)
     if record is None:
         return None
     if record.machine != os.uname().nodename:
-        raise Failed(
-            f"the practice network already runs on {record.machine}, which shares the folder {place.folder}",
+        raise TaskError(
+            f"the practice network already runs on {record.machine}, which shares the folder {paths.folder}",
             hint=f"stop it there ({command('sandbox.stop')}), or set XDG_DATA_HOME to a folder of this machine",
         )
     return record.network
 
 
-def write_record(place: Place, network: Network) -> None:
+def write_state(paths: SandboxPaths, network: Network) -> None:
     """Tell other processes about the running network. Called by the holder of the lock only."""
-    record = _Record(machine=os.uname().nodename, network=network)
-    write_private(place.record, msgspec.json.encode(record))
+    record = _State(machine=os.uname().nodename, network=network)
+    write_private(paths.state_file, msgspec.json.encode(record))
 
 
-def _read(place: Place) -> _Record | None:
+def _read(paths: SandboxPaths) -> _State | None:
     try:
-        return msgspec.json.decode(place.record.read_bytes(), type=_Record)
+        return msgspec.json.decode(paths.state_file.read_bytes(), type=_State)
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
         return None

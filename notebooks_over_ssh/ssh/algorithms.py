@@ -36,10 +36,10 @@ KEX = (
     "diffie-hellman-group-exchange-sha256",
     "diffie-hellman-group14-sha256",
 )
-SHORTEST_PRIME_BITS = 2048
+MIN_PRIME_BITS = 2048
 # RFC 4250, section 4.6.1: names are of printable US-ASCII, at most 64 characters, without a comma.
 NAME = re.compile(r"[!-+\--~]{1,64}")
-NAMES_SHOWN = 8
+MAX_NAMES_SHOWN = 8
 
 
 # Its stubs know little of this class.
@@ -52,7 +52,7 @@ class GroupExchange(_KexGexSHA256):  # type: ignore[misc] # as above
     def _parse_kexdh_gex_group(self, message: paramiko.Message) -> None:
         prime = message.get_mpint()
         message.rewind()
-        if prime.bit_length() < SHORTEST_PRIME_BITS:
+        if prime.bit_length() < MIN_PRIME_BITS:
             raise paramiko.SSHException(
                 f"it chose a group of {prime.bit_length()} bits for the exchange of keys"
             )
@@ -60,19 +60,19 @@ class GroupExchange(_KexGexSHA256):  # type: ignore[misc] # as above
 
 
 # RFC 8731 gave the method a name of its own; it is the same as libssh's.
-FURTHER_KEX = {
+EXTRA_KEX = {
     "curve25519-sha256": KexCurve25519,
     "diffie-hellman-group-exchange-sha256": GroupExchange,
 }
 
 
-class NothingInCommon(IncompatiblePeer):
-    """The server and this program share no algorithm of one kind; `offered` and `wanted` are what each of them has."""
+class NoCommonAlgorithm(IncompatiblePeer):
+    """The server and this program share no algorithm of one kind; `offered` and `supported` are what each of them has."""
 
-    def __init__(self, kind: str, offered: Iterable[str], wanted: Iterable[str]) -> None:
+    def __init__(self, kind: str, offered: Iterable[str], supported: Iterable[str]) -> None:
         names = [name for name in offered if NAME.fullmatch(name)]
-        more = ", …" if len(names) > NAMES_SHOWN else ""
+        ellipsis = ", …" if len(names) > MAX_NAMES_SHOWN else ""
         self.kind = kind
-        self.offered = (", ".join(names[:NAMES_SHOWN]) or "none") + more
-        self.wanted = ", ".join(wanted)
-        super().__init__(f"no {kind} in common: it offers {self.offered}; offered to it: {self.wanted}")
+        self.offered = (", ".join(names[:MAX_NAMES_SHOWN]) or "none") + ellipsis
+        self.supported = ", ".join(supported)
+        super().__init__(f"no {kind} in common: it offers {self.offered}; offered to it: {self.supported}")

@@ -1,4 +1,4 @@
-"""A program of `scripts/` that runs on the host beside everything else, and answers whenever it has something to say."""
+"""A program of `integration/remote_scripts/` that runs on the host beside everything else, and answers whenever it has something to say."""
 
 import contextlib
 import json
@@ -10,16 +10,16 @@ from typing import Any
 from paramiko.common import MSG_CHANNEL_EXTENDED_DATA
 
 from notebooks_over_ssh.ssh.connect_errors import FAILURES
-from notebooks_over_ssh.ssh.protocol.channel import Stream, program_request
-from notebooks_over_ssh.ssh.remote import request
+from notebooks_over_ssh.ssh.protocol.channel import Channel, exec_request
+from notebooks_over_ssh.ssh.remote import build_request
 
-LONGEST_LINE = 4096
+MAX_LINE_BYTES = 4096
 
 
-class BackgroundProgram(Stream):
+class BackgroundProgram(Channel):
     """A session (RFC 4254, section 6) that runs the program; nothing waits for it.
 
-    `answered` gets each of its answers, an unchecked dict, and `over` is called once when no more will come: both in
+    `on_reply` gets each of its answers, an unchecked dict, and `on_end` is called once when no more will come: both in
     the thread that received them, so they must not wait.
     """
 
@@ -28,16 +28,16 @@ class BackgroundProgram(Stream):
         transport: Any,
         name: str,
         parameters: dict[str, Any],
-        answered: Callable[[dict[str, Any]], None],
-        over: Callable[[], None],
+        on_reply: Callable[[dict[str, Any]], None],
+        on_end: Callable[[], None],
     ) -> None:
         super().__init__(transport, b"session")
         marker = secrets.token_hex(16)
-        self._command, self._stdin = request(marker, name, parameters, environment="", activate="")
+        self._command, self._stdin = build_request(marker, name, parameters, environment="", activate="")
         self._marker = f"{marker} ".encode()
-        self._answered = answered
-        self._tell_over = over
-        self._is_over = False
+        self._on_reply = on_reply
+        self._on_end = on_end
+        self._has_ended = False
         self._line = b""
 
     def start(self) -> None:
@@ -45,72 +45,72 @@ class BackgroundProgram(Stream):
         try:
             self.open()
         except FAILURES:
-            self._end()
+            self._finish()
 
     def stop(self) -> None:
         """Close the session: what runs in it finds that nobody reads any more."""
-        self.later(self.send_close)
+        self.call_soon(self.send_close)
 
     # ---- in the thread that received it ----
 
-    def opened(self) -> None:
-        self.later(self._run)
+    def channel_opened(self) -> None:
+        self.call_soon(self._run)
 
-    def may_send_more(self) -> None:
-        self.later(self._send_input)
+    def resume_writing(self) -> None:
+        self.call_soon(self._send_input)
 
-    def received(self, data: memoryview) -> None:
-        self.taken(len(data))
+    def data_received(self, data: memoryview) -> None:
+        self.consumed(len(data))
         *lines, line = (self._line + bytes(data)).split(b"\n")
         # An answer is shorter; of anything else nothing is kept.
-        self._line = line[: LONGEST_LINE + 1]
+        self._line = line[: MAX_LINE_BYTES + 1]
         for line in lines:
-            if line.startswith(self._marker) and len(line) <= LONGEST_LINE:
+            if line.startswith(self._marker) and len(line) <= MAX_LINE_BYTES:
                 self._read(line.removeprefix(self._marker))
 
-    def take(self, kind: int, payload: memoryview) -> bool:
-        if kind == MSG_CHANNEL_EXTENDED_DATA:
+    def handle_packet(self, message_type: int, payload: memoryview) -> bool:
+        if message_type == MSG_CHANNEL_EXTENDED_DATA:
             # What the start-up files of a login shell complain of (RFC 4254, section 5.2) counts in the window too.
             (size,) = struct.unpack_from(">I", payload, 9)
-            self.window.received(size)
-            self.taken(size)
+            self.window.on_received(size)
+            self.consumed(size)
             return True
-        return super().take(kind, payload)
+        return super().handle_packet(message_type, payload)
 
-    def refused(self, error: Exception) -> None:
-        self._end()
+    def open_failed(self, error: Exception) -> None:
+        self._finish()
 
-    def ended(self) -> None:
-        self._end()
+    def eof_received(self) -> None:
+        self._finish()
 
-    def closed(self) -> None:
-        self._end()
+    def channel_closed(self) -> None:
+        self._finish()
 
-    def lost(self) -> None:
-        self._end()
+    def connection_lost(self) -> None:
+        self._finish()
 
-    def _read(self, answer: bytes) -> None:
+    def _read(self, reply: bytes) -> None:
         with contextlib.suppress(ValueError, RecursionError):
-            fields = json.loads(answer)
+            fields = json.loads(reply)
             if isinstance(fields, dict):
-                self._answered(fields)
+                self._on_reply(fields)
 
-    def _end(self) -> None:
-        if not self._is_over:
-            self._is_over = True
-            self._tell_over()
+    def _finish(self) -> None:
+        if not self._has_ended:
+            self._has_ended = True
+            self._on_end()
 
     # ---- in a thread that may wait ----
 
     def _run(self) -> None:
-        request_ = program_request(self._remote_number, self._command, wants_answer=False)
-        self.transport._send_user_message(request_)
+        message = exec_request(self._remote_id, self._command, want_reply=False)
+        self.transport._send_user_message(message)
         self._send_input()
 
     def _send_input(self) -> None:
-        while self._stdin and self.room > 0 and not self._over:
-            size = min(self.room, self.largest)
-            part, self._stdin = self._stdin[:size], self._stdin[size:]
-            self.send_data(part)
+        while self._stdin and self.send_window > 0 and not self._is_closed:
+            size = min(self.send_window, self.max_packet_size)
+            chunk, self._stdin = self._stdin[:size], self._stdin[size:]
+            self.send_data(chunk)
         if not self._stdin:
-            self.send_end()
+            self.send_eof()

@@ -17,11 +17,11 @@ from pathlib import Path
 
 import paramiko
 
-from notebooks_over_ssh.config.settings import SSH_PORT, Place, Settings
-from notebooks_over_ssh.errors import BadSetting
-from notebooks_over_ssh.ssh.client_options import FORMER_NAMES, refuse_what_cannot_be_kept
+from notebooks_over_ssh.config.settings import SSH_PORT, Destination, Settings
+from notebooks_over_ssh.errors import ConfigError
+from notebooks_over_ssh.ssh.client_options import FORMER_NAMES, check_options
 from notebooks_over_ssh.ssh.known_hosts import KnownHostsCommand
-from notebooks_over_ssh.ssh.tokens import Names, fill_path
+from notebooks_over_ssh.ssh.tokens import TokenContext, expand_path
 
 READ_TIMEOUT_S = 30  # `Match exec` may run a program of the user's own
 SYSTEM_FILE = Path("/etc/ssh/ssh_config")
@@ -38,9 +38,9 @@ LOGIN_METHODS = {
     "keyboard-interactive": "kbdinteractiveauthentication",
     "password": "passwordauthentication",
 }
-RSA_SIZE = 1024  # RequiredRSASize where nothing is said
+DEFAULT_RSA_BITS = 1024  # RequiredRSASize where nothing is said
 QUIET_LEVELS = ("SILENT", "QUIET", "FATAL", "ERROR")  # of LogLevel
-FILES = ("userknownhostsfile", "globalknownhostsfile")
+FILE_OPTIONS = ("userknownhostsfile", "globalknownhostsfile")
 
 
 @dataclass(frozen=True)
@@ -65,17 +65,17 @@ class HopConfig:
     revoked_host_keys: Path | None = None
     ca_signature_algorithms: tuple[str, ...] = ()
     """By which authorities may sign; none: any of SHA-2."""
-    required_rsa_size: int = RSA_SIZE
+    required_rsa_size: int = DEFAULT_RSA_BITS
     """How many bits a key of RSA must have."""
     algorithms: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """By Paramiko's name for their use, the only ones that may be agreed on; those of a use that is missing are not limited."""
-    asks: bool = True
+    may_prompt: bool = True
     """Whether the user may be asked for anything: not with `BatchMode yes`."""
     login_methods: tuple[str, ...] = tuple(LOGIN_METHODS)
     password_prompts: int = 3
-    accepts_unknown_keys: bool = True
+    ask_unknown_host_keys: bool = True
     """Whether the user may be asked about an unknown key: not with `StrictHostKeyChecking yes`."""
-    hashes_known_hosts: bool = False
+    hash_known_hosts: bool = False
     shows_banner: bool = True
     """Whether what the host has to say before the login is shown: not below `LogLevel INFO`."""
     checks_address: bool = False
@@ -86,29 +86,29 @@ class HopConfig:
     alive_interval_s: int = 0
 
 
-def look_up(place: Place, settings: Settings, *, port: int | None) -> HopConfig:
+def lookup(destination: Destination, settings: Settings, *, port: int | None) -> HopConfig:
     """The configuration of the hop; `port` is that of the settings, for where the place names none.
 
-    Raises BadSetting when `ssh` cannot read the configuration.
+    Raises ConfigError when `ssh` cannot read the configuration.
     """
-    user = place.user or settings.user
-    port = place.port or port
+    user = destination.user or settings.user
+    port = destination.port or port
     if shutil.which("ssh"):
-        said = _ask_ssh(place.host, user, port, settings)
+        options = _query_ssh(destination.host, user, port, settings)
     else:
-        said = _ask_paramiko(place.host, settings)
-        said["user"] = [user] if user else said.get("user", [])
-        said["port"] = [str(port)] if port else said.get("port", [])
-    return _hop_config(place.host, said)
+        options = _query_paramiko(destination.host, settings)
+        options["user"] = [user] if user else options.get("user", [])
+        options["port"] = [str(port)] if port else options.get("port", [])
+    return _hop_config(destination.host, options)
 
 
-def _ask_ssh(host: str, user: str | None, port: int | None, settings: Settings) -> dict[str, list[str]]:
+def _query_ssh(host: str, user: str | None, port: int | None, settings: Settings) -> dict[str, list[str]]:
     command = ["ssh", "-G"]
     if user:
         command += ["-l", user]
     if port:
         command += ["-p", str(port)]
-    asked = subprocess.run(
+    result = subprocess.run(
         [*command, *_file_arguments(settings), host],
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -117,27 +117,27 @@ def _ask_ssh(host: str, user: str | None, port: int | None, settings: Settings) 
         timeout=READ_TIMEOUT_S,
         check=False,
     )
-    if asked.returncode:
-        raise BadSetting(
+    if result.returncode:
+        raise ConfigError(
             f"ssh cannot read its configuration for {host}",
             hint=f"see what it says: ssh -G {host}",
-            detail=tuple(asked.stderr.splitlines()[-5:]),
+            detail=tuple(result.stderr.splitlines()[-5:]),
         )
-    said: dict[str, list[str]] = {}
-    for line in asked.stdout.split("\n"):
+    options: dict[str, list[str]] = {}
+    for line in result.stdout.split("\n"):
         keyword, _, value = line.partition(" ")
-        said.setdefault(keyword.lower(), []).append(value)
-    for option in FILES:
-        said[option] = _printed_files(option, said.get(option, ["none"])[0])
-    return {FORMER_NAMES.get(keyword, keyword): values for keyword, values in said.items()}
+        options.setdefault(keyword.lower(), []).append(value)
+    for option in FILE_OPTIONS:
+        options[option] = _printed_files(option, options.get(option, ["none"])[0])
+    return {FORMER_NAMES.get(keyword, keyword): values for keyword, values in options.items()}
 
 
 def _printed_files(option: str, value: str) -> list[str]:
-    """The files that ssh prints with a space between, and a space in one is not marked. Raises BadSetting where that could mislead."""
+    """The files that ssh prints with a space between, and a space in one is not marked. Raises ConfigError where that could mislead."""
     files = re.split(" (?=/)", value)
     for file in files:
         if " " in file and any(Path(word).exists() for word in file.split(" ")[1:]):
-            raise BadSetting(
+            raise ConfigError(
                 f"{option} in ssh's configuration has {value}, which can be read in two ways",
                 hint="write each file with its whole path, and without a space",
             )
@@ -149,18 +149,18 @@ def _file_arguments(settings: Settings) -> list[str]:
         return ["-F", "none"]
     if settings.ssh_config_path:
         return ["-F", os.path.expanduser(settings.ssh_config_path)]
-    if _home_is_the_account_s():
+    if _home_matches_passwd():
         return []
     # ssh asks the account for its home and not HOME, which all else here goes by.
     own = Path.home() / ".ssh" / "config"
     return ["-F", str(own) if own.exists() else "none"]
 
 
-def _home_is_the_account_s() -> bool:
+def _home_matches_passwd() -> bool:
     return Path.home() == Path(pwd.getpwuid(os.getuid()).pw_dir)
 
 
-class _Unfilled(paramiko.SSHConfig):
+class _RawSSHConfig(paramiko.SSHConfig):
     """Paramiko's reader, which leaves the tokens to us: it has rules of its own for them."""
 
     TOKENS_BY_CONFIG_KEY = {  # noqa: RUF012 # as Paramiko has it, which looks it up on the instance
@@ -169,97 +169,99 @@ class _Unfilled(paramiko.SSHConfig):
     }
 
 
-def _ask_paramiko(host: str, settings: Settings) -> dict[str, list[str]]:
-    paths = (
+def _query_paramiko(host: str, settings: Settings) -> dict[str, list[str]]:
+    config_paths = (
         [Path(settings.ssh_config_path)]
         if settings.ssh_config_path
         else [Path.home() / ".ssh/config", SYSTEM_FILE]
     )
-    config = _Unfilled()
-    for path in paths if settings.load_ssh_configs else []:
+    config = _RawSSHConfig()
+    for path in config_paths if settings.load_ssh_configs else []:
         if path.expanduser().exists():
             with path.expanduser().open() as file:
                 config.parse(file)
     try:
-        found = config.lookup(host)
+        values_ = config.lookup(host)
     except (KeyError, paramiko.SSHException) as error:
-        raise BadSetting(
+        raise ConfigError(
             f"ssh's configuration for {host} cannot be read without ssh: {error}",
             hint="install OpenSSH's client",
         ) from error
-    said = {key: value if isinstance(value, list) else [value] for key, value in found.items()}
+    options = {key: value if isinstance(value, list) else [value] for key, value in values_.items()}
     for option in (*ALGORITHMS, "casignaturealgorithms", "rekeylimit"):
-        if option in said:
-            raise BadSetting(
+        if option in options:
+            raise ConfigError(
                 f"ssh's configuration for {host} sets {option}, which ssh alone can read",
                 hint="install OpenSSH's client",
             )
-    said.setdefault("userknownhostsfile", ["~/.ssh/known_hosts ~/.ssh/known_hosts2"])
-    said.setdefault("globalknownhostsfile", ["/etc/ssh/ssh_known_hosts /etc/ssh/ssh_known_hosts2"])
-    for option in FILES:
-        said[option] = shlex.split(said[option][0])
-    said.setdefault("identityfile", ["~/.ssh/id_ed25519", "~/.ssh/id_ecdsa", "~/.ssh/id_rsa"])
-    return said
+    options.setdefault("userknownhostsfile", ["~/.ssh/known_hosts ~/.ssh/known_hosts2"])
+    options.setdefault("globalknownhostsfile", ["/etc/ssh/ssh_known_hosts /etc/ssh/ssh_known_hosts2"])
+    for option in FILE_OPTIONS:
+        options[option] = shlex.split(options[option][0])
+    options.setdefault("identityfile", ["~/.ssh/id_ed25519", "~/.ssh/id_ecdsa", "~/.ssh/id_rsa"])
+    return options
 
 
-def _hop_config(asked: str, said: Mapping[str, list[str]]) -> HopConfig:
-    refuse_what_cannot_be_kept(said, asked)
+def _hop_config(original_host: str, options: Mapping[str, list[str]]) -> HopConfig:
+    check_options(options, original_host)
 
-    def one(keyword: str) -> str | None:
-        values = said.get(keyword) or ["none"]
+    def get(keyword: str) -> str | None:
+        values = options.get(keyword) or ["none"]
         return None if values[0].lower() == "none" else values[0]
 
-    def number(keyword: str) -> int | None:
-        value = one(keyword)
+    def get_int(keyword: str) -> int | None:
+        value = get(keyword)
         return int(value) if value and value.isdigit() else None
 
-    host = one("hostname") or asked
-    user = one("user") or getpass.getuser()
-    port = number("port") or SSH_PORT
-    alias, jump = one("hostkeyalias"), one("proxyjump")
-    names = Names(asked=asked, host=host, port=port, user=user, alias=alias or "", jump=jump or "")
+    host = get("hostname") or original_host
+    user = get("user") or getpass.getuser()
+    port = get_int("port") or SSH_PORT
+    alias, jump = get("hostkeyalias"), get("proxyjump")
+    tokens = TokenContext(
+        original_host=original_host, host=host, port=port, user=user, alias=alias or "", jump=jump or ""
+    )
 
-    def paths(keyword: str) -> tuple[Path, ...]:
-        return tuple(_path(value, names) for value in said.get(keyword, []) if value.lower() != "none")
+    def get_paths(keyword: str) -> tuple[Path, ...]:
+        return tuple(_path(value, tokens) for value in options.get(keyword, []) if value.lower() != "none")
 
-    def listed(keyword: str) -> tuple[str, ...]:
-        return tuple((one(keyword) or "").split(",")) if one(keyword) else ()
+    def get_list(keyword: str) -> tuple[str, ...]:
+        return tuple((get(keyword) or "").split(",")) if get(keyword) else ()
 
-    preferred = listed("preferredauthentications") or tuple(LOGIN_METHODS)
+    preferred = get_list("preferredauthentications") or tuple(LOGIN_METHODS)
     methods = [method for method in LOGIN_METHODS if method in preferred]
-    agent = said.get("identityagent", [""])[0]
-    known_hosts_command = one("knownhostscommand")
-    batch_mode = one("batchmode") in ("yes", "true")
+    agent = options.get("identityagent", [""])[0]
+    known_hosts_command = get("knownhostscommand")
+    batch_mode = get("batchmode") in ("yes", "true")
     return HopConfig(
         host=host,
         user=user,
         port=port,
         proxy_jump=jump,
-        proxy_command=one("proxycommand"),
-        identity_files=paths("identityfile"),
-        certificate_files=paths("certificatefile"),
-        identities_only=one("identitiesonly") == "yes",
-        agent=_agent(agent, names),
+        proxy_command=get("proxycommand"),
+        identity_files=get_paths("identityfile"),
+        certificate_files=get_paths("certificatefile"),
+        identities_only=get("identitiesonly") == "yes",
+        agent=_agent(agent, tokens),
         host_key_alias=alias,
-        known_hosts=paths("userknownhostsfile"),
-        global_known_hosts=paths("globalknownhostsfile"),
-        known_hosts_command=KnownHostsCommand(known_hosts_command, names) if known_hosts_command else None,
-        revoked_host_keys=next(iter(paths("revokedhostkeys")), None),
-        ca_signature_algorithms=listed("casignaturealgorithms"),
-        required_rsa_size=number("requiredrsasize") or RSA_SIZE,
-        algorithms={use: listed(option) for option, use in ALGORITHMS.items() if listed(option)},
-        asks=not batch_mode,
+        known_hosts=get_paths("userknownhostsfile"),
+        global_known_hosts=get_paths("globalknownhostsfile"),
+        known_hosts_command=KnownHostsCommand(known_hosts_command, tokens) if known_hosts_command else None,
+        revoked_host_keys=next(iter(get_paths("revokedhostkeys")), None),
+        ca_signature_algorithms=get_list("casignaturealgorithms"),
+        required_rsa_size=get_int("requiredrsasize") or DEFAULT_RSA_BITS,
+        algorithms={use: get_list(option) for option, use in ALGORITHMS.items() if get_list(option)},
+        may_prompt=not batch_mode,
         login_methods=tuple(
-            method for method in methods if one(LOGIN_METHODS[method]) not in ("no", "false")
+            method for method in methods if get(LOGIN_METHODS[method]) not in ("no", "false")
         ),
-        password_prompts=number("numberofpasswordprompts") or 3,
-        accepts_unknown_keys=not batch_mode and one("stricthostkeychecking") not in ("yes", "true"),
-        hashes_known_hosts=one("hashknownhosts") == "yes",
-        checks_address=one("checkhostip") in ("yes", "true"),
-        rekey_limit=_rekey_limit(one("rekeylimit") or "0 0"),
-        shows_banner=(one("loglevel") or "INFO").upper() not in QUIET_LEVELS,
-        connect_timeout_s=number("connecttimeout"),
-        alive_interval_s=number("serveraliveinterval") or 0,
+        password_prompts=get_int("numberofpasswordprompts") or 3,
+        ask_unknown_host_keys=not batch_mode and get("stricthostkeychecking") not in ("yes", "true"),
+        hash_known_hosts=get("hashknownhosts") == "yes",
+        checks_address=get("checkhostip") in ("yes", "true"),
+        rekey_limit=_rekey_limit(get("rekeylimit") or "0 0"),
+        shows_banner=(get("loglevel") or "INFO").upper() not in QUIET_LEVELS,
+        connect_timeout_s=get_int("connecttimeout"),
+        alive_interval_s=get_int("serveraliveinterval") or 0,
     )
 
 
@@ -269,18 +271,18 @@ def _rekey_limit(printed: str) -> tuple[int, int]:
     return int(size), int(seconds or 0)
 
 
-def _agent(value: str, names: Names) -> str | None:
+def _agent(value: str, tokens: TokenContext) -> str | None:
     if value in ("", "SSH_AUTH_SOCK"):
         return os.environ.get("SSH_AUTH_SOCK")
     if value.startswith("$"):
         return os.environ.get(value[1:].strip("{}"))
-    return value if value.lower() == "none" else str(_path(value, names))
+    return value if value.lower() == "none" else str(_path(value, tokens))
 
 
-def _path(value: str, names: Names) -> Path:
+def _path(value: str, tokens: TokenContext) -> Path:
     """The path that ssh means: TOKENS of ssh_config(5), and a home that is HOME's."""
-    path = Path(os.path.expanduser(fill_path(value.strip('"'), names)))
+    path = Path(os.path.expanduser(expand_path(value.strip('"'), tokens)))
     account = Path(pwd.getpwuid(os.getuid()).pw_dir)
-    if not _home_is_the_account_s() and path.is_relative_to(account / ".ssh"):
+    if not _home_matches_passwd() and path.is_relative_to(account / ".ssh"):
         return Path.home() / path.relative_to(account)
     return path

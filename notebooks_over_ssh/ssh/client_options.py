@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from notebooks_over_ssh.errors import BadSetting
+from notebooks_over_ssh.errors import ConfigError
 
 Options = Mapping[str, Sequence[str]]
 
@@ -58,18 +58,18 @@ FORMER_NAMES = {
 }
 
 
-def classified() -> frozenset[str]:
+def known_options() -> frozenset[str]:
     """Every option of which it is known what becomes of it."""
     names = (HONOURED, *REFUSED, *IRRELEVANT.values())
     return frozenset(name for text in names for name in text.split())
 
 
-def refuse_what_cannot_be_kept(options: Options, host: str) -> None:
-    """Raise BadSetting for an option that asks for more care than there is here."""
-    for name, harmless in REFUSED.items():
-        value = next(iter(options.get(name, ())), harmless[0])
-        if value.lower() not in harmless:
-            raise BadSetting(
+def check_options(options: Options, host: str) -> None:
+    """Raise ConfigError for an option that asks for more care than there is here."""
+    for name, accepted in REFUSED.items():
+        value = next(iter(options.get(name, ())), accepted[0])
+        if value.lower() not in accepted:
+            raise ConfigError(
                 f"ssh's configuration for {host} has {name} {value}, which cannot be kept here",
-                hint=f"set it to {harmless[0]} for {host}, or let ssh itself be the way: gateway: ssh -W %h:%p {host}",
+                hint=f"set it to {accepted[0]} for {host}, or let ssh itself be the way: gateway: ssh -W %h:%p {host}",
             )

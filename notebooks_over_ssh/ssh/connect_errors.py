@@ -5,57 +5,57 @@ import socket
 import paramiko
 from paramiko.common import OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
 
-from notebooks_over_ssh.errors import CannotConnect
-from notebooks_over_ssh.ssh.algorithms import NothingInCommon
-from notebooks_over_ssh.util.peer_text import quoted
+from notebooks_over_ssh.errors import ConnectError
+from notebooks_over_ssh.ssh.algorithms import NoCommonAlgorithm
+from notebooks_over_ssh.util.peer_text import quote
 
 # Every way in which a socket, a gateway or Paramiko says that there is no way.
 FAILURES = (OSError, EOFError, paramiko.SSHException)
 
 
-def too_slow(hop: str, gateway: str, timeout_s: float) -> CannotConnect:
+def timeout_error(hop: str, gateway: str, timeout_s: float) -> ConnectError:
     """The hop did not answer in time; `gateway` is "" where there is none."""
-    return CannotConnect(
-        f"{_where(hop, gateway)} did not answer within {timeout_s} s",
+    return ConnectError(
+        f"{_describe_hop(hop, gateway)} did not answer within {timeout_s} s",
         hint="check that you are online, and whether your site wants its VPN; -t SECONDS waits longer",
     )
 
 
-def unreachable(error: Exception, hop: str, gateway: str, address: tuple[str, int]) -> CannotConnect:
+def unreachable_error(error: Exception, hop: str, gateway: str, address: tuple[str, int]) -> ConnectError:
     """The hop, at this host and port, could not be reached for the reason of the error."""
     host, port = address
     if isinstance(error, socket.gaierror):
-        return CannotConnect(f"there is no host called {host}", hint="check the name in invoke.yaml")
+        return ConnectError(f"there is no host called {host}", hint="check the name in invoke.yaml")
     if isinstance(error, paramiko.ChannelException):
         if error.code == OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED:
-            return CannotConnect(
-                f"{gateway} does not let you through to {hop}: {quoted(error.text)}",
+            return ConnectError(
+                f"{gateway} does not let you through to {hop}: {quote(error.text)}",
                 hint="check the name of the host; your site says which hosts its gateway leads to",
             )
-        return CannotConnect(
-            f"{gateway} cannot reach {hop}: {quoted(error.text)}",
+        return ConnectError(
+            f"{gateway} cannot reach {hop}: {quote(error.text)}",
             hint="the host may be down or its name wrong: try another with --host",
         )
     if isinstance(error, ConnectionRefusedError):
-        return CannotConnect(
-            f"{_where(hop, gateway)} refused the connection on port {port}",
+        return ConnectError(
+            f"{_describe_hop(hop, gateway)} refused the connection on port {port}",
             hint="check the name and the port",
         )
-    if isinstance(error, NothingInCommon):
-        return CannotConnect(
-            f"{_where(hop, gateway)} offers no {error.kind} that is known here: it has {error.offered}; "
-            f"this program has {error.wanted}",
-            hint=f"ask who runs {hop} to allow {error.wanted.partition(',')[0]} too; "
+    if isinstance(error, NoCommonAlgorithm):
+        return ConnectError(
+            f"{_describe_hop(hop, gateway)} offers no {error.kind} that is known here: it has {error.offered}; "
+            f"this program has {error.supported}",
+            hint=f"ask who runs {hop} to allow {error.supported.partition(',')[0]} too; "
             "where it is your gateway, its ssh does what this program cannot: "
             f"set `gateway: ssh -W %h:%p {hop}` in invoke.yaml",
         )
-    return CannotConnect(
-        f"the connection to {_where(hop, gateway)} failed: {_reason(error)}",
+    return ConnectError(
+        f"the connection to {_describe_hop(hop, gateway)} failed: {_reason(error)}",
         hint="try again; when it stays so, try plain ssh to the same host and compare",
     )
 
 
-def _where(hop: str, gateway: str) -> str:
+def _describe_hop(hop: str, gateway: str) -> str:
     return f"{hop} through {gateway}" if gateway else hop
 
 
@@ -63,4 +63,4 @@ def _reason(error: Exception) -> str:
     if not str(error):
         return type(error).__name__
     # Paramiko repeats in its errors what the peer sent; those of the system are the system's own words.
-    return str(error) if isinstance(error, OSError) else quoted(str(error))
+    return str(error) if isinstance(error, OSError) else quote(str(error))

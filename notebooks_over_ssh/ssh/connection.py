@@ -1,7 +1,4 @@
-"""Opens the way to a host, hop by hop: the only place where a Connection is made.
-
-There is one Connection to a place in a run, however many tasks run in it.
-"""
+"""Connects to a host, hop by hop: the only place where a Connection is made, one for each destination in a run."""
 
 import atexit
 import contextlib
@@ -14,37 +11,37 @@ from typing import Any
 import fabric
 import paramiko
 
-from notebooks_over_ssh.config.settings import SSH_PORT, Place, Settings
-from notebooks_over_ssh.errors import CannotConnect, HostKeyRefused, Problem
-from notebooks_over_ssh.ssh.authentication import Login
-from notebooks_over_ssh.ssh.connect_errors import FAILURES, too_slow, unreachable
-from notebooks_over_ssh.ssh.hop_transport import PASSED_ON, transport_to
-from notebooks_over_ssh.ssh.host_keys import AnotherMachine, HostKeyPolicy, Machine
-from notebooks_over_ssh.ssh.jump_chain import Destination, Hop, Route, route_to
-from notebooks_over_ssh.ssh.prompting import Asking
-from notebooks_over_ssh.ssh.protocol.jump_channel import Carrier
-from notebooks_over_ssh.ssh.protocol.tcp_latency import prompt_socket
+from notebooks_over_ssh.config.settings import SSH_PORT, Destination, Settings
+from notebooks_over_ssh.errors import ConnectError, HostKeyError, UserError
+from notebooks_over_ssh.ssh.authentication import LoginStrategy
+from notebooks_over_ssh.ssh.connect_errors import FAILURES, timeout_error, unreachable_error
+from notebooks_over_ssh.ssh.hop_transport import CONNECT_KWARGS, make_transport
+from notebooks_over_ssh.ssh.host_keys import HostKeyPolicy, Machine, WrongMachineError
+from notebooks_over_ssh.ssh.jump_chain import ConnectTarget, Hop, Route, resolve_route
+from notebooks_over_ssh.ssh.prompting import CredentialPrompter
+from notebooks_over_ssh.ssh.protocol.jump_channel import JumpChannel
+from notebooks_over_ssh.ssh.protocol.tcp_latency import connect_low_latency
 from notebooks_over_ssh.ssh.proxy_command import ProxyCommand
 
 __all__ = [
     "SSH_PORT",
+    "ConnectTarget",
     "Connection",
     "Destination",
     "Machine",
-    "Place",
     "close",
     "close_all",
     "connect",
     "hops",
-    "hops_to",
     "host_key",
     "release",
+    "resolve_hops",
 ]
 
 KEEPALIVE_S = 30
 
-Name = tuple[str | None, str, str, int, Machine | None]
-_open: dict[Name, "Connection"] = {}
+CacheKey = tuple[str | None, str, str, int, Machine | None]
+_connections: dict[CacheKey, "Connection"] = {}
 
 
 class Connection(fabric.Connection):  # type: ignore[misc] # Fabric has no types
@@ -52,70 +49,70 @@ class Connection(fabric.Connection):  # type: ignore[misc] # Fabric has no types
 
     label: str
     policy: HostKeyPolicy
-    login: Login
+    login: LoginStrategy
     timeout_s: int
     alive_interval_s: int
     command: str
     proxy_command: ProxyCommand | None
     port_transport: Any
     """What opens channels to ports of the host: the transport, or what stands in its place where the host forbids forwarding."""
-    by_own_name: dict[str, Any] | None
+    fallback: dict[str, Any] | None
     """The fields that lead to the machine by its own name, for where the destination leads to another."""
 
-    def equip(self, **fields: Any) -> None:
+    def set_fields(self, **fields: Any) -> None:
         """Set the fields above: its name in messages, what proves its two ends, how many seconds to wait for either."""
         # Anything else than _set would end up in the configuration, which the hops of a route share.
         self._set(**fields)
 
     def open(self) -> None:
-        """Connect and log in, through the gateway when there is one. Raises a Problem."""
+        """Connect and log in, through the gateway when there is one. Raises a UserError."""
         if self.is_connected:
             return
         try:
             self._log_in()
-        except (CannotConnect, HostKeyRefused) as problem:
-            if not self.by_own_name or not all(hop.is_connected for hop in hops(self)[:-1]):
+        except (ConnectError, HostKeyError) as error:
+            if not self.fallback or not all(hop.is_connected for hop in hops(self)[:-1]):
                 raise
-            self.equip(**self.by_own_name, by_own_name=None)
+            self.set_fields(**self.fallback, fallback=None)
             try:
                 self._log_in()
-            except Problem as by_own_name:
-                if isinstance(problem, AnotherMachine):
-                    raise by_own_name from problem
-                raise problem from None
+            except UserError as fallback:
+                if isinstance(error, WrongMachineError):
+                    raise fallback from error
+                raise error from None
 
     def _log_in(self) -> None:
-        began = math.inf
+        started_at = math.inf
         try:
-            reached = self.reach()
-            began = time.monotonic()
+            sock = self.open_socket()
+            started_at = time.monotonic()
             self.client.set_missing_host_key_policy(self.policy)
             self.client.connect(
                 hostname=self.host,
                 port=self.port,
                 username=self.user,
-                sock=reached,
+                sock=sock,
                 timeout=self.timeout_s,
                 banner_timeout=self.timeout_s,
                 channel_timeout=self.timeout_s,
-                transport_factory=partial(transport_to, self.policy, self.timeout_s),
+                transport_factory=partial(make_transport, self.policy, self.timeout_s),
                 auth_strategy=self.login,
                 **self.connect_kwargs,
             )
         except FAILURES as error:
             # Paramiko has many words for the time that was given to it having run out.
-            timed_out = isinstance(error, TimeoutError) or time.monotonic() - began >= self.timeout_s
-            problem = self.too_slow() if timed_out else self._unreachable(error)
+            timed_out = isinstance(error, TimeoutError) or time.monotonic() - started_at >= self.timeout_s
+            problem = self.timeout_error() if timed_out else self._unreachable_error(error)
             if self.proxy_command is not None:
-                problem.detail = self.proxy_command.said()
+                problem.detail = self.proxy_command.stderr_tail()
                 problem.source = "proxy command"
-            self._give_up()
+            self._abort()
             raise problem from error
         except BaseException:
-            self._give_up()
+            self._abort()
             raise
         self.transport = self.client.get_transport()
-        self.equip(port_transport=self.transport)
+        self.set_fields(port_transport=self.transport)
         self.transport.set_keepalive(self.alive_interval_s or KEEPALIVE_S)
 
     def close(self) -> None:
@@ -123,77 +120,79 @@ class Connection(fabric.Connection):  # type: ignore[misc] # Fabric has no types
         super().close()
         if self.proxy_command is not None:
             self.proxy_command.close()
-            self.equip(proxy_command=None)
+            self.set_fields(proxy_command=None)
 
-    def _give_up(self) -> None:
+    def _abort(self) -> None:
         self.client.close()
         self.close()
 
-    def reach(self) -> Any:
-        """Connect to the hop without a word said, through the gateway when there is one. Raises a Problem."""
+    def open_socket(self) -> Any:
+        """Connect to the hop without a word said, through the gateway when there is one. Raises a UserError."""
         try:
-            return self._reach()
+            return self._open_socket()
         except FAILURES as error:
             # Paramiko has no type of its own for a channel that nobody opened in time.
             timed_out = isinstance(error, TimeoutError) or str(error).startswith("Timeout opening channel")
-            raise (self.too_slow() if timed_out else self._unreachable(error)) from error
+            raise (self.timeout_error() if timed_out else self._unreachable_error(error)) from error
 
-    def _reach(self) -> Any:
+    def _open_socket(self) -> Any:
         if self.command:
-            self.equip(proxy_command=ProxyCommand(self.command))
+            self.set_fields(proxy_command=ProxyCommand(self.command))
             assert self.proxy_command
             return self.proxy_command.socket
         if not isinstance(self.gateway, Connection):
-            return prompt_socket(self.host, self.port, self.timeout_s)
+            return connect_low_latency(self.host, self.port, self.timeout_s)
         self.gateway.open()
-        carrier = Carrier(self.gateway.transport, (self.host, self.port))
-        carrier.connect(self.timeout_s)
-        return carrier
+        jump_channel = JumpChannel(self.gateway.transport, (self.host, self.port))
+        jump_channel.connect(self.timeout_s)
+        return jump_channel
 
-    def too_slow(self) -> CannotConnect:
-        """The Problem of a hop that did not answer in time."""
-        return too_slow(self.label, self._gateway_label, self.timeout_s)
+    def timeout_error(self) -> ConnectError:
+        """The UserError of a hop that did not answer in time."""
+        return timeout_error(self.label, self._gateway_label, self.timeout_s)
 
-    def _unreachable(self, error: Exception) -> CannotConnect:
-        return unreachable(error, self.label, self._gateway_label, (self.host, self.port))
+    def _unreachable_error(self, error: Exception) -> ConnectError:
+        return unreachable_error(error, self.label, self._gateway_label, (self.host, self.port))
 
     @property
     def _gateway_label(self) -> str:
         return self.gateway.label if isinstance(self.gateway, Connection) else ""
 
 
-def connect(settings: Settings, destination: Destination, asking: Asking) -> Connection:
-    """The open Connection to the destination, made at the first call of a run. Raises a Problem."""
-    name = _name(settings, destination)
-    connection = _open.get(name) or (destination.machine and _open_to(destination.machine, name))
+def connect(settings: Settings, target: ConnectTarget, credentials: CredentialPrompter) -> Connection:
+    """The open Connection to the destination, made at the first call of a run. Raises a UserError."""
+    name = _name(settings, target)
+    connection = _connections.get(name) or (target.machine and _find_open(target.machine, name))
     if not connection or not connection.is_connected:
-        connection = _way_in(settings, destination, asking)
+        connection = _build_chain(settings, target, credentials)
         try:
             connection.open()
         except BaseException:
             close(connection)
             raise
-        _remember(name, connection)
+        _cache(name, connection)
     return connection
 
 
-def hops_to(settings: Settings, destination: Destination, asking: Asking) -> tuple[Connection, ...]:
+def resolve_hops(
+    settings: Settings, target: ConnectTarget, credentials: CredentialPrompter
+) -> tuple[Connection, ...]:
     """The Connections of the way there, the nearest first, none of them opened yet; the last is of this run."""
-    connection = _way_in(settings, destination, asking)
-    _remember(_name(settings, destination), connection)
+    connection = _build_chain(settings, target, credentials)
+    _cache(_name(settings, target), connection)
     return hops(connection)
 
 
 def close_all() -> None:
     """Close every Connection of this run. It never waits for the network, which may be gone."""
-    while _open:
-        close(next(iter(_open.values())))
+    while _connections:
+        close(next(iter(_connections.values())))
 
 
 def release(connection: Connection) -> None:
     """Leave the Connection to the caller, who closes it: the next `connect` to its place makes another."""
-    for name in [name for name, known in _open.items() if known is connection]:
-        del _open[name]
+    for name in [name for name, known in _connections.items() if known is connection]:
+        del _connections[name]
 
 
 def close(connection: Connection) -> None:
@@ -210,67 +209,72 @@ def host_key(connection: Connection) -> str:
     return str(connection.transport.get_remote_server_key().get_base64())
 
 
-def _remember(name: Name, connection: Connection) -> None:
-    if not _open:
+def _cache(name: CacheKey, connection: Connection) -> None:
+    if not _connections:
         atexit.register(close_all)
-    _open[name] = connection
+    _connections[name] = connection
 
 
-def _name(settings: Settings, destination: Destination) -> Name:
-    place = destination.place
-    user, port = place.user or settings.user or "", place.port or settings.port or 0
-    return settings.gateway, user, place.host, port, destination.machine
+def _name(settings: Settings, target: ConnectTarget) -> CacheKey:
+    destination = target.destination
+    user, port = destination.user or settings.user or "", destination.port or settings.port or 0
+    return settings.gateway, user, destination.host, port, target.machine
 
 
-def _open_to(machine: Machine, name: Name) -> Connection | None:
+def _find_open(machine: Machine, name: CacheKey) -> Connection | None:
     """A Connection of this run that leads to the machine already, because a pool led there."""
     gateway, user, *_ = name
-    same_way = (known for (way, *_), known in list(_open.items()) if (way, known.user) == (gateway, user))
-    fitting = (known for known in same_way if known.is_connected and host_key(known) == machine.host_key)
-    return next(fitting, None)
+    for (other_gateway, *_), known in list(_connections.items()):
+        is_same = (other_gateway, known.user) == (gateway, user)
+        if is_same and known.is_connected and host_key(known) == machine.host_key:
+            return known
+    return None
 
 
 def hops(connection: Connection) -> tuple[Connection, ...]:
     """The Connections of the way, the nearest first."""
-    way = [connection]
-    while isinstance(way[0].gateway, Connection):
-        way.insert(0, way[0].gateway)
-    return tuple(way)
+    chain = [connection]
+    while isinstance(chain[0].gateway, Connection):
+        chain.insert(0, chain[0].gateway)
+    return tuple(chain)
 
 
-def _way_in(settings: Settings, destination: Destination, asking: Asking) -> Connection:
-    # What Paramiko warns of reaches the user as a Problem, or not at all.
+def _build_chain(settings: Settings, target: ConnectTarget, credentials: CredentialPrompter) -> Connection:
+    # What Paramiko warns of reaches the user as a UserError, or not at all.
     logging.getLogger("paramiko").addHandler(logging.NullHandler())
-    route = route_to(destination, settings)
+    route = resolve_route(target, settings)
     connection: Connection | None = None
     for number, hop in enumerate(route.hops):
-        connection = _make(hop, connection, settings, asking)
-        connection.equip(command="" if number else route.command)
+        connection = _build_connection(hop, connection, settings, credentials)
+        connection.set_fields(command="" if number else route.command)
     assert connection is not None, "a route has a host"
-    if destination.machine is not None:
-        _lead_to(destination.machine, connection, route, settings)
+    if target.machine is not None:
+        _require_machine(target.machine, connection, route, settings)
     return connection
 
 
-def _lead_to(machine: Machine, connection: Connection, route: Route, settings: Settings) -> None:
+def _require_machine(machine: Machine, connection: Connection, route: Route, settings: Settings) -> None:
     """Have the Connection accept no other machine, and know the machine by its own name too."""
-    host, own = route.hops[-1], route.ending_at(machine.name)
-    policy = partial(HostKeyPolicy, asking=connection.policy.asking, machine=machine)
-    connection.equip(policy=policy(host.config, pins=host.pins(settings)))
+    host, own_route = route.hops[-1], route.with_last_host(machine.name)
+    own = own_route.hops[-1]
+    policy = partial(HostKeyPolicy, credentials=connection.policy.credentials, machine=machine)
+    connection.set_fields(policy=policy(host.config, pins=host.pins(settings)))
     if machine.name.lower() != host.config.host.lower():
-        by_own_name = {
+        fallback = {
             "host": machine.name,
             "label": machine.name,
-            "policy": policy(own.hops[-1].config, destination=host.config, pins=own.hops[-1].pins(settings)),
-            "command": own.command if len(own.hops) == 1 else "",
+            "policy": policy(own.config, requested_hop=host.config, pins=own.pins(settings)),
+            "command": own_route.command if len(own_route.hops) == 1 else "",
         }
-        connection.equip(by_own_name=by_own_name)
+        connection.set_fields(fallback=fallback)
 
 
-def _make(hop: Hop, gateway: Connection | None, settings: Settings, asking: Asking) -> Connection:
+def _build_connection(
+    hop: Hop, gateway: Connection | None, settings: Settings, credentials: CredentialPrompter
+) -> Connection:
     config = hop.config
-    if not config.asks:
-        asking = asking.alone()
+    if not config.may_prompt:
+        credentials = credentials.non_interactive()
     connection = Connection(
         config.host,
         user=config.user,
@@ -278,16 +282,18 @@ def _make(hop: Hop, gateway: Connection | None, settings: Settings, asking: Aski
         gateway=False if gateway is None else gateway,
         # Nothing of the machine's own: all that counts has been read by now, and not by Fabric.
         config=fabric.Config(lazy=True, ssh_config=paramiko.SSHConfig()),
-        connect_kwargs={key: value for key, value in settings.connect_kwargs.items() if key in PASSED_ON},
+        connect_kwargs={
+            key: settings.connect_kwargs[key] for key in CONNECT_KWARGS & settings.connect_kwargs.keys()
+        },
     )
-    connection.equip(
+    connection.set_fields(
         label=hop.label,
-        policy=HostKeyPolicy(config, asking, pins=hop.pins(settings)),
-        login=Login(config, hop.label, asking, settings.ssh, gateway=gateway.login if gateway else None),
+        policy=HostKeyPolicy(config, credentials, pins=hop.pins(settings)),
+        login=LoginStrategy(config, hop.label, credentials, settings.ssh, gateway and gateway.login),
         timeout_s=hop.timeout_s(settings),
         alive_interval_s=config.alive_interval_s,
         proxy_command=None,
-        by_own_name=None,
+        fallback=None,
     )
     # The name that was asked for, where Fabric has what it stands for.
     connection.original_host = hop.label

@@ -12,20 +12,20 @@ from typing import TYPE_CHECKING
 import paramiko
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 
-from notebooks_over_ssh.errors import HostKeyRefused
+from notebooks_over_ssh.errors import HostKeyError
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.serialization import SSHCertificate
 
 # Signatures of SHA-1: OpenSSH takes none by itself since 8.2.
-WEAK = ("ssh-rsa", "ssh-dss")
+WEAK_ALGORITHMS = ("ssh-rsa", "ssh-dss")
 # How many strings the public key is, by the name of the certificate's kind (PROTOCOL.certkeys of OpenSSH).
 KEY_FIELDS = {"ssh-rsa": 2, "ssh-ed25519": 1, "ecdsa-sha2": 2}
 
 
 @dataclass(frozen=True)
 class HostCertificate:
-    """What a host showed beside its key; nothing of it counts before `check`."""
+    """What a host showed beside its key; nothing of it counts before `verify`."""
 
     authority: str
     """The key (base64) that is said to have signed it, as known_hosts has it."""
@@ -35,7 +35,7 @@ class HostCertificate:
     _parsed: SSHCertificate
 
     @classmethod
-    def of(cls, key: paramiko.PKey) -> HostCertificate | None:
+    def from_key(cls, key: paramiko.PKey) -> HostCertificate | None:
         """The certificate that came with the key, None where none came or it is unreadable."""
         from cryptography.hazmat.primitives import serialization
 
@@ -47,15 +47,15 @@ class HostCertificate:
             parsed = serialization.load_ssh_public_identity(text)
             if not isinstance(parsed, serialization.SSHCertificate):
                 return None
-            encoding, form = serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
-            authority = parsed.signature_key().public_bytes(encoding, form).split()[1].decode()
+            encoding, public_format = serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
+            authority = parsed.signature_key().public_bytes(encoding, public_format).split()[1].decode()
             algorithm = _signature_algorithm(blob.key_blob)
         except (ValueError, UnsupportedAlgorithm):
             return None
         return cls(authority, text.decode(), algorithm, parsed)
 
-    def check(self, host: str, algorithms: Sequence[str], rsa_size: int) -> None:
-        """Return when the certificate is good for the host now; raises HostKeyRefused.
+    def verify(self, host: str, algorithms: Sequence[str], rsa_size: int) -> None:
+        """Return when the certificate is good for the host now; raises HostKeyError.
 
         `algorithms` are those by which an authority may sign it; an authority's key of RSA has `rsa_size` bits or more.
         """
@@ -77,14 +77,14 @@ class HostCertificate:
             reason = "it is not in date"
         elif self._parsed.critical_options:
             reason = "it has conditions that are not known"
-        elif self.signature_algorithm in WEAK or self.signature_algorithm not in (
+        elif self.signature_algorithm in WEAK_ALGORITHMS or self.signature_algorithm not in (
             algorithms or (self.signature_algorithm,)
         ):
             reason = f"its authority signed it with {self.signature_algorithm}"
         elif isinstance(signer, RSAPublicKey) and signer.key_size < rsa_size:
             reason = f"its authority's key has {signer.key_size} bits"
         if reason:
-            raise HostKeyRefused(
+            raise HostKeyError(
                 f"the certificate of {host}'s host key is no good: {reason}",
                 hint="ask who runs the host to have it signed anew",
             )

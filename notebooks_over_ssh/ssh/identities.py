@@ -11,19 +11,19 @@ from paramiko.pkey import UnknownKeyType
 
 from notebooks_over_ssh.ssh.client_config import HopConfig
 from notebooks_over_ssh.ssh.key_files import read_key
-from notebooks_over_ssh.ssh.prompting import Asking
+from notebooks_over_ssh.ssh.prompting import CredentialPrompter
 
 
 class Identities:
     """The keys that may be offered to a hop, in the order in which they should be."""
 
-    def __init__(self, hop: HopConfig, asking: Asking) -> None:
+    def __init__(self, hop: HopConfig, credentials: CredentialPrompter) -> None:
         self.hop = hop
-        self.asking = asking
-        self.passed_over: list[str] = []
+        self.credentials = credentials
+        self.skipped: list[str] = []
         """What was no use, and why, for the message when all fails."""
 
-    def every_key(self) -> Iterator[tuple[str, paramiko.PKey]]:
+    def iter_keys(self) -> Iterator[tuple[str, paramiko.PKey]]:
         """Each key once, with its name for messages: the agent's, then files; those that need a passphrase last."""
         seen: set[str] = set()
         for name, key in self._candidates():
@@ -31,7 +31,7 @@ class Identities:
             blob = getattr(key, "public_blob", None)
             identity = key.get_base64() + (blob.key_type + str(hash(blob.key_blob)) if blob else "")
             if not self._may_be_offered(key):
-                self.passed_over.append(f"{name} is of a kind or size that ssh's configuration forbids")
+                self.skipped.append(f"{name} is of a kind or size that ssh's configuration forbids")
             elif identity not in seen:
                 seen.add(identity)
                 yield name, key
@@ -58,30 +58,30 @@ class Identities:
             except (TypeError, paramiko.PasswordRequiredException):
                 encrypted.append(file)
             except (ValueError, OSError, paramiko.SSHException, UnknownKeyType) as error:
-                self.passed_over.append(f"{file} is unreadable ({error})")
+                self.skipped.append(f"{file} is unreadable ({error})")
         for file in encrypted:
-            key = self._unlocked(file)
+            key = self._decrypted(file)
             if key is not None:
                 yield from self._with_certificates(file, key)
 
     def _agent_keys(self) -> Iterator[tuple[str, paramiko.PKey]]:
         if self.hop.agent in (None, "none"):
             return
-        named = self._public_halves()
+        public_keys = self._public_keys()
         with _agent(str(self.hop.agent)) as agent:
             # Those that a file names come first, as with ssh: a hop counts the keys that are no good to it.
-            for key in sorted(agent.get_keys(), key=lambda key: key.get_base64() not in named):
-                if key.get_base64() in named or not self.hop.identities_only:
+            for key in sorted(agent.get_keys(), key=lambda key: key.get_base64() not in public_keys):
+                if key.get_base64() in public_keys or not self.hop.identities_only:
                     yield f"agent: {getattr(key, 'comment', '') or key.get_name()}", key
 
-    def _public_halves(self) -> set[str]:
+    def _public_keys(self) -> set[str]:
         """The keys (base64) of the identity files: with IdentitiesOnly, these alone of the agent's are offered."""
-        halves = set()
+        keys = set()
         for file in self.hop.identity_files:
             for public in (file, Path(f"{file}.pub")):
                 with contextlib.suppress(OSError, UnicodeDecodeError, IndexError):
-                    halves.add(public.read_text().split()[1])
-        return halves
+                    keys.add(public.read_text().split()[1])
+        return keys
 
     def _with_certificates(self, file: Path, key: paramiko.PKey) -> Iterator[tuple[str, paramiko.PKey]]:
         """The key with each certificate that fits it, then alone. `KEY-cert.pub` is loaded by Paramiko itself."""
@@ -94,24 +94,24 @@ class Identities:
         key.public_blob = None
         yield str(file), key
 
-    def _unlocked(self, file: Path) -> paramiko.PKey | None:
-        if file not in self.asking.unlocked:
-            key = self._unlock(file)
+    def _decrypted(self, file: Path) -> paramiko.PKey | None:
+        if file not in self.credentials.decrypted_keys:
+            key = self._decrypt(file)
             if key is None:
                 return None
-            self.asking.unlocked[file] = key
-        return self.asking.unlocked[file]
+            self.credentials.decrypted_keys[file] = key
+        return self.credentials.decrypted_keys[file]
 
-    def _unlock(self, file: Path) -> paramiko.PKey | None:
-        passphrase = self.asking.passphrase(file)
+    def _decrypt(self, file: Path) -> paramiko.PKey | None:
+        passphrase = self.credentials.passphrase(file)
         if passphrase is None:
-            self.passed_over.append(f"{file} is encrypted, and nobody is there to unlock it")
+            self.skipped.append(f"{file} is encrypted, and nobody is there to unlock it")
             return None
         try:
             return read_key(file, passphrase)
         except (ValueError, paramiko.SSHException):
-            self.asking.forget_passphrase(file)
-            self.passed_over.append(f"wrong passphrase for {file}")
+            self.credentials.forget_passphrase(file)
+            self.skipped.append(f"wrong passphrase for {file}")
             return None
 
 

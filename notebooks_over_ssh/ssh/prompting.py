@@ -14,27 +14,27 @@ from notebooks_over_ssh.errors import unanswered
 KEYRING_SERVICE = "notebooks-over-ssh"
 
 
-class Person(Protocol):
-    """Whoever can be asked; every answer is None where there is nobody (`is_there` is False)."""
+class Prompter(Protocol):
+    """Whoever can be asked; every answer is None where there is nobody (`is_interactive` is False)."""
 
-    is_there: bool
+    is_interactive: bool
 
-    def secret(self, prompt: str) -> str | None: ...
+    def ask_secret(self, prompt: str) -> str | None: ...
 
-    def line(self, prompt: str) -> str | None: ...
+    def ask(self, prompt: str) -> str | None: ...
 
     def notice(self, lines: Iterable[str]) -> None: ...
 
 
-class Nobody:
+class NullPrompter:
     """Answers nothing."""
 
-    is_there = False
+    is_interactive = False
 
-    def secret(self, prompt: str) -> str | None:
+    def ask_secret(self, prompt: str) -> str | None:
         return None
 
-    def line(self, prompt: str) -> str | None:
+    def ask(self, prompt: str) -> str | None:
         return None
 
     def notice(self, lines: Iterable[str]) -> None:
@@ -69,63 +69,65 @@ def account(user: str, name: str, port: int | None) -> str:
     return f"{user}@{name}" if port in (None, SSH_PORT) else f"{user}@{name}:{port}"
 
 
-class Asking:
+class CredentialPrompter:
     """A person and the secrets that the person gave in this run, each for the very hop or file that it was asked for."""
 
-    def __init__(self, person: Person, secrets: Secrets | None = None, noticed: Iterable[str] = ()) -> None:
+    def __init__(
+        self, prompter: Prompter, secrets: Secrets | None = None, noticed: Iterable[str] = ()
+    ) -> None:
         """`noticed` are the accounts whose notice the person has seen."""
-        self._person = person
-        given = secrets or Secrets()
-        self._passwords = dict(given.passwords)
-        self._passphrases = dict(given.passphrases)
-        self.unlocked: dict[Path, paramiko.PKey] = {}
+        self._prompter = prompter
+        initial = secrets or Secrets()
+        self._passwords = dict(initial.passwords)
+        self._passphrases = dict(initial.passphrases)
+        self.decrypted_keys: dict[Path, paramiko.PKey] = {}
         """The keys that a passphrase has unlocked: to unlock one is slow by design."""
-        self.needs_person = False
+        self.requires_interaction = False
         """Whether a login in this run needed what is good for one time only: the next one will need a person again."""
         self._refused: set[HopIdentity] = set()
         self.noticed = set(noticed)
 
     @property
-    def is_attended(self) -> bool:
+    def is_interactive(self) -> bool:
         """Whether there is a person who can be asked."""
-        return self._person.is_there
+        return self._prompter.is_interactive
 
     @property
     def secrets(self) -> Secrets:
         """What was given by now."""
         return Secrets(list(self._passwords.items()), dict(self._passphrases))
 
-    def alone(self) -> "Asking":
+    def non_interactive(self) -> "CredentialPrompter":
         """What is known by now, with nobody left to ask."""
-        left = Asking(Nobody(), self.secrets)
-        left.needs_person = self.needs_person
-        left.unlocked = self.unlocked
-        return left
+        copy = CredentialPrompter(NullPrompter(), self.secrets)
+        copy.requires_interaction = self.requires_interaction
+        copy.decrypted_keys = self.decrypted_keys
+        return copy
 
     def notice(self, owner: str, lines: Iterable[str]) -> None:
         """Show what an account's host has to say before a login: once, as it says the same at every login."""
         if owner not in self.noticed:
             self.noticed.add(owner)
-            self._person.notice(lines)
+            self._prompter.notice(lines)
 
-    def line(self, prompt: str) -> str | None:
+    def ask(self, prompt: str) -> str | None:
         """Ask for a line; None where there is nobody."""
-        return self._person.line(prompt)
+        return self._prompter.ask(prompt)
 
-    def code(self, prompt: str, *, echo: bool) -> str | None:
-        """Ask for what is good for one time only; None where there is nobody. Raises Failed at the end of input."""
-        self.needs_person = True
+    def ask_otp(self, prompt: str, *, echo: bool) -> str | None:
+        """Ask for what is good for one time only; None where there is nobody. Raises TaskError at the end of input."""
+        self.requires_interaction = True
         if not echo:
-            return self._person.secret(prompt)
-        answer = self._person.line(prompt)
-        if answer is None and self.is_attended:
+            return self._prompter.ask_secret(prompt)
+        answer = self._prompter.ask(prompt)
+        if answer is None and self.is_interactive:
             raise unanswered()
         return answer
 
     def passphrase(self, file: Path) -> str | None:
         """The passphrase of a key file, as given before in this run, else asked for."""
         if str(file) not in self._passphrases:
-            answer = self._person.secret(f"passphrase of {file}:")
+            answer = self._prompter.ask_secret(f"passphrase of {file}:")
             if answer is None:
                 return None
             self._passphrases[str(file)] = answer
@@ -136,21 +138,21 @@ class Asking:
         self._passphrases.pop(str(file), None)
 
     def password(
-        self, hop: HopIdentity, prompt: str, *, earlier_hops: Iterable[HopIdentity] = (), keep: bool
+        self, hop: HopIdentity, prompt: str, *, earlier_hops: Iterable[HopIdentity] = (), use_keyring: bool
     ) -> str | None:
         """The password of the user at the hop: the one given for it, else asked for with the prompt.
 
         `earlier_hops` are those of the same route, the nearest to this one first, whose password may be offered here too. That
-        is done only while a person attends: by itself the program gives each hop nothing but its own. `keep`: whether the keyring
+        is done only while a person attends: by itself the program gives each hop nothing but its own. `use_keyring`: whether the keyring
         of this machine is asked first, and told afterwards.
         """
-        if hop not in self._passwords and hop not in self._refused and self.is_attended:
+        if hop not in self._passwords and hop not in self._refused and self.is_interactive:
             for earlier in earlier_hops:
                 if earlier in self._passwords and earlier.user == hop.user and earlier.number < hop.number:
                     self._passwords[hop] = self._passwords[earlier]
                     break
         if hop not in self._passwords:
-            answer = self._through_the_keyring(hop, prompt) if keep else self._person.secret(prompt)
+            answer = self._from_keyring(hop, prompt) if use_keyring else self._prompter.ask_secret(prompt)
             if answer is None:
                 return None
             self._passwords[hop] = answer
@@ -161,17 +163,17 @@ class Asking:
         self._refused.add(hop)
         self._passwords.pop(hop, None)
 
-    def _through_the_keyring(self, hop: HopIdentity, prompt: str) -> str | None:
+    def _from_keyring(self, hop: HopIdentity, prompt: str) -> str | None:
         import keyring
         from keyring.errors import KeyringError
 
         name = f"{prompt} {hop.host_key}"
         # A keyring that is locked or missing is no reason not to ask.
         with contextlib.suppress(KeyringError):
-            kept = None if hop in self._refused else keyring.get_password(KEYRING_SERVICE, name)
-            if kept is not None:
-                return kept
-        answer = self._person.secret(prompt)
+            stored = None if hop in self._refused else keyring.get_password(KEYRING_SERVICE, name)
+            if stored is not None:
+                return stored
+        answer = self._prompter.ask_secret(prompt)
         if answer is not None:
             with contextlib.suppress(KeyringError):
                 keyring.set_password(KEYRING_SERVICE, name, answer)

@@ -12,8 +12,8 @@ import threading
 _log = logging.getLogger(__name__)
 
 END_TIMEOUT_S = 2
-LAST_LINES = 5
-LONGEST_LINE = 300
+MAX_LINES = 5
+MAX_LINE_LENGTH = 300
 PIPE_SIZE = 64 * 1024  # bytes; pipe(7)
 
 
@@ -24,24 +24,24 @@ class ProxyCommand:
     """
 
     def __init__(self, command: str) -> None:
-        self.socket, theirs = socket.socketpair()
+        self.socket, child_end = socket.socketpair()
         self._errors = _ErrorOutput()
-        with theirs, contextlib.ExitStack() as ours:
+        with child_end, contextlib.ExitStack() as ours:
             ours.callback(os.close, self._errors.writing)
             # As ssh runs it: by a shell, which the command replaces. It stays in our group, or it could not ask at the
             # terminal.
             self._process = subprocess.Popen(
                 ["/bin/sh", "-c", f"exec {command}"],
-                stdin=theirs.fileno(),
-                stdout=theirs.fileno(),
+                stdin=child_end.fileno(),
+                stdout=child_end.fileno(),
                 stderr=self._errors.writing,
             )
         _log.debug("connecting with a proxy command, process %d", self._process.pid)
 
-    def said(self) -> tuple[str, ...]:
+    def stderr_tail(self) -> tuple[str, ...]:
         """The last lines that the command wrote to its standard error."""
-        lines = self._errors.tail().decode("utf-8", "replace").splitlines()[-LAST_LINES:]
-        return tuple(line[:LONGEST_LINE] for line in lines)
+        lines = self._errors.tail().decode("utf-8", "replace").splitlines()[-MAX_LINES:]
+        return tuple(line[:MAX_LINE_LENGTH] for line in lines)
 
     def close(self) -> None:
         """End the command, which reads the end of its input, and wait for it."""
@@ -98,5 +98,5 @@ class _ErrorOutput:
             block = os.read(self._reading, PIPE_SIZE)
         except BlockingIOError:
             return True
-        self._end = (self._end + block)[-LAST_LINES * LONGEST_LINE :]
+        self._end = (self._end + block)[-MAX_LINES * MAX_LINE_LENGTH :]
         return bool(block)

@@ -18,7 +18,7 @@ def has_file(connection: Connection, path: str) -> bool:
 
     home = path.startswith("~/")
     quoted = '"$HOME"/' + shlex.quote(path[2:]) if home else shlex.quote(path)
-    return bool(exists(connection, quoted, runner=_in_a_posix_shell(connection)))
+    return bool(exists(connection, quoted, runner=_posix_runner(connection)))
 
 
 def has_program(connection: Connection, name: str) -> bool:
@@ -28,7 +28,7 @@ def has_program(connection: Connection, name: str) -> bool:
     return bool(have_program(connection, shlex.quote(name)))
 
 
-def _in_a_posix_shell(connection: Connection) -> Any:
+def _posix_runner(connection: Connection) -> Any:
     """A runner for Patchwork, whose commands are for a POSIX shell, while the login shell may be another."""
 
     def run(command: str, **kwargs: Any) -> Any:

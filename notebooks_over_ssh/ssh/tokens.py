@@ -13,10 +13,10 @@ VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
 @dataclass(frozen=True)
-class Names:
+class TokenContext:
     """What the tokens stand for in the configuration of one hop."""
 
-    asked: str
+    original_host: str
     host: str
     port: int
     user: str
@@ -25,9 +25,9 @@ class Names:
 
     def values(self) -> Mapping[str, str]:
         """Each token's letter, and what it stands for."""
-        here = socket.gethostname()
+        hostname = socket.gethostname()
         digest = hashlib.sha1(  # as ssh itself makes it
-            f"{here}{self.host}{self.port}{self.user}{self.jump}".encode(), usedforsecurity=False
+            f"{hostname}{self.host}{self.port}{self.user}{self.jump}".encode(), usedforsecurity=False
         )
         return {
             "%": "%",
@@ -36,29 +36,29 @@ class Names:
             "h": self.host,
             "i": str(os.getuid()),
             "j": self.jump,
-            "k": self.alias or self.asked,
-            "L": here.partition(".")[0],
-            "l": here,
-            "n": self.asked,
+            "k": self.alias or self.original_host,
+            "L": hostname.partition(".")[0],
+            "l": hostname,
+            "n": self.original_host,
             "p": str(self.port),
             "r": self.user,
             "u": getuser(),
         }
 
 
-def fill_tokens(text: str, names: Names, more: Mapping[str, str] | None = None) -> str:
-    """The text with every token that is known filled in, also those of `more`; others stay as they are."""
-    values = {**names.values(), **(more or {})}
-    filled, rest = "", text
+def expand_tokens(text: str, context: TokenContext, extra: Mapping[str, str] | None = None) -> str:
+    """The text with every token that is known filled in, also those of `extra`; others stay as they are."""
+    values = {**context.values(), **(extra or {})}
+    expanded, rest = "", text
     while rest:
         before, percent, rest = rest.partition("%")
-        filled += before
+        expanded += before
         if percent:
-            filled += values.get(rest[:1], f"%{rest[:1]}")
+            expanded += values.get(rest[:1], f"%{rest[:1]}")
             rest = rest[1:]
-    return filled
+    return expanded
 
 
-def fill_path(text: str, names: Names) -> str:
-    """As `fill_tokens`, with `${VARIABLE}` filled in too, as ssh does it in paths; one that is not set stays as it is."""
-    return VARIABLE.sub(lambda found: os.environ.get(found[1], found[0]), fill_tokens(text, names))
+def expand_path(text: str, context: TokenContext) -> str:
+    """As `expand_tokens`, with `${VARIABLE}` filled in too, as ssh does it in paths; one that is not set stays as it is."""
+    return VARIABLE.sub(lambda found: os.environ.get(found[1], found[0]), expand_tokens(text, context))

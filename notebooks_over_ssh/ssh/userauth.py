@@ -10,12 +10,12 @@ import paramiko
 from paramiko.auth_handler import AuthOnlyHandler
 from paramiko.common import cMSG_USERAUTH_INFO_RESPONSE, cMSG_USERAUTH_REQUEST
 
-KEY_PATIENCE_S = 0
+PUBLICKEY_TIMEOUT_S = 0
 # A directory service may be slow to check a password, and so may a person be who confirms a login on a phone.
-PERSON_PATIENCE_S = 120
+INTERACTIVE_TIMEOUT_S = 120
 # In one message of keyboard-interactive; PAM_MAX_NUM_MSG of Linux-PAM is 32.
-INTERACTIVE_PROMPTS = 32
-INTERACTIVE_TEXT_SIZE = 16 * 1024  # bytes
+MAX_INTERACTIVE_PROMPTS = 32
+MAX_INTERACTIVE_TEXT_BYTES = 16 * 1024  # bytes
 # Of all banners of one login, in bytes.
 BANNER_SIZE = 16 * 1024
 
@@ -27,7 +27,7 @@ class UserAuth(_AuthHandler):  # type: ignore[misc] # as above
     """Sends one request after the other, and waits for each answer as long as it may take."""
 
     _deadline = math.inf
-    _question: paramiko.Message | None = None
+    _info_request: paramiko.Message | None = None
     """What the peer asked last (RFC 4256, section 3.2) and got no answer to yet."""
     _banner = b""
     """What came of banners (RFC 4252, section 5.4) and was not shown yet."""
@@ -51,9 +51,9 @@ class UserAuth(_AuthHandler):  # type: ignore[misc] # as above
             finish_message(message)
         with self.transport.lock:
             self.transport._send_message(message)
-        self._deadline = self._soon()
-        wanted: list[str] = self.wait_for_response(self.auth_event)
-        return wanted
+        self._deadline = self._next_deadline()
+        allowed_methods: list[str] = self.wait_for_response(self.auth_event)
+        return allowed_methods
 
     def wait_for_response(self, event: threading.Event) -> list[str]:
         """Wait for the answer to a request; returns the methods that are wanted still. Raises TimeoutError.
@@ -66,16 +66,16 @@ class UserAuth(_AuthHandler):  # type: ignore[misc] # as above
                     raise TimeoutError
             event.clear()
             self._show_banner()
-            question, self._question = self._question, None
-            if question is None or not self.transport.is_active():
+            request, self._info_request = self._info_request, None
+            if request is None or not self.transport.is_active():
                 break
             # In the thread of the caller, which Ctrl-C reaches, and while the transport's own goes on reading.
             self._deadline = math.inf
-            self._answer(question)
-            self._deadline = self._soon()
+            self._respond(request)
+            self._deadline = self._next_deadline()
         event.set()
-        wanted: list[str] = super().wait_for_response(event)
-        return wanted
+        allowed_methods: list[str] = super().wait_for_response(event)
+        return allowed_methods
 
     def _parse_userauth_banner(self, message: paramiko.Message) -> None:
         text = message.get_binary()[: self._banner_room]
@@ -92,29 +92,31 @@ class UserAuth(_AuthHandler):  # type: ignore[misc] # as above
         if self.auth_method != "keyboard-interactive":
             raise paramiko.SSHException("a question in a login that is not keyboard-interactive")
         # One that comes before the last was answered takes its place: no more than one is kept.
-        self._question = message
+        self._info_request = message
         self.auth_event.set()
 
-    def _answer(self, question: paramiko.Message) -> None:
-        title, instructions, _language = (_text(question) for _ in range(3))
-        number = question.get_int()
-        if number > INTERACTIVE_PROMPTS:
+    def _respond(self, request: paramiko.Message) -> None:
+        title, instructions, _language = (_text(request) for _ in range(3))
+        number = request.get_int()
+        if number > MAX_INTERACTIVE_PROMPTS:
             raise paramiko.SSHException(f"{number} questions at once")
-        prompts = [(_text(question), question.get_boolean()) for _ in range(number)]
-        answers = self.interactive_handler(title, instructions, prompts)
+        prompts = [(_text(request), request.get_boolean()) for _ in range(number)]
+        responses = self.interactive_handler(title, instructions, prompts)
         response = paramiko.Message()
         response.add_byte(cMSG_USERAUTH_INFO_RESPONSE)
-        response.add_int(len(answers))
-        for answer in answers:
-            response.add_string(answer)
+        response.add_int(len(responses))
+        for response_text in responses:
+            response.add_string(response_text)
         with self.transport.lock:
             self.transport._send_message(response)
 
-    def _soon(self) -> float:
-        patience_s: float = KEY_PATIENCE_S if self.auth_method in ("publickey", "none") else PERSON_PATIENCE_S
-        patience_s = max(patience_s, self.transport.answer_timeout_s)
-        return time.monotonic() + patience_s
+    def _next_deadline(self) -> float:
+        timeout_s: float = (
+            PUBLICKEY_TIMEOUT_S if self.auth_method in ("publickey", "none") else INTERACTIVE_TIMEOUT_S
+        )
+        timeout_s = max(timeout_s, self.transport.auth_timeout_s)
+        return time.monotonic() + timeout_s
 
 
 def _text(message: paramiko.Message) -> str:
-    return message.get_binary()[:INTERACTIVE_TEXT_SIZE].decode("utf-8", "replace")
+    return message.get_binary()[:MAX_INTERACTIVE_TEXT_BYTES].decode("utf-8", "replace")

@@ -1,4 +1,4 @@
-"""How a task ends: the Problem that stopped it becomes an error, a hint and an exit code."""
+"""How a task ends: the UserError that stopped it becomes an error, a hint and an exit code."""
 
 import functools
 import logging
@@ -9,7 +9,7 @@ import fabric
 from invoke.exceptions import Exit
 
 from notebooks_over_ssh import debug_log
-from notebooks_over_ssh.errors import Problem, Terminated
+from notebooks_over_ssh.errors import Terminated, UserError
 from notebooks_over_ssh.tasks.interrupts import INTERRUPTED, TERMINATED, raised_in_task
 from notebooks_over_ssh.tasks.reporting import report
 from notebooks_over_ssh.terminal import show_ending, warn
@@ -25,17 +25,17 @@ def task(
 ) -> Callable[[Callable[Parameters, Result]], Callable[Parameters, Result]]:
     """Make a Fabric task of a function: its flags are the function's arguments, with `help` a sentence for each."""
 
-    def make(body: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    def decorate(body: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
         check = fabric.task(_check_host_option)
         checked = fabric.task(help=help or {}, pre=[check], **options)
-        made: Callable[Parameters, Result] = checked(_told(body))
-        return made
+        decorated: Callable[Parameters, Result] = checked(_handle_errors(body))
+        return decorated
 
-    return make
+    return decorate
 
 
-def _told(task: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-    """Let a Problem in the task end the program with its exit code, and any other error without a traceback.
+def _handle_errors(task: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """Let a UserError in the task end the program with its exit code, and any other error without a traceback.
 
     SIGINT and SIGTERM end the task as exceptions, so that what it holds is given back, and then the program.
     """
@@ -75,5 +75,5 @@ def _check_host_option(c: Any) -> None:
 
     try:
         settings.check_host_option(c)
-    except Problem as problem:
-        raise Exit(code=report(problem)) from problem
+    except UserError as error:
+        raise Exit(code=report(error)) from error

@@ -2,49 +2,51 @@
 
 from notebooks_over_ssh import debug_log
 from notebooks_over_ssh.config.settings import Settings
-from notebooks_over_ssh.diagnostics import examine
-from notebooks_over_ssh.errors import Problem
-from notebooks_over_ssh.ssh.prompting import Asking
-from notebooks_over_ssh.terminal import more, say_json, step, working
+from notebooks_over_ssh.diagnostics import run_checks
+from notebooks_over_ssh.errors import UserError
+from notebooks_over_ssh.ssh.prompting import CredentialPrompter
+from notebooks_over_ssh.terminal import print_detail, print_json, print_step, progress
 
 
-def doctor(settings: Settings, asking: Asking) -> None:
-    """Try every link and show it as it is tried. Raises the Problem of the first that is broken."""
-    links = examine(settings, asking)
+def doctor(settings: Settings, credentials: CredentialPrompter) -> None:
+    """Try every link and show it as it is tried. Raises the UserError of the first that is broken."""
+    checks = run_checks(settings, credentials)
     while True:
-        with working("doctor", "looking at the next link"):
-            link = next(links, None)
-        if link is None:
-            step("doctor", "every link holds")
+        with progress("doctor", "looking at the next link"):
+            check = next(checks, None)
+        if check is None:
+            print_step("doctor", "every link holds")
             return _show_debug_log()
-        if link.problem is not None:
-            step(link.name, "broken")
+        if check.problem is not None:
+            print_step(check.name, "broken")
             if not debug_log.is_enabled():
-                more(f"{debug_log.VARIABLE}=1 before a command writes a debug log to {debug_log.path()}")
+                print_detail(
+                    f"{debug_log.VARIABLE}=1 before a command writes a debug log to {debug_log.path()}"
+                )
             _show_debug_log()
-            raise link.problem
-        step(link.name, link.result)
+            raise check.problem
+        print_step(check.name, check.result)
 
 
-def doctor_as_json(settings: Settings, asking: Asking) -> None:
-    """Print a list of objects: `check`, `ok`, `result`, `problem`, `hint`. Raises the Problem of a broken link."""
-    links = list(examine(settings, asking))
-    shown = [
+def doctor_as_json(settings: Settings, credentials: CredentialPrompter) -> None:
+    """Print a list of objects: `check`, `ok`, `result`, `problem`, `hint`. Raises the UserError of a broken link."""
+    checks = list(run_checks(settings, credentials))
+    rows = [
         {
-            "check": link.name,
-            "ok": link.problem is None,
-            "result": link.result or None,
-            "problem": str(link.problem) if link.problem else None,
-            "hint": link.problem.hint if link.problem else None,
+            "check": check.name,
+            "ok": check.problem is None,
+            "result": check.result or None,
+            "problem": str(check.problem) if check.problem else None,
+            "hint": check.problem.hint if check.problem else None,
         }
-        for link in links
+        for check in checks
     ]
-    say_json(shown)
-    broken: Problem | None = links[-1].problem
-    if broken:
-        raise broken
+    print_json(rows)
+    error: UserError | None = checks[-1].problem
+    if error:
+        raise error
 
 
 def _show_debug_log() -> None:
     if debug_log.is_enabled():
-        more(f"the debug log is {debug_log.path()}")
+        print_detail(f"the debug log is {debug_log.path()}")

@@ -1,52 +1,52 @@
 """logs: what the server wrote."""
 
 from notebooks_over_ssh.config.settings import Settings
-from notebooks_over_ssh.errors import BadSetting, Failed
+from notebooks_over_ssh.errors import ConfigError, TaskError
 from notebooks_over_ssh.jupyter import server
-from notebooks_over_ssh.jupyter.connecting import reach
+from notebooks_over_ssh.jupyter.connecting import connect
 from notebooks_over_ssh.ssh.connection import Connection
-from notebooks_over_ssh.ssh.prompting import Asking
-from notebooks_over_ssh.ssh.remote import followed_lines, log_lines
+from notebooks_over_ssh.ssh.prompting import CredentialPrompter
+from notebooks_over_ssh.ssh.remote import follow_log, tail_log
 from notebooks_over_ssh.ssh.remote_files import has_file
-from notebooks_over_ssh.terminal import say
+from notebooks_over_ssh.terminal import print_line
 from notebooks_over_ssh.util.command_hint import command
 
-MOST_LINES = 100_000
+MAX_LINES = 100_000
 
 
-def logs(settings: Settings, asking: Asking, lines: str) -> None:
-    """Print the last lines of the server's log. Raises a Problem."""
-    number = _checked(lines)
-    connection, log = _log(settings, asking)
-    for line in log_lines(connection, log, number):
-        say(line)
+def logs(settings: Settings, credentials: CredentialPrompter, lines: str) -> None:
+    """Print the last lines of the server's log. Raises a UserError."""
+    number = _parse_lines(lines)
+    connection, log = _find_log(settings, credentials)
+    for line in tail_log(connection, log, number):
+        print_line(line)
 
 
-def follow(settings: Settings, asking: Asking, lines: str) -> None:
-    """Print the last lines of the server's log and every new one until Ctrl-C. Raises a Problem."""
-    number = _checked(lines)
-    connection, log = _log(settings, asking)
+def follow(settings: Settings, credentials: CredentialPrompter, lines: str) -> None:
+    """Print the last lines of the server's log and every new one until Ctrl-C. Raises a UserError."""
+    number = _parse_lines(lines)
+    connection, log = _find_log(settings, credentials)
     try:
-        for line in followed_lines(connection, log, number):
-            say(line)
+        for line in follow_log(connection, log, number):
+            print_line(line)
     except KeyboardInterrupt:
-        say("")
+        print_line("")
 
 
-def _checked(lines: str) -> int:
-    if not lines.isascii() or not lines.isdigit() or int(lines) > MOST_LINES:
-        raise BadSetting(
-            f"--lines must be a whole number from 0 to {MOST_LINES}, not {lines!r}",
+def _parse_lines(lines: str) -> int:
+    if not lines.isascii() or not lines.isdigit() or int(lines) > MAX_LINES:
+        raise ConfigError(
+            f"--lines must be a whole number from 0 to {MAX_LINES}, not {lines!r}",
             hint="leave it out for 50",
         )
     return int(lines)
 
 
-def _log(settings: Settings, asking: Asking) -> tuple[Connection, str]:
-    connection = reach(settings, asking)
-    log = server.state(connection).log
+def _find_log(settings: Settings, credentials: CredentialPrompter) -> tuple[Connection, str]:
+    connection = connect(settings, credentials)
+    log = server.get_state(connection).log
     if not has_file(connection, log):
-        raise Failed(
+        raise TaskError(
             f"there is no log on {connection.label} yet", hint=f"{command('serve')} starts the server"
         )
     return connection, log

@@ -4,8 +4,8 @@ import os
 import tempfile
 import traceback
 
-from notebooks_over_ssh.errors import Failed, Problem
-from notebooks_over_ssh.terminal import show_problem
+from notebooks_over_ssh.errors import TaskError, UserError
+from notebooks_over_ssh.terminal import print_error
 
 
 def report(error: Exception) -> int:
@@ -14,12 +14,12 @@ def report(error: Exception) -> int:
         # Whoever read the output has gone; there is nobody to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 1
-    problem = error if isinstance(error, Problem) else _unexpected(error)
-    show_problem(problem)
+    problem = error if isinstance(error, UserError) else _unexpected(error)
+    print_error(problem)
     return problem.exit_code
 
 
-def _unexpected(error: Exception) -> Failed:
+def _unexpected(error: Exception) -> TaskError:
     message = f"internal error: {type(error).__name__}: {error}"
     try:
         with tempfile.NamedTemporaryFile(
@@ -28,9 +28,9 @@ def _unexpected(error: Exception) -> Failed:
             traceback.print_exception(error, file=file)
     except OSError:  # no folder for temporary files, or a full one
         frames = traceback.extract_tb(error.__traceback__)
-        return Failed(
+        return TaskError(
             message,
             hint="this is a fault of this program; please report it, with these lines",
             detail=tuple(f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames),
         )
-    return Failed(message, hint=f"this is a fault of this program; please report it, with {file.name}")
+    return TaskError(message, hint=f"this is a fault of this program; please report it, with {file.name}")

@@ -5,65 +5,67 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from notebooks_over_ssh.config.settings import Settings
-from notebooks_over_ssh.errors import Failed, RemoteFailed
+from notebooks_over_ssh.errors import RemoteError, TaskError
 from notebooks_over_ssh.jupyter import server
 from notebooks_over_ssh.jupyter import session as sessions
-from notebooks_over_ssh.jupyter.connecting import reach
-from notebooks_over_ssh.jupyter.remote_result import Obstructed
+from notebooks_over_ssh.jupyter.connecting import connect
+from notebooks_over_ssh.jupyter.remote_result import RemoteScriptError
 from notebooks_over_ssh.jupyter.session import PendingSession, Session
 from notebooks_over_ssh.ssh.connection import Connection
-from notebooks_over_ssh.ssh.prompting import Asking
+from notebooks_over_ssh.ssh.prompting import CredentialPrompter
 from notebooks_over_ssh.ssh.remote_files import has_program
 from notebooks_over_ssh.tasks.start_sandbox import start_if_needed
-from notebooks_over_ssh.terminal import step, warn, working
-from notebooks_over_ssh.trust_stores import manager as trusting
+from notebooks_over_ssh.terminal import print_step, progress, warn
+from notebooks_over_ssh.trust_stores import manager
 from notebooks_over_ssh.tunnel import tunnel as tunnels
 from notebooks_over_ssh.util.command_hint import command
 
 
-def serve(settings: Settings, asking: Asking) -> Session:
+def serve(settings: Settings, credentials: CredentialPrompter) -> Session:
     """Start the server, or find the one that runs; remember its session and say where it is.
 
-    Whatever interrupts it, a server that runs, or may, is on record. Raises a Problem.
+    Whatever interrupts it, a server that runs, or may, is on record. Raises a UserError.
     """
-    started = time.monotonic()
-    before = sessions.find(settings)
+    start_time = time.monotonic()
+    old_session = sessions.find(settings)
     start_if_needed(settings.gateway)
-    with working("serve", f"starting jupyter {settings.notebook.application}"):
-        connection = reach(settings, asking)
-        found = _start(connection, settings)
-    session = server.session_of(found, connection, settings)
+    with progress("serve", f"starting jupyter {settings.notebook.application}"):
+        connection = connect(settings, credentials)
+        running = _start(connection, settings)
+    session = server.make_session(running, connection, settings)
     try:
-        sessions.remember(session)
-    except Failed as problem:
-        raise Failed(
-            f"the server runs on {session.host}, but {problem}",
-            hint=f"{problem.hint}; then run {command('serve')} again",
-        ) from problem
+        sessions.save(session)
+    except TaskError as error:
+        raise TaskError(
+            f"the server runs on {session.host}, but {error}",
+            hint=f"{error.hint}; then run {command('serve')} again",
+        ) from error
     with goes_on_after_interrupt(session):
-        for other in sessions.other_records(session):
-            tunnels.end(other)
-            sessions.forget(other)
-        if isinstance(before, Session) and before.certificate_pem != session.certificate_pem:
-            _trust_no_longer(before.certificate_pem, session.certificate_pem)
-        if found.reused and found.application != settings.notebook.application:
+        for duplicate in sessions.find_duplicates(session):
+            tunnels.terminate(duplicate)
+            sessions.delete(duplicate)
+        if isinstance(old_session, Session) and old_session.certificate_pem != session.certificate_pem:
+            _remove_replaced_trust(old_session.certificate_pem, session.certificate_pem)
+        if running.already_running and running.application != settings.notebook.application:
             warn(
-                f"the server that runs is jupyter {found.application}, not {settings.notebook.application}: "
+                f"the server that runs is jupyter {running.application}, not {settings.notebook.application}: "
                 f"{command('stop')} it first to change that"
             )
-        if not found.writable:
-            warn(f"{found.directory} on {session.host} is read-only for you: notebooks in it cannot be saved")
-        if found.outdated:
+        if not running.writable:
+            warn(
+                f"{running.directory} on {session.host} is read-only for you: notebooks in it cannot be saved"
+            )
+        if running.has_stale_credentials:
             warn(
                 "the server that runs was started before the password or certificate was changed, and keeps the old ones: "
                 f"{command('secure --restart')} changes that"
             )
-        verb = "already runs" if found.reused else "runs"
-        step(
+        verb = "already runs" if running.already_running else "runs"
+        print_step(
             "serve",
-            f"jupyter {found.application} {found.version} {verb} on {session.host}, port {session.remote_port}"
+            f"jupyter {running.application} {running.version} {verb} on {session.host}, port {session.remote_port}"
             f" (process {session.pid})",
-            started,
+            start_time,
         )
     return session
 
@@ -74,28 +76,28 @@ def goes_on_after_interrupt(session: Session) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        tunnel = sessions.tunnel_of(session)
+        tunnel = sessions.get_tunnel(session)
         also = f" and the tunnel on port {tunnel.local_port} keep" if tunnel else " keeps"
         warn(f"the server on {session.host}{also} running: status shows what runs, stop ends it")
         raise
 
 
-def _start(connection: Connection, settings: Settings) -> server.Started:
+def _start(connection: Connection, settings: Settings) -> server.StartedServer:
     """Have the server started or found. As long as it is not known what came of a start, a pending session is on record."""
     pending: PendingSession | None = None
 
-    def record(host: str) -> None:
+    def save_pending(host: str) -> None:
         nonlocal pending
-        pending = server.pending_session(host, connection, settings)
-        sessions.remember_pending(pending)
+        pending = server.make_pending_session(host, connection, settings)
+        sessions.save_pending(pending)
 
     try:
-        return server.start(connection, settings, record)
-    except Obstructed as obstructed:
+        return server.start(connection, settings, save_pending)
+    except RemoteScriptError as error:
         # After these two a server may run: one that did not answer in time, and one whose port could not be recorded.
-        if pending and obstructed.problem not in ("no-answer", "system-error"):
-            sessions.forget_pending(pending)
-        raise _with_what_is_there(obstructed, connection) from obstructed
+        if pending and error.problem not in ("no-answer", "system-error"):
+            sessions.delete_pending(pending)
+        raise _with_suggestions(error, connection) from error
     except KeyboardInterrupt:
         if pending:
             warn(
@@ -105,21 +107,17 @@ def _start(connection: Connection, settings: Settings) -> server.Started:
         raise
 
 
-def _trust_no_longer(old_pem: str, new_pem: str) -> None:
+def _remove_replaced_trust(old_pem: str, new_pem: str) -> None:
     try:
-        for store in trusting.drop_replaced(old_pem, new_pem):
-            step("serve", f"{store} trusts the certificate that was replaced no longer")
-    except Failed as problem:
-        warn(f"{problem} ({problem.hint})")
+        for store in manager.remove_replaced(old_pem, new_pem):
+            print_step("serve", f"{store} trusts the certificate that was replaced no longer")
+    except TaskError as error:
+        warn(f"{error} ({error.hint})")
 
 
-def _with_what_is_there(obstructed: Obstructed, connection: Connection) -> RemoteFailed:
+def _with_suggestions(error: RemoteScriptError, connection: Connection) -> RemoteError:
     """The failure, and what the host has in place of what was missing."""
-    there = ""
-    if obstructed.problem in ("jupyter-missing", "application-missing") and has_program(
-        connection, "jupyter"
-    ):
-        there = "; there is a jupyter outside of it"
-    return RemoteFailed(
-        f"{obstructed}{there}", hint=obstructed.hint, detail=obstructed.detail, source=obstructed.source
-    )
+    suffix = ""
+    if error.problem in ("jupyter-missing", "application-missing") and has_program(connection, "jupyter"):
+        suffix = "; there is a jupyter outside of it"
+    return RemoteError(f"{error}{suffix}", hint=error.hint, detail=error.detail, source=error.source)

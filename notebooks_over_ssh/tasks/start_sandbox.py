@@ -2,17 +2,17 @@
 
 from notebooks_over_ssh import sandbox
 from notebooks_over_ssh.jupyter.connecting import SANDBOX
-from notebooks_over_ssh.terminal import step, working
+from notebooks_over_ssh.terminal import print_step, progress
 from notebooks_over_ssh.util.command_hint import command
 
 
 def start_if_needed(gateway: str | None) -> None:
-    """Start the sandbox where it is the gateway and does not run. Raises Failed."""
-    if gateway != SANDBOX or sandbox.running() is not None:
+    """Start the sandbox where it is the gateway and does not run. Raises TaskError."""
+    if gateway != SANDBOX or sandbox.find_running() is not None:
         return
-    step(
+    print_step(
         "sandbox",
         f"starting a gateway and three compute hosts on this machine; {command('sandbox.stop')} ends them",
     )
-    with working("sandbox", "starting"):
+    with progress("sandbox", "starting"):
         sandbox.ensure_running()

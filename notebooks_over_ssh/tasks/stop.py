@@ -7,150 +7,165 @@ import msgspec
 from notebooks_over_ssh import sandbox
 from notebooks_over_ssh.config.settings import Settings
 from notebooks_over_ssh.errors import (
-    AuthenticationRefused,
-    BadSetting,
-    CannotConnect,
-    Failed,
-    HostKeyRefused,
-    Problem,
+    AuthenticationError,
+    ConfigError,
+    ConnectError,
+    HostKeyError,
+    TaskError,
+    UserError,
 )
 from notebooks_over_ssh.jupyter import server
 from notebooks_over_ssh.jupyter import session as sessions
 from notebooks_over_ssh.jupyter.connecting import (
     SANDBOX,
     SandboxNotRunning,
-    connect,
-    reach_session,
+    connect_to,
+    connect_to_session,
     sandbox_runs,
 )
 from notebooks_over_ssh.jupyter.session import AnySession
 from notebooks_over_ssh.ssh.connection import Connection
-from notebooks_over_ssh.ssh.prompting import Asking
+from notebooks_over_ssh.ssh.prompting import CredentialPrompter
 from notebooks_over_ssh.tasks.start_sandbox import start_if_needed
-from notebooks_over_ssh.terminal import Person, more, step, warn, working
-from notebooks_over_ssh.trust_stores import manager as trusting
+from notebooks_over_ssh.terminal import TerminalPrompter, print_detail, print_step, progress, warn
+from notebooks_over_ssh.trust_stores import manager
 from notebooks_over_ssh.tunnel import tunnel as tunnels
 from notebooks_over_ssh.util.command_hint import command
 
 
-def stop(settings: Settings, asking: Asking, person: Person, *, force: bool = False) -> None:
+def stop(
+    settings: Settings, credentials: CredentialPrompter, prompter: TerminalPrompter, *, force: bool = False
+) -> None:
     """End the session that the user means; with none on record, a server of ours on the host that the user named.
 
-    Says where the sandbox keeps running. With `force` busy kernels end too, and a session whose host cannot be reached is forgotten. Raises a Problem.
+    Says where the sandbox keeps running. With `force` busy kernels end too, and a session whose host cannot be reached is forgotten. Raises a UserError.
     """
-    session = sessions.find_by_record(settings)
+    session = sessions.find_any_gateway(settings)
     if session is not None:
-        stop_session(session, settings, asking, person, force=force)
+        stop_session(session, settings, credentials, prompter, force=force)
         tell_that_sandbox_runs()
-    elif settings.host_given is not None:
-        started = time.monotonic()
-        connection = connect(settings, settings.place(), asking)
-        _tell(_end_server(connection, settings, person, force=force), connection.label, started)
-        for other in sessions.every_record():
-            more(f"on record is {other}")
-    elif sessions.every_record():
-        raise BadSetting(
-            f"no session of these settings ({_described(settings)})",
+    elif settings.explicit_host is not None:
+        start_time = time.monotonic()
+        connection = connect_to(settings, settings.destination(), credentials)
+        _report_stopped(
+            _stop_server(connection, settings, prompter, force=force), connection.label, start_time
+        )
+        for other in sessions.list_records():
+            print_detail(f"on record is {other}")
+    elif sessions.list_records():
+        raise ConfigError(
+            f"no session of these settings ({_describe_settings(settings)})",
             hint=f"name one by its host, user and gateway; {command('stop --all')} stops them all",
-            detail=tuple(map(str, sessions.every_record())),
+            detail=tuple(map(str, sessions.list_records())),
         )
     else:
-        step("stop", "no session, nothing to stop")
+        print_step("stop", "no session, nothing to stop")
         tell_that_sandbox_runs()
 
 
 def tell_that_sandbox_runs() -> None:
     """Say that the sandbox runs and what ends it, where no session needs it any more."""
-    if sandbox_runs() and not any(session.gateway == SANDBOX for session in sessions.every_record()):
-        more(f"the sandbox keeps running: {command('sandbox.stop')} ends it")
+    if sandbox_runs() and not any(session.gateway == SANDBOX for session in sessions.list_records()):
+        print_detail(f"the sandbox keeps running: {command('sandbox.stop')} ends it")
 
 
-def _described(settings: Settings) -> str:
-    way = f"gateway {settings.gateway}" if settings.gateway else "no gateway"
-    return way + (f", user {settings.user}" if settings.user else "")
+def _describe_settings(settings: Settings) -> str:
+    description = f"gateway {settings.gateway}" if settings.gateway else "no gateway"
+    return description + (f", user {settings.user}" if settings.user else "")
 
 
-def stop_all(settings: Settings, asking: Asking, person: Person, *, force: bool = False) -> None:
-    """End every session on record, whatever its gateway. Raises the last Problem after all were tried."""
-    found = sessions.every_record()
-    if not found:
-        step("stop", "no session, nothing to stop")
+def stop_all(
+    settings: Settings, credentials: CredentialPrompter, prompter: TerminalPrompter, *, force: bool = False
+) -> None:
+    """End every session on record, whatever its gateway. Raises the last UserError after all were tried."""
+    records = sessions.list_records()
+    if not records:
+        print_step("stop", "no session, nothing to stop")
     problems = []
-    for session in found:
+    for session in records:
         try:
-            stop_session(session, settings, asking, person, force=force)
-        except Problem as problem:
-            problems.append(problem)
+            stop_session(session, settings, credentials, prompter, force=force)
+        except UserError as error:
+            problems.append(error)
     tell_that_sandbox_runs()
     if problems:
         raise problems[-1]
 
 
 def stop_session(
-    session: AnySession, settings: Settings, asking: Asking, person: Person, *, force: bool = False
+    session: AnySession,
+    settings: Settings,
+    credentials: CredentialPrompter,
+    prompter: TerminalPrompter,
+    *,
+    force: bool = False,
 ) -> None:
-    """End the session's server and tunnel, and forget it. Raises a Problem, with the session still on record."""
-    started = time.monotonic()
+    """End the session's server and tunnel, and forget it. Raises a UserError, with the session still on record."""
+    start_time = time.monotonic()
     settings = msgspec.structs.replace(settings, gateway=session.gateway)
     if session.gateway == SANDBOX and not sandbox_runs() and sandbox.has_processes():
         start_if_needed(session.gateway)  # its background process was killed, and the server was not
     try:
-        with working("stop", f"ending the server on {session.host}"):
-            connection = reach_session(session, settings, asking)
+        with progress("stop", f"ending the server on {session.host}"):
+            connection = connect_to_session(session, settings, credentials)
     except SandboxNotRunning:
-        tunnels.end(session)
-        sessions.forget(session)
-        step("stop", f"the sandbox is not running, so the session on {session.host} is forgotten")
-        return _trust_no_longer()
-    except (CannotConnect, AuthenticationRefused, HostKeyRefused) as problem:
+        tunnels.terminate(session)
+        sessions.delete(session)
+        print_step("stop", f"the sandbox is not running, so the session on {session.host} is forgotten")
+        return _remove_replaced_trust()
+    except (ConnectError, AuthenticationError, HostKeyError) as error:
         if not force:
-            raise type(problem)(
-                str(problem),
-                hint=f"{problem.hint}; {command('stop --force')} forgets the session without its host",
-            ) from problem
-        tunnels.end(session)
-        sessions.forget(session)
-        step("stop", f"{session.host} was not reached; its session is forgotten, its server may still run")
-        return _trust_no_longer()
-    stopped = _end_server(connection, settings, person, force=force)
-    tunnel = tunnels.end(session)
-    sessions.forget(session)
-    _tell(stopped, session.host, started)
+            raise type(error)(
+                str(error),
+                hint=f"{error.hint}; {command('stop --force')} forgets the session without its host",
+            ) from error
+        tunnels.terminate(session)
+        sessions.delete(session)
+        print_step(
+            "stop", f"{session.host} was not reached; its session is forgotten, its server may still run"
+        )
+        return _remove_replaced_trust()
+    stopped = _stop_server(connection, settings, prompter, force=force)
+    tunnel = tunnels.terminate(session)
+    sessions.delete(session)
+    _report_stopped(stopped, session.host, start_time)
     if tunnel:
-        step("stop", f"tunnel on port {tunnel.local_port} closed")
-    _trust_no_longer()
+        print_step("stop", f"tunnel on port {tunnel.local_port} closed")
+    _remove_replaced_trust()
 
 
-def _trust_no_longer() -> None:
-    for store in trusting.drop_stale():
-        step("stop", f"{store} trusts its certificate no longer")
+def _remove_replaced_trust() -> None:
+    for store in manager.remove_unused():
+        print_step("stop", f"{store} trusts its certificate no longer")
 
 
-def _end_server(connection: Connection, settings: Settings, person: Person, *, force: bool) -> server.Stopped:
+def _stop_server(
+    connection: Connection, settings: Settings, prompter: TerminalPrompter, *, force: bool
+) -> server.StopResult:
     try:
-        return _end_unless_busy(connection, settings, even_if_busy=force)
-    except server.KernelsBusy as busy:
+        return _end_unless_busy(connection, settings, force=force)
+    except server.KernelsBusyError as busy:
         kernels = "a kernel computes" if busy.number == 1 else f"{busy.number} kernels compute"
-        if not person.agrees(f"{kernels} on {connection.label}: end the server all the same?"):
-            raise Failed(
+        if not prompter.confirm(f"{kernels} on {connection.label}: end the server all the same?"):
+            raise TaskError(
                 f"{kernels} on {connection.label}, so nothing was stopped",
                 hint=f"{command('stop --force')} stops it all the same",
             ) from busy
-    return _end_unless_busy(connection, settings, even_if_busy=True)
+    return _end_unless_busy(connection, settings, force=True)
 
 
-def _end_unless_busy(connection: Connection, settings: Settings, *, even_if_busy: bool) -> server.Stopped:
+def _end_unless_busy(connection: Connection, settings: Settings, *, force: bool) -> server.StopResult:
     try:
-        with working("stop", f"ending the server on {connection.label}"):
-            return server.stop(connection, settings, even_if_busy=even_if_busy)
+        with progress("stop", f"ending the server on {connection.label}"):
+            return server.stop(connection, settings, force=force)
     except KeyboardInterrupt:
         warn(f"the server on {connection.label} may still run: status shows it")
         raise
 
 
-def _tell(stopped: server.Stopped, host: str, started: float) -> None:
+def _report_stopped(stopped: server.StopResult, host: str, start_time: float) -> None:
     if not stopped.was_running:
-        step("stop", f"no server of yours ran on {host}", started)
+        print_step("stop", f"no server of yours ran on {host}", start_time)
         return
     how = ", which had to be forced" if stopped.forced else ""
-    step("stop", f"server on {host} ended (process {stopped.pid}){how}", started)
+    print_step("stop", f"server on {host} ended (process {stopped.pid}){how}", start_time)

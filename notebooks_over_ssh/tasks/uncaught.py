@@ -25,12 +25,12 @@ def _end(kind: type[BaseException], error: BaseException, trace: TracebackType |
 
 
 def _explained(error: Exception) -> Exception:
-    """The Problem behind an exception of Invoke's, as our own reading of the same files and variables finds it."""
+    """The UserError behind an exception of Invoke's, as our own reading of the same files and variables finds it."""
     from invoke.exceptions import AmbiguousEnvVar, UncastableEnvVar
 
     from notebooks_over_ssh.config import settings
-    from notebooks_over_ssh.config.files import first_of, read_mapping
-    from notebooks_over_ssh.errors import BadSetting
+    from notebooks_over_ssh.config.files import find_config_file, read_mapping
+    from notebooks_over_ssh.errors import ConfigError
 
     config = _config_of(error)
     if config is None:
@@ -38,19 +38,19 @@ def _explained(error: Exception) -> Exception:
     try:
         settings.sources(config)
         if config.prefix == "fabric":
-            path = first_of(settings.PROJECT_FILE.with_name("fabric"))
+            path = find_config_file(settings.PROJECT_FILE.with_name("fabric"))
             read_mapping(path, path.name)
-    except BadSetting as problem:
+    except ConfigError as problem:
         return problem
     if isinstance(error, AmbiguousEnvVar | UncastableEnvVar) or _passed_through(error, "invoke.env"):
         prefix = f"{config.env_prefix or config.prefix.upper()}_"
         names = ", ".join(sorted(name for name in os.environ if name.startswith(prefix)))
-        return BadSetting(
+        return ConfigError(
             f"Invoke cannot use one of the variables {names}: {error}",
             hint="unset it, and put the setting into ~/.invoke.yaml",
         )
     if isinstance(error, OSError) and isinstance(error.filename, str):
-        return BadSetting(
+        return ConfigError(
             f"{error.filename} cannot be read: {error.strerror}",
             hint="give the path of a file that you may read",
         )

@@ -4,49 +4,49 @@ import subprocess
 from pathlib import Path
 from typing import Protocol
 
-from notebooks_over_ssh.errors import Failed
+from notebooks_over_ssh.errors import TaskError
 from notebooks_over_ssh.jupyter.certificate import Certificate
 
 # Long enough for a person who is asked to confirm, as macOS and Windows do.
-PATIENCE_S = 120
+CONFIRM_TIMEOUT_S = 120
 
 
-class Store(Protocol):
+class TrustStore(Protocol):
     """One store of one browser, or of the system."""
 
     @property
     def name(self) -> str:
         """What the user knows it by."""
 
-    def ours(self) -> set[str]:
-        """The SHA-256 of every certificate that was put here by us and is trusted here. Raises Failed."""
+    def installed_fingerprints(self) -> set[str]:
+        """The SHA-256 of every certificate that was put here by us and is trusted here. Raises TaskError."""
 
     def add(self, certificate: Certificate, host: str) -> None:
-        """Let the certificate, of a server on this host, be trusted. Raises Failed, with nothing changed."""
+        """Let the certificate, of a server on this host, be trusted. Raises TaskError, with nothing changed."""
 
     def remove(self, sha256: str) -> bool:
-        """Take out our certificate with this SHA-256; returns whether it was there. Raises Failed."""
+        """Take out our certificate with this SHA-256; returns whether it was there. Raises TaskError."""
 
 
 def run(argv: list[str], *, stdin: str = "") -> str:
     """What a program printed. It gets no terminal to ask at, and Ctrl-C does not stop it halfway.
 
-    Raises Failed with the last that it said.
+    Raises TaskError with the last that it said.
     """
     try:
-        done = subprocess.run(
+        result = subprocess.run(
             argv,
             input=stdin,
             capture_output=True,
             encoding="utf-8",
             errors="replace",
-            timeout=PATIENCE_S,
+            timeout=CONFIRM_TIMEOUT_S,
             start_new_session=True,
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise Failed(f"{Path(argv[0]).name} did not run: {error}", hint="try again") from error
-    if done.returncode:
-        said = (done.stderr.strip() or done.stdout.strip()).splitlines()
-        raise Failed(f"{Path(argv[0]).name} failed: {said[-1] if said else done.returncode}")
-    return done.stdout
+        raise TaskError(f"{Path(argv[0]).name} did not run: {error}", hint="try again") from error
+    if result.returncode:
+        lines = (result.stderr.strip() or result.stdout.strip()).splitlines()
+        raise TaskError(f"{Path(argv[0]).name} failed: {lines[-1] if lines else result.returncode}")
+    return result.stdout

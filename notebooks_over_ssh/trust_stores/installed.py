@@ -6,36 +6,36 @@ So what an interrupted run has left in some store is found again, and where noth
 from pathlib import Path
 
 from notebooks_over_ssh import state_files
-from notebooks_over_ssh.errors import Failed, RemoteFailed
+from notebooks_over_ssh.errors import RemoteError, TaskError
 from notebooks_over_ssh.jupyter import certificate as certificates
 from notebooks_over_ssh.jupyter.certificate import Certificate
 
 
-def known() -> dict[str, Certificate]:
+def load_all() -> dict[str, Certificate]:
     """Every certificate on record, by its SHA-256."""
-    found = {}
+    by_sha256 = {}
     for path in state_files.entries(_folder(), ".pem"):
         try:
             certificate = certificates.parse((state_files.read(path) or b"").decode("ascii"))
-        except (Failed, UnicodeDecodeError, RemoteFailed):
+        except (TaskError, UnicodeDecodeError, RemoteError):
             continue
-        found[certificate.sha256] = certificate
-    return found
+        by_sha256[certificate.sha256] = certificate
+    return by_sha256
 
 
-def file_of(certificate: Certificate) -> Path:
+def pem_path(certificate: Certificate) -> Path:
     """The certificate's file, for programs that read one."""
     return _folder() / f"{certificate.sha256}.pem"
 
 
-def remember(certificate: Certificate) -> None:
-    """Record that the certificate is in stores, or about to be. Raises Failed."""
-    if certificate.sha256 in known():
+def save(certificate: Certificate) -> None:
+    """Record that the certificate is in stores, or about to be. Raises TaskError."""
+    if certificate.sha256 in load_all():
         return
-    state_files.write(file_of(certificate), certificate.pem.encode("ascii"))
+    state_files.write(pem_path(certificate), certificate.pem.encode("ascii"))
 
 
-def forget(sha256: str) -> None:
+def delete(sha256: str) -> None:
     """Record that it is in no store any more."""
     state_files.remove(_folder() / f"{sha256}.pem")
 

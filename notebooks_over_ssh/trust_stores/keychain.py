@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from notebooks_over_ssh.jupyter.certificate import Certificate
-from notebooks_over_ssh.trust_stores import installed as record
-from notebooks_over_ssh.trust_stores.base import Store, run
+from notebooks_over_ssh.trust_stores import installed
+from notebooks_over_ssh.trust_stores.base import TrustStore, run
 
-_LISTED = re.compile(r"SHA-256 hash: ([0-9A-Fa-f]{64})")
+_HASH_PATTERN = re.compile(r"SHA-256 hash: ([0-9A-Fa-f]{64})")
 
 
 @dataclass(frozen=True)
@@ -23,21 +23,21 @@ class Keychain:
     def name(self) -> str:
         return "the login keychain"
 
-    def ours(self) -> set[str]:
-        listed = {found.lower() for found in _LISTED.findall(run(list_argv(self)))}
-        return listed & record.known().keys()
+    def installed_fingerprints(self) -> set[str]:
+        hashes = {digest.lower() for digest in _HASH_PATTERN.findall(run(list_argv(self)))}
+        return hashes & installed.load_all().keys()
 
     def add(self, certificate: Certificate, host: str) -> None:
-        run(add_argv(self, record.file_of(certificate)))
+        run(add_argv(self, installed.pem_path(certificate)))
 
     def remove(self, sha256: str) -> bool:
-        if sha256 not in self.ours():
+        if sha256 not in self.installed_fingerprints():
             return False
-        run(remove_argv(self, record.known()[sha256]))
+        run(remove_argv(self, installed.load_all()[sha256]))
         return True
 
 
-def keychains() -> list[Store]:
+def keychains() -> list[TrustStore]:
     """The login keychain, where the program that opens it is."""
     program = shutil.which("security")
     return [Keychain(program, Path.home() / "Library/Keychains/login.keychain-db")] if program else []

@@ -4,12 +4,12 @@ import shutil
 import sys
 from dataclasses import dataclass
 
-from notebooks_over_ssh.errors import Failed, RemoteFailed
+from notebooks_over_ssh.errors import RemoteError, TaskError
 from notebooks_over_ssh.jupyter import certificate as certificates
 from notebooks_over_ssh.jupyter import session as sessions
 from notebooks_over_ssh.jupyter.certificate import Certificate
-from notebooks_over_ssh.trust_stores import installed as record
-from notebooks_over_ssh.trust_stores.base import Store
+from notebooks_over_ssh.trust_stores import installed
+from notebooks_over_ssh.trust_stores.base import TrustStore
 from notebooks_over_ssh.trust_stores.keychain import keychains
 from notebooks_over_ssh.trust_stores.nss import databases
 from notebooks_over_ssh.trust_stores.windows import root_stores
@@ -17,109 +17,109 @@ from notebooks_over_ssh.util.command_hint import command
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What became of one store: `done` is False where nothing had to be done, or where the problem was in the way."""
+class TrustResult:
+    """What became of one store: `changed` is False where nothing had to be done, or where the problem was in the way."""
 
     store: str
-    done: bool
-    problem: Failed | None = None
+    changed: bool
+    problem: TaskError | None = None
 
 
-def trust(certificate: Certificate, host: str) -> list[Outcome]:
+def trust(certificate: Certificate, host: str) -> list[TrustResult]:
     """Have the certificate of the server on this host trusted in every store.
 
-    Raises Failed where there is no store, or for a certificate that is more than a server's own for the loopback names.
+    Raises TaskError where there is no store, or for a certificate that is more than a server's own for the loopback names.
     """
     # Here, as it takes longer to import than most commands run.
     from notebooks_over_ssh.jupyter import certificate_profile
 
     problem = certificate_profile.find_problem(certificate.pem)
     if problem:
-        raise Failed(
+        raise TaskError(
             f"the certificate on {host} is not put into a store: {problem}",
             hint=f"make one that is for this server alone: {command('secure --renew --restart')}",
         )
     stores = _stores()
     if not stores:
-        raise Failed("no browser of yours was found that has a store", hint=_how_to_get_a_store())
-    was_known = certificate.sha256 in record.known()
-    record.remember(certificate)
-    outcomes = [_trust_in(store, certificate, host) for store in stores]
-    if not was_known and all(outcome.problem for outcome in outcomes):
-        record.forget(certificate.sha256)
-    return outcomes
+        raise TaskError("no browser of yours was found that has a store", hint=_no_store_hint())
+    was_installed = certificate.sha256 in installed.load_all()
+    installed.save(certificate)
+    results = [_trust_in(store, certificate, host) for store in stores]
+    if not was_installed and all(result.problem for result in results):
+        installed.delete(certificate.sha256)
+    return results
 
 
-def drop(fingerprints: set[str]) -> list[str]:
+def remove(fingerprints: set[str]) -> list[str]:
     """Take what has these SHA-256 out of every store; returns the stores that had it.
 
-    Raises Failed after all were tried; what is still in one then stays on record.
+    Raises TaskError after all were tried; what is still in one then stays on record.
     """
     stores = _stores() if fingerprints else []
-    had, problems = [], []
+    changed_stores, problems = [], []
     for sha256 in sorted(fingerprints):
         for store in stores:
             try:
-                had += [store.name] if store.remove(sha256) else []
-            except Failed as problem:
-                problems.append(Failed(f"{store.name} still trusts it: {problem}", hint=problem.hint))
+                changed_stores += [store.name] if store.remove(sha256) else []
+            except TaskError as error:
+                problems.append(TaskError(f"{store.name} still trusts it: {error}", hint=error.hint))
     if problems:
         raise problems[0]
     for sha256 in fingerprints:
-        record.forget(sha256)
-    return list(dict.fromkeys(had))
+        installed.delete(sha256)
+    return list(dict.fromkeys(changed_stores))
 
 
-def drop_stale() -> list[str]:
+def remove_unused() -> list[str]:
     """The same for whatever is on record for sessions that are over, or have another certificate by now."""
-    return drop(record.known().keys() - _in_use())
+    return remove(installed.load_all().keys() - _in_use())
 
 
-def drop_replaced(old_pem: str, new_pem: str) -> list[str]:
+def remove_replaced(old_pem: str, new_pem: str) -> list[str]:
     """The same for a certificate that another has replaced on its host."""
     try:
         old = certificates.parse(old_pem).sha256
-    except RemoteFailed:
+    except RemoteError:
         return []
-    return drop((record.known().keys() & {old}) - {certificates.parse(new_pem).sha256})
+    return remove((installed.load_all().keys() & {old}) - {certificates.parse(new_pem).sha256})
 
 
-def stale() -> set[str]:
+def find_unused() -> set[str]:
     """The SHA-256 of all that no session uses, whether on record or, where that is lost, under our name in a store."""
-    found = set(record.known())
+    fingerprints = set(installed.load_all())
     for store in _stores():
         try:
-            found |= store.ours()
-        except Failed:
+            fingerprints |= store.installed_fingerprints()
+        except TaskError:
             continue
-    return found - _in_use()
+    return fingerprints - _in_use()
 
 
 def _in_use() -> set[str]:
-    found = set()
-    for session in sessions.every_session():
+    fingerprints = set()
+    for session in sessions.list_sessions():
         try:
-            found.add(certificates.parse(session.certificate_pem).sha256)
-        except RemoteFailed:
+            fingerprints.add(certificates.parse(session.certificate_pem).sha256)
+        except RemoteError:
             continue
-    return found
+    return fingerprints
 
 
-def _stores() -> list[Store]:
-    system: list[Store] = keychains() if sys.platform == "darwin" else root_stores()
+def _stores() -> list[TrustStore]:
+    system: list[TrustStore] = keychains() if sys.platform == "darwin" else root_stores()
     return [*system, *databases()]
 
 
-def _trust_in(store: Store, certificate: Certificate, host: str) -> Outcome:
+def _trust_in(store: TrustStore, certificate: Certificate, host: str) -> TrustResult:
     try:
-        if certificate.sha256 in store.ours():
-            return Outcome(store.name, False)
+        if certificate.sha256 in store.installed_fingerprints():
+            return TrustResult(store.name, False)
         store.add(certificate, host)
-    except Failed as problem:
-        return Outcome(store.name, False, problem)
-    return Outcome(store.name, True)
+    except TaskError as error:
+        return TrustResult(store.name, False, error)
+    return TrustResult(store.name, True)
 
 
-def _how_to_get_a_store() -> str:
+def _no_store_hint() -> str:
     firefox = any(shutil.which(name) for name in ("firefox", "firefox-esr"))
     return f"start {'Firefox' if firefox else 'the browser'} once, which makes one, then: {command('trust')}"

@@ -13,15 +13,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from notebooks_over_ssh.errors import Failed
+from notebooks_over_ssh.errors import TaskError
 from notebooks_over_ssh.jupyter.certificate import Certificate
 from notebooks_over_ssh.trust_stores.base import run
 from notebooks_over_ssh.util.command_hint import command
 
-DATABASE = "cert9.db"
+DATABASE_FILE = "cert9.db"
 # A colon would be read as the end of a token's name.
 NICKNAME = "notebooks-over-ssh {host} {sha256}"
-_LISTED = re.compile(r"^(notebooks-over-ssh \S+ ([0-9a-f]{64})) +(\S*,\S*,\S*) *$", re.MULTILINE)
+_ENTRY_PATTERN = re.compile(r"^(notebooks-over-ssh \S+ ([0-9a-f]{64})) +(\S*,\S*,\S*) *$", re.MULTILINE)
 _CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "brave-browser") + (
     "microsoft-edge", "microsoft-edge-stable", "vivaldi", "vivaldi-stable", "opera",
 )  # fmt: skip
@@ -47,43 +47,45 @@ class Database:
     @property
     def name(self) -> str:
         home = Path.home()
-        shown = f"~/{self.folder.relative_to(home)}" if self.folder.is_relative_to(home) else self.folder
-        return f"{self.browser} ({shown})"
+        display_path = (
+            f"~/{self.folder.relative_to(home)}" if self.folder.is_relative_to(home) else self.folder
+        )
+        return f"{self.browser} ({display_path})"
 
-    def ours(self) -> set[str]:
-        return {sha256 for _, sha256, trust in self._listed() if trust == self.trust}
+    def installed_fingerprints(self) -> set[str]:
+        return {sha256 for _, sha256, trust in self._entries() if trust == self.trust}
 
     def add(self, certificate: Certificate, host: str) -> None:
         nickname = NICKNAME.format(host=re.sub(r"[^A-Za-z0-9._-]", "_", host), sha256=certificate.sha256)
-        if not (self.folder / DATABASE).exists():
+        if not (self.folder / DATABASE_FILE).exists():
             self._create()
         try:
             self._certutil("-A", "-a", "-t", self.trust, "-n", nickname, stdin=certificate.pem)
-            if certificate.sha256 not in self.ours():
-                raise Failed(
+            if certificate.sha256 not in self.installed_fingerprints():
+                raise TaskError(
                     f"{self.browser} has the certificate already, under a name that is not ours",
                     hint="remove it in the browser's settings, and try again",
                 )
-        except Failed as problem:
+        except TaskError as error:
             self.remove(certificate.sha256)  # with a primary password set, it is in, but without trust
-            if "PASSWORD" not in str(problem):
+            if "PASSWORD" not in str(error):
                 raise
-            raise Failed(
+            raise TaskError(
                 "a primary password protects it, which is not asked for here",
                 hint=f"remove the password for as long as {command('trust')} takes",
-            ) from problem
+            ) from error
 
     def remove(self, sha256: str) -> bool:
-        entries = [nickname for nickname, found, _ in self._listed() if found == sha256]
+        entries = [nickname for nickname, fingerprint, _ in self._entries() if fingerprint == sha256]
         for nickname in entries:
             self._certutil("-D", "-n", nickname)
         return bool(entries)
 
-    def _listed(self) -> list[tuple[str, str, str]]:
+    def _entries(self) -> list[tuple[str, str, str]]:
         """Our entries: nickname, SHA-256 and trust of each."""
-        if not (self.folder / DATABASE).exists():
+        if not (self.folder / DATABASE_FILE).exists():
             return []
-        return _LISTED.findall(self._certutil("-L"))
+        return _ENTRY_PATTERN.findall(self._certutil("-L"))
 
     def _create(self) -> None:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -92,32 +94,34 @@ class Database:
     def _certutil(self, *arguments: str, stdin: str = "") -> str:
         program = shutil.which("certutil")
         if program is None:
-            raise Failed("certutil is not installed", hint=f"install {_package()}, and try again")
+            raise TaskError("certutil is not installed", hint=f"install {_package()}, and try again")
         return run([program, "-d", f"sql:{self.folder}", *arguments], stdin=stdin)
 
 
 def databases() -> list[Database]:
     """Every database of this user, and the one that a Chromium that has not run yet will use."""
     home = Path.home()
-    chromium = _with_database(_chromium_places(home))
+    chromium = _with_database(_chromium_folders(home))
     if not chromium and _has_chromium():
         # Every release takes it where it is there; those before 146 look nowhere else.
         chromium = [home / ".pki/nssdb"]
-    found = [Database("Chromium", folder, "P,,") for folder in chromium]
-    return found + [Database("Firefox", folder, "C,,") for folder in _with_database(_firefox_places(home))]
+    chromium_databases = [Database("Chromium", folder, "P,,") for folder in chromium]
+    return chromium_databases + [
+        Database("Firefox", folder, "C,,") for folder in _with_database(_firefox_folders(home))
+    ]
 
 
-def _chromium_places(home: Path) -> Iterator[Path]:
+def _chromium_folders(home: Path) -> Iterator[Path]:
     """docs/linux/cert_management.md of Chromium; a snap and a Flatpak have the same below homes of their own."""
     yield home / ".pki/nssdb"
     yield Path(os.environ.get("XDG_DATA_HOME") or home / ".local/share") / "pki/nssdb"
-    for below in ("current/.pki/nssdb", "current/.local/share/pki/nssdb"):
-        yield from home.glob(f"snap/*/{below}")
-    for below in (".pki/nssdb", "data/pki/nssdb"):
-        yield from home.glob(f".var/app/*/{below}")
+    for suffix in ("current/.pki/nssdb", "current/.local/share/pki/nssdb"):
+        yield from home.glob(f"snap/*/{suffix}")
+    for suffix in (".pki/nssdb", "data/pki/nssdb"):
+        yield from home.glob(f".var/app/*/{suffix}")
 
 
-def _firefox_places(home: Path) -> Iterator[Path]:
+def _firefox_folders(home: Path) -> Iterator[Path]:
     """The folders of profiles: below ~/.mozilla, or since release 147 below XDG's folder for settings."""
     if sys.platform == "darwin":
         yield from home.glob("Library/Application Support/Firefox/Profiles/*")
@@ -126,13 +130,13 @@ def _firefox_places(home: Path) -> Iterator[Path]:
     yield from home.glob(".mozilla/firefox/*")
     yield from config.glob("mozilla/firefox/*")
     for application in ("snap/firefox/common", ".var/app/org.mozilla.firefox"):
-        for below in (".mozilla/firefox/*", ".config/mozilla/firefox/*", "config/mozilla/firefox/*"):
-            yield from home.glob(f"{application}/{below}")
+        for suffix in (".mozilla/firefox/*", ".config/mozilla/firefox/*", "config/mozilla/firefox/*"):
+            yield from home.glob(f"{application}/{suffix}")
 
 
 def _with_database(folders: Iterator[Path]) -> list[Path]:
-    found = {folder.resolve(): folder for folder in folders if (folder / DATABASE).is_file()}
-    return sorted(found.values())
+    by_path = {folder.resolve(): folder for folder in folders if (folder / DATABASE_FILE).is_file()}
+    return sorted(by_path.values())
 
 
 def _has_chromium() -> bool:

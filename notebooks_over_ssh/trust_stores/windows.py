@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from notebooks_over_ssh.jupyter.certificate import Certificate
-from notebooks_over_ssh.trust_stores import installed as record
-from notebooks_over_ssh.trust_stores.base import Store, run
+from notebooks_over_ssh.trust_stores import installed
+from notebooks_over_ssh.trust_stores.base import TrustStore, run
 
 # Its words are in the language of the system; only the hashes are not.
-_LISTED = re.compile(r"\b([0-9a-f]{40})\b", re.IGNORECASE)
+_HASH_PATTERN = re.compile(r"\b([0-9a-f]{40})\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -23,21 +23,21 @@ class RootStore:
     def name(self) -> str:
         return "the Root store of your Windows account"
 
-    def ours(self) -> set[str]:
-        listed = {found.lower() for found in _LISTED.findall(run(list_argv(self)))}
-        return {sha256 for sha256, certificate in record.known().items() if certificate.sha1 in listed}
+    def installed_fingerprints(self) -> set[str]:
+        hashes = {digest.lower() for digest in _HASH_PATTERN.findall(run(list_argv(self)))}
+        return {sha256 for sha256, certificate in installed.load_all().items() if certificate.sha1 in hashes}
 
     def add(self, certificate: Certificate, host: str) -> None:
-        run(add_argv(self, _as_windows_calls_it(record.file_of(certificate))))
+        run(add_argv(self, _windows_path(installed.pem_path(certificate))))
 
     def remove(self, sha256: str) -> bool:
-        if sha256 not in self.ours():
+        if sha256 not in self.installed_fingerprints():
             return False
-        run(remove_argv(self, record.known()[sha256]))
+        run(remove_argv(self, installed.load_all()[sha256]))
         return True
 
 
-def root_stores() -> list[Store]:
+def root_stores() -> list[TrustStore]:
     """The store, where the program that opens it is."""
     program = shutil.which("certutil.exe")
     return [RootStore(program)] if program else []
@@ -58,6 +58,6 @@ def remove_argv(store: RootStore, certificate: Certificate) -> list[str]:
     return [store.program, "-user", "-delstore", "Root", certificate.sha1]
 
 
-def _as_windows_calls_it(file: Path) -> str:
-    translator = shutil.which("wslpath")
-    return run([translator, "-w", str(file)]).strip() if translator else str(file)
+def _windows_path(file: Path) -> str:
+    wslpath = shutil.which("wslpath")
+    return run([wslpath, "-w", str(file)]).strip() if wslpath else str(file)

@@ -6,6 +6,6 @@ thread reads all local sockets, a block of each in turn, so that no transfer kee
 """
 
 from notebooks_over_ssh.tunnel.forwarder import Forwarder
-from notebooks_over_ssh.tunnel.listener import FIRST_PORT, Listener, listen, listen_near
+from notebooks_over_ssh.tunnel.listener import FIRST_PORT, Listener, listen, listen_at_or_after
 
-__all__ = ["FIRST_PORT", "Forwarder", "Listener", "listen", "listen_near"]
+__all__ = ["FIRST_PORT", "Forwarder", "Listener", "listen", "listen_at_or_after"]

@@ -18,13 +18,13 @@ import msgspec
 
 from notebooks_over_ssh import debug_log, state_files
 from notebooks_over_ssh.config.settings import Settings
-from notebooks_over_ssh.errors import Failed, Problem
+from notebooks_over_ssh.errors import TaskError, UserError
 from notebooks_over_ssh.jupyter import session as sessions
 from notebooks_over_ssh.jupyter.session import Session, Tunnel
-from notebooks_over_ssh.ssh.prompting import Asking, Secrets
-from notebooks_over_ssh.terminal import Person, say, show_problem, somebody_is_there
+from notebooks_over_ssh.ssh.prompting import CredentialPrompter, Secrets
+from notebooks_over_ssh.terminal import TerminalPrompter, is_interactive, print_error, print_line
 from notebooks_over_ssh.tunnel import tunnel as tunnels
-from notebooks_over_ssh.tunnel.events import News
+from notebooks_over_ssh.tunnel.events import TunnelEvent
 from notebooks_over_ssh.util.command_hint import Invocation, act_for, invocation
 
 _log = logging.getLogger(__name__)
@@ -32,20 +32,20 @@ _log = logging.getLogger(__name__)
 ROOT = Path(__file__).resolve().parents[2]
 
 
-class Order(msgspec.Struct, frozen=True):
+class DaemonRequest(msgspec.Struct, frozen=True):
     """What the process must know."""
 
     session: Session
     settings: Settings
     secrets: Secrets
-    somebody_is_there: bool
+    is_interactive: bool
     noticed: tuple[str, ...]
-    old_port: int | None
+    preferred_port: int | None
     invocation: Invocation
 
 
-class Report(msgspec.Struct, frozen=True):
-    """That the tunnel is ready, or the Problem that it met."""
+class DaemonReply(msgspec.Struct, frozen=True):
+    """That the tunnel is ready, or the UserError that it met."""
 
     tunnel: Tunnel | None = None
     exit_code: int = 0
@@ -55,13 +55,21 @@ class Report(msgspec.Struct, frozen=True):
     source: str = ""
 
 
-def open_tunnel(session: Session, settings: Settings, asking: Asking, old_port: int | None) -> Tunnel:
-    """Start the process and wait until it is ready; returns its tunnel. Raises the Problem that it met.
+def spawn(
+    session: Session, settings: Settings, credentials: CredentialPrompter, preferred_port: int | None
+) -> Tunnel:
+    """Start the process and wait until it is ready; returns its tunnel. Raises the UserError that it met.
 
-    `old_port` is that of the tunnel in whose place it comes.
+    `preferred_port` is that of the tunnel in whose place it comes.
     """
-    order = Order(
-        session, settings, asking.secrets, somebody_is_there(), tuple(asking.noticed), old_port, invocation()
+    request = DaemonRequest(
+        session,
+        settings,
+        credentials.secrets,
+        is_interactive(),
+        tuple(credentials.noticed),
+        preferred_port,
+        invocation(),
     )
     process = subprocess.Popen(
         [sys.executable, "-m", "notebooks_over_ssh.tunnel.daemon"],
@@ -72,74 +80,80 @@ def open_tunnel(session: Session, settings: Settings, asking: Asking, old_port: 
     assert process.stdin and process.stdout  # as asked for
     try:
         with process.stdin, process.stdout:
-            process.stdin.write(msgspec.json.encode(order) + b"\n")
+            process.stdin.write(msgspec.json.encode(request) + b"\n")
             process.stdin.close()
-            report = msgspec.json.decode(process.stdout.read(), type=Report)
+            reply = msgspec.json.decode(process.stdout.read(), type=DaemonReply)
     except msgspec.DecodeError as error:
-        raise Failed("the tunnel's process ended before it was ready", hint="try again") from error
+        raise TaskError("the tunnel's process ended before it was ready", hint="try again") from error
     except BaseException:
         process.terminate()
         raise
-    if report.tunnel is None:
-        kind = {kind.exit_code: kind for kind in Problem.__subclasses__()}[report.exit_code]
-        raise kind(report.message, hint=report.hint, detail=report.detail, source=report.source)
-    return report.tunnel
+    if reply.tunnel is None:
+        error_type = {error_type.exit_code: error_type for error_type in UserError.__subclasses__()}[
+            reply.exit_code
+        ]
+        raise error_type(reply.message, hint=reply.hint, detail=reply.detail, source=reply.source)
+    return reply.tunnel
 
 
 def main() -> int:
     """Read the order, open the tunnel, report, and hold it until SIGTERM."""
-    order = msgspec.json.decode(sys.stdin.buffer.readline(), type=Order)
-    act_for(order.invocation)
-    signal.signal(signal.SIGTERM, _end)
-    reported = False
+    request = msgspec.json.decode(sys.stdin.buffer.readline(), type=DaemonRequest)
+    act_for(request.invocation)
+    signal.signal(signal.SIGTERM, _on_sigterm)
+    replied = False
     with suppress(OSError):  # the command that waits has said so
         debug_log.start()
     try:
-        asking = Asking(Person(order.somebody_is_there), order.secrets, order.noticed)
-        with tunnels.held(order.session, order.settings, asking, order.old_port) as held:
-            _report(Report(held.tunnel))
-            _leave_the_terminal(order.session)
-            reported = True
-            held.hold(asking.alone(), _note)
+        credentials = CredentialPrompter(
+            TerminalPrompter(request.is_interactive), request.secrets, request.noticed
+        )
+        with tunnels.open_tunnel(
+            request.session, request.settings, credentials, request.preferred_port
+        ) as supervisor:
+            _send_reply(DaemonReply(supervisor.tunnel))
+            _daemonize(request.session)
+            replied = True
+            supervisor.run(credentials.non_interactive(), _log_event)
     except tunnels.AlreadyOpen as other:
-        _report(Report(other.tunnel))
+        _send_reply(DaemonReply(other.tunnel))
     except KeyboardInterrupt:
         return 1  # the command that waits for this process was interrupted too, and says so
-    except Problem as problem:
-        if reported:
-            show_problem(problem)
+    except UserError as error:
+        if replied:
+            print_error(error)
         else:
-            _report(
-                Report(None, problem.exit_code, str(problem), problem.hint, problem.detail, problem.source)
+            _send_reply(
+                DaemonReply(None, error.exit_code, str(error), error.hint, error.detail, error.source)
             )
-        return problem.exit_code
+        return error.exit_code
     return 0
 
 
-def _note(news: News) -> None:
-    _log.debug("%s", news)
-    say(f"{datetime.now():%Y-%m-%d %H:%M:%S} {news}")
+def _log_event(event: TunnelEvent) -> None:
+    _log.debug("%s", event)
+    print_line(f"{datetime.now():%Y-%m-%d %H:%M:%S} {event}")
 
 
-def _end(*_: Any) -> None:
+def _on_sigterm(*_: Any) -> None:
     raise SystemExit(0)
 
 
-def _report(report: Report) -> None:
-    sys.stdout.buffer.write(msgspec.json.encode(report))
+def _send_reply(reply: DaemonReply) -> None:
+    sys.stdout.buffer.write(msgspec.json.encode(reply))
     sys.stdout.flush()
 
 
-def _leave_the_terminal(session: Session) -> None:
+def _daemonize(session: Session) -> None:
     """Live on without the command that waits, and let it know: its pipe is closed by what takes the pipe's place."""
     os.setsid()
     os.chdir("/")
     log = state_files.open_log(sessions.tunnel_log(session))
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    for new, old in ((nothing, 0), (log, 1), (log, 2)):
+    devnull = os.open(os.devnull, os.O_RDONLY)
+    for new, old in ((devnull, 0), (log, 1), (log, 2)):
         os.dup2(new, old)
     os.close(log)
-    os.close(nothing)
+    os.close(devnull)
 
 
 if __name__ == "__main__":

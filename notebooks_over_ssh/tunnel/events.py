@@ -7,66 +7,64 @@ from notebooks_over_ssh.util.command_hint import command
 
 
 @dataclass(frozen=True)
-class Lost:
+class Disconnected:
     """The way was lost, and is looked for."""
 
-    what: str
+    reason: str
 
     def __str__(self) -> str:
-        return f"{self.what}; reconnecting, the address stays"
+        return f"{self.reason}; reconnecting, the address stays"
 
 
 @dataclass(frozen=True)
-class WaitsForYou:
+class LoginRequired:
     """Only a person can put it right."""
 
-    why: str
+    reason: str
 
     def __str__(self) -> str:
-        return f"waits for you: {self.why}"
+        return f"waits for you: {self.reason}"
 
 
 @dataclass(frozen=True)
-class Back:
+class Reconnected:
     """The way is there again."""
 
-    gone_s: float
+    outage_s: float
 
     def __str__(self) -> str:
-        return f"reconnected after {self.gone_s:.1f} s"
+        return f"reconnected after {self.outage_s:.1f} s"
 
 
 @dataclass(frozen=True)
-class Answers:
+class Resumed:
     """The connection that was silent answers again; nothing was lost."""
 
-    gone_s: float
+    outage_s: float
 
     def __str__(self) -> str:
-        return f"the connection answers again after {self.gone_s:.1f} s, and nothing was reset"
+        return f"the connection answers again after {self.outage_s:.1f} s, and nothing was reset"
 
 
 @dataclass(frozen=True)
 class ServerEnded:
     """The server has ended, and the tunnel leads nowhere until there is another."""
 
-    why: str
+    reason: str
 
     def __str__(self) -> str:
-        return (
-            f"{self.why}; new connections wait, {command('serve')} starts a server and the tunnel leads to it"
-        )
+        return f"{self.reason}; new connections wait, {command('serve')} starts a server and the tunnel leads to it"
 
 
 @dataclass(frozen=True)
-class ServerAgain:
+class ServerReplaced:
     """The session has another server, and the tunnel leads to it."""
 
-    where: str
+    address: str
 
     def __str__(self) -> str:
-        return f"leads to the new server at {self.where}"
+        return f"leads to the new server at {self.address}"
 
 
-News = Lost | WaitsForYou | Back | Answers | ServerEnded | ServerAgain
-Tell = Callable[[News], None]
+TunnelEvent = Disconnected | LoginRequired | Reconnected | Resumed | ServerEnded | ServerReplaced
+EventHandler = Callable[[TunnelEvent], None]

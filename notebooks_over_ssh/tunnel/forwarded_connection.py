@@ -13,69 +13,69 @@ from typing import Any, Protocol
 import paramiko
 
 from notebooks_over_ssh.ssh.connect_errors import FAILURES
-from notebooks_over_ssh.ssh.protocol.channel import DIRECT, Stream, towards
-from notebooks_over_ssh.tunnel.event_loop import READ, WRITE, Pump
+from notebooks_over_ssh.ssh.protocol.channel import DIRECT_TCPIP, Channel, direct_tcpip_payload
+from notebooks_over_ssh.tunnel.event_loop import READ, WRITE, EventLoopThread
 from notebooks_over_ssh.tunnel.target import Target
 
 _log = logging.getLogger(__name__)
 
 HOST = "127.0.0.1"
 # What one connection may send before the others have their turn: less costs more than it brings.
-TURN = 128 * 1024
+READ_SIZE = 128 * 1024
 # What waits for a local socket is kept as it came, but for pieces below this, which are put together: packets of one byte
 # each would cost a hundred times that.
 SMALL_PIECE = 4 * 1024
-PIECE = 256 * 1024
-RESET = struct.pack("ii", 1, 0)
+CHUNK_BYTES = 256 * 1024
+LINGER_RESET = struct.pack("ii", 1, 0)
 
 
-class Owner(Protocol):
+class ConnectionOwner(Protocol):
     """Whoever made the connection, and wants to know what becomes of it."""
 
-    pump: Pump
-    connections: "set[Forwarded]"
+    event_loop: EventLoopThread
+    connections: "set[ForwardedConnection]"
 
-    def gone(self, connection: "Forwarded") -> None: ...
+    def connection_closed(self, connection: "ForwardedConnection") -> None: ...
 
-    def again(self, local: socket.socket, target: Target) -> None: ...
+    def requeue(self, local: socket.socket, target: Target) -> None: ...
 
 
-class Forwarded(Stream):
+class ForwardedConnection(Channel):
     """One connection: a local socket, and the stream that it is carried by."""
 
-    def __init__(self, local: socket.socket, transport: Any, target: Target, owner: Owner) -> None:
-        super().__init__(transport, DIRECT, towards((HOST, target.port), (HOST, 0)))
+    def __init__(self, local: socket.socket, transport: Any, target: Target, owner: ConnectionOwner) -> None:
+        super().__init__(transport, DIRECT_TCPIP, direct_tcpip_payload((HOST, target.port), (HOST, 0)))
         self.target = target
         self._local = local
         self._owner = owner
-        self._pump = owner.pump
+        self._event_loop = owner.event_loop
         # What the local socket did not take yet; the lock is for it, and for the order of what is written.
         self._backlog: deque[memoryview | bytearray] = deque()
         self._lock = threading.Lock()
-        self._peer_ended = False
+        self._peer_eof = False
         self._peer_closed = False
-        self._local_ended = False
+        self._local_eof = False
         self._is_open = False
-        self._local_gone = False
+        self._local_closed = False
 
     # ---- in the thread that received it ----
 
-    def opened(self) -> None:
+    def channel_opened(self) -> None:
         self._is_open = True
-        _log.debug("channel %d to port %d opened", self.number, self.target.port)
-        self._pump.do(self._begin)
+        _log.debug("channel %d to port %d opened", self.local_id, self.target.port)
+        self._event_loop.call_soon_threadsafe(self._on_channel_open)
 
-    def refused(self, error: paramiko.ChannelException) -> None:
+    def open_failed(self, error: paramiko.ChannelException) -> None:
         _log.debug("channel to port %d refused, reason %d", self.target.port, error.code)
-        self._pump.do(self.abort)
+        self._event_loop.call_soon_threadsafe(self.abort)
 
-    def lost(self) -> None:
-        self._pump.do(self.give_up)
+    def connection_lost(self) -> None:
+        self._event_loop.call_soon_threadsafe(self.abort_or_requeue)
 
-    def received(self, data: memoryview) -> None:
+    def data_received(self, data: memoryview) -> None:
         with self._lock:
             sent = 0
-            if self._local_gone:
+            if self._local_closed:
                 sent = len(data)
             elif not self._backlog:
                 try:
@@ -83,44 +83,44 @@ class Forwarded(Stream):
                 except BlockingIOError:
                     pass
                 except OSError:
-                    self._local_gone = True
-                    self._pump.do(self.abort)
+                    self._local_closed = True
+                    self._event_loop.call_soon_threadsafe(self.abort)
                     sent = len(data)  # nobody reads any more
             if sent < len(data):
-                self._keep(data[sent:])
-        self.taken(sent)
+                self._buffer(data[sent:])
+        self.consumed(sent)
 
-    def _keep(self, data: memoryview | bytearray) -> None:
+    def _buffer(self, data: memoryview | bytearray) -> None:
         if len(data) < SMALL_PIECE:
             last = self._backlog[-1] if self._backlog else None
-            if isinstance(last, bytearray) and len(last) < PIECE:
+            if isinstance(last, bytearray) and len(last) < CHUNK_BYTES:
                 last += data
                 return
             data = bytearray(data)
         self._backlog.append(data)
         if len(self._backlog) == 1:
-            self._pump.do(self._watch)
+            self._event_loop.call_soon_threadsafe(self._update_interest)
 
-    def later(self, errand: Callable[[], None]) -> None:
-        self._pump.do(partial(self._do, errand))
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        self._event_loop.call_soon_threadsafe(partial(self._run_callback, callback))
 
-    def may_send_more(self) -> None:
-        self._pump.do(self._watch)
+    def resume_writing(self) -> None:
+        self._event_loop.call_soon_threadsafe(self._update_interest)
 
-    def ended(self) -> None:
-        self._peer_ended = True
-        self._pump.do(self._end_when_all_is_written)
+    def eof_received(self) -> None:
+        self._peer_eof = True
+        self._event_loop.call_soon_threadsafe(self._finish_when_flushed)
 
-    def closed(self) -> None:
+    def channel_closed(self) -> None:
         self._peer_closed = True
-        self._pump.do(self._end_when_all_is_written)
+        self._event_loop.call_soon_threadsafe(self._finish_when_flushed)
 
     # ---- in the thread of the pump ----
 
-    def _begin(self) -> None:
+    def _on_channel_open(self) -> None:
         if self in self._owner.connections:
             # What the local side sent meanwhile need not be waited for.
-            self._ready(READ)
+            self._on_ready(READ)
         else:
             # Another transport serves the local side by now.
             with contextlib.suppress(*FAILURES):
@@ -130,49 +130,49 @@ class Forwarded(Stream):
         """End the connection at both sides, as a reset would."""
         if self not in self._owner.connections:
             return
-        if self._is_open and not self._over and self.transport.is_active():
+        if self._is_open and not self._is_closed and self.transport.is_active():
             with contextlib.suppress(*FAILURES):
                 self.send_close()
-        self.leave()
+        self.detach()
         with self._lock:
             reset(self._local)
 
-    def _do(self, errand: Callable[[], None]) -> None:
+    def _run_callback(self, callback: Callable[[], None]) -> None:
         try:
-            errand()
+            callback()
         except FAILURES:
             self.abort()
 
-    def leave(self) -> None:
+    def detach(self) -> None:
         """Give up the local socket."""
-        _log.debug("channel %d to port %d left", self.number, self.target.port)
-        self._pump.watch(self._local, 0, self._ready)
-        self._owner.gone(self)
+        _log.debug("channel %d to port %d left", self.local_id, self.target.port)
+        self._event_loop.set_interest(self._local, 0, self._on_ready)
+        self._owner.connection_closed(self)
 
-    def give_up(self) -> None:
+    def abort_or_requeue(self) -> None:
         """Its transport is of no use any more: end it, or where it has not begun, have it served by the next."""
         if self._is_open:
             self.abort()
         else:
-            self.move_on()
+            self.requeue_if_unopened()
 
-    def move_on(self) -> None:
+    def requeue_if_unopened(self) -> None:
         """Where it has not begun, have it served by the transport that is in use now."""
         if not self._is_open and self in self._owner.connections:
-            self.leave()
-            self._owner.again(self._local, self.target)
+            self.detach()
+            self._owner.requeue(self._local, self.target)
 
-    def _watch(self) -> None:
+    def _update_interest(self) -> None:
         if self not in self._owner.connections:
             return
         events = 0
-        if self._is_open and not self._local_ended and not self._peer_closed and self.room > 0:
+        if self._is_open and not self._local_eof and not self._peer_closed and self.send_window > 0:
             events |= READ
         if self._backlog:
             events |= WRITE
-        self._pump.watch(self._local, events, self._ready)
+        self._event_loop.set_interest(self._local, events, self._on_ready)
 
-    def _ready(self, events: int) -> None:
+    def _on_ready(self, events: int) -> None:
         if self not in self._owner.connections:
             return
         try:
@@ -183,53 +183,53 @@ class Forwarded(Stream):
         except FAILURES:
             self.abort()
             return
-        self._watch()
+        self._update_interest()
 
     def _read(self) -> None:
-        if self._local_ended or self.room <= 0:
+        if self._local_eof or self.send_window <= 0:
             return
         try:
-            block = self._local.recv(min(self.room, TURN))
+            data = self._local.recv(min(self.send_window, READ_SIZE))
         except BlockingIOError:
             return
-        if block:
-            for at in range(0, len(block), self.largest):
-                self.send_data(block[at : at + self.largest])
+        if data:
+            for offset in range(0, len(data), self.max_packet_size):
+                self.send_data(data[offset : offset + self.max_packet_size])
             return
-        self._local_ended = True
-        self.send_end()
-        self._close_when_both_ended()
+        self._local_eof = True
+        self.send_eof()
+        self._close_when_both_eof()
 
     def _write(self) -> None:
         with self._lock:
             written = 0
             with contextlib.suppress(BlockingIOError):
                 while self._backlog:
-                    piece = self._backlog[0]
-                    sent = self._local.send(piece)
+                    chunk = self._backlog[0]
+                    sent = self._local.send(chunk)
                     written += sent
-                    if sent < len(piece):
-                        self._backlog[0] = memoryview(piece)[sent:]
+                    if sent < len(chunk):
+                        self._backlog[0] = memoryview(chunk)[sent:]
                         break
                     self._backlog.popleft()
         self.credit(written)
-        self._end_when_all_is_written()
+        self._finish_when_flushed()
 
-    def _end_when_all_is_written(self) -> None:
+    def _finish_when_flushed(self) -> None:
         if self._backlog or self not in self._owner.connections:
             return
         if self._peer_closed:
-            self.leave()
+            self.detach()
             with self._lock:
                 # Without its end, what the local side got may not be all there was.
-                (socket.socket.close if self._peer_ended else reset)(self._local)
-        elif self._peer_ended:
+                (socket.socket.close if self._peer_eof else reset)(self._local)
+        elif self._peer_eof:
             with contextlib.suppress(OSError):
                 self._local.shutdown(socket.SHUT_WR)
-            self._close_when_both_ended()
+            self._close_when_both_eof()
 
-    def _close_when_both_ended(self) -> None:
-        if self._peer_ended and self._local_ended and not self._backlog:
+    def _close_when_both_eof(self) -> None:
+        if self._peer_eof and self._local_eof and not self._backlog:
             with contextlib.suppress(*FAILURES):
                 self.send_close()
 
@@ -237,5 +237,5 @@ class Forwarded(Stream):
 def reset(local: socket.socket) -> None:
     """Close a socket so that its peer takes it for cut off, and what it got for incomplete (tcp(7), SO_LINGER in socket(7))."""
     with contextlib.suppress(OSError):
-        local.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        local.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_RESET)
     local.close()

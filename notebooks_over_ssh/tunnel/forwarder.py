@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
-from notebooks_over_ssh.tunnel.event_loop import READ, Pump
-from notebooks_over_ssh.tunnel.forwarded_connection import Forwarded, reset
+from notebooks_over_ssh.tunnel.event_loop import READ, EventLoopThread
+from notebooks_over_ssh.tunnel.forwarded_connection import ForwardedConnection, reset
 from notebooks_over_ssh.tunnel.link import Link
 from notebooks_over_ssh.tunnel.listener import Listener
 from notebooks_over_ssh.tunnel.target import Target
 
 # Connections that were made while there was no way; more than that no browser opens.
-MOST_WAITING = 256
+MAX_PENDING = 256
 
 
 class Forwarder:
@@ -28,124 +28,128 @@ class Forwarder:
         self.targets = tuple(Target(port, listener) for listener, port in targets)
         self._link: Link | None = None
         self._links: list[Link] = []
-        self._waiting: deque[tuple[socket.socket, Target]] = deque()
-        self._is_full = False
+        self._pending: deque[tuple[socket.socket, Target]] = deque()
+        self._accept_paused = False
         # The one whose thread accepts: that of the link in use, so that a new connection passes through no other.
-        self._acceptor: Pump | None = None
-        self.pump = Pump()
+        self._acceptor: EventLoopThread | None = None
+        self.event_loop = EventLoopThread()
 
     @property
-    def connections(self) -> set[Forwarded]:
+    def connections(self) -> set[ForwardedConnection]:
         """All that are carried now."""
         return {connection for link in list(self._links) for connection in link.connections.copy()}
 
-    def carries(self, transport: Any) -> bool:
+    def has_connections(self, transport: Any) -> bool:
         """Whether the transport carries any connection."""
         return any(link.connections for link in list(self._links) if link.transport is transport)
 
-    def accept(self) -> None:
+    def start(self) -> None:
         """Let connections in from now on."""
-        self.pump.do(self._listen)
+        self.event_loop.call_soon_threadsafe(self._listen)
 
-    def lead_through(self, transport: Any) -> None:
+    def set_transport(self, transport: Any) -> None:
         """Use this transport for new connections from now on, first for those that are queued."""
-        self.pump.do(lambda: self._use(transport))
+        self.event_loop.call_soon_threadsafe(lambda: self._set_transport(transport))
 
     def serve_queued(self) -> None:
         """Look again which of the queued connections may be led to their targets."""
-        self.pump.do(self._serve_queued)
+        self.event_loop.call_soon_threadsafe(self._serve_queued)
 
-    def end(self, target: Target) -> None:
+    def reset_target(self, target: Target) -> None:
         """Reset the connections to the target; from any thread, and before anything that arrives later is handled."""
         for link in list(self._links):
-            link.end(target)
+            link.reset_target(target)
 
-    def drop(self, transport: Any) -> None:
+    def reset_transport(self, transport: Any) -> None:
         """Reset what the transport carries; close it first, for its path may take nothing any more."""
-        self.pump.do(lambda: self._drop(transport))
+        self.event_loop.call_soon_threadsafe(lambda: self._reset_transport(transport))
 
-    def hold(self) -> None:
+    def pause(self) -> None:
         """There is no way now: end what was open, and queue new connections."""
-        self.pump.do(self._hold)
+        self.event_loop.call_soon_threadsafe(self._pause)
 
-    def connect(self, transport: Any, port: int) -> socket.socket:
+    def open_connection(self, transport: Any, port: int) -> socket.socket:
         """A connection of our own to a port on the host, without a listener."""
-        ours, theirs = socket.socketpair()
-        self.pump.do(lambda: self._link_of(transport).carry(theirs, Target(port)))
-        return ours
+        local_end, channel_end = socket.socketpair()
+        self.event_loop.call_soon_threadsafe(
+            lambda: self._link_for(transport).open_connection(channel_end, Target(port))
+        )
+        return local_end
 
     def close(self) -> None:
         """End all connections and close the listeners."""
-        self.pump.do(self._end)
-        self.pump.close()
+        self.event_loop.call_soon_threadsafe(self._shutdown)
+        self.event_loop.close()
 
     # ---- in the thread of the pump ----
 
     def _listen(self) -> None:
-        self._is_full = False
+        self._accept_paused = False
         self._stop_listening()
-        pump, serve = (self.pump, self._serve) if self._link is None else (self._link.pump, self._link.open)
-        self._acceptor = pump
+        event_loop, serve = (
+            (self.event_loop, self._serve) if self._link is None else (self._link.event_loop, self._link.open)
+        )
+        self._acceptor = event_loop
 
         def work() -> None:
             for target in self.targets:
-                for listening in target.sockets:
-                    listening.setblocking(False)
-                    pump.watch(listening, READ, partial(self._accept, serve, listening, target))
+                for sock in target.sockets:
+                    sock.setblocking(False)
+                    event_loop.set_interest(sock, READ, partial(self._accept, serve, sock, target))
 
-        pump.do(work)
+        event_loop.call_soon_threadsafe(work)
 
     def _accept(
-        self, serve: Callable[[socket.socket, Target], None], listening: socket.socket, target: Target, _: int
+        self, serve: Callable[[socket.socket, Target], None], sock: socket.socket, target: Target, _: int
     ) -> None:
         try:
-            local, _ = listening.accept()
+            local, _ = sock.accept()
             local.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except OSError as error:
-            if error.errno in (errno.EMFILE, errno.ENFILE) and not self._is_full:
-                self._is_full = True
-                self.pump.do(self._wait_for_room)
+            if error.errno in (errno.EMFILE, errno.ENFILE) and not self._accept_paused:
+                self._accept_paused = True
+                self.event_loop.call_soon_threadsafe(self._wait_for_room)
             return
         serve(local, target)
 
     def _serve(self, local: socket.socket, target: Target) -> None:
         link = self._link
-        if link is not None and link.transport.is_active() and target.is_proven():
-            link.carry(local, target)
+        if link is not None and link.transport.is_active() and target.is_verified():
+            link.open_connection(local, target)
             return
-        self._waiting.append((local, target))
-        if len(self._waiting) > MOST_WAITING:
-            reset(self._waiting.popleft()[0])
-        target.wanted()
+        self._pending.append((local, target))
+        if len(self._pending) > MAX_PENDING:
+            reset(self._pending.popleft()[0])
+        target.on_queued()
 
-    def _use(self, transport: Any) -> None:
-        before, self._link = self._link, self._link_of(transport)
+    def _set_transport(self, transport: Any) -> None:
+        previous, self._link = self._link, self._link_for(transport)
         self._listen_elsewhere()
-        if before is not None and before is not self._link:
-            before.hand_over()
+        if previous is not None and previous is not self._link:
+            previous.requeue_unopened()
         self._serve_queued()
 
     def _serve_queued(self) -> None:
         # Those that are queued again, as this transport ends too, wait for the next.
-        waiting, self._waiting = self._waiting, deque()
-        for local, target in waiting:
-            if _is_there(local):
+        pending, self._pending = self._pending, deque()
+        for local, target in pending:
+            if _is_connected(local):
                 self._serve(local, target)
             else:
                 local.close()
 
-    def _link_of(self, transport: Any) -> Link:
+    def _link_for(self, transport: Any) -> Link:
         for link in self._links:
             if link.transport is transport:
                 return link
         for link in [link for link in self._links if link is not self._link]:
             if not link.transport.is_active():
-                self._drop(link.transport)
-        link = Link(transport, self._again, self._room)
+                self._reset_transport(link.transport)
+        link = Link(transport, self._requeue, self._resume_accepting)
         self._links.append(link)
         return link
 
-    def _drop(self, transport: Any) -> None:
+    def _reset_transport(self, transport: Any) -> None:
         for link in [link for link in self._links if link.transport is transport]:
             if link is self._link:
                 self._link = None
@@ -153,23 +157,23 @@ class Forwarder:
             self._links.remove(link)
             link.close()
 
-    def _hold(self) -> None:
+    def _pause(self) -> None:
         if self._link is not None:
-            self._drop(self._link.transport)
+            self._reset_transport(self._link.transport)
 
-    def _room(self) -> None:
-        if self._is_full:
-            self.pump.do(self._listen)
+    def _resume_accepting(self) -> None:
+        if self._accept_paused:
+            self.event_loop.call_soon_threadsafe(self._listen)
 
-    def _again(self, local: socket.socket, target: Target) -> None:
+    def _requeue(self, local: socket.socket, target: Target) -> None:
         """Its transport ended before the connection began: serve it by the next, unless it is our own, which knows better."""
         if target.listener is None:
             reset(local)
         else:
-            self.pump.do(lambda: self._serve(local, target))
+            self.event_loop.call_soon_threadsafe(lambda: self._serve(local, target))
 
     def _wait_for_room(self) -> None:
-        if self._is_full:
+        if self._accept_paused:
             self._stop_listening()
 
     def _listen_elsewhere(self) -> None:
@@ -177,35 +181,35 @@ class Forwarder:
             self._listen()
 
     def _stop_listening(self) -> None:
-        pump, self._acceptor = self._acceptor, None
-        if pump is None:
+        event_loop, self._acceptor = self._acceptor, None
+        if event_loop is None:
             return
 
         def work() -> None:
             for target in self.targets:
-                for listening in target.sockets:
-                    pump.watch(listening, 0, lambda _: None)
+                for sock in target.sockets:
+                    event_loop.set_interest(sock, 0, lambda _: None)
 
-        pump.do(work)
+        event_loop.call_soon_threadsafe(work)
 
-    def _end(self) -> None:
-        self._is_full = False
+    def _shutdown(self) -> None:
+        self._accept_paused = False
         self._stop_listening()
         for link in list(self._links):
-            self._drop(link.transport)
+            self._reset_transport(link.transport)
         for target in self.targets:
             if target.listener is not None:
                 target.listener.close()
         # What a link gave back has been asked for by now.
-        self.pump.do(self._reset_queued)
+        self.event_loop.call_soon_threadsafe(self._reset_queued)
 
     def _reset_queued(self) -> None:
-        for local, _ in self._waiting:
+        for local, _ in self._pending:
             reset(local)
-        self._waiting.clear()
+        self._pending.clear()
 
 
-def _is_there(local: socket.socket) -> bool:
+def _is_connected(local: socket.socket) -> bool:
     """Whether whoever connected still waits."""
     try:
         return bool(local.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))

@@ -10,25 +10,25 @@ from dataclasses import dataclass, field
 from notebooks_over_ssh.ssh.connection import Connection, hops
 
 # Who is silent for so long is asked, and has so long to answer.
-SILENCE_S = 5.0
-PATIENCE_S = 8.0
+KEEPALIVE_INTERVAL_S = 5.0
+KEEPALIVE_TIMEOUT_S = 8.0
 # A machine that slept, or a process that was stopped, finds that more time went by than it waited.
-OVERSLEPT_S = 3.0
-PATIENCE_AFTER_SLEEP_S = 4.0
+SUSPEND_THRESHOLD_S = 3.0
+RESUME_TIMEOUT_S = 4.0
 
 PROBE_TIMEOUT_S = 1.0
 # What was sent on a path that then died is sent again at growing intervals: a new socket may get there earlier.
-PROBE_LIFE_S = 5.0
+PROBE_MAX_AGE_S = 5.0
 
 
 @dataclass
-class Watch:
+class KeepaliveMonitor:
     """Looks after one connection; wants to be asked about once a second."""
 
     connection: Connection
-    _looked_at: float = field(default_factory=time.time)
-    _asked_at: float | None = None
-    _patience_s: float = PATIENCE_S
+    _last_check_at: float = field(default_factory=time.time)
+    _keepalive_sent_at: float | None = None
+    _timeout_s: float = KEEPALIVE_TIMEOUT_S
 
     @property
     def has_ended(self) -> bool:
@@ -36,35 +36,35 @@ class Watch:
         return not self.connection.is_connected
 
     @property
-    def heard_at(self) -> float:
+    def last_received_at(self) -> float:
         """When the host was heard last, by the monotonic clock."""
-        heard_at: float = self.connection.transport.packetizer.heard_at
-        return heard_at
+        last_received_at: float = self.connection.transport.packetizer.last_received_at
+        return last_received_at
 
-    def look(self) -> str:
+    def check(self) -> str:
         """What is wrong with the connection now, for the user to read; "" where it is not known that anything is."""
         if self.has_ended:
             return f"the connection to {self.connection.label} was lost"
         # The clock on the wall goes on while the machine sleeps, where the other one may stop.
-        before, self._looked_at = self._looked_at, time.time()
-        if abs(self._looked_at - before) > OVERSLEPT_S:
-            self._ask(PATIENCE_AFTER_SLEEP_S)
-        return f"{self.connection.label} does not answer any more" if self._is_silent() else ""
+        previous, self._last_check_at = self._last_check_at, time.time()
+        if abs(self._last_check_at - previous) > SUSPEND_THRESHOLD_S:
+            self._send_keepalive(RESUME_TIMEOUT_S)
+        return f"{self.connection.label} does not answer any more" if self._timed_out() else ""
 
-    def _is_silent(self) -> bool:
+    def _timed_out(self) -> bool:
         now = time.monotonic()
-        if self._asked_at is not None:
-            if self.heard_at > self._asked_at:
-                self._asked_at = None
-            return self._asked_at is not None and now - self._asked_at > self._patience_s
-        if now - self.heard_at > (self.connection.alive_interval_s or SILENCE_S):
-            self._ask(PATIENCE_S)
+        if self._keepalive_sent_at is not None:
+            if self.last_received_at > self._keepalive_sent_at:
+                self._keepalive_sent_at = None
+            return self._keepalive_sent_at is not None and now - self._keepalive_sent_at > self._timeout_s
+        if now - self.last_received_at > (self.connection.alive_interval_s or KEEPALIVE_INTERVAL_S):
+            self._send_keepalive(KEEPALIVE_TIMEOUT_S)
         return False
 
-    def _ask(self, patience_s: float) -> None:
-        self._asked_at = time.monotonic()
-        self._patience_s = patience_s
-        self.connection.transport.ask_for_a_sign()
+    def _send_keepalive(self, timeout_s: float) -> None:
+        self._keepalive_sent_at = time.monotonic()
+        self._timeout_s = timeout_s
+        self.connection.transport.send_keepalive()
 
 
 class Probe:
@@ -72,28 +72,28 @@ class Probe:
 
     def __init__(self, connection: Connection) -> None:
         first = hops(connection)[0]
-        self.can_be_tried = not first.command
+        self.is_possible = not first.command
         self._address = (first.host, first.port)
         self._socket: socket.socket | None = None
-        self._began = 0.0
+        self._opened_at = 0.0
 
-    def answers(self) -> bool:
+    def responds(self) -> bool:
         """Whether it does, within about a second."""
         try:
             if self._socket is None:
                 self._socket = socket.create_connection(self._address, timeout=PROBE_TIMEOUT_S)
-                self._began = time.monotonic()
+                self._opened_at = time.monotonic()
             self._socket.settimeout(PROBE_TIMEOUT_S)
-            does = bool(self._socket.recv(1))
+            responded = bool(self._socket.recv(1))
         except TimeoutError:
             # A server that is stopped has a system that goes on to connect: one connection at a time is enough.
-            if self._socket is not None and time.monotonic() - self._began > PROBE_LIFE_S:
+            if self._socket is not None and time.monotonic() - self._opened_at > PROBE_MAX_AGE_S:
                 self.close()
             return False
         except OSError:
-            does = False
+            responded = False
         self.close()
-        return does
+        return responded
 
     def close(self) -> None:
         """Leave nothing open."""

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 from notebooks_over_ssh.ssh.connect_errors import FAILURES
-from notebooks_over_ssh.tunnel.event_loop import Pump
-from notebooks_over_ssh.tunnel.forwarded_connection import Forwarded
+from notebooks_over_ssh.tunnel.event_loop import EventLoopThread
+from notebooks_over_ssh.tunnel.forwarded_connection import ForwardedConnection
 from notebooks_over_ssh.tunnel.target import Target
 
 
@@ -19,56 +19,56 @@ class Link:
     def __init__(
         self,
         transport: Any,
-        again: Callable[[socket.socket, Target], None],
-        room: Callable[[], None],
+        requeue: Callable[[socket.socket, Target], None],
+        on_capacity: Callable[[], None],
     ) -> None:
         self.transport = transport
-        self.connections: set[Forwarded] = set()
-        self.pump = Pump()
-        self.again = again
-        self._room = room
+        self.connections: set[ForwardedConnection] = set()
+        self.event_loop = EventLoopThread()
+        self.requeue = requeue
+        self._on_capacity = on_capacity
 
-    def carry(self, local: socket.socket, target: Target) -> None:
+    def open_connection(self, local: socket.socket, target: Target) -> None:
         """Carry the local connection to the target; from any thread."""
-        self.pump.do(lambda: self.open(local, target))
+        self.event_loop.call_soon_threadsafe(lambda: self.open(local, target))
 
-    def hand_over(self) -> None:
+    def requeue_unopened(self) -> None:
         """Give the connections that the peer has not opened yet back, to be carried by another."""
-        self._each(Forwarded.move_on)
+        self._for_each(ForwardedConnection.requeue_if_unopened)
 
-    def end(self, target: Target) -> None:
+    def reset_target(self, target: Target) -> None:
         """Reset the connections to the target, and give back those that the peer has not opened yet."""
-        self._each(Forwarded.give_up, target)
+        self._for_each(ForwardedConnection.abort_or_requeue, target)
 
     def close(self) -> None:
         """Reset all connections and end the thread; where its path takes nothing, close the transport first."""
-        self._each(Forwarded.give_up)
-        self.pump.close()
+        self._for_each(ForwardedConnection.abort_or_requeue)
+        self.event_loop.close()
 
-    def gone(self, connection: Forwarded) -> None:
+    def connection_closed(self, connection: ForwardedConnection) -> None:
         """The connection is over, and there is room for another."""
         self.connections.discard(connection)
-        self._room()
+        self._on_capacity()
 
-    def _each(self, do: Callable[[Forwarded], None], target: Target | None = None) -> None:
-        def work() -> None:
+    def _for_each(self, action: Callable[[ForwardedConnection], None], target: Target | None = None) -> None:
+        def run_all() -> None:
             for connection in list(self.connections):
                 if target is None or connection.target is target:
-                    do(connection)
+                    action(connection)
 
-        self.pump.do(work)
+        self.event_loop.call_soon_threadsafe(run_all)
 
     def open(self, local: socket.socket, target: Target) -> None:
-        """As `carry`, in the thread of the pump."""
-        if not target.is_proven():
-            # Looked at here, where `end` comes before or after, so nothing is led there in between.
-            self.again(local, target)
+        """As `open_connection`, in the thread of the pump."""
+        if not target.is_verified():
+            # Looked at here, where `reset_target` comes before or after, so nothing is led there in between.
+            self.requeue(local, target)
             return
         local.setblocking(False)
-        connection = Forwarded(local, self.transport, target, self)
+        connection = ForwardedConnection(local, self.transport, target, self)
         self.connections.add(connection)
         try:
             connection.open()
         except FAILURES:
-            connection.leave()
-            self.again(local, target)
+            connection.detach()
+            self.requeue(local, target)

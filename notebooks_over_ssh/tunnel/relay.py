@@ -21,57 +21,57 @@ from paramiko.common import (
     OPEN_FAILED_UNKNOWN_CHANNEL_TYPE,
 )
 
-from notebooks_over_ssh.errors import CannotConnect
+from notebooks_over_ssh.errors import ConnectError
 from notebooks_over_ssh.ssh.connect_errors import FAILURES
 from notebooks_over_ssh.ssh.connection import Connection
-from notebooks_over_ssh.ssh.protocol.channel import LARGEST_DATA, Stream, program_request
-from notebooks_over_ssh.ssh.protocol.flow_control import Path
-from notebooks_over_ssh.ssh.protocol.jump_channel import Carrier
-from notebooks_over_ssh.ssh.remote import request
+from notebooks_over_ssh.ssh.protocol.channel import MAX_DATA_BYTES, Channel, exec_request
+from notebooks_over_ssh.ssh.protocol.flow_control import PathEstimate
+from notebooks_over_ssh.ssh.protocol.jump_channel import JumpChannel
+from notebooks_over_ssh.ssh.remote import build_request
 from notebooks_over_ssh.tunnel.forwarded_connection import HOST
 
 # The reasons for which another port or another try makes no difference (RFC 4254, section 5.1).
-REFUSALS = (OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED, OPEN_FAILED_UNKNOWN_CHANNEL_TYPE)
-START_TIMEOUT = 30.0  # seconds
-WRITE_TIMEOUT = 15.0  # seconds without any room in the session's window
-OUTPUT_LIMIT = 64 * 1024  # bytes of what start-up files print before the program begins
-FRAME_LIMIT = LARGEST_DATA + 1024
+PERMANENT_REASONS = (OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED, OPEN_FAILED_UNKNOWN_CHANNEL_TYPE)
+START_TIMEOUT_S = 30.0  # seconds
+WRITE_TIMEOUT_S = 15.0  # seconds without any room in the session's window
+MAX_PREAMBLE_BYTES = 64 * 1024  # bytes of what start-up files print before the program begins
+MAX_FRAME_BYTES = MAX_DATA_BYTES + 1024
 
 
 def forwarding_refusal(connection: Connection, port: int) -> str:
     """Why the host opens no connection to its own port for anybody; "" where it does, or where just nothing listens there.
 
-    Raises CannotConnect when the connection is lost.
+    Raises ConnectError when the connection is lost.
     """
-    carrier = Carrier(connection.transport, (HOST, port))
+    jump_channel = JumpChannel(connection.transport, (HOST, port))
     try:
-        carrier.connect(connection.timeout_s)
+        jump_channel.connect(connection.timeout_s)
     except paramiko.ChannelException as error:
-        return error.text.lower() if error.code in REFUSALS else ""
+        return error.text.lower() if error.code in PERMANENT_REASONS else ""
     except TimeoutError as error:
-        raise connection.too_slow() from error
+        raise connection.timeout_error() from error
     except FAILURES as error:
-        raise CannotConnect(f"the connection to {connection.label} was lost", hint="try again") from error
+        raise ConnectError(f"the connection to {connection.label} was lost", hint="try again") from error
     finally:
-        carrier.close()
+        jump_channel.close()
     return ""
 
 
-def go_through_a_program(connection: Connection, refusal: str) -> None:
+def use_relay(connection: Connection, refusal: str) -> None:
     """Have the connection open its channels to ports of the host through a program there, until it is closed.
 
-    `refusal` is why sshd does not open them. Raises CannotConnect where no program runs.
+    `refusal` is why sshd does not open them. Raises ConnectError where no program runs.
     """
     relay = Relay(connection.transport)
     try:
         relay.start()
     except (*FAILURES, ValueError) as error:
         relay.close()
-        raise CannotConnect(
+        raise ConnectError(
             f"{connection.label} forbids forwarding to its ports ({refusal}), and no program there can take its place: {error}",
             hint="ask who runs the host to allow it: AllowTcpForwarding local, PermitOpen 127.0.0.1:*",
         ) from error
-    connection.equip(port_transport=relay)
+    connection.set_fields(port_transport=relay)
 
 
 class Relay:
@@ -79,12 +79,12 @@ class Relay:
 
     def __init__(self, transport: Any) -> None:
         self._transport = transport
-        self._program = _Program(transport, self)
-        self._streams: dict[int, Stream] = {}
+        self._program = _RelaySession(transport, self)
+        self._channels: dict[int, Channel] = {}
         self._numbers = count()
         self._lock = threading.Lock()
-        self.path = Path(self._program.window)
-        self.largest_data = LARGEST_DATA
+        self.path_estimate = PathEstimate(self._program.window)
+        self.max_data_bytes = MAX_DATA_BYTES
 
     def start(self) -> None:
         """Start the program, and return once it serves. Raises OSError, SSHException or ValueError with the reason."""
@@ -98,18 +98,18 @@ class Relay:
         """Whether channels can be opened."""
         return not self._program.has_ended and bool(self._transport.is_active())
 
-    def add(self, stream: Stream) -> None:
+    def add(self, channel: Channel) -> None:
         """Give the channel its number. Raises SSHException when the program has ended."""
         with self._lock:
-            stream.number = next(self._numbers) & 0xFFFFFFFF
-            self._streams[stream.number] = stream
+            channel.local_id = next(self._numbers) & 0xFFFFFFFF
+            self._channels[channel.local_id] = channel
         if not self.is_active():
-            self.remove(stream)
+            self.remove(channel)
             raise paramiko.SSHException("the program that carries connections has ended")
 
-    def remove(self, stream: Stream) -> None:
+    def remove(self, channel: Channel) -> None:
         """Nothing more comes for the channel."""
-        self._streams.pop(stream.number, None)
+        self._channels.pop(channel.local_id, None)
 
     def _send_user_message(self, message: paramiko.Message) -> None:
         payload = message.asbytes()
@@ -117,155 +117,155 @@ class Relay:
 
     # ---- in the thread that received it ----
 
-    def take(self, payload: memoryview) -> None:
+    def handle_packet(self, payload: memoryview) -> None:
         """Hand a message on to its channel."""
-        stream = self._streams.get(int.from_bytes(payload[1:5], "big"))
-        if stream is not None:
-            stream.take(payload[0], payload)
+        channel = self._channels.get(int.from_bytes(payload[1:5], "big"))
+        if channel is not None:
+            channel.handle_packet(payload[0], payload)
 
-    def lose_all(self) -> None:
+    def connection_lost(self) -> None:
         """The program has ended, and with it every channel."""
-        for stream in list(self._streams.values()):
-            stream.drop()
+        for channel in list(self._channels.values()):
+            channel.transport_lost()
 
 
-class _Program(Stream):
+class _RelaySession(Channel):
     """The session in which the program runs."""
 
     # All channels share it.
-    FIRST_WINDOW = 4 * 1024 * 1024
+    INITIAL_WINDOW = 4 * 1024 * 1024
 
     def __init__(self, transport: Any, relay: Relay) -> None:
         super().__init__(transport, b"session")
         self._relay = relay
         self._marker = secrets.token_hex(16)
-        self._changed = threading.Condition()
-        self._writing = threading.Lock()
+        self._condition = threading.Condition()
+        self._write_lock = threading.Lock()
         self._is_open = False
-        self._serves = False
+        self._is_ready = False
         self._reason = "it has ended"
         self._unread = bytearray()
-        self._is_wanted = True
+        self._expected = True
         self.has_ended = False
 
     def start(self) -> None:
         """Have it run, and wait until it serves. Raises OSError, SSHException, ValueError."""
         self.open()
-        self._wait_for(lambda: self._is_open, START_TIMEOUT)
-        command, stdin = request(self._marker, "relay", {}, environment="", activate="")
-        message = program_request(self._remote_number, command, wants_answer=True)
+        self._wait_for(lambda: self._is_open, START_TIMEOUT_S)
+        command, stdin = build_request(self._marker, "relay", {}, environment="", activate="")
+        message = exec_request(self._remote_id, command, want_reply=True)
         self.transport._send_user_message(message)
         self.write(stdin)
-        self._wait_for(lambda: self._serves, START_TIMEOUT)
+        self._wait_for(lambda: self._is_ready, START_TIMEOUT_S)
 
     def write(self, data: bytes) -> None:
         """Write it to the program's standard input as there is room. Raises OSError when the program has ended."""
         rest = memoryview(data)
-        with self._writing:  # a message stays in one piece
+        with self._write_lock:  # a message stays in one piece
             while rest:
-                self._wait_for(lambda: self.room > 0, WRITE_TIMEOUT)
-                part = bytes(rest[: min(self.room, self.largest)])
-                self.send_data(part)
-                rest = rest[len(part) :]
+                self._wait_for(lambda: self.send_window > 0, WRITE_TIMEOUT_S)
+                chunk = bytes(rest[: min(self.send_window, self.max_packet_size)])
+                self.send_data(chunk)
+                rest = rest[len(chunk) :]
 
     def end(self) -> None:
         """Close the session, which ends the program."""
-        self._is_wanted = False
+        self._expected = False
         if self._is_open and not self.has_ended and self.transport.is_active():
             self.send_close()
-        self._has_ended()
+        self._mark_ended()
 
-    def _wait_for(self, holds: Any, timeout: float) -> None:
-        with self._changed:
-            if not self._changed.wait_for(lambda: self.has_ended or holds(), timeout):
+    def _wait_for(self, predicate: Any, timeout: float) -> None:
+        with self._condition:
+            if not self._condition.wait_for(lambda: self.has_ended or predicate(), timeout):
                 raise TimeoutError(f"it does not answer within {timeout:.0f} s")
         if self.has_ended:
             raise OSError(self._reason)
 
     # ---- in the thread that received it ----
 
-    def opened(self) -> None:
-        with self._changed:
+    def channel_opened(self) -> None:
+        with self._condition:
             self._is_open = True
-            self._changed.notify_all()
+            self._condition.notify_all()
 
-    def refused(self, error: paramiko.ChannelException) -> None:
+    def open_failed(self, error: paramiko.ChannelException) -> None:
         self._reason = error.text.lower()
-        self._has_ended()
+        self._mark_ended()
 
-    def take(self, kind: int, payload: memoryview) -> bool:
-        if kind == MSG_CHANNEL_EXTENDED_DATA:
+    def handle_packet(self, message_type: int, payload: memoryview) -> bool:
+        if message_type == MSG_CHANNEL_EXTENDED_DATA:
             # Standard error, where start-up files complain; it counts against the window (RFC 4254, section 5.2).
             (size,) = struct.unpack_from(">I", payload, 9)
-            self.window.received(size)
-            self.taken(size)
-        elif kind == MSG_CHANNEL_FAILURE:
+            self.window.on_received(size)
+            self.consumed(size)
+        elif message_type == MSG_CHANNEL_FAILURE:
             self._reason = "no program is run for this account"
-            self._has_ended()
-        elif kind != MSG_CHANNEL_SUCCESS:
-            return super().take(kind, payload)
+            self._mark_ended()
+        elif message_type != MSG_CHANNEL_SUCCESS:
+            return super().handle_packet(message_type, payload)
         return True
 
-    def received(self, data: memoryview) -> None:
+    def data_received(self, data: memoryview) -> None:
         self._unread += data
-        self.taken(len(data))
+        self.consumed(len(data))
         try:
-            if self._serves or self._find_answer():
-                self._take_messages()
+            if self._is_ready or self._parse_reply():
+                self._read_messages()
         except (ValueError, struct.error, paramiko.SSHException) as error:
             self._reason = str(error)
-            self.later(self.send_close)
-            self._has_ended()
+            self.call_soon(self.send_close)
+            self._mark_ended()
 
-    def may_send_more(self) -> None:
-        with self._changed:
-            self._changed.notify_all()
+    def resume_writing(self) -> None:
+        with self._condition:
+            self._condition.notify_all()
 
-    def ended(self) -> None:
-        self._has_ended()
+    def eof_received(self) -> None:
+        self._mark_ended()
 
-    def closed(self) -> None:
-        self._has_ended()
+    def channel_closed(self) -> None:
+        self._mark_ended()
 
-    def lost(self) -> None:
-        self._has_ended()
+    def connection_lost(self) -> None:
+        self._mark_ended()
 
-    def _find_answer(self) -> bool:
+    def _parse_reply(self) -> bool:
         """Whether the program said that it serves; raises ValueError with what was said in its place."""
         begin = self._unread.find(f"\n{self._marker} ".encode())
         end = self._unread.find(b"\n", begin + 1)
         if begin < 0 or end < 0:
-            if len(self._unread) > OUTPUT_LIMIT:
+            if len(self._unread) > MAX_PREAMBLE_BYTES:
                 raise ValueError("something else runs in its place")
             return False
-        said = bytes(self._unread[begin + len(self._marker) + 2 : end]).decode("utf-8", "replace")
-        answer = json.loads(said) if said.startswith("{") else {"problem": said}
-        if answer.get("problem") != "":
-            raise ValueError(f"{answer.get('problem')} {answer.get('reason', '')}".strip()[:200])
+        line = bytes(self._unread[begin + len(self._marker) + 2 : end]).decode("utf-8", "replace")
+        reply = json.loads(line) if line.startswith("{") else {"problem": line}
+        if reply.get("problem") != "":
+            raise ValueError(f"{reply.get('problem')} {reply.get('reason', '')}".strip()[:200])
         del self._unread[: end + 1]
-        with self._changed:
-            self._serves = True
-            self._changed.notify_all()
+        with self._condition:
+            self._is_ready = True
+            self._condition.notify_all()
         return True
 
-    def _take_messages(self) -> None:
+    def _read_messages(self) -> None:
         while len(self._unread) >= 4:
             (size,) = struct.unpack_from(">I", self._unread)
-            if not 5 <= size <= FRAME_LIMIT:
+            if not 5 <= size <= MAX_FRAME_BYTES:
                 raise ValueError(f"it sent a message of {size} bytes")
             if len(self._unread) < 4 + size:
                 return
             message = bytes(self._unread[4 : 4 + size])
             del self._unread[: 4 + size]
-            self._relay.take(memoryview(message))
+            self._relay.handle_packet(memoryview(message))
 
-    def _has_ended(self) -> None:
-        with self._changed:
-            was_over, self.has_ended = self.has_ended, True
-            self._changed.notify_all()
-        if was_over:
+    def _mark_ended(self) -> None:
+        with self._condition:
+            had_ended, self.has_ended = self.has_ended, True
+            self._condition.notify_all()
+        if had_ended:
             return
-        self._relay.lose_all()
-        if self._serves and self._is_wanted:
+        self._relay.connection_lost()
+        if self._is_ready and self._expected:
             # Nothing else leads to the host's ports: without it the connection is of no use, and is made again.
-            self.transport.packetizer.later(self.transport.close)
+            self.transport.packetizer.call_soon(self.transport.close)

@@ -13,38 +13,39 @@ from notebooks_over_ssh.jupyter.session import Session
 from notebooks_over_ssh.ssh.background_program import BackgroundProgram
 
 # How long a proof counts while nothing watches.
-PROOF_COUNTS_S = 0.2
-PROVE_EVERY_S = 15.0
+VERIFICATION_TTL_S = 0.2
+VERIFY_INTERVAL_S = 15.0
 
 
-class ServerWatch:
+class ServerMonitor:
     """Watches the server of one session over one connection after another.
 
-    `ended` is called once when the server has given up its port, `proven` when connections may be led there again;
+    `on_end` is called once when the server has given up its port, `on_verified` when connections may be led there again;
     neither may wait.
     """
 
-    def __init__(self, session: Session, ended: Callable[[], None], proven: Callable[[], None]) -> None:
+    def __init__(self, session: Session, on_end: Callable[[], None], on_verified: Callable[[], None]) -> None:
         self.session = session
-        self.why_ended = ""
+        self.end_reason = ""
         """What is known of the server's end; "" as long as it has not ended."""
-        self._ended = ended
-        self._proven = proven
+        self._on_end = on_end
+        self._on_verified = on_verified
         self._program: BackgroundProgram | None = None
         self._is_watching = False
-        self._proven_at = -math.inf
+        self._verified_at = -math.inf
 
-    def may_lead(self) -> bool:
+    def may_connect(self) -> bool:
         """Whether a connection may be led to the server now."""
-        if self.why_ended:
+        if self.end_reason:
             return False
-        return self._is_watching or time.monotonic() - self._proven_at < PROOF_COUNTS_S
+        return self._is_watching or time.monotonic() - self._verified_at < VERIFICATION_TTL_S
 
     @property
-    def needs_proof(self) -> bool:
+    def needs_verification(self) -> bool:
         """Whether the server has to prove itself again, although nobody wants to go there."""
         return (
-            not (self._is_watching or self.why_ended) and time.monotonic() - self._proven_at > PROVE_EVERY_S
+            not (self._is_watching or self.end_reason)
+            and time.monotonic() - self._verified_at > VERIFY_INTERVAL_S
         )
 
     def start(self, transport: Any) -> None:
@@ -58,8 +59,8 @@ class ServerWatch:
                 "process_start": self.session.process_start,
                 "port": self.session.remote_port,
             },
-            lambda answer: self._hear(program, answer.get("state")),
-            lambda: self._hear(program, "blind"),
+            lambda answer: self._on_state(program, answer.get("state")),
+            lambda: self._on_state(program, "blind"),
         )
         self._program = program
         program.start()
@@ -71,24 +72,24 @@ class ServerWatch:
         if program is not None:
             program.stop()
 
-    def proved(self) -> None:
+    def verified(self) -> None:
         """The server has just proved itself."""
-        self._proven_at = time.monotonic()
-        self._proven()
+        self._verified_at = time.monotonic()
+        self._on_verified()
 
-    def end(self, why: str) -> None:
+    def mark_ended(self, reason: str) -> None:
         """The server has given up its port."""
-        if not self.why_ended:
-            self.why_ended = why
-            self._ended()
+        if not self.end_reason:
+            self.end_reason = reason
+            self._on_end()
 
-    def _hear(self, program: BackgroundProgram, state: object) -> None:
+    def _on_state(self, program: BackgroundProgram, state: object) -> None:
         if program is not self._program:
             return
         if state == "ended":
-            self.end(f"the server on {self.session.host} has ended")
+            self.mark_ended(f"the server on {self.session.host} has ended")
         elif state == "watching":
             self._is_watching = True
-            self._proven()
+            self._on_verified()
         else:
             self._is_watching = False

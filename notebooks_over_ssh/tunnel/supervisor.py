@@ -14,234 +14,243 @@ from typing import Literal
 from msgspec.structs import replace
 
 from notebooks_over_ssh.config.settings import Settings
-from notebooks_over_ssh.errors import CannotConnect, RemoteFailed
+from notebooks_over_ssh.errors import ConnectError, RemoteError
 from notebooks_over_ssh.jupyter import session as sessions
-from notebooks_over_ssh.jupyter.connecting import reach_session
+from notebooks_over_ssh.jupyter.connecting import connect_to_session
 from notebooks_over_ssh.jupyter.session import Session, Tunnel
-from notebooks_over_ssh.jupyter.verification import PROOF_TIMEOUT_S, prove
+from notebooks_over_ssh.jupyter.verification import VERIFY_TIMEOUT_S, verify_server
 from notebooks_over_ssh.ssh import connection as ssh
 from notebooks_over_ssh.ssh.connection import Connection
-from notebooks_over_ssh.ssh.prompting import Asking
+from notebooks_over_ssh.ssh.prompting import CredentialPrompter
 from notebooks_over_ssh.tunnel import Forwarder
-from notebooks_over_ssh.tunnel.events import Answers, Back, Lost, ServerAgain, ServerEnded, Tell
-from notebooks_over_ssh.tunnel.keepalive import Watch
-from notebooks_over_ssh.tunnel.port_access import prove_through
-from notebooks_over_ssh.tunnel.reconnecting import Search
-from notebooks_over_ssh.tunnel.server_monitor import ServerWatch
-from notebooks_over_ssh.tunnel.unresponsive_transports import OldPaths, close
+from notebooks_over_ssh.tunnel.events import (
+    Disconnected,
+    EventHandler,
+    Reconnected,
+    Resumed,
+    ServerEnded,
+    ServerReplaced,
+)
+from notebooks_over_ssh.tunnel.keepalive import KeepaliveMonitor
+from notebooks_over_ssh.tunnel.port_access import verify_over
+from notebooks_over_ssh.tunnel.reconnecting import Reconnector
+from notebooks_over_ssh.tunnel.server_monitor import ServerMonitor
+from notebooks_over_ssh.tunnel.unresponsive_transports import UnresponsiveTransports, close
 from notebooks_over_ssh.util import heap
 
-LOOK_EVERY_S = 0.5
+POLL_INTERVAL_S = 0.5
 
 
-class Lifeline:
+class TunnelSupervisor:
     """The Connection that carries the tunnel of this process, and the next one when it is lost."""
 
     def __init__(self, session: Session, settings: Settings, tunnel: Tunnel, forwarder: Forwarder) -> None:
         self.tunnel = tunnel
         self._settings = settings
         self._forwarder = forwarder
-        self.clock_ahead: float | None = None
-        self._changed = Event()
-        self._old = OldPaths(forwarder)
-        self._watch: Watch | None = None
-        self._is_wanted = False
-        self._proof: Thread | None = None
+        self.clock_offset_s: float | None = None
+        self._wakeup = Event()
+        self._unresponsive = UnresponsiveTransports(forwarder)
+        self._monitor: KeepaliveMonitor | None = None
+        self._verification_requested = False
+        self._verification_thread: Thread | None = None
         self._target = forwarder.targets[0]
-        self._target.is_proven = lambda: self._server.may_lead()
-        self._target.wanted = self._want
-        self._server = self._watched(session)
+        self._target.is_verified = lambda: self._server_monitor.may_connect()
+        self._target.on_queued = self._request_verification
+        self._server_monitor = self._make_monitor(session)
 
     @property
     def session(self) -> Session:
         """The session as it is now: its server may be another than in the beginning."""
-        return self._server.session
+        return self._server_monitor.session
 
-    def connect(self, asking: Asking) -> Connection:
-        """Find the way, and lead the forwarder through it once the server has proved itself. Raises a Problem."""
-        connection = reach_session(self.session, self._settings, asking)
-        self._prove_first(connection)
-        self._use(connection)
+    def connect(self, credentials: CredentialPrompter) -> Connection:
+        """Find the way, and lead the forwarder through it once the server has proved itself. Raises a UserError."""
+        connection = connect_to_session(self.session, self._settings, credentials)
+        self._verify_first(connection)
+        self._set_connection(connection)
         return connection
 
     def close(self) -> None:
         """Close every connection, so that what waits for a path that takes nothing ends."""
-        self._server.stop()
-        self._old.close()
-        if self._watch is not None:
-            ssh.close(self._watch.connection)
+        self._server_monitor.stop()
+        self._unresponsive.close()
+        if self._monitor is not None:
+            ssh.close(self._monitor.connection)
 
-    def hold(self, asking: Asking, tell: Tell) -> None:
+    def run(self, credentials: CredentialPrompter, on_event: EventHandler) -> None:
         """Stay until something is raised here, as Ctrl-C does, and find the way again whenever it is lost.
 
-        Raises a Problem when there is nothing any more that the tunnel could lead to.
+        Raises a UserError when there is nothing any more that the tunnel could lead to.
         """
         while True:
-            what = self._until_lost(tell)
+            reason = self._run_until_lost(on_event)
             lost_at = time.time()
-            self._remember("reconnecting")
-            tell(Lost(what))
-            is_new = self._find_again(asking, tell)
-            gone_s = time.time() - lost_at
-            if not self._server.why_ended:
-                self._remember("open")
-            tell(Back(gone_s) if is_new else Answers(gone_s))
-            if self._server.why_ended:
-                self._tell_end(tell)
+            self._save_state("reconnecting")
+            on_event(Disconnected(reason))
+            is_new = self._reconnect(credentials, on_event)
+            outage_s = time.time() - lost_at
+            if not self._server_monitor.end_reason:
+                self._save_state("open")
+            on_event(Reconnected(outage_s) if is_new else Resumed(outage_s))
+            if self._server_monitor.end_reason:
+                self._report_server_end(on_event)
 
-    def _until_lost(self, tell: Tell) -> str:
+    def _run_until_lost(self, on_event: EventHandler) -> str:
         """Look after the way and the server; returns what happened to the way, for the user to read."""
-        assert self._watch is not None, "connect comes first"
+        assert self._monitor is not None, "connect comes first"
         while True:
-            what = self._watch.look()
-            if what:
-                return what
-            self._old.look()
+            reason = self._monitor.check()
+            if reason:
+                return reason
+            self._unresponsive.check()
             heap.trim()
-            self._look_after_server(self._watch.connection, tell)
-            self._changed.wait(LOOK_EVERY_S)
-            self._changed.clear()
+            self._check_server(self._monitor.connection, on_event)
+            self._wakeup.wait(POLL_INTERVAL_S)
+            self._wakeup.clear()
 
-    def _find_again(self, asking: Asking, tell: Tell) -> bool:
-        """Return once there is a way: whether it is a new one, or the old one answers again. Raises RemoteFailed."""
-        assert self._watch is not None, "connect comes first"
-        search = Search(self._watch, self.session, self._remember, tell)
-        ssh.release(self._watch.connection)
-        if self._watch.has_ended:
-            self._leave_old()
-        for with_person in search.attempts(asking, self._old.look):
-            self._follow_record()
-            with search.one_attempt():
-                self._connect_again(asking if with_person else asking.alone())
-        return search.has_found
+    def _reconnect(self, credentials: CredentialPrompter, on_event: EventHandler) -> bool:
+        """Return once there is a way: whether it is a new one, or the old one answers again. Raises RemoteError."""
+        assert self._monitor is not None, "connect comes first"
+        reconnector = Reconnector(self._monitor, self.session, self._save_state, on_event)
+        ssh.release(self._monitor.connection)
+        if self._monitor.has_ended:
+            self._close_old()
+        for interactive in reconnector.attempts(credentials, self._unresponsive.check):
+            self._reload_session()
+            with reconnector.attempt():
+                self._reconnect_once(credentials if interactive else credentials.non_interactive())
+        return reconnector.succeeded
 
-    def _connect_again(self, asking: Asking) -> None:
+    def _reconnect_once(self, credentials: CredentialPrompter) -> None:
         """As `connect`, but with a way to a server that has ended the tunnel waits for the next one."""
-        assert self._watch is not None, "connect comes first"
-        connection = reach_session(self.session, self._settings, asking)
-        if not self._server.why_ended:
+        assert self._monitor is not None, "connect comes first"
+        connection = connect_to_session(self.session, self._settings, credentials)
+        if not self._server_monitor.end_reason:
             try:
-                self._prove_first(connection)
-            except RemoteFailed as problem:
+                self._verify_first(connection)
+            except RemoteError as error:
                 # A server that is slow to answer may still be there; one that refuses, or is another, is not.
-                if isinstance(problem.__cause__, TimeoutError):
+                if isinstance(error.__cause__, TimeoutError):
                     raise
-                self._server.end(str(problem))
-        if not self._watch.has_ended:
-            self._old.keep(self._watch)
+                self._server_monitor.mark_ended(str(error))
+        if not self._monitor.has_ended:
+            self._unresponsive.add(self._monitor)
         else:
-            self._leave_old()
-        self._use(connection)
+            self._close_old()
+        self._set_connection(connection)
 
-    def _leave_old(self) -> None:
-        if self._watch is not None:
-            close(self._watch.connection, self._forwarder)
+    def _close_old(self) -> None:
+        if self._monitor is not None:
+            close(self._monitor.connection, self._forwarder)
 
-    def _use(self, connection: Connection) -> None:
-        self._watch = Watch(connection)
-        self._forwarder.lead_through(connection.port_transport)
-        if not self._server.why_ended:
-            self._server.start(connection.transport)
+    def _set_connection(self, connection: Connection) -> None:
+        self._monitor = KeepaliveMonitor(connection)
+        self._forwarder.set_transport(connection.port_transport)
+        if not self._server_monitor.end_reason:
+            self._server_monitor.start(connection.transport)
 
-    def _prove_first(self, connection: Connection) -> None:
+    def _verify_first(self, connection: Connection) -> None:
         """Have the server prove itself over a new connection, and find out how its port is reached there."""
-        with self._unless_lost(connection):
-            refusal, self.clock_ahead = prove_through(
-                self.session, connection, self._forwarder, PROOF_TIMEOUT_S
+        with self._report_lost_connection(connection):
+            refusal, self.clock_offset_s = verify_over(
+                self.session, connection, self._forwarder, VERIFY_TIMEOUT_S
             )
         self.tunnel = replace(self.tunnel, forwarding_refusal=refusal)
-        self._server.proved()
+        self._server_monitor.verified()
 
-    def _prove(self, connection: Connection) -> None:
-        dial = partial(self._forwarder.connect, connection.port_transport, self.session.remote_port)
-        with self._unless_lost(connection):
-            prove(self.session, dial, PROOF_TIMEOUT_S)
-        self._server.proved()
+    def _verify(self, connection: Connection) -> None:
+        dial = partial(self._forwarder.open_connection, connection.port_transport, self.session.remote_port)
+        with self._report_lost_connection(connection):
+            verify_server(self.session, dial, VERIFY_TIMEOUT_S)
+        self._server_monitor.verified()
 
     @contextmanager
-    def _unless_lost(self, connection: Connection) -> Iterator[None]:
+    def _report_lost_connection(self, connection: Connection) -> Iterator[None]:
         try:
             yield
-        except RemoteFailed as problem:
+        except RemoteError as error:
             if connection.is_connected:
                 raise
-            raise CannotConnect(f"the connection to {self.session.host} was lost again") from problem
+            raise ConnectError(f"the connection to {self.session.host} was lost again") from error
 
     # ---- the server ----
 
-    def _watched(self, session: Session) -> ServerWatch:
-        def ended() -> None:
+    def _make_monitor(self, session: Session) -> ServerMonitor:
+        def on_end() -> None:
             # Of a server that has ended nothing is open; what is, may be another's.
-            self._forwarder.end(self._target)
-            self._changed.set()
+            self._forwarder.reset_target(self._target)
+            self._wakeup.set()
 
-        return ServerWatch(session, ended, self._forwarder.serve_queued)
+        return ServerMonitor(session, on_end, self._forwarder.serve_queued)
 
-    def _want(self) -> None:
-        self._is_wanted = True
-        self._changed.set()
+    def _request_verification(self) -> None:
+        self._verification_requested = True
+        self._wakeup.set()
 
-    def _look_after_server(self, connection: Connection, tell: Tell) -> None:
-        if self._follow_record():
+    def _check_server(self, connection: Connection, on_event: EventHandler) -> None:
+        if self._reload_session():
             try:
-                self._prove(connection)
-            except CannotConnect:
+                self._verify(connection)
+            except ConnectError:
                 return
-            except RemoteFailed as problem:
-                if not isinstance(problem.__cause__, TimeoutError):
-                    self._server.end(str(problem))
+            except RemoteError as error:
+                if not isinstance(error.__cause__, TimeoutError):
+                    self._server_monitor.mark_ended(str(error))
             else:
-                self._server.start(connection.transport)
-                self._remember("open")
-                tell(ServerAgain(f"{self.session.host}:{self.session.remote_port}"))
-        if self._server.why_ended:
-            if not self.tunnel.waits_for_you:
-                self._tell_end(tell)
-        elif self._server.needs_proof or (self._is_wanted and not self._server.may_lead()):
-            self._prove_beside(connection)
+                self._server_monitor.start(connection.transport)
+                self._save_state("open")
+                on_event(ServerReplaced(f"{self.session.host}:{self.session.remote_port}"))
+        if self._server_monitor.end_reason:
+            if not self.tunnel.login_required:
+                self._report_server_end(on_event)
+        elif self._server_monitor.needs_verification or (
+            self._verification_requested and not self._server_monitor.may_connect()
+        ):
+            self._verify_in_background(connection)
 
-    def _follow_record(self) -> bool:
+    def _reload_session(self) -> bool:
         """Go on with the server that `serve` has put on record meanwhile; whether it is another one."""
-        now = sessions.latest(self.session)
-        if (now.pid, now.process_start, now.remote_port, now.certificate_pem) == (
+        current = sessions.reload(self.session)
+        if (current.pid, current.process_start, current.remote_port, current.certificate_pem) == (
             self.session.pid,
             self.session.process_start,
             self.session.remote_port,
             self.session.certificate_pem,
         ):
             return False
-        self._server.stop()
-        self._server.end("the session has another server")
-        self._server = self._watched(now)
-        self._target.port = now.remote_port
-        self.tunnel = replace(self.tunnel, remote_port=now.remote_port)
+        self._server_monitor.stop()
+        self._server_monitor.mark_ended("the session has another server")
+        self._server_monitor = self._make_monitor(current)
+        self._target.port = current.remote_port
+        self.tunnel = replace(self.tunnel, remote_port=current.remote_port)
         return True
 
-    def _tell_end(self, tell: Tell) -> None:
-        self._remember("reconnecting", waits_for_you=self._server.why_ended)
-        tell(ServerEnded(self._server.why_ended))
+    def _report_server_end(self, on_event: EventHandler) -> None:
+        self._save_state("reconnecting", login_required=self._server_monitor.end_reason)
+        on_event(ServerEnded(self._server_monitor.end_reason))
 
-    def _prove_beside(self, connection: Connection) -> None:
+    def _verify_in_background(self, connection: Connection) -> None:
         """Have the server prove itself while this thread looks after the way."""
-        if self._proof is not None and self._proof.is_alive():
+        if self._verification_thread is not None and self._verification_thread.is_alive():
             return
-        self._is_wanted = False
-        server = self._server
+        self._verification_requested = False
+        server = self._server_monitor
 
-        def work() -> None:
+        def verify() -> None:
             try:
-                self._prove(connection)
-            except CannotConnect:
+                self._verify(connection)
+            except ConnectError:
                 pass
-            except RemoteFailed as problem:
-                if isinstance(problem.__cause__, TimeoutError):
-                    self._want()
+            except RemoteError as error:
+                if isinstance(error.__cause__, TimeoutError):
+                    self._request_verification()
                 else:
-                    server.end(str(problem))
+                    server.mark_ended(str(error))
 
-        self._proof = Thread(target=work, name="proof", daemon=True)
-        self._proof.start()
+        self._verification_thread = Thread(target=verify, name="proof", daemon=True)
+        self._verification_thread.start()
 
-    def _remember(self, state: Literal["open", "reconnecting"], waits_for_you: str = "") -> None:
-        self.tunnel = replace(self.tunnel, state=state, waits_for_you=waits_for_you)
-        sessions.remember_tunnel(self.session, self.tunnel)
+    def _save_state(self, state: Literal["open", "reconnecting"], login_required: str = "") -> None:
+        self.tunnel = replace(self.tunnel, state=state, login_required=login_required)
+        sessions.save_tunnel(self.session, self.tunnel)

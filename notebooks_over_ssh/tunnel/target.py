@@ -13,9 +13,9 @@ class Target:
 
     port: int
     listener: Listener | None = None
-    is_proven: Callable[[], bool] = lambda: True
+    is_verified: Callable[[], bool] = lambda: True
     """Whether connections may be led there now; those that may not are queued."""
-    wanted: Callable[[], None] = lambda: None
+    on_queued: Callable[[], None] = lambda: None
     """Called when a connection has been queued."""
 
     @property

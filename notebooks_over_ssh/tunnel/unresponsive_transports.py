@@ -11,65 +11,67 @@ from dataclasses import dataclass
 from notebooks_over_ssh.ssh import connection as ssh
 from notebooks_over_ssh.ssh.connection import Connection
 from notebooks_over_ssh.tunnel import Forwarder
-from notebooks_over_ssh.tunnel.keepalive import Watch
+from notebooks_over_ssh.tunnel.keepalive import KeepaliveMonitor
 
 # An outage that is longer counts as one of this length.
-LONGEST_OUTAGE_S = 60.0
+MAX_OUTAGE_S = 60.0
 GRACE_S = 5.0
-MOST_KEPT = 4
+MAX_TRANSPORTS = 4
 
 
 @dataclass
-class _Old:
-    watch: Watch
+class _Entry:
+    monitor: KeepaliveMonitor
     silent_at: float
     """When it was heard last before it was replaced."""
-    until: float
+    deadline: float
 
 
-class OldPaths:
+class UnresponsiveTransports:
     """The connections whose place another has taken."""
 
     def __init__(self, forwarder: Forwarder) -> None:
         self._forwarder = forwarder
-        self._kept: list[_Old] = []
+        self._entries: list[_Entry] = []
 
-    def keep(self, watch: Watch) -> None:
+    def add(self, monitor: KeepaliveMonitor) -> None:
         """Keep a connection as long as what it carries may come through."""
         now = time.monotonic()
-        outage_s = min(now - watch.heard_at, LONGEST_OUTAGE_S)
-        self._kept.append(_Old(watch, watch.heard_at, now + outage_s + GRACE_S))
-        while len(self._kept) > MOST_KEPT:
-            self._close(self._kept[0])
+        outage_s = min(now - monitor.last_received_at, MAX_OUTAGE_S)
+        self._entries.append(_Entry(monitor, monitor.last_received_at, now + outage_s + GRACE_S))
+        while len(self._entries) > MAX_TRANSPORTS:
+            self._close(self._entries[0])
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Close those that are over; to be called about once a second."""
-        for old in list(self._kept):
-            if old.watch.has_ended or not self._forwarder.carries(old.watch.connection.port_transport):
-                self._close(old)
-            elif old.watch.heard_at > old.silent_at:
-                if old.watch.look():
-                    self._close(old)
-            elif time.monotonic() > old.until or not _has_its_address(old.watch.connection):
-                self._close(old)
+        for entry in list(self._entries):
+            if entry.monitor.has_ended or not self._forwarder.has_connections(
+                entry.monitor.connection.port_transport
+            ):
+                self._close(entry)
+            elif entry.monitor.last_received_at > entry.silent_at:
+                if entry.monitor.check():
+                    self._close(entry)
+            elif time.monotonic() > entry.deadline or not _has_local_address(entry.monitor.connection):
+                self._close(entry)
 
     def close(self) -> None:
         """Close all."""
-        for old in list(self._kept):
-            self._close(old)
+        for entry in list(self._entries):
+            self._close(entry)
 
-    def _close(self, old: _Old) -> None:
-        self._kept.remove(old)
-        close(old.watch.connection, self._forwarder)
+    def _close(self, entry: _Entry) -> None:
+        self._entries.remove(entry)
+        close(entry.monitor.connection, self._forwarder)
 
 
 def close(connection: Connection, forwarder: Forwarder) -> None:
     """Close a connection and reset what it carries."""
     ssh.close(connection)
-    forwarder.drop(connection.port_transport)
+    forwarder.reset_transport(connection.port_transport)
 
 
-def _has_its_address(connection: Connection) -> bool:
+def _has_local_address(connection: Connection) -> bool:
     """Whether this machine still has the address that the connection goes out from: without, nothing can come back."""
     source = getattr(ssh.hops(connection)[0].transport, "sock", None)
     if not isinstance(source, socket.socket) or source.family not in (socket.AF_INET, socket.AF_INET6):

@@ -9,46 +9,46 @@ import re
 import unicodedata
 from collections.abc import Iterator
 
-QUOTE_COLUMNS = 200
-TEXT_LINES = 20
-LINE_COLUMNS = 1000
+MAX_QUOTE_COLUMNS = 200
+MAX_LINES = 20
+MAX_LINE_COLUMNS = 1000
 # A longer word would be broken at the edge of the terminal, and what follows would begin a row of its own.
-WORD_COLUMNS = 40
+MAX_WORD_COLUMNS = 40
 DEFAULT_COLUMNS = 80
-SHORTEST_ROW = 20
+MIN_ROW_COLUMNS = 20
 
 # Letters and symbols that look like a space, or like nothing (Unicode, Default_Ignorable_Code_Point among L, M and S).
 _BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0\U0001d159")
 _LINE_ENDS = re.compile("\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 
 
-def clean(text: str, columns: int = LINE_COLUMNS) -> str:
+def clean(text: str, columns: int = MAX_LINE_COLUMNS) -> str:
     """The text in one line of at most so many columns: of letters, marks, numbers, punctuation and symbols, single spaces between.
 
     Everything else (white space, control, bidirectional and zero-width characters, private use, surrogates) counts as a space.
     """
-    shown = "".join(character if _is_shown(character) else " " for character in text[: 8 * columns])
-    return _cut(" ".join(shown.split()), columns)
+    visible = "".join(character if _is_visible(character) else " " for character in text[: 8 * columns])
+    return _truncate(" ".join(visible.split()), columns)
 
 
-def quoted(text: str, columns: int = QUOTE_COLUMNS) -> str:
+def quote(text: str, columns: int = MAX_QUOTE_COLUMNS) -> str:
     """The text in one line, cut and in quotation marks, for use within a sentence of ours."""
     words = clean(text, columns).replace('"', "'").split(" ")
-    return '"' + " ".join(part for word in words for part in _parts(word, WORD_COLUMNS)) + '"'
+    return '"' + " ".join(part for word in words for part in _parts(word, MAX_WORD_COLUMNS)) + '"'
 
 
-def attributed(owner: str, text: str, columns: int | None = None) -> list[str]:
+def prefix_lines(owner: str, text: str, columns: int | None = None) -> list[str]:
     """The text as rows that fit the terminal, each of which begins with its owner: `me@gateway | Enter the code`.
 
     `owner` may be empty. A text is cut after 20 lines. `columns` is the width of the terminal, which is looked up where it is not given.
     """
     width = columns or terminal_columns()
-    begin = f"{_cut(clean(owner), max(4, width - SHORTEST_ROW - 4))} | ".lstrip()
-    lines = [line for line in map(clean, _LINE_ENDS.split(text[: TEXT_LINES * LINE_COLUMNS])) if line]
-    if len(lines) > TEXT_LINES:
-        lines = [*lines[:TEXT_LINES], "…"]
-    room = max(SHORTEST_ROW, width - len(begin) - 3)  # the caller may indent it by two
-    return [begin + row for line in lines for row in _rows(line, room)]
+    begin = f"{_truncate(clean(owner), max(4, width - MIN_ROW_COLUMNS - 4))} | ".lstrip()
+    lines = [line for line in map(clean, _LINE_ENDS.split(text[: MAX_LINES * MAX_LINE_COLUMNS])) if line]
+    if len(lines) > MAX_LINES:
+        lines = [*lines[:MAX_LINES], "…"]
+    row_columns = max(MIN_ROW_COLUMNS, width - len(begin) - 3)  # the caller may indent it by two
+    return [begin + row for line in lines for row in _rows(line, row_columns)]
 
 
 def terminal_columns() -> int:
@@ -65,7 +65,7 @@ def terminal_columns() -> int:
         os.close(descriptor)
 
 
-def _is_shown(character: str) -> bool:
+def _is_visible(character: str) -> bool:
     category = unicodedata.category(character)
     # Variation selectors are marks that show nothing.
     return category[0] in "LMNPS" and character not in _BLANK and not 0xFE00 <= ord(character) <= 0xFE0F
@@ -95,7 +95,7 @@ def _parts(word: str, columns: int) -> Iterator[str]:
     yield part
 
 
-def _cut(text: str, columns: int) -> str:
+def _truncate(text: str, columns: int) -> str:
     if _columns(text) <= columns:
         return text
     return f"{next(_parts(text, columns - 1))}…"

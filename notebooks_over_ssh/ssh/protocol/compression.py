@@ -5,7 +5,7 @@ import zlib
 import paramiko
 from paramiko.compress import ZlibCompressor
 
-from notebooks_over_ssh.ssh.protocol.packet_encryption import LARGEST_PACKET
+from notebooks_over_ssh.ssh.protocol.packet_encryption import MAX_PACKET_BYTES
 
 DELAYED_ZLIB = "zlib@openssh.com"
 
@@ -18,7 +18,7 @@ class Decompressor:
 
     def __call__(self, data: bytes) -> bytes:
         """The payload of one packet. Raises SSHException where it is larger than a packet may be: zlib makes 1 MB of 1 KB."""
-        payload = self._stream.decompress(data, LARGEST_PACKET)
+        payload = self._stream.decompress(data, MAX_PACKET_BYTES)
         if self._stream.unconsumed_tail:
             raise paramiko.SSHException("it sent a packet that expands to more than a packet may be")
         return payload

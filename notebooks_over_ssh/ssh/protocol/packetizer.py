@@ -19,59 +19,59 @@ from paramiko.packet import NeedRekeyException, Packetizer
 
 from notebooks_over_ssh.ssh.protocol.message import Message
 from notebooks_over_ssh.ssh.protocol.packet_encryption import (
-    LARGEST_PACKET,
+    MAX_PACKET_BYTES,
     Block,
-    Envelope,
     Mac,
-    Plain,
+    PacketCipher,
+    PlainCipher,
     make_cipher,
 )
-from notebooks_over_ssh.ssh.protocol.tcp_latency import acknowledge
+from notebooks_over_ssh.ssh.protocol.tcp_latency import quick_ack
 
-BLOCK = 256 * 1024
+RECV_SIZE = 256 * 1024
 # What a peer may wait with more behind, until it is acknowledged; in a transfer enough goes on by itself.
-SMALL = 16 * 1024
+QUICKACK_MAX_BYTES = 16 * 1024
 # RFC 4344, section 3.2: with blocks of L bits, keys are good for 2**(L/4) blocks; each cipher that is offered has L = 128,
 # and so 2**32 blocks of 16 bytes. A sixteenth of that leaves no doubt.
 REKEY_AFTER_BYTES = 2**32
 # RFC 4253, section 9: new keys after an hour, in seconds. Where nothing flows, nobody asks.
 REKEY_AFTER = 3600.0
-HANDSHAKE_LOOK_S = 0.1  # how often a thread that waits looks whether the handshake has taken too long
-LOOK_S = 1.0
+# how often a thread that waits looks whether the handshake has taken too long
+HANDSHAKE_POLL_INTERVAL_S = 0.1
+POLL_INTERVAL_S = 1.0
 
-# Its stubs know little of this class.
-_Packetizer: Any = Packetizer
-AtOnce = Callable[[int, memoryview], bool]
+_Packetizer: Any = Packetizer  # its stubs know little of this class
+PacketHandler = Callable[[int, memoryview], bool]
 
 
-class Packets(_Packetizer):  # type: ignore[misc] # as above
+class BlockPacketizer(_Packetizer):  # type: ignore[misc] # as above
     """The packets of one transport, read from a socket by the transport's own thread."""
 
     REKEY_BYTES = REKEY_AFTER_BYTES
     REKEY_AFTER = REKEY_AFTER
 
-    def __init__(self, source: Any) -> None:
-        super().__init__(source)
-        self._source = source
-        self._is_tcp = getattr(source, "family", None) in (socket.AF_INET, socket.AF_INET6)
+    def __init__(self, sock: Any) -> None:
+        super().__init__(sock)
+        self._socket = sock
+        self._is_tcp = getattr(sock, "family", None) in (socket.AF_INET, socket.AF_INET6)
         self._unread: Block = b""
-        self._found: tuple[int, paramiko.Message] | None = None
-        self._rekey_told = False
-        self._errands: deque[Callable[[], None]] = deque()
+        self._pending: tuple[int, paramiko.Message] | None = None
+        self._rekey_signalled = False
+        self._callbacks: deque[Callable[[], None]] = deque()
         self._decompress: Callable[[bytes], bytes] | None = None
         self._sequence = 0
-        self._envelope: Envelope = Plain()
-        self._look_s = HANDSHAKE_LOOK_S
-        self.at_once: AtOnce = lambda kind, payload: False
+        self._inbound_cipher: PacketCipher = PlainCipher()
+        self._poll_interval_s = HANDSHAKE_POLL_INTERVAL_S
+        self.packet_handler: PacketHandler = lambda message_type, payload: False
         """Takes a packet in the thread that received it, and returns whether it did. It must not send."""
-        self.may_send: Callable[[], bool] = lambda: False
+        self.can_send: Callable[[], bool] = lambda: False
         """Whether the transport's own thread can send without waiting for itself: not while keys are exchanged."""
-        self._sealing: Envelope = Plain()
-        self._sending = threading.RLock()
+        self._outbound_cipher: PacketCipher = PlainCipher()
+        self._send_lock = threading.RLock()
         self._sent_sequence = 0
         self._sent_bytes = 0
         self._compress: Callable[[bytes], bytes] | None = None
-        self.heard_at = time.monotonic()
+        self.last_received_at = time.monotonic()
         """When the peer was heard last."""
         self.received_bytes = 0
         self.kex_deadline = math.inf
@@ -85,23 +85,23 @@ class Packets(_Packetizer):  # type: ignore[misc] # as above
 
         Raises EOFError at the end, SSHException for a packet that is damaged, NeedRekeyException when it is time.
         """
-        self._found = None
-        self._take(b"")
-        while self._found is None:
-            self._run_errands()
+        self._pending = None
+        self._process_block(b"")
+        while self._pending is None:
+            self._run_callbacks()
             self._check_for_rekey()
-            self._take(self._receive())
-        return self._found
+            self._process_block(self._receive())
+        return self._pending
 
     def readline(self, timeout: float) -> str:
         """A line from before the first packet. Raises EOFError, TimeoutError."""
         deadline = time.monotonic() + timeout
-        line = self._line()
+        line = self._next_line()
         while line is None:
             if time.monotonic() >= deadline:
                 raise TimeoutError
             self._wait_for_more()
-            line = self._line()
+            line = self._next_line()
         return line.removesuffix(b"\r").decode("utf-8", "replace")
 
     def set_inbound_cipher(
@@ -119,10 +119,10 @@ class Packets(_Packetizer):  # type: ignore[misc] # as above
         super().set_inbound_cipher(
             block_engine, block_size, mac_engine, mac_size, mac_key, etm=etm, aead=aead, iv_in=iv_in
         )
-        self._envelope = make_cipher(
+        self._inbound_cipher = make_cipher(
             block_engine, block_size, Mac(mac_engine, mac_size, mac_key), etm, iv_in if aead else None
         )
-        self._rekey_told = False
+        self._rekey_signalled = False
         self.received_bytes = 0
         self._rekey_at = time.monotonic() + self.REKEY_AFTER
 
@@ -142,7 +142,7 @@ class Packets(_Packetizer):  # type: ignore[misc] # as above
         super().set_outbound_cipher(
             block_engine, block_size, mac_engine, mac_size, mac_key, sdctr, etm, aead, iv_out
         )
-        self._sealing = make_cipher(
+        self._outbound_cipher = make_cipher(
             block_engine, block_size, Mac(mac_engine, mac_size, mac_key), etm, iv_out if aead else None
         )
         self._sent_bytes = 0
@@ -158,13 +158,13 @@ class Packets(_Packetizer):  # type: ignore[misc] # as above
     def send_message(self, message: paramiko.Message) -> None:
         """Send a packet; waits until the network has taken all of it. Raises EOFError when the connection has ended."""
         payload = message.asbytes()
-        with self._sending:
+        with self._send_lock:
             if self._compress is not None:
                 payload = self._compress(payload)
-            sealed = self._sealing.seal(payload, self._sent_sequence)
+            encrypted = self._outbound_cipher.encrypt_packet(payload, self._sent_sequence)
             self._sent_sequence = _next(self._sent_sequence, self._initial_kex_done)
-            self.write_all(sealed)
-            self._sent_bytes += len(sealed)
+            self.write_all(encrypted)
+            self._sent_bytes += len(encrypted)
             if (
                 self._sent_bytes >= self.REKEY_BYTES or time.monotonic() >= self._rekey_at
             ) and not self.need_rekey():
@@ -181,15 +181,15 @@ class Packets(_Packetizer):  # type: ignore[misc] # as above
     def complete_handshake(self) -> None:
         """Wait longer from now on: nothing has to be done in time any more."""
         super().complete_handshake()
-        if self._look_s != LOOK_S and self.may_send():
-            self._look_s = LOOK_S
-            self._source.settimeout(LOOK_S)
+        if self._poll_interval_s != POLL_INTERVAL_S and self.can_send():
+            self._poll_interval_s = POLL_INTERVAL_S
+            self._socket.settimeout(POLL_INTERVAL_S)
 
     def close(self) -> None:
         """End the connection, and wake the thread that waits for a packet."""
         super().complete_handshake()  # ends the thread of its timer
         with contextlib.suppress(OSError):
-            self._source.shutdown(socket.SHUT_RDWR)
+            self._socket.shutdown(socket.SHUT_RDWR)
         super().close()
 
     # ---- what others call ----
@@ -199,16 +199,16 @@ class Packets(_Packetizer):  # type: ignore[misc] # as above
         self.REKEY_BYTES = min(size or self.REKEY_BYTES, self.REKEY_BYTES)
         self.REKEY_AFTER = min(seconds or self.REKEY_AFTER, self.REKEY_AFTER)
 
-    def later(self, errand: Callable[[], None]) -> None:
+    def call_soon(self, callback: Callable[[], None]) -> None:
         """Have the transport's own thread do something that sends; for a thread that received and must not wait."""
-        self._errands.append(errand)
+        self._callbacks.append(callback)
 
     # ---- one block ----
 
-    def _line(self) -> bytes | None:
+    def _next_line(self) -> bytes | None:
         """Take the next line out of what is unread, if all of it is there."""
         line, newline, rest = bytes(self._unread).partition(b"\n")
-        if len(line) > LARGEST_PACKET:
+        if len(line) > MAX_PACKET_BYTES:
             raise paramiko.SSHException("it sends a line without an end")
         if not newline:
             return None
@@ -218,9 +218,9 @@ class Packets(_Packetizer):  # type: ignore[misc] # as above
     def _receive(self) -> bytes:
         """The next block, b"" where none came in time. Raises EOFError at the end."""
         try:
-            block: bytes = self._source.recv(BLOCK)
+            block: bytes = self._socket.recv(RECV_SIZE)
         except TimeoutError:
-            self._check_patience()
+            self._check_timeout()
             return b""
         except OSError:
             if self.closed:
@@ -228,55 +228,55 @@ class Packets(_Packetizer):  # type: ignore[misc] # as above
             raise
         if not block:
             raise EOFError
-        if self._is_tcp and len(block) < SMALL:
-            acknowledge(self._source)
+        if self._is_tcp and len(block) < QUICKACK_MAX_BYTES:
+            quick_ack(self._socket)
         return block
 
     def _wait_for_more(self) -> None:
         self._unread = bytes(self._unread) + self._receive()
 
-    def _check_patience(self) -> None:
+    def _check_timeout(self) -> None:
         if self.closed or self.handshake_timed_out():
             raise EOFError
 
-    def _run_errands(self) -> None:
-        while self._errands and self.may_send():
-            self._errands.popleft()()
-        if self.may_send():
+    def _run_callbacks(self) -> None:
+        while self._callbacks and self.can_send():
+            self._callbacks.popleft()()
+        if self.can_send():
             self._check_keepalive()
 
-    def _is_time_for_new_keys(self) -> bool:
-        return self.need_rekey() and not self._rekey_told
+    def _rekey_due(self) -> bool:
+        return self.need_rekey() and not self._rekey_signalled
 
     def _check_for_rekey(self) -> None:
         if time.monotonic() > self.kex_deadline:
             raise paramiko.SSHException("it did not finish the exchange of keys in time")
-        if self._is_time_for_new_keys():
-            self._rekey_told = True
+        if self._rekey_due():
+            self._rekey_signalled = True
             raise NeedRekeyException
 
-    def _take(self, block: Block) -> None:
+    def _process_block(self, block: Block) -> None:
         """Handle the packets in what is unread and the block, up to the first that is not taken at once."""
         if self._unread:
             block = bytes(self._unread) + block if block else self._unread
-        at = 0
-        while self._found is None:
-            opened = self._envelope.open(block, at, self._sequence)
-            if opened is None:
+        offset = 0
+        while self._pending is None:
+            decrypted = self._inbound_cipher.decrypt_packet(block, offset, self._sequence)
+            if decrypted is None:
                 break
-            packet, size = opened
-            at += size
+            packet, size = decrypted
+            offset += size
             self._sequence = _next(self._sequence, self._initial_kex_done)
-            self.heard_at = time.monotonic()
-            self._handle(packet)
+            self.last_received_at = time.monotonic()
+            self._handle_packet(packet)
             self.received_bytes += size
             if (
-                self.received_bytes >= self.REKEY_BYTES or self.heard_at >= self._rekey_at
+                self.received_bytes >= self.REKEY_BYTES or self.last_received_at >= self._rekey_at
             ) and not self.need_rekey():
                 self._trigger_rekey()
-        self._unread = memoryview(block)[at:]
+        self._unread = memoryview(block)[offset:]
 
-    def _handle(self, packet: bytes | memoryview) -> None:
+    def _handle_packet(self, packet: bytes | memoryview) -> None:
         padding = packet[0]
         if padding + 2 > len(packet):
             raise paramiko.SSHException("it sent a packet of padding only")
@@ -285,11 +285,11 @@ class Packets(_Packetizer):  # type: ignore[misc] # as above
             payload = memoryview(self._decompress(bytes(payload)))
             if not payload:
                 raise paramiko.SSHException("it sent a packet of nothing")
-        kind = payload[0]
-        if not self.at_once(kind, payload):
+        message_type = payload[0]
+        if not self.packet_handler(message_type, payload):
             message = Message(bytes(payload[1:]))
             message.seqno = (self._sequence - 1) & 0xFFFFFFFF
-            self._found = kind, message
+            self._pending = message_type, message
 
 
 def _next(sequence: int, is_safe: bool) -> int:

@@ -17,7 +17,7 @@ _log = logging.getLogger(__name__)
 QUICKACK = getattr(socket, "TCP_QUICKACK", None)
 # tcp(7) does not tell it, linux/tcp.h does; Python's socket has it from 3.12 on.
 TCP_NOTSENT_LOWAT = 25
-UNSENT_BYTES = 256 * 1024
+NOTSENT_LOWAT_BYTES = 256 * 1024
 
 
 class PromptSocket(socket.socket):
@@ -30,19 +30,19 @@ class PromptSocket(socket.socket):
             return super().send(data, flags)
 
 
-def prompt_socket(host: str, port: int, timeout_s: float) -> socket.socket:
+def connect_low_latency(host: str, port: int, timeout_s: float) -> socket.socket:
     """A TCP connection on which small packets go at once, and little waits in the system. Raises OSError."""
     _log.debug("connecting to %s port %d", host, port)
-    reached = PromptSocket(fileno=socket.create_connection((host, port), timeout=timeout_s).detach())
-    reached.settimeout(timeout_s)
-    reached.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock = PromptSocket(fileno=socket.create_connection((host, port), timeout=timeout_s).detach())
+    sock.settimeout(timeout_s)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if sys.platform == "linux":
         # Megabytes that wait in the system to be sent are a queue before every keystroke.
-        reached.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_BYTES)
-    return reached
+        sock.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, NOTSENT_LOWAT_BYTES)
+    return sock
 
 
-def acknowledge(source: socket.socket) -> None:
+def quick_ack(sock: socket.socket) -> None:
     """Put no acknowledgement off; lasts until the next data (TCP_QUICKACK in tcp(7))."""
     if QUICKACK is not None:
-        source.setsockopt(socket.IPPROTO_TCP, QUICKACK, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, QUICKACK, 1)

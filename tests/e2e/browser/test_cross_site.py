@@ -1,0 +1,26 @@
+"""No certificate of a host lets a browser believe that the host is some other web site."""
+
+import pytest
+
+from tests.kit.bidi import BANK, NavigationRefused
+from tests.kit.browsers import Browser
+from tests.kit.certificates import certificate, names, new_key, pem
+from tests.kit.cli import User, assert_success, port_in
+
+
+def test_bank(browser: Browser, user: User) -> None:
+    """A leaf on the host for localhost and a bank is not trusted by `up --trust`: the browser opens neither with it."""
+    with browser.running():
+        pass  # Firefox makes its store when it runs first
+    assert_success(user.fab("stop", "--all"))
+    key = new_key()
+    leaf = certificate(key, names=names("localhost", BANK, "*.example.org"))
+    (user.jupyter_config.parent / "notebooks-over-ssh/server.pem").write_text(pem(key) + leaf)
+    done = assert_success(user.fab("up", "--detach", "--trust"))
+    assert user.certificate_pem(user.only_session()["host"]) == leaf
+    assert f"it is for {BANK}, *.example.org" in done.stderr
+    assert not list(user.sessions.parent.rglob("*.pem"))
+    with browser.running() as page:
+        for host in (BANK, "localhost"):
+            with pytest.raises(NavigationRefused, match=browser.kind.unknown):
+                page.open(f"https://{host}:{port_in(done)}/login")

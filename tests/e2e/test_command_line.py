@@ -1,0 +1,81 @@
+"""The command line before anything is connected to: the tasks there are, and how little it takes to list them."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from invoke.parser.context import ParserContext
+
+from notebooks_over_ssh.collection import namespace
+from tests.kit.cli import BIN_DIR, User, assert_success
+
+TASKS = ("secure", "serve", "tunnel", "trust", "untrust", "stop", "up", "status", "logs")
+SANDBOX_TASKS = ("sandbox.start", "sandbox.stop", "sandbox.status")
+FLAGS = {
+    "secure": ("--host", "--renew", "--password-file", "--certificate", "--key"),
+    "serve": ("--host",),
+    "tunnel": ("--host", "--local-port", "--detach", "--no-browser", "--open", "--trust"),
+    "trust": ("--host",),
+    "untrust": ("--host",),
+    "stop": ("--host", "--all", "--force"),
+    "up": ("--host", "--renew", "--password-file", "--local-port", "--detach", "--no-browser")
+    + (
+        "--open",
+        "--trust",
+    ),
+    "status": ("--json", "--editors"),
+    "logs": ("--host", "--follow", "--lines"),
+}
+# What only the practice network or a step needs: no list should wait for it.
+HEAVY = (
+    "asyncssh",
+    "psutil",
+    "msgspec",
+    "argon2",
+    "filelock",
+    "notebooks_over_ssh.sandbox",
+    "notebooks_over_ssh.config.settings",
+    "notebooks_over_ssh.tasks.up",
+)
+
+
+@pytest.fixture
+def nobody(tmp_path: Path, temporary: Path) -> User:
+    """Somebody who only asks, in whose home folder nothing ever is."""
+    (tmp_path / "home").mkdir()
+    return User(tmp_path / "home", temporary)
+
+
+def test_list(nobody: User) -> None:
+    """`--list` shows the same tasks with the same sentences under both programs, and imports no step for that."""
+    said = {}
+    for program in ("fab", "invoke"):
+        done = assert_success(
+            nobody.execute([sys.executable, "-X", "importtime", str(BIN_DIR / program), "--list"])
+        )
+        said[program] = [line.split() for line in done.stdout.splitlines() if re.match(r"  \S", line)]
+        imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+        assert "invoke.program" in imported
+        assert imported.isdisjoint(HEAVY), imported & set(HEAVY)
+    assert said["fab"] == said["invoke"]
+    assert {*TASKS, *SANDBOX_TASKS} <= {name for name, *_ in said["fab"]}
+    assert all(sentence for _, *sentence in said["fab"])
+    assert list(nobody.home.iterdir()) == []
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_flags(task: str) -> None:
+    """Each task has the flags of the contract, each with a sentence about it."""
+    arguments = ParserContext(task, args=namespace[task].get_arguments()).help_tuples()
+    assert all(sentence for _, sentence in arguments)
+    flags = {part.split()[0].partition("=")[0] for names, _ in arguments for part in names.split(", ")}
+    assert set(FLAGS[task]) <= flags
+
+
+def test_no_session(nobody: User) -> None:
+    """With no session `status --json` prints `[]` and `status` says so; neither starts anything."""
+    assert nobody.status() == []
+    assert "no session" in assert_success(nobody.fab("status")).stdout
+    assert "not running" in assert_success(nobody.fab("sandbox.status")).stdout
+    assert nobody.files() == []

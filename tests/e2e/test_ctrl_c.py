@@ -1,0 +1,99 @@
+"""Ctrl-C at any moment from the first line of ours to the end of Python."""
+
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.kit.cli import BIN_DIR, ROOT, TIMEOUT_S, User, assert_success
+
+# Python runs this before anything else. It counts the lines of the collection and of what runs after it, of ours and of the
+# libraries that have a part in it. At the line with the number in AT it sends itself the signal that Ctrl-C sends.
+COUNTING = f"""
+import atexit, os, signal, sys
+
+FIRST = {str(ROOT / "notebooks_over_ssh/collection.py")!r}
+COUNTED = (os.sep + "notebooks_over_ssh" + os.sep, os.sep + "invoke" + os.sep, os.sep + "filelock" + os.sep)
+at = int(os.environ["AT"])
+lines = 0
+
+
+def trace(frame, event, argument):
+    global lines
+    name = frame.f_code.co_filename
+    if name == FIRST or (lines and any(part in name for part in COUNTED)):
+        frame.f_trace = count
+        return count
+
+
+def count(frame, event, argument):
+    global lines
+    if event == "line":
+        lines += 1
+        if lines == at:
+            os.kill(os.getpid(), signal.SIGINT)
+    return count
+
+
+def end():
+    sys.settrace(None)
+    if at == -1:
+        os.kill(os.getpid(), signal.SIGINT)
+    with open(os.environ["COUNT"], "w") as file:
+        file.write(str(lines))
+
+
+atexit.register(end)
+sys.settrace(trace)
+"""
+POINTS = 8
+
+
+@pytest.fixture
+def counting(tmp_path: Path) -> Path:
+    """A folder with a sitecustomize module that counts."""
+    (tmp_path / "sitecustomize.py").write_text(COUNTING)
+    return tmp_path
+
+
+def run(
+    user: User, counting: Path, program: str, at: int, *, ignored: bool = False
+) -> subprocess.CompletedProcess[str]:
+    """Run `status`, with the signal at that line; 0: never, -1: in the last exit handler of Python."""
+
+    def dispositions() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN if ignored else signal.SIG_DFL)
+
+    return subprocess.run(
+        [BIN_DIR / program, "status"],
+        cwd=ROOT,
+        env=user.environment(PYTHONPATH=str(counting), AT=str(at), COUNT=str(counting / "count")),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+        preexec_fn=dispositions,  # nothing else runs between fork and exec
+    )
+
+
+@pytest.mark.parametrize("program", ["fab", "invoke"])
+def test_at_any_line(idle_user: User, counting: Path, program: str) -> None:
+    """From the first line of ours to the last of Python, Ctrl-C is one word and 130, and never a traceback."""
+    assert_success(run(idle_user, counting, program, 0))
+    lines = int((counting / "count").read_text())
+    assert lines > 1000
+    points = sorted({round(lines ** (number / POINTS)) for number in range(POINTS)})
+    points += [lines * number // POINTS for number in range(1, POINTS)] + [lines - 1, -1]
+    for point in points:
+        done = run(idle_user, counting, program, point)
+        assert done.stderr == "interrupted\n", f"at line {point} of {lines}: {done.stderr}"
+        assert done.returncode == 130, f"at line {point} of {lines}: {done.returncode}"
+
+
+@pytest.mark.parametrize("at", [2, -1])
+def test_ignored(idle_user: User, counting: Path, at: int) -> None:
+    """A SIGINT that is ignored, as in the background of a script, stays so."""
+    done = assert_success(run(idle_user, counting, "fab", at, ignored=True))
+    assert done.stderr == ""

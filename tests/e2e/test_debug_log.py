@@ -1,0 +1,73 @@
+"""The debug log tells what happened on the wire, and nothing that is secret."""
+
+import json
+import re
+import stat
+
+from tests.kit.cli import User, assert_success
+from tests.kit.users import generated_password
+
+LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} \d+ [a-z_.]+: \S")
+
+
+def test_the_log_of_a_tunnel(fresh_user: User) -> None:
+    """With NOTEBOOKS_DEBUG=1, a log that only its user can read names hops, keys, programs and channels, and no secret."""
+    done = assert_success(fresh_user.fab("up", "--detach", NOTEBOOKS_DEBUG="1"))
+    checked = assert_success(fresh_user.fab("doctor", NOTEBOOKS_DEBUG="1"))
+    log = fresh_user.home / ".local/state/notebooks-over-ssh/debug.log"
+    assert str(log) in checked.stdout
+    assert stat.S_IMODE(log.stat().st_mode) == 0o600
+    text = log.read_text()
+    lines = text.splitlines()
+    assert all(LINE.match(line) for line in lines), lines
+    events = {
+        "the task": r"task up$",
+        "the first hop": r"connecting to 127\.0\.0\.1 port \d+$",
+        "the next hop": r"through the gateway$",
+        "the algorithms": r"cipher aes\S+, MAC ",
+        "the host key": r"host key ssh-\S+ SHA256:",
+        "the login": r"logged in with publickey",
+        "a program on the host": r"start_server ended after \d+\.\d\d s, \d+ characters, problem ''",
+        "a channel": r"channel \d+ to port \d+ opened$",
+    }
+    assert [name for name, event in events.items() if not any(re.search(event, line) for line in lines)] == []
+    # Two processes wrote it: the command, and the one that holds the tunnel.
+    assert len({line.split()[2] for line in lines}) >= 3
+    settings = json.loads(fresh_user.jupyter_config.read_text())
+    hashed = next(value for value in _strings(settings) if value.startswith("argon2:"))
+    secrets = [generated_password(done), hashed, hashed.rpartition("$")[2], "PRIVATE KEY", "token="]
+    assert [secret for secret in secrets if secret in text] == []
+
+
+def test_without_being_asked_for(fresh_user: User) -> None:
+    """Without NOTEBOOKS_DEBUG nothing is written, and a doctor that finds a fault says how to get a log."""
+    checked = fresh_user.fab("doctor", INVOKE_GATEWAY="nowhere.invalid")
+    assert "NOTEBOOKS_DEBUG=1" in checked.stdout
+    assert [path for path in fresh_user.files() if path.endswith("debug.log")] == []
+
+
+def test_debug_flag(fresh_user: User) -> None:
+    """`fab --debug` writes the same log, and what a peer says does not reach the terminal through it."""
+    assert_success(fresh_user.fab("sandbox.start"))
+    done = fresh_user.fab("--debug", "doctor")
+    log = fresh_user.home / ".local/state/notebooks-over-ssh/debug.log"
+    assert "host key" in log.read_text()
+    assert "host key ssh" not in done.stderr + done.stdout
+    assert "paramiko" not in done.stderr
+
+
+def test_a_log_that_cannot_be_written(fresh_user: User) -> None:
+    """A debug log that cannot be written is said so once, and stops nothing."""
+    assert_success(fresh_user.fab("sandbox.start"))
+    folder = fresh_user.home / ".local/state/notebooks-over-ssh"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "debug.log").symlink_to("elsewhere")
+    done = assert_success(fresh_user.fab("status", NOTEBOOKS_DEBUG="1"))
+    assert done.stderr.count("debug log") == 1
+    assert not (folder / "elsewhere").exists()
+
+
+def _strings(value: object) -> list[str]:
+    if isinstance(value, dict):
+        return [text for item in value.values() for text in _strings(item)]
+    return [value] if isinstance(value, str) else []

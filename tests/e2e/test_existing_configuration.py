@@ -1,0 +1,289 @@
+"""What a home folder has of Jupyter from earlier years is made good by `secure`, whichever Jupyter runs there now."""
+
+import json
+import socket
+import ssl
+import stat
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from jupyter_server.auth.security import passwd
+from websockets.exceptions import InvalidStatus
+
+from tests.kit.cli import TIMEOUT_S, User, assert_error, assert_success, free_port, port_in
+from tests.kit.jupyter_client import Browser
+from tests.kit.leaks import processes_below
+from tests.kit.users import PASSWORD
+
+OLD_PASSWORD = "the password of 2019"
+ANSWERS = ("--password-file", "-")
+BY_HAND = """\
+# Configuration file for jupyter-notebook.
+from os import path
+
+c = get_config()
+c.NotebookApp.ip = '*'  # from anywhere
+c.NotebookApp.open_browser = False; c.NotebookApp.allow_origin = '*'
+c.NotebookApp.password = u'{hashed}'
+if path.exists('/'):
+    c.NotebookApp.allow_remote_access = True
+    c.NotebookApp.certfile = path.expanduser(
+        '~/mycert.pem'
+    )
+c.ServerApp.disable_check_xsrf = True
+c.FileContentsManager.delete_to_trash = False
+"""
+NEWER = """\
+c.ServerApp.ip = '0.0.0.0'
+c.NotebookApp.ip = '0.0.0.0'
+c.LabApp.allow_remote_access = True
+c.ServerApp.allow_origin = 'https://example.org'
+c.PasswordIdentityProvider.hashed_password = ''
+c.IdentityProvider.token = ''
+c.ServerApp.ssl_options = {'ssl_version': 4}
+c.ServerApp.base_url = '/elsewhere/'
+c.Session.key = b''
+c.KernelManager.ip = '0.0.0.0'
+"""
+
+
+@dataclass(frozen=True)
+class Before:
+    """What is there before `secure`: files below the remote home, what goes from them, and what stays in them."""
+
+    files: dict[str, str]
+    told: set[str]
+    stays: dict[str, str]
+    secrets: list[str] = field(default_factory=list)
+
+
+def old() -> Before:
+    """As a guide of 2019 had it: notebook 5 or 6, a hash of SHA-1, a certificate of RSA-1024 without names."""
+    hashed = passwd(OLD_PASSWORD, "sha1")  # type: ignore[no-untyped-call] # Jupyter has no types here
+    config = {
+        "NotebookApp": {
+            "password": hashed,
+            "certfile": "{home}/.ssh/cert.pem",
+            "keyfile": "{home}/.ssh/key.key",
+            "nbserver_extensions": {"jupyterlab": True},
+        }
+    }
+    return Before(
+        {
+            ".jupyter/jupyter_notebook_config.json": json.dumps(config),
+            ".jupyter/jupyter_notebook_config.py": BY_HAND.format(hashed=hashed),
+        },
+        {
+            "NotebookApp.ip = '*'",
+            "NotebookApp.allow_origin = '*'",
+            "NotebookApp.password",
+            "NotebookApp.allow_remote_access = True",
+            "NotebookApp.certfile",
+            "ServerApp.disable_check_xsrf = True",
+        },
+        {
+            ".jupyter/jupyter_notebook_config.py": "c.FileContentsManager.delete_to_trash = False\n",
+            ".jupyter/jupyter_notebook_config.json": '"nbserver_extensions"',
+        },
+        [hashed],
+    )
+
+
+def new() -> Before:
+    """As somebody has it who runs servers for others: much is open on purpose, in Python and in JSON."""
+    hashed = passwd(OLD_PASSWORD)  # type: ignore[no-untyped-call]
+    config = {
+        "IdentityProvider": {"hashed_password": hashed},
+        "ServerApp": {"allow_remote_access": True, "terminals_enabled": False},
+    }
+    return Before(
+        {
+            ".jupyter/jupyter_server_config.json": json.dumps(config),
+            ".jupyter/jupyter_server_config.py": NEWER,
+            ".jupyter/jupyter_lab_config.json": json.dumps({"ServerApp": {"password": hashed}}),
+        },
+        {
+            "NotebookApp.ip = '0.0.0.0'",
+            "LabApp.allow_remote_access = True",
+            "ServerApp.allow_origin = 'https://example.org'",
+            "ServerApp.ssl_options = {'ssl_version': 4}",
+            "IdentityProvider.token",
+            "Session.key",
+            "KernelManager.ip = '0.0.0.0'",
+        },
+        {
+            ".jupyter/jupyter_server_config.py": "c.ServerApp.base_url = '/elsewhere/'\n",
+            ".jupyter/jupyter_server_config.json": '"terminals_enabled": false',
+        },
+        [hashed],
+    )
+
+
+@pytest.mark.parametrize("before", [old, new])
+@pytest.mark.parametrize(
+    ("application", "family"),
+    [("notebook", "classic"), ("notebook", "server"), ("lab", "server"), ("server", "server")],
+    ids=["notebook 6", "notebook 7", "lab 4", "server 2"],
+)
+def test_matrix(
+    fresh_user: User,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    application: str,
+    family: str,
+    before: Any,
+) -> None:
+    """The user is told what was wrong, a private copy of it is kept, what does no harm stays, and nothing is open."""
+    there: Before = before()
+    assert_success(fresh_user.fab("sandbox.start"))
+    _write(fresh_user, there)
+    notebook: dict[str, Any] = {"application": application, "remote_port": free_port()}
+    if family == "classic":
+        notebook["environment"] = str(request.getfixturevalue("notebook6_venv"))
+    settings = tmp_path / "settings.yaml"
+    settings.write_text(json.dumps({"notebook": notebook}))
+    fab = ("-f", str(settings))
+
+    # Without the first step nothing is started that is open.
+    assert_error(fresh_user.fab(*fab, "serve"), 6)
+    up = assert_success(fresh_user.fab(*fab, "up", "--detach", *ANSWERS, stdin=f"{PASSWORD}\n"))
+    assert f"jupyter {application} {'6.' if family == 'classic' else ''}" in up.stdout
+    for setting in there.told:
+        assert f"{setting} is set aside" in up.stdout, setting
+    assert not any(secret in up.stdout + up.stderr for secret in there.secrets)
+    # A hash that is good, where this Jupyter reads it, stays.
+    keeps_its_password = before is new and family == "server"
+    assert ("password unchanged" in up.stdout) == keeps_its_password
+    passwords = (OLD_PASSWORD, PASSWORD) if keeps_its_password else (PASSWORD, OLD_PASSWORD)
+    _is_protected(fresh_user, port_in(up), *passwords)
+
+    kept = _kept(fresh_user)
+    for name, content in there.files.items():
+        if _changed(fresh_user, name, content):
+            assert content in kept.values(), f"no copy of {name} is kept"
+    for name, what in there.stays.items():
+        assert what in (fresh_user.remote_home / name).read_text(), name
+    again = assert_success(fresh_user.fab(*fab, "up", "--detach"))
+    assert "in place" in again.stdout and "aside" not in again.stdout
+    assert_success(fresh_user.fab(*fab, "secure", "--renew"))
+    assert _kept(fresh_user).items() >= kept.items()
+    assert_success(fresh_user.fab("stop"))
+
+
+@pytest.mark.parametrize(
+    ("hidden", "seen"),
+    [
+        ("c['NotebookApp'].ip = '0.0.0.0'", "it listened on 0.0.0.0"),
+        ("c['NotebookApp'].allow_remote_access = True", "it answered under another name"),
+        ("c['NotebookApp'].allow_origin = '*'", "it answered to another web site"),
+        (
+            "c['PasswordIdentityProvider'].hashed_password = c['IdentityProvider'].token = ''",
+            "it served who had not logged in",
+        ),
+    ],
+)
+def test_what_only_running_it_tells(user: User, hidden: str, seen: str) -> None:
+    """A server that a setting opens which nobody can find in its file is ended as soon as that is seen, and 6 says what was."""
+    config = user.jupyter_config.with_suffix(".py")
+    config.write_text(f"{hidden}\n")
+    try:
+        done = assert_error(user.fab("up", "--detach", INVOKE_NOTEBOOK_REMOTE_PORT=str(free_port())), 6, seen)
+        assert "ready" not in done.stdout
+        assert user.status() == []
+        assert not [p for p in processes_below(user.home) if "jupyter-notebook" in " ".join(p.cmdline())]
+    finally:
+        config.unlink()
+        user.stop_all_sessions()
+    assert_success(user.fab("up", "--detach"))
+    assert_success(user.fab("stop"))
+
+
+def _write(user: User, there: Before) -> None:
+    """The files, open to all as an editor leaves them, and the certificate that they name."""
+    (user.remote_home / ".jupyter").mkdir()
+    for name, content in there.files.items():
+        path = user.remote_home / name
+        path.write_text(content.replace("{home}", str(user.remote_home)))
+        path.chmod(0o644)
+        there.files[name] = path.read_text()
+    (user.remote_home / ".ssh").mkdir(exist_ok=True)
+    made = user.execute(
+        ["openssl", "req", "-x509", "-nodes", "-days", "365", "-newkey", "rsa:1024", "-subj", "/CN=me"]
+        + ["-keyout", str(user.remote_home / ".ssh/key.key"), "-out", str(user.remote_home / ".ssh/cert.pem")]
+    )
+    assert_success(made)
+
+
+def _changed(user: User, name: str, content: str) -> bool:
+    return (user.remote_home / name).read_text() != content
+
+
+def _kept(user: User) -> dict[str, str]:
+    """The copies of what was there, by name; nobody else can read them."""
+    folder = user.remote_home / ".jupyter/notebooks-over-ssh/before"
+    paths = list(folder.iterdir())
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (folder, *paths)} <= {0o700, 0o600}
+    return {path.name: path.read_text() for path in paths}
+
+
+def _is_protected(user: User, port: int, password: str, no_password: str) -> None:
+    """Of all that stands in the table of docs/security.md, what can be seen through the tunnel and beside it."""
+    session = user.only_session()
+    with Browser(port, user.certificate_pem(session["host"])) as browser:
+        assert not browser.log_in(no_password)
+        assert not browser.log_in("")
+        assert browser.log_in(password)
+        assert browser.status_with("/login", Host=f"example.org:{port}") == 403
+        assert browser.status_with("/api/kernels", Origin="https://example.org") == 404
+        assert browser.status_with("/api/kernels", Origin=f"https://localhost:{port}") == 200
+        assert browser.post_status("/login", password=password) == 403
+        assert browser.post_status("/api/kernels") == 403
+        with browser.kernel() as kernel:
+            assert kernel.run("1+1").text == "2"
+            with (
+                pytest.raises(InvalidStatus, match="403"),
+                browser.attach(kernel.identity, TIMEOUT_S, origin="https://example.org"),
+            ):
+                pass
+            _kernels_files_are_private(user, session["host"])
+            addresses = {
+                connection.laddr.ip
+                for process in processes_below(user.home)
+                for connection in process.net_connections("inet")
+                if connection.status == psutil.CONN_LISTEN
+            }
+            assert addresses <= {"127.0.0.1", "::1"}
+    for version in (ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1):
+        assert not _speaks(port, version), version
+    assert _speaks(port, ssl.TLSVersion.TLSv1_2)
+    assert _speaks(port, ssl.TLSVersion.TLSv1_3)
+
+
+def _kernels_files_are_private(user: User, host: str) -> None:
+    """What Jupyter writes while it runs: connection files with the kernels' keys, its own address and token."""
+    runtime = user.remote_state(host) / "runtime"
+    files = [path for path in runtime.rglob("*") if path.is_file()]
+    keys = [json.loads(path.read_text()) for path in files if path.name.startswith("kernel-")]
+    assert keys and all(len(file["key"]) >= 32 and file["ip"] == "127.0.0.1" for file in keys)
+    assert not any(path.stat().st_mode & 0o077 for path in files)
+    assert runtime.stat().st_mode & 0o777 == 0o700  # and, from some releases of Jupyter, the sticky bit
+
+
+def _speaks(port: int, version: ssl.TLSVersion) -> bool:
+    """Whether the server agrees to speak this version of TLS with a client that would speak any cipher of it."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # what is asked is the version alone
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        context.minimum_version = context.maximum_version = version
+    with socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_S) as plain:
+        try:
+            with context.wrap_socket(plain) as spoken:
+                return spoken.version() is not None
+        except (ssl.SSLError, ConnectionError):
+            return False

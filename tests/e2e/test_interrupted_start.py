@@ -1,0 +1,174 @@
+"""A start that is interrupted, or that cannot be recorded: no server runs that `status` and `stop` do not know of."""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from getpass import getuser
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.kit.cli import TIMEOUT_S, User, assert_error, assert_success, wait_until
+from tests.kit.leaks import processes_below
+
+SERVE = ("fab", "-H", "ashbury", "serve")
+Moment = Callable[[User], bool]
+
+# What exists, here or on the host, in the order in which it comes to exist.
+MOMENTS: dict[str, Moment] = {
+    "the lock": lambda user: (user.remote_state("ashbury") / "lock").exists(),
+    "the pending session": lambda user: any(user.sessions.glob("*.pending.json")),
+    "the access token": lambda user: (user.remote_state("ashbury") / "token").exists(),
+    "the server's record": lambda user: (user.remote_state("ashbury") / "server.json").exists(),
+    "the server's port": lambda user: any((user.remote_state("ashbury") / "runtime").glob("jpserver-*.json")),
+    "the session": lambda user: any(user.sessions.glob("*.session.json")),
+}
+
+
+def servers(user: User) -> list[psutil.Process]:
+    """What of Jupyter runs, or is about to, and the programs that start it."""
+    state = str(user.remote_home)
+    return [
+        process
+        for process in processes_below(user.home)
+        if "jupyter" in " ".join(process.cmdline())
+        or process.environ().get("JUPYTER_RUNTIME_DIR", "").startswith(state)
+    ]
+
+
+def none_that_is_unknown(user: User) -> None:
+    """`status` shows what runs, a second `serve` finds it, `stop` ends it, and nothing is left on either side."""
+    known = user.status()
+    assert len(known) <= 1
+    running = [session["pid"] for session in known if session["server"] == "running"]
+    if known:
+        # A start that is under way and has its word is seen once the host has it on record; so look again.
+        wait_until("what runs is known", lambda: _pids(user) == [process.pid for process in servers(user)])
+    assert known or not servers(user), "a server runs that nothing leads to"
+    assert running == [] or running == [process.pid for process in servers(user)]
+    assert_success(user.fab("stop"))
+    wait_until("nothing runs", lambda: not servers(user))
+    assert user.status() == []
+    assert list(user.sessions.iterdir()) == []
+    assert not (user.remote_state("ashbury") / "server.json").exists()
+
+
+def _pids(user: User) -> list[int]:
+    return [session["pid"] for session in user.status() if session["server"] == "running"]
+
+
+@pytest.fixture
+def clean(user: User) -> Iterator[User]:
+    """The user, without a trace on the host of an earlier server."""
+    shutil.rmtree(user.remote_state("ashbury"), ignore_errors=True)
+    yield user
+    user.stop_all_sessions()
+
+
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name
+)
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_interrupted(clean: User, moment: str, number: signal.Signals) -> None:
+    """Wherever a signal ends `serve`, what it leaves is known; where it can, it says that the server may go on."""
+    with clean.running(*SERVE) as process:
+        wait_until(moment, lambda: MOMENTS[moment](clean) or process.poll() is not None)
+        begun = MOMENTS["the pending session"](clean)
+        process.send_signal(number)
+        said, errors = process.communicate(timeout=TIMEOUT_S)
+    assert "Traceback" not in said + errors
+    assert "Exception ignored" not in errors
+    if begun and number is not signal.SIGKILL and not MOMENTS["the session"](clean):
+        assert "the server on ashbury may go on" in errors
+    none_that_is_unknown(clean)
+
+
+def test_stop_at_once(clean: User) -> None:
+    """A `stop` right after a `serve` that was killed waits for what that one has begun, and ends it."""
+    with clean.running(*SERVE) as process:
+        wait_until("the pending session", lambda: MOMENTS["the pending session"](clean))
+        process.kill()
+        process.wait(TIMEOUT_S)
+    assert_success(clean.fab("stop"))
+    wait_until("nothing runs", lambda: not servers(clean))
+    assert clean.status() == []
+
+
+def test_second_run_repairs(clean: User) -> None:
+    """After a kill, `serve` finds the server or starts it, and it is an ordinary session then."""
+    with clean.running(*SERVE) as process:
+        wait_until("the server's record", lambda: MOMENTS["the server's record"](clean))
+        process.kill()
+        process.wait(TIMEOUT_S)
+    begun = [process.pid for process in servers(clean)]
+    assert_error(clean.fab("tunnel", "--detach"), 1, "interrupted", "serve")
+    assert_success(clean.fab("serve"))
+    assert [clean.only_session()["pid"]] == begun
+    assert clean.record("ashbury")["pid"] == begun[0]
+    assert not list(clean.sessions.glob("*.pending.json"))
+    none_that_is_unknown(clean)
+
+
+def test_start_that_takes_too_long(clean: User) -> None:
+    """A server that does not answer in time is known, so that what the hint says (stop --force) ends it."""
+    slow = clean.jupyter_config.with_suffix(".py")
+    slow.write_text("import time\ntime.sleep(600)\n")
+    try:
+        done = clean.fab(*SERVE[1:], INVOKE_NOTEBOOK_START_TIMEOUT_S="5")
+    finally:
+        slow.unlink()
+    assert_error(done, 6, "does not answer", "stop --force")
+    session = clean.only_session()
+    assert (session["user"], session["host"], session["server"]) == (getuser(), "ashbury", "running")
+    assert (session["application"], session["remote_port"], session["tunnel"]) == ("notebook", None, "closed")
+    assert [session["pid"]] == [process.pid for process in servers(clean)]
+    shown = assert_success(clean.fab("status")).stdout
+    assert f"{getuser()}@ashbury" in shown and "running" in shown
+    assert "ended" in assert_success(clean.fab("stop", "--force")).stdout
+    wait_until("nothing runs", lambda: not servers(clean))
+    assert clean.status() == []
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path, size: str) -> Iterator[None]:
+    """A file system of so many bytes at the folder. Skips the test where none can be mounted."""
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size},mode=0700", "tmpfs", folder],
+        capture_output=True,
+        check=False,
+    )
+    if done.returncode:
+        pytest.skip(f"needs the right to mount a tmpfs: {done.stderr.decode().strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+@pytest.mark.parametrize("free", range(3))
+def test_full_disk(clean: User, free: int) -> None:
+    """With so many pages (4 KiB) free where sessions are recorded, `serve` fails and no unknown server runs."""
+    clean.sessions.mkdir(parents=True, exist_ok=True)
+    with small_disk(clean.sessions, "16k"):
+        with contextlib.suppress(OSError), (clean.sessions / "full").open("wb", buffering=0) as file:
+            while file.write(bytes(4096)):
+                pass
+        os.truncate(clean.sessions / "full", (4 - free) * 4096)
+        done = clean.fab(*SERVE[1:])
+        if free == 0:
+            assert_error(done, 1, "No space left on device")
+            assert servers(clean) == []
+        elif free == 1:
+            assert_error(done, 1, "the server runs on ashbury", "No space left on device")
+        else:
+            assert_success(done)
+        known = clean.status()
+        assert bool(known) == bool(servers(clean))
+        assert_success(clean.fab("stop"))
+        wait_until("nothing runs", lambda: not servers(clean))
+        (clean.sessions / "full").unlink()
+        assert list(clean.sessions.iterdir()) == []

@@ -1,0 +1,116 @@
+"""What comes in between: two at once, Ctrl-C in the middle, and a network that is gone."""
+
+import contextlib
+import json
+import re
+import subprocess
+
+import psutil
+
+from tests.kit.cli import TIMEOUT_S, User, assert_success, interrupt, kill, port_in, wait_until
+from tests.kit.jupyter_client import Browser
+from tests.kit.leaks import processes_below
+from tests.kit.users import PASSWORD
+
+
+def _command_line(process: psutil.Process) -> list[str]:
+    """The arguments of a process, none of one that has just ended."""
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
+def servers(user: User) -> list[psutil.Process]:
+    """The notebook servers that run."""
+    return [p for p in processes_below(user.home) if "jupyter-notebook" in " ".join(_command_line(p))]
+
+
+def tunnels(user: User) -> list[psutil.Process]:
+    """The tunnels in the background that run."""
+    return [p for p in processes_below(user.home) if "notebooks_over_ssh.tunnel.daemon" in _command_line(p)]
+
+
+def daemon(user: User) -> int:
+    """The process of the practice network."""
+    pid: int = json.loads((user.sandbox / "network.json").read_text())["network"]["pid"]
+    return pid
+
+
+def test_several_at_once(user: User) -> None:
+    """Of several `serve` at the same moment one starts the server, and the others find it."""
+    commands = (("fab", "-H", "ashbury", "serve"), ("invoke", "serve", "--host", "ashbury")) * 2
+    with contextlib.ExitStack() as stack:
+        processes = [stack.enter_context(user.running(*command)) for command in commands]
+        said = [process.communicate(timeout=TIMEOUT_S) for process in processes]
+    assert [process.returncode for process in processes] == [0] * len(commands), said
+    assert sorted("already runs" in output for output, _ in said) == [False] + [True] * (len(commands) - 1)
+    (server,) = servers(user)
+    assert user.only_session()["pid"] == server.pid
+    assert_success(user.fab("stop"))
+
+
+def test_interrupted_wherever(user: User) -> None:
+    """Ctrl-C in a step of `up --detach`, or between two, leaves nothing but a server, which the next `up` goes on with."""
+
+    def secured(process: subprocess.Popen[str]) -> bool:
+        return _says("secure", process)
+
+    def starts(process: subprocess.Popen[str]) -> bool:
+        wait_until("the server was started", (user.remote_state("ashbury") / "server.json").exists)
+        return True
+
+    def serves(process: subprocess.Popen[str]) -> bool:
+        return _says("serve", process)
+
+    for moment in (starts, secured, serves):
+        with user.running("fab", "-H", "ashbury", "up", "--detach") as process:
+            assert moment(process)
+            begun = servers(user)
+            interrupt(process)
+            said, errors = process.communicate(timeout=TIMEOUT_S)
+        assert "Traceback" not in said + errors
+        assert process.returncode == 130, said + errors
+        assert errors.endswith("interrupted\n")
+        if moment is serves:
+            assert re.search(
+                r"the server on ashbury( and the tunnel on port \d+ keep| keeps) running", errors
+            )
+        assert set(begun) <= set(servers(user))
+        assert len(servers(user)) <= 1
+        wait_until("no tunnel is left", lambda: not tunnels(user))
+    up = assert_success(user.fab("-H", "ashbury", "up", "--detach"))
+    assert [process.pid for process in servers(user)] == [user.only_session()["pid"]]
+    with Browser(port_in(up), user.certificate_pem("ashbury")) as browser:
+        assert browser.log_in(PASSWORD)
+    assert len(tunnels(user)) == 1
+    assert_success(user.fab("stop"))
+    assert servers(user) == tunnels(user) == []
+
+
+def test_network_gone(user: User) -> None:
+    """When the network goes down, the tunnel ends, `status` says what it cannot reach, and the next command repairs it."""
+    assert_success(user.fab("-H", "ashbury", "up", "--detach"))
+    before = user.only_session()
+    kill(daemon(user))
+    wait_until("the tunnel has ended", lambda: user.only_session()["tunnel"] == "closed")
+    lost = user.only_session()
+    assert lost["server"] == "unreachable"
+    assert lost["url"] is None
+
+    with Browser(
+        port_in(assert_success(user.fab("tunnel", "--detach"))), user.certificate_pem("ashbury")
+    ) as browser:
+        assert browser.log_in(PASSWORD)
+    after = user.only_session()
+    assert (after["server"], after["tunnel"], after["pid"]) == ("running", "open", before["pid"])
+
+    kill(daemon(user))
+    assert_success(user.fab("stop"))
+    assert servers(user) == []
+    assert user.status() == []
+
+
+def _says(what: str, process: subprocess.Popen[str]) -> bool:
+    assert process.stdout
+    return any(line.startswith(what) for line in iter(process.stdout.readline, ""))

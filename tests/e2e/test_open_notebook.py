@@ -1,0 +1,91 @@
+"""Where the browser opens, and what is there: with a display, without, and for an editor."""
+
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.kit.cli import Result, User, assert_error, assert_success, port_in
+from tests.kit.jupyter_client import Browser
+from tests.kit.users import PASSWORD
+
+NOTEBOOK = "week 1/größe & more?.ipynb"
+ENCODED = "week%201/gr%C3%B6%C3%9Fe%20%26%20more%3F.ipynb"
+
+
+class Recorder:
+    """A browser that only writes down what it is to open, as Python's webbrowser starts it where there is a display."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / "opened"
+        program = folder / "a-browser"
+        program.write_text(f'#!/bin/sh\nprintf "%s\\n" "$#" "$1" >> "{self._file}"\n')
+        program.chmod(0o755)
+        self.variables = {"DISPLAY": ":99", "BROWSER": f"{program} %s"}
+
+    def opened(self) -> list[str]:
+        """The URLs since the last look."""
+        lines = self._file.read_text().splitlines() if self._file.exists() else []
+        assert set(lines[::2]) <= {"1"}
+        self._file.unlink(missing_ok=True)
+        return lines[1::2]
+
+
+@pytest.mark.parametrize(
+    ("application", "page", "folder"),
+    [
+        ("notebook", f"/notebooks/{ENCODED}", "/tree/week%201"),
+        ("lab", f"/lab/tree/{ENCODED}", "/lab/tree/week%201"),
+    ],
+)
+def test_right_page(user: User, tmp_path: Path, application: str, page: str, folder: str) -> None:
+    """The browser opens once the server answers, on the notebook or the folder that was named, and there it is."""
+    recorder = Recorder(tmp_path)
+    variables = {**recorder.variables, "INVOKE_NOTEBOOK_APPLICATION": application}
+    up = assert_success(user.fab("up", "--detach", "--open", NOTEBOOK, **variables))
+    again = assert_success(user.invoke("tunnel", "--detach", "--open", "week 1", **variables))
+    base = f"https://localhost:{port_in(up)}"
+    assert recorder.opened() == [f"{base}{page}", f"{base}{folder}"] == [_ready(up), _ready(again)]
+
+    theirs = user.remote_home / "mlpractical" / NOTEBOOK
+    theirs.parent.mkdir(exist_ok=True)
+    theirs.write_bytes((user.remote_home / "mlpractical/plots.ipynb").read_bytes())
+    with Browser(port_in(up), user.certificate_pem(user.only_session()["host"])) as browser:
+        assert browser.log_in(PASSWORD)
+        assert browser.status(page) == browser.status(folder) == 200
+        assert browser.get(f"/api/contents/{ENCODED}?content=0")["path"] == NOTEBOOK
+    assert_success(user.fab("stop"))
+
+
+def test_no_browser(user: User, tmp_path: Path) -> None:
+    """Without a display, with --no-browser and after a refusal nothing is opened, and the address is printed plainly."""
+    recorder = Recorder(tmp_path)
+    assert_error(user.fab("up", "--detach", "--open", "../x", **recorder.variables), 2, "--open")
+    up = assert_success(
+        user.fab("up", "--detach", "--open", "plots.ipynb", BROWSER=recorder.variables["BROWSER"])
+    )
+    assert _ready(up) == f"https://localhost:{port_in(up)}/notebooks/plots.ipynb"
+    assert_success(user.fab("tunnel", "--detach", "--no-browser", **recorder.variables))
+    assert recorder.opened() == []
+    assert_success(user.fab("tunnel", "--detach", **recorder.variables))
+    assert recorder.opened() == [f"https://localhost:{port_in(up)}/"]
+    assert_success(user.fab("stop"))
+
+
+def test_for_editors(user: User) -> None:
+    """`status --editors` prints the address alone, without a secret, and the SHA-256 to compare; without a tunnel it refuses."""
+    assert_error(user.fab("status", "--editors"), 1, "no tunnel")
+    assert_success(user.fab("serve"))
+    assert_error(user.fab("status", "--editors"), 1, "no tunnel", "up --detach")
+    port = port_in(assert_success(user.fab("tunnel", "--detach")))
+    session = user.only_session()
+    said = assert_success(user.invoke("status", "--editors")).stdout
+    assert said.splitlines()[0].split() == [session["host"], f"https://localhost:{port}/"]
+    assert session["certificate_sha256"] in said and "token" not in said
+    assert_success(user.fab("stop"))
+
+
+def _ready(done: Result) -> str:
+    (url,) = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("ready")]
+    assert urlsplit(url).query == ""
+    return url

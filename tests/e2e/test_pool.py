@@ -1,0 +1,33 @@
+"""The pool: one name for many machines, of which one has the server."""
+
+from notebooks_over_ssh.sandbox.paths import HOSTS
+from tests.kit.cli import User, assert_success, free_port
+from tests.kit.jupyter_client import Browser
+from tests.kit.sandbox_ssh import run_on_pool
+from tests.kit.users import PASSWORD
+
+
+def test_tunnel_leads_to_the_machine_that_answered(user: User) -> None:
+    """Though the pool has moved on, the tunnel leads to the machine that the server was started on."""
+    said = assert_success(user.fab("-H", "student.compute", "serve")).stdout
+    session = user.only_session()
+    assert session["host"] in HOSTS
+    assert f"on {session['host']}, port {session['remote_port']}" in said
+    kernels: set[str] = set()
+    elsewhere = 0
+    for _ in range(2):
+        # The pool leads to another machine each time, and so to each of the others before the server's own.
+        elsewhere += run_on_pool(user, "uname -n").strip() != session["host"]
+        port = free_port()
+        assert_success(user.invoke("tunnel", "--local-port", str(port), "--detach"))
+        with Browser(port, user.certificate_pem(session["host"])) as browser:
+            assert browser.log_in(PASSWORD)
+            assert browser.kernels() == kernels
+            with browser.kernel() as kernel:
+                said = kernel.run("import os; print(os.environ['HOSTNAME'], os.getppid())").text
+            assert said.split() == [session["host"], str(session["pid"])]
+            kernels = browser.kernels()
+    assert elsewhere == 2
+    again = assert_success(user.fab("-H", "student.compute", "serve")).stdout
+    assert f"already runs on {session['host']}, port {session['remote_port']}" in again
+    assert_success(user.fab("stop"))

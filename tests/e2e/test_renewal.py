@@ -1,0 +1,108 @@
+"""A password and a certificate that are renewed while the server runs: it keeps the old ones until it is started again."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.kit.cli import User, assert_error, assert_success, free_port, port_in
+from tests.kit.jupyter_client import Browser, busy_kernel
+from tests.kit.leaks import is_alive
+from tests.kit.users import PASSWORD
+
+NEW_PASSWORD = "the password after it"
+KEEPS = "keeps its older password or certificate until it is started again"
+
+
+@pytest.fixture(autouse=True)
+def _as_before(user: User) -> Iterator[None]:
+    """Each test begins with PASSWORD, and ends without a server."""
+    yield
+    user.stop_all_sessions()
+    assert_success(user.fab("secure", "--renew", "--password-file", "-", stdin=PASSWORD))
+
+
+def renewed(user: User, *flags: str) -> str:
+    """What `secure --renew` said on both ways, once it has set NEW_PASSWORD."""
+    done = assert_success(
+        user.fab("secure", "--renew", *flags, "--password-file", "-", stdin=f"{NEW_PASSWORD}\n")
+    )
+    return done.stdout + done.stderr
+
+
+def logs_in(user: User, port: int, certificate_pem: str, password: str) -> bool:
+    with Browser(port, certificate_pem) as browser:
+        return browser.log_in(password)
+
+
+def test_without_a_restart(user: User) -> None:
+    """It is said that the server keeps the old ones; they work, also through a new tunnel, and it is said by each step again."""
+    opened = assert_success(user.fab("up", "--detach"))
+    first, old = user.only_session(), user.certificate_pem(user.only_session()["host"])
+    said = renewed(user)
+    assert f"warning: the server that runs {KEEPS}: `" in said and "secure --restart` does that" in said
+    assert logs_in(user, port_in(opened), old, PASSWORD)
+    assert not logs_in(user, port_in(opened), old, NEW_PASSWORD)
+    for words in (("secure",), ("serve",), ("up", "--detach")):
+        done = assert_success(user.fab(*words))
+        assert done.stderr.count("secure --restart") == 1, done.stderr
+    moved = assert_success(user.fab("tunnel", "--detach", "--local-port", str(port_in(opened) + 1000)))
+    assert logs_in(user, port_in(moved), old, PASSWORD)
+    assert user.only_session()["pid"] == first["pid"]
+
+
+def test_with_a_restart(user: User) -> None:
+    """`--restart` starts it again on its host, with its tunnel on the port that it had; a second one does nothing."""
+    # Ports that nothing else wants: here they must still be free when the server is started again.
+    local_port, remote_port = free_port(), free_port()
+    up = ("up", "--detach", "--local-port", str(local_port))
+    assert_success(user.fab(*up, INVOKE_NOTEBOOK_REMOTE_PORT=str(remote_port)))
+    first, old = user.only_session(), user.certificate_pem(user.only_session()["host"])
+    renewed(user)
+    said = assert_success(user.fab("secure", "--restart"))
+    assert KEEPS not in said.stderr and port_in(said) == local_port
+    second, new = user.only_session(), user.certificate_pem(user.only_session()["host"])
+    assert (second["host"], second["tunnel"]) == (first["host"], "open")
+    assert second["remote_port"] == remote_port
+    assert second["pid"] != first["pid"] and not psutil.pid_exists(first["pid"])
+    assert new != old
+    assert logs_in(user, port_in(said), new, NEW_PASSWORD)
+    assert not logs_in(user, port_in(said), new, PASSWORD)
+    assert "none was started again" in assert_success(user.fab("secure", "--restart")).stdout
+    assert user.only_session()["pid"] == second["pid"]
+
+
+def test_up_with_a_restart(user: User) -> None:
+    """`up --renew --restart` ends in a server that has the new password."""
+    first = port_in(assert_success(user.fab("up", "--detach")))
+    up = ("up", "--detach", "--renew", "--restart", "--password-file", "-")
+    done = assert_success(user.fab(*up, stdin=f"{NEW_PASSWORD}\n"))
+    assert "secure --restart" not in done.stderr
+    assert logs_in(user, port_in(done), user.certificate_pem(user.only_session()["host"]), NEW_PASSWORD), (
+        first
+    )
+
+
+def test_busy_kernels_are_asked_about(user: User, tmp_path: Path) -> None:
+    """While a kernel computes nobody's work ends unasked: without a terminal not at all, at one with two answers of yes."""
+    file = tmp_path / "password"
+    file.write_text(NEW_PASSWORD)
+    with busy_kernel(user) as kernel:
+        renewed(user)
+        assert_error(user.fab("secure", "--restart"), 1, "a kernel computes")
+        assert is_alive(psutil.Process(kernel))
+        server = user.only_session()["pid"]
+        with user.at_terminal("fab", "secure") as terminal:
+            terminal.expect("do that now")
+            terminal.type("n")
+            assert terminal.end() == 0, terminal.output
+        assert user.only_session()["pid"] == server
+        with user.at_terminal("fab", "secure") as terminal:
+            terminal.expect("do that now")
+            terminal.type("y")
+            terminal.expect("a kernel computes")
+            terminal.type("y")
+            assert terminal.end() == 0, terminal.output
+    assert not psutil.pid_exists(kernel)
+    assert user.only_session()["pid"] != server

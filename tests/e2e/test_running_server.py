@@ -1,0 +1,266 @@
+"""What can be seen of a server while it runs: by its owner, by the commands that look, and by everybody else."""
+
+import base64
+import os
+import socket
+import ssl
+import stat
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from tests.kit.cli import (
+    TIMEOUT_S,
+    User,
+    assert_error,
+    assert_success,
+    free_port,
+    interrupt,
+    port_in,
+    wait_until,
+)
+from tests.kit.jupyter_client import Browser
+from tests.kit.leaks import processes_below
+from tests.kit.users import PASSWORD
+
+FIELDS = {
+    "host": str,
+    "user": str,
+    "gateway": str,
+    "server": str,
+    "pid": int,
+    "remote_port": int,
+    "application": str,
+    "directory": str,
+    "started": str,
+    "tunnel": str,
+    "local_port": int,
+    "url": str,
+    "certificate_sha256": str,
+    "certificate_expires": str,
+}
+LOOPBACK = {"127.0.0.1", "::1"}
+
+
+class Watch(threading.Thread):
+    """Reads every argument list and environment that it can, again and again, until it is told to end."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.seen: dict[bytes, str] = {}
+        self._over = threading.Event()
+
+    def run(self) -> None:
+        while not self._over.wait(0.005):
+            for name in os.listdir("/proc"):
+                for kind in ("cmdline", "environ") if name.isdigit() else ():
+                    try:
+                        self.seen.setdefault(Path("/proc", name, kind).read_bytes(), f"{kind} of {name}")
+                    except OSError:  # it has ended, or is somebody else's
+                        continue
+
+    def end(self) -> None:
+        self._over.set()
+        self.join()
+
+
+@dataclass(frozen=True)
+class Session:
+    """A session with a server, a tunnel and a kernel; and what was seen and said while it was made."""
+
+    user: User
+    facts: dict[str, Any]
+    watch: Watch
+    said: str
+
+
+@pytest.fixture(scope="module")
+def session(user: User) -> Iterator[Session]:
+    """The one session of this module, watched from before its first command."""
+    watch = Watch()
+    watch.start()
+    renewed = assert_success(user.fab("secure", "--renew", "--password-file", "-", stdin=PASSWORD))
+    opened = assert_success(user.fab("up", "--detach"))
+    facts = user.only_session()
+    with Browser(port_in(opened), user.certificate_pem(facts["host"])) as browser:
+        assert browser.log_in(PASSWORD)
+        with browser.kernel() as kernel:
+            assert kernel.run("1").status == "ok"
+    watch.end()
+    yield Session(user, facts, watch, renewed.stdout + renewed.stderr + opened.stdout + opened.stderr)
+    assert_success(user.fab("stop"))
+
+
+def test_status_has_every_field(session: Session) -> None:
+    """`status --json` has every field of the contract, and true values in them, under both programs."""
+    assert {name: type(session.facts.get(name)) for name in FIELDS} == FIELDS
+    assert session.facts["server"] == "running"
+    assert session.facts["tunnel"] == "open"
+    assert session.facts["gateway"] == "sandbox"
+    assert session.facts["application"] == "notebook"
+    assert session.facts["directory"] == str(session.user.remote_home / "mlpractical")
+    assert session.facts["url"] == f"https://localhost:{session.facts['local_port']}/"
+    assert session.user.fab("status", "--json").stdout == session.user.invoke("status", "--json").stdout
+
+
+def test_status_for_a_person(session: Session) -> None:
+    """`status` shows the host, the ports, the address and the state."""
+    said = assert_success(session.user.fab("status")).stdout
+    for name in ("host", "server", "remote_port", "tunnel", "url"):
+        assert str(session.facts[name]) in said
+
+
+def test_server_steps_back(session: Session) -> None:
+    """The server and its kernels run at nice 19."""
+    server = psutil.Process(session.facts["pid"])
+    assert server.children()
+    assert {process.nice() for process in (server, *server.children(recursive=True))} == {19}
+
+
+def test_loopback_only(session: Session) -> None:
+    """Whatever of it listens, listens on this machine's loopback alone: server, kernels, tunnel, practice network."""
+    found = {
+        (process.pid, connection.laddr.ip, connection.laddr.port)
+        for process in processes_below(session.user.home)
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert {session.facts["remote_port"], session.facts["local_port"]} <= {port for _, _, port in found}
+    assert {address for _, address, _ in found} <= LOOPBACK
+
+
+@pytest.mark.parametrize("end", ["remote_port", "local_port"])
+def test_tls_only(session: Session, end: str) -> None:
+    """What is asked without TLS is not answered."""
+    with socket.create_connection(("127.0.0.1", session.facts[end]), timeout=TIMEOUT_S) as connection:
+        connection.sendall(b"GET /login HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        answer = b""
+        try:
+            while part := connection.recv(65536):
+                answer += part
+        except ConnectionResetError:
+            pass
+    assert b"HTTP" not in answer
+
+
+def test_strangers_are_kept_out(session: Session) -> None:
+    """Who has not logged in gets the form and nothing else, and a wrong password does not help."""
+    with Browser(session.facts["local_port"], session.user.certificate_pem(session.facts["host"])) as browser:
+        for path in ("/api/kernels", "/api/contents", "/api/sessions", "/api/terminals"):
+            assert browser.status(path) == 403
+        assert browser.status("/tree") == 302
+        assert not browser.log_in(f"{PASSWORD}!")
+        assert not browser.log_in("")
+
+
+def test_the_certificate_vouches_for_itself_alone(session: Session) -> None:
+    """A browser that knows nothing of the certificate refuses the server; the names in it are loopback's."""
+    with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
+        httpx.get(session.facts["url"], verify=ssl.create_default_context(), trust_env=False)
+
+
+def test_no_secret_in_processes(session: Session) -> None:
+    """No secret was in an argument list or an environment at any moment: from `secure` on, with a kernel running."""
+    for content, where in session.watch.seen.items():
+        for name, secret in _secrets(session).items():
+            assert secret not in content, f"{name} is in {where}"
+    assert any(str(session.user.home).encode() in content for content in session.watch.seen)
+
+
+def test_no_secret_for_others_to_read(session: Session) -> None:
+    """No file that others could read has a secret in it."""
+    open_to_others = 0
+    for path in _files(session.user.home):
+        if path.stat().st_mode & 0o044:
+            open_to_others += 1
+            content = path.read_bytes()
+            for name, secret in _secrets(session).items():
+                assert secret not in content, f"{name} is in {path}"
+    assert open_to_others
+
+
+def test_no_secret_in_a_log(session: Session) -> None:
+    """No log has a secret in it, whoever may read it; neither has what the commands said."""
+    logs = [path for path in _files(session.user.home) if path.suffix == ".log"]
+    assert {"daemon.log", "server.log"} <= {path.name for path in logs}
+    said = {str(path): path.read_bytes() for path in logs} | {"the output": session.said.encode()}
+    for where, content in said.items():
+        for name, secret in _secrets(session).items():
+            assert secret not in content, f"{name} is in {where}"
+
+
+def test_private_folders(session: Session) -> None:
+    """Only their owner can enter the folders of sessions, of the practice network, and of what protects the server."""
+    user = session.user
+    folders = [user.sessions, user.sandbox, user.remote_state(session.facts["host"])]
+    folders += [user.jupyter_config.parent / "notebooks-over-ssh"]
+    assert {str(folder): stat.S_IMODE(folder.stat().st_mode) for folder in folders} == {
+        str(folder): 0o700 for folder in folders
+    }
+
+
+def test_last_lines_of_the_log(session: Session) -> None:
+    """`logs --lines 5` shows the last five lines of the server's log."""
+    log = session.user.remote_state(session.facts["host"]) / "server.log"
+    lines = assert_success(session.user.fab("logs", "--lines", "5")).stdout.splitlines()
+    assert lines == log.read_text().splitlines()[-5:]
+    assert_error(session.user.invoke("logs", "--lines", "-1"), 2, "--lines")
+
+
+def test_log_as_it_grows(session: Session) -> None:
+    """`logs --follow` shows each new line; Ctrl-C ends it with 0 and leaves nothing on the host."""
+    log = session.user.remote_state(session.facts["host"]) / "server.log"
+    before = set(processes_below(session.user.home))
+    with session.user.running("fab", "logs", "--follow", "--lines", "1") as process:
+        assert process.stdout and process.stdout.readline()
+        with log.open("a") as file:
+            file.write("a line that is new\n")
+        assert process.stdout.readline() == "a line that is new\n"
+        interrupt(process)
+        assert process.wait(TIMEOUT_S) == 0
+        assert process.stderr and process.stderr.read() == ""
+    wait_until("no tail is left", lambda: set(processes_below(session.user.home)) <= before)
+
+
+def test_a_taken_port_is_named(session: Session) -> None:
+    """A local port that another program has is refused, and the program named; the old tunnel stays."""
+    port = free_port()
+    with socket.create_server(("127.0.0.1", port)):
+        done = assert_error(
+            session.user.invoke("tunnel", "--detach", "--local-port", str(port)), 2, str(port)
+        )
+    assert f"(process {os.getpid()})" in done.stderr
+    assert session.user.only_session()["tunnel"] == "open"
+
+
+def _secrets(session: Session) -> dict[str, bytes]:
+    """Everything that nobody else may learn, by name."""
+    user = session.user
+    config = user.jupyter_config.read_text()
+    (password_hash,) = (part for part in config.split('"') if part.startswith("argon2:"))
+    secrets = {
+        "the password": PASSWORD.encode(),
+        "the hash of the password": password_hash.rpartition("$")[2].encode(),
+        "the token": (user.remote_state(session.facts["host"]) / "token").read_bytes().strip(),
+    }
+    keys = [path for path in _files(user.home) if b"PRIVATE KEY-----" in path.read_bytes()]
+    assert {"client_key", "gateway_key", "host_key", "server.pem"} == {path.name for path in keys}
+    for path in keys:
+        _, _, body = path.read_bytes().partition(b"PRIVATE KEY-----\n")
+        lines = body.partition(b"\n-----END")[0].splitlines()
+        # The last full line: an OpenSSH key begins with what is public.
+        secret = lines[-2] if len(lines) > 1 else lines[0]
+        assert base64.b64decode(secret + b"==", validate=False)
+        secrets[f"the key {path.relative_to(user.home)}"] = secret
+    assert all(len(secret) >= 16 for secret in secrets.values())
+    return secrets
+
+
+def _files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]

@@ -1,0 +1,55 @@
+"""The sandbox starts for a task that needs a host, says so, and is never started by a task that only looks."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.kit.cli import User, assert_error, assert_success, kill
+from tests.kit.leaks import processes_below
+from tests.kit.users import PASSWORD
+
+LOOKING = ("logs", "doctor", "status", "stop", "stop --all", "tunnel", "trust", "untrust", "sandbox.status")
+STARTS = "starting a gateway and three compute hosts on this machine"
+KEEPS_RUNNING = "the sandbox keeps running: `"
+
+
+@pytest.fixture(scope="module")
+def nobody(tmp_path_factory: pytest.TempPathFactory, temporary: Path) -> User:
+    """A user who has started nothing yet."""
+    return User(tmp_path_factory.mktemp("nobody"), tmp_path_factory.mktemp("nothing"))
+
+
+@pytest.mark.parametrize("task", LOOKING)
+def test_looking_starts_nothing(nobody: User, task: str) -> None:
+    """With nothing on record, a task that only looks leaves the sandbox as it is; one that wants a host of it says what starts it."""
+    done = nobody.fab(*task.split())
+    assert not nobody.sandbox.exists()
+    assert STARTS not in done.stdout
+    if task in ("logs", "doctor"):
+        assert_error(done, 3, "the sandbox is not running", "fab up`")
+
+
+def test_sandbox_comes_and_goes(fresh_user: User) -> None:
+    """Its start is said once and first, with what ends it; `stop` says that it keeps running; a session outlives it, and is stopped."""
+    started = assert_success(fresh_user.fab("secure", "--password-file", "-", stdin=PASSWORD)).stdout
+    first, *more = started.splitlines()
+    assert STARTS in first and "fab sandbox.stop` ends" in first
+    assert STARTS not in "".join(more)
+
+    assert STARTS not in assert_success(fresh_user.fab("serve")).stdout
+    assert KEEPS_RUNNING in assert_success(fresh_user.fab("stop")).stdout
+    assert "fab sandbox.stop` ends it" in assert_success(fresh_user.fab("status")).stdout
+    assert KEEPS_RUNNING in assert_success(fresh_user.fab("stop")).stdout
+
+    assert_success(fresh_user.fab("serve"))
+    kill(json.loads((fresh_user.sandbox / "network.json").read_text())["network"]["pid"])
+    assert "the sandbox is not running: `" in assert_success(fresh_user.fab("status")).stdout
+    for task in (("logs",), ("doctor",)):
+        assert_error(fresh_user.fab(*task), 3, "the sandbox is not running", "fab up`")
+    for process in processes_below(fresh_user.home):
+        kill(process.pid)
+    stopped = assert_success(fresh_user.fab("stop")).stdout
+    assert "the sandbox is not running, so the session on" in stopped
+    assert KEEPS_RUNNING not in stopped
+    assert fresh_user.status() == []

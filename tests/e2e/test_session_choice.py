@@ -1,0 +1,109 @@
+"""Several sessions, or one that is not meant: whoever names a host or a user means that one."""
+
+from collections.abc import Iterator
+from getpass import getuser
+
+import psutil
+import pytest
+
+from tests.kit.cli import User, assert_error, assert_success
+from tests.kit.leaks import is_alive
+
+
+@pytest.fixture
+def one(user: User) -> Iterator[User]:
+    """The user, with a session on ashbury."""
+    assert_success(user.fab("-H", "ashbury", "serve"))
+    yield user
+    user.stop_all_sessions()
+
+
+@pytest.fixture
+def two(one: User) -> User:
+    """The user, with another session on bonnington."""
+    assert_success(one.fab("-H", "bonnington", "serve"))
+    return one
+
+
+def hosts(user: User) -> list[str]:
+    """The hosts whose server runs."""
+    return [session["host"] for session in user.status() if session["server"] == "running"]
+
+
+def test_host_of_a_variable(one: User) -> None:
+    """`stop` and `serve` with INVOKE_NOTEBOOK_HOST are for that host, and leave the only session alone."""
+    server = psutil.Process(one.only_session()["pid"])
+    done = assert_success(one.fab("stop", INVOKE_NOTEBOOK_HOST="bonnington"))
+    assert "no server of yours ran on bonnington" in done.stdout
+    assert f"on record is {getuser()}@ashbury through sandbox" in done.stdout
+    assert is_alive(server)
+    assert_success(one.fab("serve", INVOKE_NOTEBOOK_HOST="bonnington"))
+    assert hosts(one) == ["ashbury", "bonnington"]
+    assert_success(one.fab("stop", "--all"))
+    assert one.status() == []
+
+
+def test_user_of_a_variable(one: User) -> None:
+    """A user that a variable names is not taken for the user of the only session."""
+    assert_error(one.fab("tunnel", "--detach", INVOKE_USER="somebody"), 1, "no server of yours is known")
+    assert_error(one.fab("stop", INVOKE_USER="somebody"), 2, f"{getuser()}@ashbury", "stop --all")
+    assert hosts(one) == ["ashbury"]
+    assert_success(one.fab("stop", INVOKE_USER=getuser()))
+    assert one.status() == []
+
+
+def test_host_of_the_own_file(one: User) -> None:
+    """A host in the user's own file is named too; a flag wins over it."""
+    file = one.home / ".invoke.yaml"
+    file.write_text("notebook:\n  host: bonnington\n")
+    try:
+        assert_error(one.fab("tunnel", "--detach"), 1, "no server of yours is known on bonnington")
+        assert hosts(one) == ["ashbury"]
+        assert_success(one.fab("-H", "ashbury", "stop"))
+    finally:
+        file.unlink()
+    assert one.status() == []
+
+
+@pytest.mark.parametrize(
+    "task", [("stop",), ("tunnel", "--detach"), ("serve",), ("secure", "--renew"), ("logs",)], ids=" ".join
+)
+def test_several_without_a_terminal(two: User, task: tuple[str, ...]) -> None:
+    """Where several sessions fit and nobody can be asked, nothing is done, and they are listed."""
+    before = [session["pid"] for session in two.status()]
+    assert_error(
+        two.fab(*task), 2, "2 sessions fit", f"{getuser()}@ashbury", f"{getuser()}@bonnington", "--host"
+    )
+    assert [session["pid"] for session in two.status()] == before
+
+
+def test_several_at_a_terminal(two: User) -> None:
+    """At a terminal one is picked by its number; anything else, Ctrl-C and Ctrl-D do nothing."""
+    with two.at_terminal("fab", "stop") as terminal:
+        terminal.expect(r"which session\?")
+        terminal.type("3")
+        assert terminal.end() == 2, terminal.output
+    assert hosts(two) == ["ashbury", "bonnington"]
+    with two.at_terminal("fab", "stop") as terminal:
+        terminal.expect(r"which session\?")
+        terminal.interrupt()
+        terminal.expect(r"\n(\r\033\[K)*interrupted\r\n$")
+        assert terminal.end() == 130, terminal.output
+    with two.at_terminal("fab", "stop") as terminal:
+        terminal.expect(r"which session\?")
+        terminal.end_input()
+        terminal.expect(r"error:\S* 2 sessions fit\r\nhint: \S")
+        assert terminal.end() == 2, terminal.output
+    assert hosts(two) == ["ashbury", "bonnington"]
+    with two.at_terminal("fab", "stop") as terminal:
+        number = terminal.expect(r"(\d) +\S* \S*@bonnington")[1]
+        terminal.expect(r"which session\?")
+        terminal.type(number)
+        assert terminal.end() == 0, terminal.output
+    assert hosts(two) == ["ashbury"]
+
+
+def test_status_shows_the_user(one: User) -> None:
+    """`status` shows whose session it is, to a person and to a program."""
+    assert f"{getuser()}@ashbury" in assert_success(one.fab("status")).stdout
+    assert one.only_session()["user"] == getuser()

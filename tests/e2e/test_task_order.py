@@ -1,0 +1,51 @@
+"""The commands in any order, each as often as one likes."""
+
+import pytest
+
+from tests.kit.cli import User, assert_error, assert_success, free_port, port_in
+from tests.kit.jupyter_client import Browser
+from tests.kit.leaks import listening_ports, processes_below
+from tests.kit.users import PASSWORD
+
+UP, SERVE, TUNNEL, STATUS, STOP = "up", "serve", "tunnel", "status", "stop"
+
+
+@pytest.mark.parametrize(
+    "order",
+    [(UP, SERVE, TUNNEL, STATUS, STOP), (SERVE, STATUS, TUNNEL, UP, STOP), (STOP, SERVE, UP, TUNNEL, STATUS)],
+    ids=" ".join,
+)
+def test_every_order_and_twice(user: User, order: tuple[str, ...]) -> None:
+    """Every command can follow every other and itself: one server runs, and one tunnel."""
+    port = free_port()
+    commands = {
+        UP: ("fab", "-H", "ashbury", "up", "--detach"),
+        SERVE: ("fab", "-H", "ashbury", "serve"),
+        TUNNEL: ("invoke", "tunnel", "--local-port", str(port), "--detach"),
+        STATUS: ("invoke", "status", "--json"),
+        STOP: ("fab", "stop", "--all"),
+    }
+    pids, ports = set[int](), set[int]()
+    for step in order:
+        for _ in range(2):
+            done = assert_success(user.run(*commands[step]))
+            ports |= {port_in(done)} if step in (UP, TUNNEL) else set()
+        if step in (UP, SERVE):
+            pids.add(user.record("ashbury")["pid"])
+    assert len(pids) == 1
+    if order[-1] != STOP:
+        session = user.only_session()
+        assert (session["server"], session["tunnel"], session["local_port"]) == ("running", "open", port)
+        with Browser(session["local_port"], user.certificate_pem("ashbury")) as browser:
+            assert browser.log_in(PASSWORD)
+        assert_success(user.fab("stop", "--all"))
+    assert user.status() == []
+    assert port in ports and ports.isdisjoint(listening_ports(processes_below(user.home)))
+    assert list(user.sessions.iterdir()) == []
+
+
+def test_tunnel_without_a_session(user: User) -> None:
+    """A tunnel to a server that was never started is refused with what to do first."""
+    assert_error(user.invoke("tunnel", "--detach"), 1, "student.compute", "serve")
+    assert_error(user.fab("-H", "ashbury", "tunnel", "--detach"), 1, "ashbury", "serve")
+    assert list(user.sessions.iterdir()) == []

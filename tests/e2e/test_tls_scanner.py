@@ -1,0 +1,89 @@
+"""A TLS scanner has nothing to say of the server, but that nobody whom it knows has signed its certificate."""
+
+import ast
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.kit.certificate_chains import CertificateSite, make_signed
+from tests.kit.cli import TIMEOUT_S, User, assert_success, free_port, port_in
+
+# OpenSSL offers these two, which are stronger than those on Mozilla's list; Jupyter has no setting for curves.
+MORE_THAN_ASKED_FOR = {"X448", "secp521r1"}
+
+
+@pytest.fixture(autouse=True)
+def _no_session_is_left(user: User) -> Iterator[None]:
+    pem = user.jupyter_config.parent / "notebooks-over-ssh/server.pem"
+    before = pem.read_bytes()
+    yield
+    user.stop_all_sessions()
+    pem.write_bytes(before)
+
+
+def scan(scanner: Path, port: int, folder: Path, *options: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """What it found, and by name what does not comply with the configuration that Mozilla recommends to servers.
+
+    Left out is what it says of curves, once it is clear that it only says that there are stronger ones too.
+    """
+    found = folder / "found.json"
+    done = subprocess.run(
+        [scanner, "--mozilla_config=intermediate", f"--json_out={found}", *options, f"localhost:{port}"],
+        capture_output=True,
+        text=True,
+        timeout=2 * TIMEOUT_S,
+        check=False,
+    )
+    (server,) = json.loads(found.read_text())["server_scan_results"]
+    assert server["scan_status"] == "COMPLETED", done.stdout + done.stderr
+    _, marker, said = done.stdout.partition("COMPLIANCE AGAINST TLS CONFIGURATION")
+    assert marker, done.stdout
+    complaints = dict(re.findall(r"\* (\w+): (.+)", said))
+    curves = complaints.pop("tls_curves", "")
+    if curves:
+        named = re.fullmatch(r"TLS curves (\{.+\}) are supported, but should be rejected\.", curves)
+        assert named and set(ast.literal_eval(named[1])) <= MORE_THAN_ASKED_FOR, curves
+    return server["scan_result"], complaints
+
+
+def test_the_servers_own_certificate(user: User, scanner: Path, tmp_path: Path) -> None:
+    """It complains of the path to an authority, for there is none, and of no version, cipher, key, date or known attack."""
+    local_port, remote_port = free_port(), str(free_port())
+    up = ("up", "--detach", "--local-port", str(local_port))
+    assert_success(user.fab(*up, INVOKE_NOTEBOOK_REMOTE_PORT=remote_port))
+    found, complaints = scan(scanner, local_port, tmp_path)
+    assert set(complaints) == {"certificate_path_validation"}, complaints
+
+    for version in ("ssl_2_0", "ssl_3_0", "tls_1_0", "tls_1_1"):
+        assert found[f"{version}_cipher_suites"]["result"]["accepted_cipher_suites"] == []
+    for version in ("tls_1_2", "tls_1_3"):
+        assert found[f"{version}_cipher_suites"]["result"]["accepted_cipher_suites"]
+    assert not found["heartbleed"]["result"]["is_vulnerable_to_heartbleed"]
+    assert not found["openssl_ccs_injection"]["result"]["is_vulnerable_to_ccs_injection"]
+    assert found["robot"]["result"]["robot_result"].startswith("NOT_VULNERABLE")
+    assert not found["tls_compression"]["result"]["supports_compression"]
+    assert found["session_renegotiation"]["result"]["supports_secure_renegotiation"]
+    assert not found["session_renegotiation"]["result"]["is_vulnerable_to_client_renegotiation_dos"]
+    (shown,) = found["certificate_info"]["result"]["certificate_deployments"]
+    assert shown["received_chain_has_valid_order"] and not shown["verified_certificate_chain"]
+
+
+def test_a_certificate_of_the_sites_own(user: User, scanner: Path, tmp_path: Path) -> None:
+    """With a chain of an authority that it is told of it has nothing to complain of at all."""
+    root = make_signed("the root", ca=True)
+    certificate_site = CertificateSite(root, make_signed("the one below", root, ca=True), tmp_path)
+    leaf = certificate_site.leaf()
+    chain, key = certificate_site.files([leaf, certificate_site.intermediate], leaf.key)
+    (tmp_path / "root.pem").write_text(root.pem)
+    assert_success(user.fab("secure", "--certificate", str(chain), "--key", str(key)))
+    port = port_in(assert_success(user.fab("up", "--detach", INVOKE_NOTEBOOK_REMOTE_PORT=str(free_port()))))
+    found, complaints = scan(scanner, port, tmp_path, f"--certinfo_ca_file={tmp_path / 'root.pem'}")
+    assert complaints == {}
+    (shown,) = found["certificate_info"]["result"]["certificate_deployments"]
+    stores = {path["trust_store"]["path"]: path for path in shown["path_validation_results"]}
+    assert stores[str(tmp_path / "root.pem")]["was_validation_successful"]

@@ -1,0 +1,52 @@
+"""Two commands that set the password at the same time: one sets it, and the other is told."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+from tests.kit.cli import Result, User, assert_error, assert_success, port_in
+from tests.kit.jupyter_client import Browser
+from tests.kit.users import PASSWORD
+
+PASSWORDS = (PASSWORD, "the password of the other")
+MEANWHILE = "another command set the password or certificate"
+
+
+def logs_in(user: User, port: int, password: str) -> bool:
+    with Browser(port, user.certificate_pem(user.only_session()["host"])) as browser:
+        return browser.log_in(password)
+
+
+def test_first_ups_at_once(fresh_user: User) -> None:
+    """Of two first `up`s at once with different passwords the one that says "password set" is right; the other says that
+    it set none.
+    """
+
+    def up(password: str) -> Result:
+        return fresh_user.fab("-H", "ashbury", "up", "--detach", "--password-file", "-", stdin=password)
+
+    with ThreadPoolExecutor(2) as both:
+        done = dict(zip(PASSWORDS, both.map(up, PASSWORDS), strict=True))
+    (setter,) = (password for password, each in done.items() if "password set" in each.stdout)
+    (other,) = set(PASSWORDS) - {setter}
+    if done[other].returncode:
+        assert_error(done[other], 1, MEANWHILE, "secure --renew")
+    else:
+        assert "the password is already set" in done[other].stderr
+    port = port_in(assert_success(done[setter]))
+    assert logs_in(fresh_user, port, setter)
+    assert not logs_in(fresh_user, port, other)
+
+
+def test_set_while_another_asks(fresh_user: User) -> None:
+    """Whoever is asked for a password while another command sets one is told so, and what that one set stays."""
+    with fresh_user.at_terminal("fab", "secure") as terminal:
+        terminal.expect("choose a password")
+        assert_success(fresh_user.fab("secure", "--password-file", "-", stdin=PASSWORD))
+        config = fresh_user.jupyter_config.read_bytes()
+        pem = fresh_user.jupyter_config.parent / "notebooks-over-ssh/server.pem"
+        key = pem.read_bytes()
+        terminal.type(PASSWORDS[1])
+        terminal.expect("once more")
+        terminal.type(PASSWORDS[1])
+        assert terminal.end() == 1, terminal.output
+    assert MEANWHILE in terminal.output and "password set" not in terminal.output
+    assert (fresh_user.jupyter_config.read_bytes(), pem.read_bytes()) == (config, key)

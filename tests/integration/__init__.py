@@ -1,0 +1,1 @@
+"""Tests against real servers: sshd, Jupyter, other accounts, other gateways."""

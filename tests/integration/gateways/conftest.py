@@ -1,0 +1,42 @@
+"""Each gateway in its turn; what a test starts ends with it."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.kit.topologies import DropbearNetwork, GatewaySite, SshdNetwork, network_site, sandbox_site
+
+
+@contextlib.contextmanager
+def running(kind: str, folder: Path, packages: Path) -> Iterator[SshdNetwork | DropbearNetwork]:
+    """A network with a gateway of the kind."""
+    created = (DropbearNetwork if kind == "dropbear" else SshdNetwork)(folder / "network", packages)
+    try:
+        created.start()
+        yield created
+    finally:
+        created.close()
+
+
+@pytest.fixture(params=["sandbox", "sshd", "dropbear"])
+def gateway_site(
+    request: pytest.FixtureRequest, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, temporary: Path
+) -> Iterator[GatewaySite]:
+    """Every gateway, with a host behind it."""
+    if request.param == "sandbox":
+        with sandbox_site(tmp_path_factory, temporary) as created:
+            yield created
+    else:
+        with running(request.param, tmp_path, request.getfixturevalue("packages")) as servers:
+            yield network_site(servers)
+
+
+@pytest.fixture(params=["sshd", "dropbear"])
+def forwarder(
+    request: pytest.FixtureRequest, tmp_path: Path, packages: Path
+) -> Iterator[SshdNetwork | DropbearNetwork]:
+    """Every gateway that can be told what it forwards to."""
+    with running(request.param, tmp_path, packages) as servers:
+        yield servers

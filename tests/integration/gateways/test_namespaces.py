@@ -1,0 +1,62 @@
+"""A host that the network itself shows only to the gateway."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.kit.cli import assert_error, assert_success, wait_until
+from tests.kit.https_probe import probe
+from tests.kit.netns import HOST, NetnsNetwork, netns_exec, three_namespaces
+
+CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=5)"
+
+
+@pytest.fixture
+def separate(tmp_path: Path, packages: Path) -> Iterator[NetnsNetwork]:
+    """Client, gateway and host with a network of their own each."""
+    with three_namespaces() as machines:
+        made = NetnsNetwork(tmp_path / "network", packages, machines)
+        try:
+            made.start()
+            yield made
+        finally:
+            made.close()
+
+
+def test_journey_of_three_machines(separate: NetnsNetwork) -> None:
+    """Through the gateway the whole journey works to a host that cannot be reached past it."""
+    user = separate.user
+    past_it = user.execute(["python3", "-c", CONNECT, HOST, str(separate.host.port)])
+    assert "Network is unreachable" in past_it.stderr
+    separate.configure(gateway=None)
+    assert_error(user.fab("secure"), 3, "Network is unreachable")
+    assert separate.host.connections() == 0
+
+    separate.configure()
+    assert_success(user.fab("up", "--detach"))
+    session = user.only_session()
+    assert (session["server"], session["tunnel"]) == ("running", "open")
+    fingerprint = probe(user, session["local_port"])
+    assert fingerprint.certificate_sha256 == session["certificate_sha256"]
+    assert "version" in fingerprint.answer
+    assert_success(user.fab("stop"))
+    assert user.status() == []
+    separate.wait_until_empty()
+    assert (separate.gateway.connections(), separate.host.connections()) == (
+        separate.gateway.logins(),
+        separate.host.logins(),
+    )
+
+
+def test_host_that_the_network_swallows(separate: NetnsNetwork) -> None:
+    """A host whose cable is out is 3 after the seconds of -t at most; when it is back, the way is open again."""
+    user, machines = separate.user, separate.machines
+    cable = [*netns_exec(machines.host), "ip", "link", "set", "to-gateway"]
+    assert_success(user.execute([*cable, "down"]))
+    assert_error(user.fab("-t", "2", "secure"), 3, HOST)
+    assert_success(user.execute([*cable, "up"]))
+    # The gateway's kernel remembers for a moment that nobody answered.
+    connect = [*netns_exec(machines.gateway), "python3", "-c", CONNECT, HOST, str(separate.host.port)]
+    wait_until("the host is back", lambda: user.execute(connect).returncode == 0)
+    assert_success(user.fab("secure"))

@@ -1,0 +1,153 @@
+"""What another account could change or read of a user's Jupyter is closed to it, or refused by name."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.kit.cli import assert_error, assert_success, free_port
+from tests.kit.pam_sshd import HOST_ADDRESS, Account, PamNetwork
+
+# Runs code of the stranger's own inside whatever reads it.
+PLANTED = "open({!r}, 'w').close()\n"
+LISTEN = """
+import os, socket, sys
+os.setgid(int(sys.argv[1])), os.setuid(int(sys.argv[1]))
+listener = socket.create_server(("127.0.0.1", int(sys.argv[2])))
+print("listens", flush=True)
+sys.stdin.read()
+"""
+SYSTEM_USER = 997
+
+
+@pytest.fixture
+def owner(pam_network: PamNetwork) -> Account:
+    """The account whose server it is, on a site that runs, its home open to all as it is at many."""
+    owner, _ = pam_network.account(), pam_network.account()
+    owner.home.chmod(0o755)
+    pam_network.start()
+    pam_network.configure(
+        user=owner.name,
+        notebook={"host": pam_network.host_destination, "remote_port": free_port(), "nice": 10},
+    )
+    return owner
+
+
+def test_configuration_of_another_account(pam_network: PamNetwork, owner: Account) -> None:
+    """A configuration that a stranger put into an open ~/.jupyter runs in no server; without it the folder is closed to them."""
+    ran = owner.home / "mlpractical" / "ran"
+    folder = owner.home / ".jupyter"
+    folder.mkdir()
+    owner.own(folder)
+    folder.chmod(0o777)
+    planted = folder / "jupyter_server_config.py"
+    stranger = pam_network.accounts[1]
+    for step in ("secure", "serve"):
+        planted.write_text(PLANTED.format(str(ran)))
+        stranger.own(planted)
+        done = pam_network.user.fab(
+            step, *(["--password-file", pam_network.password_file()] if step == "secure" else [])
+        )
+        assert_error(done, 6, f"{planted} on", f"belongs to another account (user ID {stranger.uid})")
+        planted.unlink()
+        secured = assert_success(
+            pam_network.user.fab("secure", "--password-file", pam_network.password_file())
+        )
+        if step == "secure":
+            assert f"{folder}: others could change it, and no longer can" in secured.stdout
+        assert folder.stat().st_mode & 0o777 == 0o755
+    assert_success(pam_network.user.fab("serve"))
+    # What protects the server stays so: a hash that is opened afterwards is closed by the next `secure`, and named.
+    config = folder / "jupyter_server_config.json"
+    config.chmod(0o644)
+    secured = assert_success(pam_network.user.fab("secure"))
+    assert f"{config}: others could read it, and no longer can" in secured.stdout
+    assert config.stat().st_mode & 0o777 == 0o600
+    assert_success(pam_network.user.fab("stop"))
+    assert not ran.exists()
+
+
+def test_groups(pam_network: PamNetwork, owner: Account) -> None:
+    """A folder that the account's own group can write to stays; one of a group with others in it is closed."""
+    folder = owner.home / ".jupyter"
+    folder.mkdir()
+    owner.own(folder)
+    folder.chmod(0o775)
+    secured = assert_success(pam_network.user.fab("secure", "--password-file", pam_network.password_file()))
+    assert "others could" not in secured.stdout
+    os.chown(folder, owner.uid, pam_network.accounts[1].uid)
+    folder.chmod(0o775)
+    secured = assert_success(pam_network.user.fab("secure"))
+    assert f"{folder}: others could change it" in secured.stdout
+    assert folder.stat().st_mode & 0o777 == 0o755
+
+
+def test_permission(pam_network: PamNetwork, owner: Account) -> None:
+    """An environment or a folder that the account may not enter is told as that; a read-only folder is mentioned."""
+    closed = pam_network.folder / "closed"
+    (closed / "bin").mkdir(parents=True)
+    (closed / "bin/python").symlink_to(sys.executable)
+    named = owner.home / ".conda/envs/mlp7"
+    named.parent.mkdir(parents=True)
+    owner.own(named.parent, named.parent.parent)
+    (named / "bin").mkdir(parents=True)
+    for folder in (closed, named):
+        folder.chmod(0o700)
+    host = {"host": pam_network.host_destination, "remote_port": free_port(), "nice": 10}
+    for environment, place in ((str(closed), closed), ("mlp7", named)):
+        pam_network.configure(user=owner.name, notebook=host | {"environment": environment})
+        assert_error(pam_network.user.fab("secure"), 6, "has no permission for", str(place))
+    pam_network.configure(user=owner.name, notebook=host | {"directory": str(closed)})
+    done = assert_error(
+        pam_network.user.fab("up", "--detach"), 6, "no permission to enter and read", str(closed)
+    )
+    assert "password" not in done.stdout
+    pam_network.configure(user=owner.name, notebook=host | {"directory": "$HOME/nowhere/else"})
+    done = assert_error(
+        pam_network.user.fab("up", "--detach"),
+        6,
+        f"no folder {owner.home}/nowhere/else",
+        f"there is {owner.home}",
+    )
+    assert "password" not in done.stdout
+    closed.chmod(0o755)
+    pam_network.configure(user=owner.name, notebook=host | {"directory": str(closed)})
+    assert_success(pam_network.user.fab("secure", "--password-file", pam_network.password_file()))
+    served = assert_success(pam_network.user.fab("serve"))
+    assert f"{closed} on {HOST_ADDRESS} is read-only for you" in served.stderr
+    assert_success(pam_network.user.fab("stop"))
+
+
+@contextmanager
+def listening(user: int, port: int) -> Iterator[None]:
+    """A program of the user listens on the port."""
+    with subprocess.Popen(
+        [sys.executable, "-S", "-c", LISTEN, str(user), str(port)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout and process.stdin
+        assert process.stdout.readline() == "listens\n"
+        try:
+            yield
+        finally:
+            process.stdin.close()
+
+
+def test_further_port_of_a_system_user(pam_network: PamNetwork, owner: Account) -> None:
+    """No tunnel opens to a port on which an account of the system's own listens; to one of root's, one does."""
+    assert_success(pam_network.user.fab("secure", "--password-file", pam_network.password_file(), "serve"))
+    port = free_port()
+    with listening(SYSTEM_USER, port):
+        assert_error(
+            pam_network.user.fab("tunnel", "--detach", "--forward", str(port)),
+            6,
+            f"a program of another account (user ID {SYSTEM_USER}) listens on port {port}",
+        )
+    with listening(0, port):
+        assert_success(pam_network.user.fab("tunnel", "--detach", "--forward", str(port)))
+    assert_success(pam_network.user.fab("stop"))

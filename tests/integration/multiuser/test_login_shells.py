@@ -1,0 +1,34 @@
+"""Whatever the login shell of an account, and whatever its start-up files do: the same happens."""
+
+import pytest
+
+from tests.kit.cli import assert_success
+from tests.kit.pam_sshd import PamNetwork
+
+SHELLS = ("bash", "zsh", "dash", "tcsh", "fish")
+# What a shell might take for something else than a name, and a name in letters of more than one byte.
+HOSTILE = 'it\'s a "$HOME" `touch ran` $(touch ran) !! \\ %s; touch ran & ~ * {a,b} ünï 数'
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_login_shell(pam_network: PamNetwork, shell: str) -> None:
+    """Every step works with each shell, in the very directory that is meant, and runs nothing that its name spells."""
+    account = pam_network.account(shell)
+    directory = account.home / HOSTILE
+    directory.mkdir()
+    account.own(directory)
+    pam_network.start()
+    pam_network.configure(
+        user=account.name, notebook={"host": pam_network.host_destination, "directory": f"~/{HOSTILE}"}
+    )
+    done = assert_success(pam_network.user.fab("secure", "serve", "logs", "--lines", "1", "doctor"))
+    print(done.stdout, done.stderr)
+    assert f"with {account.shell} as login shell" in done.stdout
+    assert "kernel computed 1+1" in done.stdout
+    session = pam_network.user.only_session()
+    assert (session["server"], session["directory"]) == ("running", str(directory))
+    (server,) = [process for process in account.processes() if process.pid == session["pid"]]
+    assert server.cwd() == str(directory)
+    assert_success(pam_network.user.fab("stop"))
+    assert list(account.home.rglob("ran")) == []
+    assert list(directory.iterdir()) == []

@@ -1,0 +1,103 @@
+"""Accounts that want a code that is good only once, alone and after another proof (AuthenticationMethods)."""
+
+from tests.kit.cli import Terminal, assert_error
+from tests.kit.pam_codes import CODE, Codes, account_requiring
+from tests.kit.pam_login import account_label, answer_prompt, fab_at_terminal
+from tests.kit.pam_sshd import PASSWORD_RULE, Account, PamNetwork
+from tests.kit.sshd import Server
+
+
+def answer_code(terminal: Terminal, account: Account, hop: Server, code: str) -> None:
+    """Wait for the prompt for a code, which names account and hop, and answer it."""
+    terminal.expect(
+        rf"{account_label(account, hop)} \| One-time password.*\s+your answer goes to {account_label(account, hop)}: "
+    )
+    terminal.type(code)
+
+
+def test_code(pam_network: PamNetwork, codes: Codes) -> None:
+    """A code is asked for by account and hop; another one when it is wrong."""
+    account = account_requiring(pam_network, codes, "keyboard-interactive", CODE)
+    with fab_at_terminal(pam_network, "secure") as terminal:
+        answer_code(terminal, account, pam_network.gateway, "000000")
+        answer_code(terminal, account, pam_network.gateway, codes.next())
+        assert terminal.end() == 0, terminal.output
+    assert terminal.output.count("One-time password") == 2
+
+
+def test_wrong_codes(pam_network: PamNetwork, codes: Codes) -> None:
+    """After three wrong codes it is 4, with what the hop wanted."""
+    account = account_requiring(pam_network, codes, "keyboard-interactive", CODE)
+    with fab_at_terminal(pam_network, "secure") as terminal:
+        for _ in range(3):
+            answer_code(terminal, account, pam_network.gateway, "000000")
+        assert terminal.end() == 4, terminal.output
+    assert "it wants keyboard-interactive" in terminal.output
+    assert terminal.output.count("One-time password") == 3
+
+
+def test_password_and_code_at_once(pam_network: PamNetwork, codes: Codes) -> None:
+    """One conversation may ask for the password and a code; a wrong code asks for both, and makes no try of itself."""
+    account = account_requiring(pam_network, codes, "keyboard-interactive", PASSWORD_RULE, CODE)
+    with fab_at_terminal(pam_network, "secure") as terminal:
+        answer_prompt(terminal, account, pam_network.gateway, account.password)
+        answer_code(terminal, account, pam_network.gateway, "000000")
+        answer_prompt(terminal, account, pam_network.gateway, account.password)
+        answer_code(terminal, account, pam_network.gateway, codes.next())
+        assert terminal.end() == 0, terminal.output
+
+
+def test_key_then_code(pam_network: PamNetwork, codes: Codes) -> None:
+    """`publickey,keyboard-interactive`: the key is offered, then the code is asked for."""
+    account = account_requiring(pam_network, codes, "publickey,keyboard-interactive", CODE)
+    with fab_at_terminal(pam_network, "secure") as terminal:
+        answer_code(terminal, account, pam_network.gateway, codes.next())
+        assert terminal.end() == 0, terminal.output
+    assert (
+        "Accepted key" in pam_network.gateway.log.read_text()
+        or "Partial publickey" in pam_network.gateway.log.read_text()
+    )
+
+
+def test_password_then_code(pam_network: PamNetwork, codes: Codes) -> None:
+    """`password,keyboard-interactive`: the password is asked for, then the code."""
+    account = account_requiring(
+        pam_network,
+        codes,
+        "password,keyboard-interactive",
+        "auth [success=2 default=ignore] pam_exec.so quiet {is_second}",
+        PASSWORD_RULE.replace("required", "requisite"),
+        "auth [success=1 default=ignore] pam_permit.so",
+        CODE,
+    )
+    with fab_at_terminal(pam_network, "secure") as terminal:
+        answer_prompt(terminal, account, pam_network.gateway, account.password)
+        answer_code(terminal, account, pam_network.gateway, codes.next())
+        assert terminal.end() == 0, terminal.output
+    assert terminal.output.count("password:") == 1
+    assert "Partial password for" in pam_network.gateway.log.read_text()
+
+
+def test_code_for_the_tunnel(pam_network: PamNetwork, codes: Codes) -> None:
+    """A code is good only once: the tunnel in the background, another login, asks for one of its own."""
+    account = account_requiring(pam_network, codes, "publickey,keyboard-interactive", CODE)
+    with fab_at_terminal(pam_network, "up", "--detach") as terminal:
+        answer_code(terminal, account, pam_network.gateway, codes.next())
+        answer_code(terminal, account, pam_network.gateway, codes.next())
+        terminal.expect(r"https://localhost:\d+/")
+        assert terminal.end() == 0, terminal.output
+    with pam_network.user.at_terminal("fab", "stop") as terminal:
+        answer_code(terminal, account, pam_network.gateway, codes.next())
+        assert terminal.end() == 0, terminal.output
+
+
+def test_without_terminal(pam_network: PamNetwork, codes: Codes) -> None:
+    """Where nobody can be asked for a code it is 4, and none is tried."""
+    account = account_requiring(pam_network, codes, "publickey,keyboard-interactive", CODE)
+    assert_error(
+        pam_network.user.fab("secure"),
+        4,
+        f"{account_label(account, pam_network.gateway)} needs a password or a code",
+    )
+    assert "Failed keyboard-interactive" not in pam_network.gateway.log.read_text()
+    assert pam_network.host.connections() == 0

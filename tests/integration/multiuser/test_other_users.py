@@ -1,0 +1,376 @@
+"""Another user of the host, with an account of their own there, gains nothing by what they try."""
+
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.kit import pam_sshd as machines
+from tests.kit.cli import assert_error, assert_success, free_port, kill, port_in, wait_until
+from tests.kit.jupyter_client import Browser
+from tests.kit.pam_sshd import HOST_ADDRESS, Account, PamNetwork
+from tests.kit.sshd import RUN_TIMEOUT_S
+
+PASSWORD = "a password of the tests"
+KNOWN_TO_ALL = "a token that all know"
+
+# What the stranger runs; each says what it got.
+ASK = """
+import http.client, ssl, sys
+context = ssl._create_unverified_context()
+connection = http.client.HTTPSConnection("127.0.0.1", int(sys.argv[1]), context=context, timeout=20)
+connection.request(sys.argv[2], sys.argv[3], headers=dict(zip(sys.argv[4::2], sys.argv[5::2])))
+print(connection.getresponse().status)
+"""
+# A message of Jupyter's protocol to each kernel, with a signature that is made without the kernel's key.
+TELL_KERNELS = """
+import json, socket, sys, zmq
+body = [json.dumps(part).encode() for part in (
+    {"msg_id": "x", "msg_type": "execute_request", "username": "", "session": "x", "version": "5.3", "date": ""},
+    {}, {}, {"code": "open(%r, 'w')" % sys.argv[1], "silent": False, "allow_stdin": False})]
+context = zmq.Context()
+for port in map(int, sys.argv[2:]):
+    with socket.create_connection(("127.0.0.1", port), 20) as probe:
+        probe.settimeout(20)
+        if probe.recv(1)[:1] != b"\\xff":
+            continue  # no ZMTP
+    sender = context.socket(zmq.DEALER)
+    sender.connect("tcp://127.0.0.1:%d" % port)
+    for signature in (b"", b"0" * 64):
+        sender.send_multipart([b"<IDS|MSG>", signature, *body])
+    sender.close(linger=20000)
+context.term()
+print("told")
+"""
+# Poses as a server on a port, and writes down what it is told once it has shown its certificate.
+FAKE_SERVER = """
+import socket, ssl, sys
+port, kind, heard = int(sys.argv[1]), sys.argv[2], open(sys.argv[3], "wb", buffering=0)
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+if kind == "TLS":
+    context.load_cert_chain(sys.argv[4], sys.argv[4])
+listener = socket.create_server(("127.0.0.1", port))
+print("poses", flush=True)
+while True:
+    connection, _ = listener.accept()
+    try:
+        if kind == "TLS":
+            connection = context.wrap_socket(connection, server_side=True)
+        elif kind == "HTTP":
+            connection.sendall(b"HTTP/1.1 200 OK\\r\\n\\r\\n{\\"version\\": \\"2\\"}")
+        while part := connection.recv(65536):
+            heard.write(part)
+    except OSError:
+        pass
+    connection.close()
+"""
+
+
+@dataclass(frozen=True)
+class Shared:
+    """A host on which the owner has a server with a kernel that lives, and a stranger has an account."""
+
+    pam_network: PamNetwork
+    owner: Account
+    stranger: Account
+    facts: dict[str, Any]
+
+    @property
+    def state(self) -> Path:
+        return self.owner.home / ".local/state/notebooks-over-ssh" / HOST_ADDRESS
+
+    def run_as_stranger(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run a program on the host as the stranger, who has logged in there."""
+        return subprocess.run(
+            _ssh(self.pam_network, self.stranger, *words),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=RUN_TIMEOUT_S,
+            check=False,
+        )
+
+    def ask(self, method: str, path: str, *headers: str) -> str:
+        """The status that the server answers to the stranger."""
+        port = str(self.facts["remote_port"])
+        done = self.run_as_stranger(sys.executable, "-c", ASK, port, method, path, *headers)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+
+def _ssh(pam_network: PamNetwork, account: Account, *words: str) -> list[str]:
+    return [
+        *["ssh", "-F", "/dev/null", "-i", str(pam_network.key), "-p", str(pam_network.host.port)],
+        *["-o", f"UserKnownHostsFile={pam_network.known_hosts}", "-o", "BatchMode=yes"],
+        *[f"{account.name}@{HOST_ADDRESS}", shlex.join(words)],
+    ]
+
+
+def _site_of_two(folder: Path, packages: Path) -> tuple[PamNetwork, Account, Account]:
+    """Both machines run; the owner's home is open, as it is at many sites, so that only what is made private is."""
+    pam_network = PamNetwork(folder, packages)
+    try:
+        owner, stranger = pam_network.account(), pam_network.account()
+        owner.home.chmod(0o755)
+        # What a site, or an old start-up file, may set for all; neither of them counts.
+        pam_network.host_machine.environment |= {
+            "JUPYTER_TOKEN": KNOWN_TO_ALL,
+            "JUPYTER_ALLOW_INSECURE_WRITES": "true",
+        }
+        pam_network.start()
+        pam_network.configure(
+            user=owner.name,
+            notebook={"host": pam_network.host_destination, "remote_port": free_port(), "nice": 10},
+        )
+    except BaseException:
+        pam_network.close()
+        raise
+    return pam_network, owner, stranger
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory, packages: Path) -> Iterator[Shared]:
+    """One for all that the stranger tries without harm to the others."""
+    machines.skip_unless_supported()
+    pam_network, owner, stranger = _site_of_two(tmp_path_factory.mktemp("others") / "pam_network", packages)
+    try:
+        public = owner.write("public", "for all\n")
+        # Something from an earlier time, so that there is a copy of what was there.
+        owner.write(".jupyter/jupyter_server_config.py", "c.ServerApp.ip = '0.0.0.0'\n")
+        up = assert_success(
+            pam_network.user.fab("up", "--detach", "--password-file", pam_network.password_file())
+        )
+        made = Shared(pam_network, owner, stranger, pam_network.user.only_session())
+        certificate = pam_network.user.certificate_pem(HOST_ADDRESS)
+        with Browser(port_in(up), certificate) as browser:
+            assert browser.log_in(PASSWORD)
+            with browser.kernel() as kernel:
+                assert kernel.run("1+1").text == "2"
+                # What the stranger runs sees the same files, and reads what is for all.
+                assert made.run_as_stranger("cat", str(public)).stdout == "for all\n"
+                yield made
+        assert_success(pam_network.user.fab("stop"))
+    finally:
+        pam_network.close()
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        ".jupyter/notebooks-over-ssh/server.pem",  # the key
+        ".jupyter/jupyter_server_config.json",  # the hash
+        ".jupyter/notebooks-over-ssh/backups/*",  # what was there before
+        "{state}/token",  # the token
+        "{state}/server.pem",  # the key that the server began with
+        "{state}/server.log",  # the log
+        "{state}/server.json",  # what is remembered
+        "{state}/runtime/kernel-*.json",  # a kernel's connection file
+        "{state}/runtime/jpserver-*.json",  # the server's own address and token
+        "{state}/runtime/jpserver-*-open.html",  # the same, for a browser
+        "{state}/runtime/jupyter_cookie_secret",  # what signs the cookies of who has logged in
+    ],
+)
+def test_files(shared: Shared, file: str) -> None:
+    """It is there, it is the owner's alone, and the stranger can neither read it nor change it."""
+    state = str(shared.state.relative_to(shared.owner.home))
+    found = list(shared.owner.home.glob(file.replace("{state}", state)))
+    assert found
+    for path in found:
+        before = path.read_bytes()
+        assert before and path.stat().st_uid == shared.owner.uid and path.stat().st_mode & 0o077 == 0
+        for words in (
+            ["cat", str(path)],
+            ["sh", "-c", f": >>{shlex.quote(str(path))}"],
+            ["rm", "-f", str(path)],
+        ):
+            done = shared.run_as_stranger(*words)
+            assert done.returncode != 0 and done.stdout == "", words
+            assert "ermission denied" in done.stderr, done.stderr
+        assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "answers"),
+    [
+        ("GET", "/login", (), "200"),  # the form is all that there is, and proves that the port was reached
+        ("GET", "/api/kernels", (), "403"),
+        ("POST", "/api/kernels", (), "403"),
+        ("GET", "/api/contents", (), "403"),
+        ("POST", "/api/terminals", (), "403"),
+        ("POST", "/api/shutdown", (), "403"),
+        ("GET", "/api/kernels", ("Authorization", "token "), "403"),
+        ("GET", "/api/kernels", ("Authorization", f"token {KNOWN_TO_ALL}"), "403"),
+        ("GET", "/api/kernels?token=", (), "403"),
+        ("GET", "/login", ("Host", "stranger.example:1"), "403"),
+    ],
+)
+def test_port(shared: Shared, method: str, path: str, headers: tuple[str, ...], answers: str) -> None:
+    """Who connects to the port gets the login form and nothing else."""
+    assert shared.ask(method, path, *headers) == answers
+
+
+@pytest.mark.parametrize("what", ["environ", "cwd", "fd/0", "mem"])
+def test_process(shared: Shared, what: str) -> None:
+    """The server's environment, files and memory are closed to the stranger."""
+    done = shared.run_as_stranger(
+        "sh", "-c", f"ls -l /proc/{shared.facts['pid']}/fd/ && cat /proc/{shared.facts['pid']}/{what}"
+    )
+    assert done.returncode != 0 and done.stdout == ""
+    assert "ermission denied" in done.stderr
+
+
+def test_arguments(shared: Shared) -> None:
+    """The argument list can be read by all, and has no secret in it."""
+    done = shared.run_as_stranger("cat", f"/proc/{shared.facts['pid']}/cmdline")
+    assert "jupyter" in done.stdout
+    token = (shared.state / "token").read_text()
+    assert len(bytes.fromhex(token)) * 8 == 192
+    hashed = (shared.owner.home / ".jupyter/jupyter_server_config.json").read_text().split('"argon2:')[1]
+    for secret in (token, hashed.partition('"')[0], PASSWORD):
+        assert len(secret) > 16 and secret not in done.stdout
+
+
+def test_kernels(shared: Shared) -> None:
+    """A kernel's ports are open to all on the host, and do nothing that is not signed with its key."""
+    own = {process.pid: process for process in shared.owner.processes()}
+    ports = {
+        connection.laddr.port
+        for process in own.values()
+        if process.pid != shared.facts["pid"] and "ipykernel" in " ".join(process.cmdline())
+        for connection in process.net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert len(ports) >= 4
+    gained = shared.owner.home / "mlpractical" / "gained"
+    done = shared.run_as_stranger(sys.executable, "-c", TELL_KERNELS, str(gained), *map(str, ports))
+    assert done.stdout == "told\n", done.stderr
+    log = shared.state / "server.log"
+    wait_until(
+        "the kernel says that it was told by a stranger", lambda: "nvalid Signature" in log.read_text()
+    )
+    assert not gained.exists()
+
+
+def test_gateway(shared: Shared) -> None:
+    """Who is on the gateway finds no port there that leads to the server: nothing that serves the owner listens."""
+    serving = [process for process in shared.pam_network.gateway.children() if process.is_running()]
+    assert serving
+    listening = [
+        connection.laddr
+        for process in serving
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+        and connection.laddr.port != shared.pam_network.gateway.port
+    ]
+    assert listening == []
+
+
+@contextmanager
+def fake_server(pam_network: PamNetwork, stranger: Account, port: int, kind: str) -> Iterator[Path]:
+    """The stranger listens on the port; where what they hear is written."""
+    received = stranger.write("heard", "")
+    words = [sys.executable, "-c", FAKE_SERVER, str(port), kind, str(received)]
+    if kind == "TLS":
+        pem = stranger.write("pem", "")
+        made = ["openssl", "req", "-x509", "-nodes", "-newkey", "rsa:2048", "-subj", "/CN=localhost"]
+        subprocess.run(
+            [*made, "-keyout", pem, "-out", pem.with_name("certificate")],
+            check=True,
+            capture_output=True,
+            timeout=RUN_TIMEOUT_S,
+        )
+        pem.write_text(pem.read_text() + pem.with_name("certificate").read_text())
+        words.append(str(pem))
+    process = subprocess.Popen(
+        _ssh(pam_network, stranger, *words), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout and process.stdout.readline() == "poses\n"
+        yield received
+    finally:
+        process.terminate()
+        process.communicate(timeout=RUN_TIMEOUT_S)
+        for process_ in stranger.processes():
+            process_.kill()
+
+
+@pytest.mark.parametrize("kind", ["TLS", "HTTP", "silent"])
+def test_who_takes_the_port_first(tmp_path: Path, packages: Path, kind: str) -> None:
+    """Where a stranger has the port before the server, the server takes another, and the stranger hears nothing at all."""
+    machines.skip_unless_supported()
+    pam_network, _, stranger = _site_of_two(tmp_path / "pam_network", packages)
+    try:
+        port = free_port()
+        pam_network.configure(
+            user=pam_network.accounts[0].name,
+            notebook={"host": pam_network.host_destination, "remote_port": port, "nice": 10},
+        )
+        with fake_server(pam_network, stranger, port, kind) as received:
+            up = assert_success(
+                pam_network.user.fab("up", "--detach", "--password-file", pam_network.password_file())
+            )
+            session = pam_network.user.only_session()
+            assert session["remote_port"] != port
+            with Browser(port_in(up), pam_network.user.certificate_pem(HOST_ADDRESS)) as browser:
+                assert browser.log_in(PASSWORD)
+            assert_success(pam_network.user.fab("stop"))
+            assert received.read_bytes() == b""
+    finally:
+        pam_network.close()
+
+
+def test_further_port(tmp_path: Path, packages: Path) -> None:
+    """Where a stranger listens on a port that is named with `--forward`, no tunnel opens to it; without that port, one does."""
+    machines.skip_unless_supported()
+    pam_network, _, stranger = _site_of_two(tmp_path / "pam_network", packages)
+    try:
+        assert_success(
+            pam_network.user.fab("secure", "--password-file", pam_network.password_file(), "serve")
+        )
+        port = free_port()
+        with fake_server(pam_network, stranger, port, "HTTP") as received:
+            assert_error(
+                pam_network.user.fab("tunnel", "--detach", "--forward", str(port)),
+                6,
+                f"a program of another account (user ID {stranger.uid}) listens",
+            )
+            assert received.read_bytes() == b""
+            assert_success(pam_network.user.fab("tunnel", "--detach"))
+        assert_success(pam_network.user.fab("tunnel", "--detach", "--forward", str(port)))
+        assert_success(pam_network.user.fab("stop"))
+    finally:
+        pam_network.close()
+
+
+@pytest.mark.parametrize(
+    ("kind", "seen"), [("TLS", "another certificate, of SHA-256 "), ("HTTP", "it speaks no TLS")]
+)
+def test_who_takes_the_port_after(tmp_path: Path, packages: Path, kind: str, seen: str) -> None:
+    """Where a stranger has the port of a server that is gone, no tunnel opens, what was seen is told, and no password is."""
+    machines.skip_unless_supported()
+    pam_network, _, stranger = _site_of_two(tmp_path / "pam_network", packages)
+    try:
+        assert_success(
+            pam_network.user.fab("secure", "--password-file", pam_network.password_file(), "serve")
+        )
+        session = pam_network.user.only_session()
+        kill(session["pid"])
+        with fake_server(pam_network, stranger, session["remote_port"], kind) as received:
+            for words in (("tunnel",), ("tunnel", "--detach")):
+                done = assert_error(pam_network.user.fab(*words), 6, "is not your server", seen)
+                assert "type no password there" in done.stderr
+                assert "ready" not in done.stdout
+            told = received.read_bytes()
+            assert b"HTTP" not in told and PASSWORD.encode() not in told
+            # With TLS, what is heard after the handshake; without, no more than its beginning (RFC 8446, section 5.1).
+            assert told == b"" if kind == "TLS" else told[:1] == b"\x16"
+        assert_success(pam_network.user.fab("stop"))
+    finally:
+        pam_network.close()

@@ -1,0 +1,270 @@
+"""Accounts that log in with a password: who is asked, how often, and where the answer goes."""
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.kit.cli import assert_error, assert_success
+from tests.kit.pam_login import WRONG, account_label, answer_prompt, fab_at_terminal, start
+from tests.kit.pam_sshd import Account, PamNetwork
+from tests.kit.sshd import LOOPBACK, Server, wait_until
+
+AGENT_TIMEOUT_S = 10.0
+METHODS = ("password", "keyboard-interactive")
+OTHER_NAME = "127.0.0.3"
+
+
+def account_requiring(pam_network: PamNetwork, method: str) -> Account:
+    """An account for which both hops want the method, each with a password of its own; they are running."""
+    account = pam_network.account()
+    pam_network.host_machine.passwords[account.name] = f"another {account.password}"
+    start(pam_network, account, method)
+    return account
+
+
+def passwords(pam_network: PamNetwork, account: Account) -> tuple[str, str]:
+    """The account's password at the gateway, and at the host."""
+    return pam_network.gateway_machine.passwords[account.name], pam_network.host_machine.passwords[
+        account.name
+    ]
+
+
+def failures(server: Server) -> int:
+    """How often sshd says that a proof was wrong."""
+    return server.log.read_text().count("Failed password for") + server.log.read_text().count(
+        "Failed keyboard-interactive/pam for"
+    )
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_two_hops(pam_network: PamNetwork, method: str) -> None:
+    """Each hop's password is asked for once, by account and hop, and told to that hop alone."""
+    account = account_requiring(pam_network, method)
+    gateway, host = passwords(pam_network, account)
+    with fab_at_terminal(pam_network, "secure") as terminal:
+        answer_prompt(terminal, account, pam_network.gateway, gateway)
+        answer_prompt(terminal, account, pam_network.host, host)
+        assert terminal.end() == 0, terminal.output
+    assert terminal.output.count("password:") == 2
+    assert gateway not in terminal.output and host not in terminal.output
+    assert (
+        pam_network.gateway_machine.received_passwords(),
+        pam_network.host_machine.received_passwords(),
+    ) == ([gateway], [host])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_wrong_password(pam_network: PamNetwork, method: str) -> None:
+    """A wrong password is asked for again, three times at most; then it is 4, with what was wanted and tried."""
+    account = account_requiring(pam_network, method)
+    with fab_at_terminal(pam_network, "secure") as terminal:
+        for _ in range(3):
+            answer_prompt(terminal, account, pam_network.gateway, WRONG)
+        assert terminal.end() == 4, terminal.output
+    assert (
+        f"{account_label(account, pam_network.gateway)} refused the login; it wants {method}, tried: {method}"
+        in terminal.output
+    )
+    assert "hint: " in terminal.output and "Traceback" not in terminal.output
+    assert terminal.output.count("password:") == 3
+    assert pam_network.gateway_machine.received_passwords() == [WRONG] * 3
+    assert failures(pam_network.gateway) == 3
+    assert pam_network.host.connections() == 0
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_second_try(pam_network: PamNetwork, method: str) -> None:
+    """After a wrong password the right one is good, and a hop gets no try that nobody made."""
+    account = account_requiring(pam_network, method)
+    gateway, host = passwords(pam_network, account)
+    with fab_at_terminal(pam_network, "secure") as terminal:
+        answer_prompt(terminal, account, pam_network.gateway, WRONG)
+        answer_prompt(terminal, account, pam_network.gateway, gateway)
+        answer_prompt(terminal, account, pam_network.host, WRONG)
+        answer_prompt(terminal, account, pam_network.host, host)
+        assert terminal.end() == 0, terminal.output
+    assert (
+        pam_network.gateway_machine.received_passwords(),
+        pam_network.host_machine.received_passwords(),
+    ) == ([WRONG, gateway], [WRONG, host])
+
+
+def test_ctrl_c_at_the_prompt(pam_network: PamNetwork) -> None:
+    """Ctrl-C instead of an answer ends the task with a word of its own line, without a try."""
+    account = account_requiring(pam_network, "password")
+    with fab_at_terminal(pam_network, "secure") as terminal:
+        terminal.expect(f"{account_label(account, pam_network.gateway)} password: ")
+        terminal.interrupt()
+        terminal.expect(r"\n(\r\033\[K)*interrupted\r\n$")
+        assert terminal.end() == 130
+    assert "Traceback" not in terminal.output
+    assert pam_network.gateway_machine.received_passwords() == []
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_without_terminal(pam_network: PamNetwork, method: str) -> None:
+    """Where nobody can be asked it is 4, and no hop is told a password that was made up."""
+    account = account_requiring(pam_network, method)
+    assert_error(
+        pam_network.user.fab("secure"),
+        4,
+        f"{account_label(account, pam_network.gateway)} needs a password",
+        "no terminal",
+    )
+    assert pam_network.gateway_machine.received_passwords() == []
+    assert failures(pam_network.gateway) == 0
+
+
+def test_password_for_next_hop(pam_network: PamNetwork) -> None:
+    """With ssh.password_for_next_hop one prompt is enough, where the password is the same."""
+    account = pam_network.account()
+    start(pam_network, account, "password")
+    pam_network.configure(
+        user=account.name,
+        connect_kwargs={},
+        ssh={"password_for_next_hop": True},
+        notebook={"host": pam_network.host_destination},
+    )
+    with fab_at_terminal(pam_network, "secure") as terminal:
+        answer_prompt(terminal, account, pam_network.gateway, account.password)
+        assert terminal.end() == 0, terminal.output
+    assert terminal.output.count("password:") == 1
+    assert (
+        pam_network.gateway_machine.received_passwords(),
+        pam_network.host_machine.received_passwords(),
+    ) == ([account.password], [account.password])
+
+
+def test_password_that_is_not_the_next_hop_s(pam_network: PamNetwork) -> None:
+    """With password_for_next_hop and another password there, it is offered once and then asked for."""
+    account = account_requiring(pam_network, "password")
+    gateway, host = passwords(pam_network, account)
+    pam_network.configure(
+        user=account.name,
+        connect_kwargs={},
+        ssh={"password_for_next_hop": True},
+        notebook={"host": pam_network.host_destination},
+    )
+    with fab_at_terminal(pam_network, "secure") as terminal:
+        answer_prompt(terminal, account, pam_network.gateway, gateway)
+        answer_prompt(terminal, account, pam_network.host, host)
+        assert terminal.end() == 0, terminal.output
+    assert pam_network.host_machine.received_passwords() == [gateway, host]
+
+
+def test_password_of_somebody_else(pam_network: PamNetwork) -> None:
+    """With password_for_next_hop a password is not offered to another account's login."""
+    other = pam_network.account()
+    account = account_requiring(pam_network, "password")
+    gateway = f"{other.name}@{pam_network.gateway_destination}"
+    pam_network.configure(
+        user=account.name,
+        gateway=gateway,
+        connect_kwargs={},
+        ssh={"password_for_next_hop": True},
+        notebook={"host": pam_network.host_destination},
+    )
+    host = passwords(pam_network, account)[1]
+    with fab_at_terminal(pam_network, "secure") as terminal:
+        answer_prompt(terminal, other, pam_network.gateway, other.password)
+        answer_prompt(terminal, account, pam_network.host, host)
+        assert terminal.end() == 0, terminal.output
+    assert (
+        pam_network.gateway_machine.received_passwords(),
+        pam_network.host_machine.received_passwords(),
+    ) == ([other.password], [host])
+
+
+def test_two_ports_of_one_address(pam_network: PamNetwork) -> None:
+    """Two hops that differ by their port alone are two: a password for the first is not told to the second."""
+    account = pam_network.account()
+    pam_network.host_machine.passwords[account.name] = host = f"another {account.password}"
+    pam_network.host_address = LOOPBACK
+    start(pam_network, account, "password")
+    with fab_at_terminal(pam_network, "secure") as terminal:
+        answer_prompt(terminal, account, pam_network.gateway, account.password)
+        answer_prompt(terminal, account, pam_network.host, host)
+        assert terminal.end() == 0, terminal.output
+    assert (
+        pam_network.gateway_machine.received_passwords(),
+        pam_network.host_machine.received_passwords(),
+    ) == ([account.password], [host])
+
+
+def test_tunnel_in_the_background(pam_network: PamNetwork) -> None:
+    """`up --detach` asks for each password once: the tunnel gets them through a pipe, and nobody sees them."""
+    account = account_requiring(pam_network, "password")
+    gateway, host = passwords(pam_network, account)
+    with fab_at_terminal(pam_network, "up", "--detach") as terminal:
+        answer_prompt(terminal, account, pam_network.gateway, gateway)
+        answer_prompt(terminal, account, pam_network.host, host)
+        terminal.expect(r"https://localhost:\d+/")
+        assert terminal.end() == 0, terminal.output
+    assert terminal.output.count("password:") == 2
+    assert (
+        pam_network.gateway_machine.received_passwords(),
+        pam_network.host_machine.received_passwords(),
+    ) == ([gateway] * 2, [host] * 2)
+
+    running = pam_network.processes(pam_network.home) + account.processes()
+    assert running
+    for process in running:
+        seen = " ".join([*process.cmdline(), *process.environ().values()])
+        assert account.password not in seen
+    files = [path for home in (pam_network.home, account.home) for path in home.rglob("*") if path.is_file()]
+    assert not [path for path in files if account.password.encode() in path.read_bytes()]
+
+    with pam_network.user.at_terminal("fab", "stop") as terminal:
+        answer_prompt(terminal, account, pam_network.gateway, gateway)
+        answer_prompt(terminal, account, pam_network.host, host)
+        assert terminal.end() == 0, terminal.output
+    assert failures(pam_network.gateway) == failures(pam_network.host) == 0
+
+
+def test_tunnel_to_a_member_of_a_pool(pam_network: PamNetwork) -> None:
+    """Where the machine has another name than the pool, its password is the pool's and is not asked for again."""
+    account = pam_network.account()
+    pam_network.host_machine.hostname = OTHER_NAME
+    pam_network.extra_addresses.append(OTHER_NAME)
+    start(pam_network, account, "password")
+    with fab_at_terminal(pam_network, "up", "--detach") as terminal:
+        answer_prompt(terminal, account, pam_network.gateway, account.password)
+        answer_prompt(terminal, account, pam_network.host, account.password)
+        found = terminal.expect(r"password: |https://localhost:\d+/")
+        assert found[0] != "password: ", terminal.output
+        assert terminal.end() == 0, terminal.output
+
+
+@contextmanager
+def agent(pam_network: PamNetwork) -> Iterator[str]:
+    """An ssh-agent that has the client's key; gives its socket."""
+    path = pam_network.folder / "agent"
+    process = subprocess.Popen(
+        ["ssh-agent", "-D", "-a", str(path)], env=pam_network.user.environment(), stdout=subprocess.DEVNULL
+    )
+    try:
+        wait_until(path.exists, AGENT_TIMEOUT_S, "ssh-agent listens")
+        added = pam_network.run("ssh-add", "-q", str(pam_network.key), SSH_AUTH_SOCK=str(path))
+        assert added.returncode == 0, added.stderr
+        yield str(path)
+    finally:
+        process.terminate()
+        process.wait(AGENT_TIMEOUT_S)
+
+
+def test_agent(pam_network: PamNetwork) -> None:
+    """With a key in the agent nothing is asked, though passwords would do as well."""
+    account = pam_network.account()
+    start(pam_network, account, "publickey password")
+    with agent(pam_network) as socket:
+        Path(pam_network.key).unlink()
+        assert_success(pam_network.user.fab("secure", SSH_AUTH_SOCK=socket))
+    assert (
+        pam_network.gateway_machine.received_passwords()
+        == pam_network.host_machine.received_passwords()
+        == []
+    )
+    assert (pam_network.gateway.logins(), pam_network.host.logins()) == (1, 1)

@@ -1,0 +1,290 @@
+"""A way that is broken or stands still: it is told on which hop, in time, and Ctrl-C ends it at every point."""
+
+import contextlib
+import re
+import socket
+import termios
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import psutil
+import pytest
+
+from tests.kit import faulty_sshd as bad_servers
+from tests.kit.cli import Result, Terminal, assert_error, assert_success
+from tests.kit.faulty_sshd import filtered_port, raw_server
+from tests.kit.mitm_sshd import AsyncioThread, MitmRecord, MitmServer, mitm_server
+from tests.kit.sshd import GATEWAY_OPTIONS, LOOPBACK, Network, known_hosts_line, make_key, wait_until
+
+TIMEOUT_S = 2
+# It guards against hanging, and nothing else.
+STARTUP_SLACK_S = 8
+RAW = {
+    talk.__name__: talk
+    for talk in (
+        bad_servers.send_nothing,
+        bad_servers.stall_in_kex,
+        bad_servers.close_immediately,
+        bad_servers.close_after_banner,
+        bad_servers.send_endless_banner,
+        bad_servers.send_slow_banner,
+    )
+}
+IN_SSH = {
+    kind.__name__: kind
+    for kind in (bad_servers.StallsDuringAuth, bad_servers.StallsAtChannelOpen, bad_servers.StallsAtExec)
+}
+AT_A_GATEWAY = [*RAW, "StallsDuringAuth", "StallsAtChannelOpen"]  # where nothing is run
+HANGING = [
+    *[("gateway", how) for how in AT_A_GATEWAY if "stall" in how.lower() or how == "send_nothing"],
+    *[("host", how) for how in IN_SSH],
+]
+
+
+@contextlib.contextmanager
+def bad(
+    network: Network, loop: AsyncioThread, hop: str, how: str
+) -> Iterator[tuple[int, "Callable[[float], bool]"]]:
+    """A server in the place of a hop, known and configured, that goes wrong in this way; gives its port."""
+    if how in RAW:
+        with raw_server(RAW[how]) as (port, connected):
+            _configure(network, hop, port)
+            yield port, connected.wait
+        return
+    key = network.folder / "bad_key"
+    make_key(key)
+
+    def made(record: MitmRecord) -> MitmServer:
+        return IN_SSH[how](record)
+
+    with mitm_server(loop, key, factory=made) as (port, record):
+        network.write_known_hosts(known_hosts_line(port, key.with_suffix(".pub").read_text()))
+        _configure(network, hop, port)
+        yield port, record.reached.wait
+
+
+def _configure(network: Network, hop: str, port: int) -> None:
+    place = f"{LOOPBACK}:{port}"
+    if hop == "gateway":
+        network.configure(gateway=place)
+    else:
+        network.configure(notebook={"host": place})
+
+
+def in_time(network: Network, code: int, *said: str) -> Result:
+    """The refusal of `-t 2 secure`, which came before the end of all patience, in one line without a control character."""
+    begin = time.monotonic()
+    done = assert_error(network.user.fab("-t", str(TIMEOUT_S), "secure"), code, *said)
+    took = time.monotonic() - begin
+    assert took < TIMEOUT_S + STARTUP_SLACK_S, f"{took:.0f} s\n{done.stderr}"
+    assert all(character.isprintable() or character == "\n" for character in done.stderr)
+    assert done.stderr.count("error: ") == done.stderr.count("hint: ") == 1
+    return done
+
+
+@pytest.mark.parametrize("how", AT_A_GATEWAY)
+def test_gateway_that_goes_wrong(network: Network, loop: AsyncioThread, how: str) -> None:
+    """A gateway that stops, closes or babbles at any point is named, before long."""
+    with bad(network, loop, "gateway", how):
+        in_time(network, 3, LOOPBACK)
+
+
+@pytest.mark.parametrize("how", [*RAW, *IN_SSH])
+def test_host_that_goes_wrong(network: Network, loop: AsyncioThread, how: str) -> None:
+    """So is a host behind a good gateway."""
+    network.configure()
+    with bad(network, loop, "host", how):
+        in_time(network, 3, LOOPBACK)
+    assert network.gateway.logins() == 1
+
+
+def test_names_that_do_not_exist(network: Network) -> None:
+    """A name that does not exist is told, on either hop, with the way on which it was looked for."""
+    network.configure(gateway="nowhere.invalid")
+    in_time(network, 3, "there is no host called nowhere.invalid")
+    network.configure(notebook={"host": "nowhere.invalid"})
+    in_time(network, 3, LOOPBACK, "cannot reach nowhere.invalid")
+
+
+def test_refused_port(network: Network) -> None:
+    """A port on which nobody listens is told, on either hop."""
+    network.host.stop()
+    in_time(network, 3, "cannot reach")
+    network.gateway.stop()
+    in_time(network, 3, f"port {network.gateway.port}")
+
+
+@pytest.mark.parametrize("hop", ["gateway", "host"])
+def test_filtered_port(network: Network, hop: str) -> None:
+    """A port from which nothing comes back is given up after the seconds of -t."""
+    with filtered_port() as port:
+        _configure(network, hop, port)
+        in_time(network, 3, f"within {TIMEOUT_S} s")
+
+
+def test_long_banner(network: Network, loop: AsyncioThread) -> None:
+    """Lines before the version (RFC 4253, section 4.2), a hundred of them, are no hindrance."""
+    with contextlib.ExitStack() as stack:
+        port = _with_lines_before(stack, network.gateway.port, 100)
+        network.write_known_hosts(known_hosts_line(port, network.gateway.public_key))
+        network.configure(gateway=f"{LOOPBACK}:{port}")
+        # That the gateway let us in is seen by what it says of a host that is down.
+        network.host.stop()
+        in_time(network, 3, "cannot reach")
+
+
+def _with_lines_before(stack: contextlib.ExitStack, port: int, number: int) -> int:
+    """The port of a relay that says lines before it passes everything on."""
+
+    def talk(peer: socket.socket, connected: object) -> None:
+        there = socket.create_connection((LOOPBACK, port))
+        peer.sendall(b"Use of this system is monitored.\r\n" * number)
+        pairs = ((peer, there), (there, peer))
+        threads = [threading.Thread(target=_pump, args=pair) for pair in pairs]
+        for thread in threads:
+            thread.start()
+
+    port_, _ = stack.enter_context(raw_server(talk))
+    return port_
+
+
+def _pump(source: socket.socket, sink: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while block := source.recv(65536):
+            sink.sendall(block)
+    with contextlib.suppress(OSError):
+        sink.shutdown(socket.SHUT_RDWR)
+    source.close()
+
+
+@pytest.mark.parametrize("hop", ["gateway", "host"])
+def test_too_many_who_log_in(network: Network, hop: str) -> None:
+    """A server that takes nobody more at the moment (MaxStartups, PerSourceMaxStartups) is named."""
+    server = network.gateway if hop == "gateway" else network.host
+    server.stop()
+    more = GATEWAY_OPTIONS if hop == "gateway" else (network.environment(),)
+    server.start("PerSourceMaxStartups 1", "AllowTcpForwarding yes", *more)
+    with socket.create_connection((LOOPBACK, server.port)) as before:
+        before.recv(8)
+        in_time(network, 3, LOOPBACK)
+        assert "Startups" in server.log.read_text()
+    server.wait_until_no_clients()
+
+
+def test_no_session(network: Network) -> None:
+    """A host that opens no session (MaxSessions 0) is named; the same on a gateway is no hindrance."""
+    network.gateway.stop()
+    network.gateway.start("MaxSessions 0", *GATEWAY_OPTIONS)
+    network.host.stop()
+    network.host.start("MaxSessions 0", network.environment())
+    in_time(network, 3, LOOPBACK)
+
+
+def test_one_session(network: Network) -> None:
+    """One session at a time (MaxSessions 1) is enough, on both hops."""
+    network.gateway.stop()
+    network.gateway.start("MaxSessions 1", *GATEWAY_OPTIONS)
+    network.host.stop()
+    network.host.start("MaxSessions 1", network.environment())
+    assert_success(network.user.fab("secure", "serve", "stop"))
+
+
+def echoes(terminal: Terminal) -> bool:
+    """Whether the terminal shows what is typed, and gives whole lines, as it does at the shell's prompt."""
+    flags = termios.tcgetattr(terminal._descriptor)[3]
+    return bool(flags & termios.ECHO) and bool(flags & termios.ICANON)
+
+
+def interrupted(terminal: Terminal) -> None:
+    """Press Ctrl-C, and see that the program ends at once, with one word, at a terminal as it was."""
+    begin = time.monotonic()
+    terminal.interrupt()
+    code = terminal.end()
+    took = time.monotonic() - begin
+    assert code == 130, f"{code}\n{terminal.output}"
+    assert re.search(r"\n(\r\033\[K)*interrupted\r\n$", terminal.output), terminal.output
+    assert took < STARTUP_SLACK_S, f"{took:.1f} s\n{terminal.output}"
+    assert "Traceback" not in terminal.output
+
+
+@contextlib.contextmanager
+def watched(network: Network, *command: str) -> Iterator[Terminal]:
+    """A program at a terminal whose settings are as before in the end."""
+    with network.user.at_terminal(*command) as terminal:
+        yield terminal
+        # Linux keeps the settings of a terminal that only this side has open.
+        assert echoes(terminal)
+
+
+@pytest.mark.parametrize(("hop", "how"), HANGING)
+def test_interrupt_where_it_hangs(network: Network, loop: AsyncioThread, hop: str, how: str) -> None:
+    """Ctrl-C ends it at once wherever a server stands still, at a terminal as it was, and nobody stays logged in."""
+    with bad(network, loop, hop, how) as (_, connected), watched(network, "fab", "secure") as terminal:
+        assert connected(STARTUP_SLACK_S), f"it never got there: {terminal.output}"
+        interrupted(terminal)
+    network.gateway.wait_until_no_clients()
+
+
+def test_interrupt_on_the_way_to_a_filtered_port(network: Network) -> None:
+    """So it does while a port does not answer at all."""
+    with filtered_port() as port:
+        network.configure(gateway=f"{LOOPBACK}:{port}")
+        with watched(network, "fab", "secure") as terminal:
+            program = psutil.Process(terminal._process.pid)
+            wait_until(lambda: "SYN_SENT" in _states(program), STARTUP_SLACK_S, "it knocks")
+            interrupted(terminal)
+
+
+def _states(process: psutil.Process) -> list[str]:
+    return [connection.status for connection in process.net_connections("tcp")]
+
+
+@pytest.mark.parametrize("question", ["host key", "passphrase", "password"])
+def test_interrupt_at_a_question(network: Network, question: str) -> None:
+    """Ctrl-C at a question ends it at once, and what is typed is shown again."""
+    with asked(network, question) as terminal:
+        interrupted(terminal)
+    network.gateway.wait_until_no_clients()
+
+
+@pytest.mark.parametrize(
+    ("question", "code", "error"),
+    [
+        ("host key", 5, "the host key of .* is not known"),
+        ("passphrase", 1, "the question was not answered"),
+        ("password", 1, "the question was not answered"),
+    ],
+)
+def test_end_of_input_at_a_question(network: Network, question: str, code: int, error: str) -> None:
+    """Ctrl-D at a question is an error that says so, with a hint, and what is typed is shown again."""
+    with asked(network, question) as terminal:
+        terminal.end_input()
+        terminal.expect(rf"error:\S* {error}")
+        terminal.expect(r"\nhint: \S")
+        assert terminal.end() == code, terminal.output
+    assert "Traceback" not in terminal.output
+    network.gateway.wait_until_no_clients()
+
+
+@contextlib.contextmanager
+def asked(network: Network, question: str) -> Iterator[Terminal]:
+    """A program at a terminal that has asked the question."""
+    if question == "host key":
+        network.known_hosts.write_text("")
+    elif question == "passphrase":
+        make_key(network.home / "locked", passphrase="locked")
+        network.configure(connect_kwargs={"key_filename": str(network.home / "locked")})
+    else:
+        network.gateway.stop()
+        network.gateway.start("PasswordAuthentication yes", "PubkeyAuthentication no", *GATEWAY_OPTIONS)
+    with watched(network, "fab", "secure") as terminal:
+        terminal.expect(
+            {"host key": r"fingerprint\] ", "passphrase": "passphrase of ", "password": "password: "}[
+                question
+            ]
+        )
+        wait_until(
+            lambda: question == "host key" or not echoes(terminal), STARTUP_SLACK_S, "it hides what is typed"
+        )
+        yield terminal

@@ -1,0 +1,85 @@
+"""A host or a machine whose clock is wrong: the server is known by its certificate, and the clock is named where it matters."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.kit.cli import assert_error, assert_success
+from tests.kit.clocks import moved_clock, remove_leftovers
+from tests.kit.https_probe import probe
+from tests.kit.sshd import Network
+
+OFFSETS = ("+30", "-30", "+3d", "-3d")
+
+
+@pytest.fixture(autouse=True)
+def _no_shared_memory() -> Iterator[None]:
+    yield
+    remove_leftovers()
+
+
+@pytest.mark.parametrize("offset", OFFSETS)
+def test_certificate_made_with_a_wrong_clock(network: Network, offset: str) -> None:
+    """Wherever the host's clock stands, a certificate that it makes is good on this machine at once."""
+    move_the_hosts_clock(network, offset)
+    done = assert_success(network.user.fab("up", "--detach"))
+    assert ("clock" in done.stderr) == offset.endswith("d"), done.stderr
+    session = network.user.only_session()
+    shown = probe(network.user, session["local_port"])
+    assert shown.certificate_sha256 == session["certificate_sha256"]
+    assert_success(network.user.fab("stop"))
+    network.wait_until_empty()
+
+
+@pytest.mark.parametrize("offset", OFFSETS)
+def test_clock_that_moved_later(network: Network, offset: str) -> None:
+    """A certificate from before the host's clock went wrong goes on to be good: the server starts at once, and opens."""
+    assert_success(network.user.fab("secure"))
+    move_the_hosts_clock(network, offset)
+    assert_success(network.user.fab("up", "--detach", INVOKE_NOTEBOOK_START_TIMEOUT_S="20"))
+    assert network.user.only_session()["tunnel"] == "open"
+    assert_success(network.user.fab("stop"))
+    network.wait_until_empty()
+
+
+def test_clock_of_this_machine(network: Network) -> None:
+    """`up` with a clock that is years behind replaces no certificate and starts no server: it names the two clocks."""
+    assert_success(network.user.fab("secure"))
+    done = network.user.fab("up", "--detach", **moved_clock("-3y"))
+    assert_error(done, 1, "begins on ", "the clock of localhost is 3 years ahead of this machine's")
+    assert network.user.status() == []
+    assert "in place" in assert_success(network.user.fab("secure")).stdout
+
+
+def test_tunnel_at_another_time(network: Network) -> None:
+    """A tunnel to one's own server is not refused as one to an impostor where a clock is wrong; with the right time it opens."""
+    assert_success(network.user.fab("secure", "serve"))
+    for _ in ("closed", "open"):
+        done = network.user.fab("tunnel", "--detach", **moved_clock("-3y"))
+        assert_error(done, 6, "begins on ", "the clock of localhost is 3 years ahead of this machine's")
+        assert "not your server" not in done.stderr
+        assert_success(network.user.fab("tunnel", "--detach"))
+    assert_success(network.user.fab("stop"))
+    network.wait_until_empty()
+
+
+def test_certificate_that_ended(network: Network) -> None:
+    """A certificate whose time is over is told as that, without a word of clocks; `up` makes another."""
+    assert_success(network.user.fab("secure"))
+    move_the_hosts_clock(network, "+400d")
+    later = moved_clock("+400d")
+    assert_success(network.user.fab("serve", **later))
+    done = assert_error(
+        network.user.fab("tunnel", "--detach", **later), 6, "ended on ", "secure --renew --restart"
+    )
+    assert "the clock of" not in done.stderr and "not your server" not in done.stderr
+    assert_success(network.user.fab("stop", **later))
+    assert "ended on " in assert_success(network.user.fab("up", "--detach", **later)).stdout
+    assert_success(network.user.fab("stop", **later))
+    network.wait_until_empty()
+
+
+def move_the_hosts_clock(network: Network, offset: str) -> None:
+    """Let the clock of all that runs on the host from now on be off."""
+    network.host.stop()
+    network.host.start(network.environment(**moved_clock(offset)))

@@ -1,0 +1,93 @@
+"""A session keeps the destination that the user named, and every later step goes there."""
+
+from getpass import getuser
+
+import pytest
+
+from tests.kit.cli import assert_error, assert_success
+from tests.kit.sshd import LOOPBACK, Network, known_hosts_line, make_key
+
+ALIAS = "labj"
+
+
+def alias(network: Network) -> str:
+    """An ssh_config in which only the alias has the way to the host, and the key that opens it."""
+    return f"""\
+Host gateway
+    HostName {LOOPBACK}
+    Port {network.gateway.port}
+Host {ALIAS}
+    HostName {LOOPBACK}
+    Port {network.host.port}
+    ProxyJump gateway
+Host gateway {ALIAS}
+    User {getuser()}
+    IdentityFile {network.key}
+    IdentitiesOnly yes
+"""
+
+
+def configure(network: Network) -> None:
+    """Have the alias in ~/.ssh/config, and nothing else in the settings."""
+    (network.home / ".ssh" / "config").write_text(alias(network))
+    network.configure(gateway=None, connect_kwargs={}, notebook={"host": ALIAS})
+
+
+# The machine's own name leads to it too, past the gateway; to a port that refuses; to nothing at all.
+@pytest.mark.parametrize("own_name", ["localhost", "localhost6.invalid"])
+def test_alias(network: Network, own_name: str) -> None:
+    """A host with its own IdentityFile and ProxyJump is reached by them in every step, whatever it calls itself."""
+    network.set_hostname(own_name)
+    configure(network)
+    assert_success(network.user.fab("secure", "serve"))
+    assert_success(network.user.fab("tunnel", "--detach"))
+    session = network.user.only_session()
+    assert (session["host"], session["server"], session["tunnel"]) == (own_name, "running", "open")
+    assert_success(network.user.fab("logs", "--lines", "1"))
+    assert_success(network.user.fab("stop"))
+    assert network.gateway.logins() == network.host.logins()
+    network.wait_until_empty()
+
+
+def test_new_key_of_the_host(network: Network) -> None:
+    """A host with a new key is reached again once known_hosts has it, though the session's record has the old one."""
+    assert_success(network.user.fab("secure", "serve"))
+    network.host.new_key()
+    assert_error(network.user.fab("stop"), 5, "not the one on record")
+    network.write_known_hosts()
+    assert_success(network.user.fab("serve"))
+    assert len(list(network.user.sessions.glob("*.session.json"))) == 1
+    assert_success(network.user.fab("stop"))
+    network.wait_until_empty()
+
+
+def test_gateway_that_was_edited(network: Network) -> None:
+    """A gateway that has another name in the settings by now leaves nothing behind: one server has one record and one tunnel."""
+    assert_success(network.user.fab("up", "--detach"))
+    before = network.user.only_session()
+    network.configure(gateway=f"{getuser()}@{network.gateway_destination}")
+    assert_success(network.user.fab("tunnel", "--detach"))
+    assert_success(network.user.fab("serve"))
+    after = network.user.only_session()
+    assert (after["pid"], after["local_port"]) == (before["pid"], before["local_port"])
+    assert after["gateway"] != before["gateway"]
+    network.configure(gateway=f"localhost:{network.gateway.port}")
+    assert_success(network.user.fab("stop"))
+    network.wait_until_empty()
+
+
+def test_recorded_key_that_known_hosts_gave_up(network: Network) -> None:
+    """A key on the record of a session is refused when known_hosts has another in its place."""
+    assert_success(network.user.fab("secure", "serve"))
+    logins = network.host.logins()
+    other = network.folder / "other"
+    make_key(other)
+    public = " ".join(other.with_suffix(".pub").read_text().split()[:2])
+    lines = network.known_hosts.read_text().splitlines()
+    kept = [line for line in lines if network.host.public_key not in line]
+    network.known_hosts.write_text("\n".join([*kept, known_hosts_line(network.host.port, public)]) + "\n")
+    assert_error(network.user.fab("stop"), 5, "not the one on record")
+    assert network.host.logins() == logins
+    network.write_known_hosts()
+    assert_success(network.user.fab("stop"))
+    network.wait_until_empty()

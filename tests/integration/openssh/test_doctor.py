@@ -1,0 +1,228 @@
+"""doctor stops at the first link that is broken, names it, and says what to mend; when all hold it says so."""
+
+import contextlib
+import json
+import re
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.kit.cli import assert_success, kill
+from tests.kit.faulty_sshd import close_immediately, raw_server
+from tests.kit.sshd import GATEWAY_OPTIONS, LOOPBACK, Network
+
+ALL_CHECKS = [
+    "settings",
+    "name",
+    "port",
+    "gateway",
+    "forwarding",
+    "host",
+    "shell",
+    "clock",
+    "space",
+    "directory",
+    "loopback",
+    "jupyter",
+    "certificate",
+    "kernel",
+]
+WITH_A_SERVER = [*ALL_CHECKS, "server", "websocket"]
+
+
+def assert_broken_at(network: Network, link: str, code: int, *said: str) -> dict[str, Any]:
+    """What `doctor --json` says of the broken link, after a look that every link before it holds and none follows."""
+    done = network.user.fab("-t", "2", "doctor", "--json")
+    shown = f"{done.returncode}\n{done.stdout}\n{done.stderr}"
+    links: list[dict[str, Any]] = json.loads(done.stdout)
+    assert all(set(entry) == {"check", "ok", "result", "problem", "hint"} for entry in links), shown
+    names = [entry["check"] for entry in links]
+    assert names == WITH_A_SERVER[: WITH_A_SERVER.index(link) + 1], shown
+    assert [entry["ok"] for entry in links] == [True] * (len(links) - 1) + [False], shown
+    broken = links[-1]
+    assert broken["result"] is None, shown
+    assert broken["hint"], shown
+    assert all(text in broken["problem"] for text in said), shown
+    assert done.returncode == code, shown
+    assert f"error: {broken['problem']}" in done.stderr
+    assert f"hint: {broken['hint']}" in done.stderr
+    return broken
+
+
+@contextlib.contextmanager
+def non_ssh_port() -> Iterator[int]:
+    """A port on which a web server answers."""
+
+    def talk(peer: socket.socket, connected: object) -> None:
+        peer.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        peer.close()
+
+    with raw_server(talk) as (port, _):
+        yield port
+
+
+def test_name(network: Network) -> None:
+    """A gateway whose name does not exist breaks at the name."""
+    network.configure(gateway="nowhere.invalid")
+    assert_broken_at(network, "name", 3, "nowhere.invalid")
+
+
+def test_port(network: Network) -> None:
+    """A gateway that does not listen, is no SSH server, or closes at once breaks at the port."""
+    with non_ssh_port() as port:
+        network.configure(gateway=f"{LOOPBACK}:{port}")
+        assert_broken_at(network, "port", 3, "not SSH")
+    with raw_server(close_immediately) as (port, _):
+        network.configure(gateway=f"{LOOPBACK}:{port}")
+        assert_broken_at(network, "port", 3)
+    network.configure(gateway=f"{LOOPBACK}:{network.gateway.port}")
+    network.gateway.stop()
+    assert_broken_at(network, "port", 3, str(network.gateway.port))
+
+
+def test_host_key_and_login_of_the_gateway(network: Network) -> None:
+    """A gateway whose key is not known, and one that takes no key of ours, break at the gateway: 5 and 4."""
+    known = network.known_hosts.read_text()
+    network.known_hosts.write_text("")
+    assert_broken_at(network, "gateway", 5, "is not known")
+    network.known_hosts.write_text(known)
+    network.configure(connect_kwargs={})
+    assert_broken_at(network, "gateway", 4, "refused the login")
+
+
+def test_forwarding(network: Network) -> None:
+    """A gateway that does not forward, and a host that does not listen, break at the forwarding."""
+    network.host.stop()
+    assert_broken_at(network, "forwarding", 3, "cannot reach")
+    network.gateway.stop()
+    network.gateway.start("AllowTcpForwarding no", *GATEWAY_OPTIONS)
+    assert_broken_at(network, "forwarding", 3, "does not let you through")
+
+
+def test_host(network: Network) -> None:
+    """A host whose key is another, or that takes no key of ours, breaks at the host."""
+    nobody = network.folder / "nobody"
+    nobody.write_text("")
+    network.host.authorized_keys = nobody
+    network.host.stop()
+    network.host.start()
+    assert_broken_at(network, "host", 4, "refused the login")
+    network.host.new_key()
+    assert_broken_at(network, "host", 5, "not the one on record")
+
+
+def test_shell(network: Network) -> None:
+    """A host that runs nothing breaks at the shell, with what it printed."""
+    network.host.stop()
+    network.host.start("ForceCommand echo 'This account is closed.'; exit 1", network.environment())
+    assert_broken_at(network, "shell", 6)
+    done = network.user.fab("doctor")
+    assert "This account is closed." in done.stderr
+
+
+@pytest.mark.parametrize(("shift", "said"), [(3600, "ahead of"), (-3600, "behind")])
+def test_clock(network: Network, shift: int, said: str) -> None:
+    """A clock of the host that differs breaks at the clock, with how much, and which way."""
+    folder = network.folder / "another time"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(
+        f"import time\nnow = time.time\ntime.time = lambda: now() + {shift}\n"
+    )
+    network.host.stop()
+    network.host.start(network.environment(PYTHONPATH=str(folder)))
+    assert re.search(r"3(599|600) s", assert_broken_at(network, "clock", 6, said)["problem"])
+
+
+def test_folders_that_cannot_be_written(network: Network) -> None:
+    """A folder in which nothing can be saved breaks at the directory; one that `serve` must write, at the shell."""
+    # A file system in which not even root makes files (sysfs(5)).
+    network.configure(notebook={"directory": "/sys/kernel"})
+    broken = assert_broken_at(network, "directory", 6, "/sys/kernel", "saved")
+    assert "notebook.directory" in broken["hint"]
+    network.configure()
+    state = network.remote_home / ".local/state/notebooks-over-ssh/localhost"
+    (state / "server.log").mkdir(parents=True)
+    assert_broken_at(network, "shell", 6, "server.log")
+    (state / "server.log").rmdir()
+
+
+@pytest.mark.parametrize("option", ["AllowTcpForwarding no", "DisableForwarding yes"])
+def test_host_that_forbids_forwarding(network: Network, option: str) -> None:
+    """A host that forbids forwarding is named, with the reason that it gives, and a program takes its place."""
+    assert_success(network.user.fab("secure"))
+    network.host.stop()
+    network.host.start(option, network.environment())
+    shown = assert_success(network.user.fab("doctor")).stdout
+    (line,) = [line for line in shown.splitlines() if line.startswith("loopback")]
+    assert "administratively prohibited" in line
+    assert "program" in line
+    assert_success(network.user.fab("serve"))
+    assert "every link holds" in assert_success(network.user.fab("doctor")).stdout
+    assert_success(network.user.fab("stop"))
+
+
+def test_directory_and_environment(network: Network) -> None:
+    """A folder and an environment that are missing break where they are needed, with their names."""
+    network.configure(notebook={"directory": "~/no such folder"})
+    assert_broken_at(network, "directory", 6, "no such folder")
+    network.configure(notebook={"environment": "missing"})
+    broken = assert_broken_at(network, "jupyter", 6, "missing", "mlp")
+    assert "notebook.environment" in broken["hint"]
+
+
+def test_protection(network: Network) -> None:
+    """A server without protection breaks at the certificate, and secure mends it."""
+    assert "secure" in assert_broken_at(network, "certificate", 6, "no protection")["hint"]
+
+
+def test_a_setting_that_contradicts(network: Network) -> None:
+    """A setting of Jupyter's that undoes the protection breaks at the certificate, with its name and its file; secure mends it."""
+    assert_success(network.user.fab("secure"))
+    config = network.remote_home / ".jupyter/jupyter_lab_config.py"
+    config.write_text("c.ServerApp.allow_remote_access = True\n")
+    broken = assert_broken_at(network, "certificate", 6, "ServerApp.allow_remote_access", str(config))
+    assert "secure" in broken["hint"]
+    assert "is set aside" in assert_success(network.user.fab("secure")).stdout
+    assert_success(network.user.fab("doctor"))
+
+
+def test_bad_setting(network: Network) -> None:
+    """A bad setting is told by its name, with 2."""
+    network.configure(notebook={"nise": 19})
+    done = network.user.fab("doctor", "--json")
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "nise" in done.stderr
+    assert "nice" in done.stderr
+
+
+def test_everything_holds_until_the_server_is_killed(network: Network) -> None:
+    """Every link holds, without a server and with one; a killed server breaks at the server, and doctor changes nothing."""
+    assert_success(network.user.fab("secure"))
+    done = assert_success(network.user.fab("doctor"))
+    assert [line.split()[0] for line in done.stdout.splitlines()] == [*ALL_CHECKS, "doctor"]
+    assert "every link holds" in done.stdout
+    assert_success(network.user.fab("serve"))
+    session = network.user.only_session()
+    links = json.loads(assert_success(network.user.invoke("doctor", "--json")).stdout)
+    assert [(entry["check"], entry["ok"]) for entry in links] == [(name, True) for name in WITH_A_SERVER]
+    assert network.user.only_session() == session
+    kill(session["pid"])
+    assert "serve" in assert_broken_at(network, "server", 6, "has ended")["hint"]
+    assert_success(network.user.fab("stop"))
+
+
+@pytest.mark.parametrize("task", ["fab", "invoke"])
+def test_in_words(network: Network, task: str) -> None:
+    """Without --json the links are shown as they are tried, the broken one as that, then the error and the hint."""
+    network.host.stop()
+    done = network.user.run(task, "doctor")
+    assert done.returncode == 3
+    lines = done.stdout.splitlines()
+    *links, debug_log = lines
+    assert [line.split()[0] for line in links] == ALL_CHECKS[:5]
+    assert links[-1].split() == ["forwarding", "broken"]
+    assert "debug log" in debug_log
+    assert done.stderr.startswith("error: ")
+    assert "\nhint: " in done.stderr

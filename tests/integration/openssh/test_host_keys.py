@@ -1,0 +1,139 @@
+"""Nobody is logged in to whom cannot be known: the keys in known_hosts, on both hops."""
+
+import pytest
+
+from tests.kit.cli import assert_error, assert_success
+from tests.kit.sshd import Network, Server, known_hosts_line, make_key
+
+HOPS = ("gateway", "host")
+QUESTION = r"\[yes/no/the fingerprint\]"
+
+
+def hop(network: Network, name: str) -> Server:
+    return network.gateway if name == "gateway" else network.host
+
+
+@pytest.mark.parametrize("unknown", HOPS)
+def test_unknown_key_without_terminal(network: Network, unknown: str) -> None:
+    """A key that is not known is refused where nobody can be asked, and is not written down."""
+    server = hop(network, unknown)
+    known = network.known_hosts.read_text()
+    known = "".join(line for line in known.splitlines(True) if server.public_key not in line)
+    network.known_hosts.write_text(known)
+    assert_error(network.user.fab("secure"), 5, f":{server.port} is not known", server.fingerprint())
+    assert network.known_hosts.read_text() == known
+    assert server.logins() == 0
+
+
+def test_unknown_key_without_known_hosts(network: Network) -> None:
+    """A home folder without known_hosts knows nobody, and still has no such file afterwards."""
+    network.known_hosts.unlink()
+    assert_error(network.user.fab("secure"), 5, f":{network.gateway.port} is not known")
+    assert not network.known_hosts.exists()
+
+
+def test_person_accepts(network: Network) -> None:
+    """A person is shown the fingerprint and accepts with yes, or with the fingerprint itself; that is kept."""
+    network.known_hosts.write_text("# mine, without an end of line")
+    with network.user.at_terminal("fab", "secure", "--password-file", network.password_file()) as terminal:
+        terminal.expect(rf":{network.gateway.port} is not known: ssh-ed25519 SHA256:")
+        terminal.expect(QUESTION)
+        terminal.type("yes")
+        terminal.expect(rf":{network.host.port} is not known: ssh-ed25519 SHA256:")
+        terminal.expect(QUESTION)
+        terminal.type(network.host.fingerprint())
+        assert terminal.end() == 0, terminal.output
+    assert network.gateway.fingerprint() in terminal.output
+    assert network.known_hosts.read_text().splitlines() == [
+        "# mine, without an end of line",
+        *(known_hosts_line(server.port, server.public_key) for server in (network.gateway, network.host)),
+    ]
+    assert_success(network.user.fab("secure"))
+
+
+@pytest.mark.parametrize("answer", ["no", "", "y", "SHA256:AAAAC3NzaC1lZDI1NTE5AAAAIJ"])
+def test_person_does_not_accept(network: Network, answer: str) -> None:
+    """Everything else than yes and the right fingerprint is a no."""
+    network.known_hosts.write_text("")
+    with network.user.at_terminal("fab", "secure") as terminal:
+        terminal.expect(QUESTION)
+        terminal.type(answer)
+        assert terminal.end() == 5, terminal.output
+    assert network.known_hosts.read_text() == ""
+    assert network.gateway.logins() == 0
+
+
+@pytest.mark.parametrize("changed", HOPS)
+def test_changed_key(network: Network, changed: str) -> None:
+    """Another key than the known one is refused, with the line that has the known one."""
+    hop(network, changed).new_key()
+    line = 1 + HOPS.index(changed)
+    assert_error(network.user.fab("secure"), 5, "not the one on record", f"{network.known_hosts}:{line}")
+    assert hop(network, changed).logins() == 0
+
+
+def test_changed_key_at_terminal(network: Network) -> None:
+    """A changed key is nothing that a person is asked about."""
+    network.host.new_key()
+    with network.user.at_terminal("fab", "secure") as terminal:
+        assert terminal.end() == 5
+    assert "[yes/no" not in terminal.output
+
+
+def test_key_of_a_session_changes(network: Network) -> None:
+    """A host that was set up anew since the session began is not taken for the same, though known_hosts has its key."""
+    assert_success(network.user.fab("secure", "serve"))
+    network.host.new_key()
+    network.write_known_hosts()
+    assert_error(network.user.fab("tunnel"), 5, "led to another machine", "serve` puts it on record")
+
+
+def test_hashed_names(network: Network) -> None:
+    """Names that OpenSSH has hashed are found, and a changed key is still seen."""
+    done = network.run("ssh-keygen", "-q", "-H", "-f", str(network.known_hosts))
+    assert done.returncode == 0, done.stderr
+    assert network.known_hosts.read_text().count("|1|") == 2
+    assert_success(network.user.fab("secure"))
+    network.gateway.new_key()
+    assert_error(network.user.fab("secure"), 5, f"{network.known_hosts}:1")
+
+
+@pytest.mark.parametrize("revoked", HOPS)
+def test_revoked_key(network: Network, revoked: str) -> None:
+    """A key that is marked as revoked is refused, though another line accepts it."""
+    network.write_known_hosts(f"@revoked * {hop(network, revoked).public_key}")
+    assert_error(network.user.fab("secure"), 5, "revoked", f"{network.known_hosts}:3")
+    assert hop(network, revoked).logins() == 0
+
+
+def test_lines_that_say_something_else(network: Network) -> None:
+    """Lines for authorities, comments and nonsense make no difference, nor do keys of others."""
+    network.write_known_hosts(
+        f"@cert-authority *.example.ac.uk {network.host.public_key}",
+        "# a comment",
+        "",
+        "@revoked",
+        "one-field",
+        "*.example.ac.uk ssh-unheard-of AAAA",
+        f"@revoked other.example.ac.uk {network.host.public_key}",
+    )
+    assert_success(network.user.fab("secure"))
+
+
+def test_authority_is_no_key(network: Network) -> None:
+    """The key of an authority is not accepted as the key of a host."""
+    keys = (known_hosts_line(server.port, server.public_key) for server in (network.gateway, network.host))
+    network.known_hosts.write_text("".join(f"@cert-authority {line}\n" for line in keys))
+    assert_error(network.user.fab("secure"), 5, "is not known")
+
+
+def test_host_with_several_keys(network: Network) -> None:
+    """A host that has several keys shows the one that is known, though another would come first."""
+    other = network.folder / "other_key"
+    make_key(other, kind="ecdsa")
+    network.host.stop()
+    network.host.start(f'HostKey "{other}"', network.environment())
+    public = " ".join(other.with_suffix(".pub").read_text().split()[:2])
+    known = network.known_hosts.read_text().replace(network.host.public_key, public)
+    network.known_hosts.write_text(known)
+    assert_success(network.user.fab("secure"))

@@ -1,0 +1,203 @@
+"""Who the user is: keys, where they come from, and what is said when none is good."""
+
+import contextlib
+import shutil
+import subprocess
+from collections.abc import Iterator
+from getpass import getuser
+from pathlib import Path
+
+import pytest
+
+from tests.kit.cli import assert_error, assert_success
+from tests.kit.sshd import LOOPBACK, Network, make_key, wait_until
+
+PASSPHRASE = "correct horse battery staple"
+AGENT_TIMEOUT_S = 10.0
+
+
+@contextlib.contextmanager
+def agent(network: Network, key: Path) -> Iterator[str]:
+    """An ssh-agent that has the key; gives its socket."""
+    path = network.folder / "agent"
+    process = subprocess.Popen(
+        ["ssh-agent", "-D", "-a", str(path)], env=network.user.environment(), stdout=subprocess.DEVNULL
+    )
+    try:
+        wait_until(path.exists, AGENT_TIMEOUT_S, "ssh-agent listens")
+        added = network.run("ssh-add", "-q", str(key), SSH_AUTH_SOCK=str(path))
+        assert added.returncode == 0, added.stderr
+        yield str(path)
+    finally:
+        process.terminate()
+        process.wait(AGENT_TIMEOUT_S)
+
+
+def test_wrong_key(network: Network) -> None:
+    """A key that the gateway does not take is named, with what it would take."""
+    wrong = network.home / "wrong_key"
+    make_key(wrong)
+    network.configure(connect_kwargs={"key_filename": str(wrong)})
+    who = f"{getuser()}@{LOOPBACK}"
+    assert_error(network.user.fab("secure"), 4, who, "it wants publickey", f"publickey ({wrong})")
+    assert network.gateway.logins() == 0
+
+
+def test_wrong_key_for_the_host(network: Network) -> None:
+    """A key that opens the gateway and not the host is told as refused by the host."""
+    nobody = network.folder / "nobody"
+    nobody.write_text("")
+    network.host.authorized_keys = nobody
+    network.host.stop()
+    network.host.start()
+    assert_error(network.user.fab("secure"), 4, "it wants publickey")
+    assert (network.gateway.logins(), network.host.logins()) == (1, 0)
+
+
+def test_no_key(network: Network) -> None:
+    """Without any key it is said that none was found."""
+    network.configure(connect_kwargs={})
+    assert_error(network.user.fab("secure"), 4, "it wants publickey", "no key was found")
+
+
+def test_several_keys(network: Network) -> None:
+    """Keys are tried in their order until one is good."""
+    wrong = network.home / "wrong_key"
+    make_key(wrong)
+    network.configure(connect_kwargs={"key_filename": [str(wrong), "~/missing", str(network.key)]})
+    assert_success(network.user.fab("secure"))
+
+
+@pytest.mark.parametrize("kind", ["ed25519", "ecdsa", "rsa"])
+def test_usual_places(network: Network, kind: str) -> None:
+    """A key of each usual kind is found in the usual place."""
+    key = network.home / ".ssh" / f"id_{kind}"
+    make_key(key, kind=kind)
+    shutil.copy(key.with_suffix(".pub"), network.authorized_keys)
+    network.configure(connect_kwargs={})
+    assert_success(network.user.fab("secure"))
+
+
+def test_key_of_the_command_line(network: Network) -> None:
+    """-i gives the key for both hops."""
+    network.configure(connect_kwargs={})
+    assert_success(network.user.fab("-i", str(network.key), "secure"))
+
+
+def test_key_of_a_file_of_settings(network: Network) -> None:
+    """The file of -f counts over the user's own settings."""
+    given = network.folder / "given.yaml"
+    shutil.move(network.home / ".invoke.yaml", given)
+    network.configure(connect_kwargs={"key_filename": "/nowhere"}, gateway="nowhere.invalid")
+    assert_success(network.user.fab("-f", str(given), "secure"))
+
+
+def test_key_of_the_agent(network: Network) -> None:
+    """A key that only the agent has opens both hops."""
+    network.configure(connect_kwargs={})
+    with agent(network, network.key) as path:
+        network.key.unlink()
+        assert_success(network.user.fab("secure", SSH_AUTH_SOCK=path))
+
+
+def test_agent_that_is_gone(network: Network) -> None:
+    """A socket of an agent that has ended is no hindrance."""
+    assert_success(network.user.fab("secure", SSH_AUTH_SOCK=str(network.folder / "gone")))
+
+
+def test_place_of_the_command_line(network: Network) -> None:
+    """-H gives user, host and port, and wins over the settings; under invoke --host does."""
+    network.configure(user="nobody-here", gateway=f"{getuser()}@{network.gateway_destination}")
+    assert_error(network.user.fab("secure"), 4, f"nobody-here@{LOOPBACK}")
+    place = f"{getuser()}@{network.host_destination}"
+    network.configure(
+        user="nobody-here",
+        gateway=f"{getuser()}@{network.gateway_destination}",
+        notebook={"host": "nowhere.invalid"},
+    )
+    assert_success(network.user.fab("-H", place, "secure"))
+    assert_success(network.user.invoke("secure", "--host", place))
+
+
+def test_encrypted_key_without_terminal(network: Network) -> None:
+    """An encrypted key that nobody can unlock is told as that."""
+    encrypt(network)
+    assert_error(network.user.fab("secure"), 4, f"{network.key} is encrypted")
+
+
+def test_encrypted_key_at_terminal(network: Network) -> None:
+    """The passphrase is asked for once, for both hops and for the tunnel that stays in the background."""
+    encrypt(network)
+    with network.user.at_terminal(
+        "fab", "up", "--detach", "--password-file", network.password_file()
+    ) as terminal:
+        terminal.expect(f"passphrase of {network.key}: ")
+        terminal.type(PASSPHRASE)
+        terminal.expect(r"https://localhost:\d+/")
+        assert terminal.end() == 0, terminal.output
+    assert terminal.output.count("passphrase of ") == 1
+    assert PASSPHRASE not in terminal.output
+    with network.user.at_terminal("fab", "stop") as terminal:
+        terminal.expect(f"passphrase of {network.key}: ")
+        terminal.type(PASSPHRASE)
+        assert terminal.end() == 0, terminal.output
+
+
+def test_wrong_passphrase(network: Network) -> None:
+    """A wrong passphrase is told as that, in the end."""
+    encrypt(network)
+    with network.user.at_terminal("fab", "secure") as terminal:
+        terminal.expect("passphrase of ")
+        terminal.type("wrong")
+        assert terminal.end() == 4, terminal.output
+    assert "wrong passphrase" in terminal.output
+
+
+def test_ssh_config(network: Network) -> None:
+    """The file of -S gives address, port, key and the way there; and the user, as the refusal of another one shows."""
+    config = network.folder / "ssh_config"
+    elsewhere = network.key.rename(network.key.with_name("elsewhere"))
+    config.write_text(network.ssh_config().replace(str(network.key), str(elsewhere)))
+    network.configure(gateway=None, connect_kwargs={}, notebook={"host": "host"})
+    assert_success(network.user.fab("-S", str(config), "secure"))
+    assert (network.gateway.logins(), network.host.logins()) == (1, 1)
+    config.write_text(config.read_text().replace(f"User {getuser()}", "User nobody-here"))
+    assert_error(network.user.fab("-S", str(config), "secure"), 4, "nobody-here@gateway")
+
+
+def test_ssh_config_of_the_user(network: Network) -> None:
+    """~/.ssh/config counts without being asked for, unless load_ssh_configs says no."""
+    (network.home / ".ssh" / "config").write_text(network.ssh_config())
+    network.configure(gateway="gateway", connect_kwargs={}, notebook={"host": "host"})
+    assert_success(network.user.fab("secure"))
+    network.configure(gateway="gateway", load_ssh_configs=False, notebook={"host": "host"})
+    assert_error(network.user.fab("secure"), 3, "there is no host called gateway")
+
+
+def test_ssh_config_with_a_command(network: Network) -> None:
+    """A ProxyCommand of ssh_config leads to the host as well."""
+    config = network.folder / "ssh_config"
+    config.write_text(
+        network.ssh_config().replace("ProxyJump gateway", f"ProxyCommand ssh -F {config} -W %h:%p gateway")
+    )
+    network.configure(gateway=None, notebook={"host": "host"})
+    assert_success(network.user.fab("-S", str(config), "secure"))
+    assert (network.gateway.logins(), network.host.logins()) == (1, 1)
+
+
+def test_session_reached_through_ssh_config(network: Network) -> None:
+    """A session begun under a name that only ssh_config knows can be looked at and stopped later."""
+    (network.home / ".ssh" / "config").write_text(network.ssh_config())
+    network.configure(gateway=None, connect_kwargs={}, notebook={"host": "host"})
+    assert_success(network.user.fab("secure", "serve"))
+    assert network.user.only_session()["server"] == "running"
+    assert_success(network.user.fab("stop"))
+    network.wait_until_empty()
+
+
+def encrypt(network: Network) -> None:
+    """Put a passphrase on the client's key: one that is quickly turned into a cipher's key (-a)."""
+    done = network.run(
+        "ssh-keygen", "-q", "-p", "-a", "1", "-P", "", "-N", PASSPHRASE, "-f", str(network.key)
+    )
+    assert done.returncode == 0, done.stderr

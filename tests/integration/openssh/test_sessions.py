@@ -1,0 +1,128 @@
+"""The whole way, as a person goes it: secure, serve, tunnel, look, stop."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.kit.cli import assert_error, assert_success, port_in
+from tests.kit.jupyter_client import get_api
+from tests.kit.sshd import Network
+
+VENV = Path(sys.prefix)
+NOISE = """\
+echo "Welcome! There is a maintenance on Monday."
+echo '0123456789abcdef {"problem": "jupyter-missing"}'
+echo '{"problem": "", "host": "elsewhere", "port": 1, "pid": 2}'
+echo "environment-missing"
+echo "to be seen" >&2
+printf 'a line without an end'
+"""
+
+
+def test_whole_journey(network: Network) -> None:
+    """Each step does its part through both hops, and at the end nothing is left on either side."""
+    secured = assert_success(network.user.fab("secure"))
+    assert "the password is" in secured.stdout
+    served = assert_success(network.user.fab("serve"))
+    assert "runs on localhost, port " in served.stdout
+    opened = assert_success(network.user.fab("tunnel", "--detach"))
+
+    session = network.user.only_session()
+    assert session["server"] == "running"
+    assert session["tunnel"] == "open"
+    assert session["local_port"] == port_in(opened)
+    assert session["gateway"] == network.gateway_destination
+    assert session["directory"] == str(network.remote_home / "mlpractical")
+    fingerprint, answer = get_api(session["local_port"])
+    assert fingerprint == session["certificate_sha256"]
+    assert "version" in answer
+
+    assert_success(network.user.fab("stop"))
+    assert network.user.status() == []
+    assert list((network.remote_home / "mlpractical").iterdir()) == []
+    network.wait_until_empty()
+
+
+@pytest.mark.parametrize(
+    "notebook",
+    [
+        pytest.param({"environment": "~/a venv"}, id="the path of a venv"),
+        pytest.param({"activate": f". '{VENV}/bin/activate'"}, id="a command"),
+    ],
+)
+def test_other_environments(network: Network, notebook: dict[str, str]) -> None:
+    """The server runs in the environment of a path, or in the one that a command of the user's prepares."""
+    (network.remote_home / "a venv").symlink_to(VENV)
+    network.configure(notebook=notebook)
+    assert_success(network.user.fab("secure", "serve"))
+    session = network.user.only_session()
+    server = next(process for process in network.processes() if process.pid == session["pid"])
+    assert any(Path(word).parent.samefile(VENV / "bin") for word in server.cmdline() if word.startswith("/"))
+    assert_success(network.user.fab("stop"))
+
+
+def test_one_connection_to_a_place_in_a_run(network: Network) -> None:
+    """Two steps in one run share the login on each hop; a tunnel in the background has one of its own."""
+    assert_success(network.user.fab("secure", "serve"))
+    assert (network.gateway.logins(), network.host.logins()) == (1, 1)
+    assert_success(network.user.fab("up", "--detach"))
+    assert (network.gateway.logins(), network.host.logins()) == (3, 3)
+    assert_success(network.user.fab("stop"))
+    assert (network.gateway.logins(), network.host.logins()) == (4, 4)
+    # Nobody connected without logging in.
+    assert (network.gateway.connections(), network.host.connections()) == (4, 4)
+
+
+def test_name_that_leads_nowhere(network: Network) -> None:
+    """Where the host's own name cannot be reached from the gateway, the name that was asked for still leads to it."""
+    network.set_hostname("nowhere.invalid")
+    assert_success(network.user.fab("up", "--detach"))
+    session = network.user.only_session()
+    assert (session["host"], session["server"], session["tunnel"]) == ("nowhere.invalid", "running", "open")
+    assert get_api(session["local_port"])[0] == session["certificate_sha256"]
+    assert_success(network.user.fab("secure", "--renew", "--restart"))
+    again = network.user.only_session()
+    assert (again["host"], again["server"], again["tunnel"]) == ("nowhere.invalid", "running", "open")
+    assert again["certificate_sha256"] != session["certificate_sha256"]
+    assert get_api(again["local_port"])[0] == again["certificate_sha256"]
+    assert_success(network.user.fab("stop"))
+    network.wait_until_empty()
+
+
+def test_name_of_another_machine(network: Network) -> None:
+    """Where the host's own name leads to another machine, the name that was asked for still leads to the right one."""
+    with network.another_host("127.0.0.2", network.host.port) as other:
+        network.set_hostname("127.0.0.2")
+        assert_success(network.user.fab("secure", "serve"))
+        assert_success(network.user.fab("stop"))
+        assert other.logins() == 0
+    network.wait_until_empty()
+
+
+def test_start_up_file_that_prints(network: Network) -> None:
+    """What a start-up file of the login shell prints is no answer of the host, whatever it looks like."""
+    (network.remote_home / ".bashrc").write_text(NOISE)
+    config = network.folder / "ssh_config"
+    config.write_text(network.ssh_config())
+    if "Monday" not in network.run("ssh", "-F", str(config), "host", "true").stdout:
+        pytest.skip("needs a login shell that reads .bashrc under sshd, as Debian's bash does")
+    assert_success(network.user.fab("secure", "serve"))
+    assert "Monday" not in assert_success(network.user.fab("logs")).stdout
+    assert_success(network.user.fab("stop"))
+
+
+def test_start_up_file_that_ends_the_login(network: Network) -> None:
+    """A login that ends before it does anything is shown with what it printed."""
+    (network.remote_home / ".bashrc").write_text("echo 'This account is closed.'; exit 1\n")
+    done = network.user.fab("secure")
+    if done.returncode == 0:
+        pytest.skip("needs a login shell that reads .bashrc under sshd, as Debian's bash does")
+    assert_error(done, 6)
+    assert "This account is closed." in done.stderr
+
+
+def test_gateway_is_no_host(network: Network) -> None:
+    """A machine that gives no shell is told as that, with what it printed."""
+    network.configure(gateway=None, notebook={"host": network.gateway_destination})
+    assert_error(network.user.fab("secure"), 6, "This gateway gives no shell.")

@@ -1,0 +1,68 @@
+"""`status` asks every host at the same time, and waits only briefly for those that are silent."""
+
+import contextlib
+import json
+import socket
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.kit.cli import assert_success
+from tests.kit.sshd import LOOPBACK, Network
+
+SILENT_HOSTS = 4
+
+
+@contextlib.contextmanager
+def silent_gateway() -> Iterator[str]:
+    """The place of a gateway that lets everyone in and never says a word."""
+    with socket.create_server((LOOPBACK, 0)) as server:
+        yield f"{LOOPBACK}:{server.getsockname()[1]}"
+
+
+@contextlib.contextmanager
+def black_hole() -> Iterator[str]:
+    """The place of a gateway to which nothing gets through: its queue is full, so the system drops each SYN (listen(2))."""
+    with socket.socket() as server, contextlib.ExitStack() as stack:
+        server.bind((LOOPBACK, 0))
+        server.listen(0)
+        for _ in range(2):
+            client = stack.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(server.getsockname())
+        yield f"{LOOPBACK}:{server.getsockname()[1]}"
+
+
+@pytest.fixture
+def served(network: Network) -> Iterator[Network]:
+    """A server that runs, without a tunnel."""
+    assert_success(network.user.fab("secure"))
+    assert_success(network.user.fab("serve"))
+    try:
+        yield network
+    finally:
+        assert_success(network.user.fab("stop", "--force"))
+
+
+def test_silent_hosts(served: Network) -> None:
+    """Hosts that are silent cost no more time together than one, and change nothing for those that answer."""
+    user = served.user
+    record = user.record("localhost")
+    paths = [user.sessions / f"silent-{number}.session.json" for number in range(SILENT_HOSTS)]
+    took = []
+    with contextlib.ExitStack() as stack:
+        for path, silent in zip(paths, (black_hole, silent_gateway) * (SILENT_HOSTS // 2), strict=True):
+            gateway = stack.enter_context(silent())
+            path.write_text(json.dumps({**record, "host": path.stem, "gateway": gateway}))
+            began = time.monotonic()
+            shown = user.status()
+            took.append(time.monotonic() - began)
+            by_server = sorted(session["server"] for session in shown)
+            assert by_server == ["running"] + ["unreachable"] * (len(shown) - 1)
+            assert {session["pid"] for session in shown} == {record["pid"]}, "the last that is known"
+        printed = assert_success(user.fab("status")).stdout
+        assert printed.count("unreachable") == printed.count("last known") == SILENT_HOSTS
+    for path in paths:
+        path.unlink()
+    assert took[-1] < took[0] * SILENT_HOSTS / 2

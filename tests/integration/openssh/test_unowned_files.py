@@ -1,0 +1,53 @@
+"""Jupyter's configuration that is not the account's own, as a site may keep it, is never changed."""
+
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.kit.cli import assert_error, assert_success
+from tests.kit.sshd import LOOPBACK, Network
+
+
+@pytest.fixture
+def site_config(network: Network) -> Path:
+    """A file that every Jupyter of the host reads before the account's own (JUPYTER_CONFIG_PATH)."""
+    folder = network.folder / "etc"
+    folder.mkdir()
+    network.host.stop()
+    network.host.start(network.environment(JUPYTER_CONFIG_PATH=str(folder)))
+    return folder / "jupyter_server_config.py"
+
+
+def test_what_the_command_line_wins_over(network: Network, site_config: Path) -> None:
+    """Nothing is said of a setting that counts for nothing here, and the server is on loopback all the same."""
+    text = (
+        "c.ServerApp.ip = '0.0.0.0'\nc.ServerApp.allow_origin = '*'\nc.ServerApp.allow_remote_access = True\n"
+    )
+    site_config.write_text(text)
+    done = assert_success(network.user.fab("secure", "serve"))
+    assert done.stderr == "" and "aside" not in done.stdout
+    server = psutil.Process(network.user.only_session()["pid"])
+    listening = {
+        connection.laddr.ip
+        for connection in server.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert listening == {LOOPBACK}
+    assert_success(network.user.fab("stop"))
+    assert site_config.read_text() == text
+
+
+@pytest.mark.parametrize(
+    "setting", ["c.NotebookApp.ip = '0.0.0.0'", "c.PasswordIdentityProvider.hashed_password = ''"]
+)
+def test_what_undoes_the_protection(network: Network, site_config: Path, setting: str) -> None:
+    """It is named with its file by `secure`, and nothing is started under it: 6, and whom to ask."""
+    site_config.write_text(f"{setting}\n")
+    name = setting.partition(" ")[0].removeprefix("c.")
+    warned = assert_success(network.user.fab("secure")).stderr
+    assert str(site_config) in warned and name in warned and "not yours" in warned
+    done = assert_error(network.user.fab("serve"), 6, str(site_config), name)
+    assert "ask who keeps it" in done.stderr
+    assert network.user.status() == []
+    assert site_config.read_text() == f"{setting}\n"

@@ -1,0 +1,182 @@
+"""What others could change or read is found, whatever Jupyter reads it for, and closed where it is the account's."""
+
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.kit.local_scripts import HASH, configure, get_status, make_environment, run_locally
+
+pytestmark = pytest.mark.usefixtures("host_environment")
+
+OTHER_USER = 54321
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """The home of an account whose server is protected."""
+    home = tmp_path / "home"
+    home.mkdir(mode=0o755)
+    assert configure(home)["problem"] == ""
+    return home
+
+
+def exposed(home: Path) -> set[str]:
+    """What look_at_protection names, below the home."""
+    reply = get_status(home)
+    assert reply["problem"] == "", reply
+    return {os.path.relpath(each["path"], home) for each in reply["exposed"]}
+
+
+def start(home: Path, **parameters: Any) -> dict[str, Any]:
+    """The answer of start_server.py where it must not start anything."""
+    wanted = {
+        "application": "notebook",
+        "directory": "~",
+        "nice": 0,
+        "remote_port": 8888,
+        "start_timeout_s": 5,
+    }
+    reply = run_locally(home, "start_server", wanted | {"arguments": []} | parameters)
+    assert reply["problem"], "a server was started"
+    return reply
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        ".",
+        ".jupyter/",
+        ".jupyter/jupyter_server_config.json",
+        ".jupyter/jupyter_server_config.py",
+        ".jupyter/jupyter_server_config.d/",
+        ".jupyter/jupyter_server_config.d/an extension.json",
+        ".jupyter/custom/custom.js",
+        ".jupyter/notebooks-over-ssh/backups/",
+        ".local/",
+        ".local/state/notebooks-over-ssh/",
+        ".local/share/jupyter/kernels/mine/kernel.json",
+        ".local/share/jupyter/labextensions/theirs/package.json",
+        ".ipython/profile_default/startup/00-first.py",
+        ".ipython/profile_default/startup/",
+    ],
+)
+def test_writable(home: Path, path: str) -> None:
+    """A file or folder that all can write to keeps the server from starting, and is closed by name; twice changes nothing."""
+    target = home / path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if path.endswith("/"):
+        target.mkdir(parents=True, exist_ok=True)
+    elif not target.exists():
+        target.write_text("{}")
+    assert exposed(home) == set()
+    target.chmod(stat.S_IMODE(target.stat().st_mode) | 0o002)
+    preexec = target.stat()
+    content = target.read_bytes() if target.is_file() else b""
+    expected = os.path.normpath(path)
+    assert exposed(home) == {expected}
+    refused = start(home)
+    assert (refused["problem"], refused["path"], refused["is_owned"]) == (
+        "exposed",
+        str(home / expected),
+        True,
+    )
+    closed = configure(home, password_hash="", certificate="")
+    assert [each["path"] for each in closed["exposed"]] == [str(home / expected)]
+    assert not target.stat().st_mode & 0o022
+    if target.is_file():
+        # Whoever had opened it for writing has the old file.
+        assert (target.read_bytes(), target.stat().st_ino != preexec.st_ino) == (content, True)
+    assert exposed(home) == set()
+    assert configure(home, password_hash="", certificate="")["exposed"] == []
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o640])
+def test_readable_hash(home: Path, mode: int) -> None:
+    """A configuration file that others can read, with the hash in it, is closed and named, also behind a link."""
+    config = home / ".jupyter/jupyter_server_config.json"
+    kept = home / "dotfiles.json"
+    config.rename(kept)
+    config.symlink_to(kept)
+    kept.chmod(mode)
+    assert exposed(home) == {".jupyter/jupyter_server_config.json"}
+    assert start(home)["reason"] == "can be read by other accounts"
+    configure(home, password_hash="", certificate="")
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    assert config.is_symlink() and HASH in kept.read_text()
+
+
+@pytest.mark.parametrize(
+    "variable", ["JUPYTER_CONFIG_DIR", "JUPYTER_CONFIG_PATH", "JUPYTER_PATH", "IPYTHONDIR", "PYTHONPATH"]
+)
+def test_folders_of_variables(home: Path, tmp_path: Path, variable: str) -> None:
+    """A folder that a variable names counts; where it is missing, the one does in which somebody else could make it."""
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    jupyter = {"application": "notebook", "directory": "~"}
+    for folder in (shared, shared / "missing"):
+        separator = run_locally(home, "security_status", jupyter, variables={variable: str(folder)})
+        assert (separator["problem"], separator["path"], separator["is_owned"]) == (
+            "exposed",
+            str(shared),
+            False,
+        )
+    (shared / "own").mkdir(mode=0o755)
+    separator = run_locally(home, "security_status", jupyter, variables={variable: str(shared / "own")})
+    assert separator["problem"] == ""
+
+
+def test_a_link_into_a_shared_folder(home: Path, tmp_path: Path) -> None:
+    """A folder that is reached through a link counts as one that is there."""
+    shared = tmp_path / "shared"
+    (shared / "kernels").mkdir(parents=True)
+    (home / ".local/share/jupyter").mkdir(parents=True)
+    (home / ".local/share/jupyter/kernels").symlink_to(shared / "kernels")
+    assert exposed(home) == set()
+    shared.chmod(0o777)
+    assert exposed(home) == {"../shared"}
+
+
+def test_files_of_another_account(home: Path) -> None:
+    """A file that belongs to another account is refused by name, and nothing changes, though the rest could be closed."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to give a file to another user")
+    planted = home / ".jupyter/jupyter_server_config.py"
+    planted.write_text("c.ServerApp.ip = '*'\n")
+    os.chown(planted, OTHER_USER, OTHER_USER)
+    (home / ".jupyter").chmod(0o777)
+    for reply in (get_status(home), configure(home), start(home)):
+        assert (reply["problem"], reply["path"], reply["is_owned"]) == ("exposed", str(planted), False)
+        assert reply["reason"] == f"belongs to another account (user ID {OTHER_USER})"
+    assert planted.read_text() == "c.ServerApp.ip = '*'\n"
+    assert stat.S_IMODE((home / ".jupyter").stat().st_mode) == 0o777
+
+
+def test_the_environment_of_a_colleague(home: Path, tmp_path: Path) -> None:
+    """The owner of an environment may change it, and nobody else may."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to give an environment to another user")
+    prefix = tmp_path / "environment"
+    make_environment(prefix)
+    (prefix / "etc/jupyter").mkdir(parents=True, exist_ok=True)
+    for path in (prefix, *prefix.rglob("*")):
+        os.chown(path, OTHER_USER, OTHER_USER, follow_symlinks=False)
+    jupyter = {"application": "notebook", "directory": "~"}
+    assert run_locally(home, "security_status", jupyter, environment=prefix)["problem"] == ""
+    (prefix / "etc/jupyter").chmod(0o777)
+    reply = run_locally(home, "security_status", jupyter, environment=prefix)
+    assert (reply["problem"], reply["path"]) == ("exposed", str(prefix / "etc/jupyter"))
+
+
+def test_many(home: Path) -> None:
+    """Of very many files that others can change all are closed, and an answer names some."""
+    folder = home / ".jupyter/lab"
+    folder.mkdir()
+    for number in range(200):
+        (folder / str(number)).touch(mode=0o666)
+        (folder / str(number)).chmod(0o666)
+    assert 0 < len(configure(home, password_hash="", certificate="")["exposed"]) < 200
+    assert exposed(home) == set()

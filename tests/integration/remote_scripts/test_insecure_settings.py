@@ -1,0 +1,155 @@
+"""What undoes the protection is found wherever Jupyter reads it, and set aside without harm to the rest of the file."""
+
+import json
+import resource
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.kit.local_scripts import HASH, VALIDITY, configure, get_status, run_locally
+
+pytestmark = pytest.mark.usefixtures("host_environment")
+
+MARK = "# secure (notebooks-over-ssh)"
+
+
+@pytest.fixture
+def jupyter(tmp_path: Path) -> Path:
+    """The folder of Jupyter's configuration, which is protected already."""
+    configure(tmp_path)
+    return tmp_path / ".jupyter"
+
+
+def separator(home: Path) -> list[str]:
+    """The names of what contradicts, in the order of the files."""
+    return [setting["name"] for setting in get_status(home)["insecure_settings"]]
+
+
+def set_aside(home: Path) -> list[Path]:
+    """Set aside what contradicts; the copies of what was there."""
+    reply = configure(home, password_hash="", certificate="")
+    assert reply["problem"] == "", reply
+    return [Path(copy) for copy in reply["backups"]]
+
+
+@pytest.mark.parametrize(
+    ("preexec", "after", "names"),
+    [
+        ("c.ServerApp.ip = '*'", "pass", ["ServerApp.ip"]),
+        ("c.ServerApp.ip='0.0.0.0' # why", "pass # why", ["ServerApp.ip"]),
+        ("c . LabApp . ip = 'x'; c.A.b = 1", "pass; c.A.b = 1", ["LabApp.ip"]),
+        ("if 1: c.ServerApp.token = ''", "if 1: pass", ["ServerApp.token"]),
+        ("if 1:\n    c.ServerApp.token = ''\nelse:\n    x = 1", "if 1:\n    pass\nelse:\n    x = 1", ["ServerApp.token"]),
+        ("c.NotebookApp.password = (\n  'sha1:1:'\n  '2')\nx = 1", "pass\nx = 1", ["NotebookApp.password"]),
+        ("c.ServerApp.certfile = open('x').name", "pass", ["ServerApp.certfile"]),
+        ("c.ServerApp.allow_origin_pat = f(lambda: 0)", "pass", ["ServerApp.allow_origin_pat"]),
+        ("c.ServerApp.ssl_options = {'ssl_version': 3}", "pass", ["ServerApp.ssl_options"]),
+        ("c.ServerApp.ip = 'ä'; c.ServerApp.sock = 'ö'", "pass; pass", ["ServerApp.ip", "ServerApp.sock"]),
+        ("\tx = 1", "", []),  # no Python, for Jupyter neither
+        ("c.ServerApp.ip = '127.0.0.1'", "", []),
+        ("c.ServerApp.allow_remote_access = False", "", []),
+        ("c.ServerApp.ip == '*'\nd.ServerApp.ip = '*'\n'c.ServerApp.ip = 1'\n# c.ServerApp.ip = '*'", "", []),
+        ("c.GatewayClient.auth_token = 'x'\nc.A.password = 'x'\nc.ServerApp.port = 1", "", []),
+    ],
+)  # fmt: skip
+def test_in_python(tmp_path: Path, jupyter: Path, preexec: str, after: str, names: list[str]) -> None:
+    """A statement that contradicts becomes `pass`, wherever it stands; all else stays to the letter; twice changes nothing."""
+    file = jupyter / "jupyter_server_config.py"
+    file.write_text(f"{preexec}\n", "utf-8")
+    assert separator(tmp_path) == names
+    copies = set_aside(tmp_path)
+    text = file.read_text("utf-8")
+    assert text.partition(MARK)[0] == f"{after or preexec}\n"
+    assert [copy.read_text("utf-8") for copy in copies] == ([f"{preexec}\n"] if names else [])
+    assert separator(tmp_path) == [] and set_aside(tmp_path) == []
+    assert file.read_text("utf-8") == text
+    if names:
+        compile(text, "x", "exec")
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "names"),
+    [
+        ("jupyter_config", {"ServerApp": {"allow_credentials": True, "x": 1}}, ["ServerApp.allow_credentials"]),
+        ("jupyter_notebook_config", {"NotebookApp": {"password": "sha1:1:2"}}, ["NotebookApp.password"]),
+        ("jupyter_lab_config", {"PasswordIdentityProvider": {"hashed_password": ""}}, ["PasswordIdentityProvider.hashed_password"]),
+        ("jupyter_lab_config", {"ServerApp": {"password": HASH}}, []),  # it is the one that is set
+        ("jupyter_server_config", {"ServerApp": {"password": "x"}, "IdentityProvider": {"token": "y"}}, ["ServerApp.password", "IdentityProvider.token"]),
+        ("jupyterhub_config", {"ServerApp": {"ip": "*"}}, []),  # no file of Jupyter's own
+    ],
+)  # fmt: skip
+def test_in_json(tmp_path: Path, jupyter: Path, name: str, config: Any, names: list[str]) -> None:
+    """So does JSON, for whichever application; of it the keys go, and nothing else."""
+    file = jupyter / f"{name}.json"
+    there = json.loads(file.read_text()) if file.exists() else {}
+    for section, values in config.items():
+        there.setdefault(section, {}).update(values)
+    file.write_text(json.dumps(there))
+    assert sorted(separator(tmp_path)) == sorted(names)
+    copies = set_aside(tmp_path)
+    assert [json.loads(copy.read_text()) for copy in copies] == ([there] if names else [])
+    for path in names:
+        section, _, trait = path.partition(".")
+        del there[section][trait]
+    assert json.loads(file.read_text()) == {section: values for section, values in there.items() if values}
+    assert separator(tmp_path) == []
+
+
+def test_copies(tmp_path: Path, jupyter: Path) -> None:
+    """Each is the owner's alone, in a folder that is too, and none ever takes the place of another."""
+    file = jupyter / "jupyter_server_config.py"
+    kept: dict[Path, str] = {}
+    for number in range(12):
+        file.write_text(f"c.ServerApp.ip = '{number}.0.0.0'\n")
+        file.chmod(0o644)
+        (copy,) = set_aside(tmp_path)
+        assert copy not in kept
+        kept[copy] = f"c.ServerApp.ip = '{number}.0.0.0'\n"
+    assert {copy: copy.read_text() for copy in kept} == kept
+    assert {stat.S_IMODE(copy.stat().st_mode) for copy in kept} == {0o600}
+    assert {stat.S_IMODE(copy.parent.stat().st_mode) for copy in kept} == {0o700}
+
+
+def test_a_full_disk(tmp_path: Path, jupyter: Path) -> None:
+    """Where no copy can be kept nothing is set aside, the cause is told, and the next time it is."""
+    file = jupyter / "jupyter_server_config.py"
+    file.write_text("c.ServerApp.ip = '*'\n")
+    digest = get_status(tmp_path)["credentials_digest"]
+    unchanged = {"password_hash": "", "certificate": "", "credentials_digest": digest, **VALIDITY}
+    given = {"application": "notebook", "directory": "~", **unchanged}
+
+    def disk_full() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+
+    reply = run_locally(tmp_path, "configure_security", given, preexec=disk_full)
+    assert (reply["problem"], reply["reason"]) == ("system-error", "File too large")
+    assert file.read_text() == "c.ServerApp.ip = '*'\n"
+    assert list((jupyter / "notebooks-over-ssh/before").iterdir()) == []
+    assert len(set_aside(tmp_path)) == 1
+
+
+@pytest.mark.parametrize(
+    ("hashed", "trouble"),
+    [
+        (HASH, ""),
+        ("sha256:0123456789ab:abc", ""),
+        ("sha1:0123456789ab:abc", "its hash is SHA1, which is guessed fast"),
+        ("md5:0123456789ab:abc", "its hash is MD5, which is guessed fast"),
+        ("hello", "it is no hash"),
+        ("", "missing"),
+    ],
+)
+def test_the_hash(tmp_path: Path, jupyter: Path, hashed: str, trouble: str) -> None:
+    """A hash that is weak, or none, is no password; the file that had a weak one is kept when it goes."""
+    file = jupyter / "jupyter_server_config.json"
+    config = json.loads(file.read_text())
+    config["IdentityProvider"]["hashed_password"] = hashed
+    file.write_text(json.dumps(config))
+    assert get_status(tmp_path)["password_problem"] == trouble
+    kept = configure(tmp_path, certificate="")["backups"]
+    assert [json.loads(Path(copy).read_text()) for copy in kept] == (
+        [config] if trouble not in ("", "missing") else []
+    )
+    assert get_status(tmp_path)["password_problem"] == ""

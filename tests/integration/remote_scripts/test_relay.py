@@ -1,0 +1,103 @@
+"""The program that carries connections leads to ports of its own host only, and ends with its standard input."""
+
+import contextlib
+import socket
+import struct
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from paramiko.common import (
+    MSG_CHANNEL_OPEN,
+    MSG_CHANNEL_OPEN_FAILURE,
+    MSG_CHANNEL_OPEN_SUCCESS,
+    OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED,
+    OPEN_FAILED_CONNECT_FAILED,
+)
+
+from notebooks_over_ssh.ssh.protocol.channel import direct_tcpip_payload
+from tests.kit.local_scripts import MARKER, request_here
+from tests.kit.sshd import free_port
+
+pytestmark = pytest.mark.usefixtures("host_environment")
+
+TIMEOUT = 30.0  # seconds
+Program = subprocess.Popen[bytes]
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Iterator[Program]:
+    """The program, as on a host, once it serves."""
+    command, stdin = request_here("relay", {})
+    with subprocess.Popen(
+        ["sh", "-c", command],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"},
+    ) as process:
+        assert process.stdin
+        assert process.stdout
+        process.stdin.write(stdin)
+        process.stdin.flush()
+        while MARKER.encode() not in process.stdout.readline():
+            assert process.poll() is None
+        yield process
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.close()
+        process.wait(TIMEOUT)
+
+
+def opened(program: Program, host: str, port: int) -> tuple[int, int]:
+    """The kind of the answer to an attempt to connect, and the number behind the channel's: of a refusal, its code."""
+    assert program.stdin
+    assert program.stdout
+    kind = b"direct-tcpip"
+    message = struct.pack(">BI", MSG_CHANNEL_OPEN, len(kind)) + kind + struct.pack(">III", 7, 65536, 32768)
+    message += direct_tcpip_payload((host, port), (host, 0))
+    program.stdin.write(struct.pack(">I", len(message)) + message)
+    program.stdin.flush()
+    (size,) = struct.unpack(">I", program.stdout.read(4))
+    reply, number, value = struct.unpack_from(">BII", program.stdout.read(size))
+    assert number == 7
+    return reply, value
+
+
+def test_only_to_its_own_host(program: Program) -> None:
+    """A connection to another address is refused, as is one to a port where nothing listens; others are made."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        for host in ("192.0.2.1", "localhost.example.org", "0.0.0.0"):
+            refusal = MSG_CHANNEL_OPEN_FAILURE, OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
+            assert opened(program, host, port) == refusal
+        failure = MSG_CHANNEL_OPEN_FAILURE, OPEN_FAILED_CONNECT_FAILED
+        assert opened(program, "127.0.0.1", free_port()) == failure
+        assert opened(program, "127.0.0.1", port)[0] == MSG_CHANNEL_OPEN_SUCCESS
+
+
+def test_listens_on_nothing(program: Program) -> None:
+    """It has no port by which another user could reach it."""
+    connections = psutil.Process(program.pid).net_connections("all")
+    assert not [connection for connection in connections if connection.status == psutil.CONN_LISTEN]
+
+
+def test_ends_with_its_input(program: Program) -> None:
+    """When the session ends, so does the program, with the connections that it carries."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        assert opened(program, "127.0.0.1", server.getsockname()[1])[0] == MSG_CHANNEL_OPEN_SUCCESS
+        peer, _ = server.accept()
+        assert program.stdin
+        program.stdin.close()
+        assert program.wait(TIMEOUT) == 0
+        peer.settimeout(TIMEOUT)
+        with peer, contextlib.suppress(ConnectionResetError):
+            assert peer.recv(1) == b""
+
+
+def test_a_message_without_bound(program: Program) -> None:
+    """A message that says it is larger than any ends the program; nothing is kept of it."""
+    assert program.stdin
+    program.stdin.write(struct.pack(">I", 2**31))
+    program.stdin.flush()
+    assert program.wait(TIMEOUT) != 0

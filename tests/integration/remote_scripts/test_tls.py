@@ -1,0 +1,59 @@
+"""Which versions of TLS the server speaks, with the Python of this environment and with the system's own."""
+
+import socket
+import ssl
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.kit.cli import free_port
+from tests.kit.local_scripts import configure, run_locally
+from tests.kit.sshd import LOOPBACK
+
+VERSIONS = (ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1, ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)
+TIMEOUT = 10.0  # seconds
+
+
+@pytest.fixture
+def port(host_environment: Path, tmp_path: Path) -> Iterator[int]:
+    """The port of a Jupyter server that runs in the environment of the host."""
+    home = tmp_path / "home"
+    home.mkdir()
+    jupyter = {"application": "server", "directory": "~"}
+    assert configure(home, application="server")["problem"] == ""
+    wanted = {"nice": 0, "remote_port": free_port(), "start_timeout_s": 60, "arguments": []}
+    started = run_locally(home, "start_server", jupyter | wanted)
+    try:
+        assert started["problem"] == "", started
+        yield started["port"]
+    finally:
+        run_locally(home, "stop_server", {"even_if_busy": True, "stop_timeout_s": 10})
+
+
+def test_versions(port: int) -> None:
+    """The server refuses TLS 1.0 and 1.1 with an alert and speaks 1.2 and 1.3, whatever its Python says of its minimum."""
+    outcomes = {version: _handshake(port, version) for version in VERSIONS}
+    refused = {version for version, outcome in outcomes.items() if "ALERT" in outcome}
+    assert refused == {ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1}, outcomes
+    assert outcomes[ssl.TLSVersion.TLSv1_2] == "TLSv1.2"
+    assert outcomes[ssl.TLSVersion.TLSv1_3] == "TLSv1.3"
+
+
+def _handshake(port: int, version: ssl.TLSVersion) -> str:
+    """What a client that offers this version alone ends up with: the version, or the name of OpenSSL's error."""
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.check_hostname, client.verify_mode = False, ssl.CERT_NONE  # nothing is sent over it
+    client.set_ciphers("ALL:@SECLEVEL=0")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        client.minimum_version = client.maximum_version = version
+    try:
+        with (
+            socket.create_connection((LOOPBACK, port), TIMEOUT) as plain,
+            client.wrap_socket(plain) as secure,
+        ):
+            return str(secure.version())
+    except ssl.SSLError as error:
+        return str(error.reason)

@@ -1,0 +1,77 @@
+"""The home folder: what a student finds there, and that Jupyter works in it."""
+
+import json
+from pathlib import Path
+
+from notebooks_over_ssh.sandbox import Network
+from tests.kit.openssh_client import OpenSSHClient
+
+_RUN_THE_NOTEBOOK = """
+import sys
+import nbclient, nbformat
+notebook = nbformat.read("mlpractical/plots.ipynb", as_version=4)
+notebook.cells.append(nbformat.v4.new_code_cell("import sys; print(sys.prefix)"))
+nbclient.NotebookClient(notebook, timeout=60, kernel_name="python3").execute()
+outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
+print(outputs[0]["text"], end="")
+print("image/png" in outputs[1]["data"])
+print(outputs[2]["text"], end="")
+"""
+
+
+def test_notebook_is_valid(network: Network) -> None:
+    """The notebook is one that Jupyter takes as it is: format 4.5, cells with ids, no output yet."""
+    import nbformat  # a second or more, which every worker would spend when it collects
+
+    text = (Path(network.home) / "mlpractical/plots.ipynb").read_text()
+    content = json.loads(text)
+    nbformat.validate(content)
+    assert (content["nbformat"], content["nbformat_minor"]) == (4, 5)
+    ids = [cell["id"] for cell in content["cells"]]
+    assert len(set(ids)) == len(ids)
+    assert not any(cell.get("outputs") or cell.get("execution_count") for cell in content["cells"])
+
+
+def test_notebook_runs(client: OpenSSHClient, network: Network) -> None:
+    """A kernel of the environment runs the whole notebook: it knows its host, draws, and is the environment's own."""
+    result = client.run("bonnington", "~/miniconda3/envs/mlp/bin/python -", stdin=_RUN_THE_NOTEBOOK)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines() == ["bonnington", "True", f"{network.home}/miniconda3/envs/mlp"]
+
+
+def test_launchers(client: OpenSSHClient) -> None:
+    """One program of Jupyter finds and starts another, although the path to them has spaces."""
+    result = client.run("ashbury", "~/miniconda3/envs/mlp/bin/jupyter notebook --version")
+    assert result.returncode == 0, result.stderr
+
+
+def test_kernels_are_the_environments_own(client: OpenSSHClient, network: Network) -> None:
+    """What is installed into the environment's Jupyter folders does not reach this project's own environment."""
+    result = client.run("ashbury", "~/miniconda3/envs/mlp/bin/jupyter kernelspec list --json")
+    prefix = Path(network.home) / "miniconda3/envs/mlp"
+    kernels = json.loads(result.stdout)["kernelspecs"]
+    assert kernels["python3"]["resource_dir"] == str(prefix / "share/jupyter/kernels/python3")
+    for folder in ("etc/jupyter", "share/jupyter", "share/jupyter/kernels"):
+        assert (prefix / folder).is_dir()
+        assert not (prefix / folder).is_symlink()
+
+
+def test_environments_are_listed(client: OpenSSHClient, network: Network) -> None:
+    """Conda's list has the base, `mlp` and `plain`, which has Python and no Jupyter."""
+    base = Path(network.home) / "miniconda3"
+    prefixes = [base, base / "envs/mlp", base / "envs/plain"]
+    listed = (Path(network.home) / ".conda/environments.txt").read_text().splitlines()
+    assert listed == [str(prefix) for prefix in prefixes]
+    for prefix in prefixes:
+        assert (prefix / "conda-meta/history").is_file()
+    shown = client.run(
+        "ashbury", "~/miniconda3/condabin/conda info --envs; ~/miniconda3/bin/conda --version"
+    ).stdout
+    assert all(str(prefix) in shown for prefix in prefixes)
+    assert "stand-in" in shown
+    assert (
+        client.run("ashbury", "~/miniconda3/envs/plain/bin/python -c 'import jupyter_server'").returncode == 1
+    )
+    refused = client.run("ashbury", "~/miniconda3/bin/conda install numpy")
+    assert refused.returncode == 1
+    assert "stand-in" in refused.stderr

@@ -1,0 +1,305 @@
+"""The life of the practice network: how it starts, what survives what, and that nothing stays behind."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from notebooks_over_ssh import sandbox
+from notebooks_over_ssh.errors import TaskError
+from notebooks_over_ssh.sandbox import paths as place
+from notebooks_over_ssh.sandbox import process_cleanup as members
+from notebooks_over_ssh.sandbox import startup as starting
+from tests.kit.openssh_client import TIMEOUT_S, make_client
+
+CHECKOUT = Path(sandbox.__file__).parents[2]
+
+
+def test_private_files_are_private(network: sandbox.Network, folder: Path) -> None:
+    """Keys, records, locks and the log can be read by this user alone, and only this user enters the folder."""
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    private = [path for path in folder.iterdir() if path.is_file()] + list(folder.glob("hosts/*/host_key"))
+    assert {"client_key", "gateway_key", "known_hosts", "network.json", "daemon.log", "host_key"} <= {
+        path.name for path in private
+    }
+    assert {path.name: oct(stat.S_IMODE(path.stat().st_mode)) for path in private} == {
+        path.name: "0o600" for path in private
+    }
+
+
+def test_every_server_has_its_own_key(network: sandbox.Network) -> None:
+    """The gateway and each host have a key of their own, and the pool's name has those of all hosts."""
+    known: dict[str, set[str]] = {}
+    for line in Path(network.known_hosts).read_text().splitlines():
+        name, _, key = line.partition(" ")
+        known.setdefault(name, set()).add(key)
+    single = [f"[127.0.0.1]:{network.gateway_port}", *network.hosts]
+    assert set(known) == {*single, network.pool}
+    assert len({key for name in single for key in known[name]}) == 4
+    assert known[network.pool] == {key for host in network.hosts for key in known[host]}
+
+
+def test_log_has_no_commands(network: sandbox.Network, folder: Path, tmp_path: Path) -> None:
+    """What a user runs, and who they say they are, is not written down."""
+    make_client(network, tmp_path).run("-l", "somebody", "ashbury", "echo hush-hush")
+    log = (folder / "daemon.log").read_text()
+    assert "ashbury: connection" in log
+    assert "hush" not in log
+    assert "somebody" not in log
+
+
+def test_daemon_keeps_nothing_of_its_starter(network: sandbox.Network) -> None:
+    """It is in a session of its own, in no folder that could be unmounted, and has only the variables it needs."""
+    process = psutil.Process(network.pid)
+    assert process.cwd() == "/"
+    assert os.getsid(network.pid) != os.getsid(0)
+    assert process.num_threads() == 1
+    assert set(process.environ()) <= {*starting.ENV_ALLOWLIST, place.MARKER}
+
+
+def test_not_running_at_first(fresh: Path) -> None:
+    """Asking, or stopping, makes nothing."""
+    assert sandbox.find_running() is None
+    assert sandbox.stop() is False
+    assert not fresh.exists()
+
+
+def test_second_start_finds_the_first(network: sandbox.Network) -> None:
+    """Started again it is the same network, also for another process."""
+    assert sandbox.ensure_running() == network
+    assert sandbox.find_running() == network
+    assert _query_in_another_process() == network.pid
+
+
+def test_two_starts_at_once(fresh: Path) -> None:
+    """Of two callers one starts the network, and both get it."""
+    both = [_start_in_another_process() for _ in range(2)]
+    answers = [process.communicate(timeout=TIMEOUT_S)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert answers[0] == answers[1]
+    network = sandbox.find_running()
+    assert network is not None
+    assert int(answers[0]) == network.pid
+    assert _members(fresh) == {network.pid}
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage \xff", b"{}", None])
+def test_stale_record(fresh: Path, content: bytes | None) -> None:
+    """After a crash, whatever the record says, nothing runs; the next start works, with the same keys."""
+    network = sandbox.ensure_running()
+    key = Path(network.client_key).read_bytes()
+    _crash(network.pid)
+    record = fresh / "network.json"
+    if content is not None:
+        record.write_bytes(content)
+    else:
+        # As if the PID had been given to another process, this one.
+        changed = json.loads(record.read_bytes())
+        changed["network"]["pid"] = os.getpid()
+        record.write_text(json.dumps(changed))
+    assert sandbox.find_running() is None
+    again = sandbox.ensure_running()
+    assert again.pid not in (network.pid, os.getpid())
+    assert Path(again.client_key).read_bytes() == key
+    _accepts_connections(again)
+
+
+def test_garbage_while_it_runs(fresh: Path) -> None:
+    """A spoilt record beside a living daemon is told from a dead one: the network is started anew."""
+    network = sandbox.ensure_running()
+    (fresh / "network.json").write_bytes(b"garbage")
+    assert sandbox.find_running() is None
+    again = sandbox.ensure_running()
+    assert _members(fresh) == {again.pid}
+    assert again.pid != network.pid
+
+
+def test_half_made_sandbox_is_repaired(fresh: Path) -> None:
+    """What an interrupted start left is completed, and what a user wrote stays."""
+    network = sandbox.ensure_running()
+    home = Path(network.home)
+    _crash(network.pid)
+    (fresh / "client_key").write_text("-----BEGIN OPENSSH PRIVATE KEY-----\n")
+    (fresh / "hosts" / "calder" / "host_key").unlink()
+    (home / "miniconda3/envs/mlp/conda-meta/history").unlink()
+    (home / "miniconda3/envs/mlp/bin/jupyter").unlink()
+    shutil.rmtree(home / "miniconda3/condabin")
+    (home / "mlpractical/plots.ipynb").write_text("mine")
+    (home / ".conda/environments.txt").unlink()
+    again = sandbox.ensure_running()
+    assert (home / "miniconda3/envs/mlp/bin/jupyter").exists()
+    assert os.access(home / "miniconda3/condabin/conda", os.X_OK)
+    assert (home / "mlpractical/plots.ipynb").read_text() == "mine"
+    assert str(home / "miniconda3/envs/mlp") in (home / ".conda/environments.txt").read_text()
+    assert make_client(again, fresh).run("calder", "true").returncode == 0
+
+
+def test_environment_of_a_deleted_checkout_is_rebuilt(fresh: Path) -> None:
+    """An environment whose Python, or whose packages, are gone works again after the next start."""
+    network = sandbox.ensure_running()
+    environment = Path(network.home) / "miniconda3/envs/mlp"
+    for spoil in (_remove_python, _remove_packages):
+        _crash(network.pid)
+        spoil(environment)
+        network = sandbox.ensure_running()
+        subprocess.run([environment / "bin/python", "-c", "import jupyter_server"], check=True)
+
+
+def test_preferred_port_taken(fresh: Path) -> None:
+    """When something else listens on the preferred port, the gateway takes another."""
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):  # Taken by something else, which serves as well.
+            stack.enter_context(socket.create_server(("127.0.0.1", place.PREFERRED_PORT)))
+        network = sandbox.ensure_running()
+        assert network.gateway_port != place.PREFERRED_PORT
+        assert make_client(network, fresh).run("ashbury", "true").returncode == 0
+
+
+def test_stop_leaves_nothing(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped, there is no process, also none that ignores SIGTERM, no port and no file; twice is fine."""
+    monkeypatch.setattr(members, "TERMINATE_TIMEOUT_S", 0.5)
+    network = sandbox.ensure_running()
+    client = make_client(network, fresh)
+    for command in (
+        "setsid sleep 600 </dev/null >/dev/null 2>&1 & echo $!",
+        "setsid sh -c 'trap \"\" TERM HUP; echo $$; exec >&- 2>&-; while :; do sleep 600; done' </dev/null & wait",
+    ):
+        started = client.start("ashbury", command)
+        assert started.stdout is not None
+        assert psutil.pid_exists(int(started.stdout.readline()))
+        started.stdout.close()
+    assert sandbox.stop() is True
+    assert sandbox.stop() is False
+    assert _members(fresh) == set()
+    assert list(fresh.parents[1].glob("**/*")) == []
+    with pytest.raises(ConnectionRefusedError):
+        _accepts_connections(network)
+
+
+def test_stop_finds_a_daemon_without_a_folder(fresh: Path) -> None:
+    """A daemon whose folder someone removed by hand is still found and ended."""
+    network = sandbox.ensure_running()
+    shutil.rmtree(fresh)
+    assert sandbox.find_running() is None
+    assert sandbox.stop() is True
+    assert not _lives(network.pid)
+
+
+def test_terminated_daemon_cleans_up(fresh: Path) -> None:
+    """SIGTERM ends it in order: it says so in its log and takes its record away."""
+    network = sandbox.ensure_running()
+    os.kill(network.pid, signal.SIGTERM)
+    _wait_until_gone(network.pid)
+    assert not (fresh / "network.json").exists()
+    assert "Traceback" not in (fresh / "daemon.log").read_text()
+
+
+def test_missing_packages_are_named(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the sandbox group of packages the failure says which one is missing and what to run."""
+    monkeypatch.setattr(starting, "REQUIRED_PACKAGES", ("asyncssh", "no_such_package"))
+    with pytest.raises(TaskError, match="no_such_package") as caught:
+        sandbox.ensure_running()
+    assert "uv sync" in caught.value.hint
+    assert not fresh.exists()
+
+
+def test_folder_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no folder can be made the failure names it and says what to do."""
+    (tmp_path / "data").write_text("a file where a folder should be")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    with pytest.raises(TaskError, match="could not be made") as caught:
+        sandbox.ensure_running()
+    assert "XDG_DATA_HOME" in caught.value.hint
+
+
+def test_daemon_that_cannot_write(fresh: Path) -> None:
+    """What stops the daemon from starting reaches the caller as a sentence."""
+    fresh.mkdir(parents=True, mode=0o700)
+    (fresh / "home").write_text("a file where a folder should be")
+    with pytest.raises(TaskError, match="could not be made in"):
+        sandbox.ensure_running()
+    for pid in _members(fresh):
+        _wait_until_gone(pid)
+
+
+def test_folder_open_to_others(fresh: Path) -> None:
+    """No keys are put into a folder that others can enter."""
+    fresh.mkdir(parents=True)
+    fresh.chmod(0o755)
+    with pytest.raises(TaskError, match="only you can enter"):
+        sandbox.ensure_running()
+    assert list(fresh.iterdir()) == []
+    shutil.rmtree(fresh)
+
+
+_QUERY_SCRIPT = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from notebooks_over_ssh.sandbox import ensure_running
+print(ensure_running().pid)
+"""
+
+
+def _start_in_another_process() -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", _QUERY_SCRIPT, str(CHECKOUT)], stdout=subprocess.PIPE, text=True
+    )
+
+
+def _query_in_another_process() -> int:
+    return int(_start_in_another_process().communicate(timeout=TIMEOUT_S)[0])
+
+
+def _members(folder: Path) -> set[int]:
+    members = set()
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get(place.MARKER) == str(folder) and _lives(process.pid):
+                members.add(process.pid)
+    return members
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _crash(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+    _wait_until_gone(pid)
+
+
+def _wait_until_gone(pid: int) -> None:
+    for _ in range(1000):
+        if not _lives(pid):
+            return
+        with contextlib.suppress(psutil.Error):
+            psutil.wait_procs([psutil.Process(pid)], timeout=0.02)
+    raise AssertionError(f"process {pid} lives on")
+
+
+def _accepts_connections(network: sandbox.Network) -> None:
+    with socket.create_connection(("127.0.0.1", network.gateway_port), timeout=TIMEOUT_S) as connection:
+        assert connection.recv(4) == b"SSH-"
+
+
+def _remove_python(environment: Path) -> None:
+    for link in (environment / "bin").glob("python*"):
+        link.unlink()
+        link.symlink_to("/nonexistent/python")
+
+
+def _remove_packages(environment: Path) -> None:
+    (listing,) = environment.glob("lib/python*/site-packages/practice_network.pth")
+    listing.write_text("/nonexistent/site-packages\n")

@@ -1,0 +1,128 @@
+"""What is asked of the programs of macOS and Windows, which are not here: each argument list, and nothing else."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from notebooks_over_ssh.errors import TaskError
+from notebooks_over_ssh.jupyter import certificate as certificates
+from notebooks_over_ssh.jupyter.certificate import Certificate
+from notebooks_over_ssh.trust_stores import installed as record
+from notebooks_over_ssh.trust_stores.base import TrustStore
+from notebooks_over_ssh.trust_stores.keychain import keychains
+from notebooks_over_ssh.trust_stores.windows import root_stores
+from tests.kit.certificates import self_signed
+from tests.kit.trust_user import TrustUser
+
+# Writes down how it was called; when it lists, prints what it was given to print.
+RECORDER = """#!{python} -S
+import json, sys
+folder = {folder!r}
+with open(folder + "/calls", "a") as calls:
+    calls.write(json.dumps(sys.argv[1:]) + chr(10))
+if "find-certificate" in sys.argv or "-store" in sys.argv:
+    print(open(folder + "/listing").read())
+if sys.argv[1] == "-w":
+    print("W:" + sys.argv[2])
+"""
+
+
+class Recorder:
+    """A program that does nothing but remember how it was called."""
+
+    def __init__(self, folder: Path, *names: str) -> None:
+        folder.mkdir()
+        self.folder = folder
+        self.lists("")
+        for name in names:
+            (folder / name).write_text(RECORDER.format(python=sys.executable, folder=str(folder)))
+            (folder / name).chmod(0o755)
+
+    def lists(self, text: str) -> None:
+        """What it prints when it is asked for a list."""
+        (self.folder / "listing").write_text(text)
+
+    def calls(self) -> list[list[str]]:
+        """How it was called since the last look."""
+        file = self.folder / "calls"
+        found = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+        file.write_text("")
+        return found
+
+
+@pytest.fixture
+def shown() -> Certificate:
+    """A server's certificate."""
+    return certificates.parse(self_signed())
+
+
+def test_keychain(
+    trust_user: TrustUser, shown: Certificate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The login keychain trusts the one certificate for TLS, as this user, and loses it with the trust in it."""
+    program = Recorder(tmp_path / "programs", "security")
+    monkeypatch.setenv("PATH", str(program.folder))
+    keychain = str(trust_user.home / "Library/Keychains/login.keychain-db")
+    (store,) = keychains()
+    file = _on_record(shown)
+
+    store.add(shown, "ashbury")
+    assert program.calls() == [
+        ["add-trusted-cert", "-r", "trustRoot", "-p", "ssl", "-k", keychain, str(file)]
+    ]
+    _is_not_ours_until_listed(store, shown, program)
+    program.lists(f"SHA-256 hash: {shown.sha256.upper()}\nSHA-1 hash: {shown.sha1.upper()}\n")
+    assert store.installed_fingerprints() == {shown.sha256}
+    program.calls()
+    assert store.remove(shown.sha256)
+    assert program.calls() == [
+        ["find-certificate", "-a", "-Z", keychain],
+        ["delete-certificate", "-t", "-Z", shown.sha1.upper(), keychain],
+    ]
+
+
+def test_root_store(
+    trust_user: TrustUser, shown: Certificate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From within WSL the Windows user's Root store gets the one certificate, by a path that Windows knows, and loses it."""
+    program = Recorder(tmp_path / "programs", "certutil.exe", "wslpath")
+    monkeypatch.setenv("PATH", str(program.folder))
+    (store,) = root_stores()
+    file = _on_record(shown)
+
+    store.add(shown, "ashbury")
+    assert program.calls() == [["-w", str(file)], ["-user", "-addstore", "Root", f"W:{file}"]]
+    _is_not_ours_until_listed(store, shown, program)
+    program.lists(f"Zertifikathash(sha1): {shown.sha1}\n")
+    assert store.installed_fingerprints() == {shown.sha256}
+    program.calls()
+    assert store.remove(shown.sha256)
+    assert program.calls() == [["-user", "-store", "Root"], ["-user", "-delstore", "Root", shown.sha1]]
+
+
+def test_refused_by_the_user(
+    trust_user: TrustUser, shown: Certificate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the system's question is answered with no, that is what the message says."""
+    program = tmp_path / "security"
+    program.write_text("#!/bin/sh\necho 'The authorization was canceled by the user.' >&2\nexit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (store,) = keychains()
+    with pytest.raises(TaskError, match="canceled by the user"):
+        store.add(shown, "ashbury")
+
+
+def _on_record(shown: Certificate) -> Path:
+    record.save(shown)
+    return record.pem_path(shown)
+
+
+def _is_not_ours_until_listed(store: TrustStore, shown: Certificate, program: Recorder) -> None:
+    """What is on record but not in the store, or there but not on record, is not ours to remove."""
+    assert store.installed_fingerprints() == set()
+    program.lists(f"SHA-256 hash: {'AB' * 32}\nSHA-1 hash: {'CD' * 20}\n")
+    assert store.installed_fingerprints() == set()
+    assert not store.remove(shown.sha256)

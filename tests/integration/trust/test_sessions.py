@@ -1,0 +1,119 @@
+"""Trust over the life of a session: on the way up, with a new certificate, and at the end, in the practice network."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import psutil
+import pytest
+
+from notebooks_over_ssh.jupyter.session import Session
+from tests.kit.certificates import sha256
+from tests.kit.cli import User, assert_success, free_port, wait_until
+from tests.kit.trust_user import entries, new_database
+
+
+@pytest.fixture(scope="module")
+def database(_secured_user: User) -> Iterator[Path]:
+    """The user's Chromium database; nothing of it is there for the tests that come after."""
+    folder = new_database(_secured_user.home / ".pki/nssdb")
+    yield folder
+    shutil.rmtree(folder.parent)
+
+
+@pytest.fixture
+def user(_secured_user: User) -> Iterator[User]:
+    """A user without a session, before and after."""
+    yield _secured_user
+    _secured_user.stop_all_sessions()
+
+
+def trusted(database: Path) -> set[str]:
+    """The SHA-256 of each certificate of ours that the browser trusts."""
+    return {nickname.rpartition(" ")[2] for nickname, trust in entries(database).items() if trust == "P,,"}
+
+
+def test_up_and_stop(user: User, database: Path) -> None:
+    """`up --trust` has the session's certificate trusted before the browser is opened; `stop` takes it out."""
+    up = assert_success(user.fab("up", "--detach", "--trust"))
+    assert up.stdout.index("trusts the certificate") < up.stdout.index("ready")
+    assert trusted(database) == {sha256(user.certificate_pem(user.only_session()["host"]))}
+    assert "trusts its certificate no longer" in assert_success(user.fab("stop")).stdout
+    assert entries(database) == {}
+    assert list(user.sessions.parent.rglob("*.pem")) == []
+
+
+def test_setting(user: User, database: Path) -> None:
+    """Without a word no store is touched; with `notebook.trust` both `up` and `tunnel` have it trusted, once."""
+    assert_success(user.fab("up", "--detach"))
+    assert entries(database) == {}
+    for task in ("tunnel", "up"):
+        done = assert_success(user.invoke(task, "--detach", INVOKE_NOTEBOOK_TRUST="true"))
+        assert ("already trusts" in done.stdout) == (task == "up")
+        assert len(trusted(database)) == 1
+    assert_success(user.fab("stop", "--all"))
+    assert entries(database) == {}
+
+
+def end(pid: int) -> None:
+    """End the server as a crash would."""
+    process = psutil.Process(pid)
+    process.kill()
+    wait_until("the server has ended", lambda: not psutil.pid_exists(pid))
+
+
+def test_renewed(user: User, database: Path) -> None:
+    """A certificate that was replaced is trusted as long as a server runs with it, and then no longer."""
+    assert_success(user.fab("up", "--detach", "--trust"))
+    old = trusted(database)
+    assert_success(user.fab("secure", "--renew"))
+    assert trusted(database) == old
+    assert_success(user.fab("stop"))
+    assert entries(database) == {}
+    assert_success(user.fab("up", "--detach", "--trust"))
+    assert trusted(database) == {sha256(user.certificate_pem(user.only_session()["host"]))} != old
+    end(user.only_session()["pid"])
+    assert "trusts the old certificate no longer" in assert_success(user.fab("secure", "--renew")).stdout
+    assert entries(database) == {}
+    assert_success(user.fab("up", "--detach", "--trust"))
+    assert "in place" in assert_success(user.fab("secure")).stdout
+    assert len(trusted(database)) == 1
+    assert_success(user.fab("stop"))
+
+
+def test_host_that_is_gone(user: User, database: Path) -> None:
+    """`stop --force` takes the certificate out also where the host of the session is not reached any more."""
+    assert_success(user.fab("-H", "ashbury", "up", "--detach", "--trust"))
+    (record,) = user.sessions.glob("ashbury-*.session.json")
+    gone = msgspec.convert(
+        user.record("ashbury") | {"gateway": f"127.0.0.1:{free_port()}", "host": "gone"}, Session
+    )
+    (user.sessions / f"{gone.name}.session.json").write_bytes(msgspec.json.encode(gone))
+    assert_success(user.fab("-H", "ashbury", "stop"))
+    assert len(trusted(database)) == 1  # the other session still uses it
+    assert not record.exists()
+    done = assert_success(user.fab("stop", "--all", "--force"))
+    assert "was not reached" in done.stdout and "trusts its certificate no longer" in done.stdout
+    assert entries(database) == {}
+
+
+def test_up_goes_on(user: User, database: Path, tmp_path: Path) -> None:
+    """Where trust cannot be had, `up --trust` says so and goes on: the notebook is there, with the warning."""
+    (tmp_path / "bin").mkdir()
+    for name in ("ssh", "sh", "openssl", "uname", "hostname"):
+        (tmp_path / "bin" / name).symlink_to(str(shutil.which(name)))
+    done = assert_success(user.fab("up", "--detach", "--trust", PATH=str(tmp_path / "bin")))
+    assert "ready" in done.stdout
+    assert "your browser will warn" in done.stderr and "libnss3-tools" in done.stderr
+    assert entries(database) == {}
+    assert_success(user.fab("stop"))
+
+
+def test_end_of_the_practice_network(fresh_user: User) -> None:
+    """`sandbox.stop` leaves no certificate of its hosts in a store."""
+    database = new_database(fresh_user.home / ".pki/nssdb")
+    assert_success(fresh_user.fab("up", "--detach", "--trust"))
+    assert len(trusted(database)) == 1
+    assert "trusts its certificate no longer" in assert_success(fresh_user.fab("sandbox.stop")).stdout
+    assert entries(database) == {}

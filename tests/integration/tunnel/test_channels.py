@@ -1,0 +1,524 @@
+"""Every connection through the tunnel is carried as by a cable, whatever happens to it and to the others."""
+
+import errno
+import gc
+import hashlib
+import os
+import random
+import select
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, suppress
+from typing import Any
+
+import psutil
+import pytest
+
+from notebooks_over_ssh.ssh.connection import Connection, close_all
+from notebooks_over_ssh.tunnel import Forwarder, Listener, listen
+from notebooks_over_ssh.tunnel.event_loop import EventLoopThread
+from notebooks_over_ssh.tunnel.forwarded_connection import ForwardedConnection, reset
+from tests.kit.forwarding import ServeFunction
+from tests.kit.mitm_sshd import AsyncioThread
+from tests.kit.proxied_tunnel import kill
+from tests.kit.ssh_client import Client
+from tests.kit.sshd import free_port, wait_until
+from tests.kit.two_hops import TIMEOUT_S, TwoHops, dial, echo_server, echoes, forwarding, read, read_all
+
+MB = 1024 * 1024
+MAX_OPEN = 500
+OPERATIONS = 4000
+# What one transfer may keep here: the windows of both layers, and what is on its way between the threads.
+MEMORY = 48 * MB
+
+
+@pytest.fixture
+def hops(client: Client) -> TwoHops:
+    """Two hops that are running."""
+    return TwoHops(client)
+
+
+@pytest.fixture
+def connection(hops: TwoHops) -> Iterator[Connection]:
+    """The Connection through them."""
+    with hops.connected() as connection:
+        yield connection
+
+
+@pytest.fixture
+def echo(loop: AsyncioThread) -> Iterator[int]:
+    """The port of an echo."""
+    with echo_server(loop) as port:
+        yield port
+
+
+def wait(event: threading.Event) -> None:
+    """Keep the thread until then."""
+    event.wait(TIMEOUT_S)
+
+
+def wait_until_clear(forwarder: Forwarder, connection: Connection) -> None:
+    """Wait until no connection is left in the forwarder, and no stream in the transport."""
+    wait_until(lambda: not forwarder.connections, TIMEOUT_S, "no connection is left")
+    wait_until(lambda: not connection.transport._own_channels, TIMEOUT_S, "no stream is left")
+
+
+def test_reset_reaches_the_target(connection: Connection, serve: ServeFunction) -> None:
+    """A client that resets its connection ends it for the target, whether that reads or writes."""
+    ends: list[str] = []
+
+    def reads(peer: socket.socket) -> None:
+        peer.sendall(b"ready")
+        read_all(peer)
+        ends.append("reads")
+
+    def writes(peer: socket.socket) -> None:
+        with suppress(ConnectionError):
+            while True:
+                peer.sendall(b"x" * 65536)
+        ends.append("writes")
+
+    with forwarding(connection, serve(reads), serve(writes)) as (forwarder, ports):
+        for number, port in enumerate(ports, 1):
+            peer = dial(port)
+            assert peer.recv(5)
+            reset(peer)
+            wait_until(lambda: len(ends) == number, TIMEOUT_S, f"the target ends: {ends}")  # noqa: B023
+        wait_until_clear(forwarder, connection)
+
+
+@pytest.mark.parametrize("hop", ["gateway", "host"])
+def test_a_far_end_that_vanishes(hops: TwoHops, serve: ServeFunction, hop: str) -> None:
+    """When a hop dies in the middle of a download, its client is reset: what it got is never taken for all there was."""
+
+    def never_ends(peer: socket.socket) -> None:
+        while True:
+            peer.sendall(b"x" * 65536)
+
+    with (
+        hops.connected() as connection,
+        forwarding(connection, serve(never_ends)) as (forwarder, (port,)),
+        dial(port) as peer,
+    ):
+        assert len(read(peer, MB)) == MB
+        kill(getattr(hops, hop))
+        with pytest.raises(ConnectionResetError):
+            read_all(peer)
+        wait_until_clear(forwarder, connection)
+
+
+def test_who_waits_is_served_by_the_next_transport(hops: TwoHops, echo: int) -> None:
+    """Who connects while there is no way, also who has said all already, is served by the transport that comes."""
+    listener = listen(free_port())
+    with closing(Forwarder([(listener, echo)])) as forwarder, ExitStack() as stack:
+        forwarder.start()
+        talking, done, gone = (stack.enter_context(dial(listener.port)) for _ in range(3))
+        done.sendall(b"all I say")
+        done.shutdown(socket.SHUT_WR)
+        gone.close()
+        for _ in range(2):
+            with hops.connected() as connection:
+                forwarder.set_transport(connection.transport)
+                assert echoes(talking)
+                assert read_all(done) == b"all I say"
+                forwarder.pause()
+                with pytest.raises(ConnectionResetError):
+                    read_all(talking)
+            talking, done = (stack.enter_context(dial(listener.port)) for _ in range(2))
+            done.sendall(b"all I say")
+            done.shutdown(socket.SHUT_WR)
+
+
+def test_a_transport_that_has_ended_already(hops: TwoHops, echo: int) -> None:
+    """Who waits is not lost to a way that is lost again before anybody could use it: the next one serves them."""
+    listener = listen(free_port())
+    with closing(Forwarder([(listener, echo)])) as forwarder, dial(listener.port) as waiting:
+        forwarder.start()
+        with hops.connected() as connection:
+            over = connection.transport
+        forwarder.set_transport(over)
+        with hops.connected() as connection:
+            forwarder.set_transport(connection.transport)
+            assert echoes(waiting)
+
+
+def test_a_transport_that_ends_while_a_connection_opens(hops: TwoHops, echo: int) -> None:
+    """Who connects in the moment in which the way is lost is served by the next one."""
+    listener = listen(free_port())
+    with closing(Forwarder([(listener, echo)])) as forwarder, ExitStack() as stack:
+        forwarder.start()
+        with hops.connected() as connection:
+            forwarder.set_transport(connection.transport)
+            with dial(listener.port) as peer:
+                assert echoes(peer)
+            process = psutil.Process(hops.host.children()[0].pid)
+            process.suspend()
+            peers = [stack.enter_context(dial(listener.port)) for _ in range(20)]
+            wait_until(lambda: len(forwarder.connections) >= 20, TIMEOUT_S, "all ask to be let through")
+            process.kill()
+            wait_until(lambda: not connection.transport.is_active(), TIMEOUT_S, "the transport has ended")
+        with hops.connected() as connection:
+            forwarder.set_transport(connection.transport)
+            assert all(echoes(peer) for peer in peers)
+
+
+def test_no_other_thread_is_waited_for(connection: Connection, echo: int) -> None:
+    """A new connection is accepted and opened by the thread that carries it: each further one costs a change of threads."""
+    with forwarding(connection, echo) as (forwarder, (port,)), ExitStack() as stack:
+        with dial(port) as first:
+            assert echoes(first)
+        go_on = threading.Event()
+        stack.callback(go_on.set)
+        forwarder.event_loop.call_soon_threadsafe(lambda: wait(go_on))
+        with dial(port) as peer:
+            assert echoes(peer)
+
+
+class _Full(socket.socket):
+    """A listening socket of a process that has no file left while `is_full`."""
+
+    is_full = False
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        if self.is_full:
+            raise OSError(errno.EMFILE, "too many open files")
+        return super().accept()
+
+
+def test_no_file_is_left(connection: Connection, echo: int) -> None:
+    """Where no file is left for a new connection, it waits until one that is open ends."""
+    listener = listen(free_port())
+    full = _Full(fileno=listener.sockets[0].detach())
+    listener = Listener(listener.port, (full, *listener.sockets[1:]))
+    with closing(Forwarder([(listener, echo)])) as forwarder, ExitStack() as stack:
+        forwarder.set_transport(connection.transport)
+        forwarder.start()
+        first = stack.enter_context(dial(listener.port))
+        assert echoes(first)
+        full.is_full = True
+        second = stack.enter_context(dial(listener.port))
+        wait_until(lambda: forwarder._acceptor is None, TIMEOUT_S, "nobody accepts")
+        full.is_full = False
+        first.close()
+        assert echoes(second)
+
+
+def test_a_thread_that_is_awake_is_not_woken() -> None:
+    """Whoever asks a thread for something makes a system call only where it sleeps, and one for all until it wakes."""
+    go_on, done = threading.Event(), threading.Event()
+    with closing(EventLoopThread()) as event_loop:
+        event_loop.call_soon_threadsafe(lambda: wait(go_on))
+        wait_until(lambda: not event_loop._callbacks, TIMEOUT_S, "it is awake")
+        for _ in range(100):
+            event_loop.call_soon_threadsafe(lambda: None)
+        event_loop.call_soon_threadsafe(done.set)
+        with pytest.raises(BlockingIOError):
+            event_loop._wakeup_receiver.recv(1, socket.MSG_PEEK)
+        go_on.set()
+        assert done.wait(TIMEOUT_S)
+
+
+def test_a_server_that_ends_before_its_connection_is_opened(
+    connection: Connection, serve: ServeFunction
+) -> None:
+    """A connection that is on its way to a target when that loses its proof is not led there, but queued."""
+    accepted: list[socket.socket] = []
+
+    def talk(peer: socket.socket) -> None:
+        accepted.append(peer)
+        while block := peer.recv(65536):
+            peer.sendall(block)
+
+    with forwarding(connection, serve(talk)) as (forwarder, (port,)), ExitStack() as stack:
+        (target,) = forwarder.targets
+        is_proven, wanted, arrived, go_on = False, threading.Event(), threading.Event(), threading.Event()
+        target.is_verified, target.on_queued = lambda: is_proven, wanted.set
+        peer = stack.enter_context(dial(port))
+        assert wanted.wait(TIMEOUT_S)
+        wanted.clear()
+        stack.callback(go_on.set)
+        assert forwarder._link is not None
+        forwarder._link.event_loop.call_soon_threadsafe(lambda: wait(go_on))
+        is_proven = True
+        forwarder.serve_queued()
+        forwarder.event_loop.call_soon_threadsafe(arrived.set)
+        assert arrived.wait(TIMEOUT_S)
+        is_proven = False
+        forwarder.reset_target(target)
+        go_on.set()
+        assert wanted.wait(TIMEOUT_S), "it is queued again"
+        is_proven = True
+        forwarder.serve_queued()
+        assert echoes(peer)
+        assert len(accepted) == 1
+
+
+def test_half_close_both_ways_at_once(connection: Connection, serve: ServeFunction) -> None:
+    """Each side says all it has and its end while the other does, and both get all."""
+    here, there = os.urandom(8 * MB), os.urandom(8 * MB + 1)
+    received: list[bytes] = []
+
+    def talk(peer: socket.socket) -> None:
+        speaking = threading.Thread(target=_say_all, args=(peer, there))
+        speaking.start()
+        received.append(read_all(peer))
+        speaking.join(TIMEOUT_S)
+
+    with forwarding(connection, serve(talk)) as (forwarder, (port,)):
+        with dial(port) as peer:
+            speaking = threading.Thread(target=_say_all, args=(peer, here))
+            speaking.start()
+            assert read_all(peer) == there
+            speaking.join(TIMEOUT_S)
+        wait_until(lambda: received, TIMEOUT_S, "the target has heard all")
+        assert received == [here]
+        wait_until_clear(forwarder, connection)
+
+
+def _say_all(peer: socket.socket, data: bytes) -> None:
+    peer.sendall(data)
+    peer.shutdown(socket.SHUT_WR)
+
+
+def test_300_at_once(connection: Connection, echo: int) -> None:
+    """Three hundred connections are open together, and each gets its own bytes."""
+    with forwarding(connection, echo) as (forwarder, (port,)):
+        with ExitStack() as stack:
+            peers = [stack.enter_context(dial(port)) for _ in range(300)]
+            said = [os.urandom(2000) for _ in peers]
+            for peer, data in zip(peers, said, strict=True):
+                peer.sendall(data)
+            for peer, data in zip(peers, said, strict=True):
+                assert read(peer, len(data)) == data
+            assert len(forwarder.connections) == 300
+        wait_until_clear(forwarder, connection)
+
+
+def test_opened_and_closed_at_random(hops: TwoHops, echo: int) -> None:
+    """Up to 500 connections, opened, used, half-closed, reset and closed at random: in the end nothing is left of them,
+    neither here nor at the far end.
+    """
+    seed = random.randrange(10**9)
+    print(f"random seed {seed}")
+    chance = random.Random(seed)
+    us = psutil.Process()
+    with hops.connected() as connection, forwarding(connection, echo) as (forwarder, (port,)):
+        with dial(port) as peer:
+            assert echoes(peer)
+        wait_until_clear(forwarder, connection)
+        far = [server.children()[-1] for server in (hops.gateway, hops.host)]
+        gc.collect()
+        before = (us.num_fds(), us.num_threads(), len(connection.transport._channels))
+        far_before = [process.num_fds() for process in far]
+        peers: list[socket.socket] = []
+        most = 0
+        for number in range(OPERATIONS):
+            # It fills up first, and empties towards the end.
+            opens = 8 if number < OPERATIONS / 2 else 2
+            violation = chance.choice(("open",) * opens + ("talk", "half", "reset", "close", "abandon"))
+            if violation == "open" or not peers:
+                if len(peers) < MAX_OPEN:
+                    peers.append(dial(port))
+                    most = max(most, len(peers))
+                continue
+            if violation == "talk":
+                said = chance.randbytes(chance.choice((1, 100, 5000)))
+                assert echoes(chance.choice(peers), said)
+                continue
+            peer = peers.pop(chance.randrange(len(peers)))
+            if violation == "half":
+                said = chance.randbytes(3000)
+                _say_all(peer, said)
+                assert read_all(peer) == said
+            elif violation == "abandon":
+                peer.sendall(chance.randbytes(60_000))
+            (reset if violation == "reset" else socket.socket.close)(peer)
+        assert most == MAX_OPEN
+        for peer in peers:
+            (reset if chance.random() < 0.5 else socket.socket.close)(peer)
+        wait_until_clear(forwarder, connection)
+        peers.clear()
+
+        def as_before() -> bool:
+            gc.collect()
+            return (us.num_fds(), us.num_threads(), len(connection.transport._channels)) == before
+
+        wait_until(as_before, TIMEOUT_S, f"descriptors, threads and channels are {before} again")
+        wait_until(
+            lambda: [process.num_fds() for process in far] == far_before,
+            TIMEOUT_S,
+            "and so is the far end",
+        )
+        with dial(port) as peer:
+            assert echoes(peer)
+
+
+@pytest.mark.parametrize("whose", ["theirs", "ours"])
+def test_idle_through_keepalives(client: Client, echo: int, whose: str) -> None:
+    """A connection that says nothing for many keepalives, those of the servers or ours, is there when it speaks."""
+    alive = ("ClientAliveInterval 1", "ClientAliveCountMax 2") if whose == "theirs" else ()
+    with (
+        TwoHops(client, *alive).connected() as connection,
+        forwarding(connection, echo) as (_, (port,)),
+        dial(port) as peer,
+    ):
+        assert echoes(peer)
+        packets = connection.transport.packetizer
+        for _ in range(3):
+            last_received_at = packets.last_received_at
+            if whose == "ours":
+                connection.transport.send_keepalive()
+            wait_until(lambda: packets.last_received_at > last_received_at, TIMEOUT_S, "a keepalive came")  # noqa: B023
+        assert connection.is_connected
+        assert echoes(peer)
+
+
+@pytest.mark.parametrize("kept", [0, 64 * MB], ids=["", "64 MB kept here"])
+def test_a_slow_reader_stalls_only_itself(
+    hops: TwoHops, serve: ServeFunction, echo: int, kept: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While 80 MB wait for somebody who does not read, others are served, and no more is kept here than the window lets in:
+    hardly any of it, or 64 MB where a long, fat path has made the window as large as that.
+    """
+    if kept:
+        monkeypatch.setattr(ForwardedConnection, "INITIAL_WINDOW", kept)
+    sent = os.urandom(80 * MB)
+    with (
+        hops.connected() as connection,
+        forwarding(connection, serve(lambda peer: peer.sendall(sent)), echo) as (
+            forwarder,
+            (flooded, echoed),
+        ),
+        dial(flooded) as stalled,
+        dial(echoed) as peer,
+    ):
+        before = psutil.Process().memory_info().rss
+        assert stalled.recv(1) == sent[:1]
+
+        def waiting() -> int:
+            return sum(len(block) for one in list(forwarder.connections) for block in list(one._backlog))
+
+        wait_until(lambda: waiting() >= kept * 0.9, TIMEOUT_S, "what may be sent was sent")
+        for _ in range(200):
+            assert echoes(peer, os.urandom(3000))
+        assert psutil.Process().memory_info().rss - before < MEMORY + 1.2 * kept
+        digest = hashlib.sha256(sent[:1])
+        while block := stalled.recv(65536):
+            digest.update(block)
+        assert digest.digest() == hashlib.sha256(sent).digest()
+
+
+def test_a_slow_target_stalls_only_itself(connection: Connection, serve: ServeFunction, echo: int) -> None:
+    """While a target takes nothing of an upload, others are served; then it gets every byte."""
+    sent = os.urandom(64 * MB)
+    may_read = threading.Event()
+    got: list[bytes] = []
+
+    def slow(peer: socket.socket) -> None:
+        may_read.wait(TIMEOUT_S)
+        digest = hashlib.sha256()
+        while block := peer.recv(65536):
+            digest.update(block)
+        got.append(digest.digest())
+
+    with (
+        forwarding(connection, serve(slow), echo) as (_, (slowed, echoed)),
+        dial(slowed) as uploading,
+        dial(echoed) as peer,
+    ):
+        before = psutil.Process().memory_info().rss
+        speaking = threading.Thread(target=_say_all, args=(uploading, sent))
+        speaking.start()
+        wait_until(lambda: not _takes_more(uploading), TIMEOUT_S, "the upload stands still")
+        for _ in range(200):
+            assert echoes(peer, os.urandom(3000))
+        assert speaking.is_alive()
+        assert psutil.Process().memory_info().rss - before < MEMORY
+        may_read.set()
+        speaking.join(TIMEOUT_S)
+        wait_until(lambda: got, TIMEOUT_S, "the target has it all")
+    assert got == [hashlib.sha256(sent).digest()]
+
+
+def _takes_more(peer: socket.socket) -> bool:
+    return bool(select.select([], [peer], [], 1)[1])
+
+
+def test_a_keystroke_under_load(connection: Connection, serve: ServeFunction, echo: int) -> None:
+    """While a download and an upload run as fast as they can, an echo comes back again and again."""
+    over = threading.Event()
+
+    def pours(peer: socket.socket) -> None:
+        while not over.is_set():
+            peer.sendall(b"x" * 65536)
+
+    def swallows(peer: socket.socket) -> None:
+        while peer.recv(65536):
+            pass
+
+    def read_on(peer: socket.socket) -> None:
+        with suppress(OSError):
+            while not over.is_set() and peer.recv(65536):
+                pass
+
+    def write_on(peer: socket.socket) -> None:
+        with suppress(OSError):
+            while not over.is_set():
+                peer.sendall(b"x" * 65536)
+
+    with (
+        forwarding(connection, serve(pours), serve(swallows), echo) as (_, (down, up, echoed)),
+        dial(down) as download,
+        dial(up) as upload,
+        dial(echoed) as peer,
+    ):
+        loads = [
+            threading.Thread(target=read_on, args=(download,)),
+            threading.Thread(target=write_on, args=(upload,)),
+        ]
+        for load in loads:
+            load.start()
+        took = []
+        try:
+            for _ in range(100):
+                began = time.monotonic()
+                assert echoes(peer)
+                took.append(time.monotonic() - began)
+        finally:
+            over.set()
+            for load in loads:
+                load.join(TIMEOUT_S)
+    print(f"an echo under load took {sorted(took)[50] * 1000:.0f} ms, at most {max(took) * 1000:.0f} ms")
+
+
+def test_closing_all_ends_at_once(hops: TwoHops, serve: ServeFunction) -> None:
+    """The end of all Connections does not wait for a path that takes nothing any more."""
+
+    def reads_nothing(peer: socket.socket) -> None:
+        threading.Event().wait(1)
+
+    with (
+        hops.connected() as connection,
+        forwarding(connection, serve(reads_nothing)) as (
+            forwarder,
+            (port,),
+        ),
+        dial(port) as peer,
+    ):
+        for server in (hops.gateway, hops.host):
+            for process in server.children():
+                process.suspend()
+        peer.setblocking(False)
+        with suppress(BlockingIOError):
+            while True:
+                peer.send(b"x" * 65536)
+        ending = threading.Thread(target=close_all)
+        ending.start()
+        ending.join(TIMEOUT_S)
+        assert not ending.is_alive()
+        for server in (hops.gateway, hops.host):
+            for process in server.children():
+                process.kill()
+        wait_until(lambda: not forwarder.connections, TIMEOUT_S, "no connection is left")

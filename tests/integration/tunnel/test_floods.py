@@ -1,0 +1,375 @@
+"""What a peer can make us keep is bounded, however much it sends, and at whatever moment."""
+
+import contextlib
+import socket
+import threading
+import tracemalloc
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from types import SimpleNamespace
+from typing import Any, cast
+
+import paramiko
+import pytest
+from paramiko.common import (
+    MSG_CHANNEL_CLOSE,
+    MSG_CHANNEL_DATA,
+    MSG_CHANNEL_EOF,
+    MSG_CHANNEL_FAILURE,
+    MSG_CHANNEL_OPEN_SUCCESS,
+    MSG_CHANNEL_WINDOW_ADJUST,
+    MSG_KEXINIT,
+)
+
+from notebooks_over_ssh.ssh.protocol import transport as transport_module
+from notebooks_over_ssh.ssh.protocol.channel import MAX_PENDING_REQUESTS, Channel
+from notebooks_over_ssh.ssh.protocol.compression import Decompressor
+from notebooks_over_ssh.ssh.protocol.flow_control import PathEstimate
+from notebooks_over_ssh.ssh.protocol.jump_channel import JumpChannel
+from notebooks_over_ssh.ssh.protocol.packet_encryption import MAX_PACKET_BYTES
+from notebooks_over_ssh.ssh.protocol.packetizer import BlockPacketizer
+from notebooks_over_ssh.ssh.protocol.transport import UNSENT_LIMIT, Transport
+from notebooks_over_ssh.tunnel.event_loop import EventLoopThread
+from notebooks_over_ssh.tunnel.forwarded_connection import CHUNK_BYTES, ForwardedConnection
+from notebooks_over_ssh.tunnel.target import Target
+from tests.kit.scripted_peer import MB, ScriptedPeer, scripted_peer
+from tests.kit.sshd import LOOPBACK, wait_until
+from tests.kit.two_hops import TIMEOUT_S
+
+BLOCK = 32768
+TARGET = (LOOPBACK, 22)
+
+
+@pytest.fixture
+def gateway() -> Iterator[tuple[Transport, ScriptedPeer]]:
+    """A transport to a far end that keeps no rule, logged in."""
+    with (
+        scripted_peer() as (port, end),
+        closing(Transport(socket.create_connection((LOOPBACK, port)))) as transport,
+    ):
+        transport.start_client(timeout=TIMEOUT_S)
+        transport.auth_none("anybody")
+        yield transport, end
+
+
+def flood(send: Callable[[], None], size: int, until: Callable[[], bool]) -> int:
+    """Send up to so many times; returns how often it was sent until the connection ended."""
+    for number in range(size):
+        if until():
+            return number
+        with contextlib.suppress(EOFError, OSError, paramiko.SSHException):
+            send()
+    return size
+
+
+def ends(transport: Transport, reason: str) -> None:
+    """The transport ends, for this reason."""
+    wait_until(lambda: not transport.is_active(), TIMEOUT_S, "the transport has ended")
+    assert reason in str(transport.saved_exception)
+
+
+def test_data_before_a_channel_is_open(gateway: tuple[Transport, ScriptedPeer]) -> None:
+    """Data on a channel that is not confirmed ends the connection, at the first packet."""
+    transport, end = gateway
+    JumpChannel(transport, TARGET).open()
+    number = end.opened.get(timeout=TIMEOUT_S).local_id
+    flood(lambda: end.data(number, bytes(BLOCK)), 64, lambda: not transport.is_active())
+    ends(transport, "before it opened it")
+
+
+def test_data_that_nobody_reads_yet(gateway: tuple[Transport, ScriptedPeer]) -> None:
+    """What a carried transport has not read is not granted again, so no more than one window waits."""
+    transport, end = gateway
+    carrier = JumpChannel(transport, TARGET)
+    carrier.open()
+    opened = end.accept()
+    with closing(Transport(carrier)):
+        for _ in range(opened.window // BLOCK):
+            end.data(opened.local_id, bytes(BLOCK))
+        end.request(opened.local_id)
+        kinds: list[int] = []
+        while not kinds or kinds[-1] != MSG_CHANNEL_FAILURE:
+            kinds.append(end.received.get(timeout=TIMEOUT_S)[0])
+        assert MSG_CHANNEL_WINDOW_ADJUST not in kinds
+        end.data(opened.local_id, bytes(BLOCK))
+        ends(transport, "more than the window allows")
+
+
+class _AsksForACode(paramiko.ServerInterface):
+    def get_allowed_auths(self, username: str) -> str:
+        return "keyboard-interactive"
+
+    def check_auth_interactive(self, username: str, submethods: str) -> Any:
+        return paramiko.server.InteractiveQuery("", "", "code:")
+
+    def check_auth_interactive_response(self, responses: list[str]) -> int:
+        return paramiko.common.AUTH_SUCCESSFUL
+
+
+def test_ignored_messages_while_a_code_is_asked_for(gateway: tuple[Transport, ScriptedPeer]) -> None:
+    """What a host sends while a person looks for a code is read and dropped: little waits, and then the login goes on."""
+    outer, end = gateway
+    carrier = JumpChannel(outer, TARGET)
+    carrier.open()
+    opened = end.accept(window=64 * MB)
+    asked, answered, flooded = threading.Event(), threading.Event(), threading.Event()
+    allowed = threading.Semaphore(0)
+    here, there = socket.socketpair()
+    size = 16 * MB
+
+    def to_client() -> None:
+        left = opened.window
+        with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+            while data := there.recv(BLOCK):
+                while left < len(data):
+                    allowed.acquire()
+                    left = window[0]
+                left -= len(data)
+                window[0] -= len(data)
+                end.data(opened.local_id, data)
+
+    def to_server() -> None:
+        with contextlib.suppress(OSError, EOFError, Exception):
+            while True:
+                kind, body = end.received.get(timeout=TIMEOUT_S)
+                if kind == MSG_CHANNEL_DATA:
+                    there.sendall(body[4:])
+                elif kind == MSG_CHANNEL_WINDOW_ADJUST:
+                    window[0] += int.from_bytes(body[:4], "big")
+                    allowed.release()
+
+    window = [opened.window]
+    threads = [threading.Thread(target=work, daemon=True) for work in (to_client, to_server)]
+    for thread in threads:
+        thread.start()
+    server: Any = paramiko.Transport(here)
+    server.add_server_key(paramiko.ECDSAKey.generate())
+    server.start_server(event=threading.Event(), server=_AsksForACode())
+    inner = Transport(carrier)
+
+    def code(title: str, instructions: str, prompts: list[tuple[str, bool]]) -> list[str]:
+        asked.set()
+        answered.wait(TIMEOUT_S)
+        return ["123456"]
+
+    def talk() -> None:
+        asked.wait(TIMEOUT_S)
+        message = paramiko.Message(bytes([2]) + (BLOCK // 2).to_bytes(4, "big") + bytes(BLOCK // 2))
+        with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+            for _ in range(size // (BLOCK // 2)):
+                server._send_message(message)
+            flooded.set()
+
+    talking = threading.Thread(target=talk, daemon=True)
+    try:
+        inner.start_client(timeout=TIMEOUT_S)
+        talking.start()
+        logging_in = threading.Thread(target=lambda: inner.auth_interactive("anybody", code), daemon=True)
+        logging_in.start()
+        assert asked.wait(TIMEOUT_S)
+        most = carrier.window.size
+        peaks = [0]
+
+        def is_read() -> bool:
+            peaks.append(len(inner.packetizer._waiting))
+            return flooded.is_set()
+
+        wait_until(is_read, TIMEOUT_S, "all of it is read")
+        assert max(peaks) <= most
+        answered.set()
+        logging_in.join(TIMEOUT_S)
+        assert inner.is_authenticated()
+    finally:
+        answered.set()
+        inner.close()
+        server.close()
+        for peer in (here, there):
+            peer.close()
+        for thread in threads:
+            thread.join(TIMEOUT_S)
+
+
+def test_requests_that_cannot_be_answered(gateway: tuple[Transport, ScriptedPeer]) -> None:
+    """A peer that asks on and on, and lets no answer through, loses the connection: nothing is queued for each question."""
+    transport, end = gateway
+    JumpChannel(transport, TARGET).open()
+    number = end.accept().local_id
+    end.transport._handler_table[MSG_KEXINIT] = lambda _: None  # it never takes part in the exchange of keys
+    transport.packetizer.later(transport._send_kex_init)
+    wait_until(lambda: not transport.clear_to_send.is_set(), TIMEOUT_S, "the exchange of keys has begun")
+    errands = 0
+    for _ in range(40 * MAX_PENDING_REQUESTS):
+        if not transport.is_active():
+            break
+        with contextlib.suppress(EOFError, OSError, paramiko.SSHException):
+            end.request(number)
+        errands = max(errands, len(transport.packetizer._errands))
+    ends(transport, "more than it lets us answer")
+    assert errands < 8
+
+
+def program(transport: Transport, end: ScriptedPeer) -> tuple[int, paramiko.Channel]:
+    """A program's channel, which Paramiko itself answers for as long as somebody has it, and its number."""
+    made: list[paramiko.Channel] = []
+    opening = threading.Thread(target=lambda: made.append(transport.open_session(timeout=TIMEOUT_S)))
+    opening.start()
+    number = end.accept().local_id
+    opening.join(TIMEOUT_S)
+    return number, made[0]
+
+
+def test_a_program_that_ends_while_keys_are_exchanged(gateway: tuple[Transport, ScriptedPeer]) -> None:
+    """What has to be answered in the middle of an exchange of keys is answered after it, and does not hold it up."""
+    transport, end = gateway
+    number, channel = program(transport, end)
+    take_part = end.transport._handler_table[MSG_KEXINIT]
+
+    def end_first(message: paramiko.Message) -> None:
+        end.send(MSG_CHANNEL_CLOSE, number)
+        take_part(message)
+
+    end.transport._handler_table[MSG_KEXINIT] = end_first
+    transport.packetizer.later(transport._send_kex_init)
+    end.expect(MSG_CHANNEL_CLOSE)
+    assert channel.closed
+    assert transport.is_active()
+
+
+def test_programs_while_keys_are_exchanged(gateway: tuple[Transport, ScriptedPeer]) -> None:
+    """What a program's channel has to answer meanwhile waits and holds up nothing; who wants too much loses the connection."""
+    transport, end = gateway
+    number, _channel = program(transport, end)
+    end.transport._handler_table[MSG_KEXINIT] = lambda _: None  # it never takes part in the exchange of keys
+    transport.packetizer.later(transport._send_kex_init)
+    wait_until(lambda: not transport.clear_to_send.is_set(), TIMEOUT_S, "the exchange of keys has begun")
+    flood(lambda: end.request(number), 4 * UNSENT_LIMIT, lambda: not transport.is_active())
+    ends(transport, "too many answers")
+    assert len(transport.packetizer._errands) <= UNSENT_LIMIT
+
+
+def test_a_rekey_that_is_never_answered(
+    gateway: tuple[Transport, ScriptedPeer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A peer that goes on to send, and never exchanges keys, loses the connection in time."""
+    transport, end = gateway
+    monkeypatch.setattr(transport_module, "KEX_TIMEOUT_S", 0.5)
+    end.transport._handler_table[MSG_KEXINIT] = lambda _: None
+    transport.packetizer.later(transport._send_kex_init)
+    flood(
+        lambda: end.transport._send_message(paramiko.Message(b"\x02\0\0\0\0")),
+        10**9,
+        lambda: not transport.is_active(),
+    )
+    ends(transport, "in time")
+
+
+def test_the_output_of_a_program(gateway: tuple[Transport, ScriptedPeer]) -> None:
+    """A program's channel that gets more than its window ends the connection; Paramiko itself keeps all that comes."""
+    transport, end = gateway
+    opening = threading.Thread(target=lambda: kept.append(transport.open_session(timeout=TIMEOUT_S)))
+    kept: list[paramiko.Channel] = []
+    opening.start()
+    opened = end.accept()
+    opening.join(TIMEOUT_S)
+    blocks = flood(
+        lambda: end.data(opened.local_id, bytes(BLOCK)),
+        8 * opened.window // BLOCK,
+        lambda: not transport.is_active(),
+    )
+    assert blocks < 8 * opened.window // BLOCK
+    ends(transport, "more than the window allows")
+
+
+def test_a_packet_that_expands() -> None:
+    """A packet may expand to the size of a packet, and not to a thousand times that."""
+    compressor = zlib.compressobj()
+    small = compressor.compress(b"hello" * 1000) + compressor.flush(zlib.Z_FULL_FLUSH)
+    bomb = compressor.compress(bytes(64 * MB)) + compressor.flush(zlib.Z_FULL_FLUSH)
+    decompress = Decompressor()
+    assert decompress(small) == b"hello" * 1000
+    tracemalloc.start()
+    try:
+        with pytest.raises(paramiko.SSHException, match="expands"):
+            decompress(bomb)
+        assert tracemalloc.get_traced_memory()[1] < 4 * MAX_PACKET_BYTES
+    finally:
+        tracemalloc.stop()
+
+
+def test_no_compression_before_the_login() -> None:
+    """Compression is offered where the settings ask for it only, and never the kind that starts before the login."""
+    here, there = socket.socketpair()
+    with here, there:
+        transport = Transport(here)
+        assert transport.preferred_compression == ("none",)
+        transport.use_compression(True)
+        assert transport.preferred_compression == ("zlib@openssh.com", "none")
+        assert "zlib" not in transport._compression_info
+
+
+def test_packets_of_one_byte() -> None:
+    """What waits for a local socket costs about its size, in packets of whatever size it came."""
+    local, browser = socket.socketpair()
+    event_loop = EventLoopThread()
+    owner = SimpleNamespace(event_loop=event_loop, connections=set())
+    with closing(event_loop), local, browser:
+        local.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                local.send(bytes(BLOCK))
+        transport = SimpleNamespace(path=PathEstimate(), packetizer=None)
+        connection = ForwardedConnection(local, transport, Target(1), cast(Any, owner))
+        for number in range(100_000):
+            connection.data_received(memoryview(bytes([number % 256]) * 32)[:1])
+        assert len(connection._backlog) == 100_000 // CHUNK_BYTES + 1
+        assert b"".join(connection._backlog) == bytes(number % 256 for number in range(100_000))
+
+
+class _Counts(Channel):
+    """Counts what it is told."""
+
+    calls = 0
+
+    def _count(self) -> None:
+        self.calls += 1
+
+    eof_received = resume_writing = _count
+
+
+def test_packets_that_say_nothing_new() -> None:
+    """A second end, and a window that grows by nothing, are not handed on: each would be queued for another thread."""
+    stream = _Counts(SimpleNamespace(path=PathEstimate(), max_data_bytes=BLOCK), b"session")
+    number = bytes(4)
+    assert stream.handle_packet(MSG_CHANNEL_OPEN_SUCCESS, memoryview(b"\x5b" + bytes(11) + b"\0\0\x80\0\0"))
+    for _ in range(100):
+        stream.handle_packet(MSG_CHANNEL_WINDOW_ADJUST, memoryview(b"\x5d" + number + bytes(4)))
+    assert stream.calls == 0
+    for _ in range(100):
+        stream.handle_packet(MSG_CHANNEL_EOF, memoryview(b"\x60" + number))
+    assert stream.calls == 1
+
+
+def test_a_gateway_that_is_gone(
+    gateway: tuple[Transport, ScriptedPeer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The end of a transport whose gateway takes nothing any more is no traceback on the terminal."""
+    outer, end = gateway
+    carrier = JumpChannel(outer, TARGET)
+    carrier.open()
+    end.accept()
+    uncaught: list[Any] = []
+    monkeypatch.setattr(threading, "excepthook", uncaught.append)
+    inner = Transport(carrier)
+    done = threading.Event()
+    inner.start_client(event=done)
+
+    def gone(self: Any, message: paramiko.Message) -> None:
+        raise EOFError
+
+    monkeypatch.setattr(BlockPacketizer, "send_message", gone)
+    inner.packetizer.end()
+    inner.join(TIMEOUT_S)
+    assert not inner.is_alive()
+    assert done.is_set()
+    assert not uncaught, uncaught[0]

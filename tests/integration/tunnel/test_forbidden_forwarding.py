@@ -1,0 +1,214 @@
+"""Where a host forbids forwarding it is named, and a program there carries the connections as sshd would."""
+
+import hashlib
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+
+import psutil
+import pytest
+
+from notebooks_over_ssh.errors import ConnectError
+from notebooks_over_ssh.ssh.connection import Connection
+from notebooks_over_ssh.tunnel.relay import forwarding_refusal, use_relay
+from tests.kit.cli import assert_error, assert_success, kill
+from tests.kit.forwarding import ServeFunction
+from tests.kit.https_probe import probe
+from tests.kit.proxied_tunnel import ProxiedNetwork
+from tests.kit.ssh_client import Client
+from tests.kit.sshd import LOOPBACK, Network, wait_until
+from tests.kit.two_hops import TIMEOUT_S, TwoHops, dial, echoes, forwarding, read_all
+
+MB = 1024 * 1024
+REFUSAL = "administratively prohibited"
+OPTIONS = ["AllowTcpForwarding no", "DisableForwarding yes", f"PermitOpen {LOOPBACK}:1"]
+
+
+@pytest.fixture
+def carried(client: Client) -> Iterator[Connection]:
+    """A Connection to a host that forbids forwarding, where a program carries connections."""
+    hops = TwoHops(client)
+    hops.host.stop()
+    hops.host.start("AllowTcpForwarding no")
+    with hops.connected() as connection:
+        expect_error = forwarding_refusal(connection, 1)
+        assert expect_error == REFUSAL
+        use_relay(connection, expect_error)
+        yield connection
+
+
+def echo(peer: socket.socket) -> None:
+    """Send back what comes, and end when it ends."""
+    while block := peer.recv(65536):
+        peer.sendall(block)
+
+
+def programs(network: Network) -> list[psutil.Process]:
+    """The programs on the host that a tunnel has there, for as long as it lives."""
+    host = network.host.children()
+    return [process for process in host if "-X" in process.cmdline() and "-c" in process.cmdline()]
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_journey(network: Network, option: str) -> None:
+    """`up` names the refusal and opens a tunnel all the same; doctor names it; `stop` leaves nothing."""
+    network.host.stop()
+    network.host.start(option, network.environment())
+    done = assert_success(network.user.fab("up", "--detach"))
+    assert REFUSAL in done.stdout, done.stdout
+    session = network.user.only_session()
+    assert (session["server"], session["tunnel"]) == ("running", "open")
+    shown = probe(network.user, session["local_port"])
+    assert shown.certificate_sha256 == session["certificate_sha256"]
+    assert "version" in shown.answer
+    assert_success(network.user.fab("stop"))
+    network.wait_until_empty()
+
+
+def test_no_program_either(network: Network) -> None:
+    """Where the host stops running programs too, the refusal is named, with what to ask for, and the exit code is 3."""
+    assert_success(network.user.fab("secure"))
+    assert_success(network.user.fab("serve"))
+    network.host.stop()
+    network.host.start(
+        "AllowTcpForwarding no", "ForceCommand echo 'No programs here.'", network.environment()
+    )
+    done = assert_error(network.user.fab("tunnel", "--no-browser"), 3, REFUSAL, "no program there")
+    assert "AllowTcpForwarding" in done.stderr
+    network.host.stop()
+    network.host.start(network.environment())
+    assert_success(network.user.fab("stop"))
+
+
+def test_the_program_is_killed(proxied: ProxiedNetwork) -> None:
+    """When the program on the host dies, the tunnel comes back at the same address with another."""
+    network = proxied.network
+    network.host.stop()
+    network.host.start("AllowTcpForwarding no", network.environment())
+    try:
+        assert_success(network.user.fab("up", "--detach"))
+        port = network.user.only_session()["local_port"]
+        # The one that carries connections is started before the one that watches the server.
+        program = min(programs(network), key=psutil.Process.create_time)
+        kill(program.pid)
+        proxied.wait_for_outages(1)
+        assert "version" in probe(network.user, port).answer
+        assert program not in programs(network)
+    finally:
+        assert_success(network.user.fab("stop", "--force"))
+
+
+def test_forwarding_that_is_allowed(client: Client) -> None:
+    """A port on which nothing listens is no refusal."""
+    with TwoHops(client).connected() as connection, socket.create_server((LOOPBACK, 0)) as probe:
+        port = probe.getsockname()[1]
+        assert forwarding_refusal(connection, port) == ""
+        probe.close()
+        assert forwarding_refusal(connection, port) == ""
+
+
+def test_upload_and_reply_after_half_close(carried: Connection, serve: ServeFunction) -> None:
+    """A server that answers only at the end of an upload gets all of it, and its answer comes through."""
+    sums = serve(lambda peer: peer.sendall(hashlib.sha256(read_all(peer)).digest()))
+    sent = os.urandom(16 * MB)
+    with forwarding(carried, sums) as (_, (port,)), dial(port) as peer:
+        peer.sendall(sent)
+        peer.shutdown(socket.SHUT_WR)
+        assert read_all(peer) == hashlib.sha256(sent).digest()
+
+
+def test_upload_after_the_server_has_ended_its_side(carried: Connection, serve: ServeFunction) -> None:
+    """A client may go on sending when the server has closed its own direction."""
+    received: list[bytes] = []
+
+    def end_and_read(peer: socket.socket) -> None:
+        peer.sendall(b"begin")
+        peer.shutdown(socket.SHUT_WR)
+        received.append(read_all(peer))
+
+    sent = os.urandom(4 * MB)
+    with forwarding(carried, serve(end_and_read)) as (_, (port,)), dial(port) as peer:
+        assert read_all(peer) == b"begin"
+        peer.sendall(sent)
+        peer.shutdown(socket.SHUT_WR)
+        wait_until(lambda: bool(received), TIMEOUT_S, "the server has received all")
+    assert received == [sent]
+
+
+def test_download_is_exact(carried: Connection, serve: ServeFunction) -> None:
+    """No byte of a large download is lost or wrong, also when its end follows at once."""
+    sent = os.urandom(16 * MB)
+    with forwarding(carried, serve(lambda peer: peer.sendall(sent))) as (_, (port,)), dial(port) as peer:
+        assert read_all(peer) == sent
+
+
+def test_a_reset_arrives_as_one(carried: Connection, serve: ServeFunction) -> None:
+    """A connection that the server resets is reset here, so that nobody takes what came for complete."""
+
+    def cut(peer: socket.socket) -> None:
+        peer.sendall(b"begin")
+        peer.recv(1)
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        peer.close()
+
+    with forwarding(carried, serve(cut)) as (_, (port,)), dial(port) as peer:
+        assert peer.recv(5) == b"begin"
+        peer.sendall(b"x")
+        with pytest.raises(ConnectionResetError):
+            peer.recv(1)
+
+
+def test_a_port_where_nothing_listens(carried: Connection, serve: ServeFunction) -> None:
+    """A refused connection costs only itself."""
+    with socket.create_server((LOOPBACK, 0)) as probe:
+        target = probe.getsockname()[1]
+    with forwarding(carried, target, serve(echo)) as (_, (port, echoed)):
+        with dial(port) as peer, suppress(ConnectionResetError):
+            assert peer.recv(1) == b""
+        with dial(echoed) as peer:
+            assert echoes(peer)
+
+
+def test_slow_readers_stall_only_themselves(carried: Connection, serve: ServeFunction) -> None:
+    """While one side of a connection does not read, what is kept for it is bounded, and others are served."""
+    chunk = os.urandom(65536)
+
+    def flood(peer: socket.socket) -> None:
+        for _ in range(1024):
+            peer.sendall(chunk)
+
+    reads_on = threading.Event()
+
+    def read_late(peer: socket.socket) -> None:
+        reads_on.wait(TIMEOUT_S)
+        read_all(peer)
+
+    targets = serve(flood), serve(read_late), serve(echo)
+    with forwarding(carried, *targets) as (_, (first, second, third)), ExitStack() as stack:
+        stalled, unread, peer = (stack.enter_context(dial(port)) for port in (first, second, third))
+        stalled.recv(1)
+        unread.settimeout(1)
+        with pytest.raises(TimeoutError):  # all would go, if it were kept
+            unread.sendall(bytes(64 * MB))
+        for _ in range(20):
+            assert echoes(peer)
+        reads_on.set()
+
+
+def test_many_at_once(carried: Connection, serve: ServeFunction) -> None:
+    """A hundred connections are open together, more than a server lets sessions be, each with its own bytes."""
+    with forwarding(carried, serve(echo)) as (_, (port,)), ExitStack() as stack:
+        peers = [stack.enter_context(dial(port)) for _ in range(100)]
+        for number, peer in enumerate(peers):
+            peer.sendall(b"%5d" % number)
+        assert [int(peer.recv(5)) for peer in peers] == list(range(100))
+
+
+def test_something_else_runs(client: Client) -> None:
+    """Something else that runs in the program's place is no program, and its output is kept only in part."""
+    host = client.server("host", "AllowTcpForwarding no", "ForceCommand yes")
+    client.write_known_hosts(f"[{LOOPBACK}]:{host.port} {host.public_key}")
+    with client.connected(host) as connection, pytest.raises(ConnectError, match="something else runs"):
+        use_relay(connection, REFUSAL)

@@ -1,0 +1,98 @@
+"""`--forward`: further ports of the host, each with a local port of its own."""
+
+import re
+import socket
+from collections.abc import Callable
+
+import pytest
+
+from tests.kit.cli import assert_error, assert_success
+from tests.kit.forwarding import ServeFunction
+from tests.kit.proxied_tunnel import ProxiedNetwork
+from tests.kit.sshd import LOOPBACK, free_port
+from tests.kit.two_hops import dial, read_all
+
+
+def says(name: bytes) -> Callable[[socket.socket], None]:
+    """A server that says its name and closes."""
+    return lambda peer: peer.sendall(name)
+
+
+def background(proxied: ProxiedNetwork) -> tuple[str, ...]:
+    """What `up` is told in every test: a tunnel in the background, on a port that no other test would take next."""
+    return (
+        "--detach",
+        "--local-port",
+        str(free_port()),
+        "--password-file",
+        str(proxied.network.folder / "password"),
+    )
+
+
+def in_table(said: str) -> dict[int, int]:
+    """By the port of the host, the local port that leads there, as a command printed it."""
+    found = re.findall(rf"localhost:(\d+) leads to {re.escape(LOOPBACK)}:(\d+)", said)
+    return {int(remote): int(local) for local, remote in found}
+
+
+def test_further_ports(proxied: ProxiedNetwork, serve: ServeFunction) -> None:
+    """Each further port is reached at a local port, which every command shows; a second run finds them, and so does one
+    after an outage.
+    """
+    user = proxied.user
+    # On this machine the host's ports are taken, so the next free ones are theirs.
+    board, dask = serve(says(b"board")), serve(says(b"dask"))
+    up = (*background(proxied), "--forward", f"{board},{dask}")
+    opened = assert_success(user.fab("up", *up))
+    session = user.only_session()
+    also = {int(remote): local for remote, local in session["extra_ports"].items()}
+    assert set(also) == {board, dask}
+    assert all(local > remote for remote, local in also.items())
+    assert in_table(opened.stdout) == also | {session["remote_port"]: session["local_port"]}
+    shown = assert_success(user.fab("status")).stdout
+    assert {remote: local for remote, local in in_table(shown).items() if remote in also} == also
+    for remote, name in ((board, b"board"), (dask, b"dask")):
+        with dial(also[remote]) as peer:
+            assert read_all(peer) == name
+
+    pid = proxied.record()["pid"]
+    for words in (("tunnel", "--detach"), ("tunnel", "--detach", "--forward", str(dask)), ("up", *up)):
+        again = assert_success(user.fab(*words))
+        assert (proxied.record()["pid"], user.only_session()["extra_ports"]) == (pid, session["extra_ports"])
+        assert in_table(again.stdout) == in_table(opened.stdout)
+
+    proxied.first.cut()
+    proxied.wait_for_outages(1)
+    assert user.only_session()["extra_ports"] == session["extra_ports"]
+    with dial(also[board]) as peer:
+        assert read_all(peer) == b"board"
+    assert_success(user.fab("stop"))
+    for local in also.values():
+        with pytest.raises(ConnectionRefusedError):
+            dial(local)
+
+
+def test_one_more_port(proxied: ProxiedNetwork, serve: ServeFunction) -> None:
+    """A further port has the same number here where that is free. One that is asked for later gets its own; the address
+    stays.
+    """
+    user = proxied.user
+    board, same = serve(says(b"board")), free_port()
+    assert_success(user.fab("up", *background(proxied), "--forward", str(same)))
+    before = user.only_session()
+    assert before["extra_ports"] == {str(same): same}
+    assert_success(user.fab("tunnel", "--detach", "--forward", str(same), "--forward", str(board)))
+    session = user.only_session()
+    assert session["url"] == before["url"]
+    assert session["extra_ports"][str(same)] == same
+    with dial(session["extra_ports"][str(board)]) as peer:
+        assert read_all(peer) == b"board"
+    assert_success(user.fab("stop"))
+
+
+@pytest.mark.parametrize("value", ["0", "65536", "-1", "six", "6006;8787", "6006,six", "6006.5"])
+def test_no_port(proxied: ProxiedNetwork, value: str) -> None:
+    """What is no list of ports is refused by name, before anything is connected to."""
+    done = assert_error(proxied.user.fab("tunnel", f"--forward={value}"), 2, "--forward")
+    assert "Traceback" not in done.stderr
+    assert proxied.network.gateway.connections() == 0

@@ -1,0 +1,66 @@
+"""Of what a cell prints in an outage nothing is lost where `ssh -L`, through the same hops at the same time, loses nothing."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+
+import psutil
+import pytest
+
+from tests.kit.printing_pages import count_lost_lines, ssh_tunnel
+from tests.kit.proxied_tunnel import MB, ProxiedNetwork, elapsed, running_workload
+from tests.kit.sshd import LOOPBACK, wait_until
+
+NetworkOutage = Callable[[ProxiedNetwork], contextlib.AbstractContextManager[None]]
+OUTAGE_S = 20.0
+
+
+def outlast(seconds: float) -> None:
+    """Let so much time go by."""
+    wait_until(elapsed(time.monotonic(), seconds), seconds * 2, "the outage is over")
+
+
+@contextlib.contextmanager
+def data_held(proxied: ProxiedNetwork) -> Iterator[None]:
+    """Nothing comes through, and all that waited comes afterwards."""
+    proxied.first.freeze()
+    outlast(OUTAGE_S)
+    yield
+    proxied.first.unfreeze()
+
+
+@contextlib.contextmanager
+def gateway_stopped(proxied: ProxiedNetwork) -> Iterator[None]:
+    """The gateway's processes are stopped, while its system goes on."""
+    assert proxied.network.gateway._process
+    processes = [psutil.Process(proxied.network.gateway._process.pid), *proxied.network.gateway.children()]
+    for process in processes:
+        process.suspend()
+    outlast(OUTAGE_S)
+    yield
+    for process in processes:
+        process.resume()
+
+
+@pytest.mark.parametrize("outage", [data_held, gateway_stopped], ids=lambda outage: outage.__name__)
+def test_path_that_comes_back(proxied: ProxiedNetwork, outage: NetworkOutage) -> None:
+    """Data is held for 20 s, or the gateway stopped: the tunnel keeps its connections, and no line is lost."""
+    network = proxied.network
+    config = network.ssh_config()
+    for server, relay in ((network.gateway, proxied.first), (network.host, proxied.second)):
+        config = config.replace(f"Port {server.port}\n", f"Port {relay.port}\n")
+    with (
+        running_workload(proxied, MB) as work,
+        ssh_tunnel(network, config, work.before["remote_port"]) as plain,
+    ):
+        lost, lost_by_ssh = count_lost_lines(
+            lambda: outage(proxied),
+            (work.before["local_port"], plain),
+            proxied.user.certificate_pem(LOOPBACK),
+            network.folder,
+        )
+        assert proxied.outages() == 1, proxied.log()
+        proxied.wait_for("open")
+        work.assert_unchanged()
+    print(f"{lost} lines lost, by ssh -L {lost_by_ssh}")
+    assert (lost, lost_by_ssh) == (0, 0)

@@ -1,0 +1,182 @@
+"""Whatever happens to the way, the tunnel is there again by itself, at the same address, and nothing was lost or wrong."""
+
+import contextlib
+import random
+import time
+
+import psutil
+import pytest
+
+from notebooks_over_ssh.tunnel.keepalive import KEEPALIVE_INTERVAL_S, KEEPALIVE_TIMEOUT_S
+from tests.kit.cli import assert_success
+from tests.kit.mitm_sshd import AsyncioThread
+from tests.kit.proxied_tunnel import (
+    MB,
+    OUTAGE_TIMEOUT_S,
+    BackgroundRequest,
+    Download,
+    ProxiedNetwork,
+    elapsed,
+    kill,
+    running_workload,
+)
+from tests.kit.sshd import wait_until
+from tests.kit.tcp_proxy import CutMode, TcpProxy
+
+FROZEN_S = 60.0
+CUTS = 100
+# Between two cuts: often in the middle of coming back, sometimes after it.
+MAX_BETWEEN_CUTS_S = 0.6
+
+
+@pytest.mark.parametrize("hop", ["first", "second"])
+def test_connection_cut(proxied: ProxiedNetwork, hop: str) -> None:
+    """A hop's TCP connection is reset, then another is ended: each time all goes on where it was. Who connects while
+    there is no way waits, and is served when it is back.
+    """
+    relay = getattr(proxied, hop)
+    with running_workload(proxied, 50 * MB) as work:
+        hows: tuple[CutMode, ...] = ("reset", "end")
+        for number, how in enumerate(hows, 1):
+            with Download(work.client) as download:
+                assert relay.cut(how) >= 1
+                proxied.wait_for_outages(number)
+            assert download.error, "50 MB cannot have been on their way already"
+            work.assert_unchanged()
+
+        relay.refuse()
+        proxied.wait_for("reconnecting")
+        assert proxied.user.only_session()["tunnel"] == "reconnecting"
+        before = relay.refused
+        with BackgroundRequest(work.client) as first, BackgroundRequest(work.client) as second:
+            proxied.wait_until(lambda: relay.refused >= before + 2, "it tries again and again")
+            assert (first.status, second.status) == (0, 0)
+            relay.resume()
+        assert (first.status, second.status) == (200, 200)
+        proxied.wait_for_outages(3)
+        work.assert_unchanged()
+        assert proxied.outages() == 3, proxied.log()
+
+
+def test_gateway_killed(proxied: ProxiedNetwork) -> None:
+    """The gateway dies with all its logins, and comes back on the same port after a while; a file of 200 MB survives."""
+    with running_workload(proxied, 200 * MB) as work, Download(work.client) as download:
+        kill(proxied.network.gateway)
+        proxied.wait_for("reconnecting")
+        download.finish()
+        assert download.error, "200 MB cannot have been on their way already"
+        with BackgroundRequest(work.client) as visit:
+            proxied.network.gateway.start()
+        assert visit.status == 200
+        proxied.wait_for_outages(1)
+        work.assert_unchanged()
+
+
+def test_gateway_moves(proxied: ProxiedNetwork, loop: AsyncioThread) -> None:
+    """The name of the gateway leads to another address from one moment to the next: the tunnel goes there."""
+    proxied.network.known_hosts.write_text(
+        proxied.network.known_hosts.read_text() + f"the-gateway {proxied.network.gateway.public_key}\n"
+    )
+    new = TcpProxy(loop, proxied.network.gateway.port)
+    with contextlib.closing(new):
+        proxied.set_gateway_alias("the-gateway", proxied.first)
+        with running_workload(proxied, 10 * MB) as work:
+            proxied.first.refuse()
+            proxied.wait_for("reconnecting")
+            proxied.set_gateway_alias("the-gateway", new)
+            proxied.wait_for_outages(1)
+            assert new.forwarded_bytes > 0
+            work.assert_unchanged()
+
+
+def test_path_frozen(proxied: ProxiedNetwork) -> None:
+    """For 60 s nothing comes through and nothing says so: it is noticed meanwhile, and what was under way goes on."""
+    with running_workload(proxied, 50 * MB) as work, Download(work.client) as download:
+        frozen_at = time.monotonic()
+        proxied.first.freeze()
+        proxied.wait_for("reconnecting")
+        detection_s = time.monotonic() - frozen_at
+        with BackgroundRequest(work.client) as visit:
+            wait_until(elapsed(frozen_at, FROZEN_S), FROZEN_S * 2, "60 s")
+            assert visit.status == 0
+            proxied.first.unfreeze()
+        assert visit.status == 200
+        download.finish()
+        assert (download.error, download.digest) == (None, work.checksum)
+        proxied.wait_for_outages(1)
+        work.assert_unchanged()
+    print(
+        f"noticed after {detection_s:.1f} s, back {time.monotonic() - frozen_at - FROZEN_S:.1f} s after the thaw"
+    )
+
+
+def test_cut_at_random_moments(proxied: ProxiedNetwork) -> None:
+    """A hundred cuts, of either hop and either kind, at random moments, also while the tunnel finds its way again."""
+    seed = random.randrange(10**9)
+    print(f"random seed {seed}")
+    rng = random.Random(seed)
+    with running_workload(proxied, 10 * MB) as work:
+        cuts = 0
+        began = time.monotonic()
+        while cuts < CUTS:
+            pause_s = rng.uniform(0, MAX_BETWEEN_CUTS_S)
+            wait_until(elapsed(time.monotonic(), pause_s), OUTAGE_TIMEOUT_S, "the next cut")
+            relay = rng.choice([proxied.first, proxied.second])
+            hows: list[CutMode] = ["reset", "end"]
+            cuts += relay.cut(rng.choice(hows))
+            assert proxied.record()["waits_for_you"] == "", proxied.log()
+            if proxied.record()["state"] == "reconnecting" and rng.random() < 0.5:
+                proxied.wait_for("open")
+        took_s = time.monotonic() - began
+        outages = proxied.outages()
+        wait_until(lambda: work.client.status("/api/kernels") == 200, OUTAGE_TIMEOUT_S, "it is back")
+        proxied.wait_for("open")
+        work.assert_unchanged()
+    print(f"{CUTS} cuts in {took_s:.0f} s were {outages} outages")
+
+
+def test_process_stopped(proxied: ProxiedNetwork) -> None:
+    """The tunnel's process is stopped for longer than all patience, as by a sleeping laptop, and goes on as if nothing was."""
+    with running_workload(proxied, 50 * MB) as work, Download(work.client) as download:
+        process = psutil.Process(work.pid)
+        process.suspend()
+        stopped_at = time.monotonic()
+        with BackgroundRequest(work.client) as visit:
+            wait_until(
+                elapsed(stopped_at, KEEPALIVE_INTERVAL_S + KEEPALIVE_TIMEOUT_S + 1),
+                OUTAGE_TIMEOUT_S,
+                "patience ends",
+            )
+            process.resume()
+        assert visit.status == 200
+        download.finish()
+        work.assert_complete_or_failed(download)
+        proxied.wait_for("open")
+        work.assert_unchanged()
+
+
+def test_process_stopped_and_given_up(proxied: ProxiedNetwork) -> None:
+    """The gateway gives up the tunnel while its process is stopped; when it goes on, it logs in again."""
+    gateway = proxied.network.gateway
+    gateway.stop()
+    gateway.start("ClientAliveInterval 1", "ClientAliveCountMax 2", *gateway.options)
+    with running_workload(proxied, MB) as work:
+        process = psutil.Process(work.pid)
+        logins = gateway.logins()
+        process.suspend()
+        gateway.wait_until_no_clients()
+        process.resume()
+        proxied.wait_for_outages(1)
+        assert gateway.logins() == logins + 1
+        work.assert_unchanged()
+
+
+def test_gone_for_good(proxied: ProxiedNetwork) -> None:
+    """`stop` ends a tunnel at once that has lost its way, and nothing of it is left."""
+    with running_workload(proxied, MB):
+        proxied.first.refuse()
+        proxied.wait_for("reconnecting")
+        pid = proxied.record()["pid"]
+        assert_success(proxied.user.fab("stop", "--force"))
+        wait_until(lambda: not psutil.pid_exists(pid), OUTAGE_TIMEOUT_S, "the tunnel's process has ended")
+        assert proxied.user.status() == []

@@ -1,0 +1,134 @@
+"""New keys in the middle of transfers, with every kind of cipher: no byte is lost, doubled or wrong, either way."""
+
+import os
+import socket
+import threading
+from typing import Any
+
+import pytest
+
+from notebooks_over_ssh.ssh.connection import Connection
+from notebooks_over_ssh.ssh.protocol.packetizer import BlockPacketizer
+from tests.kit.forwarding import ServeFunction
+from tests.kit.ssh_client import Client
+from tests.kit.sshd import wait_until
+from tests.kit.two_hops import TIMEOUT_S, TwoHops, dial, forwarding, read_all
+
+MB = 1024 * 1024
+SIZE = 6 * MB
+KINDS = {
+    "gcm": ("Ciphers aes128-gcm@openssh.com",),
+    "gcm-256": ("Ciphers aes256-gcm@openssh.com",),
+    "ctr-etm": ("Ciphers aes128-ctr", "MACs hmac-sha2-256-etm@openssh.com"),
+    "ctr-etm-512": ("Ciphers aes256-ctr", "MACs hmac-sha2-512-etm@openssh.com"),
+    "ctr": ("Ciphers aes192-ctr", "MACs hmac-sha2-256"),
+    "ctr-512": ("Ciphers aes256-ctr", "MACs hmac-sha2-512"),
+}
+
+
+@pytest.fixture
+def new_keys(monkeypatch: pytest.MonkeyPatch) -> dict[int, int]:
+    """By packets, how often they began to read with new keys."""
+    counted: dict[int, int] = {}
+    take = BlockPacketizer.set_inbound_cipher
+
+    def count(self: Any, *arguments: Any, **more: Any) -> None:
+        counted[id(self)] = counted.get(id(self), 0) + 1
+        take(self, *arguments, **more)
+
+    monkeypatch.setattr(BlockPacketizer, "set_inbound_cipher", count)
+    return counted
+
+
+def exchange(connection: Connection, serve: ServeFunction, here: bytes, there: bytes) -> None:
+    """Send all of `here` while all of `there` comes, and see that both arrived."""
+    received: list[bytes] = []
+
+    def send(peer: socket.socket, data: bytes) -> None:
+        peer.sendall(data)
+        peer.shutdown(socket.SHUT_WR)
+
+    def talk(peer: socket.socket) -> None:
+        speaking = threading.Thread(target=send, args=(peer, there))
+        speaking.start()
+        received.append(read_all(peer))
+        speaking.join(TIMEOUT_S)
+
+    with forwarding(connection, serve(talk)) as (_, (port,)), dial(port) as peer:
+        speaking = threading.Thread(target=send, args=(peer, here))
+        speaking.start()
+        assert read_all(peer) == there
+        speaking.join(TIMEOUT_S)
+        assert not speaking.is_alive()
+        peer.close()
+        wait_until(lambda: received, TIMEOUT_S, "the target has heard all")
+    assert received == [here]
+
+
+@pytest.mark.parametrize("compress", [False, True], ids=["", "compressed"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_servers_want_new_keys(
+    client: Client, serve: ServeFunction, new_keys: dict[int, int], kind: str, compress: bool
+) -> None:
+    """Both servers want new keys after each MB, while two transfers run in opposite directions."""
+    hops = TwoHops(client, "RekeyLimit 1M", "Compression yes", *KINDS[kind])
+    # What can be compressed, and what cannot.
+    here, there = os.urandom(SIZE // 2) + b"here " * (SIZE // 10), os.urandom(SIZE)
+    with hops.connected(compress=compress) as connection:
+        transport = connection.transport
+        assert transport.remote_cipher in KINDS[kind][0]
+        assert (transport.remote_compression != "none") == compress
+        exchange(connection, serve, here, there)
+        for hop in (connection, connection.gateway):
+            assert new_keys[id(hop.transport.packetizer)] >= 3
+            assert hop.is_connected
+
+
+def test_we_want_new_keys(
+    client: Client, serve: ServeFunction, new_keys: dict[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So do we, by what was received and by what was sent."""
+    monkeypatch.setattr(BlockPacketizer, "REKEY_BYTES", MB)
+    with TwoHops(client).connected() as connection:
+        exchange(connection, serve, b"", os.urandom(SIZE))
+        after_download = {hop: new_keys[id(hop.transport.packetizer)] for hop in both(connection)}
+        exchange(connection, serve, os.urandom(SIZE), b"")
+        for hop in both(connection):
+            assert after_download[hop] >= 2
+            assert new_keys[id(hop.transport.packetizer)] > after_download[hop]
+        exchange(connection, serve, os.urandom(SIZE), os.urandom(SIZE))
+
+
+def test_keys_that_are_old(
+    client: Client, serve: ServeFunction, new_keys: dict[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Keys are exchanged anew when they are an hour old and something flows, however little that is."""
+    monkeypatch.setattr(BlockPacketizer, "REKEY_AFTER", 0.2)
+    with TwoHops(client).connected() as connection:
+        for _ in range(3):
+            before = dict(new_keys)
+
+            def are_new(before: dict[int, int] = before) -> bool:
+                exchange(connection, serve, b"here", b"there")
+                return all(
+                    new_keys[id(hop.transport.packetizer)] > before[id(hop.transport.packetizer)]
+                    for hop in both(connection)
+                )
+
+            wait_until(are_new, TIMEOUT_S, "both have new keys")
+
+
+def test_all_want_new_keys(
+    client: Client, serve: ServeFunction, new_keys: dict[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both servers and we want new keys all the time, often at the same moment."""
+    monkeypatch.setattr(BlockPacketizer, "REKEY_BYTES", MB)
+    with TwoHops(client, "RekeyLimit 1M").connected() as connection:
+        for _ in range(3):
+            exchange(connection, serve, os.urandom(SIZE), os.urandom(SIZE))
+        assert all(new_keys[id(hop.transport.packetizer)] >= 6 for hop in both(connection))
+
+
+def both(connection: Connection) -> tuple[Connection, Connection]:
+    """The Connections to the host and to the gateway."""
+    return connection, connection.gateway

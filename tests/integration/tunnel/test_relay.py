@@ -1,0 +1,28 @@
+"""The relay that other tests put into the way, by itself."""
+
+import socket
+
+from tests.kit.mitm_sshd import AsyncioThread
+from tests.kit.sshd import LOOPBACK, wait_until
+from tests.kit.tcp_proxy import TcpProxy
+
+TIMEOUT = 10.0  # seconds
+
+
+def test_early_bytes(loop: AsyncioThread) -> None:
+    """What arrives before the relay has reached its target is passed on, whatever release of CPython runs it."""
+    with socket.create_server((LOOPBACK, 0)) as target:
+        target.settimeout(TIMEOUT)
+        relay = TcpProxy(loop, target.getsockname()[1])
+        try:
+            relay.freeze()
+            with socket.create_connection((LOOPBACK, relay.port), TIMEOUT) as near:
+                near.sendall(b"early")
+                wait_until(lambda: bool(relay._endpoints), TIMEOUT, "the relay accepts")
+                relay.unfreeze()
+                far, _ = target.accept()
+                with far:
+                    far.settimeout(TIMEOUT)
+                    assert far.recv(5, socket.MSG_WAITALL) == b"early"
+        finally:
+            relay.close()

@@ -1,0 +1,319 @@
+"""Where only a person can log in again the tunnel waits for them, and makes no attempt that could lock an account."""
+
+import contextlib
+import shutil
+import termios
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.kit import pam_sshd as machines
+from tests.kit.cli import Terminal, assert_success
+from tests.kit.jupyter_client import get_api
+from tests.kit.mitm_sshd import AsyncioThread
+from tests.kit.pam_codes import CODE, Codes, account_requiring
+from tests.kit.pam_login import WRONG, fab_at_terminal, start
+from tests.kit.pam_sshd import Account, PamNetwork
+from tests.kit.proxied_tunnel import (
+    MB,
+    OUTAGE_TIMEOUT_S,
+    PASSWORD,
+    BackgroundRequest,
+    DownloadClient,
+    ProxiedNetwork,
+    Tunnel,
+    elapsed,
+    running_workload,
+)
+from tests.kit.sshd import LOOPBACK, free_port, known_hosts_line, wait_until
+from tests.kit.tcp_proxy import TcpProxy
+
+# Time enough for an attempt that nobody made: the first pause is half a second.
+QUIET_S = 3.0
+NEW_PASSWORD = "the password of a new term"
+
+
+@contextlib.contextmanager
+def through_proxy(
+    pam_network: PamNetwork, account: Account, loop: AsyncioThread, **settings: Any
+) -> Iterator[TcpProxy]:
+    """The way to the gateway leads through a relay."""
+    with contextlib.closing(TcpProxy(loop, pam_network.gateway.port)) as relay:
+        pam_network.write_known_hosts(known_hosts_line(relay.port, pam_network.gateway.public_key))
+        pam_network.configure(user=account.name, gateway=f"{LOOPBACK}:{relay.port}", **settings)
+        yield relay
+
+
+def gateway_label(account: Account, relay: TcpProxy) -> str:
+    """The account at the gateway, as prompts name it."""
+    return f"{account.name}@{LOOPBACK}:{relay.port}"
+
+
+def type_code(terminal: Terminal, account: Account, relay: TcpProxy, codes: Codes) -> None:
+    """Wait for the prompt for a code, and answer it."""
+    account_label = gateway_label(account, relay)
+    terminal.expect(rf"{account_label} \| One-time password.*\s+your answer goes to {account_label}: ")
+    terminal.type(codes.next())
+
+
+def wait_for_login_required(tunnel: Tunnel) -> None:
+    """Wait until the tunnel waits for its user, who sees that in `status`."""
+    tunnel.wait_until(lambda: tunnel.record().get("waits_for_you"), "the tunnel waits for its user")
+    assert tunnel.record()["state"] == "reconnecting"
+    session = tunnel.user.only_session()
+    assert session["tunnel"] == "reconnecting"
+    assert session["login_required"]
+    assert (
+        f"it waits for you: {session['login_required']}" in assert_success(tunnel.user.fab("status")).stdout
+    )
+    assert tunnel.log().count("waits for you") == 1
+
+
+def again(tunnel: Tunnel, port: int) -> None:
+    """The tunnel is open at the same port, and leads to the server."""
+    record = tunnel.record()
+    assert (record["state"], record["waits_for_you"], record["local_port"]) == ("open", "", port)
+    assert "version" in get_api(port)[1]
+
+
+def test_a_code(pam_network: PamNetwork, codes: Codes, loop: AsyncioThread) -> None:
+    """After a loss nobody knocks at a gateway that wants a code; `tunnel` asks for one, and the address is the same."""
+    account = account_requiring(pam_network, codes, "publickey,keyboard-interactive", CODE)
+    tunnel = Tunnel(pam_network.user)
+    with through_proxy(pam_network, account, loop) as relay:
+        with fab_at_terminal(pam_network, "up", "--detach", "--local-port", str(free_port())) as terminal:
+            for _ in range(2):
+                type_code(terminal, account, relay, codes)
+            assert terminal.end() == 0, terminal.output
+        before = tunnel.record()
+        connections = pam_network.gateway.connections()
+        relay.cut()
+        tunnel.wait_until(lambda: tunnel.record()["waits_for_you"], "the tunnel waits for its user")
+        wait_until(elapsed(time.monotonic(), QUIET_S), OUTAGE_TIMEOUT_S, "nothing happens")
+        assert pam_network.gateway.connections() == connections
+        wait_for_login_required(tunnel)
+        assert "Failed keyboard-interactive" not in pam_network.gateway.log.read_text()
+        with pam_network.user.at_terminal("fab", "tunnel", "--detach") as terminal:
+            type_code(terminal, account, relay, codes)
+            terminal.expect(rf"https://localhost:{before['local_port']}/")
+            assert terminal.end() == 0, terminal.output
+        again(tunnel, before["local_port"])
+        wait_until(lambda: not psutil.pid_exists(before["pid"]), OUTAGE_TIMEOUT_S, "the old one has ended")
+        with pam_network.user.at_terminal("fab", "stop") as terminal:
+            type_code(terminal, account, relay, codes)
+            assert terminal.end() == 0, terminal.output
+
+
+def test_a_code_at_the_terminal(pam_network: PamNetwork, codes: Codes, loop: AsyncioThread) -> None:
+    """In the foreground the tunnel says that it waits, asks once its user is back, and goes on at the same port."""
+    account = account_requiring(pam_network, codes, "publickey,keyboard-interactive", CODE)
+    tunnel = Tunnel(pam_network.user)
+    with through_proxy(pam_network, account, loop) as relay:
+        steps = ("secure", "--password-file", pam_network.password_file(), "serve")
+        with pam_network.user.at_terminal("fab", *steps) as terminal:
+            type_code(terminal, account, relay, codes)
+            assert terminal.end() == 0, terminal.output
+        with pam_network.user.at_terminal("fab", "tunnel", "--local-port", str(free_port())) as terminal:
+            type_code(terminal, account, relay, codes)
+            terminal.expect("ctrl-c closes the tunnel")
+            before = tunnel.record()
+            connections = pam_network.gateway.connections()
+            relay.cut()
+            terminal.expect("waits for you: ")
+            terminal.expect("press enter to log in to .* again: ?")
+            wait_until(elapsed(time.monotonic(), QUIET_S), OUTAGE_TIMEOUT_S, "nothing happens")
+            assert pam_network.gateway.connections() == connections
+            terminal.type("")
+            type_code(terminal, account, relay, codes)
+            terminal.expect(r"reconnected after [\d.]+ s")
+            again(tunnel, before["local_port"])
+            assert tunnel.record()["pid"] == before["pid"]
+            relay.cut()
+            terminal.expect("press enter to log in to .* again: ?")
+            terminal.interrupt()
+            assert terminal.end() == 0, terminal.output
+            assert "Traceback" not in terminal.output
+        with pam_network.user.at_terminal("fab", "stop") as terminal:
+            type_code(terminal, account, relay, codes)
+            assert terminal.end() == 0, terminal.output
+
+
+@pytest.mark.parametrize("method", ["password", "keyboard-interactive"])
+def test_a_password(pam_network: PamNetwork, loop: AsyncioThread, method: str) -> None:
+    """A password that a person gave is good for coming back. Once it was refused it is offered to nobody any more."""
+    account = pam_network.account()
+    start(pam_network, account, method)
+    tunnel = Tunnel(pam_network.user)
+    password = account.password
+    with through_proxy(pam_network, account, loop, connect_kwargs={}) as relay:
+        host = rf"{account.name}@{pam_network.host.address}:{pam_network.host.port} password: "
+
+        def log_in(terminal: Terminal, at_the_gateway: str) -> None:
+            terminal.expect(f"{gateway_label(account, relay)} password: ")
+            terminal.type(at_the_gateway)
+            terminal.expect(host)
+            terminal.type(password)
+            assert terminal.end() == 0, terminal.output
+
+        with fab_at_terminal(pam_network, "up", "--detach", "--local-port", str(free_port())) as terminal:
+            log_in(terminal, password)
+        before = tunnel.record()
+        told = len(pam_network.gateway_machine.received_passwords())
+        relay.cut()
+        tunnel.wait_for_outages(1)
+        assert pam_network.gateway_machine.received_passwords()[told:] == [password]
+
+        _change_password(pam_network, account, NEW_PASSWORD)
+        relay.cut()
+        tunnel.wait_until(lambda: tunnel.record()["waits_for_you"], "the tunnel waits for its user")
+        connections = pam_network.gateway.connections()
+        wait_until(elapsed(time.monotonic(), QUIET_S), OUTAGE_TIMEOUT_S, "nothing happens")
+        assert pam_network.gateway_machine.received_passwords()[told:] == [password, password]
+        assert pam_network.gateway.connections() == connections
+        wait_for_login_required(tunnel)
+        assert pam_network.gateway_machine.received_passwords()[told:] == [password, password]
+        with pam_network.user.at_terminal("fab", "tunnel", "--detach") as terminal:
+            log_in(terminal, NEW_PASSWORD)
+        again(tunnel, before["local_port"])
+        assert pam_network.gateway_machine.received_passwords()[told + 2 :] == [NEW_PASSWORD]
+        assert WRONG not in pam_network.gateway_machine.received_passwords()
+        with pam_network.user.at_terminal("fab", "stop") as terminal:
+            log_in(terminal, NEW_PASSWORD)
+
+
+@pytest.mark.parametrize("method", ["password", "keyboard-interactive"])
+def test_the_password_of_a_later_hop(pam_network: PamNetwork, loop: AsyncioThread, method: str) -> None:
+    """A gateway that takes no key any more gets no password of the host's, though password_for_next_hop is set: nobody is there."""
+    account = pam_network.account()
+    takes = ("PasswordAuthentication yes", "KbdInteractiveAuthentication yes")
+    pam_network.options["gateway"] = (f"AuthenticationMethods publickey {method}", *takes)
+    pam_network.options["host"] = ("AuthenticationMethods password", *takes)
+    pam_network.start()
+    tunnel = Tunnel(pam_network.user)
+    notebook = {"host": pam_network.host_destination}
+    with through_proxy(
+        pam_network, account, loop, ssh={"password_for_next_hop": True}, notebook=notebook
+    ) as relay:
+        host = f"{account.name}@{pam_network.host.address}:{pam_network.host.port} password: "
+        with fab_at_terminal(pam_network, "up", "--detach", "--local-port", str(free_port())) as terminal:
+            terminal.expect(host)
+            terminal.type(account.password)
+            assert terminal.end() == 0, terminal.output
+        assert pam_network.gateway_machine.received_passwords() == []
+        keys = pam_network.authorized_keys.read_bytes()
+        pam_network.authorized_keys.write_bytes(b"")
+        relay.cut()
+        wait_for_login_required(tunnel)
+        assert pam_network.gateway_machine.received_passwords() == []
+        pam_network.authorized_keys.write_bytes(keys)
+        with pam_network.user.at_terminal("fab", "stop") as terminal:
+            terminal.expect(host)
+            terminal.type(account.password)
+            assert terminal.end() == 0, terminal.output
+
+
+def _change_password(pam_network: PamNetwork, account: Account, password: str) -> None:
+    """Let the gateway know the account by another password from now on."""
+    shadow = pam_network.gateway_machine.folder / "shadow"
+    nested = [
+        f"{account.name}:{machines._hash_password(password)}:20000::::::"
+        if line.startswith(f"{account.name}:")
+        else line
+        for line in shadow.read_text().splitlines()
+    ]
+    # The same file, as another one would not be seen where this one is mounted.
+    shadow.write_text("\n".join(nested) + "\n")
+
+
+def test_another_host_key(proxied: ProxiedNetwork) -> None:
+    """A gateway that comes back with another key is not talked to, and the tunnel says so; when the right key is back, so
+    is the tunnel by itself.
+    """
+    gateway = proxied.network.gateway
+    kept = proxied.network.folder / "kept"
+    kept.mkdir()
+    with running_workload(proxied, MB) as work:
+        known = proxied.network.known_hosts.read_bytes()
+        for file in (gateway.key, gateway.key.with_suffix(".pub")):
+            shutil.copy2(file, kept)
+        logins = gateway.logins()
+        gateway.new_key()
+        wait_for_login_required(proxied)
+        assert "key" in proxied.record()["waits_for_you"]
+        connections = gateway.connections()
+        proxied.wait_until(lambda: gateway.connections() > connections + 1, "it is tried again")
+        assert gateway.logins() == logins
+        assert proxied.network.known_hosts.read_bytes() == known
+        gateway.stop()
+        for file in kept.iterdir():
+            shutil.copy2(file, gateway.folder)
+        gateway.start()
+        proxied.wait_for("open")
+        again(proxied, work.before["local_port"])
+        assert proxied.record()["pid"] == work.pid
+        assert proxied.log().count("waits for you") == 1
+        assert proxied.network.known_hosts.read_bytes() == known
+        work.assert_unchanged()
+
+
+def test_the_server_has_gone(proxied: ProxiedNetwork) -> None:
+    """Where Jupyter has ended, a tunnel in the foreground says so and what to do, and goes on with the next server."""
+    user = proxied.user
+    with running_workload(proxied, MB) as work:
+        port = work.before["local_port"]
+        psutil.Process(proxied.record()["pid"]).terminate()
+        wait_until(lambda: not proxied.record(), OUTAGE_TIMEOUT_S, "the first tunnel has ended")
+        with user.at_terminal("fab", "tunnel", "--local-port", str(port)) as terminal:
+            terminal.expect("ctrl-c closes the tunnel")
+            psutil.Process(work.before["pid"]).kill()
+            terminal.expect("has ended; new connections wait, `serve` starts a server")
+            assert_success(user.fab("serve"))
+            terminal.expect("leads to the new server at ")
+            again(proxied, port)
+            terminal.interrupt()
+            assert terminal.end() == 0, terminal.output
+        assert user.only_session()["tunnel"] == "closed"
+
+
+def test_one_line_an_outage(proxied: ProxiedNetwork) -> None:
+    """At a terminal an outage is one line, however many attempts fail; Ctrl-C ends it, and the terminal is as before."""
+    user = proxied.user
+    with running_workload(proxied, MB) as work:
+        port = work.before["local_port"]
+        psutil.Process(work.pid).terminate()
+        wait_until(lambda: not proxied.record(), OUTAGE_TIMEOUT_S, "the first tunnel has ended")
+        with user.at_terminal("fab", "tunnel", "--local-port", str(port)) as terminal:
+            before = termios.tcgetattr(terminal._descriptor)
+            terminal.expect("ctrl-c closes the tunnel")
+            for _ in range(2):
+                _outage(proxied, terminal, attempts=3)
+                with BackgroundRequest(work.client) as visit:
+                    proxied.first.resume()
+                    terminal.expect(r"reconnected after [\d.]+ s")
+                assert visit.status == 200
+            _outage(proxied, terminal, attempts=1)
+            terminal.interrupt()
+            assert terminal.end() == 0, terminal.output
+            assert termios.tcgetattr(terminal._descriptor) == before
+            assert terminal.output.count("reconnecting") == 3, terminal.output
+            assert terminal.output.count("reconnected") == 2, terminal.output
+            assert "Traceback" not in terminal.output
+            assert terminal.output.rstrip(" ").endswith("\n")
+        assert user.only_session()["tunnel"] == "closed"
+        proxied.first.resume()
+        assert_success(user.fab("tunnel", "--detach", "--local-port", str(port)))
+        with DownloadClient(port, user.certificate_pem(LOOPBACK)) as client:
+            assert client.log_in(PASSWORD)
+
+
+def _outage(proxied: ProxiedNetwork, terminal: Terminal, attempts: int) -> None:
+    """Bar the way until so many attempts have failed."""
+    before = proxied.first.refused
+    proxied.first.refuse()
+    terminal.expect("reconnecting, the address stays")
+    wait_until(
+        lambda: proxied.first.refused >= before + attempts, OUTAGE_TIMEOUT_S, f"{attempts} attempts fail"
+    )

@@ -1,0 +1,161 @@
+"""A server that ends leaves its port to anybody: the tunnel leads nobody there, says so, and goes on to the next server."""
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from notebooks_over_ssh.tunnel.server_monitor import VERIFICATION_TTL_S
+from tests.kit.cli import assert_success
+from tests.kit.port_takeover import take_over_port
+from tests.kit.proxied_tunnel import (
+    MB,
+    OUTAGE_TIMEOUT_S,
+    PASSWORD,
+    DownloadClient,
+    ProxiedNetwork,
+    Workload,
+    elapsed,
+    running_workload,
+)
+from tests.kit.sshd import LOOPBACK, free_port, wait_until
+
+ENDED = "has ended"
+
+
+@pytest.fixture(autouse=True)
+def port_of_its_own(proxied: ProxiedNetwork) -> None:
+    """The server's port is one that no other server on this machine would take next."""
+    notebook = {"host": f"{LOOPBACK}:{proxied.second.port}", "remote_port": free_port()}
+    proxied.network.configure(gateway=f"{LOOPBACK}:{proxied.first.port}", notebook=notebook)
+
+
+@contextlib.contextmanager
+def credulous_login(port: int) -> Iterator[list[int]]:
+    """Somebody who asks for no certificate sends the password; yields the status of the answer, once there is one."""
+    statuses: list[int] = []
+
+    def post() -> None:
+        with (
+            contextlib.suppress(httpx.HTTPError),
+            httpx.Client(verify=False, trust_env=False, timeout=OUTAGE_TIMEOUT_S) as client,
+        ):
+            answer = client.post(f"https://localhost:{port}/login", data={"password": PASSWORD})
+            statuses.append(answer.status_code)
+
+    thread = threading.Thread(target=post)
+    thread.start()
+    try:
+        yield statuses
+    finally:
+        thread.join(OUTAGE_TIMEOUT_S * 2)
+        assert not thread.is_alive()
+
+
+def end(proxied: ProxiedNetwork, work: Workload, how: str) -> None:
+    """End the server, and wait until it has."""
+    server = psutil.Process(work.before["pid"])
+    if how == "killed":
+        server.kill()
+    else:
+        headers = {"X-XSRFToken": work.client._xsrf}
+        assert work.client._client.post("/api/shutdown", headers=headers).status_code == 200
+    proxied.wait_until(lambda: not server.is_running() or server.status() == "zombie", "the server has ended")
+
+
+def says_that_it_ended(proxied: ProxiedNetwork) -> dict[str, Any]:
+    """Wait until `status` says that the server has ended; returns what it says."""
+    proxied.wait_until(lambda: proxied.record().get("waits_for_you"), "the tunnel says that its server ended")
+    session = proxied.user.only_session()
+    assert (session["tunnel"], session["server"]) == ("reconnecting", "stopped")
+    assert "serve` starts it again" in assert_success(proxied.user.fab("status")).stdout
+    return session
+
+
+def leads_to_the_next(proxied: ProxiedNetwork, work: Workload) -> None:
+    """The tunnel leads from the same port to the server that runs now."""
+    proxied.wait_for("open")
+    now = proxied.user.only_session()
+    assert now["login_required"] is None
+    assert (now["local_port"], proxied.record()["pid"]) == (work.before["local_port"], work.pid)
+    assert proxied.record()["remote_port"] == now["remote_port"]
+    with DownloadClient(now["local_port"], proxied.user.certificate_pem(LOOPBACK)) as client:
+        assert client.log_in(PASSWORD)
+
+
+@pytest.mark.parametrize("how", ["killed", "shut down in Jupyter"])
+def test_its_port_is_taken(proxied: ProxiedNetwork, how: str) -> None:
+    """Who has taken the port gets no connection; who connects waits, and gets to the server that `serve` starts then."""
+    with running_workload(proxied, MB) as work:
+        end(proxied, work, how)
+        with take_over_port(work.before["remote_port"], proxied.network.folder) as takeover:
+            assert ENDED in says_that_it_ended(proxied)["login_required"]
+            with credulous_login(work.before["local_port"]) as statuses:
+                assert_success(proxied.user.fab("serve"))
+                proxied.wait_until(lambda: statuses, "the next server answers")
+            assert proxied.user.only_session()["remote_port"] != work.before["remote_port"]
+            leads_to_the_next(proxied, work)
+            assert (takeover.connections, takeover.requests) == (0, [])
+        assert ENDED in proxied.log()
+        # The program that opened the tunnel, which its own process is not.
+        assert "invoke serve` starts a server" in proxied.log()
+
+
+def test_another_password_and_certificate(proxied: ProxiedNetwork) -> None:
+    """A server with a renewed certificate, on the same port, is followed as well."""
+    with running_workload(proxied, MB) as work:
+        end(proxied, work, "killed")
+        says_that_it_ended(proxied)
+        assert_success(proxied.user.fab("secure", "--renew", stdin=""))
+        assert_success(proxied.user.fab("serve"))
+        proxied.wait_for("open")
+        now = proxied.user.only_session()
+        assert now["certificate_sha256"] != work.before["certificate_sha256"]
+        assert proxied.record()["pid"] == work.pid
+        with DownloadClient(now["local_port"], proxied.user.certificate_pem(LOOPBACK)) as client:
+            assert client.status("/login") == 200
+
+
+def test_nothing_can_watch(proxied: ProxiedNetwork) -> None:
+    """Where the host runs no program, the server proves itself before anybody is led there, and who took its port cannot."""
+    host = proxied.network.host
+    options = host.options
+    with running_workload(proxied, MB) as work:
+        host.stop()
+        host.start(*options, "MaxSessions 0")
+        try:
+            proxied.wait_for_outages(1)
+            assert work.client.status("/api/kernels") == 200
+            proved_at = time.monotonic()
+            end(proxied, work, "killed")
+            wait_until(elapsed(proved_at, VERIFICATION_TTL_S), OUTAGE_TIMEOUT_S, "the proof counts no longer")
+            with take_over_port(work.before["remote_port"], proxied.network.folder) as takeover:
+                with credulous_login(work.before["local_port"]) as statuses:
+                    proxied.wait_until(lambda: proxied.record().get("waits_for_you"), "the tunnel says so")
+                    assert "is not your server" in proxied.record()["waits_for_you"]
+                    host.stop()
+                    host.start(*options)
+                    assert_success(proxied.user.fab("serve"))
+                    proxied.wait_until(lambda: statuses, "the next server answers")
+                assert takeover.requests == []
+            leads_to_the_next(proxied, work)
+        finally:
+            host.stop()
+            host.start(*options)
+
+
+def test_ended_in_an_outage(proxied: ProxiedNetwork) -> None:
+    """Where the server has ended while the way was lost, the tunnel that is back says so, and follows the next one."""
+    with running_workload(proxied, MB) as work:
+        proxied.first.refuse()
+        proxied.wait_for("reconnecting")
+        end(proxied, work, "killed")
+        proxied.first.resume()
+        says_that_it_ended(proxied)
+        assert_success(proxied.user.fab("serve"))
+        leads_to_the_next(proxied, work)

@@ -1,0 +1,83 @@
+"""A server that is slow to prove itself is not one that has gone."""
+
+import threading
+from typing import Any
+
+import psutil
+import pytest
+from invoke.context import Context
+
+from notebooks_over_ssh.config import settings
+from notebooks_over_ssh.errors import RemoteError
+from notebooks_over_ssh.jupyter import session as sessions
+from notebooks_over_ssh.jupyter.verification import verify_server
+from notebooks_over_ssh.ssh.connection import close_all
+from notebooks_over_ssh.ssh.prompting import CredentialPrompter, NullPrompter
+from notebooks_over_ssh.tunnel import port_access
+from notebooks_over_ssh.tunnel import supervisor as lifeline
+from notebooks_over_ssh.tunnel import tunnel as tunnels
+from notebooks_over_ssh.tunnel.events import Reconnected, ServerEnded, TunnelEvent
+from notebooks_over_ssh.tunnel.keepalive import KeepaliveMonitor
+from tests.kit.proxied_tunnel import MB, OUTAGE_TIMEOUT_S, ProxiedNetwork, running_workload
+from tests.kit.sshd import free_port
+
+
+def test_a_server_that_is_silent(proxied: ProxiedNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that does not answer while the tunnel comes back, on a busy host or over a path that just froze once more,
+    is tried again until it does; of one that is not there any more the tunnel says so, and stays.
+    """
+    monkeypatch.setenv("HOME", str(proxied.network.home))
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    monkeypatch.setattr(lifeline, "VERIFY_TIMEOUT_S", 1)
+    proofs: list[int] = []
+
+    def count(*arguments: Any) -> None:
+        proofs.append(1)
+        verify_server(*arguments)
+
+    def over(watch: KeepaliveMonitor) -> str:
+        raise RemoteError("over")
+
+    monkeypatch.setattr(port_access, "verify_server", count)
+    with running_workload(proxied, MB) as work:
+        server = psutil.Process(work.before["pid"])
+        psutil.Process(work.pid).terminate()
+        proxied.wait_until(lambda: not proxied.record(), "the tunnel in the background has ended")
+        (session,) = sessions.list_sessions()
+        given = settings.load(Context(), local_port=free_port())
+        news: list[TunnelEvent] = []
+        ends: list[Exception] = []
+
+        def hold() -> None:
+            credentials = CredentialPrompter(NullPrompter())
+            try:
+                with tunnels.open_tunnel(session, given, credentials) as line:
+                    line.run(credentials, news.append)
+            except RemoteError as error:
+                ends.append(error)
+
+        holding = threading.Thread(target=hold)
+        holding.start()
+        try:
+            proxied.wait_for("open")
+            server.suspend()
+            try:
+                proxied.first.cut()
+                proxied.wait_until(lambda: len(proofs) >= 3 or ends, "two proofs had no answer")
+            finally:
+                server.resume()
+            proxied.wait_until(
+                lambda: [one for one in news if isinstance(one, Reconnected)] or ends, "it is back"
+            )
+            assert not ends
+        finally:
+            server.kill()
+            proxied.wait_until(lambda: not psutil.pid_exists(server.pid), "the server has gone")
+            proxied.wait_until(
+                lambda: [one for one in news if isinstance(one, ServerEnded)] or ends, "the tunnel says so"
+            )
+            monkeypatch.setattr(KeepaliveMonitor, "check", over)
+            holding.join(OUTAGE_TIMEOUT_S)
+            close_all()
+        assert not holding.is_alive()
+        assert [str(end) for end in ends] == ["over"]

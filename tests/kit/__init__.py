@@ -1,0 +1,1 @@
+"""The toolkit of the tests: servers, users, networks, faults, waits."""

@@ -1,0 +1,223 @@
+"""A browser that does what it is told over WebDriver BiDi (https://w3c.github.io/webdriver-bidi/).
+
+Firefox speaks it itself, Chromium through chromedriver. Both start with an empty profile, without a window and with nothing
+said about certificates: a warning is a warning.
+"""
+
+import base64
+import contextlib
+import itertools
+import json
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+from websockets.sync.client import ClientConnection, connect
+
+from tests.kit.cli import TIMEOUT_S, wait_until
+
+WIDTH, HEIGHT = 1100, 800
+# https://w3c.github.io/webdriver/#keyboard-actions
+ENTER, SHIFT, CONTROL = "\ue007", "\ue008", "\ue009"
+# What the browsers want from the internet by themselves ends at a port of loopback on which nothing listens.
+NOWHERE = ("127.0.0.1", 9)
+# A web site of somebody else, which both browsers look for on this machine.
+BANK = "www.bank.example"
+CHROMIUM_ARGUMENTS = (
+    ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
+    + ["--disable-background-networking", "--disable-component-update"]
+    + ["--proxy-server={}:{}".format(*NOWHERE), f"--proxy-bypass-list={BANK}"]
+    + [f"--host-resolver-rules=MAP {BANK} 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1"]
+)
+FIREFOX_PREFERENCES = {
+    "network.proxy.type": 1,
+    **{f"network.proxy.{kind}": NOWHERE[0] for kind in ("http", "ssl")},
+    **{f"network.proxy.{kind}_port": NOWHERE[1] for kind in ("http", "ssl")},
+    "network.proxy.no_proxies_on": BANK,
+    "network.dns.localDomains": BANK,
+    "network.proxy.allow_bypass": False,
+    "network.proxy.failover_direct": False,
+    "network.connectivity-service.enabled": False,
+    "network.dns.disablePrefetch": True,
+    "network.trr.mode": 5,
+    "browser.shell.checkDefaultBrowser": False,
+    "datareporting.policy.dataSubmissionEnabled": False,
+}
+_NUMBERS = itertools.count(1)
+
+
+class NavigationRefused(Exception):
+    """The browser did not open the page; it says why."""
+
+
+class Page:
+    """The one window of a browser."""
+
+    def __init__(self, socket: ClientConnection) -> None:
+        self._socket = socket
+        self._context = send(socket, "browsingContext.getTree")["contexts"][0]["context"]
+        self._in_window("browsingContext.setViewport", viewport={"width": WIDTH, "height": HEIGHT})
+
+    def open(self, url: str) -> None:
+        """Open a page. Raises NavigationRefused with the browser's own name of the reason, such as an unknown certificate."""
+        self._in_window("browsingContext.navigate", url=url, wait="complete")
+
+    def reload(self) -> None:
+        """Press F5."""
+        self._in_window("browsingContext.reload", wait="complete")
+
+    def evaluate(self, expression: str) -> Any:
+        """The value of a JavaScript expression in the page, as far as it is a text, a number or a truth value."""
+        answer = send(
+            self._socket,
+            "script.evaluate",
+            expression=expression,
+            target={"context": self._context},
+            awaitPromise=True,
+            userActivation=True,
+        )
+        assert answer["type"] == "success", answer
+        return answer["result"].get("value")
+
+    def wait_for(self, expression: str) -> Any:
+        """The value of a JavaScript expression, once it is true. The page may be replaced by another meanwhile."""
+        found: list[Any] = []
+
+        def holds() -> bool:
+            with contextlib.suppress(NavigationRefused):
+                found[:] = [self.evaluate(expression)]
+            return any(found)
+
+        try:
+            wait_until(expression, holds)
+        except AssertionError as error:
+            error.add_note(str(self.evaluate("document.location + '\\n' + document.body.innerText")))
+            raise
+        return found[0]
+
+    def click(self, selector: str, text: str = "") -> None:
+        """Click on the middle of the first element that the selector names and that shows the text, once it is there."""
+        found = (
+            f"[...document.querySelectorAll({json.dumps(selector)})]"
+            f".find(element => element.checkVisibility() && element.textContent.includes({json.dumps(text)}))"
+        )
+        self.wait_for(f"!!{found}")
+        x = round(self.evaluate(f"(box => box.x + box.width / 2)({found}.getBoundingClientRect())"))
+        y = round(self.evaluate(f"(box => box.y + box.height / 2)({found}.getBoundingClientRect())"))
+        self._act(
+            "pointer",
+            [
+                {"type": "pointerMove", "x": x, "y": y},
+                {"type": "pointerDown", "button": 0},
+                {"type": "pointerUp", "button": 0},
+            ],
+        )
+
+    def type(self, text: str) -> None:
+        """Type a text, a key after the other."""
+        keys = [{"type": kind, "value": key} for key in text for kind in ("keyDown", "keyUp")]
+        self._act("key", keys)
+
+    def press(self, *keys: str) -> None:
+        """Press keys together, as in Ctrl+S."""
+        down = [{"type": "keyDown", "value": key} for key in keys]
+        self._act("key", down + [{"type": "keyUp", "value": key} for key in reversed(keys)])
+
+    def screenshot(self, file: Path) -> None:
+        """Keep what the window shows, as PNG."""
+        answer = self._in_window("browsingContext.captureScreenshot")
+        file.write_bytes(base64.b64decode(answer["data"]))
+
+    def _act(self, kind: str, actions: list[dict[str, Any]]) -> None:
+        self._in_window("input.performActions", actions=[{"type": kind, "id": kind, "actions": actions}])
+
+    def _in_window(self, method: str, **parameters: Any) -> dict[str, Any]:
+        return send(self._socket, method, context=self._context, **parameters)
+
+
+def send(socket: ClientConnection, method: str, **parameters: Any) -> dict[str, Any]:
+    """Send a command and wait for what it comes to. Raises NavigationRefused."""
+    number = next(_NUMBERS)
+    socket.send(json.dumps({"id": number, "method": method, "params": parameters}))
+    while True:
+        answer = json.loads(socket.recv(timeout=TIMEOUT_S))
+        if answer.get("id") != number:
+            continue  # an event
+        if answer["type"] == "error":
+            raise NavigationRefused(f"{method}: {answer['message']}")
+        result: dict[str, Any] = answer["result"]
+        return result
+
+
+@contextlib.contextmanager
+def chromium(environment: dict[str, str], profile: Path) -> Iterator[Page]:
+    """A Chromium with this profile, for the user of this environment."""
+    profile.mkdir(parents=True, exist_ok=True)
+    command = ["chromedriver", "--port=0"]
+    arguments = [*CHROMIUM_ARGUMENTS, f"--user-data-dir={profile}"]
+    wanted = {"webSocketUrl": True, "goog:chromeOptions": {"args": arguments}}
+    with (
+        _start_driver(command, environment, profile, r"successfully on port (\d+)") as port,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=TIMEOUT_S) as driver,
+    ):
+        answer = driver.post("/session", json={"capabilities": {"alwaysMatch": wanted}}).json()["value"]
+        assert "sessionId" in answer, answer
+        try:
+            with connect(answer["capabilities"]["webSocketUrl"], proxy=None, max_size=None) as socket:
+                yield Page(socket)
+        finally:
+            driver.delete(f"/session/{answer['sessionId']}")
+
+
+@contextlib.contextmanager
+def firefox(environment: dict[str, str], profile: Path) -> Iterator[Page]:
+    """A Firefox with this profile, for the user of this environment."""
+    profile.mkdir(parents=True, exist_ok=True)
+    (profile / "user.js").write_text(
+        "".join(
+            f"user_pref({json.dumps(name)}, {json.dumps(value)});\n"
+            for name, value in FIREFOX_PREFERENCES.items()
+        )
+    )
+    command = ["firefox-esr", "--headless", "--no-remote", "--profile", str(profile)]
+    command += ["--remote-debugging-port", "0"]
+    with (
+        _start_driver(command, environment, profile, r"WebDriver BiDi listening on (ws://\S+)") as url,
+        connect(f"{url}/session", proxy=None, max_size=None) as socket,
+    ):
+        send(socket, "session.new", capabilities={})
+        yield Page(socket)
+
+
+@contextlib.contextmanager
+def _start_driver(
+    command: list[str], environment: dict[str, str], profile: Path, ready: str
+) -> Iterator[str]:
+    """Run a program, in a process group that is ended with it; yields what `ready` finds in what it says."""
+    log = profile.with_suffix(".log")
+    with log.open("wb") as said:
+        process = subprocess.Popen(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        wait_until(
+            f"{command[0]} is ready",
+            lambda: bool(re.search(ready, log.read_text("utf-8", "replace"))) or process.poll() is not None,
+        )
+        found = re.search(ready, log.read_text("utf-8", "replace"))
+        assert found, log.read_text("utf-8", "replace")
+        yield found[1]
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+        process.wait(TIMEOUT_S)

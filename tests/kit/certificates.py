@@ -1,0 +1,129 @@
+"""Certificates as servers have them, good and bad ones."""
+
+import hashlib
+import subprocess
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+Key = ec.EllipticCurvePrivateKey
+SigningKey = CertificateIssuerPrivateKeyTypes
+
+
+def certificate(
+    key: SigningKey,
+    *,
+    subject: str = "a server",
+    issuer: str = "",
+    signer: SigningKey | None = None,
+    days: tuple[int, int] = (-1, 90),
+    **extensions: x509.ExtensionType | None,
+) -> str:
+    """A certificate of a server for localhost, as PEM: signed by itself unless an issuer and its key are given.
+
+    `days` are those from now at which it begins and ends. `extensions` replace or, where None, remove those of
+    EXTENSIONS, and add others.
+    """
+    now = datetime.now(UTC)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(_name(subject))
+        .issuer_name(_name(issuer or subject))
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now + timedelta(days=days[0]))
+        .not_valid_after(now + timedelta(days=days[1]))
+    )
+    for name, value in (EXTENSIONS | extensions).items():
+        if value is not None:
+            critical = name in ("basic_constraints", "key_usage") or name.startswith("critical")
+            builder = builder.add_extension(value, critical=critical)
+    signing_key = signer or key
+    digest = None if isinstance(signing_key, ed25519.Ed25519PrivateKey) else hashes.SHA256()
+    return builder.sign(signing_key, digest).public_bytes(Encoding.PEM).decode()
+
+
+def self_signed() -> str:
+    """A new one, which can sign nothing else."""
+    return certificate(new_key())
+
+
+def authority(key: SigningKey) -> str:
+    """One that can sign others."""
+    return certificate(
+        key, basic_constraints=x509.BasicConstraints(True, None), key_usage=usages("key_cert_sign")
+    )
+
+
+def version_1(folder: Path) -> str:
+    """One of before there were extensions, in which nothing says that it is no authority."""
+    key, request, certificate_file = (str(folder / name) for name in ("v1.key", "v1.request", "v1.pem"))
+    for arguments in (
+        [
+            "req",
+            "-new",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-subj",
+            "/CN=localhost",
+            "-keyout",
+            key,
+            "-out",
+            request,
+        ],
+        ["x509", "-req", "-in", request, "-signkey", key, "-out", certificate_file],
+    ):
+        subprocess.run(["openssl", *arguments], check=True, capture_output=True, timeout=60)
+    return Path(certificate_file).read_text()
+
+
+def names(*dns: str, ip: Sequence[str] = ()) -> x509.SubjectAlternativeName:
+    """The names that a certificate is for."""
+    addresses = [x509.IPAddress(ip_address(address)) for address in ip]
+    return x509.SubjectAlternativeName([*map(x509.DNSName, dns), *addresses])
+
+
+def usages(*names: str) -> x509.KeyUsage:
+    """What a certificate's key may be used for: the names of RFC 5280, section 4.2.1.3, as cryptography writes them."""
+    all_usages = ("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement") + (
+        "key_cert_sign", "crl_sign", "encipher_only", "decipher_only",
+    )  # fmt: skip
+    return x509.KeyUsage(**{name: name in names for name in all_usages})
+
+
+EXTENSIONS: dict[str, x509.ExtensionType | None] = {
+    "basic_constraints": x509.BasicConstraints(False, None),
+    "key_usage": usages("digital_signature"),
+    "extended_key_usage": x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]),
+    "names": names("localhost"),
+}
+
+
+def new_key() -> Key:
+    """A P-256 key."""
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+def pem(key: SigningKey) -> str:
+    """A key in a file that servers read."""
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+
+
+def sha256(certificate_pem: str) -> str:
+    """The SHA-256 of its DER form, as browsers show it, without the colons."""
+    return hashlib.sha256(
+        x509.load_pem_x509_certificate(certificate_pem.encode()).public_bytes(Encoding.DER)
+    ).hexdigest()
+
+
+def _name(common_name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, common_name)])

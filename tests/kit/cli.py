@@ -1,0 +1,290 @@
+"""A person with a home folder of their own, who runs the real programs: without a terminal, or at one."""
+
+import contextlib
+import fcntl
+import json
+import os
+import pty
+import re
+import select
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from tests.kit.leaks import is_alive
+
+ROOT = Path(__file__).resolve().parents[2]
+BIN_DIR = Path(sys.executable).parent
+TIMEOUT_S = 60.0
+
+Result = subprocess.CompletedProcess[str]
+# The program becomes the owner of the terminal that it stands at, as under a shell: getpass asks at /dev/tty.
+_TERMINAL_LAUNCHER = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
+
+
+@dataclass(frozen=True)
+class User:
+    """Somebody who has a home folder, a checkout, and little else."""
+
+    home: Path
+    temporary: Path
+
+    @property
+    def sessions(self) -> Path:
+        """Where this machine remembers sessions."""
+        return self.home / ".local/state/notebooks-over-ssh/sessions"
+
+    @property
+    def sandbox(self) -> Path:
+        """The folder of the practice network."""
+        return self.home / ".local/share/notebooks-over-ssh/sandbox"
+
+    @property
+    def remote_home(self) -> Path:
+        """The home folder that the hosts of the practice network share."""
+        return self.sandbox / "home"
+
+    def remote_state(self, host: str) -> Path:
+        """Where a host remembers its server."""
+        return self.remote_home / ".local/state/notebooks-over-ssh" / host
+
+    @property
+    def jupyter_config(self) -> Path:
+        """Jupyter's configuration on the hosts."""
+        return self.remote_home / ".jupyter/jupyter_server_config.json"
+
+    def environment(self, **extra: str) -> dict[str, str]:
+        """All that the programs are told by their environment: no agent, no display, no setting but `extra`."""
+        return {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.home),
+            "LANG": "C.UTF-8",
+            "TMPDIR": str(self.temporary),
+            **extra,
+        }
+
+    def run(self, program: str, *arguments: str, stdin: str = "", **variables: str) -> Result:
+        """Run `fab` or `invoke` to its end, without a terminal."""
+        return self.execute([str(BIN_DIR / program), *arguments], stdin, **variables)
+
+    def execute(self, command: list[str], stdin: str = "", **variables: str) -> Result:
+        """Run any program as this user, to its end and without a terminal."""
+        return subprocess.run(
+            command,
+            cwd=ROOT,
+            env=self.environment(**variables),
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+            check=False,
+        )
+
+    def fab(self, *arguments: str, stdin: str = "", **variables: str) -> Result:
+        """Run `fab`."""
+        return self.run("fab", *arguments, stdin=stdin, **variables)
+
+    def invoke(self, *arguments: str, stdin: str = "", **variables: str) -> Result:
+        """Run `invoke`."""
+        return self.run("invoke", *arguments, stdin=stdin, **variables)
+
+    @contextlib.contextmanager
+    def running(self, program: str, *arguments: str, **variables: str) -> Iterator[subprocess.Popen[str]]:
+        """Run a program in the background and in a process group of its own; it is interrupted, in the end."""
+        process = subprocess.Popen(
+            [BIN_DIR / program, *arguments],
+            cwd=ROOT,
+            env=self.environment(**variables),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        try:
+            yield process
+        finally:
+            interrupt(process)
+            with contextlib.suppress(ValueError):  # somebody has read it all and closed it
+                process.communicate(timeout=TIMEOUT_S)
+
+    @contextlib.contextmanager
+    def at_terminal(self, program: str, *arguments: str) -> Iterator["Terminal"]:
+        """Run a program at a terminal of its own; it is killed if it still runs in the end."""
+        master_fd, slave_fd = pty.openpty()
+        fcntl.ioctl(slave_fd, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 200, 0, 0))
+        process = subprocess.Popen(
+            [sys.executable, "-S", "-E", "-c", _TERMINAL_LAUNCHER, BIN_DIR / program, *arguments],
+            cwd=ROOT,
+            env=self.environment(TERM="xterm"),
+            stdin=slave_fd,
+            stdout=slave_fd,
+            stderr=slave_fd,
+            start_new_session=True,
+        )
+        os.close(slave_fd)
+        terminal = Terminal(master_fd, process)
+        try:
+            yield terminal
+        finally:
+            process.kill()
+            process.wait()
+            os.close(master_fd)
+
+    def stop_all_sessions(self) -> None:
+        """End what a test that failed has left."""
+        if self.sessions.exists() and list(self.sessions.iterdir()):
+            assert_success(self.fab("stop", "--all", "--force"))
+
+    def status(self) -> list[dict[str, Any]]:
+        """What `status --json` says."""
+        result = assert_success(self.invoke("status", "--json"))
+        sessions: list[dict[str, Any]] = json.loads(result.stdout)
+        return sessions
+
+    def only_session(self) -> dict[str, Any]:
+        """What `status --json` says of the one session that there is."""
+        (session,) = self.status()
+        return session
+
+    def record(self, host: str) -> dict[str, Any]:
+        """The record of the session on a host."""
+        (path,) = self.sessions.glob(f"{host}-*.session.json")
+        record: dict[str, Any] = json.loads(path.read_text())
+        return record
+
+    def certificate_pem(self, host: str) -> str:
+        """The certificate in the record of the session on a host."""
+        pem: str = self.record(host)["certificate_pem"]
+        return pem
+
+    def files(self) -> list[str]:
+        """Every file and link below the home folder."""
+        return sorted(
+            str(path.relative_to(self.home))
+            for path in self.home.rglob("*")
+            if path.is_symlink() or not path.is_dir()
+        )
+
+
+class Terminal:
+    """The other side of the terminal that a program stands at: reads what it says, types what it wants."""
+
+    def __init__(self, descriptor: int, process: subprocess.Popen[bytes]) -> None:
+        self._descriptor = descriptor
+        self._process = process
+        self.output = ""
+        self._position = 0
+
+    def expect(self, pattern: str) -> re.Match[str]:
+        """Wait until the program says something like the pattern, after what was waited for before."""
+        deadline = time.monotonic() + TIMEOUT_S
+        while True:
+            match = re.compile(pattern).search(self.output, self._position)
+            if match:
+                self._position = match.end()
+                return match
+            if not self._read_more(deadline):
+                raise AssertionError(f"it never said {pattern!r}:\n{self.output}")
+
+    def type(self, line: str) -> None:
+        """Type a line."""
+        os.write(self._descriptor, line.encode() + b"\n")
+
+    def interrupt(self) -> None:
+        """Press Ctrl-C."""
+        os.write(self._descriptor, b"\x03")
+
+    def end_input(self) -> None:
+        """Press Ctrl-D, at the beginning of a line."""
+        os.write(self._descriptor, b"\x04")
+
+    def end(self) -> int:
+        """Wait until the program has ended; returns its exit code."""
+        deadline = time.monotonic() + TIMEOUT_S
+        while self._read_more(deadline):
+            pass
+        return self._process.wait(timeout=TIMEOUT_S)
+
+    def _read_more(self, deadline: float) -> bool:
+        """Read on; False when there is no more."""
+        ready, _, _ = select.select([self._descriptor], [], [], max(0.0, deadline - time.monotonic()))
+        try:
+            chunk = os.read(self._descriptor, 65536) if ready else b""
+        except OSError:  # how Linux says that nobody has the terminal open any more
+            chunk = b""
+        self.output += chunk.decode("utf-8", "replace")
+        return bool(chunk)
+
+
+def assert_success(result: Result) -> Result:
+    """The same, after a look that it ended with 0."""
+    assert result.returncode == 0, (
+        f"{result.args} ended with {result.returncode}\n{result.stdout}{result.stderr}"
+    )
+    return result
+
+
+def assert_error(result: Result, code: int, *expected_texts: str) -> Result:
+    """The same, after a look that it ended with the code, an error that says all this, a hint and no traceback."""
+    report = f"{result.args} ended with {result.returncode}\n{result.stdout}{result.stderr}"
+    assert result.returncode == code, report
+    lines = result.stderr.splitlines()
+    assert any(line.startswith("error: ") for line in lines), report
+    assert any(re.match(r"hint: \S", line) for line in lines), report
+    assert "Traceback" not in result.stdout + result.stderr, report
+    assert "internal error" not in result.stderr, report
+    missing = [text for text in expected_texts if text not in result.stderr]
+    assert not missing, f"it did not say {missing}\n{report}"
+    return result
+
+
+def interrupt(process: subprocess.Popen[str]) -> None:
+    """Do what Ctrl-C does to a program in the foreground, if it still runs: the whole group hears of it."""
+    if process.poll() is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGINT)
+
+
+def kill(pid: int) -> None:
+    """End a process as the system does when memory runs out."""
+    process = psutil.Process(pid)
+    process.kill()
+    wait_until(f"process {pid} is gone", lambda: not is_alive(process))
+
+
+def wait_until(description: str, condition: Callable[[], bool]) -> None:
+    """Return once `condition` does, and fail when it never does."""
+    deadline = time.monotonic() + TIMEOUT_S
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"never came true: {description}")
+        select.select([], [], [], 0.02)
+
+
+def free_port() -> int:
+    """A port that nothing listens on, on either loopback address."""
+    while True:
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            port: int = probe.getsockname()[1]
+            with contextlib.suppress(OSError), socket.create_server(("::1", port), family=socket.AF_INET6):
+                return port
+            if not socket.has_ipv6:
+                return port
+
+
+def port_in(result: Result) -> int:
+    """The local port in the address that a command printed."""
+    match = re.search(r"ready +https://localhost:(\d+)/", result.stdout)
+    assert match, result.stdout + result.stderr
+    return int(match[1])

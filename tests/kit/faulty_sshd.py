@@ -1,0 +1,164 @@
+"""Servers that go wrong at one point of the way in (RFC 4253, 4252, 4254), and record that they came to it."""
+
+import asyncio
+import contextlib
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import asyncssh
+import paramiko
+
+from tests.kit.mitm_sshd import MitmRecord, MitmServer
+from tests.kit.sshd import LOOPBACK
+
+TIMEOUT_S = 10
+MSG_KEXINIT = 20
+ServerFunction = Callable[[socket.socket, threading.Event], None]
+
+
+@contextlib.contextmanager
+def raw_server(serve_client: ServerFunction) -> Iterator[tuple[int, threading.Event]]:
+    """A server of plain TCP that talks to everyone and then only listens; gives its port, and the event for `serve_client`."""
+    reached = threading.Event()
+    peers: list[socket.socket] = []
+    with socket.create_server((LOOPBACK, 0)) as listener:
+
+        def serve() -> None:
+            while True:
+                try:
+                    peer, _ = listener.accept()
+                except OSError:
+                    return
+                peers.append(peer)
+                with contextlib.suppress(OSError):
+                    serve_client(peer, reached)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield listener.getsockname()[1], reached
+        finally:
+            for sock in (*peers, listener):
+                with contextlib.suppress(OSError):
+                    sock.shutdown(socket.SHUT_RDWR)
+                sock.close()
+            thread.join(TIMEOUT_S)
+
+
+@contextlib.contextmanager
+def filtered_port() -> Iterator[int]:
+    """A port that never answers who knocks: its queue is full, and nobody accepts."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind((LOOPBACK, 0))
+        listener.listen(0)
+        address = listener.getsockname()
+        for _ in range(4):
+            client = stack.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(address)
+        yield address[1]
+
+
+def send_nothing(peer: socket.socket, reached: threading.Event) -> None:
+    """Never says what it is."""
+    reached.set()
+
+
+def close_immediately(peer: socket.socket, reached: threading.Event) -> None:
+    """Closes before it says what it is."""
+    peer.close()
+
+
+def close_after_banner(peer: socket.socket, reached: threading.Event) -> None:
+    """Closes when it has said what it is."""
+    peer.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
+    peer.close()
+
+
+def send_endless_banner(peer: socket.socket, reached: threading.Event) -> None:
+    """Says line after line and never what it is; no terminal should see them as they are."""
+    for number in range(5000):
+        peer.sendall(f"\033[31mWelcome {number}\007\r\n".encode())
+    reached.set()
+
+
+def send_slow_banner(peer: socket.socket, reached: threading.Event) -> None:
+    """Is never silent for long, and never says what it is."""
+    for _ in range(200):
+        peer.sendall(b"One moment, please.\r\n")
+        threading.Event().wait(0.1)
+
+
+def stall_in_kex(peer: socket.socket, reached: threading.Event) -> None:
+    """Sends its version and its KEXINIT (RFC 4253, section 7.1), and no more."""
+    peer.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
+    message = paramiko.Message()
+    message.add_byte(bytes([MSG_KEXINIT]))
+    message.add_bytes(os.urandom(16))
+    for names in (
+        ["curve25519-sha256@libssh.org"],
+        ["ssh-ed25519"],
+        *[["aes128-ctr"]] * 2,
+        *[["hmac-sha2-256"]] * 2,
+        *[["none"]] * 2,
+        *[[]] * 2,
+    ):
+        message.add_list(names)
+    message.add_boolean(False)
+    message.add_int(0)
+    body = message.asbytes()
+    padding = 8 - (len(body) + 5) % 8
+    padding += 8 if padding < 4 else 0
+    packet = bytes([padding]) + body + os.urandom(padding)
+    peer.sendall(len(packet).to_bytes(4, "big") + packet)
+    reached.set()
+
+
+class StallsDuringAuth(MitmServer):
+    """Never says whether the user may log in."""
+
+    async def begin_auth(self, username: str) -> bool:  # type: ignore[override]
+        self.record.reached.set()
+        await asyncio.Event().wait()
+        return True
+
+
+class StallsAtChannelOpen(MitmServer):
+    """Lets in, and never says whether it opens a channel."""
+
+    async def session_requested(self) -> Any:
+        self.record.reached.set()
+        await asyncio.Event().wait()
+
+    async def connection_requested(self, *arguments: Any) -> Any:  # type: ignore[override]
+        self.record.reached.set()
+        await asyncio.Event().wait()
+
+
+class _SilentChannel(asyncssh.SSHServerChannel[bytes]):
+    def __init__(self, record: MitmRecord, *arguments: Any, **extra: Any) -> None:
+        super().__init__(*arguments, **extra)
+        self.record = record
+
+    def _process_exec_request(self, packet: Any) -> Any:
+        self.record.reached.set()
+        return None  # asyncssh's word for an answer that comes later
+
+
+class StallsAtExec(MitmServer):
+    """Opens a channel, and never says whether it runs what it was asked to."""
+
+    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+        super().connection_made(conn)
+        self.connection = conn
+
+    def session_requested(self) -> Any:
+        loop = asyncio.get_running_loop()
+        limits = (0, 1024, None, "strict", 2**21, 2**15)
+        return _SilentChannel(
+            self.record, self.connection, loop, True, False, False, *limits
+        ), asyncssh.SSHServerSession()

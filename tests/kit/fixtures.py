@@ -1,0 +1,79 @@
+"""Fixtures that several folders use: networks of real servers, and clients of them; what a test starts ends with it."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.kit import pam_sshd as machines
+from tests.kit import sshd as networks
+from tests.kit.mitm_sshd import AsyncioThread
+from tests.kit.pam_sshd import PamNetwork
+from tests.kit.proxied_tunnel import ProxiedNetwork
+from tests.kit.ssh_client import Client
+from tests.kit.sshd import Network
+
+
+@pytest.fixture(scope="session")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """What every host of these tests has of Conda, with sshd ready to be run. Skips where OpenSSH is missing."""
+    if not networks.sshd():
+        pytest.skip("needs the program sshd (OpenSSH server)")
+    for program in ("ssh", "ssh-keygen"):
+        if shutil.which(program) is None:
+            pytest.skip(f"needs the program {program} (OpenSSH client)")
+    folder = tmp_path_factory.mktemp("packages")
+    networks.prepare_packages(folder)
+    with networks.privsep_dir():
+        yield folder
+
+
+@pytest.fixture
+def network(tmp_path: Path, packages: Path) -> Iterator[Network]:
+    """A gateway and a host that are running, known and configured."""
+    new_network = Network(tmp_path / "network", packages)
+    try:
+        new_network.start()
+        yield new_network
+    finally:
+        new_network.close()
+
+
+@pytest.fixture
+def client(tmp_path: Path, packages: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
+    """The way to a host in this process, as somebody with an empty home folder and no agent."""
+    created = Client(tmp_path / "client", monkeypatch)
+    try:
+        yield created
+    finally:
+        created.close()
+
+
+@pytest.fixture(scope="session")
+def loop() -> Iterator[AsyncioThread]:
+    """An event loop in a thread, for the servers that are written here."""
+    created = AsyncioThread()
+    try:
+        yield created
+    finally:
+        created.close()
+
+
+@pytest.fixture
+def pam_network(tmp_path: Path, packages: Path) -> Iterator[PamNetwork]:
+    """Two machines that a test has yet to set up and start."""
+    machines.skip_unless_supported()
+    new_network = PamNetwork(tmp_path / "pam_network", packages)
+    try:
+        yield new_network
+    finally:
+        new_network.close()
+
+
+@pytest.fixture
+def proxied(network: Network, loop: AsyncioThread) -> Iterator[ProxiedNetwork]:
+    """A gateway and a host that are running, known and configured, with a relay before each."""
+    with closing(ProxiedNetwork(network, loop)) as created:
+        yield created

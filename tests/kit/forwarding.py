@@ -1,0 +1,73 @@
+"""A connection through the two hops of a practice network, and servers of the tests' own to forward to."""
+
+import contextlib
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from invoke.context import Context
+
+from notebooks_over_ssh import sandbox
+from notebooks_over_ssh.config import settings
+from notebooks_over_ssh.jupyter.connecting import connect_to
+from notebooks_over_ssh.ssh.connection import Connection, close_all
+from notebooks_over_ssh.ssh.prompting import CredentialPrompter, NullPrompter
+
+ServeFunction = Callable[[Callable[[socket.socket], None]], int]
+
+
+@pytest.fixture(scope="module")
+def connection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connection]:
+    """A Connection to the host ashbury of a practice network, which ends with the tests of the module."""
+    home: Path = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(home))
+        patch.delenv("XDG_DATA_HOME", raising=False)
+        loaded = settings.load(Context(), host="ashbury")
+        sandbox.ensure_running()
+        yield connect_to(loaded, loaded.destination(), CredentialPrompter(NullPrompter()))
+        close_all()
+        sandbox.stop()
+
+
+@pytest.fixture
+def serve() -> Iterator[ServeFunction]:
+    """Start a TCP server on loopback that gives each connection to a function; all end with the test."""
+    with contextlib.ExitStack() as stack:
+
+        def start(handle: Callable[[socket.socket], None]) -> int:
+            listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=256))
+            threads: list[threading.Thread] = []
+
+            def accept() -> None:
+                while True:
+                    try:
+                        peer, _ = listener.accept()
+                    except OSError:
+                        return
+                    threads.append(threading.Thread(target=_handle, args=(handle, peer)))
+                    threads[-1].start()
+
+            accept_thread = threading.Thread(target=accept)
+            accept_thread.start()
+
+            def stop() -> None:
+                with contextlib.suppress(OSError):
+                    listener.shutdown(socket.SHUT_RDWR)
+                accept_thread.join(10)
+                for thread in threads:
+                    thread.join(10)
+                    assert not thread.is_alive(), "a connection to the server never ended"
+
+            stack.callback(stop)
+            port: int = listener.getsockname()[1]
+            return port
+
+        yield start
+
+
+def _handle(handle: Callable[[socket.socket], None], peer: socket.socket) -> None:
+    with peer, contextlib.suppress(ConnectionError):
+        handle(peer)

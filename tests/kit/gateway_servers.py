@@ -1,0 +1,121 @@
+"""Gateways beside the sshd of tests/integration/openssh: one that is started by another program, and dropbear."""
+
+import os
+import pwd
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from unittest.mock import patch
+
+from tests.kit import sshd as networks
+from tests.kit.sshd import RUN_TIMEOUT_S, START_TIMEOUT_S, SYSTEM_PATH, Server, wait_until
+
+SYSTEM_PROGRAMS = f"/usr/sbin:/sbin:{SYSTEM_PATH}"
+# In a mount namespace of its own, which ends with it: a file or folder is seen at another place, for each pair.
+BIND_MOUNT_SCRIPT = 'while [ "$1" != -- ]; do mount --bind "$1" "$2" || exit; shift 2; done; shift; exec "$@"'
+
+
+def find_program(program: str) -> str:
+    """The full path of a program of the system's, "" where there is none."""
+    return shutil.which(program, path=f"{SYSTEM_PROGRAMS}:{os.environ.get('PATH', '')}") or ""
+
+
+def bind_mount_command(targets: dict[Path, Path]) -> list[str]:
+    """What stands before a command that sees each file or folder at a place where it is not."""
+    pairs = [str(path) for pair in targets.items() for path in pair]
+    return [
+        find_program("unshare"),
+        "--mount",
+        "--propagation",
+        "private",
+        "sh",
+        "-c",
+        BIND_MOUNT_SCRIPT,
+        "sh",
+        *pairs,
+        "--",
+    ]
+
+
+class WrappedSshd(Server):
+    """An sshd that another program starts: `ip netns exec NAME`, say; that program becomes sshd in the end."""
+
+    def __init__(
+        self,
+        name: str,
+        folder: Path,
+        authorized_keys: Path,
+        *options: str,
+        address: str = networks.LOOPBACK,
+        prefix: Sequence[str] = (),
+        program: str = "",
+    ) -> None:
+        super().__init__(name, folder, authorized_keys, *options, address=address)
+        self.program = folder / "start"
+        words = [*prefix, program or networks.sshd()]
+        self.program.write_text("#!/bin/sh\nexec " + " ".join(f"'{word}'" for word in words) + ' "$@"\n')
+        self.program.chmod(0o755)
+
+    def _try_start(self) -> bool:
+        with patch.object(networks, "sshd", lambda: str(self.program)):
+            return super()._try_start()
+
+
+class Dropbear(Server):
+    """A gateway of another make. Its options are arguments."""
+
+    @property
+    def home_authorized_keys(self) -> Path:
+        """Where it looks for the keys of this user, whose home it believes to be in its own folder."""
+        return self.folder / "home" / ".ssh" / "authorized_keys"
+
+    def logins(self) -> int:
+        return self.log.read_text().count("Pubkey auth succeeded")
+
+    def connections(self) -> int:
+        return self.log.read_text().count("Child connection from")
+
+    def _try_start(self) -> bool:
+        key = self.folder / "dropbear_key"
+        subprocess.run(
+            [find_program("dropbearconvert"), "openssh", "dropbear", self.key, key],
+            check=True,
+            capture_output=True,
+            timeout=RUN_TIMEOUT_S,
+        )
+        self.home_authorized_keys.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        shutil.copy(self.authorized_keys, self.home_authorized_keys)
+        account = pwd.getpwuid(os.getuid())
+        passwd = self.folder / "passwd"
+        passwd.write_text(
+            f"{account.pw_name}:x:{account.pw_uid}:{account.pw_gid}::{self.folder / 'home'}:/bin/sh\n"
+        )
+        log_start = self.log.stat().st_size if self.log.exists() else 0
+        listen = ["-p", f"{self.address}:{self.port}", "-r", str(key), "-P", str(self.folder / "pid")]
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [
+                    *bind_mount_command({passwd: Path("/etc/passwd")}),
+                    find_program("dropbear"),
+                    "-F",
+                    "-E",
+                    "-s",
+                    *listen,
+                    *self.options,
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={"PATH": SYSTEM_PROGRAMS},
+            )
+        process = self._process
+
+        def listens() -> bool:
+            return process.poll() is not None or b"Not backgrounding" in self.log.read_bytes()[log_start:]
+
+        wait_until(listens, START_TIMEOUT_S, "dropbear listens")
+        if process.poll() is None:
+            return True
+        self._process = None
+        return False

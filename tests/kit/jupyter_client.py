@@ -1,0 +1,195 @@
+"""What a browser does with the notebook server: logs in with the form, starts kernels, runs cells over a websocket."""
+
+import contextlib
+import hashlib
+import http.client
+import json
+import ssl
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Self
+
+import httpx
+from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Origin
+
+from tests.kit.cli import User, assert_success, port_in
+from tests.kit.sshd import LOOPBACK
+from tests.kit.users import PASSWORD
+
+TIMEOUT_S = 20.0
+
+
+@dataclass(frozen=True)
+class CellReply:
+    """What a cell came to: its outputs, and whether it ran without an error."""
+
+    status: str
+    outputs: list[dict[str, Any]]
+
+    @property
+    def text(self) -> str:
+        """What it printed, and the text of its value."""
+        printed = "".join(output.get("text", "") for output in self.outputs)
+        return printed + "".join(output.get("data", {}).get("text/plain", "") for output in self.outputs)
+
+
+class Kernel:
+    """A kernel, over its websocket."""
+
+    def __init__(self, identity: str, socket: ClientConnection, timeout_s: float = TIMEOUT_S) -> None:
+        self.identity = identity
+        self._socket = socket
+        self._timeout_s = timeout_s
+
+    def send_cell(self, code: str) -> str:
+        """Send a cell to be run; returns the identity of the request."""
+        header = {
+            "msg_id": uuid.uuid4().hex,
+            "msg_type": "execute_request",
+            "username": "",
+            "session": uuid.uuid4().hex,
+            "version": "5.3",
+        }
+        content = {"code": code, "silent": False, "store_history": False, "allow_stdin": False}
+        message = {"header": header, "parent_header": {}, "metadata": {}, "content": content}
+        self._socket.send(json.dumps({**message, "channel": "shell", "buffers": []}))
+        return header["msg_id"]
+
+    def wait_for(self, request: str, kind: str) -> dict[str, Any]:
+        """The first message of this kind that answers the request."""
+        return next(message for message in self.messages(request) if message["header"]["msg_type"] == kind)
+
+    def run(self, code: str) -> CellReply:
+        """Run a cell to its end."""
+        outputs: list[dict[str, Any]] = []
+        status = ""
+        is_idle = False
+        for message in self.messages(self.send_cell(code)):
+            kind, content = message["header"]["msg_type"], message["content"]
+            if kind in ("stream", "execute_result", "display_data", "error"):
+                outputs.append(content)
+            status = content["status"] if kind == "execute_reply" else status
+            is_idle = is_idle or (kind == "status" and content["execution_state"] == "idle")
+            if is_idle and status:
+                break
+        return CellReply(status, outputs)
+
+    def messages(self, request: str) -> Iterator[dict[str, Any]]:
+        """Every message that answers the request, without an end."""
+        while True:
+            message = json.loads(self._socket.recv(timeout=self._timeout_s))
+            if message["parent_header"].get("msg_id") == request:
+                yield message
+
+
+class Browser:
+    """A browser that trusts one certificate and nothing else, and keeps cookies."""
+
+    def __init__(self, port: int, certificate_pem: str) -> None:
+        self.port = port
+        self.trust = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        self.trust.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        self.trust.load_verify_locations(cadata=certificate_pem)
+        self._client = httpx.Client(
+            base_url=f"https://localhost:{port}", verify=self.trust, trust_env=False, timeout=TIMEOUT_S
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
+
+    def log_in(self, password: str) -> bool:
+        """Fill in the login form; returns whether the server now answers."""
+        form = self._client.get("/login")
+        assert form.status_code == 200 and 'name="password"' in form.text, form.text
+        self._client.post("/login", data={"password": password, "_xsrf": self._xsrf})
+        return self.status("/api/kernels") == 200
+
+    def status(self, path: str) -> int:
+        """The status with which the server answers a GET."""
+        return self._client.get(path).status_code
+
+    def status_with(self, path: str, **headers: str) -> int:
+        """The status with which the server answers a GET that has these headers too."""
+        return self._client.get(path, headers=headers).status_code
+
+    def post_status(self, path: str, **data: str) -> int:
+        """The status with which the server answers what a page of another site can send: a form, without the token."""
+        return self._client.post(path, data=data).status_code
+
+    def get(self, path: str) -> Any:
+        """What the server answers to a GET, as JSON."""
+        response = self._client.get(path)
+        assert response.status_code == 200, response.text
+        return response.json()
+
+    def kernels(self) -> set[str]:
+        """The identities of the kernels that run."""
+        return {kernel["id"] for kernel in self.get("/api/kernels")}
+
+    @contextlib.contextmanager
+    def kernel(self, timeout_s: float = TIMEOUT_S) -> Iterator[Kernel]:
+        """A new kernel, which goes on when the window is closed."""
+        headers = {"X-XSRFToken": self._xsrf}
+        response = self._client.post("/api/kernels", headers=headers, json={"name": "python3"})
+        assert response.status_code == 201, response.text
+        with self.attach(response.json()["id"], timeout_s) as kernel:
+            yield kernel
+
+    @contextlib.contextmanager
+    def attach(self, identity: str, timeout_s: float, origin: str = "") -> Iterator[Kernel]:
+        """The window of a kernel that runs; `origin` is where its page came from, if not from the server."""
+        cookies = "; ".join(f"{cookie.name}={cookie.value}" for cookie in self._client.cookies.jar)
+        with connect(
+            f"wss://localhost:{self.port}/api/kernels/{identity}/channels",
+            ssl=self.trust,
+            origin=Origin(origin or f"https://localhost:{self.port}"),
+            additional_headers={"Cookie": cookies},
+            proxy=None,
+            open_timeout=timeout_s,
+            ping_interval=None,  # as in a browser
+            max_size=None,
+        ) as socket:
+            yield Kernel(identity, socket, timeout_s)
+
+    @property
+    def _xsrf(self) -> str:
+        return self._client.cookies["_xsrf"]
+
+
+TIMEOUT_S = 10.0
+
+
+def get_api(port: int) -> tuple[str, Any]:
+    """The fingerprint (SHA-256) of the certificate shown on a local port, and what /api answers there."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # its fingerprint is compared
+    connection = http.client.HTTPSConnection(LOOPBACK, port, timeout=TIMEOUT_S, context=context)
+    try:
+        connection.connect()
+        shown = hashlib.sha256(connection.sock.getpeercert(True) or b"").hexdigest()
+        connection.request("GET", "/api")
+        return shown, json.loads(connection.getresponse().read())
+    finally:
+        connection.close()
+
+
+@contextlib.contextmanager
+def busy_kernel(user: User) -> Iterator[int]:
+    """A session with a kernel that computes; the PID of the kernel."""
+    port = port_in(assert_success(user.fab("up", "--detach")))
+    with Browser(port, user.certificate_pem(user.only_session()["host"])) as browser:
+        assert browser.log_in(PASSWORD)
+        with browser.kernel() as kernel:
+            pid = int(kernel.run("import os, subprocess, sys, time; print(os.getpid())").text)
+            request = kernel.send_cell(
+                "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(900)'], start_new_session=True)\n"
+                "print('it computes', flush=True); time.sleep(900)"
+            )
+            assert kernel.wait_for(request, "stream")["content"]["text"] == "it computes\n"
+            assert browser.get(f"/api/kernels/{kernel.identity}")["execution_state"] == "busy"
+    yield pid

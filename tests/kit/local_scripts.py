@@ -1,0 +1,89 @@
+"""Runs the programs of the host on this machine, in a home of the test's own."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from notebooks_over_ssh.sandbox.conda_environments import ensure_environment
+from notebooks_over_ssh.ssh.remote import CONFIRMATION, build_request
+
+SYSTEM_PYTHON = Path("/usr/bin/python3")
+VERSION = f"python{sys.version_info.major}.{sys.version_info.minor}"
+# On a machine whose only Python is the system's, both are one.
+HOST_PYTHONS = ["own"] if Path(sys.executable).resolve() == SYSTEM_PYTHON.resolve() else ["own", "system"]
+# A venv is an environment by its path; the one that the tests run in has Jupyter.
+# The fixture `host_environment` replaces it.
+ENVIRONMENT = Path(sys.prefix)
+MARKER = "a-marker"
+# From when and until when a certificate is made to be valid.
+VALIDITY = {"not_before": "260101000000Z", "not_after": "361231235959Z"}
+HASH = "argon2:$argon2id$v=19$m=10240,t=10,p=8$c2FsdA$aGFzaA"
+
+
+def run_locally(
+    home: Path,
+    name: str,
+    parameters: dict[str, Any],
+    *,
+    environment: Path | None = None,
+    preexec: Callable[[], None] | None = None,
+    variables: dict[str, str] | None = None,
+) -> dict[str, Any]:
+    """The answer of `remote_scripts/NAME.py`, run as on a host whose home folder is `home`.
+
+    The environment is `ENVIRONMENT` unless another is given. `preexec` runs in the new process, to set a limit on it, say; `variables` are set in it.
+    """
+    command, stdin = request_here(name, parameters, environment)
+    done = subprocess.run(
+        ["/bin/sh", "-c", command],
+        input=stdin + CONFIRMATION,
+        capture_output=True,
+        env={"HOME": str(home), "PATH": "/usr/bin:/bin", **(variables or {})},
+        cwd=home,
+        umask=0,
+        timeout=60,
+        preexec_fn=preexec,
+        check=False,
+    )
+    _, separator, rest = done.stdout.decode().rpartition(f"\n{MARKER} ")
+    assert separator, done
+    reply: dict[str, Any] = json.loads(rest.partition("\n")[0])
+    return reply
+
+
+def request_here(name: str, parameters: dict[str, Any], environment: Path | None = None) -> tuple[str, bytes]:
+    """The shell's command and its standard input that run `remote_scripts/NAME.py` in an environment of this machine."""
+    return build_request(MARKER, name, parameters, environment=str(environment or ENVIRONMENT), activate="")
+
+
+def make_environment(prefix: Path, python: Path | None = None) -> None:
+    """Make an environment with Jupyter whose Python is `python`, else that of `ENVIRONMENT`."""
+    ensure_environment(prefix)
+    interpreter = (python or ENVIRONMENT / "bin" / "python").resolve()
+    (prefix / "bin/python").unlink()
+    (prefix / "bin/python").symlink_to(interpreter)
+    (prefix / "pyvenv.cfg").write_text(f"home = {interpreter.parent}\ninclude-system-site-packages = false\n")
+
+
+def configure(home: Path, **parameters: Any) -> dict[str, Any]:
+    """The answer of protect.py, which sets a password and a new certificate unless the parameters say otherwise."""
+    application = parameters.get("application", "notebook")
+    separator = run_locally(home, "security_status", {"application": application, "directory": "~"})
+    defaults = {
+        # Where something is in the way there is none, and is not looked at.
+        "credentials_digest": separator.get("credentials_digest", ""),
+        "application": "notebook",
+        "directory": "~",
+        "password_hash": HASH,
+        "certificate": "make",
+        **VALIDITY,
+    }
+    return run_locally(home, "configure_security", defaults | parameters)
+
+
+def get_status(home: Path) -> dict[str, Any]:
+    """The answer of look_at_protection.py."""
+    return run_locally(home, "security_status", {"application": "notebook", "directory": "~"})

@@ -1,0 +1,98 @@
+"""A server that keeps to the protocol up to one packet of the handshake or the login, which it spoils."""
+
+import contextlib
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import paramiko
+from paramiko.packet import Packetizer
+
+from tests.kit.sshd import LOOPBACK
+
+TIMEOUT_S = 10
+Mutation = Callable[[bytes], bytes]
+# The packets of a server (RFC 4250, section 4.1.2) in whose place something else is sent.
+STAGES = {"KEXINIT": 20, "KEX_REPLY": 31, "NEWKEYS": 21, "SERVICE_ACCEPT": 6, "USERAUTH": 51}
+PLAIN = ("KEXINIT", "KEX_REPLY", "NEWKEYS")
+_Packetizer: Any = Packetizer
+
+
+class _RefusingInterface(paramiko.ServerInterface):
+    def get_allowed_auths(self, username: str) -> str:
+        return "publickey"
+
+
+class MalformedServer:
+    """Serves one client after the other; each is treated as `mutate_next` said last."""
+
+    def __init__(self) -> None:
+        self.key = paramiko.ECDSAKey.generate()
+        self.stage = 0
+        self.mutate: Mutation = bytes
+        self.raw = False
+        self.was_mutated = False
+        self._listener = socket.create_server((LOOPBACK, 0))
+        self.port: int = self._listener.getsockname()[1]
+        self._transports: list[Any] = []
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def mutate_next(self, stage: str, mutate: Mutation, *, raw: bool = False) -> None:
+        """Send, in place of the packet of that stage, what is made of its payload, and close; `raw`: bytes, no packet."""
+        self.stage, self.mutate, self.raw, self.was_mutated = STAGES[stage], mutate, raw, False
+
+    def close(self) -> None:
+        """Serve nobody any more."""
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join(TIMEOUT_S)
+        self._close_transports()
+
+    def _close_transports(self) -> None:
+        while self._transports:
+            transport = self._transports.pop()
+            transport.close()
+            transport.join(TIMEOUT_S)
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                peer, _ = self._listener.accept()
+            except OSError:
+                return
+            self._close_transports()
+            transport: Any = paramiko.Transport(peer, packetizer_class=_mutating_packetizer(self))
+            transport.add_server_key(self.key)
+            self._transports.append(transport)
+            transport.start_server(event=threading.Event(), server=_RefusingInterface())
+
+
+def _mutating_packetizer(server: MalformedServer) -> type:
+    class MutatingPacketizer(_Packetizer):  # type: ignore[misc] # untyped
+        def send_message(self, message: paramiko.Message) -> None:
+            payload = message.asbytes()
+            if payload[0] != server.stage:
+                super().send_message(message)
+                return
+            server.was_mutated = True
+            mutated = server.mutate(payload)
+            if server.raw:
+                self.write_all(mutated)
+            else:
+                super().send_message(paramiko.Message(mutated))
+            raise EOFError
+
+    return MutatingPacketizer
+
+
+@contextlib.contextmanager
+def malformed_server() -> Iterator[MalformedServer]:
+    """The server, until the end of the block."""
+    server = MalformedServer()
+    try:
+        yield server
+    finally:
+        server.close()

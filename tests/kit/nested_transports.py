@@ -1,0 +1,67 @@
+"""Two transports, one in the other, whose far end is bad, and the forwarder over both."""
+
+import contextlib
+import socket
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+
+import paramiko
+import pytest
+
+from notebooks_over_ssh.ssh.protocol.jump_channel import JumpChannel
+from notebooks_over_ssh.ssh.protocol.transport import Transport
+from notebooks_over_ssh.tunnel import Forwarder, listen
+from tests.kit.mitm_sshd import AsyncioThread
+from tests.kit.scripted_peer import ScriptedPeer, scripted_peer
+from tests.kit.ssh_client import Client
+from tests.kit.sshd import LOOPBACK, free_port, known_hosts_line, wait_until
+from tests.kit.two_hops import TIMEOUT_S, echo_server, echoes, read
+
+
+@dataclass
+class NestedTransports:
+    """A transport to a bad far end inside one to a good gateway, and a forwarder that uses both."""
+
+    transport: Transport
+    peer: ScriptedPeer
+    port: int
+    """The local port that leads to the bad end."""
+    forwarder: Forwarder
+    gateway: Transport
+    echo: int
+
+    def assert_others_work(self) -> None:
+        """The gateway's transport lives, and so does the forwarder: it carries an echo through it."""
+        assert self.gateway.is_active()
+        with closing(self.forwarder.open_connection(self.gateway, self.echo)) as client:
+            client.settimeout(TIMEOUT_S)
+            assert echoes(client)
+
+    def assert_reset_or_working(self, client: socket.socket, number: int) -> None:
+        """Either the transport has ended, and its clients were told by a reset, or the stream still brings what is sent."""
+        with contextlib.suppress(EOFError, OSError, paramiko.SSHException):
+            self.peer.data(number, b"still here")
+        try:
+            assert read(client, 10) == b"still here"
+        except ConnectionResetError:
+            wait_until(lambda: not self.transport.is_active(), TIMEOUT_S, "the transport has ended")
+            assert not self.transport._own_channels
+
+
+@pytest.fixture
+def nested(client: Client, loop: AsyncioThread) -> Iterator[NestedTransports]:
+    """Both transports, and the forwarder."""
+    gateway = client.server("gateway")
+    client.write_known_hosts(known_hosts_line(gateway.port, gateway.public_key))
+    with echo_server(loop) as echo, client.connected(gateway) as connection, scripted_peer() as (port, peer):
+        jump_channel = JumpChannel(connection.transport, (LOOPBACK, port))
+        jump_channel.connect(TIMEOUT_S)
+        transport = Transport(jump_channel)
+        listener = listen(free_port())
+        with closing(Forwarder([(listener, 1)])) as forwarder, closing(transport):
+            transport.start_client(timeout=TIMEOUT_S)
+            transport.auth_none("anybody")
+            forwarder.set_transport(transport)
+            forwarder.start()
+            yield NestedTransports(transport, peer, listener.port, forwarder, connection.transport, echo)

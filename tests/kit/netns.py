@@ -1,0 +1,128 @@
+"""Machines of their own, as far as the network goes: network namespaces, and cables between them (ip-netns(8))."""
+
+import contextlib
+import os
+import secrets
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.kit.cli import Result, User
+from tests.kit.gateway_servers import WrappedSshd, find_program
+from tests.kit.sshd import GATEWAY_OPTIONS, Network, known_hosts_line
+
+COMMAND_TIMEOUT_S = 10.0
+# RFC 5737: addresses for examples, which lead nowhere else.
+CLIENT, GATEWAY_OUTSIDE = "192.0.2.1", "192.0.2.2"
+GATEWAY_INSIDE, HOST = "198.51.100.1", "198.51.100.2"
+
+
+@dataclass(frozen=True)
+class Machines:
+    """The names of three namespaces."""
+
+    client: str
+    gateway: str
+    host: str
+
+
+def netns_exec(namespace: str) -> list[str]:
+    """What stands before a command that runs in a namespace."""
+    return [find_program("ip"), "netns", "exec", namespace]
+
+
+@contextlib.contextmanager
+def three_namespaces() -> Iterator[Machines]:
+    """A client that is connected with a gateway, which is connected with a host. Skips the test without the right to."""
+    if not find_program("ip"):
+        pytest.skip("needs the program ip (iproute2)")
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to make network namespaces")
+    token = secrets.token_hex(4)
+    machines = Machines(*(f"notebooks-{token}-{name}" for name in ("client", "gateway", "host")))
+    try:
+        for number, namespace in enumerate((machines.client, machines.gateway, machines.host)):
+            result = _ip("netns", "add", namespace, check=False)
+            if result.returncode and not number:
+                pytest.skip(f"needs the right to make network namespaces: {result.stderr.strip()}")
+            result.check_returncode()
+            _ip("-n", namespace, "link", "set", "lo", "up")
+        _veth_pair(machines.client, CLIENT, machines.gateway, GATEWAY_OUTSIDE)
+        _veth_pair(machines.gateway, GATEWAY_INSIDE, machines.host, HOST)
+        yield machines
+    finally:
+        for namespace in (machines.client, machines.gateway, machines.host):
+            _ip("netns", "del", namespace, check=False)
+
+
+def _veth_pair(name_1: str, address_1: str, name_2: str, address_2: str) -> None:
+    names = f"to-{name_2[-7:]}", f"to-{name_1[-7:]}"
+    _ip("link", "add", names[0], "netns", name_1, "type", "veth", "peer", "name", names[1], "netns", name_2)
+    for namespace, name, address in ((name_1, names[0], address_1), (name_2, names[1], address_2)):
+        _ip("-n", namespace, "addr", "add", f"{address}/24", "dev", name)
+        _ip("-n", namespace, "link", "set", name, "up")
+
+
+def _ip(*arguments: str, check: bool = True) -> Result:
+    done = subprocess.run(
+        [find_program("ip"), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=COMMAND_TIMEOUT_S,
+        check=False,
+    )
+    assert not check or done.returncode == 0, f"{done.args}: {done.stderr}"
+    return done
+
+
+@dataclass(frozen=True)
+class NetnsUser(User):
+    """Somebody whose programs run in a namespace."""
+
+    namespace: str
+
+    def execute(self, command: list[str], stdin: str = "", **variables: str) -> Result:
+        return super().execute([*netns_exec(self.namespace), *command], stdin, **variables)
+
+
+class NetnsNetwork(Network):
+    """Client, gateway and host, each on a machine of its own."""
+
+    def __init__(self, folder: Path, packages: Path, machines: Machines) -> None:
+        super().__init__(folder, packages)
+        self.machines = machines
+        self.user = NetnsUser(self.home, folder / "temporary", machines.client)
+        self.gateway = WrappedSshd(
+            "gateway",
+            folder / "separate_gateway",
+            self.authorized_keys,
+            *("AllowTcpForwarding yes", *GATEWAY_OPTIONS),
+            address=GATEWAY_OUTSIDE,
+            prefix=netns_exec(machines.gateway),
+        )
+        self.host = WrappedSshd(
+            "host",
+            folder / "separate_host",
+            self.authorized_keys,
+            self.environment(),
+            address=HOST,
+            prefix=netns_exec(machines.host),
+        )
+
+    @property
+    def gateway_destination(self) -> str:
+        return f"{GATEWAY_OUTSIDE}:{self.gateway.port}"
+
+    @property
+    def host_destination(self) -> str:
+        return f"{HOST}:{self.host.port}"
+
+    def write_known_hosts(self, *more: str) -> None:
+        lines = [
+            known_hosts_line(server.port, server.public_key, server.address)
+            for server in (self.gateway, self.host)
+        ]
+        self.known_hosts.write_text("".join(f"{line}\n" for line in (*lines, *more)))

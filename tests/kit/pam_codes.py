@@ -1,0 +1,59 @@
+"""One-time codes that PAM asks for."""
+
+import hashlib
+import hmac
+import secrets
+from pathlib import Path
+
+import pytest
+
+from tests.kit.pam_sshd import Account, PamNetwork
+
+# sshd tells what was proved before: there is something once the first of two proofs was good.
+IS_SECOND = '#!/bin/sh\n[ -n "$SSH_AUTH_INFO_0" ]\n'
+
+
+class Codes:
+    """What the person's own device shows: a new code a time (RFC 4226)."""
+
+    def __init__(self) -> None:
+        self.secret = secrets.token_bytes(20)
+        self.counter = 0
+
+    def next(self) -> str:
+        """The next code."""
+        digest = hmac.digest(self.secret, self.counter.to_bytes(8, "big"), hashlib.sha1)
+        self.counter += 1
+        offset = digest[-1] & 15
+        return f"{(int.from_bytes(digest[offset : offset + 4], 'big') & 0x7FFFFFFF) % 10**6:06}"
+
+
+@pytest.fixture
+def codes() -> Codes:
+    """A device of this test."""
+    if not any(Path(top).glob("**/security/pam_oath.so") for top in ("/lib", "/usr/lib", "/usr/lib64")):
+        pytest.skip("needs the PAM module pam_oath (libpam-oath)")
+    return Codes()
+
+
+def account_requiring(pam_network: PamNetwork, codes: Codes, methods: str, *stack: str) -> Account:
+    """An account for which the gateway wants the methods, and of PAM the lines of the stack; the host wants a key."""
+    account = pam_network.account()
+    users = pam_network.folder / "users.oath"
+    users.write_text(f"HOTP {account.name} - {codes.secret.hex()}\n")
+    users.chmod(0o600)
+    is_second = pam_network.folder / "is_second"
+    is_second.write_text(IS_SECOND)
+    is_second.chmod(0o755)
+    pam_network.gateway_machine.pam_stack = [line.format(users=users, is_second=is_second) for line in stack]
+    pam_network.options["gateway"] = (
+        f"AuthenticationMethods {methods}",
+        "PasswordAuthentication yes",
+        "KbdInteractiveAuthentication yes",
+    )
+    pam_network.start()
+    pam_network.configure(user=account.name)
+    return account
+
+
+CODE = "auth requisite pam_oath.so usersfile={users} window=10 digits=6"

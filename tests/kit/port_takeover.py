@@ -1,0 +1,69 @@
+"""Somebody who takes the port of a server that has ended, and speaks TLS there with a certificate of their own."""
+
+import contextlib
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.kit.certificates import certificate, new_key, pem
+from tests.kit.sshd import LOOPBACK, wait_until
+from tests.kit.two_hops import TIMEOUT_S
+
+
+@dataclass
+class PortTakeover:
+    """What they got."""
+
+    connections: int = 0
+    requests: list[bytes] = field(default_factory=list)
+    """What was sent by those who accepted the certificate."""
+
+
+@contextlib.contextmanager
+def take_over_port(port: int, folder: Path) -> Iterator[PortTakeover]:
+    """Listen on the port, once it is free, as long as the body runs."""
+    key = new_key()
+    file = folder / "taker.pem"
+    file.write_text(pem(key) + certificate(key))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(file)
+    takeover = PortTakeover()
+
+    def serve(peer: socket.socket) -> None:
+        with contextlib.suppress(OSError), context.wrap_socket(peer, server_side=True) as tls_socket:
+            request = tls_socket.recv(65536)
+            if request:
+                takeover.requests.append(request)
+                tls_socket.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+
+    def accept(listener: socket.socket) -> None:
+        while True:
+            try:
+                peer, _ = listener.accept()
+            except OSError:
+                return
+            takeover.connections += 1
+            peer.settimeout(TIMEOUT_S)
+            threading.Thread(target=serve, args=(peer,), daemon=True).start()
+
+    # The threads of a process that was killed hold its sockets a moment longer than its leader.
+    listeners: list[socket.socket] = []
+
+    def is_listening() -> bool:
+        with contextlib.suppress(OSError):
+            listeners.append(socket.create_server((LOOPBACK, port)))
+        return bool(listeners)
+
+    wait_until(is_listening, TIMEOUT_S, "the port is free")
+    with listeners[0] as listener:
+        thread = threading.Thread(target=accept, args=(listener,))
+        thread.start()
+        try:
+            yield takeover
+        finally:
+            with contextlib.suppress(OSError):
+                listener.shutdown(socket.SHUT_RDWR)
+            thread.join(TIMEOUT_S)

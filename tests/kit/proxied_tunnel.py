@@ -1,0 +1,284 @@
+"""A tunnel in the background over two real hops, each behind a piece of the way that can be cut, and who uses it."""
+
+import contextlib
+import hashlib
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import httpx
+import psutil
+
+from tests.kit.cli import User, assert_success
+from tests.kit.jupyter_client import TIMEOUT_S, Browser
+from tests.kit.mitm_sshd import AsyncioThread
+from tests.kit.sshd import LOOPBACK, Network, Server, free_port, known_hosts_line, wait_until
+from tests.kit.tcp_proxy import TcpProxy
+
+PASSWORD = "a password of the tests"
+MB = 1024 * 1024
+# A guard against hanging, and nothing else: how long a loss may go unnoticed, and how long it may last.
+OUTAGE_TIMEOUT_S = 60.0
+# It counts on by itself, whoever looks.
+COUNT = """
+import threading, time
+counted = []
+def count():
+    while True:
+        counted.append((len(counted), time.time()))
+        time.sleep(0.05)
+threading.Thread(target=count, daemon=True).start()
+"""
+
+
+class Tunnel:
+    """The one tunnel that a user has, as it shows itself."""
+
+    def __init__(self, user: User) -> None:
+        self.user = user
+
+    def record(self) -> dict[str, Any]:
+        """What the tunnel has written down about itself; {} where there is none."""
+        paths = list(self.user.sessions.glob("*.tunnel.json"))
+        record: dict[str, Any] = json.loads(paths[0].read_text()) if paths else {}
+        return record
+
+    def log(self) -> str:
+        """What the tunnel has said since it went to the background."""
+        return "".join(path.read_text() for path in self.user.sessions.glob("*.tunnel.log"))
+
+    def wait_for(self, state: str) -> None:
+        """Wait until the tunnel says that it is in this state."""
+        self.wait_until(lambda: self.record().get("state") == state, f"the tunnel is {state}")
+
+    def wait_for_outages(self, outages: int) -> None:
+        """Wait until the tunnel has noticed so many outages, and is open again."""
+        self.wait_until(
+            lambda: self.outages() >= outages and self.record().get("state") == "open",
+            f"{outages} outages are over",
+        )
+
+    def wait_until(self, condition: Callable[[], object], description: str) -> None:
+        """Wait until it holds; raises AssertionError with what the tunnel said."""
+        try:
+            wait_until(condition, OUTAGE_TIMEOUT_S, description)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.record()}\n{self.log()}") from None
+
+    def outages(self) -> int:
+        """How many the tunnel has noticed."""
+        return self.log().count("reconnecting")
+
+
+class ProxiedNetwork(Tunnel):
+    """The two hops with a relay before each: `first` leads to the gateway, `second` from there to the host."""
+
+    def __init__(self, network: Network, loop: AsyncioThread) -> None:
+        super().__init__(network.user)
+        self.network = network
+        self.first = TcpProxy(loop, network.gateway.port)
+        self.second = TcpProxy(loop, network.host.port)
+        network.set_hostname(LOOPBACK)
+        self.write_known_hosts()
+        network.configure(
+            gateway=f"{LOOPBACK}:{self.first.port}", notebook={"host": f"{LOOPBACK}:{self.second.port}"}
+        )
+        (network.folder / "password").write_text(f"{PASSWORD}\n")
+
+    def write_known_hosts(self) -> None:
+        """Have the keys of both hops, under the ports of their relays, in known_hosts."""
+        hops = ((self.first, self.network.gateway), (self.second, self.network.host))
+        lines = [known_hosts_line(relay.port, server.public_key) for relay, server in hops]
+        self.network.known_hosts.write_text("".join(f"{line}\n" for line in lines))
+
+    def set_gateway_alias(self, name: str, relay: TcpProxy) -> None:
+        """Have the user's own ssh_config lead from this name to the relay, and the settings use the name."""
+        config = self.network.home / ".ssh" / "config"
+        config.parent.mkdir(mode=0o700, exist_ok=True)
+        config.write_text(f"Host {name}\n HostName {LOOPBACK}\n Port {relay.port}\n HostKeyAlias {name}\n")
+        self.network.configure(gateway=name, notebook={"host": f"{LOOPBACK}:{self.second.port}"})
+
+    def close(self) -> None:
+        """End the relays."""
+        self.first.close()
+        self.second.close()
+
+    def file(self, size: int) -> str:
+        """Have a file of random bytes among the user's work; returns its SHA-256."""
+        data = os.urandom(size)
+        (self.network.remote_home / "mlpractical" / "large.bin").write_bytes(data)
+        return hashlib.sha256(data).hexdigest()
+
+
+class DownloadClient(Browser):
+    """A browser that downloads, and has patience."""
+
+    def download(self, on_progress: Callable[[int], None] = lambda size: None) -> str:
+        """The SHA-256 of the large file; `on_progress` is called with what has come so far. Raises httpx.HTTPError."""
+        digest, size = hashlib.sha256(), 0
+        headers = {"Referer": f"https://localhost:{self.port}/tree"}
+        with self._client.stream(
+            "GET", "/files/large.bin", headers=headers, timeout=OUTAGE_TIMEOUT_S
+        ) as response:
+            assert response.status_code == 200, response.read()[:1000]
+            for chunk in response.iter_raw():
+                digest.update(chunk)
+                size += len(chunk)
+                on_progress(size)
+        return digest.hexdigest()
+
+    def slow_status(self, path: str) -> int:
+        """The status of an answer that may be long in coming, over a connection of its own."""
+        cookies = {cookie.name: str(cookie.value) for cookie in self._client.cookies.jar}
+        with httpx.Client(
+            verify=self.trust, trust_env=False, timeout=OUTAGE_TIMEOUT_S, cookies=cookies
+        ) as client:
+            return client.get(f"https://localhost:{self.port}{path}").status_code
+
+
+@dataclass
+class Download:
+    """A download that stands still in the middle until it is told to go on, in a thread of its own."""
+
+    client: DownloadClient
+    digest: str = ""
+    error: httpx.HTTPError | None = None
+    _paused: threading.Event = field(default_factory=threading.Event)
+    _resume: threading.Event = field(default_factory=threading.Event)
+
+    def __enter__(self) -> Self:
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+        assert self._paused.wait(TIMEOUT_S), "the download never began"
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.finish()
+
+    def finish(self) -> None:
+        """Go on to the end."""
+        self._resume.set()
+        self._thread.join(OUTAGE_TIMEOUT_S)
+        assert not self._thread.is_alive(), "the download never ended"
+
+    def _run(self) -> None:
+        try:
+            self.digest = self.client.download(self._read)
+        except httpx.HTTPError as error:
+            self.error = error
+
+    def _read(self, size: int) -> None:
+        if size >= MB and not self._paused.is_set():
+            self._paused.set()
+            self._resume.wait(OUTAGE_TIMEOUT_S * 2)
+
+
+@dataclass
+class BackgroundRequest:
+    """Somebody who connects while the way may be gone, and waits for an answer, in a thread of their own."""
+
+    client: DownloadClient
+    status: int = 0
+    error: Exception | None = None
+
+    def __enter__(self) -> Self:
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.join(OUTAGE_TIMEOUT_S)
+        assert not self._thread.is_alive(), "the visitor never got an answer"
+
+    def _run(self) -> None:
+        try:
+            self.status = self.client.slow_status("/api/kernels")
+        except httpx.HTTPError as error:
+            self.error = error
+
+
+class Workload:
+    """What goes on through the tunnel: a kernel that counts, and a file with its checksum."""
+
+    def __init__(self, proxied: ProxiedNetwork, client: DownloadClient, size: int) -> None:
+        self.proxied = proxied
+        self.client = client
+        self.checksum = proxied.file(size)
+        self.before = proxied.user.only_session()
+        assert (self.before["tunnel"], self.before["server"]) == ("open", "running")
+        self.pid = proxied.record()["pid"]
+        with client.kernel() as kernel:
+            assert kernel.run(COUNT).status == "ok"
+            self.kernel = kernel.identity
+        self._count = self._read_count()
+        assert client.download() == self.checksum
+
+    def assert_unchanged(self) -> None:
+        """Nothing has changed: address, process, server, kernel; the count has no gap, and no byte is wrong."""
+        session = self.proxied.user.only_session()
+        for key in ("url", "local_port", "server", "pid", "tunnel", "remote_port", "started"):
+            assert session[key] == self.before[key], f"{key}: {session}\n{self.proxied.log()}"
+        assert session["login_required"] is None
+        assert self.proxied.record()["pid"] == self.pid
+        assert psutil.Process(self.pid).is_running()
+        assert self.kernel in self.client.kernels()
+        counts = self._read_count()
+        assert counts[: len(self._count)] == self._count, "the kernel is another one"
+        assert [number for number, _ in counts] == list(range(len(counts)))
+        assert len(counts) > len(self._count), "the kernel has stopped"
+        self._count = counts
+        assert self.client.download() == self.checksum
+
+    def assert_complete_or_failed(self, download: Download) -> None:
+        """A download that was under way came out whole, or it failed and the client knows."""
+        assert download.error is not None or download.digest == self.checksum
+
+    def _read_count(self) -> list[tuple[int, float]]:
+        with self.client.attach(self.kernel, OUTAGE_TIMEOUT_S) as kernel:
+            reply = kernel.run("import json; print(json.dumps(counted[:]))")
+        assert reply.status == "ok"
+        return [(number, moment) for number, moment in json.loads(reply.text)]
+
+
+@contextlib.contextmanager
+def running_workload(proxied: ProxiedNetwork, size: int) -> Iterator[Workload]:
+    """`up --detach`, and work that goes on through it as long as the body runs; all is stopped in the end."""
+    user = proxied.user
+    try:
+        # A port that no other test would take next, so that it is free in the moment in which a tunnel follows another.
+        arguments = (
+            "--local-port",
+            str(free_port()),
+            "--password-file",
+            str(proxied.network.folder / "password"),
+        )
+        assert_success(user.invoke("up", "--detach", *arguments))
+        session = user.only_session()
+        with DownloadClient(session["local_port"], user.certificate_pem(LOOPBACK)) as client:
+            assert client.log_in(PASSWORD)
+            yield Workload(proxied, client, size)
+    finally:
+        proxied.first.resume()
+        proxied.second.resume()
+        stopped = user.fab("stop", "--force")
+    assert_success(stopped)
+    assert user.status() == []
+
+
+def elapsed(moment: float, seconds: float) -> Callable[[], bool]:
+    """Whether so much time has gone by: for what must last, and says nothing of it itself."""
+    return lambda: time.monotonic() - moment >= seconds
+
+
+def kill(server: Server) -> None:
+    """End an sshd and all its logins as a machine does that loses its power: none says goodbye."""
+    family = server.children()
+    assert server._process
+    server._process.kill()
+    for process in family:
+        process.kill()
+    server.stop()

@@ -1,0 +1,140 @@
+"""A far end that says, on its streams, whatever a test wants it to say: an SSH server that keeps no rule of RFC 4254."""
+
+import contextlib
+import queue
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import paramiko
+from paramiko.common import (
+    MSG_CHANNEL_CLOSE,
+    MSG_CHANNEL_DATA,
+    MSG_CHANNEL_EOF,
+    MSG_CHANNEL_FAILURE,
+    MSG_CHANNEL_OPEN,
+    MSG_CHANNEL_OPEN_SUCCESS,
+    MSG_CHANNEL_REQUEST,
+    MSG_CHANNEL_SUCCESS,
+    MSG_CHANNEL_WINDOW_ADJUST,
+)
+
+from tests.kit.sshd import LOOPBACK
+from tests.kit.two_hops import TIMEOUT_S
+
+MB = 1024 * 1024
+CHANNEL_MESSAGES = (
+    MSG_CHANNEL_WINDOW_ADJUST,
+    MSG_CHANNEL_DATA,
+    MSG_CHANNEL_EOF,
+    MSG_CHANNEL_CLOSE,
+    MSG_CHANNEL_REQUEST,
+    MSG_CHANNEL_SUCCESS,
+    MSG_CHANNEL_FAILURE,
+)
+
+
+class _AcceptAll(paramiko.ServerInterface):
+    def check_auth_none(self, username: str) -> int:
+        return paramiko.common.AUTH_SUCCESSFUL
+
+    def get_allowed_auths(self, username: str) -> str:
+        return "none"
+
+
+@dataclass
+class OpenedChannel:
+    """A stream that our side asked for."""
+
+    kind: str
+    local_id: int
+    window: int
+    max_packet_size: int
+
+
+@dataclass
+class ScriptedPeer:
+    """The far end of one transport."""
+
+    transport: Any = None
+    opened: "queue.Queue[OpenedChannel]" = field(default_factory=queue.Queue)
+    received: "queue.Queue[tuple[int, bytes]]" = field(default_factory=queue.Queue)
+    """What our side said on streams: the kind of the packet, and what follows the stream's number."""
+
+    def send(self, kind: int, *fields: int | bytes) -> None:
+        """Send a packet of numbers (uint32) and bytes as they are."""
+        body = b"".join(struct.pack(">I", field) if isinstance(field, int) else field for field in fields)
+        self.transport._send_user_message(paramiko.Message(bytes([kind]) + body))
+
+    def data(self, number: int, data: bytes) -> None:
+        """Send data on a stream."""
+        self.send(MSG_CHANNEL_DATA, number, len(data), data)
+
+    def request(self, number: int, *, want_reply: bool = True) -> None:
+        """Ask on a stream for what none has; it is answered only after all that came before."""
+        name = b"keepalive@openssh.com"
+        self.send(MSG_CHANNEL_REQUEST, number, len(name), name, bytes([want_reply]))
+
+    def accept(self, *, window: int = MB, max_packet_size: int = 32768) -> OpenedChannel:
+        """Wait until our side asks for a stream, and open it."""
+        opened = self.opened.get(timeout=TIMEOUT_S)
+        self.send(MSG_CHANNEL_OPEN_SUCCESS, opened.local_id, 0, window, max_packet_size)
+        return opened
+
+    def expect(self, kind: int) -> bytes:
+        """Wait for a packet of the kind; returns what follows the stream's number."""
+        while True:
+            message_type, body = self.received.get(timeout=TIMEOUT_S)
+            if message_type == kind:
+                return body
+
+
+def _record_packets(transport: Any, scripted: ScriptedPeer) -> None:
+    """Have the packets of streams put down, in the place of what Paramiko would do with them."""
+
+    def opened(message: paramiko.Message) -> None:
+        scripted.opened.put(
+            OpenedChannel(message.get_text(), message.get_int(), message.get_int(), message.get_int())
+        )
+
+    def received(kind: int, message: paramiko.Message) -> None:
+        message.get_int()
+        scripted.received.put((kind, message.get_remainder()))
+
+    transport._handler_table[MSG_CHANNEL_OPEN] = opened
+    for kind in CHANNEL_MESSAGES:
+        transport._handler_table[kind] = partial(received, kind)
+
+
+@contextlib.contextmanager
+def scripted_peer() -> Iterator[tuple[int, ScriptedPeer]]:
+    """The port of a server that lets everybody in, and the far end of the first who comes."""
+    scripted = ScriptedPeer()
+    with socket.create_server((LOOPBACK, 0)) as listening:
+
+        def serve() -> None:
+            try:
+                client, _ = listening.accept()
+            except OSError:
+                return
+            transport: Any = paramiko.Transport(client)
+            transport.add_server_key(paramiko.ECDSAKey.generate())
+            _record_packets(transport, scripted)
+            scripted.transport = transport
+            with contextlib.suppress(EOFError, paramiko.SSHException):
+                transport.start_server(server=_AcceptAll())
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield listening.getsockname()[1], scripted
+        finally:
+            with contextlib.suppress(OSError):
+                listening.shutdown(socket.SHUT_RDWR)
+            thread.join(TIMEOUT_S)
+            if scripted.transport is not None:
+                scripted.transport.close()

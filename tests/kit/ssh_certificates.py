@@ -1,0 +1,66 @@
+"""Authorities that sign keys, as a site has them."""
+
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.kit.sshd import RUN_TIMEOUT_S, make_key
+
+IN_DATE = "-5m:+52w"
+OUT_OF_DATE = "20200101:20210101"
+NOT_YET_IN_DATE = "+1d:+2d"
+
+
+@dataclass(frozen=True)
+class Authority:
+    """A key pair that signs others."""
+
+    key: Path
+
+    @classmethod
+    def new(cls, folder: Path, name: str = "authority", kind: str = "ed25519") -> "Authority":
+        """A new one, in the folder."""
+        folder.mkdir(parents=True, exist_ok=True)
+        make_key(folder / name, kind=kind)
+        return cls(folder / name)
+
+    @property
+    def public_key(self) -> str:
+        """Type and base64."""
+        return public(self.key)
+
+    def sign(
+        self, key: Path, *names: str, dates: str = IN_DATE, for_host: bool = True, **options: str
+    ) -> Path:
+        """The certificate for the key, good for the names: hosts, or users where `for_host` is false."""
+        certificate = key.with_name(f"{key.name}-cert.pub")
+        certificate.unlink(missing_ok=True)
+        kind = ["-h"] if for_host else []
+        principals = ["-n", ",".join(names)] if names else []
+        arguments = [word for name, value in options.items() for word in (f"-{name}", value)]
+        subprocess.run(
+            [
+                "ssh-keygen",
+                "-q",
+                "-s",
+                str(self.key),
+                "-I",
+                key.name,
+                *kind,
+                *principals,
+                "-V",
+                dates,
+                *arguments,
+            ]
+            + [str(key.with_suffix(".pub"))],
+            check=True,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=RUN_TIMEOUT_S,
+        )
+        return certificate
+
+
+def public(key: Path) -> str:
+    """Type and base64 of a key, as in known_hosts."""
+    return " ".join(key.with_suffix(".pub").read_text().split()[:2])

@@ -1,0 +1,165 @@
+"""The way to a host as the steps take it, in this process: quick, and every question that it asks is on record."""
+
+import contextlib
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from notebooks_over_ssh.config.schema import SSH, Notebook, Timeouts
+from notebooks_over_ssh.config.settings import Settings, parse_destination
+from notebooks_over_ssh.errors import UserError
+from notebooks_over_ssh.ssh.connection import Connection, ConnectTarget, close_all, connect
+from notebooks_over_ssh.ssh.prompting import CredentialPrompter
+from tests.kit.ssh_certificates import Authority
+from tests.kit.sshd import LOOPBACK, Server, make_key
+
+TIMEOUT_S = 10
+
+
+class ScriptedPrompter:
+    """Gives the answers one after the other, then none: nobody is there, or has gone."""
+
+    is_interactive = True
+
+    def __init__(self, *answers: str) -> None:
+        self.answers = list(answers)
+        self.prompts: list[str] = []
+        self.noticed: list[str] = []
+
+    def ask(self, prompt: str) -> str | None:
+        """A line, and every question is remembered."""
+        self.prompts.append(prompt)
+        return self.answers.pop(0) if self.answers else None
+
+    ask_secret = ask
+
+    def notice(self, lines: Iterable[str]) -> None:
+        """What hosts say before a login is remembered."""
+        self.noticed += lines
+
+
+class Client:
+    """Somebody with a home folder, a key that `server` makes known, and nothing else."""
+
+    def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
+        self.folder = folder
+        self.home = folder / "home"
+        self.dot_ssh = self.home / ".ssh"
+        self.dot_ssh.mkdir(parents=True, mode=0o700)
+        self.known_hosts = self.dot_ssh / "known_hosts"
+        self.key = self.dot_ssh / "id_ed25519"
+        make_key(self.key)
+        self.authorized_keys = folder / "authorized_keys"
+        shutil.copy(self.key.with_suffix(".pub"), self.authorized_keys)
+        self._servers: list[Server] = []
+        patch.setenv("HOME", str(self.home))
+        patch.delenv("SSH_AUTH_SOCK", raising=False)
+
+    def server(self, name: str, *options: str) -> Server:
+        """An sshd that runs, and lets the client's key in."""
+        server = Server(name, self.folder / name, self.authorized_keys, *options)
+        self._servers.append(server)
+        server.start()
+        return server
+
+    def close(self) -> None:
+        """End every connection and every server."""
+        close_all()
+        for server in self._servers:
+            # While it lives it reaps its own children; whoever has them then may take seconds.
+            if server._process is not None:
+                server.wait_until_no_clients()
+            server.stop()
+
+    def write_known_hosts(self, *lines: str) -> None:
+        """Have these lines, and no others, in known_hosts."""
+        self.known_hosts.write_text("".join(f"{line}\n" for line in lines))
+
+    def settings(
+        self,
+        *,
+        gateway: str | None = None,
+        ssh_config: str | None = None,
+        timeout_s: int = TIMEOUT_S,
+        notebook: Notebook | None = None,
+        **extra: Any,
+    ) -> Settings:
+        """Settings that say only this; `ssh_config` is the text of a file for -S."""
+        path = None
+        if ssh_config is not None:
+            path = self.folder / "ssh_config"
+            path.write_text(ssh_config)
+        return Settings(
+            gateway=gateway,
+            user=extra.get("user"),
+            port=extra.get("port"),
+            connect_kwargs=extra.get("connect_kwargs", {}),
+            timeouts=Timeouts(connect=timeout_s),
+            ssh_config_path=str(path) if path else extra.get("ssh_config_path"),
+            load_ssh_configs=extra.get("load_ssh_configs", True),
+            ssh=extra.get("ssh", SSH()),
+            notebook=notebook or Notebook(),
+            explicit_host=None,
+        )
+
+    @contextlib.contextmanager
+    def connected(
+        self, destination: "str | Server", prompter: ScriptedPrompter | None = None, **settings: Any
+    ) -> Iterator[Connection]:
+        """The open Connection to the place."""
+        name = f"{LOOPBACK}:{destination.port}" if isinstance(destination, Server) else destination
+        settings_ = self.settings(**settings)
+        try:
+            yield connect(
+                settings_,
+                ConnectTarget(parse_destination(name, "the host")),
+                CredentialPrompter(prompter or ScriptedPrompter()),
+            )
+        finally:
+            close_all()
+
+    def connect_error(
+        self, destination: "str | Server", prompter: ScriptedPrompter | None = None, **settings: Any
+    ) -> UserError | None:
+        """What is in the way to the place, None where it is free."""
+        try:
+            with self.connected(destination, prompter, **settings):
+                return None
+        except UserError as connect_error:
+            return connect_error
+
+    def expect_error(
+        self,
+        destination: "str | Server",
+        code: int,
+        *expected_texts: str,
+        prompter: ScriptedPrompter | None = None,
+        **settings: Any,
+    ) -> UserError:
+        """The UserError in the way, after a look that it has the code, a hint, and says all this."""
+        connect_error = self.connect_error(destination, prompter, **settings)
+        assert connect_error is not None, "nothing was in the way"
+        assert connect_error.exit_code == code, f"{connect_error.exit_code}: {connect_error}"
+        assert connect_error.hint
+        missing = [text for text in expected_texts if text not in str(connect_error)]
+        assert not missing, f"it did not say {missing}: {connect_error}"
+        return connect_error
+
+
+def certified_host(
+    client: Client, authority: Authority, *names: str, kind: str = "ed25519", **options: object
+) -> Server:
+    """A host that shows a certificate for its key, as real ones do beside the plain key; it has no other kind of key."""
+    key = client.folder / f"host_{kind}"
+    make_key(key, kind=kind)
+    certificate = authority.sign(key, *names, **options)  # type: ignore[arg-type]
+    server = Server(
+        "host", client.folder / "host", client.authorized_keys, f'HostCertificate "{certificate}"'
+    )
+    server.key = key
+    client._servers.append(server)
+    server.start()
+    return server

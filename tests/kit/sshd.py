@@ -1,0 +1,421 @@
+"""A gateway and a host behind it, each an OpenSSH sshd of its own on loopback, and this project's programs beside them.
+
+The tests of this folder and the benchmarks use it. Nothing of this user's own settings, keys or files takes part:
+the client has a home folder of its own, and so has the login on the host.
+"""
+
+import contextlib
+import fcntl
+import os
+import shlex
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache, partial
+from getpass import getuser
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import psutil
+import yaml
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from notebooks_over_ssh.sandbox.conda_environments import ensure_base, ensure_environment
+from tests.kit.cli import User
+
+LOOPBACK = "127.0.0.1"
+START_TIMEOUT_S = 10.0
+STOP_TIMEOUT_S = 10.0
+RUN_TIMEOUT_S = 60.0
+# Where an sshd of root confines what it does before a login; systems make it when their own sshd starts.
+PRIVSEP_DIR = Path("/run/sshd")
+SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
+_GENERATE: dict[
+    str, Callable[[], rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey]
+] = {
+    "ed25519": ed25519.Ed25519PrivateKey.generate,
+    "ecdsa": lambda: ec.generate_private_key(ec.SECP256R1()),
+    "rsa": lambda: rsa.generate_private_key(65537, 3072),
+}
+
+COMMON_OPTIONS = """\
+PidFile none
+StrictModes no
+UsePAM no
+UseDNS no
+PermitRootLogin yes
+PubkeyAuthentication yes
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+X11Forwarding no
+PrintMotd no
+PrintLastLog no
+MaxStartups 100
+LogLevel VERBOSE
+Subsystem sftp internal-sftp
+"""
+
+
+class Server:
+    """One sshd, and the files that it runs with. Options given here win over the usual ones."""
+
+    def __init__(
+        self, name: str, folder: Path, authorized_keys: Path, *options: str, address: str = LOOPBACK
+    ) -> None:
+        self.name = name
+        self.address = address
+        self.folder = folder
+        self.options = options
+        self.authorized_keys = authorized_keys
+        self.port = 0
+        self.log = folder / "log"
+        self.key = folder / "host_key"
+        self._process: subprocess.Popen[bytes] | None = None
+        folder.mkdir(parents=True)
+        make_key(self.key)
+
+    @property
+    def public_key(self) -> str:
+        """Type and base64 of the host key, as in known_hosts."""
+        return " ".join(self.key.with_suffix(".pub").read_text().split()[:2])
+
+    def start(self, *options: str) -> None:
+        """Start it, on the port that it had before; with `options`, these in place of the earlier ones."""
+        self.options = options or self.options
+        for _ in range(5):
+            self.port = self.port or free_port()
+            if self._try_start():
+                return
+            self.port = 0  # somebody took it meanwhile
+        raise RuntimeError(f"sshd does not start: {self.log.read_text()}")
+
+    def stop(self) -> None:
+        """End it and every login that goes through it."""
+        if self._process is None:
+            return
+        descendants = psutil.Process(self._process.pid).children(recursive=True)
+        self._process.terminate()
+        self._process.wait(STOP_TIMEOUT_S)
+        self._process = None
+        terminate_all(descendants)
+
+    def new_key(self) -> None:
+        """Another host key, from the next connection on."""
+        self.stop()
+        for path in (self.key, self.key.with_suffix(".pub")):
+            path.unlink()
+        make_key(self.key)
+        self.start()
+
+    def fingerprint(self) -> str:
+        """The fingerprint of the host key, as ssh-keygen(1) shows it."""
+        result = subprocess.run(
+            ["ssh-keygen", "-l", "-f", str(self.key)],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=RUN_TIMEOUT_S,
+        )
+        return result.stdout.split()[1]
+
+    def children(self) -> list[psutil.Process]:
+        """The processes of those who are connected."""
+        assert self._process
+        return psutil.Process(self._process.pid).children(recursive=True)
+
+    def wait_until_no_clients(self) -> None:
+        """Wait until nobody is connected any more."""
+        wait_until(lambda: not self.children(), STOP_TIMEOUT_S, f"everybody leaves the {self.name}")
+
+    def logins(self) -> int:
+        """How often somebody has logged in since the first start."""
+        return self.log.read_text().count("Accepted publickey")
+
+    def connections(self) -> int:
+        """How often somebody has connected since the first start."""
+        return self.log.read_text().count("\nConnection from ")
+
+    def _try_start(self) -> bool:
+        configuration = self.folder / "sshd_config"
+        lines = (
+            *self.options,
+            f"Port {self.port}",
+            f"ListenAddress {self.address}",
+            f'HostKey "{self.key}"',
+            f'AuthorizedKeysFile "{self.authorized_keys}"',
+        )
+        configuration.write_text(
+            "\n".join(lines) + "\n" + COMMON_OPTIONS + _if_supported("PerSourcePenalties no")
+        )
+        log_start = self.log.stat().st_size if self.log.exists() else 0
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sshd(), "-D", "-e", "-f", str(configuration)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={"PATH": SYSTEM_PATH},
+            )
+        process = self._process
+
+        def is_listening() -> bool:
+            return process.poll() is not None or b"Server listening" in self.log.read_bytes()[log_start:]
+
+        wait_until(is_listening, START_TIMEOUT_S, f"sshd of the {self.name} listens")
+        if process.poll() is None:
+            return True
+        self._process = None
+        return False
+
+
+class Network:
+    """A gateway that gives no shell, a host behind it, and the two home folders.
+
+    `packages` is a folder in which `prepare_packages` made the environment that Jupyter runs in.
+    """
+
+    def __init__(self, folder: Path, packages: Path) -> None:
+        self.folder = folder
+        self.home = folder / "home"
+        self.user = User(self.home, folder / "temporary")
+        self.remote_home = folder / "remote_home"
+        self.host_bin = folder / "host_bin"
+        self.key = self.home / ".ssh" / "test_key"
+        self.known_hosts = self.home / ".ssh" / "known_hosts"
+        for directory in (
+            self.key.parent,
+            self.user.temporary,
+            self.remote_home / "mlpractical",
+            self.host_bin,
+        ):
+            directory.mkdir(mode=0o700, parents=True)
+        (self.remote_home / "miniconda3").symlink_to(packages / "miniconda3")
+        make_key(self.key)
+        self.authorized_keys = folder / "authorized_keys"
+        shutil.copy(self.key.with_suffix(".pub"), self.authorized_keys)
+        self.set_hostname("localhost")
+        self.gateway = Server(
+            "gateway", folder / "gateway", self.authorized_keys, "AllowTcpForwarding yes", *GATEWAY_OPTIONS
+        )
+        self.host = Server("host", folder / "host", self.authorized_keys, self.environment())
+
+    def environment(self, **variables: str) -> str:
+        """The option of the host's sshd that gives a login its variables; it has only one such line."""
+        variables = {
+            "HOME": str(self.remote_home),
+            "PATH": f"{self.host_bin}:{SYSTEM_PATH}",
+            "LANG": "C.UTF-8",
+            **variables,
+        }
+        return "SetEnv " + " ".join(f'"{name}={value}"' for name, value in variables.items())
+
+    def start(self) -> None:
+        """Start both, write down their keys as known ones and settings that lead to them."""
+        self.gateway.start()
+        self.host.start()
+        self.write_known_hosts()
+        self.configure()
+
+    def close(self) -> None:
+        """End everything that was started here, and what that left."""
+        self.gateway.stop()
+        self.host.stop()
+        terminate_all(self.processes())
+
+    @contextlib.contextmanager
+    def another_host(self, address: str, port: int) -> Iterator[Server]:
+        """One more host, on another address of this machine. Skips the test where there is none."""
+        other = Server("other host", self.folder / "other", self.authorized_keys, address=address)
+        other.port = port
+        try:
+            other.start()
+            yield other
+        finally:
+            other.stop()
+
+    def password_file(self) -> str:
+        """A file with a password for the notebook server."""
+        path = self.folder / "password"
+        path.write_text("a password of the tests\n")
+        return str(path)
+
+    def set_hostname(self, name: str) -> None:
+        """Let the host call itself so."""
+        program = self.host_bin / "uname"
+        program.write_text(
+            f'#!/bin/sh\n[ "$*" != -n ] || {{ echo {shlex.quote(name)}; exit; }}\ncommand -p uname "$@"\n'
+        )
+        program.chmod(0o755)
+
+    @property
+    def gateway_destination(self) -> str:
+        return f"{LOOPBACK}:{self.gateway.port}"
+
+    @property
+    def host_destination(self) -> str:
+        return f"{LOOPBACK}:{self.host.port}"
+
+    def write_known_hosts(self, *extra: str) -> None:
+        """Write the host keys of both, and `extra` lines, to the client's known_hosts."""
+        lines = [known_hosts_line(server.port, server.public_key) for server in (self.gateway, self.host)]
+        self.known_hosts.write_text("".join(f"{line}\n" for line in (*lines, *extra)))
+
+    def configure(self, *, notebook: dict[str, Any] | None = None, **settings: Any) -> None:
+        """Write the client's ~/.invoke.yaml: a way to the host, changed by what is given; None leaves a key out."""
+        config = {
+            "gateway": self.gateway_destination,
+            "connect_kwargs": {"key_filename": str(self.key)},
+            **settings,
+            "notebook": {"host": self.host_destination, "open_browser": False, **(notebook or {})},
+        }
+        (self.home / ".invoke.yaml").write_text(yaml.safe_dump(config))
+
+    def run(self, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Run a program of this system on the client's side, without a terminal, to its end."""
+        return subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            env=self.user.environment(**variables),
+            timeout=RUN_TIMEOUT_S,
+            check=False,
+        )
+
+    def ssh_config(self) -> str:
+        """An ssh_config(5) that knows both as `gateway` and `host`, and nothing of this user's own."""
+        return f"""\
+Host gateway
+    Port {self.gateway.port}
+Host host
+    Port {self.host.port}
+    ProxyJump gateway
+Host *
+    HostName {LOOPBACK}
+    User {getuser()}
+    IdentityFile {self.key}
+    IdentitiesOnly yes
+    UserKnownHostsFile {self.known_hosts}
+    GlobalKnownHostsFile /dev/null
+    BatchMode yes
+"""
+
+    def processes(self, *homes: Path) -> list[psutil.Process]:
+        """What runs with one of the home folders: with none given, the client's and the host's."""
+        homes = homes or (self.home, self.remote_home)
+        result = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if Path(process.environ().get("HOME", "")) in homes:
+                    result.append(process)
+        return result
+
+    def wait_until_empty(self) -> None:
+        """Wait until nothing runs any more on either side, and nobody is logged in."""
+        wait_until(lambda: not self.processes(), STOP_TIMEOUT_S, "everything ends on both sides")
+        for server in (self.gateway, self.host):
+            server.wait_until_no_clients()
+
+
+GATEWAY_OPTIONS = (
+    "ForceCommand echo 'This gateway gives no shell.'; exit 1",
+    "PermitTTY no",
+    "AllowAgentForwarding no",
+    "PermitOpen any",
+)
+
+
+def prepare_packages(folder: Path) -> None:
+    """Make in the folder what the host has of Conda: an environment `mlp` with the Jupyter of this project."""
+    ensure_base(folder / "miniconda3")
+    ensure_environment(folder / "miniconda3" / "envs" / "mlp")
+
+
+@contextlib.contextmanager
+def privsep_dir() -> Iterator[None]:
+    """Let sshd run as root where the system's own has never been started; undone, unless others need it still."""
+    if os.geteuid() != 0:
+        yield
+        return
+    created = not PRIVSEP_DIR.exists()
+    PRIVSEP_DIR.mkdir(mode=0o755, exist_ok=True)
+    descriptor = os.open(PRIVSEP_DIR, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        yield
+    finally:
+        # Another test session may have its sshd under way.
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if created:
+                PRIVSEP_DIR.rmdir()
+        os.close(descriptor)
+
+
+@cache
+def sshd() -> str:
+    """The program, which wants to be called by its full path; "" where there is none."""
+    return shutil.which("sshd", path=f"/usr/sbin:/usr/local/sbin:{os.environ.get('PATH', '')}") or ""
+
+
+def make_key(path: Path, passphrase: str = "", kind: str = "ed25519") -> None:
+    """A new key pair at `path` and `path`.pub, as ssh-keygen(1) writes them, also where OpenSSH is not installed."""
+    key = _GENERATE[kind]()
+    encryption: serialization.KeySerializationEncryption = serialization.NoEncryption()
+    if passphrase:
+        openssh = serialization.PrivateFormat.OpenSSH.encryption_builder()
+        encryption = openssh.kdf_rounds(1).build(passphrase.encode())
+    directory = key.private_bytes(Encoding.PEM, serialization.PrivateFormat.OpenSSH, encryption)
+    public = key.public_key().public_bytes(Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
+    with open(path, "xb", opener=partial(os.open, mode=0o600)) as file:
+        file.write(directory)
+    path.with_name(f"{path.name}.pub").write_text(f"{public.decode()} {path.name}\n")
+
+
+def known_hosts_line(port: int, public_key: str, host: str = LOOPBACK) -> str:
+    """A line of known_hosts for a server on that port."""
+    return f"[{host}]:{port} {public_key}"
+
+
+def free_port() -> int:
+    """A port that nobody has at this moment."""
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until(holds: Callable[[], object], timeout_s: float, what: str) -> None:
+    """Wait until it holds; raises AssertionError that names what was waited for."""
+    deadline = time.monotonic() + timeout_s
+    while not holds():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {timeout_s} s: {what}")
+        Event().wait(0.01)
+
+
+def terminate_all(processes: Sequence[psutil.Process]) -> None:
+    """End the processes, and see that they are gone."""
+    for signal_ in ("terminate", "kill"):
+        for process in processes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                getattr(process, signal_)()
+        _, processes = psutil.wait_procs(processes, STOP_TIMEOUT_S)
+
+
+@cache
+def _if_supported(option: str) -> str:
+    """The line, if this release of sshd knows it."""
+    result = subprocess.run(
+        [sshd(), "-t", "-f", "/dev/stdin"],
+        input=option,
+        text=True,
+        capture_output=True,
+        timeout=RUN_TIMEOUT_S,
+        check=False,
+    )
+    return "" if "Bad configuration option" in result.stderr else f"{option}\n"

@@ -1,0 +1,148 @@
+"""A gateway with a host behind it, whatever the gateway is: what the tests of every gateway need of either."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import yaml
+
+from tests.kit.cli import User, assert_success, free_port
+from tests.kit.gateway_servers import Dropbear, find_program
+from tests.kit.leaks import processes_below
+from tests.kit.sshd import GATEWAY_OPTIONS, LOOPBACK, Network, make_key
+from tests.kit.users import new_user
+
+SANDBOX_HOST = "ashbury"
+
+
+@dataclass(frozen=True)
+class GatewaySite:
+    """A client who knows the keys of a gateway and of the host behind it, and has settings that lead there."""
+
+    user: User
+    key: Path
+    known_hosts: Path
+    gateway: str
+    closed_destination: str
+    """A place behind the gateway on which nothing listens."""
+    configure: Callable[..., None]
+    change_key: Callable[[], None]
+    end_gateway: Callable[[], None]
+    gateway_processes: Callable[[], list[psutil.Process]]
+
+    @contextlib.contextmanager
+    def silent_gateway(self) -> Iterator[None]:
+        """The gateway is there, and does nothing any more while the body runs."""
+        processes = self.gateway_processes()
+        for process in processes:
+            process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for process in processes:
+                process.send_signal(signal.SIGCONT)
+
+
+def network_site(network: Network) -> GatewaySite:
+    """The two servers of a network."""
+    server = network.gateway
+
+    def processes() -> list[psutil.Process]:
+        assert server._process
+        return [psutil.Process(server._process.pid)]
+
+    return GatewaySite(
+        user=network.user,
+        key=network.key,
+        known_hosts=network.known_hosts,
+        gateway=network.gateway_destination,
+        closed_destination=f"{LOOPBACK}:{free_port()}",
+        configure=network.configure,
+        change_key=server.new_key,
+        end_gateway=server.stop,
+        gateway_processes=processes,
+    )
+
+
+class DropbearNetwork(Network):
+    """As the other, with dropbear as the gateway. Skips the test where that cannot be."""
+
+    def __init__(self, folder: Path, packages: Path) -> None:
+        for program in ("dropbear", "dropbearconvert", "unshare"):
+            if not find_program(program):
+                pytest.skip(f"needs the program {program}")
+        if os.geteuid() != 0:
+            pytest.skip("needs root, to give dropbear a home of its own")
+        super().__init__(folder, packages)
+        self.gateway = Dropbear("gateway", folder / "dropbear", self.authorized_keys)
+
+    def forbid_forwarding(self) -> None:
+        """Let it forward nothing any more."""
+        self.gateway.stop()
+        self.gateway.start("-j")
+
+
+class SshdNetwork(Network):
+    """As the other, with OpenSSH's sshd as the gateway."""
+
+    def forbid_forwarding(self) -> None:
+        """Let it forward nothing any more."""
+        self.gateway.stop()
+        self.gateway.start("AllowTcpForwarding no", *GATEWAY_OPTIONS)
+
+
+@contextlib.contextmanager
+def sandbox_site(factory: pytest.TempPathFactory, temporary: Path) -> Iterator[GatewaySite]:
+    """The practice network, reached as any other gateway is: by its port, with a key and known_hosts."""
+    with new_user(factory, temporary) as user:
+        assert_success(user.fab("sandbox.start"))
+        record = json.loads((user.sandbox / "network.json").read_text())["network"]
+        folder = user.home / ".ssh"
+        folder.mkdir(mode=0o700)
+        key, known_hosts = folder / "test_key", folder / "known_hosts"
+        shutil.copy(user.sandbox / "client_key", key)
+        shutil.copy(user.sandbox / "known_hosts", known_hosts)
+        place = f"{LOOPBACK}:{record['gateway_port']}"
+
+        def configure(*, notebook: dict[str, Any] | None = None, **settings: Any) -> None:
+            everything = {
+                "gateway": place,
+                "connect_kwargs": {"key_filename": str(key)},
+                **settings,
+                "notebook": {"host": SANDBOX_HOST, "open_browser": False, **(notebook or {})},
+            }
+            (user.home / ".invoke.yaml").write_text(yaml.safe_dump(everything))
+
+        def change_key() -> None:
+            other = folder / "other"
+            make_key(other)
+            public = " ".join(other.with_suffix(".pub").read_text().split()[:2])
+            lines = [
+                line
+                for line in known_hosts.read_text().splitlines()
+                if str(record["gateway_port"]) not in line
+            ]
+            known_hosts.write_text(
+                "".join(f"{line}\n" for line in [*lines, f"[{LOOPBACK}]:{record['gateway_port']} {public}"])
+            )
+
+        configure()
+        yield GatewaySite(
+            user=user,
+            key=key,
+            known_hosts=known_hosts,
+            gateway=place,
+            closed_destination=f"{SANDBOX_HOST}:{free_port()}",
+            configure=configure,
+            change_key=change_key,
+            end_gateway=lambda: (assert_success(user.fab("sandbox.stop")), None)[1],
+            gateway_processes=lambda: processes_below(user.home),
+        )

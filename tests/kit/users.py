@@ -1,0 +1,91 @@
+"""Users, each with a home folder and a practice network of their own, of whom nothing is left in the end."""
+
+import contextlib
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.kit.cli import TIMEOUT_S, Result, User, assert_success
+from tests.kit.leaks import leaked_processes
+
+PASSWORD = "a password of the tests' own"
+FreshUser = Callable[[], contextlib.AbstractContextManager[User]]
+
+
+def generated_password(done: Result) -> str:
+    """The password that a command made up, which it shows just once."""
+    (password,) = re.findall(r"the password is +(\S+)", done.stdout)
+    return str(password)
+
+
+@contextlib.contextmanager
+def new_user(tmp_path_factory: pytest.TempPathFactory, temporary: Path) -> Iterator[User]:
+    """A user with an empty home folder; the end of the body is the end of all that they started."""
+    user = User(tmp_path_factory.mktemp("user"), temporary)
+    try:
+        yield user
+    finally:
+        stopped = user.fab("stop", "--all", "--force")
+        assert_success(user.fab("sandbox.stop"))
+    left = leaked_processes(user.home)
+    assert not left, "left in the home folder's name:\n" + "\n".join(left)
+    assert_success(stopped)
+
+
+@pytest.fixture(scope="session")
+def notebook6_venv(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A venv with the last notebook 6, from the package index."""
+    return _venv(tmp_path_factory.mktemp("classic") / "venv", "notebook<7")
+
+
+@pytest.fixture(scope="session")
+def scanner(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The program of SSLyze, a TLS scanner from the package index, in a venv of its own: it wants other releases than we."""
+    return _venv(tmp_path_factory.mktemp("scanner") / "venv", "sslyze>=6.2") / "bin/sslyze"
+
+
+def _venv(venv: Path, *packages: str) -> Path:
+    uv = [sys.executable, "-m", "uv"]
+    subprocess.run([*uv, "venv", "--quiet", "--python", sys.executable, venv], check=True, timeout=TIMEOUT_S)
+    subprocess.run(
+        [*uv, "pip", "install", "--quiet", "--python", venv / "bin/python", *packages],
+        check=True,
+        timeout=4 * TIMEOUT_S,
+        cwd=venv.parent,  # away from the pins of this project
+        env={**os.environ, "TMPDIR": str(venv.parent)},  # it leaves locks there
+    )
+    return venv
+
+
+@pytest.fixture
+def idle_user(tmp_path: Path, temporary: Path) -> User:
+    """A user with an empty home folder, for commands that start nothing."""
+    home = tmp_path / "home"
+    home.mkdir()
+    return User(home, temporary)
+
+
+@pytest.fixture
+def fresh_user(tmp_path_factory: pytest.TempPathFactory, temporary: Path) -> Iterator[User]:
+    """A user of this test alone, in whose home folder nothing is yet."""
+    with new_user(tmp_path_factory, temporary) as user:
+        yield user
+
+
+@pytest.fixture(scope="session")
+def _secured_user(tmp_path_factory: pytest.TempPathFactory, temporary: Path) -> Iterator[User]:
+    with new_user(tmp_path_factory, temporary) as user:
+        assert_success(user.fab("secure", "--password-file", "-", stdin=f"{PASSWORD}\n"))
+        yield user
+
+
+@pytest.fixture(scope="module")
+def user(_secured_user: User) -> Iterator[User]:
+    """A user whose notebook server is protected with PASSWORD; each module begins without a session."""
+    yield _secured_user
+    _secured_user.stop_all_sessions()

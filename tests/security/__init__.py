@@ -1,0 +1,1 @@
+"""Tests of what hostile hosts, networks and accounts can do."""

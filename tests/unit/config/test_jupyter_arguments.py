@@ -1,0 +1,82 @@
+"""More arguments for Jupyter: passed on as they are, unless they would undo the protection of the server."""
+
+import pytest
+
+from notebooks_over_ssh.config.jupyter_arguments import check_arguments
+from notebooks_over_ssh.errors import ConfigError
+from tests.kit.cli import User, assert_error
+
+NAME = "notebook.arguments in invoke.yaml"
+UNDOING = (
+    "ip",
+    "port",
+    "sock",
+    "allow_remote_access",
+    "allow_origin",
+    "allow_origin_pat",
+    "disable_check_xsrf",
+    "password",
+    "token",
+    "certfile",
+    "keyfile",
+    "ssl_options",
+    "allow_root",
+    "identity_provider_class",
+    "tornado_settings",
+    "config_file",
+)
+
+
+@pytest.mark.parametrize("trait", UNDOING)
+@pytest.mark.parametrize("form", ["--ServerApp.{}=x", "--NotebookApp.{}=x", "--LabApp.{}", "--{}=x", "--{}"])
+def test_what_undoes_the_protection(trait: str, form: str) -> None:
+    """It is refused by its name in every spelling: with a class, alone, and with a value or none."""
+    argument = form.format(trait if "." in form else trait.replace("_", "-"))
+    with pytest.raises(ConfigError, match=argument.partition("=")[0]):
+        check_arguments(["--debug", argument], NAME)
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        *["--config=/tmp/x.py", "--notebook-dir=/", "--no-browser", "--help", "--generate-config"],
+        *["--IdentityProvider.token=x", "--PasswordIdentityProvider.hashed_password=", "--Session.key="],
+        *[
+            "--KernelManager.ip=0.0.0.0",
+            "--MultiKernelManager.connection_dir=/tmp",
+            "--KernelManager.transport=ipc",
+        ],
+        # argparse takes a beginning for the whole.
+        *["--i=0.0.0.0", "--certfil=x", "--allow-r"],
+        *["-y", "list", "stop", "0.0.0.0", "--", "", "--ServerApp.ip 0.0.0.0", "--a.b.c=1", "--ServerApp=1"],
+    ],
+)
+def test_other_ways_round(argument: str) -> None:
+    """Aliases, beginnings, other classes, subcommands and loose values are refused too."""
+    with pytest.raises(ConfigError) as problem:
+        check_arguments([argument], NAME)
+    assert NAME in str(problem.value)
+    assert problem.value.hint
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        *["--debug", "--log-level=DEBUG", "--collaborative", "--ServerApp.terminals_enabled=False"],
+        *["--ServerApp.shutdown_no_activity_timeout=3600", "--MappingKernelManager.cull_idle_timeout=600"],
+        *["--NotebookApp.iopub_data_rate_limit=1e10", "--LabApp.default_url=/lab/tree/a b.ipynb"],
+    ],
+)
+def test_what_does_no_harm(argument: str) -> None:
+    """It is let through, with whatever value."""
+    check_arguments([argument], NAME)
+
+
+def test_at_the_program(temporary: object, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """One that undoes the protection ends a task with 2 before anything is started, from a file and from a variable."""
+    user = User(tmp_path_factory.mktemp("user"), tmp_path_factory.getbasetemp() / "temporary")
+    settings = user.home / "more.yaml"
+    settings.write_text("notebook: {arguments: [--ServerApp.ip=0.0.0.0]}")
+    assert_error(user.fab("-f", str(settings), "serve"), 2, "--ServerApp.ip")
+    assert_error(user.fab("serve", INVOKE_NOTEBOOK_ARGUMENTS="[--allow-origin=*]"), 2, "--allow-origin")
+    assert not user.sandbox.exists()

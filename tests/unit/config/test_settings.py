@@ -1,0 +1,731 @@
+"""The settings: who wins over whom, what is refused and in what words, alike under `fab` and `invoke`."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fabric import Config as FabricConfig  # type: ignore[import-untyped, unused-ignore]
+from fabric import Connection
+from fabric.main import make_program  # type: ignore[import-untyped, unused-ignore]
+from hypothesis import HealthCheck, example, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from invoke.config import Config as InvokeConfig
+from invoke.context import Context
+
+from notebooks_over_ssh.config import settings
+from notebooks_over_ssh.config.destination import parse_user
+from notebooks_over_ssh.config.settings import Destination, Notebook, load, parse_destination
+from notebooks_over_ssh.errors import ConfigError
+
+ROOT = Path(__file__).resolve().parents[3]
+
+MakeContext = Callable[..., Context]
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty home folder and project, and no variables that count."""
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    for variable in [name for name in os.environ if name.startswith(("INVOKE_", "FABRIC_"))]:
+        monkeypatch.delenv(variable)
+    monkeypatch.setattr(settings, "PROJECT_FILE", tmp_path / "project" / "invoke.yaml")
+    monkeypatch.setattr(sys, "argv", ["fab"])
+    settings.PROJECT_FILE.parent.mkdir()
+    return home
+
+
+@pytest.fixture
+def project() -> Path:
+    return settings.PROJECT_FILE
+
+
+@pytest.fixture(params=["invoke", "fab", "fab -H"])
+def make_context(request: pytest.FixtureRequest) -> MakeContext:
+    """Makes what a task is given under each of the programs, from a Config that read all it reads itself."""
+
+    def make(runtime: Path | None = None, overrides: dict[str, Any] | None = None) -> Context:
+        kind = InvokeConfig if request.param == "invoke" else FabricConfig
+        config = kind(
+            overrides=overrides or {},
+            runtime_path=runtime,
+            project_location=settings.PROJECT_FILE.parent,
+        )
+        config.load_project()
+        config.load_runtime()
+        if request.param == "fab -H":
+            made: Context = Connection("ashbury", config=config)
+            return made
+        return Context(config)
+
+    return make
+
+
+def refused(text: str, *, name: str = ".invoke.yaml") -> ConfigError:
+    """What `load` says about a home folder whose configuration file has `text`."""
+    (Path.home() / name).write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        load(Context(InvokeConfig(lazy=True)))
+    return caught.value
+
+
+def bare(**flags: Any) -> settings.Settings:
+    return load(Context(InvokeConfig(lazy=True)), **flags)
+
+
+class TestAsShipped:
+    def test_built_in(self) -> None:
+        """Without any file, the settings are those of the guide."""
+        said = bare()
+        assert said.gateway == "sandbox"
+        assert said.notebook == Notebook()
+        assert (said.notebook.host, said.notebook.environment) == ("student.compute", "mlp")
+        assert (said.notebook.directory, said.notebook.nice) == ("~/mlpractical", 19)
+        assert (said.user, said.port, said.explicit_host) == (None, None, None)
+        assert (said.timeouts.connect, said.connect_kwargs) == (10, {})
+
+    def test_the_file_says_what_is_built_in(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The invoke.yaml of the project sets nothing but what holds without it."""
+        without = bare()
+        monkeypatch.setattr(settings, "PROJECT_FILE", ROOT / "invoke.yaml")
+        assert bare() == without
+
+    def test_first_setting_is_the_gateway(self) -> None:
+        """The one line to change comes before every other setting."""
+        lines = (ROOT / "invoke.yaml").read_text(encoding="utf-8").splitlines()
+        assert next(line for line in lines if line and not line.startswith("#")) == "gateway: sandbox"
+
+
+class TestWhoWins:
+    LAYERS = ("built in", "project", "user", "variable", "runtime", "command line")
+
+    @pytest.mark.parametrize("top", range(len(LAYERS)), ids=LAYERS)
+    def test_each_layer_wins_over_those_below(
+        self, make_context: MakeContext, project: Path, home: Path, tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch, top: int,
+    ) -> None:  # fmt: skip
+        """Built in < project < ~/.invoke.yaml < variables < -f < command line, for each kind of context."""
+        runtime = tmp_path / "run.yaml"
+        if top >= 1:
+            project.write_text("timeouts: {connect: 101}\nnotebook: {nice: 11}\n", encoding="utf-8")
+        if top >= 2:
+            text = "timeouts: {connect: 102}\nnotebook: {nice: 12}\n"
+            (home / ".invoke.yaml").write_text(text, encoding="utf-8")
+        if top >= 3:
+            monkeypatch.setenv("INVOKE_TIMEOUTS_CONNECT", "103")
+            monkeypatch.setenv("INVOKE_NOTEBOOK_NICE", "13")
+        if top >= 4:
+            runtime.write_text("timeouts: {connect: 104}\nnotebook: {nice: 14}\n", encoding="utf-8")
+        overrides = {"timeouts": {"connect": 105}} if top >= 5 else {}
+        flags = {"nice": "15"} if top >= 5 else {}
+        said = load(make_context(runtime if top >= 4 else None, overrides), **flags)
+        assert said.timeouts.connect == (10, 101, 102, 103, 104, 105)[top]
+        assert said.notebook.nice == (19, 11, 12, 13, 14, 15)[top]
+
+    def test_layers_add_up(self, make_context: MakeContext, project: Path, home: Path) -> None:
+        """A layer that says nothing of a setting leaves it as it is, one level down as well."""
+        project.write_text(
+            "connect_kwargs: {compress: true}\nnotebook: {environment: a, nice: 11}\n", encoding="utf-8"
+        )
+        (home / ".invoke.yaml").write_text(
+            "connect_kwargs: {allow_agent: false}\nnotebook: {nice: 12}\n", encoding="utf-8"
+        )
+        said = load(make_context(overrides={"connect_kwargs": {"compress": False}, "sudo": {}, "tasks": {}}))
+        assert (said.notebook.environment, said.notebook.nice) == ("a", 12)
+        assert said.connect_kwargs == {"compress": False, "allow_agent": False}
+
+    def test_null_takes_back(self, project: Path, home: Path) -> None:
+        """A user's null makes optional what the project's file sets."""
+        project.write_text("gateway: g\nuser: u\nnotebook: {local_port: 9000}\n", encoding="utf-8")
+        (home / ".invoke.yaml").write_text(
+            "gateway: null\nuser:\nnotebook: {local_port: null}\n", encoding="utf-8"
+        )
+        said = bare()
+        assert (said.gateway, said.user, said.notebook.local_port) == (None, None, None)
+
+    def test_files_of_fabric_do_not_count(self, make_context: MakeContext, home: Path) -> None:
+        """What only `fab` would read is read under neither program."""
+        (home / ".fabric.yaml").write_text("user: mallory\nport: 7\n", encoding="utf-8")
+        said = load(make_context())
+        assert (said.user, said.port) == (None, None)
+
+    def test_first_suffix_wins(self, home: Path) -> None:
+        """Of ~/.invoke.yaml, .yml and .json the first is read, as Invoke does."""
+        (home / ".invoke.json").write_text('{"notebook": {"nice": 13}}', encoding="utf-8")
+        assert bare().notebook.nice == 13
+        (home / ".invoke.yml").write_text("notebook: {nice: 12}", encoding="utf-8")
+        assert bare().notebook.nice == 12
+        (home / ".invoke.yaml").write_text("notebook: {nice: 11}", encoding="utf-8")
+        assert bare().notebook.nice == 11
+
+    @pytest.mark.parametrize("text", ["", "\n", "# nothing\n", "---\n", "notebook:\n", "\ufeffnotebook:\n"])
+    def test_empty_file(self, home: Path, text: str) -> None:
+        """A file, or a heading, with nothing below it sets nothing."""
+        (home / ".invoke.yaml").write_text(text, encoding="utf-8")
+        assert bare().notebook == Notebook()
+
+    def test_no_home(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A home that is no folder has no configuration file."""
+        monkeypatch.setenv("HOME", "/dev/null")
+        assert bare().notebook == Notebook()
+
+
+class TestVariables:
+    @pytest.mark.parametrize(
+        ("variable", "text", "value"),
+        [
+            ("NOTEBOOK_HOST", "ashbury", lambda s: s.notebook.host == "ashbury"),
+            ("NOTEBOOK_OPEN_BROWSER", "No", lambda s: s.notebook.open_browser is False),
+            ("NOTEBOOK_OPEN_BROWSER", "1", lambda s: s.notebook.open_browser is True),
+            ("NOTEBOOK_LOCAL_PORT", "9000", lambda s: s.notebook.local_port == 9000),
+            ("NOTEBOOK_LOCAL_PORT", "", lambda s: s.notebook.local_port is None),
+            ("NOTEBOOK_APPLICATION", "lab", lambda s: s.notebook.application == "lab"),
+            ("NOTEBOOK_ENVIRONMENT", "none", lambda s: s.notebook.environment == "none"),
+            ("NOTEBOOK_ENVIRONMENT", "3", lambda s: s.notebook.environment == "3"),
+            ("NOTEBOOK_DIRECTORY", "~/a b'c $d é", lambda s: s.notebook.directory == "~/a b'c $d é"),
+            ("GATEWAY", "me@gate:2222", lambda s: s.gateway == "me@gate:2222"),
+            ("GATEWAY", "none", lambda s: s.gateway is None),
+            ("USER", "s1234567", lambda s: s.user == "s1234567"),
+            ("PORT", "2222", lambda s: s.port == 2222),
+            ("TIMEOUTS_CONNECT", "3", lambda s: s.timeouts.connect == 3),
+            ("SSH_KEYRING", "yes", lambda s: s.ssh.keyring),
+            ("CONNECT_KWARGS_COMPRESS", "true", lambda s: s.connect_kwargs == {"compress": True}),
+            ("CONNECT_KWARGS_KEY_FILENAME", "/a", lambda s: s.connect_kwargs == {"key_filename": ["/a"]}),
+            (
+                "CONNECT_KWARGS_KEY_FILENAME",
+                "[/a, /b c]",
+                lambda s: s.connect_kwargs == {"key_filename": ["/a", "/b c"]},
+            ),
+            (
+                "CONNECT_KWARGS_DISABLED_ALGORITHMS",
+                "{keys: [ssh-rsa]}",
+                lambda s: s.connect_kwargs == {"disabled_algorithms": {"keys": ["ssh-rsa"]}},
+            ),
+        ],
+    )
+    def test_each_type(
+        self, monkeypatch: pytest.MonkeyPatch, variable: str, text: str, value: Callable[[Any], bool]
+    ) -> None:
+        """A variable is read as what its setting is."""
+        monkeypatch.setenv(f"INVOKE_{variable}", text)
+        assert value(bare())
+
+    @pytest.mark.parametrize(
+        "variable", ["RUN_ECHO", "DEBUG", "SUDO_USER", "TASKS_DEDUPE", "RUNTIME_CONFIG", "MY_OTHER_PROJECT"]
+    )
+    def test_of_others(self, monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+        """What Invoke or another project reads is let through."""
+        before = bare()
+        monkeypatch.setenv(f"INVOKE_{variable}", "whatever")
+        assert bare() == before
+
+    @pytest.mark.parametrize(
+        ("variable", "text", "message", "hint"),
+        [
+            (
+                "NOTEBOOK_ENVIROMENT", "x", "unknown variable INVOKE_NOTEBOOK_ENVIROMENT",
+                "did you mean INVOKE_NOTEBOOK_ENVIRONMENT?",
+            ),
+            ("GATEWY", "x", "unknown variable INVOKE_GATEWY", "did you mean INVOKE_GATEWAY?"),
+            ("NOTEBOOK_QQQQQQ", "x", "unknown variable INVOKE_NOTEBOOK_QQQQQQ", "unset it"),
+            (
+                "NOTEBOOK_NICE", "5", "INVOKE_NOTEBOOK_NICE must be a whole number from 10 to 19, not 5",
+                "the nearest that is allowed is 10",
+            ),
+            (
+                "NOTEBOOK_NICE", "ten",
+                "INVOKE_NOTEBOOK_NICE must be a whole number from 10 to 19, not 'ten'",
+                "write a whole number from 10 to 19",
+            ),
+            (
+                "NOTEBOOK_NICE", "\u0661\u0665",
+                "INVOKE_NOTEBOOK_NICE must be a whole number from 10 to 19, not '\u0661\u0665'",
+                "write a whole number from 10 to 19",
+            ),
+            (
+                "NOTEBOOK_OPEN_BROWSER", "maybe",
+                "INVOKE_NOTEBOOK_OPEN_BROWSER must be true or false, not 'maybe'", "write true or false",
+            ),
+            (
+                "NOTEBOOK_DIRECTORY", "", "INVOKE_NOTEBOOK_DIRECTORY must be text, not empty", "write text",
+            ),
+            (
+                "CONNECT_KWARGS_PASSWORD", "hunter2",
+                "INVOKE_CONNECT_KWARGS_PASSWORD is a secret in the environment",
+                "unset it: you will be asked when it is needed",
+            ),
+            (
+                "FORWARD_AGENT", "true", "INVOKE_FORWARD_AGENT is not supported",
+                "no key of yours is lent to a host: log in from there with one of its own",
+            ),
+        ],
+    )  # fmt: skip
+    def test_refused(
+        self, monkeypatch: pytest.MonkeyPatch, variable: str, text: str, message: str, hint: str
+    ) -> None:
+        """A wrong variable is named, with the nearest right one."""
+        monkeypatch.setenv(f"INVOKE_{variable}", text)
+        with pytest.raises(ConfigError) as caught:
+            bare()
+        assert (str(caught.value), caught.value.hint) == (message, hint)
+
+    def test_not_utf8(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Bytes that are no text are refused, for no path on the host is meant by them."""
+        monkeypatch.setitem(os.environ, "INVOKE_NOTEBOOK_DIRECTORY", "caf\udce9")
+        with pytest.raises(ConfigError, match="INVOKE_NOTEBOOK_DIRECTORY must be one line of text"):
+            bare()
+
+
+class TestFilesRefused:
+    @pytest.mark.parametrize(
+        ("text", "message", "hint"),
+        [
+            ("notebook: {enviroment: x}", "unknown setting notebook.enviroment in ~/.invoke.yaml",
+             "did you mean notebook.environment?"),
+            ("notebok: {host: x}", "unknown setting notebok in ~/.invoke.yaml", "did you mean notebook?"),
+            ("nice: 19", "unknown setting nice in ~/.invoke.yaml", "did you mean notebook.nice?"),
+            ("notebook: {gateway: x}", "unknown setting notebook.gateway in ~/.invoke.yaml",
+             "did you mean gateway?"),
+            ("notebook: {port: 8888}", "unknown setting notebook.port in ~/.invoke.yaml",
+             "did you mean notebook.local_port?"),
+            ("connect_kwargs: {key_file: x}", "unknown setting connect_kwargs.key_file in ~/.invoke.yaml",
+             "did you mean connect_kwargs.key_filename?"),
+            ("notebook: {1: 2}", "unknown setting notebook.1 in ~/.invoke.yaml",
+             f"the settings under notebook are {', '.join(Notebook.__struct_fields__)}"),
+            ("notebook: {nice: 25}",
+             "notebook.nice in ~/.invoke.yaml must be a whole number from 10 to 19, not 25",
+             "the nearest that is allowed is 19"),
+            ("notebook: {nice: 1e1}",
+             "notebook.nice in ~/.invoke.yaml must be a whole number from 10 to 19, not '1e1'",
+             "write a whole number from 10 to 19"),
+            ("notebook: {nice: 19.0}",
+             "notebook.nice in ~/.invoke.yaml must be a whole number from 10 to 19, not 19.0",
+             "write a whole number from 10 to 19"),
+            ("notebook: {nice: '19'}",
+             "notebook.nice in ~/.invoke.yaml must be a whole number from 10 to 19, not '19'",
+             "write the number without quotes"),
+            ("notebook: {nice: yes}",
+             "notebook.nice in ~/.invoke.yaml must be a whole number from 10 to 19, not true",
+             "write a whole number from 10 to 19"),
+            ("notebook: {nice: }",
+             "notebook.nice in ~/.invoke.yaml must be a whole number from 10 to 19, not nothing",
+             "write a whole number from 10 to 19"),
+            ("notebook: {open_browser: 1}",
+             "notebook.open_browser in ~/.invoke.yaml must be true or false, not 1",
+             "write true or false"),
+            ("notebook: {environment: 3.10}", "notebook.environment in ~/.invoke.yaml must be text, not 3.1",
+             "put the value in quotes"),
+            ("notebook: {environment: 2026-01-01}",
+             "notebook.environment in ~/.invoke.yaml must be text, not 2026-01-01",
+             "put the value in quotes"),
+            ("notebook: {environment: }", "notebook.environment in ~/.invoke.yaml must be text, not nothing",
+             "give it a value, or remove the line"),
+            ("notebook: {application: labs}",
+             "notebook.application in ~/.invoke.yaml must be lab, notebook or server, not 'labs'",
+             "did you mean lab?"),
+            ("notebook: {application: qqq}",
+             "notebook.application in ~/.invoke.yaml must be lab, notebook or server, not 'qqq'",
+             "write lab, notebook or server"),
+            ("notebook: 3", "notebook in ~/.invoke.yaml must be a mapping of names to values, not one value",
+             "write its settings below it, indented, as in notebook.host"),
+            ("run: 3", "run in ~/.invoke.yaml must be a mapping of names to values, not 3",
+             "write a mapping of names to values"),
+            ("connect_kwargs: {key_filename: {a: b}}",
+             "connect_kwargs.key_filename in ~/.invoke.yaml must be text or a list of texts, not {'a': 'b'}",
+             "write text or a list of texts"),
+            ("gateway: false",
+             "gateway in ~/.invoke.yaml must be text, not false", "put the value in quotes"),
+            ("gateway: -oProxyCommand=x",
+             "gateway in ~/.invoke.yaml must be a host, as in user@host:port, not '-oProxyCommand=x'",
+             "a host name has letters, digits, dots and dashes only, as in student.compute"),
+            ("notebook: {host: a/b}",
+             "notebook.host in ~/.invoke.yaml must be a host, as in user@host:port, not 'a/b'",
+             "a host name has letters, digits, dots and dashes only, as in student.compute"),
+            ("port: 65536", "port in ~/.invoke.yaml must be a whole number from 1 to 65535, not 65536",
+             "the nearest that is allowed is 65535"),
+            ("user: 1234567", "user in ~/.invoke.yaml must be text, not 1234567", "put the value in quotes"),
+            ("connect_kwargs: {password: hunter2}",
+             "connect_kwargs.password in ~/.invoke.yaml is a secret in a configuration file",
+             "remove the line: you will be asked when it is needed"),
+            ("connect_kwargs: {passphrase: hunter2}",
+             "connect_kwargs.passphrase in ~/.invoke.yaml is a secret in a configuration file",
+             "remove the line: you will be asked when it is needed"),
+            ("forward_agent: true", "forward_agent in ~/.invoke.yaml is not supported",
+             "no key of yours is lent to a host: log in from there with one of its own"),
+            ("inline_ssh_env: false", "inline_ssh_env in ~/.invoke.yaml is not supported",
+             "no variable is sent to a host: set it with notebook.activate"),
+            ("timeouts: {command: 60}", "timeouts.command in ~/.invoke.yaml is not supported",
+             "the limits are timeouts.connect, notebook.start_timeout_s and notebook.stop_timeout_s"),
+            ("connect_kwargs: {banner_timeout: 5}", "connect_kwargs.banner_timeout in ~/.invoke.yaml is not supported",
+             "timeouts.connect is the limit for it"),
+            ("a: 1\nnotebook: {}\na: 2", "a is set twice in ~/.invoke.yaml, line 3", "keep one of the two"),
+            ("notebook:\n  nice: 12\n  'nice': 13", "nice is set twice in ~/.invoke.yaml, line 3",
+             "keep one of the two"),
+            ("- a\n- b", "~/.invoke.yaml must be a mapping of names to values, not a list",
+             "write one setting a line, as in gateway: sandbox"),
+            ("gateway sandbox", "~/.invoke.yaml must be a mapping of names to values, not one value",
+             "write one setting a line, as in gateway: sandbox"),
+        ],
+    )  # fmt: skip
+    def test_words(self, text: str, message: str, hint: str) -> None:
+        """What is wrong is named, with its file and the one thing to do about it."""
+        problem = refused(text)
+        assert (str(problem), problem.hint) == (message, hint)
+        assert problem.exit_code == 2
+
+    @pytest.mark.parametrize(
+        ("text", "line"),
+        [
+            ("gateway: sandbox\nnotebook:\n\thost: a\n", 3),
+            ("notebook: {host: 'a\n", 2),
+            ("a: b: c\n", 1),
+            ("notebook: !!python/object/apply:os.system ['touch owned']\n", 1),
+            ("notebook: !mine {}\n", 1),
+            ("a: 1\n---\nb: 2\n", 2),
+            ("notebook:\n  host: a\x07\n", 2),
+            ("? [a]\n: b\n", 1),
+        ],
+    )
+    def test_malformed(self, text: str, line: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        """A file that is not plain YAML is refused with its line, and nothing in it runs."""
+        monkeypatch.chdir(tmp_path)
+        assert str(refused(text)).startswith(f"~/.invoke.yaml, line {line}: this is not YAML: ")
+        assert not (tmp_path / "owned").exists()
+
+    def test_malformed_json(self) -> None:
+        """JSON has lines too, and its keys count once."""
+        problem = refused('{"notebook":\n {"nice": 12,}}', name=".invoke.json")
+        assert str(problem).startswith("~/.invoke.json, line 2: this is not JSON: ")
+        problem = refused('{"notebook": {"nice": 12, "nice": 13}}', name=".invoke.json")
+        assert str(problem) == "nice is set twice in ~/.invoke.json"
+
+    @pytest.mark.parametrize("text", ["[" * 5000, "a: 2026-99-99", "&a [*a]", "gateway: &a [*a]"])
+    def test_hostile_yaml(self, text: str) -> None:
+        """Nesting without end, references to oneself and impossible dates are refused, not followed."""
+        assert "~/.invoke.yaml" in str(refused(text))
+
+    def test_not_utf8(self, home: Path) -> None:
+        """A file in another encoding is refused with the place of the first byte that shows it."""
+        (home / ".invoke.yaml").write_bytes("user: andré".encode("latin-1"))
+        with pytest.raises(ConfigError, match="~/.invoke.yaml is not UTF-8: byte 10 is 0xe9"):
+            bare()
+
+    def test_not_a_file(self, home: Path) -> None:
+        """A folder in the place of the file is refused, not passed over."""
+        (home / ".invoke.yaml").mkdir()
+        with pytest.raises(ConfigError, match="~/.invoke.yaml cannot be read: "):
+            bare()
+
+    def test_each_layer_is_named(self, make_context: MakeContext, project: Path, tmp_path: Path) -> None:
+        """A message names the file that is wrong, not the one whose value counts in the end."""
+        runtime = tmp_path / "run.yaml"
+        runtime.write_text("notebook: {nice: 12}", encoding="utf-8")
+        project.write_text("notebook: {nice: 25}", encoding="utf-8")
+        with pytest.raises(ConfigError, match=r"notebook.nice in invoke.yaml must be"):
+            load(make_context(runtime))
+        project.write_text("notebook: {nice: 12}", encoding="utf-8")
+        runtime.write_text("notebook: {nice: 25}", encoding="utf-8")
+        with pytest.raises(ConfigError, match=f"notebook.nice in {runtime} must be"):
+            load(make_context(runtime))
+        with pytest.raises(ConfigError, match=r"connect_kwargs.timeout in the command line must be"):
+            load(make_context(overrides={"connect_kwargs": {"timeout": 4000}}))
+
+    def test_no_runtime_file(self, make_context: MakeContext, tmp_path: Path) -> None:
+        """A file given with -f has to exist; Invoke by itself goes on without it."""
+        with pytest.raises(ConfigError, match="there is no configuration file .*none.yaml"):
+            load(make_context(tmp_path / "none.yaml"))
+
+    @pytest.mark.parametrize("key", ["environment", "directory", "activate", "host"])
+    @pytest.mark.parametrize("bad", ["\n", "\0", "\x1b", "\x7f", "\x85", "\u2028"])
+    def test_control_characters(self, key: str, bad: str) -> None:
+        """No text has a line end or another control character, not even as its last."""
+        problem = refused(json.dumps({"notebook": {key: f"a{bad}"}}), name=".invoke.json")
+        assert str(problem).startswith(f"notebook.{key} in ~/.invoke.json must be one line of text")
+
+    @pytest.mark.parametrize("key", ["environment", "directory", "activate"])
+    @given(text=st.text(st.characters(exclude_categories=["C", "Zl", "Zp"]), min_size=1))
+    @hypothesis_settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    def test_everything_else_goes(self, key: str, text: str) -> None:
+        """Spaces, quotes, dollars and other scripts pass unchanged, for they are quoted where used."""
+        (Path.home() / ".invoke.json").write_text(json.dumps({"notebook": {key: text}}), encoding="utf-8")
+        assert getattr(bare().notebook, key) == text
+
+
+class TestCommandLine:
+    def test_overrides_of_fabric(self, make_context: MakeContext, home: Path) -> None:
+        """-i and -t win over the files."""
+        (home / ".invoke.yaml").write_text(
+            "connect_kwargs: {key_filename: ~/k, compress: true}\ntimeouts: {connect: 7}\n", encoding="utf-8"
+        )
+        assert load(make_context()).connect_kwargs["key_filename"] == [str(home / "k")]
+        said = load(
+            make_context(
+                overrides={
+                    "authentication": {"identities": [Path("/x")]},
+                    "connect_kwargs": {
+                        "key_filename": ["/x"],
+                        "timeout": 3,
+                    },
+                }
+            )
+        )
+        assert said.connect_kwargs == {
+            "key_filename": ["/x"],
+            "compress": True,
+        }
+        assert said.timeouts.connect == 3
+
+    def test_no_password_in_a_repr(self, make_context: MakeContext) -> None:
+        """What is printed of the settings, in a log or a traceback, has no secret."""
+        said = load(
+            make_context(overrides={"connect_kwargs": {"key_filename": "/k"}, "sudo": {"password": "p2"}})
+        )
+        assert "p2" not in repr(said)
+
+    @pytest.mark.parametrize(
+        ("overrides", "path"),
+        [
+            ({"connect_kwargs": {"password": "hunter2"}}, "connect_kwargs.password"),
+            ({"connect_kwargs": {"passphrase": "hunter2"}}, "connect_kwargs.passphrase"),
+            ({"timeouts": {"command": 60}}, "timeouts.command"),
+        ],
+    )
+    def test_flags_without_effect(
+        self, make_context: MakeContext, overrides: dict[str, Any], path: str
+    ) -> None:
+        """-T, --prompt-for-login-password and --prompt-for-passphrase, which would have no effect, are refused by name."""
+        with pytest.raises(ConfigError, match=f"{path} in the command line is not supported") as caught:
+            load(make_context(overrides=overrides))
+        assert "hunter2" not in f"{caught.value} {caught.value.hint}"
+
+    def test_ssh_config_path(self, tmp_path: Path) -> None:
+        """-S counts; the same setting from Fabric's own file does not."""
+        path = tmp_path / "ssh_config"
+        path.touch()
+        config = FabricConfig(runtime_ssh_path=str(path))
+        assert load(Context(config)).ssh_config_path == str(path)
+        (Path.home() / ".fabric.yaml").write_text(f"ssh_config_path: {path}", encoding="utf-8")
+        assert load(Context(FabricConfig())).ssh_config_path is None
+
+    def test_flags(self) -> None:
+        """A flag of a task wins, is checked like a setting and goes by its own name; None is not given."""
+        said = bare(local_port="9000", open_browser=False, on_exit=None)
+        assert (said.notebook.local_port, said.notebook.open_browser) == (9000, False)
+        for wrong, shown in (("abc", "'abc'"), ("80", "80"), ("8888.0", "'8888.0'"), (99, "99")):
+            with pytest.raises(ConfigError) as caught:
+                bare(local_port=wrong)
+            words = f"--local-port must be a whole number from 1024 to 65535, not {shown}"
+            assert str(caught.value) == words
+        with pytest.raises(TypeError):
+            bare(colour="red")
+
+
+class TestHost:
+    def test_flag(self) -> None:
+        """--host is given back as written, and place() fills in what it leaves open."""
+        assert bare(host="me@ashbury:2222").explicit_host == "me@ashbury:2222"
+        assert bare(host="me@ashbury:2222").destination() == Destination("ashbury", "me", 2222)
+        assert bare().destination() == Destination("student.compute")
+        assert bare().destination("x") == Destination("x")
+        with pytest.raises(ConfigError, match="--host must be a host"):
+            bare(host="")
+
+    @pytest.mark.parametrize(
+        "written", ["ashbury", "me@ashbury", "ashbury:22", "{user}@ashbury:22", "[::1]:2222", "::1", "a@b@c"]
+    )
+    def test_option(self, written: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What -H says is given back as written, though a Connection keeps only parts of it."""
+        written = written.format(user=FabricConfig().user)
+        for argv in (["-H", written], ["-H", f"other,{written}"], [f"-H{written}"], [f"--hosts={written}"]):
+            monkeypatch.setattr(sys, "argv", ["fab", *argv, "up"])
+            assert load(Connection(written, config=FabricConfig())).explicit_host == written
+
+    def test_option_without_a_command_line(self) -> None:
+        """In process, what a Connection was told is found by comparison with its defaults."""
+        for written in ("ashbury", "me@ashbury:2222", "ashbury:2222"):
+            assert load(Connection(written, config=FabricConfig())).explicit_host == written
+
+    def test_both(self) -> None:
+        """--host and -H may both be given if they say the same."""
+        c = Connection("ashbury", config=FabricConfig())
+        assert load(c, host="ashbury").explicit_host == "ashbury"
+        with pytest.raises(ConfigError, match="-H says ashbury and --host says other"):
+            load(c, host="other")
+
+    def test_option_is_checked(self) -> None:
+        """What a Connection would take is refused if it is no place."""
+        with pytest.raises(ConfigError, match="-H must be a host"):
+            load(Connection("a b;c", config=FabricConfig()))
+
+    @pytest.mark.parametrize("gateway", ["ssh -W %h:%p gate", "gate", "me@gate:22", "me@[::1]:22", "sandbox"])
+    def test_gateways(self, home: Path, gateway: str) -> None:
+        """A gateway is a place, the sandbox or a command, and is given back as it was written."""
+        (home / ".invoke.json").write_text(json.dumps({"gateway": gateway}), encoding="utf-8")
+        assert bare().gateway == gateway
+
+
+class TestPlaces:
+    @pytest.mark.parametrize(
+        ("text", "place"),
+        [
+            ("student.compute", Destination("student.compute")),
+            ("student.compute.", Destination("student.compute.")),
+            ("me@host", Destination("host", "me")),
+            ("me@realm@host:1", Destination("host", "me@realm", 1)),
+            ("host:65535", Destination("host", None, 65535)),
+            ("10.0.0.1:22", Destination("10.0.0.1", None, 22)),
+            ("2001:db8::1", Destination("2001:db8::1")),
+            ("[2001:db8::1]", Destination("2001:db8::1")),
+            ("andré@[::1]:22", Destination("::1", "andré", 22)),
+            ("a_b-c", Destination("a_b-c")),
+        ],
+    )
+    def test_right(self, text: str, place: Destination) -> None:
+        """Names, addresses, users and ports are told apart, and put together again."""
+        assert parse_destination(text, "it") == place
+        assert parse_destination(str(place), "it") == place
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "", " ", "-oProxyCommand=id", "host ", "a b", "a\tb", "a\nb", "host\n", "h'x", 'h"x', "a/b",
+            "$(id)", "`id`", "a;b", "a|b", "%h", "*", "a..b", ".a", "a-", "-a", "host:", "host:ssh", "host:0",
+            "host:65536",
+            "host:22\n", "host:+22", "host:2 2", "host:\u0662\u0662", "@host", "me@", "-l@host", "a b@host",
+            "a$b@host", "a\n@host", "a\\@host", "[::1", "::1]", "[::1]x", "[host]:22", "[]:22", "1:2:3",
+            "fe80::1%eth0", "a" * 64, ".".join(["a" * 50] * 6), "h\u00f6st", "h\u2024st", "a\0b", "http://h",
+            "host:22:22", "host\ud800",
+        ],
+    )  # fmt: skip
+    def test_wrong(self, text: str) -> None:
+        """Whatever a shell, OpenSSH or a reader could take for something else is refused by name."""
+        with pytest.raises(ConfigError) as caught:
+            parse_destination(text, "--host")
+        assert str(caught.value).startswith("--host ")
+        assert caught.value.hint
+
+    def test_punycode(self) -> None:
+        """A name in another script is refused with the form that will do."""
+        with pytest.raises(ConfigError) as caught:
+            parse_destination("m\u00fcnchen.example", "--host")
+        assert "xn--" in caught.value.hint
+        assert parse_destination("xn--mnchen-3ya.example", "--host").host == "xn--mnchen-3ya.example"
+
+    @given(st.text(st.sampled_from("ab1.-_:[]@ $'\"\\/;\n\t\0%é٢"), max_size=12) | st.text(max_size=12))
+    @example("a@-b")
+    @hypothesis_settings(max_examples=500)
+    def test_nothing_hostile_passes(self, text: str) -> None:
+        """Whatever passes has a harmless host, user and port, and says all that the text said."""
+        try:
+            place = parse_destination(text, "it")
+        except ConfigError:
+            return
+        allowed = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._:-")
+        assert place.host and set(place.host) <= allowed and place.host[0] not in "-."
+        if place.user is not None:
+            assert parse_user(place.user, "it") == place.user and place.user.isprintable()
+            assert not place.user.startswith("-") and not set(place.user) & set(" '\"`$;&|<>()\\")
+        assert place.port is None or 1 <= place.port <= 65535
+        assert parse_destination(str(place), "it") == place
+
+
+TASKS = """
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from {library} import task
+
+@task
+def show(c, host=None):
+    import sys
+    from notebooks_over_ssh.errors import ConfigError
+    from notebooks_over_ssh.config.settings import load
+    try:
+        s = load(c, host=host)
+    except ConfigError as problem:
+        print(f"{{problem}}; hint: {{problem.hint}}", file=sys.stderr)
+        sys.exit(problem.exit_code)
+    print(json.dumps([s.gateway, s.user, s.notebook.nice, s.explicit_host, s.timeouts.connect]))
+"""
+
+
+class TestPrograms:
+    """The same, with the programs themselves, in a copy of the project that has one task."""
+
+    @pytest.fixture
+    def run(self, tmp_path: Path) -> Run:
+        project = tmp_path / "copy"
+        shutil.copytree(ROOT / "notebooks_over_ssh", project / "notebooks_over_ssh")
+        (project / "fabfile").mkdir()
+        shutil.copy(ROOT / "invoke.yaml", project / "invoke.yaml")
+        (project / "fabfile" / "__init__.py").write_text(TASKS.format(library="fabric"), encoding="utf-8")
+        (project / "tasks.py").write_text("from fabfile import show\n", encoding="utf-8")
+
+        def run(program: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+            return subprocess.run(
+                [Path(sys.executable).with_name(program), *arguments],
+                cwd=project,
+                env={**os.environ, **variables},
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+
+        return run
+
+    @pytest.mark.parametrize("program", ["fab", "invoke"])
+    def test_same_effect(self, run: Run, program: str, home: Path, tmp_path: Path) -> None:
+        """Each layer counts alike under both programs."""
+        assert json.loads(run(program, "show").stdout) == ["sandbox", None, 19, None, 10]
+        (home / ".invoke.yaml").write_text("user: me\ngateway: gate\nnotebook: {nice: 12}", encoding="utf-8")
+        assert json.loads(run(program, "show").stdout) == ["gate", "me", 12, None, 10]
+        runtime = tmp_path / "run.yaml"
+        runtime.write_text("timeouts: {connect: 5}\n", encoding="utf-8")
+        done = run(program, "-f", str(runtime), "show", "--host", "you@ashbury", INVOKE_NOTEBOOK_NICE="13")
+        assert json.loads(done.stdout) == ["gate", "me", 13, "you@ashbury", 5], done.stderr
+        done = run(program, "show", INVOKE_RUNTIME_CONFIG=str(runtime), INVOKE_GATEWAY="none")
+        assert json.loads(done.stdout) == [None, "me", 12, None, 5], done.stderr
+
+    @pytest.mark.parametrize("program", ["fab", "invoke"])
+    def test_refused(self, run: Run, program: str, home: Path) -> None:
+        """A wrong setting ends both programs alike."""
+        (home / ".invoke.yaml").write_text("notebook: {enviroment: x}", encoding="utf-8")
+        done = run(program, "show")
+        assert done.returncode == 2
+        assert done.stderr.strip() == (
+            "unknown setting notebook.enviroment in ~/.invoke.yaml; hint: did you mean notebook.environment?"
+        )
+        (home / ".invoke.yaml").unlink()
+        done = run(program, "-f", "none.yaml", "show")
+        assert (done.returncode, "there is no configuration file none.yaml" in done.stderr) == (2, True)
+
+    def test_option_of_fab(self, run: Run) -> None:
+        """Under `fab`, -H, -t and -i count like settings."""
+        done = run("fab", "-H", "me@ashbury:22", "-t", "3", "show")
+        assert json.loads(done.stdout) == ["sandbox", None, 19, "me@ashbury:22", 3], done.stderr
+        done = run("fab", "-H", "ashbury", "show", "--host", "other")
+        assert (done.returncode, "-H says ashbury and --host says other" in done.stderr) == (2, True)
+
+
+def test_where_fabric_keeps_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fabric's program still puts its flags where they are read from: no public name leads there."""
+    config: dict[str, Any] = {}
+    program = make_program()
+    monkeypatch.setattr(program, "execute", lambda: config.update(program.config._overrides))
+    monkeypatch.chdir(settings.PROJECT_FILE.parent)
+    (settings.PROJECT_FILE.parent / "fabfile.py").write_text(TASKS.format(library="fabric"), encoding="utf-8")
+    program.run(["fab", "-i", "/k", "-t", "3", "-T", "4", "show"], exit=False)
+    assert config["connect_kwargs"] == {"key_filename": ["/k"], "timeout": 3}
+    assert config["timeouts"] == {"command": 4}

@@ -1,0 +1,135 @@
+"""A certificate from a site's authority: every mistake that a person makes with one is named before it costs anything."""
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa
+
+from notebooks_over_ssh.errors import ConfigError
+from notebooks_over_ssh.jupyter import certificate
+from notebooks_over_ssh.jupyter import certificate_import as own_certificate
+from tests.kit.certificate_chains import CertificateSite, ChainMember, Key, make_signed
+
+
+@pytest.fixture
+def certificate_site(tmp_path: Path) -> CertificateSite:
+    root = make_signed("the root", ca=True)
+    return CertificateSite(root, make_signed("the one below", root, ca=True), tmp_path)
+
+
+def test_a_chain(certificate_site: CertificateSite) -> None:
+    """The server's own, then who signed it: taken over in that order with the key, and none of the words around them."""
+    leaf = certificate_site.leaf()
+    files = certificate_site.files(
+        ["Bag Attributes: from a browser\n", leaf, "subject=…\n", certificate_site.intermediate], leaf.key
+    )
+    pem = own_certificate.read(*files)
+    loaded = x509.load_pem_x509_certificates(pem.encode())
+    assert loaded == [leaf.certificate, certificate_site.intermediate.certificate]
+    assert re.findall("-----BEGIN (.+)-----", pem) == ["PRIVATE KEY", "CERTIFICATE", "CERTIFICATE"]
+    assert "Bag" not in pem and "subject" not in pem
+    assert not own_certificate.is_self_signed(pem)
+    assert certificate.find_problem(pem) == ""
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: rsa.generate_private_key(65537, 2048), lambda: ec.generate_private_key(ec.SECP384R1())]
+)
+def test_kinds_of_keys(certificate_site: CertificateSite, make: Callable[[], Key]) -> None:
+    """RSA of 2048 bits and P-384 will do, also with the root at the end, and with no authority at all, which is told."""
+    leaf = certificate_site.leaf(key=make())
+    own_certificate.read(
+        *certificate_site.files([leaf, certificate_site.intermediate, certificate_site.root], leaf.key)
+    )
+    alone = make_signed("myself", key=make(), names=["ashbury.example.org", "localhost"])
+    assert own_certificate.is_self_signed(own_certificate.read(*certificate_site.files([alone], alone.key)))
+
+
+def expected_error(
+    certificate_site: CertificateSite,
+) -> dict[str, tuple[Callable[[], tuple[Path, Path]], tuple[str, ...]]]:
+    """By name, how to make the two files, and what the message names."""
+    leaf, other = certificate_site.leaf(), certificate_site.leaf()
+
+    def with_(
+        chain: Sequence[ChainMember | str], key: Key, **options: bytes
+    ) -> Callable[[], tuple[Path, Path]]:
+        return lambda: certificate_site.files(chain, key, **options)
+
+    def alone(member: ChainMember) -> Callable[[], tuple[Path, Path]]:
+        return with_([member, certificate_site.intermediate], member.key)
+
+    def open_to_others() -> tuple[Path, Path]:
+        files = certificate_site.files([leaf], leaf.key)
+        files[1].chmod(0o640)
+        return files
+
+    def der() -> tuple[Path, Path]:
+        files = certificate_site.files([leaf], leaf.key)
+        files[0].write_bytes(leaf.certificate.public_bytes(serialization.Encoding.DER))
+        return files
+
+    # Its primes are slow to find, so only the one test looks for them.
+    def dsa_key() -> tuple[Path, Path]:
+        return alone(certificate_site.leaf(key=dsa.generate_private_key(2048)))()
+
+    spent = make_signed(
+        "spent", certificate_site.root, key=certificate_site.intermediate.key, ca=True, days=(-20, -10)
+    )
+    return {
+        "not a pair": (with_([leaf], other.key), ("server.key", "is not the key of")),
+        "upside down": (with_([certificate_site.intermediate, leaf], leaf.key), ("begins with", "the one below", "number 2")),
+        "a link is missing": (with_([leaf, certificate_site.root], leaf.key), ("certificate 2", "CN=the root", "CN=the one below")),
+        "a stranger at the end": (
+            with_([leaf, certificate_site.intermediate, other], leaf.key),
+            ("certificate 3", "CN=a server", "CN=the root"),
+        ),
+        "ended": (alone(certificate_site.leaf(days=(-20, -10))), ("certificate 1 of", "not today")),
+        "not begun": (alone(certificate_site.leaf(days=(10, 20))), ("certificate 1 of", "not today")),
+        "a signer has ended": (
+            with_([make_signed("a server", spent, names=["localhost"], key=leaf.key), spent], leaf.key),
+            ("certificate 2 of", "not today"),
+        ),
+        "for another name": (alone(certificate_site.leaf(names=["ashbury.example.org"])), ("not for localhost",)),
+        "a wildcard": (alone(certificate_site.leaf(names=["*.localhost"])), ("not for localhost",)),
+        "for no name": (alone(certificate_site.leaf(names=[])), ("not for localhost",)),
+        "for clients": (
+            alone(certificate_site.leaf(usage=x509.ExtendedKeyUsageOID.CLIENT_AUTH)),  # type: ignore[attr-defined]
+            ("not for a server",),
+        ),
+        "an authority": (alone(certificate_site.leaf(ca=True)), ("can sign others",)),
+        "RSA of 1024 bits": (
+            alone(certificate_site.leaf(key=rsa.generate_private_key(65537, 1024))),
+            ("RSA of 1024 bits",),
+        ),
+        "Ed25519": (alone(certificate_site.leaf(key=ed25519.Ed25519PrivateKey.generate())), ("browsers do not know",)),
+        "P-521": (alone(certificate_site.leaf(key=ec.generate_private_key(ec.SECP521R1()))), ("browsers do not know",)),
+        "DSA": (dsa_key, ("browsers do not know",)),
+        "others can read the key": (open_to_others, ("others can read", "server.key")),
+        "a passphrase": (with_([leaf], leaf.key, passphrase=b"x"), ("server.key", "passphrase")),
+        "the wrong way round": (lambda: (with_([leaf], leaf.key)()[1], certificate_site.folder / "chain.pem"), ("a key, and no",)),
+        "a certificate as key": (lambda: (with_([leaf], leaf.key)()[0],) * 2, ("no key",)),
+        "DER": (der, ("chain.pem", "no PEM certificate")),
+        "nothing there": (lambda: (certificate_site.folder / "x", certificate_site.folder / "y"), ("cannot read", "/x")),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "fault",
+    list(expected_error(CertificateSite(make_signed("x", ca=True), make_signed("x", ca=True), Path()))),
+)
+def test_faults(certificate_site: CertificateSite, fault: str) -> None:
+    """Each is refused as a bad argument, by the name of what is wrong, with the one thing to do."""
+    make, said = expected_error(certificate_site)[fault]
+    files = make()
+    if fault == "a certificate as key":
+        files[0].chmod(0o600)
+    with pytest.raises(ConfigError) as refused:
+        own_certificate.read(*files)
+    assert refused.value.exit_code == 2
+    assert all(word in str(refused.value) for word in said), str(refused.value)
+    assert refused.value.hint

@@ -1,0 +1,176 @@
+"""What is remembered of sessions survives whatever else is in the folder."""
+
+from pathlib import Path
+
+import pytest
+from invoke.context import Context
+
+from notebooks_over_ssh.config import settings
+from notebooks_over_ssh.errors import ConfigError
+from notebooks_over_ssh.jupyter import session as sessions
+from notebooks_over_ssh.jupyter.session import AnySession, PendingSession, RemoteHost, Tunnel
+from tests.kit.sessions import make_session
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home without records; returns where they are going to be."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    return tmp_path / "state" / "notebooks-over-ssh" / "sessions"
+
+
+def find(host: str | None = None) -> AnySession | None:
+    return sessions.find(settings.load(Context(), host=host))
+
+
+def test_remember_and_forget(state: Path) -> None:
+    """A session is found until it is forgotten, and nothing is left of it then; twice is fine."""
+    session = make_session()
+    sessions.save(session)
+    sessions.save(session)
+    assert sessions.list_sessions() == [session]
+    assert all(path.stat().st_mode & 0o077 == 0 for path in [state, *state.iterdir()])
+    sessions.delete(session)
+    sessions.delete(session)
+    assert list(state.iterdir()) == []
+
+
+def test_which_session_is_meant() -> None:
+    """The only one without a word; of several the one named, by its own name or by that of its pool; else they are listed."""
+    assert find() is None
+    first = make_session("ashbury")
+    sessions.save(first)
+    assert find() == find("ashbury") == find("student.compute") == find("me@ashbury") == first
+    assert find("bonnington") is find("other@ashbury") is find("ashbury:2222") is None
+    second = make_session("bonnington", requested_host="bonnington")
+    sessions.save(second)
+    assert find("bonnington") == second
+    assert find("ashbury") == find("ASHBURY") == find("student.compute") == first
+    with pytest.raises(ConfigError, match="2 sessions fit") as caught:
+        find()
+    assert caught.value.detail == ("me@ashbury through sandbox", "me@bonnington through sandbox")
+    sessions.save(make_session("calder", gateway="elsewhere"))
+    assert find("calder") is None
+    sessions.save(make_session("ashbury", user="other"))
+    assert find("me@ashbury") == first
+    with pytest.raises(ConfigError, match="2 sessions fit"):
+        find("ashbury")
+
+
+@pytest.mark.parametrize(
+    ("variables", "file", "assert_found"),
+    [
+        ({"INVOKE_USER": "me"}, "", True),
+        ({"INVOKE_USER": "other"}, "", False),
+        ({"INVOKE_PORT": "22"}, "", True),
+        ({"INVOKE_PORT": "2222"}, "", False),
+        ({"INVOKE_NOTEBOOK_HOST": "student.compute"}, "", True),
+        ({"INVOKE_NOTEBOOK_HOST": "bonnington"}, "", False),
+        ({"INVOKE_GATEWAY": "elsewhere"}, "", False),
+        ({}, "user: me", True),
+        ({}, "user: other", False),
+        ({}, "notebook: {host: ashbury}", True),
+        ({}, "notebook: {host: other@ashbury}", False),
+        ({}, "notebook: {host: bonnington}", False),
+        ({"INVOKE_NOTEBOOK_HOST": "ashbury"}, "notebook: {host: bonnington}", True),
+    ],
+)
+def test_whoever_names_a_host_or_user_means_that_one(
+    variables: dict[str, str], file: str, assert_found: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The only session is not taken where a variable or the user's own file names another host, user, port or gateway."""
+    session = make_session("ashbury")
+    sessions.save(session)
+    (tmp_path / ".invoke.yaml").write_text(file)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert find() == (session if assert_found else None)
+
+
+def test_a_session_that_was_picked_is_the_only_one() -> None:
+    """Settings that name one session fit no other, whatever else is on record."""
+    known = [
+        make_session(
+            host, user=user, gateway=gateway, ssh_port=port, host_key=f"key through {gateway}, {port}"
+        )
+        for host in ("ashbury", "fe80::1")
+        for user in ("me", "other")
+        for gateway in (None, "sandbox")
+        for port in (None, 2222)
+    ]
+    for session in known:
+        sessions.save(session)
+    for session in known:
+        assert sessions.find(sessions.with_session(settings.load(Context()), session)) == session
+
+
+def test_pending_session(state: Path) -> None:
+    """A pending session is found like any other, until its server is on record or it is forgotten."""
+    session = make_session()
+    pending = PendingSession(**{name: getattr(session, name) for name in RemoteHost.__struct_fields__})
+    sessions.save_pending(pending)
+    assert find() == find("ashbury") == pending
+    assert (sessions.list_records(), sessions.list_sessions()) == ([pending], [])
+    sessions.save(session)
+    assert (find(), sessions.list_records()) == (session, [session])
+    sessions.save_pending(pending)
+    assert sessions.list_records() == [session]
+    sessions.delete(session)
+    assert list(state.iterdir()) == []
+
+
+def test_another_gateway_in_the_settings() -> None:
+    """A session that was reached through another gateway than that of the settings is found by its record; of two, none is."""
+    old = make_session("calder", gateway="old.example")
+    sessions.save(old)
+    for host in (None, "calder", "student.compute"):
+        assert sessions.find_any_gateway(settings.load(Context(), host=host)) == old
+    assert sessions.find_any_gateway(settings.load(Context(), host="bonnington")) is None
+    sessions.save(make_session("calder", gateway="older.example", host_key="BBBB"))
+    assert sessions.find_any_gateway(settings.load(Context(), host="calder")) is None
+
+
+def test_one_server_has_one_record() -> None:
+    """Through another gateway, by another name or port, a machine has the same record; one with another key has its own."""
+    sessions.save(make_session(gateway="old.example"))
+    again = make_session(gateway="new.example", requested_host="labj", ssh_port=2222)
+    sessions.save(again)
+    assert sessions.list_sessions() == [again]
+    assert sessions.find_duplicates(again) == []
+    new_key = make_session(host_key="BBBB")
+    sessions.save(new_key)
+    sessions.save(make_session(host_key="CCCC", pid=101))
+    assert sessions.find_duplicates(new_key) == [again]
+
+
+def test_a_spoilt_record_is_passed_over(state: Path) -> None:
+    """Records that are cut short, of another kind or unreadable do not hide the good one."""
+    good = make_session()
+    sessions.save(good)
+    for name, text in {
+        "cut": b'{"host": "x',
+        "list": b"[]",
+        "other": b'{"host": 1}',
+        "bytes": b"\xff\xfe",
+    }.items():
+        (state / f"{name}.session.json").write_bytes(text)
+    assert sessions.list_sessions() == [good]
+
+
+def test_a_tunnel_is_as_open_as_its_lock() -> None:
+    """A tunnel counts while its process holds the lock, whatever the record says afterwards."""
+    session = make_session()
+    tunnel = Tunnel(pid=1, local_port=8888, remote_port=8889, state="open")
+    with sessions.lock_tunnel(session, 1):
+        sessions.save_tunnel(session, tunnel)
+        assert sessions.get_tunnel(session) == tunnel
+    assert sessions.get_tunnel(session) is None
+
+
+@pytest.mark.parametrize("host", ["ashbury", "ashbury.example.org", "10.0.0.1", "fe80::1"])
+def test_names_of_files(state: Path, host: str) -> None:
+    """Any host has a file of its own in the folder, and two machines of one name have two."""
+    sessions.save(make_session(host))
+    sessions.save(make_session(host, host_key="BBBB"))
+    assert len(list(state.glob("*.session.json"))) == 2

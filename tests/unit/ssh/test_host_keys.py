@@ -1,0 +1,282 @@
+"""A host key counts as known exactly where sshd(8) says so."""
+
+import base64
+import contextlib
+import hmac
+import socket
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import paramiko
+import pytest
+
+from notebooks_over_ssh.errors import HostKeyError
+from notebooks_over_ssh.ssh.client_config import HopConfig
+from notebooks_over_ssh.ssh.host_keys import HostKeyPolicy, Machine, WrongMachineError, fingerprint
+from notebooks_over_ssh.ssh.known_hosts import known_keys
+from notebooks_over_ssh.ssh.prompting import CredentialPrompter
+
+KEY = paramiko.ECDSAKey.generate()
+OTHER = paramiko.ECDSAKey.generate()
+CLIENT = paramiko.SSHClient()
+
+
+class ScriptedPrompter:
+    """A person who gives one answer, and remembers what was asked."""
+
+    is_interactive = True
+
+    def __init__(self, answer: str | None) -> None:
+        self.answer = answer
+        self.prompts: list[str] = []
+
+    def ask_secret(self, prompt: str) -> str | None:
+        raise AssertionError("a host key is no secret")
+
+    def ask(self, prompt: str) -> str | None:
+        self.prompts.append(prompt)
+        return self.answer
+
+    def notice(self, lines: Iterable[str]) -> None:
+        raise AssertionError("no host has anything to say")
+
+
+@pytest.fixture
+def known_hosts(tmp_path: Path) -> Path:
+    return tmp_path / "ssh" / "known_hosts"
+
+
+def line(hosts: str, key: paramiko.PKey = KEY, marker: str = "") -> str:
+    return f"{marker}{hosts} {key.get_name()} {key.get_base64()} a comment\n"
+
+
+def check(
+    known_hosts: Path, name: str, key: paramiko.PKey = KEY, answer: str | None = None
+) -> ScriptedPrompter:
+    prompter = ScriptedPrompter(answer)
+    policy(known_hosts, name, prompter).missing_host_key(CLIENT, name, key)
+    return prompter
+
+
+def policy(known_hosts: Path, name: str, prompter: ScriptedPrompter, **extra: Any) -> HostKeyPolicy:
+    """The policy for a hop that known_hosts calls `name`: `ashbury` or `[ashbury]:2222`."""
+    host, _, port = name.strip("[").partition("]:")
+    hop = HopConfig(host=host, user="me", port=int(port or 22), known_hosts=(known_hosts,))
+    return HostKeyPolicy(hop, CredentialPrompter(prompter), **extra)
+
+
+def write(known_hosts: Path, text: str) -> None:
+    known_hosts.parent.mkdir(exist_ok=True)
+    known_hosts.write_text(text)
+
+
+def hashed(name: str) -> str:
+    salt = b"0123456789abcdefghij"
+    digest = hmac.new(salt, name.encode(), "sha1").digest()
+    return f"|1|{base64.b64encode(salt).decode()}|{base64.b64encode(digest).decode()}"
+
+
+@pytest.mark.parametrize(
+    ("hosts", "name"),
+    [
+        ("ashbury", "ashbury"),
+        ("bonnington,ashbury,10.0.0.1", "ashbury"),
+        ("Ashbury", "ashbury"),
+        ("ashbury", "ASHBURY"),
+        ("*.compute", "student.compute"),
+        ("ashbur?", "ashbury"),
+        ("[ashbury]:2222", "[ashbury]:2222"),
+        (hashed("ashbury"), "ashbury"),
+        (hashed("[ashbury]:2222"), "[ashbury]:2222"),
+    ],
+)
+def test_known_names(known_hosts: Path, hosts: str, name: str) -> None:
+    """A name is found plain, in a list, by a pattern, with its port and hashed; then nobody is asked."""
+    write(known_hosts, "# a comment\n\n" + line(hosts))
+    assert check(known_hosts, name).prompts == []
+
+
+@pytest.mark.parametrize(
+    ("hosts", "name"),
+    [
+        ("ashbury", "[ashbury]:2222"),
+        ("[ashbury]:2222", "ashbury"),
+        ("*,!ashbury", "ashbury"),
+        ("[a-z]shbury", "ashbury"),
+        (hashed("bonnington"), "ashbury"),
+        ("|1|nonsense|!", "ashbury"),
+    ],
+)
+def test_other_names(known_hosts: Path, hosts: str, name: str) -> None:
+    """A line for another name, another port or an excluded name says nothing; without a person that is a refusal."""
+    write(known_hosts, line(hosts))
+    with pytest.raises(HostKeyError, match="is not known") as refused:
+        check(known_hosts, name)
+    assert fingerprint(KEY) in str(refused.value)
+    assert known_hosts.read_text() == line(hosts)
+
+
+def test_every_member_of_a_pool(known_hosts: Path) -> None:
+    """A name with several keys of one type is good with each of them."""
+    write(known_hosts, line("student.compute", OTHER) + line("student.compute"))
+    check(known_hosts, "student.compute", KEY)
+    check(known_hosts, "student.compute", OTHER)
+
+
+def test_a_changed_key_is_refused(known_hosts: Path) -> None:
+    """A key that contradicts the file is refused, whatever a person would answer, and the line is named."""
+    write(known_hosts, "# first\n" + line("ashbury", OTHER))
+    with pytest.raises(HostKeyError, match="not the one on record") as refused:
+        check(known_hosts, "ashbury", answer="yes")
+    assert f"{known_hosts}:2" in refused.value.hint
+
+
+def test_a_revoked_key_is_refused(known_hosts: Path) -> None:
+    """A key that is marked as revoked is refused though another line has it."""
+    write(known_hosts, line("ashbury") + line("*", marker="@revoked "))
+    with pytest.raises(HostKeyError, match="revoked"):
+        check(known_hosts, "ashbury", answer="yes")
+
+
+@pytest.mark.parametrize("answer", ["yes", "YES", pytest.param(fingerprint(KEY), id="fingerprint")])
+def test_accepted_keys_are_remembered(known_hosts: Path, answer: str) -> None:
+    """Yes, or the fingerprint itself, accepts an unknown key, which is known from then on; the file is private."""
+    prompter = check(known_hosts, "ashbury", answer=answer)
+    assert fingerprint(KEY) in prompter.prompts[0]
+    assert check(known_hosts, "ashbury").prompts == []
+    assert known_hosts.stat().st_mode & 0o777 == 0o600
+
+
+def test_accepted_keys_are_hashed_where_ssh_hashes_them(known_hosts: Path) -> None:
+    """With HashKnownHosts the name is not to be read in the file, and is known all the same."""
+    hop = HopConfig(host="ashbury", user="me", port=22, known_hosts=(known_hosts,), hash_known_hosts=True)
+    HostKeyPolicy(hop, CredentialPrompter(ScriptedPrompter("yes"))).missing_host_key(CLIENT, "ashbury", KEY)
+    assert known_hosts.read_text().startswith("|1|")
+    assert "ashbury" not in known_hosts.read_text()
+    assert check(known_hosts, "ashbury").prompts == []
+
+
+def test_a_file_without_a_last_newline(known_hosts: Path) -> None:
+    """A key is added on a line of its own, and the lines before it stay."""
+    write(known_hosts, line("bonnington", OTHER).rstrip("\n"))
+    check(known_hosts, "ashbury", answer="yes")
+    assert {found.hosts for found in known_keys("ashbury", [known_hosts])} == {"ashbury"}
+    assert {found.hosts for found in known_keys("bonnington", [known_hosts])} == {"bonnington"}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ["", "y", "no", "SHA256:AAAA", pytest.param(fingerprint(OTHER), id="fingerprint of another"), None],
+)
+def test_anything_else_is_a_no(known_hosts: Path, answer: str | None) -> None:
+    """Only a whole yes or this very fingerprint accepts; nothing is written otherwise."""
+    with pytest.raises(HostKeyError):
+        check(known_hosts, "ashbury", answer=answer)
+    assert not known_hosts.exists()
+
+
+def session_policy(
+    known_hosts: Path, name: str, machine: str = "ashbury", recorded_key: paramiko.PKey = KEY
+) -> HostKeyPolicy:
+    """The policy for the destination of a session that runs on `machine`, which showed the recorded key."""
+    return policy(
+        known_hosts, name, ScriptedPrompter("yes"), machine=Machine(machine, recorded_key.get_base64())
+    )
+
+
+def test_the_key_of_a_session_is_known(known_hosts: Path) -> None:
+    """The machine that a session runs on is known by its key, also under a name that no file has."""
+    checking = session_policy(known_hosts, "ashbury")
+    checking.missing_host_key(CLIENT, "ashbury", KEY)
+    with pytest.raises(HostKeyError, match="not the one on record"):
+        checking.missing_host_key(CLIENT, "ashbury", OTHER)
+
+
+def test_known_hosts_overrules_the_key_of_a_session(known_hosts: Path) -> None:
+    """Where known_hosts has another key for the name, the recorded one is refused, and the new one good for that machine."""
+    write(known_hosts, line("ashbury", OTHER))
+    checking = session_policy(known_hosts, "ashbury")
+    with pytest.raises(HostKeyError, match="not the one on record"):
+        checking.missing_host_key(CLIENT, "ashbury", KEY)
+    checking.missing_host_key(CLIENT, "ashbury", OTHER)
+
+
+def test_another_member_of_the_pool(known_hosts: Path) -> None:
+    """A pool that leads to another member, whose key is known as well, has not led to the machine of the session."""
+    write(known_hosts, line("student.compute") + line("student.compute", OTHER))
+    checking = session_policy(known_hosts, "student.compute")
+    checking.missing_host_key(CLIENT, "student.compute", KEY)
+    with pytest.raises(WrongMachineError, match="led to another machine than ashbury"):
+        checking.missing_host_key(CLIENT, "student.compute", OTHER)
+
+
+@pytest.mark.parametrize(
+    ("text", "recorded_key", "error"),
+    [
+        (line("ashbury", OTHER) + line("pool"), KEY, HostKeyError),
+        (line("pool") + line("pool", OTHER), OTHER, WrongMachineError),
+    ],
+    ids=["known_hosts has another key for its own name", "a key of another member"],
+)
+def test_key_of_a_pool_for_a_member(
+    known_hosts: Path, text: str, recorded_key: paramiko.PKey, error: type[HostKeyError]
+) -> None:
+    """What known_hosts has for a pool counts for a member only where it has nothing for its own name, and never for another."""
+    write(known_hosts, text)
+    pool = HopConfig(host="pool", user="me", port=22, known_hosts=(known_hosts,))
+    machine = Machine("ashbury", recorded_key.get_base64())
+    with pytest.raises(error):
+        policy(
+            known_hosts, "ashbury", ScriptedPrompter("yes"), machine=machine, requested_hop=pool
+        ).missing_host_key(CLIENT, "ashbury", KEY)
+
+
+class Reached:
+    """A client whose server has an address of the network for documentation (RFC 5737)."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.sock = socket.socket()
+        self.sock.close()
+        monkeypatch.setattr(socket.socket, "getpeername", lambda _: ("192.0.2.7", 22))
+
+    def get_transport(self) -> Any:
+        return self
+
+
+@pytest.mark.parametrize(
+    ("marker", "key", "answer", "is_good", "prompts"),
+    [
+        ("", KEY, None, True, False),
+        ("", OTHER, None, False, True),
+        ("", OTHER, "no", False, True),
+        ("", OTHER, "yes", True, True),
+        ("@revoked ", KEY, "yes", False, False),
+        ("@revoked ", OTHER, "yes", True, False),
+    ],
+)
+def test_address(
+    known_hosts: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    marker: str,
+    key: paramiko.PKey,
+    answer: str | None,
+    is_good: bool,
+    prompts: bool,
+) -> None:
+    """With CheckHostIP a key that known_hosts does not have for the address is asked about, and a revoked one refused."""
+    write(known_hosts, line("ashbury") + line("192.0.2.7", key, marker))
+    client: Any = Reached(monkeypatch)
+    prompter = ScriptedPrompter(answer)
+    for checks, good, questions in ((False, True, False), (True, is_good, prompts)):
+        hop = HopConfig(host="ashbury", user="me", port=22, known_hosts=(known_hosts,), checks_address=checks)
+        with contextlib.nullcontext() if good else pytest.raises(HostKeyError, match=r"192\.0\.2\.7"):
+            HostKeyPolicy(hop, CredentialPrompter(prompter)).missing_host_key(client, "ashbury", KEY)
+        assert bool(prompter.prompts) == questions
+
+
+def test_known_types_come_first(known_hosts: Path) -> None:
+    """The host is asked for a key of a type that can be checked."""
+    write(known_hosts, line("ashbury"))
+    checking = policy(known_hosts, "ashbury", ScriptedPrompter(None))
+    assert checking.order_algorithms(("ssh-ed25519", KEY.get_name()))[0] == KEY.get_name()

@@ -1,0 +1,300 @@
+"""Packets come out as they went in, wherever the network cut them, and a damaged one never comes out at all."""
+
+import contextlib
+import hashlib
+import sys
+import threading
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
+from typing import Any
+
+import paramiko
+import pytest
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.ciphers.modes import CTR
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from paramiko.compress import ZlibCompressor
+from paramiko.packet import Packetizer
+
+from notebooks_over_ssh.ssh.protocol.compression import Decompressor
+from notebooks_over_ssh.ssh.protocol.nested_packetizer import NestedPacketizer
+from notebooks_over_ssh.ssh.protocol.packet_encryption import MAX_PACKET_BYTES, MIN_PACKET_BYTES
+from notebooks_over_ssh.ssh.protocol.packetizer import BlockPacketizer
+
+KEY, NONCE, MAC_KEY = bytes(range(16)), bytes(range(100, 116)), bytes(range(32))
+# Of the range that RFC 4250, section 4.1.2, leaves to private use: no packet of the protocol's own.
+KIND = 200
+KINDS = ("plain", "gcm", "ctr-etm", "ctr")
+TIMEOUT_S = 10.0
+
+Payloads = st.lists(st.binary(min_size=0, max_size=3000), min_size=1, max_size=8)
+
+
+class SentBytes:
+    """Takes what a packetizer sends."""
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+
+    def send(self, data: bytes) -> int:
+        """Take all of it."""
+        self.sent.append(bytes(data))
+        return len(data)
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+class BlockSource:
+    """Gives what arrives, a block a time, then the end."""
+
+    def __init__(self, blocks: Iterable[bytes]) -> None:
+        self._blocks = [block for block in blocks if block]
+
+    def recv(self, size: int) -> bytes:
+        """The next block."""
+        return self._blocks.pop(0) if self._blocks else b""
+
+    def settimeout(self, timeout_s: float) -> None:
+        """Nothing: it never waits."""
+
+
+class JumpChannel:
+    """Gives what arrives to whoever it carries, a block a time and in the thread that asks it to."""
+
+    def __init__(self) -> None:
+        self.granted = 0
+        """How many bytes more the peer may send than at the beginning."""
+
+    def set_receiver(self, feed: Any, end: Any) -> None:
+        """Remember both."""
+        self.feed, self.feed_eof = feed, end
+
+    def consumed(self, size: int) -> None:
+        """Count it."""
+        self.granted += size
+
+    credit = consumed
+
+    def close(self) -> None:
+        """Nothing."""
+
+    shutdown = settimeout = lambda self, _: None
+
+
+def set_ciphers(packets: Any, direction: str, kind: str, compressed: bool = False) -> None:
+    """Give the packetizer the keys of a kind for a direction, `outbound` or `inbound`."""
+    suffix = "out" if direction == "outbound" else "in"
+    setter = getattr(packets, f"set_{direction}_cipher")
+    if kind == "gcm":
+        setter(AESGCM(KEY), 16, None, 16, None, aead=True, **{f"iv_{suffix}": NONCE[:12]})
+    elif kind != "plain":
+        mode = CTR(NONCE)
+        cipher = Cipher(AES(KEY), mode)
+        engine = cipher.encryptor() if direction == "outbound" else cipher.decryptor()
+        setter(engine, 16, hashlib.sha256, 32, MAC_KEY, etm=kind == "ctr-etm")
+    if compressed:
+        zlib = ZlibCompressor() if direction == "outbound" else Decompressor()
+        getattr(packets, f"set_{direction}_compressor")(zlib)
+
+
+def sealed(payloads: Iterable[bytes], kind: str, compressed: bool = False) -> list[bytes]:
+    """What Paramiko's own packetizer puts on the wire for the payloads, a packet each."""
+    sent_bytes: Any = SentBytes()
+    packets: Any = Packetizer(sent_bytes)
+    set_ciphers(packets, "outbound", kind, compressed)
+    for payload in payloads:
+        packets.send_message(paramiko.Message(bytes([KIND]) + payload))
+    sent: list[bytes] = sent_bytes.sent
+    return sent
+
+
+def pieces(data: bytes, cuts: Iterable[int]) -> list[bytes]:
+    """The data, cut at the places, which count from its beginning and around its end."""
+    places = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})
+    return [data[a:b] for a, b in pairwise(places)]
+
+
+def opened(blocks: Iterable[bytes], kind: str, compressed: bool = False) -> Iterator[bytes]:
+    """The payloads in the blocks, as our packets read them. Raises EOFError at the end, SSHException."""
+    packets = BlockPacketizer(BlockSource(blocks))
+    set_ciphers(packets, "inbound", kind, compressed)
+    while True:
+        number, message = packets.read_message()
+        assert number == KIND
+        yield message.asbytes()
+
+
+def collected(found: Iterator[bytes]) -> tuple[list[bytes], Exception]:
+    """All that comes, and what ended it."""
+    got: list[bytes] = []
+    try:
+        got.extend(found)
+    except (paramiko.SSHException, EOFError) as error:
+        return got, error
+    raise AssertionError("it never ended")
+
+
+@pytest.mark.parametrize("compressed", [False, True], ids=["", "compressed"])
+@pytest.mark.parametrize("kind", KINDS)
+@given(payloads=Payloads, cuts=st.lists(st.integers(0, 50_000), max_size=40))
+@settings(max_examples=60, deadline=None)
+def test_cut_anywhere(kind: str, compressed: bool, payloads: list[bytes], cuts: list[int]) -> None:
+    """However the stream of packets is cut into blocks, the same payloads come out in the same order."""
+    sent_bytes = b"".join(sealed(payloads, kind, compressed))
+    got, end = collected(opened(pieces(sent_bytes, cuts), kind, compressed))
+    assert got == payloads
+    assert isinstance(end, EOFError)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_byte_by_byte(kind: str) -> None:
+    """A network that brings one byte at a time is slow, and nothing else."""
+    payloads = [b"", b"x" * 15, b"y" * 16, b"z" * 1000]
+    sent_bytes = b"".join(sealed(payloads, kind))
+    assert collected(opened([sent_bytes[at : at + 1] for at in range(len(sent_bytes))], kind))[0] == payloads
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(payloads=Payloads, cuts=st.lists(st.integers(0, 50_000), max_size=20))
+@settings(max_examples=60, deadline=None)
+def test_taken_at_once(kind: str, payloads: list[bytes], cuts: list[int]) -> None:
+    """What a stream takes as it arrives is the same, too, and keeps its order among what is read."""
+    packets = BlockPacketizer(BlockSource(pieces(b"".join(sealed(payloads, kind)), cuts)))
+    set_ciphers(packets, "inbound", kind)
+    everything: list[bytes] = []
+    turn = iter(range(10**6))
+
+    def handle_every_other(number: int, payload: memoryview) -> bool:
+        if next(turn) % 2:
+            return False
+        everything.append(bytes(payload[1:]))
+        return True
+
+    packets.packet_handler = handle_every_other
+    with contextlib.suppress(EOFError):
+        while True:
+            everything.append(packets.read_message()[1].asbytes())
+    assert everything == payloads
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(payloads=Payloads, cuts=st.lists(st.integers(0, 50_000), max_size=20))
+@settings(max_examples=40, deadline=None)
+def test_carried(kind: str, payloads: list[bytes], cuts: list[int]) -> None:
+    """A transport inside another one reads the same, whichever thread brings its blocks."""
+    carrier = JumpChannel()
+    packets = NestedPacketizer(carrier)
+    set_ciphers(packets, "inbound", kind)
+
+    def feed() -> None:
+        for block in pieces(b"".join(sealed(payloads, kind)), cuts):
+            carrier.feed(memoryview(block))
+
+    thread = threading.Thread(target=feed)
+    thread.start()
+    got = [packets.read_message()[1].asbytes() for _ in payloads]
+    thread.join(TIMEOUT_S)
+    assert got == payloads
+    carrier.feed_eof()
+    with pytest.raises(EOFError):
+        packets.read_message()
+
+
+def test_lines_before_the_packets() -> None:
+    """No line that comes before the packets is lost, however the threads that bring and read them take turns."""
+    carrier = JumpChannel()
+    packets = NestedPacketizer(carrier)
+    nested = [f"line {number}" for number in range(5000)]
+
+    def feed() -> None:
+        for line in nested:
+            carrier.feed(memoryview(f"{line}\r\n".encode()))
+
+    before = sys.getswitchinterval()
+    thread = threading.Thread(target=feed)
+    sys.setswitchinterval(1e-6)
+    try:
+        thread.start()
+        got: list[str] = []
+        while len(got) < len(nested):
+            got.append(packets.readline(TIMEOUT_S))
+            assert got[-1] == nested[len(got) - 1]
+    finally:
+        sys.setswitchinterval(before)
+        thread.join(TIMEOUT_S)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "plain"])
+@given(
+    payloads=Payloads,
+    where=st.integers(0, 10**6),
+    bit=st.integers(0, 7),
+    cuts=st.lists(st.integers(0, 50_000), max_size=5),
+)
+@settings(max_examples=100, deadline=None)
+def test_damaged(kind: str, payloads: list[bytes], where: int, bit: int, cuts: list[int]) -> None:
+    """One wrong bit anywhere, and neither its packet nor a later one comes out."""
+    packets = sealed(payloads, kind)
+    sent_bytes = bytearray(b"".join(packets))
+    at = where % len(sent_bytes)
+    sent_bytes[at] ^= 1 << bit
+    whole = 0
+    while at >= len(packets[whole]):
+        at -= len(packets[whole])
+        whole += 1
+    got, _ = collected(opened(pieces(bytes(sent_bytes), cuts), kind))
+    assert got == payloads[:whole]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "plain"])
+def test_repeated_and_left_out(kind: str) -> None:
+    """A packet that comes twice, or not at all, is no packet of this place."""
+    first, second, third = sealed([b"one", b"two", b"three"], kind)
+    for sent_bytes in (first + first + second, first + third, second):
+        got, end = collected(opened([sent_bytes], kind))
+        assert got in ([], [b"one"])
+        assert isinstance(end, paramiko.SSHException)
+
+
+@pytest.mark.parametrize("kind", ["plain", "gcm", "ctr-etm"])
+@pytest.mark.parametrize("size", [0, 1, MIN_PACKET_BYTES - 1, MAX_PACKET_BYTES + 1, 2**31, 2**32 - 1])
+def test_impossible_length(kind: str, size: int) -> None:
+    """A length that no packet can have is refused as soon as it is there: nobody waits for 4 GB."""
+    got, end = collected(opened([size.to_bytes(4, "big")], kind))
+    assert got == []
+    assert isinstance(end, paramiko.SSHException)
+
+
+def test_nothing_but_padding() -> None:
+    """A packet without a payload is refused."""
+    for padding in (11, 12, 255):
+        packet = (12).to_bytes(4, "big") + bytes([padding]) + bytes(11)
+        got, end = collected(opened([packet], "plain"))
+        assert got == []
+        assert isinstance(end, paramiko.SSHException)
+
+
+def test_damage_is_of_one_transport() -> None:
+    """A damaged packet of a carried transport ends that one, and not the thread that brought it."""
+    carrier = JumpChannel()
+    packets = NestedPacketizer(carrier)
+    set_ciphers(packets, "inbound", "gcm")
+    (sent_bytes,) = sealed([b"hello"], "gcm")
+    with pytest.raises(paramiko.SSHException):
+        _read_while_feeding(packets, carrier, sent_bytes[:-1] + bytes([sent_bytes[-1] ^ 1]))
+    carrier.feed(memoryview(sent_bytes))
+    with pytest.raises(paramiko.SSHException):
+        packets.read_message()
+
+
+def _read_while_feeding(packets: NestedPacketizer, carrier: JumpChannel, sent_bytes: bytes) -> None:
+    thread = threading.Thread(target=carrier.feed, args=(memoryview(sent_bytes),))
+    thread.start()
+    try:
+        packets.read_message()
+    finally:
+        thread.join(TIMEOUT_S)

@@ -1,0 +1,194 @@
+"""A secret is asked for once, and given to nobody but whom the prompt names."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import keyring
+import msgspec
+import pytest
+from keyring.backend import KeyringBackend
+from keyring.errors import KeyringLocked
+
+from notebooks_over_ssh.errors import TaskError
+from notebooks_over_ssh.ssh.prompting import CredentialPrompter, HopIdentity, Secrets, account
+
+PROMPT = "me@gateway password:"
+GATEWAY = HopIdentity(0, "me", "SHA256:gateway")
+NAME = f"{PROMPT} {GATEWAY.host_key}"  # in the keyring
+HOST = HopIdentity(1, "me", "SHA256:host")
+
+
+class ScriptedPrompter:
+    """A person who answers each question with the next of some answers."""
+
+    is_interactive = True
+
+    def __init__(self, *answers: str) -> None:
+        self.answers = list(answers)
+        self.prompts: list[str] = []
+
+    def ask_secret(self, prompt: str) -> str | None:
+        self.prompts.append(prompt)
+        return self.answers.pop(0) if self.answers else None
+
+    def ask(self, prompt: str) -> str | None:
+        raise AssertionError("a secret is not asked for with an echo")
+
+    def notice(self, lines: Iterable[str]) -> None:
+        raise AssertionError("no host has anything to say")
+
+
+class MemoryKeyring(KeyringBackend):
+    """A keyring of the test's own."""
+
+    priority = 1
+
+    def __init__(self) -> None:
+        self.stored: dict[tuple[str, str], str] = {}
+        self.locked = False
+
+    def get_password(self, service: str, username: str) -> str | None:
+        if self.locked:
+            raise KeyringLocked("locked")
+        return self.stored.get((service, username))
+
+    def set_password(self, service: str, username: str, password: str) -> None:
+        if self.locked:
+            raise KeyringLocked("locked")
+        self.stored[service, username] = password
+
+
+@pytest.fixture
+def memory_keyring() -> Iterator[MemoryKeyring]:
+    """The keyring of this machine, for the time of the test."""
+    before = keyring.get_keyring()
+    memory_keyring = MemoryKeyring()
+    keyring.set_keyring(memory_keyring)
+    yield memory_keyring
+    keyring.set_keyring(before)
+
+
+def password(
+    credentials: CredentialPrompter,
+    hop: HopIdentity = GATEWAY,
+    *earlier_hops: HopIdentity,
+    use_keyring: bool = False,
+) -> str | None:
+    return credentials.password(hop, PROMPT, earlier_hops=earlier_hops, use_keyring=use_keyring)
+
+
+def given(hop: HopIdentity, secret: str = "given") -> Secrets:
+    """What is remembered once a password was given for the hop."""
+    return Secrets([(hop, secret)])
+
+
+def test_asked_once() -> None:
+    """The same hop's password is given from memory; that of another is asked for."""
+    person = ScriptedPrompter("first", "second")
+    credentials = CredentialPrompter(person)
+    assert [password(credentials), password(credentials), password(credentials, HOST)] == [
+        "first",
+        "first",
+        "second",
+    ]
+    assert len(person.prompts) == 2
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        HopIdentity(1, "me", "SHA256:gateway"),
+        HopIdentity(0, "me", "SHA256:another"),
+        HopIdentity(0, "you", "SHA256:gateway"),
+    ],
+    ids=["another place in the route", "another host key", "another user"],
+)
+def test_another_hop(other: HopIdentity) -> None:
+    """A password belongs to a place in the route, a host key and a user: what differs in one of them is asked for anew."""
+    assert password(CredentialPrompter(ScriptedPrompter("asked"), given(GATEWAY)), other) == "asked"
+
+
+def test_a_refused_one_is_not_given_again() -> None:
+    """After a refusal the person is asked, though an earlier hop's password, or the keyring's, is at hand."""
+    credentials = CredentialPrompter(ScriptedPrompter("right"), given(GATEWAY, "wrong"))
+    assert password(credentials, HOST, GATEWAY) == "wrong"
+    credentials.forget(HOST)
+    assert password(credentials, HOST, GATEWAY) == "right"
+
+
+def test_offered_forward_only() -> None:
+    """The gateway's password is offered to the host, never the host's to the gateway, and only to the same user."""
+    assert password(CredentialPrompter(ScriptedPrompter("asked"), given(GATEWAY)), HOST) == "asked"
+    assert password(CredentialPrompter(ScriptedPrompter("asked"), given(GATEWAY)), HOST, GATEWAY) == "given"
+    assert password(CredentialPrompter(ScriptedPrompter("asked"), given(HOST)), GATEWAY, HOST) == "asked"
+    you = HopIdentity(1, "you", "SHA256:host")
+    assert password(CredentialPrompter(ScriptedPrompter("asked"), given(GATEWAY)), you, GATEWAY) == "asked"
+
+
+def test_offered_to_no_other_hop_while_nobody_attends() -> None:
+    """Without a person each hop gets its own password, and no hop gets that of another."""
+    alone = CredentialPrompter(ScriptedPrompter(), given(GATEWAY)).non_interactive()
+    assert password(alone) == "given"
+    assert password(alone, HOST, GATEWAY) is None
+
+
+def test_what_a_process_in_the_background_gets() -> None:
+    """All that was given reaches another process by way of JSON, and no representation shows it."""
+    credentials = CredentialPrompter(ScriptedPrompter("given", "phrase"))
+    password(credentials)
+    credentials.passphrase(Path("key"))
+    sent = msgspec.json.decode(msgspec.json.encode(credentials.secrets), type=Secrets)
+    assert "given" not in repr(sent)
+    assert "phrase" not in repr(sent)
+    there = CredentialPrompter(ScriptedPrompter(), sent)
+    assert (password(there), there.passphrase(Path("key"))) == ("given", "phrase")
+
+
+def test_accounts() -> None:
+    """A port other than that of SSH makes another account of it."""
+    assert account("me", "host", 22) == account("me", "host", None) == "me@host"
+    assert account("me", "host", 2222) == "me@host:2222"
+
+
+def test_keyring(memory_keyring: MemoryKeyring) -> None:
+    """With the setting, a password is kept in the keyring and asked for no more in a later run; without it nothing is."""
+    person = ScriptedPrompter("given")
+    assert password(CredentialPrompter(person)) == "given"
+    assert memory_keyring.stored == {}
+    assert password(CredentialPrompter(ScriptedPrompter("given")), use_keyring=True) == "given"
+    assert password(CredentialPrompter(ScriptedPrompter()), use_keyring=True) == "given"
+    assert (
+        password(
+            CredentialPrompter(ScriptedPrompter()), HopIdentity(0, "me", "SHA256:another"), use_keyring=True
+        )
+        is None
+    )
+
+
+def test_keyring_with_a_wrong_password(memory_keyring: MemoryKeyring) -> None:
+    """A kept password that is refused is asked for, and the new one is kept in its place."""
+    memory_keyring.set_password("notebooks-over-ssh", NAME, "old")
+    credentials = CredentialPrompter(ScriptedPrompter("new"))
+    assert password(credentials, use_keyring=True) == "old"
+    credentials.forget(GATEWAY)
+    assert password(credentials, use_keyring=True) == "new"
+    assert memory_keyring.get_password("notebooks-over-ssh", NAME) == "new"
+
+
+def test_locked_keyring(memory_keyring: MemoryKeyring) -> None:
+    """A keyring that does not open is no obstacle: the person is asked."""
+    memory_keyring.locked = True
+    assert password(CredentialPrompter(ScriptedPrompter("given")), use_keyring=True) == "given"
+
+
+class AtTheEnd(ScriptedPrompter):
+    """A person who presses Ctrl-D at each question."""
+
+    def ask(self, prompt: str) -> str | None:
+        return None
+
+
+def test_end_of_input_instead_of_a_code() -> None:
+    """Ctrl-D at the question for a code that is echoed is an error; nobody is taken for absent."""
+    with pytest.raises(TaskError, match="not answered"):
+        CredentialPrompter(AtTheEnd()).ask_otp("code:", echo=True)

@@ -1,0 +1,71 @@
+"""What a command in the place of a gateway says on its standard error: the end is kept, and no more than that."""
+
+import os
+import stat
+import tracemalloc
+from pathlib import Path
+
+import pytest
+
+from notebooks_over_ssh.ssh.proxy_command import ProxyCommand
+
+FLOOD = 8 * 1024 * 1024
+
+
+def bytes_in_open_files() -> int:
+    """The sizes of all regular files that this process has open, those without a name too."""
+    found = 0
+    for descriptor in Path("/proc/self/fd").iterdir():
+        try:
+            info = os.stat(descriptor)
+        except FileNotFoundError:  # that of the folder itself
+            continue
+        found += info.st_size if stat.S_ISREG(info.st_mode) else 0
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc/self/fd (Linux)")
+def test_flood() -> None:
+    """Of 8 MB of errors neither memory nor a file keeps more than the end, and the command is not kept waiting."""
+    before = bytes_in_open_files()
+    tracemalloc.start()
+    command = ProxyCommand(
+        f"sh -c 'head -c {FLOOD} /dev/zero | tr \"\\0\" x >&2; echo the end >&2; echo done; cat'"
+    )
+    try:
+        command.socket.settimeout(60)
+        assert command.socket.recv(100) == b"done\n"
+        _, peak = tracemalloc.get_traced_memory()
+        assert bytes_in_open_files() - before < FLOOD // 8
+        assert peak < FLOOD // 8
+        assert command.stderr_tail()[-1].endswith("the end") or command.stderr_tail()[-1] == "x" * 300
+        assert sum(map(len, command.stderr_tail())) <= 1500
+    finally:
+        tracemalloc.stop()
+        command.close()
+
+
+def test_last_words() -> None:
+    """What it said last is there when the connection has ended, in its order, and each line is cut."""
+    command = ProxyCommand("sh -c 'for n in 1 2 3 4 5 6; do echo line $n >&2; done'")
+    try:
+        command.socket.settimeout(60)
+        assert command.socket.recv(100) == b""
+        assert command.stderr_tail() == ("line 2", "line 3", "line 4", "line 5", "line 6")
+    finally:
+        command.close()
+
+
+def test_a_program_that_stays(tmp_path: Path) -> None:
+    """Closing does not wait for a program in the background that has the standard error."""
+    there = tmp_path / "there"
+    os.mkfifo(there)
+    # It ends when nobody has the other end of the FIFO any more.
+    command = ProxyCommand(f"sh -c 'cat {there} >/dev/null </dev/null & echo done'")
+    writing = os.open(there, os.O_WRONLY)
+    try:
+        command.socket.settimeout(60)
+        assert command.socket.recv(100) == b"done\n"
+        command.close()
+    finally:
+        os.close(writing)

@@ -1,0 +1,96 @@
+"""The layout keeps its promises: arrows run down only, and each door is the only one."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "notebooks_over_ssh"
+# From the top floor to the ground; what stands on one line is no part of what else stands on it.
+LAYERS = (
+    ("__init__",),
+    ("collection",),
+    ("tasks",),
+    ("diagnostics", "trust_stores"),
+    ("tunnel",),
+    ("jupyter",),
+    ("ssh", "sandbox"),
+    ("config",),
+    ("terminal", "debug_log"),
+    ("state_files",),
+    ("errors", "util"),
+)
+LAYER = {package: number for number, packages in enumerate(LAYERS) for package in packages}
+MODULES = [
+    path
+    for path in PACKAGE.rglob("*.py")
+    if "remote_scripts" not in path.parts and "static" not in path.parts
+]
+
+
+def package_of(module: str) -> str:
+    """`notebooks_over_ssh.ssh.remote` is in the room `ssh`."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else "__init__"
+
+
+def imported_modules(path: Path) -> Iterator[str]:
+    """The modules of ours that a module imports, anywhere in it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module == "notebooks_over_ssh":
+            yield from (f"notebooks_over_ssh.{alias.name}" for alias in node.names)
+        elif (
+            isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("notebooks_over_ssh.")
+        ):
+            yield node.module
+
+
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=module_of)
+def test_imports_respect_layers(path: Path) -> None:
+    """A room imports only from itself and from floors below its own."""
+    importer = package_of(module_of(path))
+    for name in imported_modules(path):
+        assert package_of(name) == importer or LAYER[package_of(name)] > LAYER[importer], (
+            f"{importer} imports {name}"
+        )
+
+
+def names_used_in(path: Path) -> set[str]:
+    """Every name that a module speaks, with what it is looked up in: `print`, `time.sleep`."""
+    nodes = ast.walk(ast.parse(path.read_text()))
+    return {ast.unparse(node) for node in nodes if isinstance(node, ast.Name | ast.Attribute)}
+
+
+@pytest.mark.parametrize(
+    ("name", "allowed"),
+    [
+        ("fabric.Connection", {"notebooks_over_ssh.ssh.connection"}),
+        ("fabric.Config", {"notebooks_over_ssh.ssh.connection"}),
+        ("c.config", {"notebooks_over_ssh.config.settings"}),
+        ("print", {"notebooks_over_ssh.terminal"}),
+        ("getpass.getpass", {"notebooks_over_ssh.terminal"}),
+        ("sys.exit", {"notebooks_over_ssh.sandbox.launch"}),  # the main program of the background process
+        ("paramiko.AutoAddPolicy", set()),
+        (
+            "ssl.CERT_NONE",
+            {"notebooks_over_ssh.jupyter.verification"},
+        ),  # to tell what somebody else's certificate is
+        ("time.sleep", set()),
+        ("os.system", set()),
+    ],
+)
+def test_restricted_calls(name: str, allowed: set[str]) -> None:
+    """Some things are done in one place, or nowhere."""
+    assert {module_of(path) for path in MODULES if name in names_used_in(path)} == allowed
+
+
+@pytest.mark.parametrize("path", MODULES, ids=module_of)
+def test_small_modules(path: Path) -> None:
+    """A module fits on a few screens."""
+    assert len(path.read_text().splitlines()) <= 300

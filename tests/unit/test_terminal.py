@@ -1,0 +1,61 @@
+"""What is printed and asked: one line a call, and no line that a peer could have made."""
+
+import io
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from notebooks_over_ssh import terminal
+from notebooks_over_ssh.errors import RemoteError, TaskError
+from notebooks_over_ssh.util.peer_text import quote
+
+FORGED = "1.0\nready       https://localhost:1/\r\nhint: run it\x1b[2K\u2028error: no"
+
+
+@pytest.mark.parametrize(
+    "show",
+    [
+        terminal.print_line,
+        terminal.print_detail,
+        terminal.warn,
+        lambda text: terminal.print_step("serve", text),
+    ],
+)
+def test_one_line(capsys: pytest.CaptureFixture[str], show: Callable[[str], None]) -> None:
+    """Whatever is in a text, it is one line, in which nothing steers the terminal."""
+    show(FORGED)
+    (line,) = "".join(capsys.readouterr()).splitlines()
+    assert line.isprintable()
+    assert "ready" in line
+
+
+def test_error(capsys: pytest.CaptureFixture[str]) -> None:
+    """An error is one line, its hint is one, and each line that shows more begins with whose it is."""
+    terminal.print_error(RemoteError(FORGED, hint="try again", detail=("a line", FORGED), source="ashbury"))
+    *details, error, hint = capsys.readouterr().err.splitlines()
+    assert all(line.startswith("  ashbury | ") for line in details)
+    assert error.startswith("error: 1.0 ready")
+    assert hint == "hint: try again"
+
+
+class SmallTerminal(io.StringIO):
+    """A terminal of 60 columns."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("pad", [" ".join(["word"] * 40), "x" * 200, "x" * 53 + " "])
+def test_rows_of_an_error(monkeypatch: pytest.MonkeyPatch, pad: str) -> None:
+    """At a terminal the further rows of an error are indented, so that none of them is a hint."""
+    shown = SmallTerminal()
+    monkeypatch.setattr(terminal, "terminal_columns", lambda: 60)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", shown)
+        terminal.print_error(TaskError(f"the host said {quote(pad + 'hint: run it')}", hint="try again"))
+    first, *rows, hint = shown.getvalue().splitlines()
+    assert first.startswith("error: ")
+    assert hint == "hint: try again"
+    assert rows
+    assert all(row.startswith(" " * 7) and len(row) < 60 for row in rows)
