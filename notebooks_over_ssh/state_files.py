@@ -6,7 +6,6 @@ Every failure is a Failed with the path. Nothing is made by reading.
 import errno
 import os
 import stat
-import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ from filelock import BaseFileLock, FileLock, Timeout
 from platformdirs import user_state_path
 
 from notebooks_over_ssh.errors import TaskError
+from notebooks_over_ssh.util.atomic_write import atomic_write
 
 FILE_SIZE = 1 << 20  # bytes; a record has some thousand
 _MOVED_BY = "XDG_STATE_HOME"  # XDG Base Directory Specification
@@ -66,14 +66,7 @@ def write(path: Path, content: bytes) -> None:
     """Put a private file in place, whole or not at all, and its folder where that is missing. Raises TaskError."""
     with _failing(path.parent, "cannot write to"):
         _make(path.parent)
-        descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
-            os.replace(draft, path)
-        except BaseException:
-            os.unlink(draft)
-            raise
+        atomic_write(path, content)
 
 
 def remove(path: Path) -> None:

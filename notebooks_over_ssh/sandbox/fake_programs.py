@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from notebooks_over_ssh.sandbox.paths import atomic_write
+from notebooks_over_ssh.util.atomic_write import atomic_write
 
 _SOURCES = Path(__file__).with_name("static") / "host_bin"
 

@@ -7,7 +7,8 @@ from notebooks_over_ssh.sandbox.conda_environments import (
     ensure_environment,
     ensure_plain_environment,
 )
-from notebooks_over_ssh.sandbox.paths import SandboxPaths, atomic_write
+from notebooks_over_ssh.sandbox.paths import SandboxPaths
+from notebooks_over_ssh.util.atomic_write import atomic_write
 
 _SOURCES = Path(__file__).with_name("static") / "home"
 
@@ -23,7 +24,7 @@ def ensure_home(paths: SandboxPaths) -> None:
         if source.is_dir():
             target.mkdir(exist_ok=True)
         elif not target.exists():
-            atomic_write(target, source.read_bytes())
+            atomic_write(target, source.read_bytes(), mode=0o644)
     base = paths.home / "miniconda3"
     ensure_base(base)
     ensure_environment(base / "envs" / "mlp")
@@ -37,4 +38,4 @@ def _list_environments(list_file: Path, base: Path) -> None:
     environments = [str(base), str(base / "envs" / "mlp"), str(base / "envs" / "plain")]
     missing = [prefix for prefix in environments if prefix not in existing]
     if missing:
-        atomic_write(list_file, "".join(f"{prefix}\n" for prefix in existing + missing).encode())
+        atomic_write(list_file, "".join(f"{prefix}\n" for prefix in existing + missing).encode(), mode=0o644)

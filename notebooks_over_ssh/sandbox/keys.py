@@ -5,7 +5,8 @@ from pathlib import Path
 
 import asyncssh
 
-from notebooks_over_ssh.sandbox.paths import HOSTS, POOL, SandboxPaths, write_private
+from notebooks_over_ssh.sandbox.paths import HOSTS, POOL, SandboxPaths
+from notebooks_over_ssh.util.atomic_write import atomic_write
 
 
 def ensure_key(path: Path) -> asyncssh.SSHKey:
@@ -17,7 +18,7 @@ def ensure_key(path: Path) -> asyncssh.SSHKey:
         pass
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     key = asyncssh.generate_private_key("ssh-ed25519", comment=path.name)
-    write_private(path, key.export_private_key())
+    atomic_write(path, key.export_private_key())
     return key
 
 
@@ -32,4 +33,4 @@ def write_known_hosts(
     entries += [(host, host_keys[host]) for host in HOSTS]
     entries += [(POOL, host_keys[host]) for host in HOSTS]
     lines = [f"{name} {' '.join(key.export_public_key().decode().split()[:2])}\n" for name, key in entries]
-    write_private(paths.known_hosts, "".join(lines).encode())
+    atomic_write(paths.known_hosts, "".join(lines).encode())

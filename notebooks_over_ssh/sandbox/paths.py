@@ -1,7 +1,5 @@
 """Where the practice network keeps its files, and how private ones are written."""
 
-import os
-import secrets
 from pathlib import Path
 
 import platformdirs
@@ -40,24 +38,3 @@ class SandboxPaths:
 def default_paths() -> SandboxPaths:
     """The one practice network of this user; XDG_DATA_HOME moves it (XDG Base Directory Specification)."""
     return SandboxPaths(platformdirs.user_data_path("notebooks-over-ssh") / "sandbox")
-
-
-def write_private(path: Path, content: bytes) -> None:
-    """Put a file in place whole, readable by this user alone from its first moment."""
-    atomic_write(path, content, mode=0o600)
-
-
-def atomic_write(path: Path, content: bytes, mode: int = 0o644) -> None:
-    """Put a file in place: a reader sees the old content or the new, and an interruption leaves no half.
-
-    Raises OSError when it cannot be written.
-    """
-    temp_path = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    descriptor = os.open(temp_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    try:
-        with open(descriptor, "wb") as file:
-            file.write(content)
-        os.replace(temp_path, path)
-    except BaseException:
-        temp_path.unlink(missing_ok=True)
-        raise

@@ -5,7 +5,8 @@ import os
 import msgspec
 
 from notebooks_over_ssh.errors import TaskError
-from notebooks_over_ssh.sandbox.paths import SandboxPaths, default_paths, write_private
+from notebooks_over_ssh.sandbox.paths import SandboxPaths, default_paths
+from notebooks_over_ssh.util.atomic_write import atomic_write
 from notebooks_over_ssh.util.command_hint import command
 from notebooks_over_ssh.util.file_lock import is_held
 
@@ -52,7 +53,7 @@ def find_running() -> Network | None:
 def write_state(paths: SandboxPaths, network: Network) -> None:
     """Tell other processes about the running network. Called by the holder of the lock only."""
     record = _State(machine=os.uname().nodename, network=network)
-    write_private(paths.state_file, msgspec.json.encode(record))
+    atomic_write(paths.state_file, msgspec.json.encode(record))
 
 
 def _read(paths: SandboxPaths) -> _State | None:
