@@ -45,7 +45,7 @@ def wait_for_confirmation():
 
     Who is gone by then, and has no record of what would be done, gives no word.
     """
-    reply(problem="", may_prompt=True)
+    reply(problem="", asks=True)
     ready, _, _ = select.select([0], [], [], CONFIRM_TIMEOUT_S)
     return bool(ready) and sys.stdin.buffer.readline(3) == b"go\n"
 
