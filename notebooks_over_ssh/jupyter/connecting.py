@@ -35,7 +35,7 @@ def connect(settings: Settings, credentials: CredentialPrompter) -> Connection:
     """
     session = sessions.find(settings)
     if session is None:
-        return connect_to(settings, settings.destination(), credentials)
+        return ssh.connect(settings, make_target(settings, settings.destination()), credentials)
     try:
         return connect_to_session(session, settings, credentials)
     except UserError as error:

@@ -129,23 +129,20 @@ class Connection(fabric.Connection):  # type: ignore[misc] # Fabric has no types
     def open_socket(self) -> Any:
         """Connect to the hop without a word said, through the gateway when there is one. Raises a UserError."""
         try:
-            return self._open_socket()
+            if self.command:
+                self.set_fields(proxy_command=ProxyCommand(self.command))
+                assert self.proxy_command
+                return self.proxy_command.socket
+            if isinstance(self.gateway, Connection):
+                self.gateway.open()
+                jump_channel = JumpChannel(self.gateway.transport, (self.host, self.port))
+                jump_channel.connect(self.timeout_s)
+                return jump_channel
+            return connect_low_latency(self.host, self.port, self.timeout_s)
         except FAILURES as error:
             # Paramiko has no type of its own for a channel that nobody opened in time.
             timed_out = isinstance(error, TimeoutError) or str(error).startswith("Timeout opening channel")
             raise (self.timeout_error() if timed_out else self._unreachable_error(error)) from error
-
-    def _open_socket(self) -> Any:
-        if self.command:
-            self.set_fields(proxy_command=ProxyCommand(self.command))
-            assert self.proxy_command
-            return self.proxy_command.socket
-        if not isinstance(self.gateway, Connection):
-            return connect_low_latency(self.host, self.port, self.timeout_s)
-        self.gateway.open()
-        jump_channel = JumpChannel(self.gateway.transport, (self.host, self.port))
-        jump_channel.connect(self.timeout_s)
-        return jump_channel
 
     def timeout_error(self) -> ConnectError:
         """The UserError of a hop that did not answer in time."""
@@ -166,7 +163,8 @@ def connect(settings: Settings, target: ConnectTarget, credentials: CredentialPr
     if not connection or not connection.is_connected:
         connection = _build_chain(settings, target, credentials)
         try:
-            connection.open()
+            for hop in hops(connection):
+                hop.open()
         except BaseException:
             close(connection)
             raise
