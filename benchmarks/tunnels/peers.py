@@ -79,6 +79,16 @@ TITLES = {
     "fabric": "Fabric forward_local",
     "asyncssh": "asyncssh, AES-GCM",
 }
+# Windows: CHAN_TCP_WINDOW_DEFAULT in OpenSSH's channels.h, DEFAULT_WINDOW_SIZE in paramiko/common.py, _DEFAULT_WINDOW
+# in asyncssh/connection.py. Neither ssh nor the two libraries' forwarding has a parameter for it.
+SETTINGS = {
+    "ours": "defaults: AES-GCM, a window that follows the path, up to 18 MiB",
+    "guide": "ssh's defaults on both hops, window 2 MiB",
+    BASELINE: "Ciphers aes128-gcm on both hops, window 2 MiB",
+    "fabric": "Paramiko's defaults: aes128-ctr, window 2 MiB",
+    "asyncssh": "aes128-gcm on both hops, its default window of 2 MiB, for which forward_local_port has no parameter",
+}
+"""How each peer ran."""
 
 
 class Forwarder:

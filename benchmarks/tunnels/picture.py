@@ -14,7 +14,7 @@ from .measures import (
     UPLOAD,
     Metric,
 )
-from .peers import PEERS, TITLES
+from .peers import PEERS, SETTINGS, TITLES
 from .results import Results
 from .table import shown
 
@@ -26,15 +26,16 @@ WIDTH, MARGIN, GAP = 880, 8, 36
 PANEL_WIDTH = (WIDTH - 2 * MARGIN - GAP) // 2
 NAME_WIDTH, NUMBER_WIDTH = 168, 56
 BAR, STEP, TITLE_HEIGHT, PANEL_GAP = 12, 20, 26, 26
+NOTE_STEP = 16
 
 
 def picture(results: Results, delay_ms: int) -> str:
-    """Eight panels of bars, a bar a peer; what is missing has none."""
+    """Eight panels of bars, one bar for each peer, and below them how each peer ran."""
     panels = [
         ("download", DOWNLOAD),
         ("upload", UPLOAD),
         (f"download at {delay_ms} ms round trip", FAR_DOWNLOAD),
-        (f"{PIECES_OF_A_CELL} lines that a cell prints, p50", PRINTING),
+        (f"{PIECES_OF_A_CELL} lines printed by a cell, p50", PRINTING),
         ("round trip of a keystroke, idle, p50", ROUND_TRIP),
         ("… while a download fills the tunnel, p99", LOADED_ROUND_TRIP),
         ("opening a connection, p50", OPENING),
@@ -53,16 +54,23 @@ def picture(results: Results, delay_ms: int) -> str:
         )
         for number, (title, metric) in enumerate(panels)
     ]
-    height = height_of_panel * ((len(panels) + 1) // 2) + 20
     how_often = "one round" if results.rounds == 1 else f"the median of {results.rounds} rounds"
-    note = f"Through two sshd of OpenSSH on one machine, {how_often}. By benchmarks/tunnel.py"
+    notes = [
+        f"Through two sshd of OpenSSH on one machine, {how_often} (benchmarks/tunnel.py). Settings:",
+        *(f"{TITLES[name]}: {SETTINGS[name]}" for name in peers),
+    ]
+    first_note = height_of_panel * ((len(panels) + 1) // 2) + 12
+    height = first_note + NOTE_STEP * (len(notes) - 1) + 8
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img">',
-            "<title>The tunnel beside others that lead through the same gateway</title>",
+            "<title>fab tunnel compared with other forwarders through the same gateway</title>",
             f'<g font-family="{FONT}" font-size="12" fill="{TEXT}">',
             *drawn,
-            f'<text x="{MARGIN}" y="{height - 8}" font-size="11">{escape(note)}</text>',
+            *(
+                f'<text x="{MARGIN}" y="{first_note + NOTE_STEP * number}" font-size="11">{escape(note)}</text>'
+                for number, note in enumerate(notes)
+            ),
             "</g>",
             "</svg>",
             "",
