@@ -18,7 +18,7 @@ from notebooks_over_ssh.tasks.start_sandbox import start_if_needed
 from notebooks_over_ssh.terminal import print_detail, print_line, print_progress, print_step, progress
 from notebooks_over_ssh.tunnel import daemon, listen
 from notebooks_over_ssh.tunnel import tunnel as tunnels
-from notebooks_over_ssh.tunnel.events import Disconnected, TunnelEvent
+from notebooks_over_ssh.tunnel.events import Disconnected
 from notebooks_over_ssh.tunnel.supervisor import TunnelSupervisor
 from notebooks_over_ssh.util.command_hint import command
 
@@ -92,7 +92,9 @@ def run_until_interrupted(supervisor: TunnelSupervisor | None, credentials: Cred
         return False
     try:
         print_detail("ctrl-c closes the tunnel")
-        supervisor.run(credentials, _print_event)
+        for event in supervisor.run(credentials):
+            _log.debug("%s", event)
+            (print_progress if isinstance(event, Disconnected) else print_step)("tunnel", str(event))
     except Terminated:
         print_step("tunnel", f"closed by another command; {command('status')} shows what still runs")
         return False
@@ -100,11 +102,6 @@ def run_until_interrupted(supervisor: TunnelSupervisor | None, credentials: Cred
         print_line("")
         print_step("tunnel", "closed")
     return True
-
-
-def _print_event(event: TunnelEvent) -> None:
-    _log.debug("%s", event)
-    (print_progress if isinstance(event, Disconnected) else print_step)("tunnel", str(event))
 
 
 def _replace_existing(session: Session, settings: Settings) -> int | None:

@@ -24,7 +24,6 @@ from notebooks_over_ssh.jupyter.session import Session, Tunnel
 from notebooks_over_ssh.ssh.prompting import CredentialPrompter, Secrets
 from notebooks_over_ssh.terminal import TerminalPrompter, is_interactive, print_error, print_line
 from notebooks_over_ssh.tunnel import tunnel as tunnels
-from notebooks_over_ssh.tunnel.events import TunnelEvent
 from notebooks_over_ssh.util.command_hint import Invocation, act_for, invocation
 
 _log = logging.getLogger(__name__)
@@ -114,7 +113,9 @@ def main() -> int:
             _send_reply(DaemonReply(supervisor.tunnel))
             _daemonize(request.session)
             replied = True
-            supervisor.run(credentials.non_interactive(), _log_event)
+            for event in supervisor.run(credentials.non_interactive()):
+                _log.debug("%s", event)
+                print_line(f"{datetime.now():%Y-%m-%d %H:%M:%S} {event}")
     except tunnels.AlreadyOpen as other:
         _send_reply(DaemonReply(other.tunnel))
     except KeyboardInterrupt:
@@ -128,11 +129,6 @@ def main() -> int:
             )
         return error.exit_code
     return 0
-
-
-def _log_event(event: TunnelEvent) -> None:
-    _log.debug("%s", event)
-    print_line(f"{datetime.now():%Y-%m-%d %H:%M:%S} {event}")
 
 
 def _on_sigterm(*_: Any) -> None:

@@ -1,6 +1,5 @@
-"""What becomes of a tunnel while it is held, for the user to read."""
+"""What happens to an open tunnel, as its supervisor reports it; `str` gives the line for the user."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from notebooks_over_ssh.util.command_hint import command
@@ -8,7 +7,7 @@ from notebooks_over_ssh.util.command_hint import command
 
 @dataclass(frozen=True)
 class Disconnected:
-    """The way was lost, and is looked for."""
+    """The connection was lost or does not answer; the supervisor reconnects."""
 
     reason: str
 
@@ -18,7 +17,7 @@ class Disconnected:
 
 @dataclass(frozen=True)
 class LoginRequired:
-    """Only a person can put it right."""
+    """The supervisor cannot log in without the user."""
 
     reason: str
 
@@ -28,7 +27,7 @@ class LoginRequired:
 
 @dataclass(frozen=True)
 class Reconnected:
-    """The way is there again."""
+    """A new connection carries the tunnel."""
 
     outage_s: float
 
@@ -38,7 +37,7 @@ class Reconnected:
 
 @dataclass(frozen=True)
 class Resumed:
-    """The connection that was silent answers again; nothing was lost."""
+    """The old connection answers again; no forwarded connection was reset."""
 
     outage_s: float
 
@@ -48,23 +47,22 @@ class Resumed:
 
 @dataclass(frozen=True)
 class ServerEnded:
-    """The server has ended, and the tunnel leads nowhere until there is another."""
+    """The server has ended; new connections are queued until another one starts."""
 
     reason: str
 
     def __str__(self) -> str:
-        return f"{self.reason}; new connections wait, {command('serve')} starts a server and the tunnel leads to it"
+        return f"{self.reason}; new connections wait until {command('serve')} has started a server"
 
 
 @dataclass(frozen=True)
 class ServerReplaced:
-    """The session has another server, and the tunnel leads to it."""
+    """The session has another server, and the tunnel forwards to it."""
 
     address: str
 
     def __str__(self) -> str:
-        return f"leads to the new server at {self.address}"
+        return f"forwards to the new server at {self.address}"
 
 
 TunnelEvent = Disconnected | LoginRequired | Reconnected | Resumed | ServerEnded | ServerReplaced
-EventHandler = Callable[[TunnelEvent], None]

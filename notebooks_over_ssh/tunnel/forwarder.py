@@ -9,9 +9,9 @@ from typing import Any
 
 from notebooks_over_ssh.tunnel.event_loop import READ, EventLoopThread
 from notebooks_over_ssh.tunnel.forwarded_connection import ForwardedConnection, reset
-from notebooks_over_ssh.tunnel.link import Link
 from notebooks_over_ssh.tunnel.listener import Listener
 from notebooks_over_ssh.tunnel.target import Target
+from notebooks_over_ssh.tunnel.transport_forwarder import TransportForwarder
 
 # Connections that were made while there was no way; more than that no browser opens.
 MAX_PENDING = 256
@@ -26,22 +26,26 @@ class Forwarder:
 
     def __init__(self, targets: Iterable[tuple[Listener, int]]) -> None:
         self.targets = tuple(Target(port, listener) for listener, port in targets)
-        self._link: Link | None = None
-        self._links: list[Link] = []
+        self._current: TransportForwarder | None = None
+        self._forwarders: list[TransportForwarder] = []
         self._pending: deque[tuple[socket.socket, Target]] = deque()
         self._accept_paused = False
-        # The one whose thread accepts: that of the link in use, so that a new connection passes through no other.
+        # The one whose thread accepts: that of the forwarder in use, so that a new connection passes through no other.
         self._acceptor: EventLoopThread | None = None
         self.event_loop = EventLoopThread()
 
     @property
     def connections(self) -> set[ForwardedConnection]:
         """All that are carried now."""
-        return {connection for link in list(self._links) for connection in link.connections.copy()}
+        return {
+            connection for forwarder in list(self._forwarders) for connection in forwarder.connections.copy()
+        }
 
     def has_connections(self, transport: Any) -> bool:
         """Whether the transport carries any connection."""
-        return any(link.connections for link in list(self._links) if link.transport is transport)
+        return any(
+            forwarder.connections for forwarder in list(self._forwarders) if forwarder.transport is transport
+        )
 
     def start(self) -> None:
         """Let connections in from now on."""
@@ -57,8 +61,8 @@ class Forwarder:
 
     def reset_target(self, target: Target) -> None:
         """Reset the connections to the target; from any thread, and before anything that arrives later is handled."""
-        for link in list(self._links):
-            link.reset_target(target)
+        for forwarder in list(self._forwarders):
+            forwarder.reset_target(target)
 
     def reset_transport(self, transport: Any) -> None:
         """Reset what the transport carries; close it first, for its path may take nothing any more."""
@@ -72,7 +76,7 @@ class Forwarder:
         """A connection of our own to a port on the host, without a listener."""
         local_end, channel_end = socket.socketpair()
         self.event_loop.call_soon_threadsafe(
-            lambda: self._link_for(transport).open_connection(channel_end, Target(port))
+            lambda: self._forwarder_for(transport).open_connection(channel_end, Target(port))
         )
         return local_end
 
@@ -87,7 +91,9 @@ class Forwarder:
         self._accept_paused = False
         self._stop_listening()
         event_loop, serve = (
-            (self.event_loop, self._serve) if self._link is None else (self._link.event_loop, self._link.open)
+            (self.event_loop, self._serve)
+            if self._current is None
+            else (self._current.event_loop, self._current.open)
         )
         self._acceptor = event_loop
 
@@ -113,9 +119,9 @@ class Forwarder:
         serve(local, target)
 
     def _serve(self, local: socket.socket, target: Target) -> None:
-        link = self._link
-        if link is not None and link.transport.is_active() and target.is_verified():
-            link.open_connection(local, target)
+        forwarder = self._current
+        if forwarder is not None and forwarder.transport.is_active() and target.is_verified():
+            forwarder.open_connection(local, target)
             return
         self._pending.append((local, target))
         if len(self._pending) > MAX_PENDING:
@@ -123,9 +129,9 @@ class Forwarder:
         target.on_queued()
 
     def _set_transport(self, transport: Any) -> None:
-        previous, self._link = self._link, self._link_for(transport)
+        previous, self._current = self._current, self._forwarder_for(transport)
         self._listen_elsewhere()
-        if previous is not None and previous is not self._link:
+        if previous is not None and previous is not self._current:
             previous.requeue_unopened()
         self._serve_queued()
 
@@ -138,28 +144,28 @@ class Forwarder:
             else:
                 local.close()
 
-    def _link_for(self, transport: Any) -> Link:
-        for link in self._links:
-            if link.transport is transport:
-                return link
-        for link in [link for link in self._links if link is not self._link]:
-            if not link.transport.is_active():
-                self._reset_transport(link.transport)
-        link = Link(transport, self._requeue, self._resume_accepting)
-        self._links.append(link)
-        return link
+    def _forwarder_for(self, transport: Any) -> TransportForwarder:
+        for forwarder in self._forwarders:
+            if forwarder.transport is transport:
+                return forwarder
+        for forwarder in [forwarder for forwarder in self._forwarders if forwarder is not self._current]:
+            if not forwarder.transport.is_active():
+                self._reset_transport(forwarder.transport)
+        forwarder = TransportForwarder(transport, self._requeue, self._resume_accepting)
+        self._forwarders.append(forwarder)
+        return forwarder
 
     def _reset_transport(self, transport: Any) -> None:
-        for link in [link for link in self._links if link.transport is transport]:
-            if link is self._link:
-                self._link = None
+        for forwarder in [forwarder for forwarder in self._forwarders if forwarder.transport is transport]:
+            if forwarder is self._current:
+                self._current = None
                 self._listen_elsewhere()
-            self._links.remove(link)
-            link.close()
+            self._forwarders.remove(forwarder)
+            forwarder.close()
 
     def _pause(self) -> None:
-        if self._link is not None:
-            self._reset_transport(self._link.transport)
+        if self._current is not None:
+            self._reset_transport(self._current.transport)
 
     def _resume_accepting(self) -> None:
         if self._accept_paused:
@@ -195,12 +201,12 @@ class Forwarder:
     def _shutdown(self) -> None:
         self._accept_paused = False
         self._stop_listening()
-        for link in list(self._links):
-            self._reset_transport(link.transport)
+        for forwarder in list(self._forwarders):
+            self._reset_transport(forwarder.transport)
         for target in self.targets:
             if target.listener is not None:
                 target.listener.close()
-        # What a link gave back has been asked for by now.
+        # What a forwarder gave back has been asked for by now.
         self.event_loop.call_soon_threadsafe(self._reset_queued)
 
     def _reset_queued(self) -> None:

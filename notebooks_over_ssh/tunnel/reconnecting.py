@@ -1,67 +1,71 @@
-"""When it is tried to find a lost way again: soon, at growing intervals, and at once when the gateway answers again."""
+"""When to try to reconnect: at once, then after growing pauses, and as soon as the first hop answers again."""
 
 import contextlib
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
 from threading import Event
-from typing import Literal, Protocol
 
 from notebooks_over_ssh.errors import AuthenticationError, ConnectError, HostKeyError, RemoteError
 from notebooks_over_ssh.jupyter.connecting import is_retryable
 from notebooks_over_ssh.jupyter.session import Session
 from notebooks_over_ssh.ssh import connection as ssh
 from notebooks_over_ssh.ssh.prompting import CredentialPrompter
-from notebooks_over_ssh.tunnel.events import EventHandler, LoginRequired
+from notebooks_over_ssh.tunnel.events import LoginRequired
 from notebooks_over_ssh.tunnel.keepalive import KeepaliveMonitor, Probe
+from notebooks_over_ssh.tunnel.unresponsive_transports import UnresponsiveTransports
 from notebooks_over_ssh.util.command_hint import command
 
-# A pause is this part of the time that has gone by, and nothing is lost for longer than that part more.
+# The pause before an attempt, as a part of the outage so far: the outage grows by no more than that part.
 BACKOFF_RATIO = 0.25
 INITIAL_BACKOFF_S = 0.5
 MAX_BACKOFF_S = 15.0
-# While the first hop does not answer, it is asked so often, and more seldom in a long outage.
+# How often to probe a first hop that does not answer, and how that interval grows with the outage.
 PROBE_INTERVAL_S = 0.5
 PROBE_RATIO = 0.05
 MAX_PROBE_INTERVAL_S = 5.0
 
 
-class SaveState(Protocol):
-    """Writes down what the tunnel does."""
+@dataclass(frozen=True)
+class Attempt:
+    """It is time for an attempt to connect."""
 
-    def __call__(self, state: Literal["open", "reconnecting"], login_required: str = "") -> None: ...
+    host_key_error: str
+    """Why the attempt before failed, if the host key was wrong; the user is not prompted for anything then."""
 
 
 class Reconnector:
-    """The search for a way in the place of one that was lost."""
+    """The attempts to replace one connection that was lost or does not answer."""
 
     def __init__(
-        self, monitor: KeepaliveMonitor, session: Session, save_state: SaveState, on_event: EventHandler
+        self, monitor: KeepaliveMonitor, session: Session, unresponsive: UnresponsiveTransports
     ) -> None:
         self.succeeded = False
-        """Whether an attempt found a new way."""
+        """Whether an attempt made a new connection."""
         self._monitor = monitor
         self._silent_at = monitor.last_received_at
         self._session = session
-        self._save_state = save_state
-        self._on_event = on_event
+        self._unresponsive = unresponsive
         self._started_at = time.monotonic()
         self._login_error = ""
         self._host_key_error = ""
 
-    def attempts(self, credentials: CredentialPrompter, on_idle: Callable[[], None]) -> Iterator[bool]:
-        """Yield whenever it is time for an attempt, and whether a person takes part; end when there is a way.
+    def steps(self, credentials: CredentialPrompter) -> Generator[Attempt | LoginRequired]:
+        """Yield an Attempt whenever it is time for one, and LoginRequired before waiting for the user.
 
-        Raises RemoteError where there can be none any more.
+        Ends when an attempt has succeeded or the old connection answers. Raises RemoteError if there is nothing left to
+        connect to.
         """
         backoff_s = 0.0
         with contextlib.closing(Probe(self._monitor.connection)) as probe:
             while not self.succeeded:
                 if self._login_error or credentials.requires_interaction:
-                    self._wait_for_login(credentials, on_idle)
+                    yield LoginRequired(self._login_error or "logging in again needs you")
+                    self._wait_for_login(credentials)
                     backoff_s = 0.0
                 else:
-                    self._wait(backoff_s, probe, on_idle)
+                    self._wait(backoff_s, probe)
                     backoff_s = self._next_backoff_s()
                 if self._is_responsive():
                     return
@@ -70,21 +74,21 @@ class Reconnector:
                         "the sandbox has ended, and the tunnel with it",
                         hint=f"{command('up')} starts both again",
                     )
-                yield not self._host_key_error
+                previous_error = self._host_key_error
+                yield Attempt(previous_error)
+                if self._host_key_error and not previous_error:
+                    yield LoginRequired(self._host_key_error)
 
     @contextlib.contextmanager
     def attempt(self) -> Iterator[None]:
-        """An attempt to find a way is the body; why it found none decides when the next one is made."""
+        """Make the attempt in the body; how it fails decides when the next one is due."""
         self._login_error = ""
         try:
             yield
         except AuthenticationError as error:
             self._login_error, self._host_key_error = str(error), ""
         except HostKeyError as error:
-            # Nothing secret is sent before a key is checked, so this may be tried again without harm.
-            if not self._host_key_error:
-                self._save_state("reconnecting", login_required=str(error))
-                self._on_event(LoginRequired(str(error)))
+            # Safe to retry: the key is checked before anything secret is sent.
             self._host_key_error = str(error)
         except (ConnectError, RemoteError):
             pass
@@ -94,34 +98,30 @@ class Reconnector:
         ssh.close_all()
 
     def _is_responsive(self) -> bool:
-        """Whether the lost way is there again by itself."""
+        """Whether the old connection answers again."""
         return not self._monitor.has_ended and self._monitor.last_received_at > self._silent_at
 
     def _next_backoff_s(self) -> float:
         elapsed_s = time.monotonic() - self._started_at
         backoff_s = min(MAX_BACKOFF_S, max(INITIAL_BACKOFF_S, elapsed_s * BACKOFF_RATIO))
-        # Not all that lost their way at the same moment shall come back at the same moment.
-        return backoff_s * random.uniform(0.5, 1.0)  # noqa: S311 # it hides nothing
+        # Jitter: tunnels that were lost at the same moment must not all reconnect at the same moment.
+        return backoff_s * random.uniform(0.5, 1.0)  # noqa: S311 # not a secret
 
-    def _wait(self, backoff_s: float, probe: Probe, on_idle: Callable[[], None]) -> None:
-        """Return after the pause, or when the old way answers. A first hop that does not answer is waited for longer."""
+    def _wait(self, backoff_s: float, probe: Probe) -> None:
+        """Wait for the backoff, or longer while the first hop is down; return early if the old connection answers."""
         is_down = probe.is_possible and not probe.responds()
         deadline = time.monotonic() + (MAX_BACKOFF_S if is_down else backoff_s)
         while time.monotonic() < deadline and not self._is_responsive():
             elapsed_s = time.monotonic() - self._started_at
             interval_s = min(MAX_PROBE_INTERVAL_S, max(PROBE_INTERVAL_S, elapsed_s * PROBE_RATIO))
             Event().wait(min(interval_s, max(0.0, deadline - time.monotonic())))
-            on_idle()
+            self._unresponsive.check()
             if is_down and probe.responds():
                 return
 
-    def _wait_for_login(self, credentials: CredentialPrompter, on_idle: Callable[[], None]) -> None:
-        """Return once a person wants to log in, or the old way answers; where there is nobody, that may be never."""
-        reason = self._login_error or "logging in again needs you"
-        self._save_state("reconnecting", login_required=reason)
-        self._on_event(LoginRequired(reason))
+    def _wait_for_login(self, credentials: CredentialPrompter) -> None:
+        """Wait until the user wants to log in; without a user, until the old connection answers, if ever."""
         if credentials.ask(f"press enter to log in to {self._session.host} again:") is None:
             while not self._is_responsive():
                 Event().wait(PROBE_INTERVAL_S)
-                on_idle()
-        self._save_state("reconnecting")
+                self._unresponsive.check()

@@ -66,11 +66,14 @@ def open_tunnel(
         targets: list[tuple[Listener, int]] = [(main_listener, session.remote_port)]
         targets += [(listener, port) for port, listener in extra.items()]
         forwarder = stack.enter_context(closing(Forwarder(targets)))
-        supervisor = stack.enter_context(closing(TunnelSupervisor(session, settings, tunnel, forwarder)))
-        connection = supervisor.connect(credentials)
-        # Only here: a tunnel that was open stays, whatever becomes of a clock.
-        check_dates(certificates.parse(session.certificate_pem), session.host, supervisor.clock_offset_s)
-        check_port_owners(connection, settings.notebook.forward)
+        supervisor = stack.enter_context(
+            closing(TunnelSupervisor.connect(session, settings, tunnel, forwarder, credentials))
+        )
+        # Only when a tunnel opens: one that is open stays open when a clock is set wrong.
+        check_dates(
+            certificates.parse(session.certificate_pem), session.host, supervisor.server.clock_offset_s
+        )
+        check_port_owners(supervisor.connection, settings.notebook.forward)
         forwarder.start()
         sessions.save_tunnel(session, supervisor.tunnel)
         stack.callback(sessions.delete_tunnel, session)

@@ -239,8 +239,8 @@ def test_a_server_that_ends_before_its_connection_is_opened(
         assert wanted.wait(TIMEOUT_S)
         wanted.clear()
         stack.callback(go_on.set)
-        assert forwarder._link is not None
-        forwarder._link.event_loop.call_soon_threadsafe(lambda: wait(go_on))
+        assert forwarder._current is not None
+        forwarder._current.event_loop.call_soon_threadsafe(lambda: wait(go_on))
         is_proven = True
         forwarder.serve_queued()
         forwarder.event_loop.call_soon_threadsafe(arrived.set)

@@ -13,8 +13,7 @@ from notebooks_over_ssh.jupyter import session as sessions
 from notebooks_over_ssh.jupyter.verification import verify_server
 from notebooks_over_ssh.ssh.connection import close_all
 from notebooks_over_ssh.ssh.prompting import CredentialPrompter, NullPrompter
-from notebooks_over_ssh.tunnel import port_access
-from notebooks_over_ssh.tunnel import supervisor as lifeline
+from notebooks_over_ssh.tunnel import port_access, server_tracker
 from notebooks_over_ssh.tunnel import tunnel as tunnels
 from notebooks_over_ssh.tunnel.events import Reconnected, ServerEnded, TunnelEvent
 from notebooks_over_ssh.tunnel.keepalive import KeepaliveMonitor
@@ -28,7 +27,7 @@ def test_a_server_that_is_silent(proxied: ProxiedNetwork, monkeypatch: pytest.Mo
     """
     monkeypatch.setenv("HOME", str(proxied.network.home))
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
-    monkeypatch.setattr(lifeline, "VERIFY_TIMEOUT_S", 1)
+    monkeypatch.setattr(server_tracker, "VERIFY_TIMEOUT_S", 1)
     proofs: list[int] = []
 
     def count(*arguments: Any) -> None:
@@ -51,8 +50,9 @@ def test_a_server_that_is_silent(proxied: ProxiedNetwork, monkeypatch: pytest.Mo
         def hold() -> None:
             credentials = CredentialPrompter(NullPrompter())
             try:
-                with tunnels.open_tunnel(session, given, credentials) as line:
-                    line.run(credentials, news.append)
+                with tunnels.open_tunnel(session, given, credentials) as supervisor:
+                    for event in supervisor.run(credentials):
+                        news.append(event)  # noqa: PERF402 # another thread reads it meanwhile
             except RemoteError as error:
                 ends.append(error)
 

@@ -1,4 +1,4 @@
-"""One transport and the connections that it carries."""
+"""Forwards connections over one transport."""
 
 import socket
 from collections.abc import Callable
@@ -10,10 +10,10 @@ from notebooks_over_ssh.tunnel.forwarded_connection import ForwardedConnection
 from notebooks_over_ssh.tunnel.target import Target
 
 
-class Link:
-    """One transport and the connections that it carries.
+class TransportForwarder:
+    """Forwards connections over one transport.
 
-    Each has a thread of its own, so that a path that takes nothing any more blocks no other.
+    Each has an event loop of its own, so that a transport that blocks does not delay the others.
     """
 
     def __init__(
@@ -29,24 +29,24 @@ class Link:
         self._on_capacity = on_capacity
 
     def open_connection(self, local: socket.socket, target: Target) -> None:
-        """Carry the local connection to the target; from any thread."""
+        """Forward the local connection to the target. Thread-safe."""
         self.event_loop.call_soon_threadsafe(lambda: self.open(local, target))
 
     def requeue_unopened(self) -> None:
-        """Give the connections that the peer has not opened yet back, to be carried by another."""
+        """Requeue the connections whose channel the peer has not opened yet."""
         self._for_each(ForwardedConnection.requeue_if_unopened)
 
     def reset_target(self, target: Target) -> None:
-        """Reset the connections to the target, and give back those that the peer has not opened yet."""
+        """Reset the connections to the target; requeue those whose channel the peer has not opened yet."""
         self._for_each(ForwardedConnection.abort_or_requeue, target)
 
     def close(self) -> None:
-        """Reset all connections and end the thread; where its path takes nothing, close the transport first."""
+        """Reset all connections and stop the event loop. Close a transport that may block before."""
         self._for_each(ForwardedConnection.abort_or_requeue)
         self.event_loop.close()
 
     def connection_closed(self, connection: ForwardedConnection) -> None:
-        """The connection is over, and there is room for another."""
+        """Forget a connection that has ended."""
         self.connections.discard(connection)
         self._on_capacity()
 
@@ -59,9 +59,9 @@ class Link:
         self.event_loop.call_soon_threadsafe(run_all)
 
     def open(self, local: socket.socket, target: Target) -> None:
-        """As `open_connection`, in the thread of the pump."""
+        """As `open_connection`, in the event loop."""
         if not target.is_verified():
-            # Looked at here, where `reset_target` comes before or after, so nothing is led there in between.
+            # Checked in the event loop, where `reset_target` runs too: no connection slips in between.
             self.requeue(local, target)
             return
         local.setblocking(False)
