@@ -1,8 +1,8 @@
-"""Forwards local ports to ports on the host, over a Connection: what `ssh -L` does, without ever having to be restarted.
+"""Forwards local ports to ports on the host over a Connection, as `ssh -L` does, and reconnects by itself.
 
-This is its whole interface. What arrives for a connection goes to its local socket in the thread that decrypted it; one more
-thread reads all local sockets, a block of each in turn, so that no transfer keeps a small message waiting
-(docs/design.md).
+This module exports the forwarder. Data from the host is written to the local socket by the thread that decrypted it. One
+event loop for each transport reads the local sockets, one block each in turn, so that a transfer does not delay small
+messages (docs/design.md).
 """
 
 from notebooks_over_ssh.tunnel.forwarder import Forwarder

@@ -1,7 +1,7 @@
-"""A tunnel in a process of its own, which outlives the command and the terminal that opened it.
+"""A tunnel in a background process, which outlives the command and the terminal that opened it.
 
-What it must know, secrets included, reaches it through a pipe. It asks at the terminal as long as the command
-waits for it, tells through a pipe that it is ready or why not, and leaves the terminal then.
+The process reads its request, secrets included, from a pipe. While the command waits, it prompts at the command's terminal;
+it then sends its reply through another pipe and detaches from the terminal.
 """
 
 import logging
@@ -32,7 +32,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class DaemonRequest(msgspec.Struct, frozen=True):
-    """What the process must know."""
+    """What the background process is started with."""
 
     session: Session
     settings: Settings
@@ -44,7 +44,7 @@ class DaemonRequest(msgspec.Struct, frozen=True):
 
 
 class DaemonReply(msgspec.Struct, frozen=True):
-    """That the tunnel is ready, or the UserError that it met."""
+    """The open tunnel, or the fields of the UserError that prevented it."""
 
     tunnel: Tunnel | None = None
     exit_code: int = 0
@@ -57,9 +57,9 @@ class DaemonReply(msgspec.Struct, frozen=True):
 def spawn(
     session: Session, settings: Settings, credentials: CredentialPrompter, preferred_port: int | None
 ) -> Tunnel:
-    """Start the process and wait until it is ready; returns its tunnel. Raises the UserError that it met.
+    """Start the process and wait until its tunnel is open; returns the tunnel. Raises the process's UserError.
 
-    `preferred_port` is that of the tunnel in whose place it comes.
+    `preferred_port` is the local port of the tunnel that this one replaces.
     """
     request = DaemonRequest(
         session,
@@ -76,7 +76,7 @@ def spawn(
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
-    assert process.stdin and process.stdout  # as asked for
+    assert process.stdin and process.stdout  # for mypy: both are pipes
     try:
         with process.stdin, process.stdout:
             process.stdin.write(msgspec.json.encode(request) + b"\n")
@@ -96,12 +96,12 @@ def spawn(
 
 
 def main() -> int:
-    """Read the order, open the tunnel, report, and hold it until SIGTERM."""
+    """Read the request, open the tunnel, send the reply, and keep the tunnel open until SIGTERM."""
     request = msgspec.json.decode(sys.stdin.buffer.readline(), type=DaemonRequest)
     act_for(request.invocation)
     signal.signal(signal.SIGTERM, _on_sigterm)
     replied = False
-    with suppress(OSError):  # the command that waits has said so
+    with suppress(OSError):  # the waiting command has reported it
         debug_log.start()
     try:
         credentials = CredentialPrompter(
@@ -119,7 +119,7 @@ def main() -> int:
     except tunnels.AlreadyOpen as other:
         _send_reply(DaemonReply(other.tunnel))
     except KeyboardInterrupt:
-        return 1  # the command that waits for this process was interrupted too, and says so
+        return 1  # the waiting command was interrupted too, and reports it
     except UserError as error:
         if replied:
             print_error(error)
@@ -141,7 +141,7 @@ def _send_reply(reply: DaemonReply) -> None:
 
 
 def _daemonize(session: Session) -> None:
-    """Live on without the command that waits, and let it know: its pipe is closed by what takes the pipe's place."""
+    """Detach from the terminal. Redirecting stdout closes the pipe, which tells the waiting command that this is done."""
     os.setsid()
     os.chdir("/")
     log = state_files.open_log(sessions.tunnel_log(session))

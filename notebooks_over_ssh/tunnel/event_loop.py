@@ -1,4 +1,4 @@
-"""One thread that waits for many local sockets, and does for others what only it may do."""
+"""An event loop in a thread: waits for many local sockets, and runs callbacks from other threads."""
 
 import os
 import selectors
@@ -12,11 +12,11 @@ WRITE = selectors.EVENT_WRITE
 
 
 class EventLoopThread:
-    """Calls what was given for a socket when it can be read or written. Handlers never wait, and take one block a turn."""
+    """Calls a socket's handler when the socket is readable or writable. Handlers must not block."""
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
-        # A selector that is asked for a socket it does not know describes it, with two system calls.
+        # Kept beside the selector, whose KeyError for an unknown socket costs two system calls for its text.
         self._watched: dict[socket.socket, int] = {}
         self._callbacks: deque[Callable[[], None]] = deque()
         self._is_asleep = False
@@ -29,15 +29,15 @@ class EventLoopThread:
         self._thread.start()
 
     def call_soon_threadsafe(self, callback: Callable[[], None]) -> None:
-        """Have the thread do something soon; from any thread."""
+        """Run the callback in the event loop soon. Thread-safe."""
         self._callbacks.append(callback)
         if self._is_asleep:
-            # One ring wakes it for all that is asked for until then.
+            # One wake-up is enough for all callbacks that are added before the loop runs.
             self._is_asleep = False
             self._wakeup()
 
     def set_interest(self, sock: socket.socket, events: int, handler: Callable[[int], None]) -> None:
-        """Call the handler with what can be done (READ, WRITE) of these events; 0 for never. Only from the thread."""
+        """Call the handler with those of `events` (READ, WRITE) that are ready; 0 removes it. Only in the event loop."""
         registered = self._watched.get(sock, 0)
         if events == registered:
             return
@@ -53,7 +53,7 @@ class EventLoopThread:
             del self._watched[sock]
 
     def close(self) -> None:
-        """Do what was asked for so far, and end the thread."""
+        """Run the callbacks added so far, and stop the thread."""
         self._closed = True
         self._wakeup()
         self._thread.join()
@@ -67,7 +67,7 @@ class EventLoopThread:
                 self._callbacks.popleft()()
             if self._closed:
                 return
-            # In this order, so that whoever asks in between either rings or is seen here.
+            # Set before the check: a thread that adds a callback in between either wakes the loop or is seen here.
             self._is_asleep = True
             ready = self._selector.select(0 if self._callbacks or self._closed else None)
             self._is_asleep = False
@@ -78,9 +78,9 @@ class EventLoopThread:
         try:
             os.write(self._wakeup_sender.fileno(), b"\0")
         except BlockingIOError:
-            pass  # it rings already
+            pass  # a wake-up is already pending
         except OSError:
-            pass  # it is closed, and what was asked for is of no use any more
+            pass  # the loop is closed; the callback has no effect any more
 
     def _drain_wakeups(self, _: int) -> None:
         self._wakeup_receiver.recv(4096)

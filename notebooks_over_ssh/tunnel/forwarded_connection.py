@@ -1,4 +1,4 @@
-"""One forwarded connection: a local socket, and the stream that it is carried by."""
+"""One forwarded connection: a local socket and its direct-tcpip channel (RFC 4254, section 7.2)."""
 
 import contextlib
 import logging
@@ -20,17 +20,17 @@ from notebooks_over_ssh.tunnel.target import Target
 _log = logging.getLogger(__name__)
 
 HOST = "127.0.0.1"
-# What one connection may send before the others have their turn: less costs more than it brings.
+# bytes that one connection sends before the next has its turn; smaller reads cost throughput
 READ_SIZE = 128 * 1024
-# What waits for a local socket is kept as it came, but for pieces below this, which are put together: packets of one byte
-# each would cost a hundred times that.
-SMALL_PIECE = 4 * 1024
+# Data that a local socket does not take yet is kept as received, except that packets below SMALL_PACKET_BYTES are joined
+# into chunks: as objects of their own, packets of one byte would need a hundred times their size.
+SMALL_PACKET_BYTES = 4 * 1024
 CHUNK_BYTES = 256 * 1024
 LINGER_RESET = struct.pack("ii", 1, 0)
 
 
 class ConnectionOwner(Protocol):
-    """Whoever made the connection, and wants to know what becomes of it."""
+    """What a ForwardedConnection needs of the object that made it."""
 
     event_loop: EventLoopThread
     connections: "set[ForwardedConnection]"
@@ -41,7 +41,7 @@ class ConnectionOwner(Protocol):
 
 
 class ForwardedConnection(Channel):
-    """One connection: a local socket, and the stream that it is carried by."""
+    """A local socket and its direct-tcpip channel, with half-close, flow control and resets passed on in both directions."""
 
     def __init__(self, local: socket.socket, transport: Any, target: Target, owner: ConnectionOwner) -> None:
         super().__init__(transport, DIRECT_TCPIP, direct_tcpip_payload((HOST, target.port), (HOST, 0)))
@@ -49,7 +49,7 @@ class ForwardedConnection(Channel):
         self._local = local
         self._owner = owner
         self._event_loop = owner.event_loop
-        # What the local socket did not take yet; the lock is for it, and for the order of what is written.
+        # Data that the local socket has not taken yet. The lock guards it and the order of writes.
         self._backlog: deque[memoryview | bytearray] = deque()
         self._lock = threading.Lock()
         self._peer_eof = False
@@ -58,7 +58,7 @@ class ForwardedConnection(Channel):
         self._is_open = False
         self._local_closed = False
 
-    # ---- in the thread that received it ----
+    # ---- in the receiving thread ----
 
     def channel_opened(self) -> None:
         self._is_open = True
@@ -85,13 +85,13 @@ class ForwardedConnection(Channel):
                 except OSError:
                     self._local_closed = True
                     self._event_loop.call_soon_threadsafe(self.abort)
-                    sent = len(data)  # nobody reads any more
+                    sent = len(data)  # discarded: the local side has closed
             if sent < len(data):
                 self._buffer(data[sent:])
         self.consumed(sent)
 
     def _buffer(self, data: memoryview | bytearray) -> None:
-        if len(data) < SMALL_PIECE:
+        if len(data) < SMALL_PACKET_BYTES:
             last = self._backlog[-1] if self._backlog else None
             if isinstance(last, bytearray) and len(last) < CHUNK_BYTES:
                 last += data
@@ -115,19 +115,19 @@ class ForwardedConnection(Channel):
         self._peer_closed = True
         self._event_loop.call_soon_threadsafe(self._finish_when_flushed)
 
-    # ---- in the thread of the pump ----
+    # ---- in the event loop ----
 
     def _on_channel_open(self) -> None:
         if self in self._owner.connections:
-            # What the local side sent meanwhile need not be waited for.
+            # The local side may have sent data already: read it without a round through the selector.
             self._on_ready(READ)
         else:
-            # Another transport serves the local side by now.
+            # The connection was requeued, and another transport forwards it now.
             with contextlib.suppress(*FAILURES):
                 self.send_close()
 
     def abort(self) -> None:
-        """End the connection at both sides, as a reset would."""
+        """Reset the connection on both sides."""
         if self not in self._owner.connections:
             return
         if self._is_open and not self._is_closed and self.transport.is_active():
@@ -144,20 +144,20 @@ class ForwardedConnection(Channel):
             self.abort()
 
     def detach(self) -> None:
-        """Give up the local socket."""
-        _log.debug("channel %d to port %d left", self.local_id, self.target.port)
+        """Stop forwarding, and leave the local socket to the caller."""
+        _log.debug("channel %d to port %d detached", self.local_id, self.target.port)
         self._event_loop.set_interest(self._local, 0, self._on_ready)
         self._owner.connection_closed(self)
 
     def abort_or_requeue(self) -> None:
-        """Its transport is of no use any more: end it, or where it has not begun, have it served by the next."""
+        """Reset the connection; requeue it instead if its channel has not been opened."""
         if self._is_open:
             self.abort()
         else:
             self.requeue_if_unopened()
 
     def requeue_if_unopened(self) -> None:
-        """Where it has not begun, have it served by the transport that is in use now."""
+        """Requeue the connection, for the current transport, if its channel has not been opened."""
         if not self._is_open and self in self._owner.connections:
             self.detach()
             self._owner.requeue(self._local, self.target)
@@ -221,7 +221,7 @@ class ForwardedConnection(Channel):
         if self._peer_closed:
             self.detach()
             with self._lock:
-                # Without its end, what the local side got may not be all there was.
+                # Without an EOF from the peer the data may be incomplete, so the local side must see a reset.
                 (socket.socket.close if self._peer_eof else reset)(self._local)
         elif self._peer_eof:
             with contextlib.suppress(OSError):
@@ -235,7 +235,7 @@ class ForwardedConnection(Channel):
 
 
 def reset(local: socket.socket) -> None:
-    """Close a socket so that its peer takes it for cut off, and what it got for incomplete (tcp(7), SO_LINGER in socket(7))."""
+    """Close a socket with a TCP reset, so that its peer takes the data for incomplete (SO_LINGER in socket(7))."""
     with contextlib.suppress(OSError):
         local.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_RESET)
     local.close()

@@ -1,4 +1,4 @@
-"""Where connections to the local ports are let in, and which transport carries them."""
+"""Accepts connections on the local ports and chooses the transport that forwards them."""
 
 import errno
 import socket
@@ -13,15 +13,15 @@ from notebooks_over_ssh.tunnel.listener import Listener
 from notebooks_over_ssh.tunnel.target import Target
 from notebooks_over_ssh.tunnel.transport_forwarder import TransportForwarder
 
-# Connections that were made while there was no way; more than that no browser opens.
+# Connections queued while no transport is attached; a browser opens fewer.
 MAX_PENDING = 256
 
 
 class Forwarder:
-    """Carries every connection to its listeners to their ports on the host, through one transport after another.
+    """Forwards the connections to its listeners to ports on the host, over one transport after another.
 
-    While no transport is in use, or a target is not proven, new connections are queued. Connections that a transport
-    carries stay on it until it ends or is dropped, also while another is in use.
+    While no transport is attached, or a target is not verified, new connections are queued. A forwarded connection stays on
+    its transport until that ends or is reset, even after `set_transport` has attached another.
     """
 
     def __init__(self, targets: Iterable[tuple[Listener, int]]) -> None:
@@ -30,50 +30,50 @@ class Forwarder:
         self._forwarders: list[TransportForwarder] = []
         self._pending: deque[tuple[socket.socket, Target]] = deque()
         self._accept_paused = False
-        # The one whose thread accepts: that of the forwarder in use, so that a new connection passes through no other.
+        # The event loop that accepts: that of the current transport, so that a new connection needs no change of threads.
         self._acceptor: EventLoopThread | None = None
         self.event_loop = EventLoopThread()
 
     @property
     def connections(self) -> set[ForwardedConnection]:
-        """All that are carried now."""
+        """All connections that are forwarded now."""
         return {
             connection for forwarder in list(self._forwarders) for connection in forwarder.connections.copy()
         }
 
     def has_connections(self, transport: Any) -> bool:
-        """Whether the transport carries any connection."""
+        """Whether any connection is forwarded over the transport."""
         return any(
             forwarder.connections for forwarder in list(self._forwarders) if forwarder.transport is transport
         )
 
     def start(self) -> None:
-        """Let connections in from now on."""
+        """Start accepting connections."""
         self.event_loop.call_soon_threadsafe(self._listen)
 
     def set_transport(self, transport: Any) -> None:
-        """Use this transport for new connections from now on, first for those that are queued."""
+        """Forward the queued connections, and all new ones, over this transport."""
         self.event_loop.call_soon_threadsafe(lambda: self._set_transport(transport))
 
     def serve_queued(self) -> None:
-        """Look again which of the queued connections may be led to their targets."""
+        """Forward those of the queued connections whose target is verified now."""
         self.event_loop.call_soon_threadsafe(self._serve_queued)
 
     def reset_target(self, target: Target) -> None:
-        """Reset the connections to the target; from any thread, and before anything that arrives later is handled."""
+        """Reset the connections to the target, before the event loops handle anything that arrives later. Thread-safe."""
         for forwarder in list(self._forwarders):
             forwarder.reset_target(target)
 
     def reset_transport(self, transport: Any) -> None:
-        """Reset what the transport carries; close it first, for its path may take nothing any more."""
+        """Reset the connections on the transport. Close it before, as writing to it may block."""
         self.event_loop.call_soon_threadsafe(lambda: self._reset_transport(transport))
 
     def pause(self) -> None:
-        """There is no way now: end what was open, and queue new connections."""
+        """Detach the transport: reset its connections, and queue new ones."""
         self.event_loop.call_soon_threadsafe(self._pause)
 
     def open_connection(self, transport: Any, port: int) -> socket.socket:
-        """A connection of our own to a port on the host, without a listener."""
+        """A connection from this program to a port on the host, without a listener."""
         local_end, channel_end = socket.socketpair()
         self.event_loop.call_soon_threadsafe(
             lambda: self._forwarder_for(transport).open_connection(channel_end, Target(port))
@@ -81,11 +81,11 @@ class Forwarder:
         return local_end
 
     def close(self) -> None:
-        """End all connections and close the listeners."""
+        """Reset all connections and close the listeners."""
         self.event_loop.call_soon_threadsafe(self._shutdown)
         self.event_loop.close()
 
-    # ---- in the thread of the pump ----
+    # ---- in the event loop ----
 
     def _listen(self) -> None:
         self._accept_paused = False
@@ -114,7 +114,7 @@ class Forwarder:
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE) and not self._accept_paused:
                 self._accept_paused = True
-                self.event_loop.call_soon_threadsafe(self._wait_for_room)
+                self.event_loop.call_soon_threadsafe(self._stop_accepting)
             return
         serve(local, target)
 
@@ -130,13 +130,13 @@ class Forwarder:
 
     def _set_transport(self, transport: Any) -> None:
         previous, self._current = self._current, self._forwarder_for(transport)
-        self._listen_elsewhere()
+        self._move_listening()
         if previous is not None and previous is not self._current:
             previous.requeue_unopened()
         self._serve_queued()
 
     def _serve_queued(self) -> None:
-        # Those that are queued again, as this transport ends too, wait for the next.
+        # A connection that is queued again because this transport has ended too waits for the next one.
         pending, self._pending = self._pending, deque()
         for local, target in pending:
             if _is_connected(local):
@@ -159,7 +159,7 @@ class Forwarder:
         for forwarder in [forwarder for forwarder in self._forwarders if forwarder.transport is transport]:
             if forwarder is self._current:
                 self._current = None
-                self._listen_elsewhere()
+                self._move_listening()
             self._forwarders.remove(forwarder)
             forwarder.close()
 
@@ -172,17 +172,17 @@ class Forwarder:
             self.event_loop.call_soon_threadsafe(self._listen)
 
     def _requeue(self, local: socket.socket, target: Target) -> None:
-        """Its transport ended before the connection began: serve it by the next, unless it is our own, which knows better."""
+        """Queue a connection whose channel was not opened; one of `open_connection` is reset instead, and its caller decides."""
         if target.listener is None:
             reset(local)
         else:
             self.event_loop.call_soon_threadsafe(lambda: self._serve(local, target))
 
-    def _wait_for_room(self) -> None:
+    def _stop_accepting(self) -> None:
         if self._accept_paused:
             self._stop_listening()
 
-    def _listen_elsewhere(self) -> None:
+    def _move_listening(self) -> None:
         if self._acceptor is not None:
             self._listen()
 
@@ -206,7 +206,7 @@ class Forwarder:
         for target in self.targets:
             if target.listener is not None:
                 target.listener.close()
-        # What a forwarder gave back has been asked for by now.
+        # By now the forwarders have added their callbacks that requeue connections; this one runs after them.
         self.event_loop.call_soon_threadsafe(self._reset_queued)
 
     def _reset_queued(self) -> None:
@@ -216,7 +216,7 @@ class Forwarder:
 
 
 def _is_connected(local: socket.socket) -> bool:
-    """Whether whoever connected still waits."""
+    """Whether the local side has not closed the connection."""
     try:
         return bool(local.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
     except BlockingIOError:

@@ -1,6 +1,6 @@
-"""Whether a connection still leads anywhere: the far end is asked, and its answer is timed.
+"""Detects a connection that was lost: sends keepalives and times the replies.
 
-TCP itself notices a path that died only when it has something to send, and then after a quarter of an hour.
+TCP notices a lost path only when it has data to send, and then after about 15 minutes (tcp_retries2 in tcp(7)).
 """
 
 import socket
@@ -9,21 +9,21 @@ from dataclasses import dataclass, field
 
 from notebooks_over_ssh.ssh.connection import Connection, hops
 
-# Who is silent for so long is asked, and has so long to answer.
+# Send a keepalive after 5 s without traffic; give up 8 s later.
 KEEPALIVE_INTERVAL_S = 5.0
 KEEPALIVE_TIMEOUT_S = 8.0
-# A machine that slept, or a process that was stopped, finds that more time went by than it waited.
+# A gap between two checks that is longer means that the machine slept or the process was stopped.
 SUSPEND_THRESHOLD_S = 3.0
 RESUME_TIMEOUT_S = 4.0
 
 PROBE_TIMEOUT_S = 1.0
-# What was sent on a path that then died is sent again at growing intervals: a new socket may get there earlier.
+# TCP retransmits at growing intervals, so after an outage a new socket may connect before an old one gets an answer.
 PROBE_MAX_AGE_S = 5.0
 
 
 @dataclass
 class KeepaliveMonitor:
-    """Looks after one connection; wants to be asked about once a second."""
+    """Monitors one connection. Call `check` about once a second."""
 
     connection: Connection
     _last_check_at: float = field(default_factory=time.time)
@@ -32,24 +32,24 @@ class KeepaliveMonitor:
 
     @property
     def has_ended(self) -> bool:
-        """Whether the connection has ended for good."""
+        """Whether the connection has ended."""
         return not self.connection.is_connected
 
     @property
     def last_received_at(self) -> float:
-        """When the host was heard last, by the monotonic clock."""
+        """When the last packet was received, by time.monotonic()."""
         last_received_at: float = self.connection.transport.packetizer.last_received_at
         return last_received_at
 
     def check(self) -> str:
-        """What is wrong with the connection now, for the user to read; "" where it is not known that anything is."""
+        """Why the connection counts as lost, for the user to read; "" if it does not."""
         if self.has_ended:
             return f"the connection to {self.connection.label} was lost"
-        # The clock on the wall goes on while the machine sleeps, where the other one may stop.
+        # The wall clock: the monotonic clock may stop while the machine sleeps.
         previous, self._last_check_at = self._last_check_at, time.time()
         if abs(self._last_check_at - previous) > SUSPEND_THRESHOLD_S:
             self._send_keepalive(RESUME_TIMEOUT_S)
-        return f"{self.connection.label} does not answer any more" if self._timed_out() else ""
+        return f"{self.connection.label} has stopped answering" if self._timed_out() else ""
 
     def _timed_out(self) -> bool:
         now = time.monotonic()
@@ -68,7 +68,7 @@ class KeepaliveMonitor:
 
 
 class Probe:
-    """Tries whether an SSH server answers at the first hop of a way: it speaks first (RFC 4253, section 4.2)."""
+    """Tests whether an SSH server answers at the first hop: a server sends its version string unasked (RFC 4253, section 4.2)."""
 
     def __init__(self, connection: Connection) -> None:
         first = hops(connection)[0]
@@ -78,7 +78,7 @@ class Probe:
         self._opened_at = 0.0
 
     def responds(self) -> bool:
-        """Whether it does, within about a second."""
+        """Whether it answers within about a second."""
         try:
             if self._socket is None:
                 self._socket = socket.create_connection(self._address, timeout=PROBE_TIMEOUT_S)
@@ -86,7 +86,7 @@ class Probe:
             self._socket.settimeout(PROBE_TIMEOUT_S)
             responded = bool(self._socket.recv(1))
         except TimeoutError:
-            # A server that is stopped has a system that goes on to connect: one connection at a time is enough.
+            # The kernel goes on accepting for a stopped server, so keep one connection instead of opening one a probe.
             if self._socket is not None and time.monotonic() - self._opened_at > PROBE_MAX_AGE_S:
                 self.close()
             return False
@@ -96,7 +96,7 @@ class Probe:
         return responded
 
     def close(self) -> None:
-        """Leave nothing open."""
+        """Close the connection, if one is open."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None

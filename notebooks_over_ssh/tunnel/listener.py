@@ -1,4 +1,4 @@
-"""Takes a local port, on every loopback address that this machine has."""
+"""Listens on a local port, on every loopback address of this machine."""
 
 import contextlib
 import errno
@@ -17,21 +17,21 @@ BACKLOG = 512
 
 
 class Listener(NamedTuple):
-    """A local port that is ours, on every loopback address that this machine has."""
+    """The listening sockets of one local port, one for each loopback address of this machine."""
 
     port: int
     sockets: tuple[socket.socket, ...]
 
     def close(self) -> None:
-        """Give the port back."""
+        """Release the port."""
         for sock in self.sockets:
             sock.close()
 
 
 def listen(port: int | None, preferred_port: int | None = None) -> Listener:
-    """Take the port; where that is None, the one that is liked best, or the first free one from 8888 on.
+    """Listen on `port`; if that is None, on `preferred_port` or the first free port from 8888 on.
 
-    Raises ConfigError when the port is taken, TaskError when all are.
+    Raises ConfigError if `port` cannot be used, TaskError if no port is free.
     """
     if port is not None:
         try:
@@ -55,7 +55,7 @@ def listen(port: int | None, preferred_port: int | None = None) -> Listener:
 
 
 def listen_at_or_after(port: int) -> Listener:
-    """Take the port, or the first free one after it. Raises TaskError when there is none near it."""
+    """Listen on the port, or on the first free one of the 200 from there on. Raises TaskError if none is free."""
     for candidate in range(port, min(port + PORTS_TRIED, MAX_PORT + 1)):
         try:
             return _bind(candidate)
@@ -67,30 +67,30 @@ def listen_at_or_after(port: int) -> Listener:
 
 
 def _bind(port: int) -> Listener:
-    sockets_: list[socket.socket] = []
+    sockets: list[socket.socket] = []
     try:
         for family, address in LOOPBACKS:
             sock = socket.socket(family, socket.SOCK_STREAM)
-            sockets_.append(sock)
+            sockets.append(sock)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 sock.bind((address, port))
                 sock.listen(BACKLOG)
             except OSError as error:
-                # A machine without IPv6 has no ::1, and nothing can be asked for there.
+                # A machine without IPv6 has no ::1, so no client can use it.
                 if family == socket.AF_INET6 and error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
-                    sockets_.pop().close()
+                    sockets.pop().close()
                     continue
                 raise
     except OSError:
-        for sock in sockets_:
+        for sock in sockets:
             sock.close()
         raise
-    return Listener(port, tuple(sockets_))
+    return Listener(port, tuple(sockets))
 
 
 def _port_owner(port: int) -> str:
-    """Who has the port, as far as this user may know."""
+    """The process that listens on the port, as ` by NAME (process PID)`; "" if this user cannot see it."""
     with contextlib.suppress(psutil.Error, OSError):
         for connection in psutil.net_connections("tcp"):
             if (

@@ -1,4 +1,4 @@
-"""Getting to the server's port on the host: by forwarding, or by a program there where the host forbids forwarding."""
+"""Connects to the server's port on the host: by direct-tcpip channels, or by a relay where the host forbids forwarding."""
 
 from functools import partial
 
@@ -13,18 +13,16 @@ from notebooks_over_ssh.tunnel.relay import forwarding_refusal, use_relay
 def verify_over(
     session: Session, connection: Connection, forwarder: Forwarder, timeout: float
 ) -> tuple[str, float | None]:
-    """Have the server prove itself over the connection.
+    """Verify the server over the connection, and set its `port_transport` to a relay if the host forbids forwarding.
 
-    Returns why the host forbids forwarding, "" where it does not, and what `verify_server` returns.
-
-    From then on `connection.port_transport` is what leads to the host's ports. `timeout` is in seconds. Raises RemoteError, and
-    ConnectError where nothing leads there.
+    `timeout` is in seconds. Returns why the host forbids forwarding ("" if it does not), and what `verify_server` returns.
+    Raises RemoteError, and ConnectError if the connection is lost or the relay cannot run.
     """
     refusal = ""
     try:
         clock_offset_s = _verify(session, connection, forwarder, timeout)
     except RemoteError:
-        # A refusal is looked for only now: where all is well it would be one more round trip.
+        # Test for a refusal only after a failure: it costs a round trip.
         refusal = forwarding_refusal(connection, session.remote_port) if connection.is_connected else ""
         if not refusal:
             raise

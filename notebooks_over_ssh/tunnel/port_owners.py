@@ -1,4 +1,4 @@
-"""Further ports of the host: unlike the server's, they have no certificate by which to know whose they are."""
+"""Checks who listens on the further ports of `--forward`, which, unlike the server, present no certificate to verify."""
 
 from collections.abc import Sequence
 
@@ -13,13 +13,13 @@ TIMEOUT_S = 30
 
 
 class ForeignListeners(msgspec.Struct, frozen=True):
-    """Each port on which another account listens, with its user ID."""
+    """Each port on which another account listens, with that account's user ID."""
 
     foreign: tuple[tuple[int, int], ...]
 
 
 def check_port_owners(connection: Connection, ports: Sequence[int]) -> None:
-    """Raise RemoteError when another account of the host, other than root, listens on one of them."""
+    """Raise RemoteError if an account of the host other than the user's and root listens on one of the ports."""
     if not ports:
         return
     reply = run_program(connection, "port_owners", {"ports": list(ports)}, timeout_s=TIMEOUT_S)

@@ -1,8 +1,8 @@
-"""Opens connections to the host's ports by a program there, where its sshd forbids forwarding but runs programs.
+"""Connects to the host's ports with a program there, where sshd forbids forwarding but runs programs.
 
-`AllowTcpForwarding no`, `PermitOpen` and `DisableForwarding` do so in OpenSSH (sshd_config(5)); tinysshd forwards nothing.
-scripts/relay.py speaks RFC 4254, section 5, over one session, so a Relay stands where a transport would: the channels
-of a forwarder keep their windows, their half-close and their order.
+OpenSSH forbids forwarding with `AllowTcpForwarding no`, `PermitOpen` or `DisableForwarding` (sshd_config(5)); tinysshd has
+none. The program, remote_scripts/relay.py, exchanges channel messages (RFC 4254, section 5) over one session. A Relay has the
+interface of a transport, so forwarded connections keep their windows, half-close and order.
 """
 
 import json
@@ -30,18 +30,18 @@ from notebooks_over_ssh.ssh.protocol.jump_channel import JumpChannel
 from notebooks_over_ssh.ssh.remote import build_request
 from notebooks_over_ssh.tunnel.forwarded_connection import HOST
 
-# The reasons for which another port or another try makes no difference (RFC 4254, section 5.1).
+# Reasons that apply to every port and do not pass (RFC 4254, section 5.1).
 PERMANENT_REASONS = (OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED, OPEN_FAILED_UNKNOWN_CHANNEL_TYPE)
 START_TIMEOUT_S = 30.0  # seconds
 WRITE_TIMEOUT_S = 15.0  # seconds without any room in the session's window
-MAX_PREAMBLE_BYTES = 64 * 1024  # bytes of what start-up files print before the program begins
+MAX_PREAMBLE_BYTES = 64 * 1024  # output of shell start-up files, before the program begins
 MAX_FRAME_BYTES = MAX_DATA_BYTES + 1024
 
 
 def forwarding_refusal(connection: Connection, port: int) -> str:
-    """Why the host opens no connection to its own port for anybody; "" where it does, or where just nothing listens there.
+    """Why the host refuses to forward to its own port; "" if it forwards, or if only nothing listens there.
 
-    Raises ConnectError when the connection is lost.
+    Raises ConnectError if the connection is lost.
     """
     jump_channel = JumpChannel(connection.transport, (HOST, port))
     try:
@@ -58,9 +58,9 @@ def forwarding_refusal(connection: Connection, port: int) -> str:
 
 
 def use_relay(connection: Connection, refusal: str) -> None:
-    """Have the connection open its channels to ports of the host through a program there, until it is closed.
+    """Set the connection's `port_transport` to a Relay.
 
-    `refusal` is why sshd does not open them. Raises ConnectError where no program runs.
+    `refusal` is why sshd forbids forwarding. Raises ConnectError if the program cannot run.
     """
     relay = Relay(connection.transport)
     try:
@@ -75,7 +75,7 @@ def use_relay(connection: Connection, refusal: str) -> None:
 
 
 class Relay:
-    """Stands where a transport would for the channels of a forwarder: a program on the host opens them."""
+    """A transport for forwarded connections, whose channels a program on the host opens."""
 
     def __init__(self, transport: Any) -> None:
         self._transport = transport
@@ -87,11 +87,11 @@ class Relay:
         self.max_data_bytes = MAX_DATA_BYTES
 
     def start(self) -> None:
-        """Start the program, and return once it serves. Raises OSError, SSHException or ValueError with the reason."""
+        """Start the program and wait until it is ready. Raises OSError, SSHException or ValueError with the reason."""
         self._program.start()
 
     def close(self) -> None:
-        """End the program; every channel is lost."""
+        """End the program, and all channels with it."""
         self._program.end()
 
     def is_active(self) -> bool:
@@ -99,32 +99,32 @@ class Relay:
         return not self._program.has_ended and bool(self._transport.is_active())
 
     def add(self, channel: Channel) -> None:
-        """Give the channel its number. Raises SSHException when the program has ended."""
+        """Register the channel and number it. Raises SSHException if the program has ended."""
         with self._lock:
             channel.local_id = next(self._numbers) & 0xFFFFFFFF
             self._channels[channel.local_id] = channel
         if not self.is_active():
             self.remove(channel)
-            raise paramiko.SSHException("the program that carries connections has ended")
+            raise paramiko.SSHException("the relay on the host has ended")
 
     def remove(self, channel: Channel) -> None:
-        """Nothing more comes for the channel."""
+        """Unregister the channel."""
         self._channels.pop(channel.local_id, None)
 
     def _send_user_message(self, message: paramiko.Message) -> None:
         payload = message.asbytes()
         self._program.write(struct.pack(">I", len(payload)) + payload)
 
-    # ---- in the thread that received it ----
+    # ---- in the receiving thread ----
 
     def handle_packet(self, payload: memoryview) -> None:
-        """Hand a message on to its channel."""
+        """Pass a message to its channel."""
         channel = self._channels.get(int.from_bytes(payload[1:5], "big"))
         if channel is not None:
             channel.handle_packet(payload[0], payload)
 
     def connection_lost(self) -> None:
-        """The program has ended, and with it every channel."""
+        """End all channels: the program has ended."""
         for channel in list(self._channels.values()):
             channel.transport_lost()
 
@@ -132,7 +132,7 @@ class Relay:
 class _RelaySession(Channel):
     """The session in which the program runs."""
 
-    # All channels share it.
+    # bytes; all channels share it
     INITIAL_WINDOW = 4 * 1024 * 1024
 
     def __init__(self, transport: Any, relay: Relay) -> None:
@@ -149,7 +149,7 @@ class _RelaySession(Channel):
         self.has_ended = False
 
     def start(self) -> None:
-        """Have it run, and wait until it serves. Raises OSError, SSHException, ValueError."""
+        """Run the program and wait until it is ready. Raises OSError, SSHException or ValueError."""
         self.open()
         self._wait_for(lambda: self._is_open, START_TIMEOUT_S)
         command, stdin = build_request(self._marker, "relay", {}, environment="", activate="")
@@ -159,9 +159,9 @@ class _RelaySession(Channel):
         self._wait_for(lambda: self._is_ready, START_TIMEOUT_S)
 
     def write(self, data: bytes) -> None:
-        """Write it to the program's standard input as there is room. Raises OSError when the program has ended."""
+        """Write to the program's standard input, within the window. Raises OSError if the program has ended."""
         rest = memoryview(data)
-        with self._write_lock:  # a message stays in one piece
+        with self._write_lock:  # messages must not be interleaved
             while rest:
                 self._wait_for(lambda: self.send_window > 0, WRITE_TIMEOUT_S)
                 chunk = bytes(rest[: min(self.send_window, self.max_packet_size)])
@@ -182,7 +182,7 @@ class _RelaySession(Channel):
         if self.has_ended:
             raise OSError(self._reason)
 
-    # ---- in the thread that received it ----
+    # ---- in the receiving thread ----
 
     def channel_opened(self) -> None:
         with self._condition:
@@ -231,12 +231,12 @@ class _RelaySession(Channel):
         self._mark_ended()
 
     def _parse_reply(self) -> bool:
-        """Whether the program said that it serves; raises ValueError with what was said in its place."""
+        """Whether the program has reported that it is ready. Raises ValueError with its error."""
         begin = self._unread.find(f"\n{self._marker} ".encode())
         end = self._unread.find(b"\n", begin + 1)
         if begin < 0 or end < 0:
             if len(self._unread) > MAX_PREAMBLE_BYTES:
-                raise ValueError("something else runs in its place")
+                raise ValueError("something else runs instead")
             return False
         line = bytes(self._unread[begin + len(self._marker) + 2 : end]).decode("utf-8", "replace")
         reply = json.loads(line) if line.startswith("{") else {"problem": line}
@@ -267,5 +267,5 @@ class _RelaySession(Channel):
             return
         self._relay.connection_lost()
         if self._is_ready and self._expected:
-            # Nothing else leads to the host's ports: without it the connection is of no use, and is made again.
+            # The connection is useless without its relay: close it, so that the supervisor reconnects.
             self.transport.packetizer.call_soon(self.transport.close)

@@ -1,7 +1,7 @@
-"""Whether new connections may be led to the port of the session's server: only while it is known to be the server's.
+"""Decides whether new connections may go to the server's port: only while the server is known to listen there.
 
-A port is anybody's as soon as its server has ended. So a program on the host watches the server's listening socket and
-says at once when it is given up. Where none can run, the server proves itself by its certificate before each connection.
+Any user of the host can take the port once the server has ended. A program on the host therefore watches the server's listening
+socket and reports at once when it closes. Where no program can run, the server's certificate is verified before each connection.
 """
 
 import math
@@ -12,22 +12,22 @@ from typing import Any
 from notebooks_over_ssh.jupyter.session import Session
 from notebooks_over_ssh.ssh.background_program import BackgroundProgram
 
-# How long a proof counts while nothing watches.
+# How long a verification counts while no program watches, and how often to verify an idle server then.
 VERIFICATION_TTL_S = 0.2
 VERIFY_INTERVAL_S = 15.0
 
 
 class ServerMonitor:
-    """Watches the server of one session over one connection after another.
+    """Watches the server of one session, over one connection after another.
 
-    `on_end` is called once when the server has given up its port, `on_verified` when connections may be led there again;
-    neither may wait.
+    It calls `on_end` once, when the server has ended, and `on_verified` whenever connections may go there again. Neither
+    may block.
     """
 
     def __init__(self, session: Session, on_end: Callable[[], None], on_verified: Callable[[], None]) -> None:
         self.session = session
         self.end_reason = ""
-        """What is known of the server's end; "" as long as it has not ended."""
+        """How the server ended, for the user to read; "" while it runs."""
         self._on_end = on_end
         self._on_verified = on_verified
         self._program: BackgroundProgram | None = None
@@ -35,21 +35,21 @@ class ServerMonitor:
         self._verified_at = -math.inf
 
     def may_connect(self) -> bool:
-        """Whether a connection may be led to the server now."""
+        """Whether a connection to the server may be opened now."""
         if self.end_reason:
             return False
         return self._is_watching or time.monotonic() - self._verified_at < VERIFICATION_TTL_S
 
     @property
     def needs_verification(self) -> bool:
-        """Whether the server has to prove itself again, although nobody wants to go there."""
+        """Whether the server is due for verification even without a new connection."""
         return (
             not (self._is_watching or self.end_reason)
             and time.monotonic() - self._verified_at > VERIFY_INTERVAL_S
         )
 
     def start(self, transport: Any) -> None:
-        """Watch through this transport from now on; returns at once."""
+        """Watch over this transport from now on; returns at once."""
         self.stop()
         program = BackgroundProgram(
             transport,
@@ -59,26 +59,26 @@ class ServerMonitor:
                 "process_start": self.session.process_start,
                 "port": self.session.remote_port,
             },
-            lambda answer: self._on_state(program, answer.get("state")),
+            lambda reply: self._on_state(program, reply.get("state")),
             lambda: self._on_state(program, "blind"),
         )
         self._program = program
         program.start()
 
     def stop(self) -> None:
-        """Watch no longer."""
+        """Stop watching."""
         program, self._program = self._program, None
         self._is_watching = False
         if program is not None:
             program.stop()
 
     def verified(self) -> None:
-        """The server has just proved itself."""
+        """Record that the server has just been verified."""
         self._verified_at = time.monotonic()
         self._on_verified()
 
     def mark_ended(self, reason: str) -> None:
-        """The server has given up its port."""
+        """Record that the server has ended, or no longer listens on its port."""
         if not self.end_reason:
             self.end_reason = reason
             self._on_end()

@@ -1,4 +1,4 @@
-"""Where a local port leads."""
+"""What a local port is forwarded to."""
 
 import socket
 from collections.abc import Callable
@@ -9,14 +9,14 @@ from notebooks_over_ssh.tunnel.listener import Listener
 
 @dataclass(eq=False)
 class Target:
-    """A port on the host, and the local port that leads to it (None: a connection of our own does)."""
+    """A port on the host, and the listener that is forwarded to it (None for a connection from this program)."""
 
     port: int
     listener: Listener | None = None
     is_verified: Callable[[], bool] = lambda: True
-    """Whether connections may be led there now; those that may not are queued."""
+    """Whether connections may be opened now; otherwise they are queued. Called in event loops."""
     on_queued: Callable[[], None] = lambda: None
-    """Called when a connection has been queued."""
+    """Called in the event loop when a connection has been queued."""
 
     @property
     def sockets(self) -> tuple[socket.socket, ...]:

@@ -1,4 +1,4 @@
-"""The tunnel of a session: held by one process at a time, and ended from another."""
+"""Opens, finds and ends the tunnel of a session. One process at a time has it; a lock guards that."""
 
 import os
 import signal
@@ -25,14 +25,14 @@ from notebooks_over_ssh.tunnel.supervisor import TunnelSupervisor
 from notebooks_over_ssh.util.command_hint import command
 
 LOCK_TIMEOUT_S = 5
-# How long another process may take to open the tunnel: its user may have to type a password there.
+# How long another process may take to open the tunnel: its user may have to type a password.
 OPENING_TIMEOUT_S = 60
 LOCK_POLL_INTERVAL_S = 0.2
 END_TIMEOUT_S = 10
 
 
 class AlreadyOpen(Exception):
-    """Another process has meanwhile opened just the tunnel that is wanted."""
+    """Another process has meanwhile opened the same tunnel."""
 
     def __init__(self, tunnel: Tunnel) -> None:
         super().__init__(tunnel)
@@ -43,14 +43,14 @@ class AlreadyOpen(Exception):
 def open_tunnel(
     session: Session, settings: Settings, credentials: CredentialPrompter, preferred_port: int | None = None
 ) -> Iterator[TunnelSupervisor]:
-    """Hold the tunnel of the session while the body runs, which begins once the server has proved itself through it.
+    """Open the session's tunnel for the body, which runs once the server has been verified through it.
 
-    `preferred_port` is that of the tunnel in whose place it comes: where none was asked for, the address should stay.
-    Raises a UserError; AlreadyOpen, or TaskError, when another process holds it.
+    `preferred_port` is the local port of the tunnel that this one replaces: unless the settings name a port, it stays the
+    same. Raises a UserError; AlreadyOpen, or TaskError, if another process has the tunnel.
     """
     lock = _lock(session, settings)
     with lock, ExitStack() as stack:
-        # One that was killed has left its record, with the number of a process that is another's by now.
+        # A process that was killed leaves its record, whose PID may belong to another process by now.
         sessions.delete_tunnel(session)
         main_listener = stack.enter_context(closing(listen(settings.notebook.local_port, preferred_port)))
         extra = {
@@ -81,7 +81,7 @@ def open_tunnel(
 
 
 def _lock(session: Session, settings: Settings) -> AbstractContextManager[BaseFileLock]:
-    """The lock of the session's tunnel. Raises as `open_tunnel`."""
+    """Acquire the lock of the session's tunnel. Raises as `open_tunnel` does."""
     started_at = time.monotonic()
     while True:
         try:
@@ -90,7 +90,7 @@ def _lock(session: Session, settings: Settings) -> AbstractContextManager[BaseFi
             tunnel = find_reusable(session, settings)
             if tunnel is not None:
                 raise AlreadyOpen(tunnel) from error
-            # As long as there is no record of it, the other one is still being opened.
+            # Without a record, the other process is still opening the tunnel.
             timeout_s = LOCK_TIMEOUT_S if sessions.get_tunnel(session) else OPENING_TIMEOUT_S
             if time.monotonic() - started_at > timeout_s:
                 raise TaskError(
@@ -100,9 +100,9 @@ def _lock(session: Session, settings: Settings) -> AbstractContextManager[BaseFi
 
 
 def find_reusable(session: Session, settings: Settings) -> Tunnel | None:
-    """The tunnel that is open for the session and leads to its server from the ports that are wanted, or None.
+    """The session's open tunnel if it forwards the ports that the settings ask for, else None.
 
-    Raises RemoteError when what answers through it is not the server.
+    Raises RemoteError if the server cannot be verified through it.
     """
     tunnel = sessions.get_tunnel(session)
     notebook = settings.notebook
@@ -122,18 +122,18 @@ def find_reusable(session: Session, settings: Settings) -> Tunnel | None:
 
 
 def terminate(session: AnySession) -> Tunnel | None:
-    """End the session's tunnel, whichever process holds it; returns it, or None when there was none.
+    """End the session's tunnel, in whichever process it is; returns it, or None if there was none.
 
-    Raises TaskError when its process does not end.
+    Raises TaskError if its process does not end.
     """
     tunnel = sessions.get_tunnel(session)
     if tunnel is None:
         return None
     with suppress(psutil.NoSuchProcess):
-        # The lock is held, and only by the process that wrote this record: the number is no stranger's.
+        # The process that wrote this record still has the lock, so the PID has not been reused.
         psutil.Process(tunnel.pid).send_signal(signal.SIGTERM)
     try:
-        # Not until the process is gone: a foreground tunnel may be a zombie for as long as its parent likes.
+        # Wait for the lock, not for the process: a foreground tunnel may stay a zombie until its parent waits for it.
         with sessions.lock_tunnel(session, END_TIMEOUT_S):
             pass
     except Timeout as error:

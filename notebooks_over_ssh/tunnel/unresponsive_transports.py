@@ -1,7 +1,7 @@
-"""Connections that fell silent, and what they carry: kept until it is clear that nothing comes through them any more.
+"""Keeps connections that have stopped answering until TCP can no longer deliver the data on them.
 
-TCP sends what is not acknowledged again at intervals that double (RFC 6298, section 5.5). So after an outage a path may
-need as long as that has lasted until its data arrives, when a new connection has long been made.
+TCP retransmits at intervals that double (RFC 6298, section 5.5). So after an outage, data may need as long again as the
+outage lasted to arrive, long after a new connection has been made.
 """
 
 import socket
@@ -13,7 +13,7 @@ from notebooks_over_ssh.ssh.connection import Connection
 from notebooks_over_ssh.tunnel import Forwarder
 from notebooks_over_ssh.tunnel.keepalive import KeepaliveMonitor
 
-# An outage that is longer counts as one of this length.
+# A longer outage counts as one of this length.
 MAX_OUTAGE_S = 60.0
 GRACE_S = 5.0
 MAX_TRANSPORTS = 4
@@ -23,19 +23,19 @@ MAX_TRANSPORTS = 4
 class _Entry:
     monitor: KeepaliveMonitor
     silent_at: float
-    """When it was heard last before it was replaced."""
+    """When the last packet before the replacement was received, by time.monotonic()."""
     deadline: float
 
 
 class UnresponsiveTransports:
-    """The connections whose place another has taken."""
+    """The connections that have been replaced and may still deliver data."""
 
     def __init__(self, forwarder: Forwarder) -> None:
         self._forwarder = forwarder
         self._entries: list[_Entry] = []
 
     def add(self, monitor: KeepaliveMonitor) -> None:
-        """Keep a connection as long as what it carries may come through."""
+        """Keep a connection, and the forwarded connections on it, until its data can no longer arrive."""
         now = time.monotonic()
         outage_s = min(now - monitor.last_received_at, MAX_OUTAGE_S)
         self._entries.append(_Entry(monitor, monitor.last_received_at, now + outage_s + GRACE_S))
@@ -43,7 +43,7 @@ class UnresponsiveTransports:
             self._close(self._entries[0])
 
     def check(self) -> None:
-        """Close those that are over; to be called about once a second."""
+        """Close the connections that have ended or whose time is up. Call about once a second."""
         for entry in list(self._entries):
             if entry.monitor.has_ended or not self._forwarder.has_connections(
                 entry.monitor.connection.port_transport
@@ -56,7 +56,7 @@ class UnresponsiveTransports:
                 self._close(entry)
 
     def close(self) -> None:
-        """Close all."""
+        """Close all connections."""
         for entry in list(self._entries):
             self._close(entry)
 
@@ -66,13 +66,13 @@ class UnresponsiveTransports:
 
 
 def close(connection: Connection, forwarder: Forwarder) -> None:
-    """Close a connection and reset what it carries."""
+    """Close a connection and reset the forwarded connections on it."""
     ssh.close(connection)
     forwarder.reset_transport(connection.port_transport)
 
 
 def _has_local_address(connection: Connection) -> bool:
-    """Whether this machine still has the address that the connection goes out from: without, nothing can come back."""
+    """Whether this machine still has the connection's local address, without which no packet can return."""
     source = getattr(ssh.hops(connection)[0].transport, "sock", None)
     if not isinstance(source, socket.socket) or source.family not in (socket.AF_INET, socket.AF_INET6):
         return True
