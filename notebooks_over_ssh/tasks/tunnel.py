@@ -1,4 +1,4 @@
-"""tunnel: a local port that leads to the server of the session, through the gateway, until Ctrl-C."""
+"""tunnel: forwards a local port to the session's server through the gateway, until Ctrl-C."""
 
 import logging
 import os
@@ -26,13 +26,13 @@ _log = logging.getLogger(__name__)
 
 
 def require_session(settings: Settings) -> Session:
-    """The session that the user means. Raises TaskError when there is none."""
+    """The session that the settings select. Raises TaskError if there is none."""
     session = sessions.find_any_gateway(settings)
     if session is None:
-        where = settings.destination().host
+        host = settings.destination().host
         raise TaskError(
-            f"no server of yours is known on {where}",
-            hint=f"{command('serve')} starts one, or finds the one that runs",
+            f"no server of yours is known on {host}",
+            hint=f"{command('serve')} starts one, or finds a running one",
         )
     if isinstance(session, PendingSession):
         raise TaskError(
@@ -45,9 +45,9 @@ def require_session(settings: Settings) -> Session:
 def open_in_background(
     session: Session, settings: Settings, credentials: CredentialPrompter, preferred_port: int | None = None
 ) -> None:
-    """Leave a tunnel that outlives this command; returns when it is ready. Raises a UserError.
+    """Open a tunnel in a background process; returns when it is open. Raises a UserError.
 
-    `preferred_port` is where one was open until now: where none was asked for, the address stays.
+    `preferred_port` is the local port of an earlier tunnel: unless the settings name a port, it stays the same.
     """
     start_if_needed(session.gateway)
     start_time = time.monotonic()
@@ -63,7 +63,7 @@ def open_in_background(
 def open_tunnel(
     session: Session, settings: Settings, credentials: CredentialPrompter
 ) -> Iterator[TunnelSupervisor | None]:
-    """Hold a tunnel while the body runs; None when another process holds one already. Raises a UserError."""
+    """Open a tunnel for the body; None if another process has one already. Raises a UserError."""
     start_if_needed(session.gateway)
     start_time = time.monotonic()
     with ExitStack() as stack:
@@ -84,9 +84,9 @@ def open_tunnel(
 
 
 def run_until_interrupted(supervisor: TunnelSupervisor | None, credentials: CredentialPrompter) -> bool:
-    """Keep the tunnel alive until Ctrl-C or SIGTERM; returns whether it was Ctrl-C. Raises a UserError.
+    """Keep the tunnel open until Ctrl-C or SIGTERM; returns whether it was Ctrl-C. Raises a UserError.
 
-    Another command closes the tunnel with SIGTERM: `stop`, or the one that puts another tunnel in its place.
+    Another command sends SIGTERM to close the tunnel: `stop`, or one that replaces the tunnel.
     """
     if supervisor is None:
         return False
@@ -96,7 +96,7 @@ def run_until_interrupted(supervisor: TunnelSupervisor | None, credentials: Cred
             _log.debug("%s", event)
             (print_progress if isinstance(event, Disconnected) else print_step)("tunnel", str(event))
     except Terminated:
-        print_step("tunnel", f"closed by another command; {command('status')} shows what still runs")
+        print_step("tunnel", f"closed by another command; {command('status')} shows what is still running")
         return False
     except KeyboardInterrupt:
         print_line("")
@@ -105,13 +105,13 @@ def run_until_interrupted(supervisor: TunnelSupervisor | None, credentials: Cred
 
 
 def _replace_existing(session: Session, settings: Settings) -> int | None:
-    """End a tunnel that leads elsewhere; returns its port, so that the address can stay."""
+    """End a tunnel that does not fit the settings; returns its local port, so that the next one can keep it."""
     tunnel = sessions.get_tunnel(session)
     if tunnel is None:
         return None
     port = settings.notebook.local_port
     if port not in (None, tunnel.local_port):
-        listen(port).close()  # one that is taken is refused while the old tunnel is still open
+        listen(port).close()  # a port that is taken is an error while the old tunnel is still open
         print_step("tunnel", f"moves from port {tunnel.local_port} to {port}")
     tunnels.terminate(session)
     return tunnel.local_port
@@ -119,13 +119,15 @@ def _replace_existing(session: Session, settings: Settings) -> int | None:
 
 def _announce(session: Session, tunnel: Tunnel, settings: Settings, start_time: float) -> None:
     print_step(
-        "tunnel", f"localhost:{tunnel.local_port} leads to {session.host}:{session.remote_port}", start_time
+        "tunnel",
+        f"localhost:{tunnel.local_port} forwards to {session.host}:{session.remote_port}",
+        start_time,
     )
     for remote, local in tunnel.extra_ports.items():
-        print_detail(f"localhost:{local} leads to {session.host}:{remote}")
+        print_detail(f"localhost:{local} forwards to {session.host}:{remote}")
     if tunnel.forwarding_refusal:
         print_detail(
-            f"{session.host} forbids forwarding ({tunnel.forwarding_refusal}): a program there carries the connections"
+            f"{session.host} forbids forwarding ({tunnel.forwarding_refusal}): connections go through a program there"
         )
     url = urls.build_url(settings.notebook.open, session, tunnel)
     print_step("ready", url)
@@ -135,5 +137,5 @@ def _announce(session: Session, tunnel: Tunnel, settings: Settings, start_time: 
 
 
 def _has_a_display() -> bool:
-    """Whether a browser window can appear here: a browser in the terminal would take it over."""
+    """Whether a browser can open a window; a text browser would take over the terminal."""
     return sys.platform != "linux" or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))

@@ -83,7 +83,9 @@ def spawn(
             process.stdin.close()
             reply = msgspec.json.decode(process.stdout.read(), type=DaemonReply)
     except msgspec.DecodeError as error:
-        raise TaskError("the tunnel's process ended before it was ready", hint="try again") from error
+        raise TaskError(
+            "the tunnel's background process ended before it was ready", hint="try again"
+        ) from error
     except BaseException:
         process.terminate()
         raise

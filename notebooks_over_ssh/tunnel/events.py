@@ -27,7 +27,7 @@ class LoginRequired:
 
 @dataclass(frozen=True)
 class Reconnected:
-    """A new connection carries the tunnel."""
+    """The tunnel uses a new connection."""
 
     outage_s: float
 

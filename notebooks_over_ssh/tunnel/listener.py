@@ -41,7 +41,7 @@ def listen(port: int | None, preferred_port: int | None = None) -> Listener:
                 f"the local port {port} is taken{_port_owner(port)}"
                 if error.errno == errno.EADDRINUSE
                 else f"the local port {port} cannot be used: {error.strerror}",
-                hint="choose another with --local-port, or leave it out for the first free one",
+                hint="choose another with --local-port, or leave the option out for the first free one",
             ) from error
     for candidate in (preferred_port or FIRST_PORT, *range(FIRST_PORT, FIRST_PORT + PORTS_TRIED)):
         try:
@@ -62,7 +62,8 @@ def listen_at_or_after(port: int) -> Listener:
         except OSError:
             continue
     raise TaskError(
-        f"no local port from {port} on is free", hint="end what listens there, or leave it out of --forward"
+        f"no local port from {port} on is free",
+        hint="end a program that listens there, or leave the port out of --forward",
     )
 
 

@@ -28,5 +28,5 @@ def check_port_owners(connection: Connection, ports: Sequence[int]) -> None:
         port, user = foreign[0]
         raise RemoteError(
             f"a program of another account (user ID {user}) listens on port {port} of {connection.label}",
-            hint="have yours listen on a port of its own, and name that with --forward",
+            hint="run yours on another port, and name that with --forward",
         )

@@ -68,8 +68,8 @@ def use_relay(connection: Connection, refusal: str) -> None:
     except (*FAILURES, ValueError) as error:
         relay.close()
         raise ConnectError(
-            f"{connection.label} forbids forwarding to its ports ({refusal}), and no program there can take its place: {error}",
-            hint="ask who runs the host to allow it: AllowTcpForwarding local, PermitOpen 127.0.0.1:*",
+            f"{connection.label} forbids forwarding to its ports ({refusal}), and the program that replaces it there failed: {error}",
+            hint="ask the host's administrator to allow it: AllowTcpForwarding local, PermitOpen 127.0.0.1:*",
         ) from error
     connection.set_fields(port_transport=relay)
 

@@ -37,7 +37,7 @@ POLL_INTERVAL_S = 0.5
 
 
 class TunnelSupervisor:
-    """The tunnel of this process, and the Connection that carries it. `connect` makes one."""
+    """The tunnel of this process, and its current Connection. `connect` makes one."""
 
     def __init__(
         self,

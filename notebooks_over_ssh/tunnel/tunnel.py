@@ -95,7 +95,7 @@ def _lock(session: Session, settings: Settings) -> AbstractContextManager[BaseFi
             if time.monotonic() - started_at > timeout_s:
                 raise TaskError(
                     f"another tunnel to {session.host} is being opened",
-                    hint=f"see {command('status')}, or try again",
+                    hint=f"try again; {command('status')} shows whether it is open",
                 ) from error
 
 
@@ -138,6 +138,6 @@ def terminate(session: AnySession) -> Tunnel | None:
             pass
     except Timeout as error:
         raise TaskError(
-            f"the tunnel (process {tunnel.pid}) does not end", hint=f"end it with: kill {tunnel.pid}"
+            f"the tunnel (process {tunnel.pid}) did not end", hint=f"end it with: kill {tunnel.pid}"
         ) from error
     return tunnel

@@ -31,7 +31,7 @@ def background(proxied: ProxiedNetwork) -> tuple[str, ...]:
 
 def in_table(said: str) -> dict[int, int]:
     """By the port of the host, the local port that leads there, as a command printed it."""
-    found = re.findall(rf"localhost:(\d+) leads to {re.escape(LOOPBACK)}:(\d+)", said)
+    found = re.findall(rf"localhost:(\d+) forwards to {re.escape(LOOPBACK)}:(\d+)", said)
     return {int(remote): int(local) for local, remote in found}
 
 

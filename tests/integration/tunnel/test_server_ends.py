@@ -103,7 +103,7 @@ def test_its_port_is_taken(proxied: ProxiedNetwork, how: str) -> None:
             assert (takeover.connections, takeover.requests) == (0, [])
         assert ENDED in proxied.log()
         # The program that opened the tunnel, which its own process is not.
-        assert "invoke serve` starts a server" in proxied.log()
+        assert "invoke serve` has started a server" in proxied.log()
 
 
 def test_another_password_and_certificate(proxied: ProxiedNetwork) -> None:
