@@ -49,7 +49,7 @@ def status(settings: Settings) -> None:
             )
             print_detail(f"it waits for you: {state['login_required']}; {what}")
         for remote, local in state["extra_ports"].items():
-            print_detail(f"localhost:{local} leads to {state['host']}:{remote}")
+            print_detail(f"localhost:{local} forwards to {state['host']}:{remote}")
         if state["certificate_expires"]:
             print_detail(f"certificate good until {state['certificate_expires'][:10]}")
 
