@@ -1,6 +1,6 @@
-"""The practice network: an SSH gateway and a few compute hosts on this machine, for trying everything out.
+"""The sandbox: an SSH gateway and a few compute hosts on this machine, to try everything out.
 
-This is its whole interface. Importing it is cheap; the SSH server is imported only by the background process.
+This module is its public interface. It is cheap to import: only the daemon imports asyncssh.
 """
 
 from notebooks_over_ssh.sandbox.state import Network, find_running
@@ -9,21 +9,21 @@ __all__ = ["Network", "ensure_running", "find_running", "has_processes", "stop"]
 
 
 def ensure_running() -> Network:
-    """The practice network, started if it does not run. Its gateway accepts connections when this returns.
+    """Start the sandbox if it is not running, and return it once its gateway accepts connections.
 
-    Of several callers at once one starts it, and the others wait for that. Raises TaskError when it cannot be made.
+    Of several concurrent callers, one starts it and the others wait. Raises TaskError when it cannot be started.
     """
     network = find_running()
     if network is not None:
         return network
-    # Locks and process tables cost more to import than all the rest, and most calls find the network running.
-    from notebooks_over_ssh.sandbox.startup import start
+    # Slow to import (locks, process tables), and most calls find the sandbox running.
+    from notebooks_over_ssh.sandbox.lifecycle import start
 
     return start()
 
 
 def has_processes() -> bool:
-    """Whether anything runs in it, which may be so though it does not run itself: its background process may have been killed."""
+    """Whether any process of the sandbox exists. Its hosts' processes can outlive a daemon that was killed."""
     from notebooks_over_ssh.sandbox.paths import default_paths
     from notebooks_over_ssh.sandbox.process_cleanup import find_processes
 
@@ -31,11 +31,11 @@ def has_processes() -> bool:
 
 
 def stop() -> bool:
-    """End the practice network and everything that runs in it, and remove all it made; True if there was anything.
+    """Terminate all processes of the sandbox and delete its files; True if there were any.
 
-    Processes get SIGTERM, and SIGKILL some seconds later. A second call finds nothing and returns False.
-    Raises TaskError when a process cannot be ended or a file not removed.
+    Processes get SIGTERM, then SIGKILL after a few seconds. A second call returns False.
+    Raises TaskError when a process does not exit or a file cannot be deleted.
     """
-    from notebooks_over_ssh.sandbox.shutdown import stop_everything
+    from notebooks_over_ssh.sandbox import lifecycle
 
-    return stop_everything()
+    return lifecycle.stop()

@@ -1,4 +1,4 @@
-"""Environments that look like Conda's, with the packages that this project runs with."""
+"""Environments laid out as Conda's, with the packages of this project's own environment."""
 
 import importlib.metadata
 import importlib.util
@@ -12,10 +12,13 @@ from notebooks_over_ssh.errors import TaskError
 from notebooks_over_ssh.sandbox.fake_programs import install_program
 
 _CONDA = Path(__file__).with_name("static") / "conda" / "conda"
+PATH_FILE = "sandbox.pth"  # read at start-up by the `site` module
 _PACKAGES = ("jupyter_server", "notebook", "ipykernel", "matplotlib")
-_HISTORY = "==> 2026-01-01 00:00:00 <==\n# cmd: conda create --name {name}\n# made by the practice network's stand-in\n"
-# sh reads the second line as a command that replaces it, Python reads lines two and three as a string: so the
-# path to Python may have spaces and be longer than a #! line may be.
+_HISTORY = (
+    "==> 2026-01-01 00:00:00 <==\n# cmd: conda create --name {name}\n# made by the sandbox's fake conda\n"
+)
+# A script for both sh and Python: sh runs the `exec` on line 2, Python reads lines 2 and 3 as a string. So Python's
+# path may contain spaces, and exceed the kernel's limit for a #! line.
 _LAUNCHER = """\
 #!/bin/sh
 '''exec' {python} "$0" "$@"
@@ -28,39 +31,37 @@ sys.exit({call}())
 
 
 def ensure_base(prefix: Path) -> None:
-    """Conda's own prefix: its history and the `conda` stand-in."""
+    """Create Conda's base prefix: its history and the fake `conda`."""
     for folder in ("condabin", "bin"):
         install_program(_CONDA, prefix / folder / "conda")
     _write_history(prefix)
 
 
 def ensure_plain_environment(prefix: Path) -> None:
-    """An environment with Python and no Jupyter."""
+    """Create an environment that has Python but not Jupyter."""
     if not _is_usable(prefix):
         _make_python(prefix)
         _write_history(prefix)
 
 
 def ensure_environment(prefix: Path) -> None:
-    """An environment in which Jupyter, its kernels and matplotlib work, without copying or fetching a package.
+    """Create an environment with Jupyter, its kernels and matplotlib, which it imports from where this process does.
 
-    Made anew when its Python or the packages it refers to are gone. Raises TaskError when this project's own
-    environment has no Jupyter.
+    Recreated when its Python or one of the packages no longer exists. Raises TaskError when a package is not
+    installed in this project's environment.
     """
     if _is_usable(prefix) and _packages_exist(prefix):
         return
     package_dirs = _package_dirs()
     _make_python(prefix)
-    (_site_packages(prefix) / "practice_network.pth").write_text(
-        "".join(f"{folder}\n" for folder in package_dirs)
-    )
+    (_site_packages(prefix) / PATH_FILE).write_text("".join(f"{folder}\n" for folder in package_dirs))
     _make_launchers(prefix)
     _share_jupyter_data(prefix)
     _write_history(prefix)
 
 
 def _write_history(prefix: Path) -> None:
-    # conda takes a folder with this file for an environment, so it comes last.
+    # Conda recognizes an environment by this file, so it is written last.
     history = prefix / "conda-meta" / "history"
     if not history.exists():
         history.parent.mkdir(parents=True, exist_ok=True)
@@ -72,7 +73,7 @@ def _is_usable(prefix: Path) -> bool:
 
 
 def _packages_exist(prefix: Path) -> bool:
-    for path_file in prefix.glob("lib/python*/site-packages/practice_network.pth"):
+    for path_file in prefix.glob(f"lib/python*/site-packages/{PATH_FILE}"):
         package_dirs = [Path(line) for line in path_file.read_text().splitlines()]
         return all(any((folder / name).is_dir() for folder in package_dirs) for name in _PACKAGES)
     return False
@@ -91,13 +92,13 @@ def _site_packages(prefix: Path) -> Path:
 
 
 def _package_dirs() -> list[str]:
-    """The folders that this process imports packages from, in its order."""
+    """The folders from which this process imports _PACKAGES, without repetition."""
     package_dirs: dict[str, None] = {}
     for name in _PACKAGES:
         spec = importlib.util.find_spec(name)
         if spec is None or spec.origin is None:
             raise TaskError(
-                f"the practice network needs the package {name}, which is not installed",
+                f"the sandbox needs the package {name}, which is not installed",
                 hint="install it with `uv sync --group sandbox`",
             )
         package_dirs[str(Path(spec.origin).parent.parent)] = None
@@ -121,14 +122,14 @@ def _make_launchers(prefix: Path) -> None:
 
 def _share_jupyter_data(prefix: Path) -> None:
     source = _data_prefix()
-    # Small, and Jupyter's own commands write there: a copy, so that they do not reach the original.
+    # A copy, because Jupyter's commands write there. It is small.
     if (source / "etc" / "jupyter").is_dir():
         shutil.copytree(source / "etc" / "jupyter", prefix / "etc" / "jupyter", dirs_exist_ok=True)
     _mirror(source / "share" / "jupyter", prefix / "share" / "jupyter", depth=2)
 
 
 def _mirror(source: Path, target: Path, depth: int) -> None:
-    """Real folders down to a depth, into which something can be installed, and links to the originals below."""
+    """Create real folders down to `depth`, so that a user can install into them, and symbolic links below."""
     target.mkdir(parents=True, exist_ok=True)
     for entry in source.iterdir():
         if depth > 1 and entry.is_dir() and not entry.is_symlink():
@@ -138,7 +139,7 @@ def _mirror(source: Path, target: Path, depth: int) -> None:
 
 
 def _data_prefix() -> Path:
-    """The prefix under whose share/jupyter the packages' data was installed."""
+    """The prefix with the packages' data files in share/jupyter."""
     for file in importlib.metadata.files("ipykernel") or ():
         if file.match("share/jupyter/kernels/*/kernel.json"):
             return Path(os.path.normpath(file.locate())).parents[4]

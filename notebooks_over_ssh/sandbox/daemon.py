@@ -1,4 +1,4 @@
-"""The background process: holds the lock, serves until it is told to stop, and says how its start went."""
+"""The daemon: holds the lock, reports its start, and serves until a signal stops it."""
 
 import asyncio
 import logging
@@ -11,16 +11,16 @@ import filelock
 
 from notebooks_over_ssh.errors import TaskError
 from notebooks_over_ssh.sandbox.paths import SandboxPaths
-from notebooks_over_ssh.sandbox.startup_message import StartupMessage, describe_failure, send_message
+from notebooks_over_ssh.sandbox.startup_message import StartupMessage, report_for, send_message
 from notebooks_over_ssh.sandbox.state import Network, write_state
 
-# Whoever asks whether the network runs holds the lock for microseconds.
+# `find_running` in another process holds a shared lock for some microseconds.
 LOCK_TIMEOUT_S = 10.0
 _log = logging.getLogger(__name__)
 
 
 def run(folder: str, report_fd: int) -> int:
-    """Serve the practice network in a folder; say once through a descriptor how the start went, and close it.
+    """Serve the sandbox in `folder`; send one StartupMessage to `report_fd`, and close it.
 
     Returns the exit code: 0 after SIGTERM, 1 after a failure.
     """
@@ -36,25 +36,23 @@ def run(folder: str, report_fd: int) -> int:
 
     try:
         with filelock.FileLock(paths.daemon_lock, mode=0o600, timeout=LOCK_TIMEOUT_S):
-            # Inside, so that a broken installation is reported as well.
+            # Inside the try block, so that a broken installation is reported too.
             from notebooks_over_ssh.sandbox.server import serve
 
             asyncio.run(serve(paths, on_ready))
             paths.state_file.unlink(missing_ok=True)
-    except BaseException as error:  # noqa: BLE001  # the starter is told of every failure, whatever it is
-        _log.exception("the practice network ended")
+    except BaseException as error:  # noqa: BLE001  # the parent needs a report of any failure
+        _log.exception("the sandbox failed")
         if isinstance(error, filelock.Timeout):
-            error = TaskError(
-                "another practice network holds this folder's lock",
-            )
+            error = TaskError("another sandbox daemon holds the lock of this folder")
         if not reported:
-            send_message(describe_failure(error, paths), report_fd)
+            send_message(report_for(error, paths), report_fd)
         return 1
     return 0
 
 
 def _reset_process_state() -> None:
-    # A blocked or ignored signal is inherited, and would reach every command of every host.
+    # Commands of the hosts would inherit blocked and ignored signals.
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
@@ -63,6 +61,6 @@ def _reset_process_state() -> None:
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(process)d %(levelname)s %(message)s"
     )
-    # At INFO asyncssh writes every command that a user runs, which is not the log's business.
+    # At INFO, asyncssh logs every command that a user runs.
     logging.getLogger("asyncssh").setLevel(logging.ERROR)
     logging.getLogger("asyncio").setLevel(logging.WARNING)

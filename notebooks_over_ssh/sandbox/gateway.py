@@ -1,4 +1,4 @@
-"""The gateway: it lets the user's key in, and only forwards, to the SSH port of the hosts behind it."""
+"""The gateway: an SSH server that accepts the user's key and forwards to the SSH port of the hosts behind it."""
 
 import itertools
 import logging
@@ -16,17 +16,17 @@ _log = logging.getLogger(__name__)
 
 
 class Gateway:
-    """What the gateway's connections share: the hosts, and whose turn it is in the pool."""
+    """State shared by the gateway's connections: the hosts, and the round robin of the pool."""
 
     def __init__(self, hosts: Mapping[str, Host]) -> None:
         self._hosts = hosts
         self._pool = itertools.cycle(hosts.values())
 
     def resolve(self, name: str, port: int) -> Host:
-        """The host that answers at a destination.
+        """The host for a destination.
 
-        Raises asyncssh.ChannelOpenError with the reason that OpenSSH gives: no such name, nothing listening
-        there, or (addresses, this machine) not allowed.
+        Raises asyncssh.ChannelOpenError with OpenSSH's reason: unknown name, connection refused, or
+        (for addresses and localhost) administratively prohibited.
         """
         name = name.lower()
         if name != POOL and name not in self._hosts:
@@ -48,28 +48,28 @@ class GatewayConnection(asyncssh.SSHServer):
         self._connection: asyncssh.SSHServerConnection | None = None
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
-        """Keep the connection, which makes its channels."""
+        """Store the connection, which creates the channels."""
         self._connection = conn
 
-    async def connection_requested(  # type: ignore[override]  # asyncssh takes an awaitable here as well
+    async def connection_requested(  # type: ignore[override]  # asyncssh accepts an awaitable here
         self, dest_host: str, dest_port: int, orig_host: str, orig_port: int
     ) -> asyncssh.SSHForwarder:
-        """Forward to a host behind the gateway, or refuse as a gateway does."""
+        """Forward to a host behind the gateway. Raises asyncssh.ChannelOpenError."""
         try:
             host = self._gateway.resolve(dest_host, dest_port)
-        except asyncssh.ChannelOpenError as refusal:
-            _log.info("gateway: refused: %s", refusal.reason)
+        except asyncssh.ChannelOpenError as error:
+            _log.info("gateway: refused: %s", error.reason)
             raise
         return await host.connect()
 
     def session_requested(self) -> tuple[asyncssh.SSHServerChannel[bytes], asyncssh.SSHServerSession[bytes]]:
-        """Take a session, only to say why there is none."""
+        """Accept the session, so that a message can explain why there is no shell."""
         assert self._connection is not None
         return self._connection.create_server_channel(encoding=None), _NoShellSession()
 
 
 class _NoShellSession(asyncssh.SSHServerSession[bytes]):
-    """Answers every shell, command and subsystem with a sentence and exit code 1."""
+    """Answers a shell, command or subsystem with a message on stderr and exit code 1."""
 
     _channel: asyncssh.SSHServerChannel[bytes]
 

@@ -1,4 +1,4 @@
-"""The home folder that all compute hosts share: a notebook, and environments as Conda leaves them."""
+"""The home folder that all compute hosts share: a notebook, and environments laid out as Conda's."""
 
 from pathlib import Path
 
@@ -14,9 +14,9 @@ _SOURCES = Path(__file__).with_name("static") / "home"
 
 
 def ensure_home(paths: SandboxPaths) -> None:
-    """Make what is missing or broken in the home folder; what a user has changed stays.
+    """Create what is missing or broken in the home folder, and keep the user's changes.
 
-    Raises OSError when it cannot be written, TaskError when the packages for the environment are not installed.
+    Raises OSError when it cannot be written, TaskError when a package for the environments is not installed.
     """
     paths.home.mkdir(mode=0o700, exist_ok=True)
     for source in sorted(_SOURCES.rglob("*")):

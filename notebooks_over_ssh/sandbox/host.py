@@ -1,4 +1,4 @@
-"""A compute host: an SSH server that listens nowhere and is reached through the gateway alone."""
+"""A compute host: an SSH server without a listening port; clients connect through the gateway."""
 
 import asyncio
 import logging
@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 
 class Host:
-    """One compute host: its name, its key, and the environment of what runs on it."""
+    """One compute host: its name, its host key, and the environment of its processes."""
 
     def __init__(
         self,
@@ -42,10 +42,10 @@ class Host:
         self._options = server_options(host_key, authorized_keys, lambda: HostConnection(self))
 
     def environment(self, requested: Mapping[bytes, bytes]) -> dict[str, str]:
-        """The whole environment of a command; of what the client asked for, only TERM and the language.
+        """The environment of a command. Of the client's variables it accepts TERM, LANG and LC_*.
 
-        Nothing of the background process's own is in it. SSH_CONNECTION and SSH_CLIENT are as sshd(8) sets them;
-        Debian's bash reads .bashrc because of them even when it runs a single command.
+        It inherits nothing from the daemon. SSH_CONNECTION and SSH_CLIENT are set as by sshd(8), because
+        Debian's bash then reads .bashrc for a single command too.
         """
         user = _user_name()
         environment = {
@@ -66,7 +66,7 @@ class Host:
         return environment
 
     async def connect(self) -> asyncssh.SSHForwarder:
-        """Open a connection to this host's SSH server; what comes back carries the client's bytes to it."""
+        """Open a connection to this host's SSH server, and return the forwarder for the client's channel."""
         client_end, server_end = socket.socketpair()
         for end in (client_end, server_end):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BUFFER_BYTES)
@@ -81,7 +81,7 @@ class Host:
         try:
             await asyncssh.run_server(sock, options=self._options)
         except (OSError, asyncssh.Error) as error:
-            _log.info("%s: a connection ended before it was let in: %s", self.name, type(error).__name__)
+            _log.info("%s: connection closed before login: %s", self.name, type(error).__name__)
         else:
             _log.info("%s: connection", self.name)
 
@@ -94,13 +94,13 @@ class HostConnection(asyncssh.SSHServer):
         self._connection: asyncssh.SSHServerConnection | None = None
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
-        """Keep the connection, which makes its channels."""
+        """Store the connection, which creates the channels."""
         self._connection = conn
 
-    async def connection_requested(  # type: ignore[override]  # asyncssh takes an awaitable here as well
+    async def connection_requested(  # type: ignore[override]  # asyncssh accepts an awaitable here
         self, dest_host: str, dest_port: int, orig_host: str, orig_port: int
     ) -> asyncssh.SSHForwarder:
-        """Forward to a port of the host itself, and nowhere else."""
+        """Forward to a loopback port of the host. Raises asyncssh.ChannelOpenError, also for any other destination."""
         assert self._connection is not None
         refusal = asyncssh.ChannelOpenError(
             OPEN_ADMINISTRATIVELY_PROHIBITED, f"forwarding to {dest_host} is not allowed"
@@ -113,7 +113,7 @@ class HostConnection(asyncssh.SSHServer):
         raise refusal
 
     def session_requested(self) -> tuple[asyncssh.SSHServerChannel[bytes], asyncssh.SSHServerSession[bytes]]:
-        """A channel for a command, a shell or SFTP."""
+        """Create a channel for a command, a shell or SFTP."""
         assert self._connection is not None
         return self._connection.create_server_channel(encoding=None), HostSession(self._host)
 

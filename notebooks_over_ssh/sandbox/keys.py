@@ -1,4 +1,4 @@
-"""The keys of the practice network: one for the user, one for the gateway, one for each host."""
+"""The sandbox's keys: one for the user, one for the gateway, one for each host."""
 
 import stat
 from pathlib import Path
@@ -10,7 +10,7 @@ from notebooks_over_ssh.util.atomic_write import atomic_write
 
 
 def ensure_key(path: Path) -> asyncssh.SSHKey:
-    """The ed25519 private key in a file; made, readable by this user alone, when it is missing or unusable."""
+    """Load an ed25519 private key, or generate it (mode 0600) when the file is missing, unreadable or not private."""
     try:
         if not stat.S_IMODE(path.lstat().st_mode) & 0o077:
             return asyncssh.read_private_key(path)
@@ -25,9 +25,9 @@ def ensure_key(path: Path) -> asyncssh.SSHKey:
 def write_known_hosts(
     paths: SandboxPaths, port: int, gateway_key: asyncssh.SSHKey, host_keys: dict[str, asyncssh.SSHKey]
 ) -> None:
-    """Write the file by which a client knows the gateway and the hosts (sshd(8), SSH_KNOWN_HOSTS FILE FORMAT).
+    """Write the known_hosts file for the gateway and the hosts (sshd(8), SSH_KNOWN_HOSTS FILE FORMAT).
 
-    The pool's name has the key of every host that may answer to it.
+    The pool's name is listed with the key of every host in the pool.
     """
     entries = [(f"[127.0.0.1]:{port}", gateway_key)]
     entries += [(host, host_keys[host]) for host in HOSTS]

@@ -1,14 +1,14 @@
-"""What the background process runs first: `python -P launch.py FOLDER DESCRIPTOR`."""
+"""Main program of the daemon: `python -P launch.py FOLDER DESCRIPTOR`."""
 
 import os
 import sys
 
 
 def main() -> int:
-    # The starter waits for the parent only, so the daemon is nobody's child and leaves no zombie behind.
+    # The parent exits and is waited for, so that init adopts the daemon and reaps it.
     if os.fork():
         return 0
-    # `-P` leaves the folder of this file out of the search path, and the package may not be installed.
+    # `-P` keeps this file's folder off the search path, and the package may not be installed.
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
     from notebooks_over_ssh.sandbox.daemon import run
 

@@ -1,4 +1,4 @@
-"""Where the practice network keeps its files, and how private ones are written."""
+"""File system layout of the sandbox."""
 
 from pathlib import Path
 
@@ -8,12 +8,12 @@ HOSTS = ("ashbury", "bonnington", "calder")
 POOL = "student.compute"
 PREFERRED_PORT = 2222
 
-# Every process of the practice network carries this variable with the folder as its value; `stop` finds them by it.
+# Environment variable of every process in the sandbox, with its folder as the value; `stop` finds the processes by it.
 MARKER = "NOTEBOOKS_SANDBOX"
 
 
 class SandboxPaths:
-    """The folder of one practice network and the files in it."""
+    """The folder of a sandbox and the files in it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -31,10 +31,10 @@ class SandboxPaths:
         return self.folder / "hosts" / host / "host_key"
 
     def host_programs(self, host: str) -> Path:
-        """The folder of programs that only this compute host has; it comes first on its PATH."""
+        """The folder of a compute host's own programs; the first entry of its PATH."""
         return self.folder / "hosts" / host / "bin"
 
 
 def default_paths() -> SandboxPaths:
-    """The one practice network of this user; XDG_DATA_HOME moves it (XDG Base Directory Specification)."""
+    """The sandbox of this user, below XDG_DATA_HOME (XDG Base Directory Specification)."""
     return SandboxPaths(platformdirs.user_data_path("notebooks-over-ssh") / "sandbox")

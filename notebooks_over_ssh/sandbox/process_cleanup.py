@@ -1,4 +1,4 @@
-"""The processes of the practice network: which they are, and how they end."""
+"""Finds and terminates the sandbox's processes."""
 
 import os
 import time
@@ -16,7 +16,7 @@ _POLL_INTERVAL_S = 0.02
 
 
 def find_processes(paths: SandboxPaths) -> list[psutil.Process]:
-    """The daemon, what was started in the sandbox, and their descendants; never this process or its ancestors."""
+    """The daemon, the processes started in the sandbox, and their descendants; never this process or its ancestors."""
     own_process = psutil.Process()
     excluded = {own_process.pid, *(parent.pid for parent in own_process.parents())}
     by_pid: dict[int, psutil.Process] = {}
@@ -30,7 +30,7 @@ def find_processes(paths: SandboxPaths) -> list[psutil.Process]:
 
 
 def find_daemons(paths: SandboxPaths) -> list[psutil.Process]:
-    """The background processes that serve this folder, with a record or without."""
+    """The daemons that serve this folder, with or without a state file."""
     daemons = []
     for process in _marked_processes(paths):
         try:
@@ -43,28 +43,28 @@ def find_daemons(paths: SandboxPaths) -> list[psutil.Process]:
 
 
 def terminate_all(find: Callable[[], list[psutil.Process]]) -> bool:
-    """End the processes that `find` finds, until it finds none; True if there were any.
+    """Terminate the processes that `find` returns, until it returns none; True if there were any.
 
-    They get SIGTERM, and SIGKILL after TERMINATE_TIMEOUT_S. Raises TaskError when some live KILL_TIMEOUT_S longer.
+    They get SIGTERM, then SIGKILL after TERMINATE_TIMEOUT_S. Raises TaskError when one is alive KILL_TIMEOUT_S later.
     """
     kill_at = time.monotonic() + TERMINATE_TIMEOUT_S
     signalled: set[psutil.Process] = set()
     found_any = False
-    # A process may start another while it is told to end, so only a look that finds none is the end of it.
+    # A process may start another while it shuts down, so repeat until there is none.
     while processes := find():
         found_any = True
         overdue_s = time.monotonic() - kill_at
         if overdue_s > KILL_TIMEOUT_S:
             pids = " ".join(str(process.pid) for process in processes)
             raise TaskError(
-                f"processes of the practice network do not end: {pids}", hint=f"end them: kill -9 {pids}"
+                f"processes of the sandbox do not exit: {pids}", hint=f"kill them: kill -9 {pids}"
             )
         for process in processes:
             try:
                 if overdue_s > 0:
                     process.kill()
                 elif process not in signalled:
-                    # Once: a program may take a second signal for impatience, and skip its cleaning up.
+                    # Only once: some programs skip their clean-up at the second signal.
                     signalled.add(process)
                     process.terminate()
             except psutil.NoSuchProcess:
@@ -90,7 +90,7 @@ def _is_alive(process: psutil.Process) -> bool:
 
 
 def _wait_for(processes: list[psutil.Process], timeout_s: float) -> None:
-    # In short turns: psutil alone would wait for a zombie, which is done but for its parent's attention.
+    # Poll, because psutil waits until a zombie is reaped, and a zombie counts as exited here.
     deadline = time.monotonic() + timeout_s
     while processes and time.monotonic() < deadline:
         _, processes = psutil.wait_procs(processes, timeout=_POLL_INTERVAL_S)

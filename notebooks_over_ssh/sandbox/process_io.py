@@ -1,4 +1,4 @@
-"""The processes behind the channels: one place that waits for them, and carriers for what they read and write."""
+"""Child processes for asyncio: reaping them, and reading and writing their pipes."""
 
 import asyncio
 import os
@@ -11,17 +11,17 @@ _HIGH_WATER_BYTES = 262144
 
 
 class Reaper:
-    """Waits for processes with SIGCHLD, so that none stays a zombie and no thread is needed."""
+    """Reaps child processes on SIGCHLD, without a thread."""
 
     def __init__(self) -> None:
         self._processes: dict[subprocess.Popen[bytes], Callable[[int], None]] = {}
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Begin to hear of ended processes. The loop must be that of the main thread."""
+        """Install the SIGCHLD handler. The loop must run in the main thread (asyncio.loop.add_signal_handler)."""
         loop.add_signal_handler(signal.SIGCHLD, self._reap)
 
     def watch(self, process: subprocess.Popen[bytes], on_exit: Callable[[int], None]) -> None:
-        """Call `on_exit` once, from the loop, with the return code (negative: the signal's number)."""
+        """Call `on_exit` once, from the loop, with the return code (negative: a signal number, as in subprocess)."""
         self._processes[process] = on_exit
 
     def _reap(self) -> None:
@@ -33,35 +33,33 @@ class Reaper:
 
 
 class PipeReader:
-    """Carries what a process writes to `on_data`, until its end or until closed. Owns the descriptor."""
+    """Passes the output of a process to `on_data`, then calls `on_eof`. Owns the descriptor."""
 
-    def __init__(
-        self, descriptor: int, on_data: Callable[[bytes], None], on_exit: Callable[[], None]
-    ) -> None:
+    def __init__(self, descriptor: int, on_data: Callable[[bytes], None], on_eof: Callable[[], None]) -> None:
         self._descriptor: int | None = descriptor
         self._on_data = on_data
-        self._on_eof = on_exit
+        self._on_eof = on_eof
         self._loop = asyncio.get_running_loop()
         os.set_blocking(descriptor, False)
         self._loop.add_reader(descriptor, self._read)
 
     @property
     def is_open(self) -> bool:
-        """False after the end, and after close."""
+        """False after EOF, and after `close`."""
         return self._descriptor is not None
 
     def pause(self) -> None:
-        """Read no more for now; the process waits when its pipe is full."""
+        """Stop reading; the process blocks once its pipe is full."""
         if self._descriptor is not None:
             self._loop.remove_reader(self._descriptor)
 
     def resume(self) -> None:
-        """Read on."""
+        """Continue reading."""
         if self._descriptor is not None:
             self._loop.add_reader(self._descriptor, self._read)
 
     def close(self) -> None:
-        """Let go of the pipe. `on_exit` is not called."""
+        """Close the descriptor, without a call of `on_eof`."""
         if self._descriptor is not None:
             self._loop.remove_reader(self._descriptor)
             os.close(self._descriptor)
@@ -75,7 +73,7 @@ class PipeReader:
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
-            # EIO is how Linux says that nobody has the terminal open any more (pty(7) calls it a hangup).
+            # On Linux, reading a terminal that no process has open any more fails with EIO.
             data = b""
         if data:
             self._on_data(data)
@@ -85,55 +83,58 @@ class PipeReader:
 
 
 class PipeWriter:
-    """Carries bytes to what a process reads, as fast as it reads. Owns the descriptor."""
+    """Writes to the input of a process, with flow control. Owns the descriptor."""
 
     def __init__(self, descriptor: int, pause: Callable[[], None], resume: Callable[[], None]) -> None:
         self._descriptor: int | None = descriptor
         self._pause = pause
         self._resume = resume
-        self._pending = bytearray()
+        self._buffer = bytearray()
         self._paused = False
         self._eof_pending = False
         self._loop = asyncio.get_running_loop()
         os.set_blocking(descriptor, False)
 
     def write(self, data: bytes) -> None:
-        """Take bytes; `pause` is called when too many wait, `resume` when few do. Dropped once nobody reads."""
+        """Write or buffer data. Calls `pause` above _HIGH_WATER_BYTES, and `resume` when the buffer is empty.
+
+        Data is discarded once the process has closed its end.
+        """
         if self._descriptor is None:
             return
-        self._pending += data
-        if len(self._pending) == len(data):
+        self._buffer += data
+        if len(self._buffer) == len(data):
             self._flush()
-        if len(self._pending) > _HIGH_WATER_BYTES and not self._paused:
+        if len(self._buffer) > _HIGH_WATER_BYTES and not self._paused:
             self._paused = True
             self._pause()
 
-    def end(self) -> None:
-        """The end of the input, after all that waits has been written."""
+    def write_eof(self) -> None:
+        """Close the descriptor once the buffer is written."""
         self._eof_pending = True
-        if not self._pending:
+        if not self._buffer:
             self.close()
 
     def close(self) -> None:
-        """Let go of the pipe, and of what still waits."""
+        """Close the descriptor, and discard the buffer."""
         if self._descriptor is not None:
             self._loop.remove_writer(self._descriptor)
             os.close(self._descriptor)
             self._descriptor = None
-            self._pending.clear()
+            self._buffer.clear()
             self._resume_writing()
 
     def _flush(self) -> None:
         if self._descriptor is None:
             return
         try:
-            del self._pending[: os.write(self._descriptor, self._pending)]
+            del self._buffer[: os.write(self._descriptor, self._buffer)]
         except (BlockingIOError, InterruptedError):
             pass
         except OSError:
             self.close()
             return
-        if self._pending:
+        if self._buffer:
             self._loop.add_writer(self._descriptor, self._flush)
             return
         self._loop.remove_writer(self._descriptor)

@@ -1,11 +1,11 @@
-"""A terminal for a remote command, set up as the client asks (RFC 4254, sections 6.2, 6.7 and 8)."""
+"""A pseudo-terminal with the size and modes that the client requested (RFC 4254, sections 6.2, 6.7 and 8)."""
 
 import fcntl
 import os
 import termios
 from collections.abc import Mapping
 
-# RFC 4254, section 8: the number of a mode on the wire, and its name in termios(3) here.
+# RFC 4254, section 8: opcodes of terminal modes, and their names in termios(3).
 _CHARACTERS = {
     1: "VINTR",
     2: "VQUIT",
@@ -55,7 +55,7 @@ class PseudoTerminal:
     """A pair of descriptors: `master_fd` for the server, `slave_fd` for the command."""
 
     def __init__(self, kind: str, columns: int, rows: int, modes: Mapping[int, int]) -> None:
-        """Open one. Raises OSError when the system has none left."""
+        """Open one. Raises OSError when the system has none available."""
         self.kind = kind
         self.master_fd, self.slave_fd = os.openpty()
         self.name = os.ttyname(self.slave_fd)
@@ -63,17 +63,17 @@ class PseudoTerminal:
         self._set_modes(modes)
 
     def resize(self, columns: int, rows: int) -> None:
-        """Set the size in characters; the kernel tells the foreground processes with SIGWINCH."""
+        """Set the size in characters; the kernel sends SIGWINCH to the foreground processes."""
         termios.tcsetwinsize(self.master_fd, (rows & 0xFFFF, columns & 0xFFFF))
 
     def close_slave(self) -> None:
-        """Let go of the command's side, so that its end can be seen."""
+        """Close the slave in this process, so that the master reads EOF when the command exits."""
         if self.slave_fd >= 0:
             os.close(self.slave_fd)
             self.slave_fd = -1
 
     def close(self) -> None:
-        """Hang up: the session's leader and its foreground processes get SIGHUP."""
+        """Close both; the kernel sends SIGHUP to the session leader and its foreground processes."""
         self.close_slave()
         if self.master_fd >= 0:
             os.close(self.master_fd)
@@ -97,8 +97,8 @@ class PseudoTerminal:
 
 
 def make_controlling() -> None:
-    """Make the terminal on descriptor 0 the controlling one of this session; runs between fork and exec.
+    """Make the terminal on descriptor 0 the session's controlling terminal; runs between fork and exec.
 
-    Opening a terminal does it by itself on Linux, but not on BSD and macOS (tty_ioctl(2), tty(4)).
+    On Linux, opening a terminal suffices; BSD and macOS need the ioctl (ioctl_tty(2), tty(4)).
     """
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)

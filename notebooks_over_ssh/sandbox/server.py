@@ -1,4 +1,4 @@
-"""Puts the practice network together, and serves it until a signal says to stop."""
+"""Creates the sandbox's SSH servers, and serves them until a signal arrives."""
 
 import asyncio
 import errno
@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 
 
 async def serve(paths: SandboxPaths, on_ready: Callable[[Network], None]) -> None:
-    """Make what is missing, listen, call `on_ready`, and serve until SIGTERM, SIGINT or SIGHUP.
+    """Create missing files, listen, call `on_ready`, and serve until SIGTERM, SIGINT or SIGHUP.
 
     Raises OSError when the folder cannot be written.
     """
@@ -70,19 +70,19 @@ async def serve(paths: SandboxPaths, on_ready: Callable[[Network], None]) -> Non
 
 
 class _InlineExecutor(ThreadPoolExecutor):
-    """Runs at once what asyncssh hands to a thread, which is little and rare.
+    """Runs a call in the thread that submits it. asyncssh submits few, and short ones.
 
-    A process with threads cannot safely run code between fork and exec, as a PTY needs it.
+    In a process with more threads, running Python between fork and exec (`make_controlling`) could deadlock.
     """
 
     def submit(
         self, fn: Callable[_Arguments, _Result], /, *args: _Arguments.args, **kwargs: _Arguments.kwargs
     ) -> Future[_Result]:
-        """Run it, and return a future that is done."""
+        """Call `fn`, and return a completed future."""
         future: Future[_Result] = Future()
         try:
             future.set_result(fn(*args, **kwargs))
-        except Exception as error:  # noqa: BLE001  # it belongs to whoever waits for the future
+        except Exception as error:  # noqa: BLE001  # the future passes it on
             future.set_exception(error)
         return future
 

@@ -1,4 +1,4 @@
-"""How every SSH server of the practice network is set up."""
+"""The asyncssh options of all SSH servers in the sandbox."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,7 @@ __all__ = ["AuthorizedKeys", "server_options"]
 def server_options(
     key: asyncssh.SSHKey, authorized_keys: AuthorizedKeys, server: Callable[[], asyncssh.SSHServer]
 ) -> asyncssh.SSHServerConnectionOptions:
-    """A server that shows one host key, lets one client key in under any user name, and nothing else."""
+    """Options of a server with one host key, which accepts one user key under any user name, and nothing else."""
     return asyncssh.SSHServerConnectionOptions(
         config=None,
         server_factory=server,
@@ -23,7 +23,7 @@ def server_options(
         host_based_auth=False,
         gss_auth=False,
         gss_kex=False,
-        # Otherwise asyncssh asks the resolver for this machine's full name, which can take seconds.
+        # By default asyncssh looks up this machine's full host name, which can take seconds.
         gss_host=None,
         agent_forwarding=False,
         x11_forwarding=False,

@@ -1,4 +1,4 @@
-"""One session on a compute host: a command, a shell or SFTP, as sshd(8) runs it."""
+"""A session on a compute host: a command, a shell or SFTP, run as by sshd(8)."""
 
 import os
 import signal
@@ -20,29 +20,29 @@ if TYPE_CHECKING:
 _SFTP_VERSION = 3
 _EXIT_CANNOT_EXECUTE = 126
 _DEFAULT_UMASK = 0o022
-# RFC 4254, section 6.10: these names are standard, and any other is marked as this implementation's.
+# RFC 4254, section 6.10: the standard names. Any other takes the form name@domain.
 _STANDARD_SIGNALS = frozenset(
     ("ABRT", "ALRM", "FPE", "HUP", "ILL", "INT", "KILL", "PIPE", "QUIT", "SEGV", "TERM", "USR1", "USR2")
 )
 
 
 class HomeSFTPServer(asyncssh.SFTPServer):
-    """SFTP as this user; relative paths start in the home folder."""
+    """An SFTP server in which relative paths start in the home folder."""
 
     def __init__(self, channel: asyncssh.SSHServerChannel[bytes], home: str) -> None:
         super().__init__(channel)
         self._home = os.fsencode(home)
 
     def map_path(self, path: bytes) -> bytes:
-        """A path as the client names it, on this machine."""
+        """Map the client's path to one on this machine."""
         return os.path.join(self._home, path)
 
 
 class HostSession(SSHServerStreamSession[bytes]):
     """Runs one command or shell, with or without a terminal, or serves SFTP.
 
-    asyncssh's stream session does the SFTP; the rest of it is replaced, because the channel has to end as
-    sshd ends it: when the process has ended and nobody can write to its output any more.
+    asyncssh's stream session implements SFTP. The rest is replaced, because the channel must close as with
+    sshd: when the process has exited and its output is at EOF.
     """
 
     def __init__(self, host: "Host") -> None:
@@ -109,9 +109,9 @@ class HostSession(SSHServerStreamSession[bytes]):
     def eof_received(self) -> bool:
         if self._serves_sftp:
             return bool(super().eof_received())
-        # A terminal has no end of input; a program on it sees one when the user types Ctrl-D.
+        # A terminal's input has no EOF; the user types Ctrl-D instead.
         if self._stdin_writer is not None and self._terminal is None:
-            self._stdin_writer.end()
+            self._stdin_writer.write_eof()
         return True
 
     def pause_writing(self) -> None:
@@ -126,7 +126,7 @@ class HostSession(SSHServerStreamSession[bytes]):
 
     def signal_received(self, signal: str) -> None:
         number = _signal_number(signal)
-        # The process leads a session of its own, so its PID is also its group's, and not reused before it is reaped.
+        # The process leads its own session, so its PID is also its process group, and is not reused until it is reaped.
         if number is not None and self._process is not None and self._process.returncode is None:
             os.killpg(self._process.pid, number)
 
@@ -149,7 +149,7 @@ class HostSession(SSHServerStreamSession[bytes]):
             environment |= {"TERM": terminal.kind or "dumb", "SSH_TTY": terminal.name}
         stdio = (terminal.slave_fd,) * 3 if terminal is not None else (subprocess.PIPE,) * 3
         self._process = process = subprocess.Popen(
-            # A name with a dash is how login(1) tells a shell to be a login shell.
+            # As with login(1), a leading dash requests a login shell.
             [f"-{os.path.basename(shell)}"] if self._command is None else [shell, "-c", self._command],
             executable=shell,
             stdin=stdio[0],
@@ -159,7 +159,7 @@ class HostSession(SSHServerStreamSession[bytes]):
             cwd=self._host.home if os.path.isdir(self._host.home) else "/",
             env=environment,
             start_new_session=True,
-            # Safe, because this process has no other threads.
+            # Safe, because this process has a single thread.
             preexec_fn=make_controlling if terminal is not None else None,  # noqa: PLW1509
             umask=_DEFAULT_UMASK,
         )
@@ -214,15 +214,15 @@ class HostSession(SSHServerStreamSession[bytes]):
 
 
 def _detach_fd(pipe: IO[bytes]) -> int:
-    """The pipe's descriptor, which the caller now owns."""
+    """Detach the descriptor of a pipe; the caller then owns it."""
     descriptor = os.dup(pipe.fileno())
     pipe.close()
     return descriptor
 
 
 def _signal_number(name: str) -> int | None:
-    number_ = signal.Signals.__members__.get(f"SIG{name.removeprefix('SIG')}")
-    return None if number_ is None else number_.value
+    member = signal.Signals.__members__.get(f"SIG{name.removeprefix('SIG')}")
+    return None if member is None else member.value
 
 
 def _signal_name(number: int) -> str:

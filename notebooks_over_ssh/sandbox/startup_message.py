@@ -1,4 +1,4 @@
-"""What the background process says to whoever started it, once, through a pipe."""
+"""The message with which the daemon reports its start, once, through a pipe."""
 
 import errno
 import os
@@ -11,36 +11,39 @@ from notebooks_over_ssh.sandbox.state import Network
 
 
 class StartupMessage(msgspec.Struct, frozen=True):
-    """Either the network, which can be used now, or why there is none."""
+    """The running sandbox, or the error that prevented its start."""
 
     network: Network | None = None
     error: str = ""
     hint: str = ""
 
 
-def describe_failure(error: BaseException, paths: SandboxPaths) -> StartupMessage:
-    """An exception as a user can understand it."""
+def report_for(error: BaseException, paths: SandboxPaths) -> StartupMessage:
+    """An exception as a message for the user; empty for an internal error, which the log has in full."""
     if isinstance(error, UserError):
         return StartupMessage(error=str(error), hint=error.hint)
     if isinstance(error, OSError):
-        what = error.strerror or type(error).__name__
-        return StartupMessage(
-            error=f"the practice network could not be made in {paths.folder}: {what}", hint=hint_for(error)
-        )
+        return StartupMessage(error=describe_os_error(error, paths), hint=hint_for(error))
     return StartupMessage()
 
 
+def describe_os_error(error: OSError, paths: SandboxPaths) -> str:
+    """The sentence for a folder that cannot be written."""
+    reason = error.strerror or type(error).__name__
+    return f"the sandbox could not be created in {paths.folder}: {reason}"
+
+
 def hint_for(error: OSError) -> str:
-    """The one thing to do when the folder cannot be written."""
+    """The hint for a folder that cannot be written."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "make room on that disk, or set XDG_DATA_HOME to a folder on another one"
+        return "free space on that disk, or set XDG_DATA_HOME to a folder on another one"
     return "set XDG_DATA_HOME to a folder that you can write to"
 
 
-def send_message(report: StartupMessage, descriptor: int) -> None:
-    """Say it, and close the pipe. Nobody may be listening any more."""
+def send_message(message: StartupMessage, descriptor: int) -> None:
+    """Write the message and close the descriptor. A reader that has gone away is no error."""
     try:
-        os.write(descriptor, msgspec.json.encode(report))
+        os.write(descriptor, msgspec.json.encode(message))
     except BrokenPipeError:
         pass
     finally:

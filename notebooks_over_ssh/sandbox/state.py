@@ -1,4 +1,4 @@
-"""What is known about the running practice network, and whether it runs."""
+"""The state file of the running sandbox, and whether the sandbox is running."""
 
 import os
 
@@ -12,7 +12,7 @@ from notebooks_over_ssh.util.file_lock import is_held
 
 
 class Network(msgspec.Struct, frozen=True):
-    """A running practice network: how to reach its gateway, and what lies behind it."""
+    """A running sandbox: how to connect to its gateway, and the hosts behind it."""
 
     pid: int
     gateway_port: int
@@ -29,31 +29,31 @@ class _State(msgspec.Struct, frozen=True):
 
 
 def find_running() -> Network | None:
-    """The practice network if it runs on this machine, else None.
+    """The sandbox if it is running on this machine, else None.
 
-    What proves it is the lock that the background process holds while it lives, not the record it wrote: the
-    system releases a lock with its holder, so a crash, a reused PID and garbage in the record all read as None.
+    The proof is the lock that the daemon holds, not its state file: the kernel releases the lock when the
+    daemon dies, so a crash, a reused PID and a damaged state file all give None.
 
-    Raises TaskError when it runs on another machine that shares this folder.
+    Raises TaskError when it is running on another machine that shares the folder.
     """
     paths = default_paths()
     if not is_held(paths.daemon_lock):
         return None
-    record = _read(paths)
-    if record is None:
+    state = _read(paths)
+    if state is None:
         return None
-    if record.machine != os.uname().nodename:
+    if state.machine != os.uname().nodename:
         raise TaskError(
-            f"the practice network already runs on {record.machine}, which shares the folder {paths.folder}",
+            f"the sandbox is already running on {state.machine}, which shares the folder {paths.folder}",
             hint=f"stop it there ({command('sandbox.stop')}), or set XDG_DATA_HOME to a folder of this machine",
         )
-    return record.network
+    return state.network
 
 
 def write_state(paths: SandboxPaths, network: Network) -> None:
-    """Tell other processes about the running network. Called by the holder of the lock only."""
-    record = _State(machine=os.uname().nodename, network=network)
-    atomic_write(paths.state_file, msgspec.json.encode(record))
+    """Write the state file. Only the process that holds the daemon's lock calls this."""
+    state = _State(machine=os.uname().nodename, network=network)
+    atomic_write(paths.state_file, msgspec.json.encode(state))
 
 
 def _read(paths: SandboxPaths) -> _State | None:

@@ -1,4 +1,4 @@
-"""A practice network of the tests' own, and the system's ssh and sftp to look at it with."""
+"""A sandbox for the tests, and OpenSSH's ssh and sftp to inspect it."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +11,7 @@ from tests.kit.openssh_client import OpenSSHClient, make_client
 
 @pytest.fixture(scope="session")
 def data_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A home folder whose name has spaces, for the whole session; the practice network in it ends with it."""
+    """A home folder whose name has spaces, for the whole session; the sandbox in it is stopped at the end."""
     home = tmp_path_factory.mktemp("home of a student")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", str(home))
@@ -22,14 +22,14 @@ def data_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture
 def network(data_home: Path, monkeypatch: pytest.MonkeyPatch) -> sandbox.Network:
-    """The running practice network of this session."""
+    """The running sandbox of this test session."""
     monkeypatch.setenv("XDG_DATA_HOME", str(data_home))
     return sandbox.ensure_running()
 
 
 @pytest.fixture
 def folder(network: sandbox.Network) -> Path:
-    """The folder of the practice network."""
+    """The folder of the sandbox."""
     return Path(network.client_key).parent
 
 
@@ -41,7 +41,7 @@ def client(network: sandbox.Network, tmp_path: Path) -> OpenSSHClient:
 
 @pytest.fixture
 def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A data folder with no practice network in it; whatever a test starts there ends with the test."""
+    """A data folder without a sandbox; a sandbox that a test starts there is stopped after it."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     yield tmp_path / "data" / "notebooks-over-ssh" / "sandbox"
     sandbox.stop()

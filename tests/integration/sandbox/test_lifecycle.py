@@ -1,4 +1,4 @@
-"""The life of the practice network: how it starts, what survives what, and that nothing stays behind."""
+"""The life cycle of the sandbox: start, crash, repair, and a stop that leaves nothing behind."""
 
 import contextlib
 import json
@@ -16,9 +16,7 @@ import pytest
 
 from notebooks_over_ssh import sandbox
 from notebooks_over_ssh.errors import TaskError
-from notebooks_over_ssh.sandbox import paths as place
-from notebooks_over_ssh.sandbox import process_cleanup as members
-from notebooks_over_ssh.sandbox import startup as starting
+from notebooks_over_ssh.sandbox import conda_environments, lifecycle, paths, process_cleanup
 from tests.kit.openssh_client import TIMEOUT_S, make_client
 
 CHECKOUT = Path(sandbox.__file__).parents[2]
@@ -63,7 +61,7 @@ def test_daemon_keeps_nothing_of_its_starter(network: sandbox.Network) -> None:
     assert process.cwd() == "/"
     assert os.getsid(network.pid) != os.getsid(0)
     assert process.num_threads() == 1
-    assert set(process.environ()) <= {*starting.ENV_ALLOWLIST, place.MARKER}
+    assert set(process.environ()) <= {*lifecycle.ENV_ALLOWLIST, paths.MARKER}
 
 
 def test_not_running_at_first(fresh: Path) -> None:
@@ -158,15 +156,15 @@ def test_preferred_port_taken(fresh: Path) -> None:
     """When something else listens on the preferred port, the gateway takes another."""
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError):  # Taken by something else, which serves as well.
-            stack.enter_context(socket.create_server(("127.0.0.1", place.PREFERRED_PORT)))
+            stack.enter_context(socket.create_server(("127.0.0.1", paths.PREFERRED_PORT)))
         network = sandbox.ensure_running()
-        assert network.gateway_port != place.PREFERRED_PORT
+        assert network.gateway_port != paths.PREFERRED_PORT
         assert make_client(network, fresh).run("ashbury", "true").returncode == 0
 
 
 def test_stop_leaves_nothing(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stopped, there is no process, also none that ignores SIGTERM, no port and no file; twice is fine."""
-    monkeypatch.setattr(members, "TERMINATE_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(process_cleanup, "TERMINATE_TIMEOUT_S", 0.5)
     network = sandbox.ensure_running()
     client = make_client(network, fresh)
     for command in (
@@ -205,7 +203,7 @@ def test_terminated_daemon_cleans_up(fresh: Path) -> None:
 
 def test_missing_packages_are_named(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the sandbox group of packages the failure says which one is missing and what to run."""
-    monkeypatch.setattr(starting, "REQUIRED_PACKAGES", ("asyncssh", "no_such_package"))
+    monkeypatch.setattr(lifecycle, "REQUIRED_PACKAGES", ("asyncssh", "no_such_package"))
     with pytest.raises(TaskError, match="no_such_package") as caught:
         sandbox.ensure_running()
     assert "uv sync" in caught.value.hint
@@ -216,7 +214,7 @@ def test_folder_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     """Where no folder can be made the failure names it and says what to do."""
     (tmp_path / "data").write_text("a file where a folder should be")
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
-    with pytest.raises(TaskError, match="could not be made") as caught:
+    with pytest.raises(TaskError, match="could not be created") as caught:
         sandbox.ensure_running()
     assert "XDG_DATA_HOME" in caught.value.hint
 
@@ -225,7 +223,7 @@ def test_daemon_that_cannot_write(fresh: Path) -> None:
     """What stops the daemon from starting reaches the caller as a sentence."""
     fresh.mkdir(parents=True, mode=0o700)
     (fresh / "home").write_text("a file where a folder should be")
-    with pytest.raises(TaskError, match="could not be made in"):
+    with pytest.raises(TaskError, match="could not be created in"):
         sandbox.ensure_running()
     for pid in _members(fresh):
         _wait_until_gone(pid)
@@ -263,7 +261,7 @@ def _members(folder: Path) -> set[int]:
     members = set()
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
-            if process.environ().get(place.MARKER) == str(folder) and _lives(process.pid):
+            if process.environ().get(paths.MARKER) == str(folder) and _lives(process.pid):
                 members.add(process.pid)
     return members
 
@@ -301,5 +299,5 @@ def _remove_python(environment: Path) -> None:
 
 
 def _remove_packages(environment: Path) -> None:
-    (listing,) = environment.glob("lib/python*/site-packages/practice_network.pth")
+    (listing,) = environment.glob("lib/python*/site-packages/" + conda_environments.PATH_FILE)
     listing.write_text("/nonexistent/site-packages\n")

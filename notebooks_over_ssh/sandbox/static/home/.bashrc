@@ -1,4 +1,4 @@
-# ~/.bashrc: read by interactive shells; on Debian by bash under sshd as well, whence the next lines.
+# ~/.bashrc: for interactive shells. Debian's bash also reads it for a command run by sshd, so return early there.
 case $- in
     *i*) ;;
     *) return ;;
@@ -7,7 +7,7 @@ esac
 PS1='\u@$HOSTNAME:\w\$ '
 
 # >>> conda initialize >>>
-# What the practice network's stand-in does of `conda init`.
+# A fake of what `conda init` writes.
 PATH=$HOME/miniconda3/condabin:$PATH
 conda() {
     case ${1-} in
