@@ -22,16 +22,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from threading import Event
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
-
-from tunnels import transfers
-from tunnels.network import target
-from tunnels.target import ECHO
-
 from tests.kit.cli import assert_success
 from tests.kit.jupyter_client import Browser
 from tests.kit.sshd import Network, prepare_packages, privsep_dir
+
+from .tunnels import workloads
+from .tunnels.load_server import ECHO
+from .tunnels.network import target
 
 TOLERANCE = 1.05
 MINUTE = 60.0
@@ -49,7 +46,7 @@ class BenchmarkNetwork:
     def __init__(self, network: Network, target_port: int) -> None:
         user = network.user
         assert_success(user.fab("secure", "--password-file", "-", stdin=f"{PASSWORD}\n"))
-        assert_success(user.fab("up", "--detach", "--also", str(target_port)))
+        assert_success(user.fab("up", "--detach", "--forward", str(target_port)))
         session = user.only_session()
         self.port: int = session["local_port"]
         self.target: int = session["also"][str(target_port)]
@@ -90,13 +87,13 @@ def running() -> Iterator[BenchmarkNetwork]:
 
 def one_round(benchmark_network: BenchmarkNetwork, number: int) -> None:
     """The load of a round. Raises OSError, AssertionError."""
-    transfers.openings(benchmark_network.target, 40, LIMIT)
-    transfers.download(benchmark_network.target, transfers.Amount(40, LIMIT))
-    transfers.download_on_many(benchmark_network.target, 20, transfers.Amount(40, LIMIT))
-    transfers.upload(benchmark_network.target, transfers.Amount(20, LIMIT))
-    transfers.print_latency(benchmark_network.target, 10, LIMIT, 20)
+    workloads.openings(benchmark_network.target, 40, LIMIT)
+    workloads.download(benchmark_network.target, workloads.Amount(40, LIMIT))
+    workloads.download_on_many(benchmark_network.target, 20, workloads.Amount(40, LIMIT))
+    workloads.upload(benchmark_network.target, workloads.Amount(20, LIMIT))
+    workloads.print_latency(benchmark_network.target, 10, LIMIT, 20)
     if number % 4 == 0:
-        transfers.download_on_many(benchmark_network.target, 128, transfers.Amount(64, LIMIT))
+        workloads.download_on_many(benchmark_network.target, 128, workloads.Amount(64, LIMIT))
     with Browser(benchmark_network.port, benchmark_network.certificate) as browser:
         assert browser.log_in(PASSWORD)
         kernels = browser.kernels()
@@ -114,7 +111,7 @@ def soak(benchmark_network: BenchmarkNetwork, minutes: int) -> list[float]:
     seen: list[float] = []
     with contextlib.ExitStack() as stack:
         kept = [
-            stack.enter_context(transfers.opened(benchmark_network.target, ECHO)) for _ in range(KEPT_OPEN)
+            stack.enter_context(workloads.opened(benchmark_network.target, ECHO)) for _ in range(KEPT_OPEN)
         ]
         started_at = time.monotonic()
         number = 0
@@ -122,7 +119,7 @@ def soak(benchmark_network: BenchmarkNetwork, minutes: int) -> list[float]:
             round_began = time.monotonic()
             one_round(benchmark_network, number)
             for connection in kept:
-                transfers.echo_rtt(connection)
+                workloads.echo_rtt(connection)
             number += 1
             Event().wait(max(0.0, ROUND_EVERY - (time.monotonic() - round_began)))
             seen.append(benchmark_network.memory())

@@ -1,6 +1,6 @@
 """How long it takes to a notebook that answers, and how often the way to the gateway is gone back and forth for it.
 
-    uv run python benchmarks/time_to_notebook.py [--runs N]
+    uv run python -m benchmarks.time_to_notebook [--runs N]
 
 Everything runs on this machine: two sshd of OpenSSH as the gateway and the host, and the Jupyter of this project on the
 host. Protection is in place before. What is compared takes turns, so that a slow moment hits all alike, and the numbers
@@ -23,8 +23,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tests.kit.cli import BIN_DIR, ROOT
 from tests.kit.sshd import (
@@ -241,7 +239,7 @@ def answers(port: int, expected: str) -> bool:
 def delayed(port: int, round_trip_ms: int) -> Iterator[int]:
     """A port that leads to the other one over a line that long."""
     relay = subprocess.Popen(
-        [sys.executable, str(Path(__file__).with_name("relay.py")), str(port), str(round_trip_ms)],
+        [sys.executable, str(Path(__file__).with_name("latency_proxy.py")), str(port), str(round_trip_ms)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

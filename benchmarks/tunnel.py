@@ -1,6 +1,6 @@
 """This project's tunnel beside others: how fast, how prompt and how cheap each of them is on one and the same path.
 
-    uv run python -m benchmarks.tunnel [--quick] [--peer NAME]... [--delay-ms N] [--picture]
+    uv run python -m benchmarks.tunnel [--quick] [--peer NAME]... [--delay-ms N] [--chart]
 
 Everything runs on this machine: two sshd of OpenSSH as the gateway and the host, and a server behind them that is faster
 than all. `ours` is this project's; `guide` the command that the guide has people type; `ssh-jump` OpenSSH at its
@@ -23,19 +23,17 @@ from types import FrameType
 import psutil
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
+from .tunnels import workloads
+from .tunnels.chart import chart
+from .tunnels.competitors import NO_TUNNEL, PEERS, Forwarder
+from .tunnels.endpoint import Endpoint
+from .tunnels.load_server import ECHO
+from .tunnels.metrics import FAR, FULL, IDLE, NEAR, QUICK, Measure, Profile
+from .tunnels.network import BenchmarkNetwork, running
+from .tunnels.results import Results
+from .tunnels.table import table
 
-from tunnels import transfers
-from tunnels.measures import FAR, FULL, IDLE, NEAR, QUICK, Measure, Profile
-from tunnels.network import BenchmarkNetwork, running
-from tunnels.peers import NO_TUNNEL, PEERS, Forwarder
-from tunnels.picture import picture
-from tunnels.results import Results
-from tunnels.table import table
-from tunnels.target import ECHO
-from tunnels.way import Endpoint
-
-PICTURE = ROOT / "docs" / "tunnel.svg"
+CHART = ROOT / "docs" / "tunnel.svg"
 # A peer that fails is a result like any other: what OpenSSH, Python and the waiting for them raise.
 FAILURES = (OSError, RuntimeError, AssertionError, psutil.Error, subprocess.SubprocessError)
 
@@ -69,8 +67,8 @@ def idle(benchmark_network: BenchmarkNetwork, profile: Profile, results: Results
             )
             try:
                 forwarder.start()
-                connection = stack.enter_context(transfers.opened(forwarder.port, ECHO))
-                transfers.echo_rtt(connection)
+                connection = stack.enter_context(workloads.opened(forwarder.port, ECHO))
+                workloads.echo_rtt(connection)
             except FAILURES as error:
                 results.fail(name, [IDLE], reason(error, forwarder))
             else:
@@ -130,7 +128,7 @@ def main() -> int:
         default=100,
         help="the round trip of the far line (default: 100; 0: no far line)",
     )
-    parser.add_argument("--picture", action="store_true", help=f"write {PICTURE.relative_to(ROOT)} too")
+    parser.add_argument("--chart", action="store_true", help=f"write {CHART.relative_to(ROOT)} too")
     given = parser.parse_args()
     if not 0 <= given.delay_ms <= 1000:
         parser.error("--delay-ms must be from 0 to 1000")
@@ -144,8 +142,8 @@ def main() -> int:
         print("ended before it was done", file=sys.stderr)
         return 130
     print(table(results, given.delay_ms))
-    if given.picture:
-        PICTURE.write_text(picture(results, given.delay_ms))
+    if given.chart:
+        CHART.write_text(chart(results, given.delay_ms))
     return 0
 
 

@@ -1,7 +1,6 @@
 """The path that every forwarder takes: an sshd as the gateway, one as the host, the target, and the line before them."""
 
 import contextlib
-import os
 import signal
 import subprocess
 import sys
@@ -10,11 +9,10 @@ from collections.abc import Iterator
 from getpass import getuser
 from pathlib import Path
 
-from time_to_notebook import delayed
-
 from tests.kit.sshd import Network, known_hosts_line, privsep_dir
 
-from .way import LOOPBACK, Endpoint
+from ..time_to_notebook import delayed
+from .endpoint import LOOPBACK, Endpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 END_TIMEOUT_S = 10.0
@@ -31,7 +29,7 @@ class BenchmarkNetwork:
     def environment(self, endpoint: Endpoint) -> dict[str, str]:
         """What a forwarder is told by its environment: a home folder of its own, and the gateway of that way."""
         return self.network.user.environment(
-            PYTHONPATH=os.pathsep.join((str(ROOT), str(ROOT / "benchmarks"))),
+            PYTHONPATH=str(ROOT),
             INVOKE_GATEWAY=f"{LOOPBACK}:{endpoint.gateway_port}",
         )
 
@@ -82,8 +80,8 @@ def _endpoint(network: Network, gateway_port: int, target_port: int, direct_port
 def target() -> Iterator[int]:
     """The port of the server that the tunnels lead to, which lives while the body runs."""
     server = subprocess.Popen(
-        [sys.executable, "-m", "tunnels.target"],
-        cwd=ROOT / "benchmarks",
+        [sys.executable, "-m", "benchmarks.tunnels.load_server"],
+        cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -4,7 +4,7 @@ import statistics
 from collections import Counter
 from collections.abc import Sequence
 
-from .measures import Metric
+from .metrics import Metric
 
 
 class Results:

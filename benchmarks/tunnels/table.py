@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
-from .measures import METRICS, Metric
-from .peers import BASELINE
+from .competitors import BASELINE
+from .metrics import METRICS, Metric
 from .results import Results
 
 NAME_WIDTH = 36

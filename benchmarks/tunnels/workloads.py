@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from .target import DOWNLOAD, ECHO, PIECE, PIECES, UNIT, UPLOAD, head
-from .way import LOOPBACK
+from .endpoint import LOOPBACK
+from .load_server import DOWNLOAD, ECHO, PIECE, PIECES, UNIT, UPLOAD, head
 
 STALL_S = 8.0
 """How long nothing may come before that counts as a failure: longer than a lost SYN takes to be sent twice more."""

@@ -1,6 +1,6 @@
 """What the tunnels lead to: a server that sends, takes and echoes faster than any of them.
 
-    python -m tunnels.target
+    python -m benchmarks.tunnels.load_server
 
 Prints the port that it listens on, and ends with its standard input. A connection begins with one of the letters below
 and a number of eight bytes, the big end first. Nothing depends on a half-close, which not every forwarder passes on.
@@ -15,7 +15,7 @@ import threading
 import time
 from typing import IO
 
-from .way import LOOPBACK
+from .endpoint import LOOPBACK
 
 DOWNLOAD = b"d"
 """That many bytes come, and then the end."""

@@ -1,6 +1,6 @@
 """A long line in front of a TCP server on loopback: every byte comes later by half a round trip, none comes slower.
 
-    relay.py TARGET_PORT ROUND_TRIP_MS
+    latency_proxy.py TARGET_PORT ROUND_TRIP_MS
 
 Prints the port that it listens on, and ends with its standard input. It runs as a process of its own, so that what
 is measured does not wait for it.

@@ -2,7 +2,8 @@
 
 from xml.sax.saxutils import escape
 
-from .measures import (
+from .competitors import PEERS, SETTINGS, TITLES
+from .metrics import (
     DOWNLOAD,
     FAR_DOWNLOAD,
     LOADED_ROUND_TRIP,
@@ -14,7 +15,6 @@ from .measures import (
     UPLOAD,
     Metric,
 )
-from .peers import PEERS, SETTINGS, TITLES
 from .results import Results
 from .table import shown
 
@@ -29,7 +29,7 @@ BAR, STEP, TITLE_HEIGHT, PANEL_GAP = 12, 20, 26, 26
 NOTE_STEP = 16
 
 
-def picture(results: Results, delay_ms: int) -> str:
+def chart(results: Results, delay_ms: int) -> str:
     """Eight panels of bars, one bar for each peer, and below them how each peer ran."""
     panels = [
         ("download", DOWNLOAD),

@@ -1,6 +1,6 @@
 """The forwarders that are Python, each in a process that does nothing else.
 
-    python -m tunnels.forwarders NAME WAY LOCAL_PORT
+    python -m benchmarks.tunnels.implementations NAME WAY LOCAL_PORT
 
 WAY is a `Endpoint` as JSON. Ends with its standard input. Each imports only what it needs, since its memory is measured.
 """
@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from .way import LOOPBACK, Endpoint
+from .endpoint import LOOPBACK, Endpoint
 
 
 def ours(endpoint: Endpoint, local_port: int) -> None:

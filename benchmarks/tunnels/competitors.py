@@ -13,9 +13,9 @@ import psutil
 
 from tests.kit.sshd import free_port, terminate_all, wait_until
 
+from .endpoint import LOOPBACK, Endpoint
 from .network import ROOT, BenchmarkNetwork
-from .transfers import echoes
-from .way import LOOPBACK, Endpoint
+from .workloads import echoes
 
 START_TIMEOUT_S = 20.0
 NO_TUNNEL = "no-tunnel"
@@ -56,7 +56,7 @@ def _python(name: str) -> Command:
         return [
             sys.executable,
             "-m",
-            "tunnels.forwarders",
+            "benchmarks.tunnels.implementations",
             name,
             json.dumps(endpoint._asdict()),
             str(local_port),

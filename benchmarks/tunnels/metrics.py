@@ -5,9 +5,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from . import transfers
-from .peers import Forwarder
-from .transfers import Amount
+from . import workloads
+from .competitors import Forwarder
+from .workloads import Amount
 
 
 class Metric(NamedTuple):
@@ -73,7 +73,7 @@ def _percentile(values: list[float], percent: int) -> float:
 
 
 def _with_resources(
-    forwarder: Forwarder, move: Callable[[int, Amount], transfers.TransferResult], amount: Amount
+    forwarder: Forwarder, move: Callable[[int, Amount], workloads.TransferResult], amount: Amount
 ) -> tuple[float, float | None]:
     before_s = forwarder.cpu_s()
     transfer = move(forwarder.port, amount)
@@ -84,38 +84,38 @@ def _with_resources(
 
 
 def _download(forwarder: Forwarder, profile: Profile) -> Values:
-    return _with_resources(forwarder, transfers.download, profile.near)
+    return _with_resources(forwarder, workloads.download, profile.near)
 
 
 def _upload(forwarder: Forwarder, profile: Profile) -> Values:
-    return _with_resources(forwarder, transfers.upload, profile.near)
+    return _with_resources(forwarder, workloads.upload, profile.near)
 
 
 def _idle_round_trip(forwarder: Forwarder, profile: Profile) -> Values:
-    values = transfers.echo_rtts(forwarder.port, profile.echo_rtts, profile.limit_s)
+    values = workloads.echo_rtts(forwarder.port, profile.echo_rtts, profile.limit_s)
     return [_percentile(values, percent) * 1000 for percent in (50, 99)]
 
 
 def _round_trip_under_load(forwarder: Forwarder, profile: Profile) -> Values:
-    with transfers.load(forwarder.port, profile.settle_s) as beside:
+    with workloads.load(forwarder.port, profile.settle_s) as beside:
         started_at = time.monotonic(), beside.size
-        values = transfers.echo_rtts(forwarder.port, profile.echo_rtts, profile.limit_s)
+        values = workloads.echo_rtts(forwarder.port, profile.echo_rtts, profile.limit_s)
         meanwhile = (beside.size - started_at[1]) / 1e6 / (time.monotonic() - started_at[0])
     return [*(_percentile(values, percent) * 1000 for percent in (50, 99)), meanwhile]
 
 
 def _printing(forwarder: Forwarder, profile: Profile) -> Values:
-    values = transfers.print_latency(forwarder.port, profile.openings, profile.limit_s, PIECES_OF_A_CELL)
+    values = workloads.print_latency(forwarder.port, profile.openings, profile.limit_s, PIECES_OF_A_CELL)
     return [_percentile(values, 50) * 1000]
 
 
 def _opening(forwarder: Forwarder, profile: Profile) -> Values:
-    return [statistics.median(transfers.openings(forwarder.port, profile.openings, profile.limit_s)) * 1000]
+    return [statistics.median(workloads.openings(forwarder.port, profile.openings, profile.limit_s)) * 1000]
 
 
 def _connections_at_once(connections: int) -> Callable[[Forwarder, Profile], Values]:
     def run(forwarder: Forwarder, profile: Profile) -> Values:
-        return [transfers.download_on_many(forwarder.port, connections, profile.many).megabytes_per_s]
+        return [workloads.download_on_many(forwarder.port, connections, profile.many).megabytes_per_s]
 
     return run
 
@@ -125,11 +125,11 @@ def _memory(forwarder: Forwarder, profile: Profile) -> Values:
 
 
 def _far_download(forwarder: Forwarder, profile: Profile) -> Values:
-    return [transfers.download(forwarder.port, profile.far).megabytes_per_s]
+    return [workloads.download(forwarder.port, profile.far).megabytes_per_s]
 
 
 def _far_upload(forwarder: Forwarder, profile: Profile) -> Values:
-    return [transfers.upload(forwarder.port, profile.far).megabytes_per_s]
+    return [workloads.upload(forwarder.port, profile.far).megabytes_per_s]
 
 
 DOWNLOAD = Metric("download", "MB/s", True)
