@@ -1,88 +1,108 @@
-"""A long line in front of a TCP server on loopback: every byte comes later by half a round trip, none comes slower.
+"""A TCP proxy that adds latency to a port on loopback, without a limit on the throughput.
 
-    latency_proxy.py TARGET_PORT ROUND_TRIP_MS
+    latency_proxy.py PORT ROUND_TRIP_MS
 
-Prints the port that it listens on, and ends with its standard input. It runs as a process of its own, so that what
-is measured does not wait for it.
+Prints the port that it listens on, and exits at the end of its standard input. It is a process of its own, so that it
+does not share an event loop with the client that is measured.
 """
 
 import asyncio
 import contextlib
 import socket
+import subprocess
 import sys
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 LOOPBACK = "127.0.0.1"
-BLOCK = 64 * 1024
-ETHERNET_SEGMENT = 1460
+EXIT_TIMEOUT_S = 10.0
+READ_BYTES = 64 * 1024
+ETHERNET_MSS = 1460
+
+DelayLine = asyncio.Queue[tuple[float, bytes]]
 
 
-Line = asyncio.Queue[tuple[float, bytes]]
+@contextlib.contextmanager
+def latency_proxy(port: int, round_trip_ms: int) -> Iterator[int]:
+    """Run a proxy for `port` while the body runs, and yield the port that it listens on."""
+    process = subprocess.Popen(
+        [sys.executable, __file__, str(port), str(round_trip_ms)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin and process.stdout
+    with process:
+        try:
+            yield int(process.stdout.readline())
+        finally:
+            process.stdin.close()
+            process.wait(EXIT_TIMEOUT_S)
 
 
 async def read_into_delay_line(
-    line: Line, reader: asyncio.StreamReader, begin: float, delay_s: float
+    line: DelayLine, reader: asyncio.StreamReader, begin: float, delay_s: float
 ) -> None:
-    """Put what the reader gets on the line, due so much later; nothing is taken for read before `begin`."""
+    """Queue the data with the time at which it is due; data counts as received at `begin` or later."""
     while True:
-        block = await reader.read(BLOCK)
-        await line.put((max(begin, time.monotonic()) + delay_s, block))
-        if not block:
+        data = await reader.read(READ_BYTES)
+        await line.put((max(begin, time.monotonic()) + delay_s, data))
+        if not data:
             return
 
 
-async def write_from_delay_line(line: Line, writer: asyncio.StreamWriter) -> None:
-    """Write what is on the line when it is due."""
+async def write_from_delay_line(line: DelayLine, writer: asyncio.StreamWriter) -> None:
+    """Write the queued data when it is due."""
     while True:
-        due, block = await line.get()
+        due, data = await line.get()
         await asyncio.sleep(max(0.0, due - time.monotonic()))
-        if not block:
+        if not data:
             writer.write_eof()
             return
-        writer.write(block)
+        writer.write(data)
         await writer.drain()
 
 
 async def connect_upstream(port: int) -> socket.socket:
-    """A connection with segments as long as Ethernet has them: loopback's of 64 KiB would make Nagle's algorithm wait."""
-    there = socket.socket()
-    there.setblocking(False)
-    there.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, ETHERNET_SEGMENT)
-    await asyncio.get_running_loop().sock_connect(there, (LOOPBACK, port))
-    return there
+    """Connect with Ethernet's segment size: with loopback's of 64 KiB, Nagle's algorithm would add delays."""
+    upstream = socket.socket()
+    upstream.setblocking(False)
+    upstream.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, ETHERNET_MSS)
+    await asyncio.get_running_loop().sock_connect(upstream, (LOOPBACK, port))
+    return upstream
 
 
-def relay(
+def make_handler(
     port: int, round_trip_s: float
 ) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]]:
-    """What to do with each connection to reach that port of this machine."""
+    """The connection handler of a proxy for `port`."""
 
-    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        # The client's connect() returned at once. It takes a round trip, and half of one more until the server knows.
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # The client's connect() has already returned. With the delay it would have taken a round trip, and the server
+        # would see the connection half a round trip later.
         begin = time.monotonic() + round_trip_s
-        half_s = round_trip_s / 2
-        up, down = Line(), Line()
-        # Cancelled at the end of the program, which streams of Python 3.11 would tell of at length.
+        delay_s = round_trip_s / 2
+        to_server, to_client = DelayLine(), DelayLine()
+        # asyncio cancels the handlers at exit, and the streams of Python 3.11 log that with a traceback.
         with contextlib.closing(writer), contextlib.suppress(OSError, asyncio.CancelledError):
-            reading = asyncio.create_task(read_into_delay_line(up, reader, begin, half_s))
-            await asyncio.sleep(begin + half_s - time.monotonic())
-            there, to_there = await asyncio.open_connection(sock=await connect_upstream(port))
-            with contextlib.closing(to_there):
+            reading = asyncio.create_task(read_into_delay_line(to_server, reader, begin, delay_s))
+            await asyncio.sleep(begin + delay_s - time.monotonic())
+            server_reader, server_writer = await asyncio.open_connection(sock=await connect_upstream(port))
+            with contextlib.closing(server_writer):
                 await asyncio.gather(
                     reading,
-                    write_from_delay_line(up, to_there),
-                    read_into_delay_line(down, there, begin, half_s),
-                    write_from_delay_line(down, writer),
+                    write_from_delay_line(to_server, server_writer),
+                    read_into_delay_line(to_client, server_reader, begin, delay_s),
+                    write_from_delay_line(to_client, writer),
                 )
 
-    return carry
+    return handle
 
 
 async def main(port: int, round_trip_s: float) -> None:
-    """Listen until standard input ends."""
-    server = await asyncio.start_server(relay(port, round_trip_s), LOOPBACK, 0)
+    """Serve until standard input ends."""
+    server = await asyncio.start_server(make_handler(port, round_trip_s), LOOPBACK, 0)
     print(server.sockets[0].getsockname()[1], flush=True)
     await asyncio.to_thread(sys.stdin.read)
 

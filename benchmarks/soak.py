@@ -1,13 +1,13 @@
-"""Whether the tunnel's memory grows under a mixed load: its resident set, once a minute.
+"""Soak test: whether the tunnel's resident memory grows under a mixed load.
 
     uv run python -m benchmarks.soak [--minutes N]
 
-Everything runs on this machine: two sshd of OpenSSH as the gateway and the host, the Jupyter of this project on the host,
-and `fab up --detach`. Each round opens connections, moves data on 1, 20 and 128 of them at once in either direction, and
-runs a cell that prints over a kernel's websocket; some connections stay open all along, as those of a page do. Rounds
-are paced, so that the machine stays of use for other things. The tunnel gives free memory back once a minute, so the
-least of each minute counts. Ends with 1 where the last five minutes need more than TOLERANCE times the memory of five
-minutes after the first two, in which everything is imported and used once.
+Everything runs on this machine: OpenSSH's sshd twice, as the gateway and the host, Jupyter on the host, and
+`fab up --detach`. Each round opens connections, downloads on 1, 20 and 128 at once, uploads, and runs a cell that prints
+over a kernel's websocket; some connections stay open throughout, like those of a browser's page. A pause between rounds
+keeps the machine usable. The tunnel returns free memory to the system once a minute, so the minimum of each minute counts.
+The first minutes are a warm-up. Exits with 1 when the mean of the last WINDOW minutes exceeds TOLERANCE times
+that of the first WINDOW minutes after the warm-up.
 """
 
 import argparse
@@ -28,28 +28,28 @@ from tests.kit.sshd import Network, prepare_packages, privsep_dir
 
 from .tunnels import workloads
 from .tunnels.load_server import ECHO
-from .tunnels.network import target
+from .tunnels.network import load_server
 
 TOLERANCE = 1.05
-MINUTE = 60.0
-ROUND_EVERY = 8.0  # seconds
+MINUTE_S = 60.0
+ROUND_INTERVAL_S = 8.0
 WARM_UP, WINDOW = 2, 5  # minutes
-LIMIT = 60.0  # seconds, for one of the transfers of a round
-KEPT_OPEN = 8
+TIMEOUT_S = 60.0  # for each workload of a round
+IDLE_CONNECTIONS = 8
 LINES = 300
-PASSWORD = "a password of the benchmark"  # noqa: S105 # of a server that lives while this runs
+PASSWORD = "a password of the benchmark"  # noqa: S105 # of a server for the time of this run
 
 
 class BenchmarkNetwork:
-    """A session with an open tunnel, a further port of which leads to the benchmarks' own server."""
+    """A session with an open tunnel, which also forwards a port to the load server."""
 
-    def __init__(self, network: Network, target_port: int) -> None:
+    def __init__(self, network: Network, load_server_port: int) -> None:
         user = network.user
         assert_success(user.fab("secure", "--password-file", "-", stdin=f"{PASSWORD}\n"))
-        assert_success(user.fab("up", "--detach", "--forward", str(target_port)))
+        assert_success(user.fab("up", "--detach", "--forward", str(load_server_port)))
         session = user.only_session()
         self.port: int = session["local_port"]
-        self.target: int = session["also"][str(target_port)]
+        self.load_server_port: int = session["also"][str(load_server_port)]
         self.certificate = user.certificate_pem(session["host"])
         (self._tunnel,) = (
             process
@@ -58,7 +58,7 @@ class BenchmarkNetwork:
         )
 
     def memory(self) -> float:
-        """The resident set of the tunnel's process, in MB."""
+        """The resident set size of the tunnel's process, in MB."""
         return self._tunnel.memory_info().rss / 1e6
 
     def threads(self) -> int:
@@ -69,8 +69,8 @@ class BenchmarkNetwork:
 
 
 @contextlib.contextmanager
-def running() -> Iterator[BenchmarkNetwork]:
-    """The session, which is stopped in the end."""
+def run_session() -> Iterator[BenchmarkNetwork]:
+    """Start a session, and stop it after the body."""
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="soak-")))
         stack.enter_context(privsep_dir())
@@ -80,25 +80,27 @@ def running() -> Iterator[BenchmarkNetwork]:
         network = Network(folder / "network", packages)
         stack.callback(network.close)
         network.start()
-        target_port = stack.enter_context(target())
+        load_server_port = stack.enter_context(load_server())
         stack.callback(network.user.fab, "stop", "--force")
-        yield BenchmarkNetwork(network, target_port)
+        yield BenchmarkNetwork(network, load_server_port)
 
 
 def one_round(benchmark_network: BenchmarkNetwork, number: int) -> None:
-    """The load of a round. Raises OSError, AssertionError."""
-    workloads.openings(benchmark_network.target, 40, LIMIT)
-    workloads.download(benchmark_network.target, workloads.Amount(40, LIMIT))
-    workloads.download_on_many(benchmark_network.target, 20, workloads.Amount(40, LIMIT))
-    workloads.upload(benchmark_network.target, workloads.Amount(20, LIMIT))
-    workloads.print_latency(benchmark_network.target, 10, LIMIT, 20)
+    """Run the workloads of a round. Raises OSError, AssertionError."""
+    workloads.connect_times(benchmark_network.load_server_port, 40, TIMEOUT_S)
+    workloads.download(benchmark_network.load_server_port, workloads.Amount(40, TIMEOUT_S))
+    workloads.concurrent_downloads(benchmark_network.load_server_port, 20, workloads.Amount(40, TIMEOUT_S))
+    workloads.upload(benchmark_network.load_server_port, workloads.Amount(20, TIMEOUT_S))
+    workloads.print_latency(benchmark_network.load_server_port, 10, TIMEOUT_S, 20)
     if number % 4 == 0:
-        workloads.download_on_many(benchmark_network.target, 128, workloads.Amount(64, LIMIT))
+        workloads.concurrent_downloads(
+            benchmark_network.load_server_port, 128, workloads.Amount(64, TIMEOUT_S)
+        )
     with Browser(benchmark_network.port, benchmark_network.certificate) as browser:
         assert browser.log_in(PASSWORD)
         kernels = browser.kernels()
-        # One kernel serves the whole run: it is the tunnel that is measured.
-        with browser.attach(kernels.pop(), LIMIT) if kernels else browser.kernel(LIMIT) as kernel:
+        # One kernel for the whole run, because only the tunnel's memory matters.
+        with browser.attach(kernels.pop(), TIMEOUT_S) if kernels else browser.kernel(TIMEOUT_S) as kernel:
             reply = kernel.run(f"for number in range({LINES}): print(number, flush=True)")
             assert len(reply.text.split()) == LINES
         for _ in range(10):
@@ -106,61 +108,62 @@ def one_round(benchmark_network: BenchmarkNetwork, number: int) -> None:
 
 
 def soak(benchmark_network: BenchmarkNetwork, minutes: int) -> list[float]:
-    """The least resident set of each minute, in MB."""
-    values: list[float] = []
-    seen: list[float] = []
+    """The minimum resident set size of each minute, in MB."""
+    minima: list[float] = []
+    samples: list[float] = []
     with contextlib.ExitStack() as stack:
-        kept = [
-            stack.enter_context(workloads.opened(benchmark_network.target, ECHO)) for _ in range(KEPT_OPEN)
+        idle = [
+            stack.enter_context(workloads.connect(benchmark_network.load_server_port, ECHO))
+            for _ in range(IDLE_CONNECTIONS)
         ]
         started_at = time.monotonic()
         number = 0
-        while len(values) < minutes:
-            round_began = time.monotonic()
+        while len(minima) < minutes:
+            round_started_at = time.monotonic()
             one_round(benchmark_network, number)
-            for connection in kept:
+            for connection in idle:
                 workloads.echo_rtt(connection)
             number += 1
-            Event().wait(max(0.0, ROUND_EVERY - (time.monotonic() - round_began)))
-            seen.append(benchmark_network.memory())
-            if time.monotonic() - started_at >= (len(values) + 1) * MINUTE:
-                values.append(min(seen))
+            Event().wait(max(0.0, ROUND_INTERVAL_S - (time.monotonic() - round_started_at)))
+            samples.append(benchmark_network.memory())
+            if time.monotonic() - started_at >= (len(minima) + 1) * MINUTE_S:
+                minima.append(min(samples))
                 print(
-                    f"minute {len(values):3}  {number:4} rounds  {min(seen):6.1f} to {max(seen):.1f} MB"
+                    f"minute {len(minima):3}  {number:4} rounds  {min(samples):6.1f} to {max(samples):.1f} MB"
                     f"  {benchmark_network.threads()} threads  {benchmark_network.descriptors()} descriptors",
                     flush=True,
                 )
-                seen.clear()
-    return values
+                samples.clear()
+    return minima
 
 
-def interrupted(*_: object) -> None:
-    """End what was started."""
+def on_signal(*_: object) -> None:
+    """Raise KeyboardInterrupt, and ignore further signals during the clean-up."""
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
 def main() -> int:
-    """Soak, and compare the beginning with the end."""
+    """Run the load, and compare the first minutes with the last."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--minutes", type=int, default=30, help="how long (default: 30)")
-    given = parser.parse_args()
-    if given.minutes < WARM_UP + 2 * WINDOW:
+    parser.add_argument("--minutes", type=int, default=30, help="duration (default: 30)")
+    args = parser.parse_args()
+    if args.minutes < WARM_UP + 2 * WINDOW:
         parser.error(f"--minutes must be at least {WARM_UP + 2 * WINDOW}")
     for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, interrupted)
+        signal.signal(each, on_signal)
     try:
-        with running() as benchmark_network:
+        with run_session() as benchmark_network:
             print(f"{'':23} {benchmark_network.memory():6.1f} MB before any load", flush=True)
-            values = soak(benchmark_network, given.minutes)
+            minima = soak(benchmark_network, args.minutes)
     except KeyboardInterrupt:
-        print("ended before it was done", file=sys.stderr)
+        print("interrupted", file=sys.stderr)
         return 130
     except subprocess.SubprocessError as error:
         print(error, file=sys.stderr)
         return 1
-    first, last = statistics.mean(values[WARM_UP : WARM_UP + WINDOW]), statistics.mean(values[-WINDOW:])
+    first, last = statistics.mean(minima[WARM_UP : WARM_UP + WINDOW]), statistics.mean(minima[-WINDOW:])
     print(f"minutes {WARM_UP + 1} to {WARM_UP + WINDOW}: {first:.1f} MB; the last {WINDOW}: {last:.1f} MB")
     return 0 if last <= first * TOLERANCE else 1
 

@@ -1,10 +1,10 @@
-"""How long it takes to a notebook that answers, and how often the way to the gateway is gone back and forth for it.
+"""Measures the time from `fab up` to a notebook, and the round trips to the gateway that it takes.
 
     uv run python -m benchmarks.time_to_notebook [--runs N]
 
-Everything runs on this machine: two sshd of OpenSSH as the gateway and the host, and the Jupyter of this project on the
-host. Protection is in place before. What is compared takes turns, so that a slow moment hits all alike, and the numbers
-say something about each other only: another machine has others.
+Everything runs on this machine: OpenSSH's sshd twice, as the gateway and the host, and Jupyter on the host. The server is
+secured beforehand. Competitors take turns, so that a slow moment affects all of them. Compare values of one run only: they
+depend on the machine.
 """
 
 import argparse
@@ -17,7 +17,6 @@ import signal
 import ssl
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from collections import deque
@@ -37,18 +36,19 @@ from tests.kit.sshd import (
     wait_until,
 )
 
-Measured = Callable[[], float]
+from .latency_proxy import latency_proxy
+
+Measurement = Callable[[], float]
 
 TIMEOUT_S = 60.0
 ROUND_TRIP_MS = 100
-POLL_S = 0.02
-HOST_POLL_S = 0.5
-START = "nice -n 19 jupyter notebook --no-browser" + (" --allow-root" if os.geteuid() == 0 else "")
-RUNTIME = Path(".local/share/jupyter/runtime")
+REMOTE_POLL_INTERVAL_S = 0.5
+JUPYTER_COMMAND = "nice -n 19 jupyter notebook --no-browser" + (" --allow-root" if os.geteuid() == 0 else "")
+RUNTIME_DIR = Path(".local/share/jupyter/runtime")
 
 
 class BenchmarkNetwork:
-    """The two hops, and the server on the host, with what is measured on them. Every method leaves no tunnel open."""
+    """The two hops with the server on the host, and the measurements. No method leaves a tunnel open."""
 
     def __init__(self, folder: Path) -> None:
         packages = folder / "packages"
@@ -61,12 +61,12 @@ class BenchmarkNetwork:
         self.gateway_ports: set[int] = set()
 
     def secure(self) -> None:
-        """Put the protection in place."""
+        """Set the password and the certificate."""
         self.fab("secure")
         self.certificate = self.network.remote_home / ".jupyter" / "notebooks-over-ssh" / "server.pem"
 
     def use_gateway_port(self, gateway_port: int) -> None:
-        """Let both ways, this project's and OpenSSH's, lead through that port to the gateway."""
+        """Configure this project and OpenSSH to connect to the gateway on that port."""
         network = self.network
         self.gateway_ports |= {gateway_port}
         network.write_known_hosts(
@@ -77,30 +77,30 @@ class BenchmarkNetwork:
         self.ssh_config.write_text(config)
 
     def fab(self, *arguments: str) -> str:
-        """What `fab` printed; raises RuntimeError when it failed."""
+        """Run `fab` and return its output. Raises RuntimeError when it fails."""
         done = self.network.user.fab(*arguments)
         if done.returncode:
             raise RuntimeError(f"fab {' '.join(arguments)}: {done.stdout}{done.stderr}")
         return done.stdout
 
     def ssh(self, *arguments: str) -> str:
-        """What OpenSSH's client printed."""
+        """Run OpenSSH's client and return its output. Raises RuntimeError when it fails."""
         done = self.network.run("ssh", "-F", str(self.ssh_config), *arguments)
         if done.returncode:
             raise RuntimeError(f"ssh {' '.join(arguments)}: {done.stderr}")
         return done.stdout
 
     def up(self) -> float:
-        """`fab up` until an answer, with no server before."""
+        """`fab up` without a running server, until a response."""
         begin = time.monotonic()
         with self._in_foreground() as output:
-            self._wait_for_answer(ready_port(output))
+            self._wait_for_response(ready_port(output))
             took = time.monotonic() - begin
         self.fab("stop")
         return took
 
     def up_again(self) -> float:
-        """`fab up --detach` where the server runs already, until it returns."""
+        """`fab up --detach` with a running server, until it exits."""
         begin = time.monotonic()
         self.fab("up", "--detach")
         took = time.monotonic() - begin
@@ -108,14 +108,14 @@ class BenchmarkNetwork:
         return took
 
     def up_in_foreground(self) -> float:
-        """`fab up` where the server runs already, until it says `ready`."""
+        """`fab up` with a running server, until it prints `ready`."""
         begin = time.monotonic()
         with self._in_foreground():
             return time.monotonic() - begin
 
     @contextlib.contextmanager
     def _in_foreground(self) -> Iterator[str]:
-        """Hold `fab up` open while the body runs, from when it said `ready`; gives what it said until then."""
+        """Run `fab up` while the body runs, which begins after `ready`; yields the output up to there."""
         command = subprocess.Popen(
             [BIN_DIR / "fab", "up"],
             cwd=ROOT,
@@ -126,14 +126,14 @@ class BenchmarkNetwork:
             start_new_session=True,
         )
         with command:
-            assert command.stdout  # as asked for
+            assert command.stdout
             output = ""
             for line in command.stdout:
                 output += line
                 if line.startswith("ready"):
                     break
             else:
-                raise RuntimeError(f"fab up ended before it was ready: {output}")
+                raise RuntimeError(f"fab up exited before it was ready: {output}")
             try:
                 yield output
             finally:
@@ -141,21 +141,21 @@ class BenchmarkNetwork:
                 command.wait(TIMEOUT_S)
 
     def with_openssh(self) -> float:
-        """The same steps with OpenSSH's client, as a script would take them, until an answer."""
+        """The same steps with OpenSSH's client, as in a script, until a response."""
         begin = time.monotonic()
         start = f"cd mlpractical && PATH={self.environment}/bin:$PATH && " + (
-            f"{{ nohup {START} >jupyter.log 2>&1 </dev/null & echo $!; }}"
+            f"{{ nohup {JUPYTER_COMMAND} >jupyter.log 2>&1 </dev/null & echo $!; }}"
         )
-        # A login starts in the home folder of the account, which here is not that of the host.
+        # A login shell starts in the account's home folder, which is not $HOME here.
         pid = int(self.ssh("host", f'cd "$HOME" && {start}'))
         while True:
-            looked = time.monotonic()
-            seen = self.ssh("host", f'cat "$HOME/{RUNTIME}/jpserver-{pid}.json" 2>&1 || true')
-            if seen.startswith("{"):
+            polled_at = time.monotonic()
+            info = self.ssh("host", f'cat "$HOME/{RUNTIME_DIR}/jpserver-{pid}.json" 2>&1 || true')
+            if info.startswith("{"):
                 break
-            time.sleep(max(0.0, HOST_POLL_S - (time.monotonic() - looked)))
+            time.sleep(max(0.0, REMOTE_POLL_INTERVAL_S - (time.monotonic() - polled_at)))
         local_port = free_port()
-        target = f"{local_port}:localhost:{json.loads(seen)['port']}"
+        target = f"{local_port}:localhost:{json.loads(info)['port']}"
         tunnel = subprocess.Popen(
             ["ssh", "-F", str(self.ssh_config), "-N", "-L", target, "host"],
             env=self.network.user.environment(),
@@ -163,7 +163,7 @@ class BenchmarkNetwork:
             stderr=subprocess.DEVNULL,
         )
         try:
-            self._wait_for_answer(local_port)
+            self._wait_for_response(local_port)
             return time.monotonic() - begin
         finally:
             tunnel.terminate()
@@ -171,12 +171,12 @@ class BenchmarkNetwork:
             self.ssh("host", f"kill {pid}; while kill -0 {pid} 2>/dev/null; do sleep 0.1; done")
 
     def bare_jupyter(self) -> float:
-        """Jupyter itself, with nothing of SSH, until an answer."""
+        """Jupyter without SSH, until a response."""
         home = self.network.remote_home
         begin = time.monotonic()
         with (self.work / "jupyter.log").open("wb") as log:
             server = subprocess.Popen(
-                START.split(),
+                JUPYTER_COMMAND.split(),
                 cwd=self.work,
                 env={
                     "HOME": str(home),
@@ -187,12 +187,14 @@ class BenchmarkNetwork:
                 stdout=log,
                 stderr=log,
             )
-        printed = home / RUNTIME / f"jpserver-{server.pid}.json"
+        info_path = home / RUNTIME_DIR / f"jpserver-{server.pid}.json"
         try:
             wait_until(
-                lambda: printed.exists() and printed.read_text().endswith("}"), TIMEOUT_S, "jupyter starts"
+                lambda: info_path.exists() and info_path.read_text().endswith("}"),
+                TIMEOUT_S,
+                "jupyter starts",
             )
-            self._wait_for_answer(json.loads(printed.read_text())["port"])
+            self._wait_for_response(json.loads(info_path.read_text())["port"])
             return time.monotonic() - begin
         finally:
             server.terminate()
@@ -204,72 +206,54 @@ class BenchmarkNetwork:
         self.ssh("host", "true")
         return time.monotonic() - begin
 
-    def _wait_for_answer(self, port: int) -> None:
+    def _wait_for_response(self, port: int) -> None:
         expected = hashlib.sha256(ssl.PEM_cert_to_DER_cert(first_certificate(self.certificate))).hexdigest()
-        wait_until(lambda: answers(port, expected), TIMEOUT_S, f"an answer on port {port}")
+        wait_until(lambda: responds(port, expected), TIMEOUT_S, f"a response on port {port}")
 
 
-def ready_port(printed: str) -> int:
-    """The local port that `up` said it is ready on."""
-    (line,) = (line for line in printed.splitlines() if line.startswith("ready"))
+def ready_port(output: str) -> int:
+    """The local port in the `ready` line of `fab up`."""
+    (line,) = (line for line in output.splitlines() if line.startswith("ready"))
     return int(line.rstrip("/").rpartition(":")[2])
 
 
 def first_certificate(path: Path) -> str:
-    """The certificate of a PEM file that has more in it."""
+    """The first certificate of a PEM file."""
     text = path.read_text()
     begin, end = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
     return text[text.index(begin) : text.index(end) + len(end)]
 
 
-def answers(port: int, expected: str) -> bool:
-    """Whether a server with that certificate (SHA-256) answers on the port."""
+def responds(port: int, expected: str) -> bool:
+    """Whether a Jupyter server whose certificate has that SHA-256 fingerprint responds on the port."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # its fingerprint is compared
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # the fingerprint is compared below
     connection = http.client.HTTPSConnection(LOOPBACK, port, timeout=TIMEOUT_S, context=context)
     with contextlib.closing(connection), contextlib.suppress(OSError, http.client.HTTPException):
         connection.connect()
-        shown = hashlib.sha256(connection.sock.getpeercert(True) or b"").hexdigest()
+        fingerprint = hashlib.sha256(connection.sock.getpeercert(True) or b"").hexdigest()
         connection.request("GET", "/api")
-        return shown == expected and "version" in json.loads(connection.getresponse().read())
+        return fingerprint == expected and "version" in json.loads(connection.getresponse().read())
     return False
 
 
-@contextlib.contextmanager
-def delayed(port: int, round_trip_ms: int) -> Iterator[int]:
-    """A port that leads to the other one over a line that long."""
-    relay = subprocess.Popen(
-        [sys.executable, str(Path(__file__).with_name("latency_proxy.py")), str(port), str(round_trip_ms)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert relay.stdin and relay.stdout  # as asked for
-    with relay:
-        try:
-            yield int(relay.stdout.readline())
-        finally:
-            relay.stdin.close()
-            relay.wait(TIMEOUT_S)
-
-
 def times(benchmark_network: BenchmarkNetwork, runs: int) -> None:
-    """Measure and print the seconds to a notebook."""
-    endpoints: dict[str, Measured] = {
-        "jupyter alone, without SSH": benchmark_network.bare_jupyter,
+    """Measure and print the seconds to the first response."""
+    competitors: dict[str, Measurement] = {
+        "Jupyter without SSH": benchmark_network.bare_jupyter,
         "fab up": benchmark_network.up,
-        "the same steps with ssh, in a script": benchmark_network.with_openssh,
+        "a script with ssh": benchmark_network.with_openssh,
     }
-    for endpoint in endpoints.values():  # once for the caches
-        endpoint()
-    values: dict[str, list[float]] = {name: [] for name in endpoints}
+    for measure in competitors.values():  # a first run fills caches
+        measure()
+    values: dict[str, list[float]] = {name: [] for name in competitors}
     for run in range(runs):
-        names = deque(endpoints)
+        names = deque(competitors)
         names.rotate(run)
         for name in names:
-            values[name].append(endpoints[name]())
-    print(f"\nseconds to the first good answer, of {runs} runs")
-    print(f"  {'':40} median    best   best against the first")
+            values[name].append(competitors[name]())
+    print(f"\nseconds to the first response, {runs} runs")
+    print(f"  {'':40} median    best   best relative to the first")
     first = min(next(iter(values.values())))
     for name, seconds in values.items():
         best = min(seconds)
@@ -278,41 +262,41 @@ def times(benchmark_network: BenchmarkNetwork, runs: int) -> None:
 
 
 def round_trips(benchmark_network: BenchmarkNetwork, runs: int) -> None:
-    """Measure and print how many round trips on the gateway's leg each command waits for."""
-    fresh = {"fab up until an answer, no server runs": benchmark_network.up}
+    """Measure and print the number of round trips to the gateway that each command waits for."""
+    fresh = {"fab up until a response, no server": benchmark_network.up}
     again = {
-        "fab up --detach, the server runs": benchmark_network.up_again,
-        "fab up until ready, the server runs": benchmark_network.up_in_foreground,
+        "fab up --detach, running server": benchmark_network.up_again,
+        "fab up until ready, running server": benchmark_network.up_in_foreground,
         "ssh -J gateway host true": benchmark_network.jump,
     }
     values: dict[tuple[str, int], list[float]] = {}
 
-    def measure(endpoints: dict[str, Measured]) -> None:
+    def measure(competitors: dict[str, Measurement]) -> None:
         for _ in range(runs):
             for milliseconds, port in ports.items():
                 benchmark_network.use_gateway_port(port)
-                for name, endpoint in endpoints.items():
-                    values.setdefault((name, milliseconds), []).append(endpoint())
+                for name, run in competitors.items():
+                    values.setdefault((name, milliseconds), []).append(run())
 
     gateway = benchmark_network.network.gateway.port
-    with delayed(gateway, 0) as near, delayed(gateway, ROUND_TRIP_MS) as far:
+    with latency_proxy(gateway, 0) as near, latency_proxy(gateway, ROUND_TRIP_MS) as far:
         ports = {0: near, ROUND_TRIP_MS: far}
         measure(fresh)
         benchmark_network.fab("serve")
         measure(again)
         benchmark_network.fab("stop", "--all")
-    print(f"\nround trips on the gateway's leg, from the best of {runs} at 0 and {ROUND_TRIP_MS} ms")
+    print(f"\nround trips to the gateway, from the best of {runs} runs at 0 and {ROUND_TRIP_MS} ms")
     for name in (*again, *fresh):
-        # What disturbs a run makes it longer, so the shortest tells most of the line.
+        # Noise only makes a run longer, so take the minimum.
         near_s, far_s = (min(values[name, milliseconds]) for milliseconds in ports)
         count = (far_s - near_s) * 1000 / ROUND_TRIP_MS
         print(f"  {name:40} {count:6.1f}  {near_s:.2f} s, {far_s:.2f} s")
 
 
 def main() -> None:
-    """Measure everything."""
+    """Run all measurements."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--runs", type=int, default=5, help="how often each is measured (default: 5)")
+    parser.add_argument("--runs", type=int, default=5, help="runs of each measurement (default: 5)")
     runs = parser.parse_args().runs
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder, privsep_dir():
         benchmark_network = BenchmarkNetwork(Path(folder))

@@ -1,12 +1,12 @@
-"""This project's tunnel beside others: how fast, how prompt and how cheap each of them is on one and the same path.
+"""Compares the throughput, latency, CPU time and memory of this project's tunnel with those of other SSH clients.
 
-    uv run python -m benchmarks.tunnel [--quick] [--peer NAME]... [--delay-ms N] [--chart]
+    uv run python -m benchmarks.tunnel [--quick] [--competitor NAME]... [--delay-ms N] [--chart]
 
-Everything runs on this machine: two sshd of OpenSSH as the gateway and the host, and a server behind them that is faster
-than all. `ours` is this project's; `guide` the command that the guide has people type; `ssh-jump` OpenSSH at its
-best, which all others are compared to; `fabric` and `asyncssh` what these libraries offer; `no-tunnel` the same without
-any, which shows what the rest of the set-up could do. They take turns, so that a slow moment hits all alike, and the
-numbers say something about each other only: another machine has others.
+Everything runs on this machine: OpenSSH's sshd twice, as the gateway and the host, and a load server behind them. The
+competitors are `ours`, this project's tunnel; `guide`, the command in the guide; `ssh-jump`, OpenSSH at its fastest and
+the baseline; `fabric` and `asyncssh`, the forwarding of these libraries; `no-tunnel`, a direct connection, which shows the
+limit of the set-up. They take turns, so that a slow moment affects all of them. Compare values of one run only: they
+depend on the machine.
 """
 
 import argparse
@@ -25,125 +25,125 @@ import psutil
 ROOT = Path(__file__).resolve().parents[1]
 from .tunnels import workloads
 from .tunnels.chart import chart
-from .tunnels.competitors import NO_TUNNEL, PEERS, Forwarder
+from .tunnels.competitors import COMPETITORS, NO_TUNNEL, Forwarder
 from .tunnels.endpoint import Endpoint
 from .tunnels.load_server import ECHO
-from .tunnels.metrics import FAR, FULL, IDLE, NEAR, QUICK, Measure, Profile
-from .tunnels.network import BenchmarkNetwork, running
+from .tunnels.metrics import FAR, FULL, IDLE, NEAR, QUICK, Measurement, Profile
+from .tunnels.network import BenchmarkNetwork, run_network
 from .tunnels.results import Results
 from .tunnels.table import table
 
 CHART = ROOT / "docs" / "tunnel.svg"
-# A peer that fails is a result like any other: what OpenSSH, Python and the waiting for them raise.
-FAILURES = (OSError, RuntimeError, AssertionError, psutil.Error, subprocess.SubprocessError)
+# The failure of a competitor is a result too. It can come from OpenSSH, from Python or from a wait that timed out.
+ERRORS = (OSError, RuntimeError, AssertionError, psutil.Error, subprocess.SubprocessError)
 
 
 def measure_competitor(
     name: str,
     benchmark_network: BenchmarkNetwork,
     endpoint: Endpoint,
-    measures: Sequence[Measure],
+    measurements: Sequence[Measurement],
     profile: Profile,
     results: Results,
 ) -> None:
-    """Start a peer, measure it, and end it; after a failure it begins anew."""
+    """Start a competitor, measure it and stop it; restart it after a failure."""
     with contextlib.closing(Forwarder(name, benchmark_network, endpoint)) as forwarder:
-        for measure in measures:
+        for measurement in measurements:
             try:
                 forwarder.start()
-                results.add(name, measure.metrics, measure.run(forwarder, profile))
-            except FAILURES as error:
+                results.add(name, measurement.metrics, measurement.run(forwarder, profile))
+            except ERRORS as error:
                 forwarder.close()
-                results.fail(name, measure.metrics, reason(error, forwarder))
+                results.fail(name, measurement.metrics, describe(error, forwarder))
 
 
-def idle(benchmark_network: BenchmarkNetwork, profile: Profile, results: Results) -> None:
-    """Measure all at once what they use while nobody does anything, each with one connection open, as a notebook has."""
+def measure_idle(benchmark_network: BenchmarkNetwork, profile: Profile, results: Results) -> None:
+    """Measure the CPU time of all competitors at once, each with one idle connection."""
     with contextlib.ExitStack() as stack:
-        begun: list[tuple[Forwarder, float]] = []
-        for name in results.peers:
+        started: list[tuple[Forwarder, float]] = []
+        for name in results.competitors:
             forwarder = stack.enter_context(
                 contextlib.closing(Forwarder(name, benchmark_network, benchmark_network.near))
             )
             try:
                 forwarder.start()
-                connection = stack.enter_context(workloads.opened(forwarder.port, ECHO))
+                connection = stack.enter_context(workloads.connect(forwarder.port, ECHO))
                 workloads.echo_rtt(connection)
-            except FAILURES as error:
-                results.fail(name, [IDLE], reason(error, forwarder))
+            except ERRORS as error:
+                results.fail(name, [IDLE], describe(error, forwarder))
             else:
-                begun.append((forwarder, 0.0))
-        Event().wait(1.0)  # what the opening left to do
-        begun = [(forwarder, used) for forwarder, _ in begun if (used := forwarder.cpu_s()) is not None]
+                started.append((forwarder, 0.0))
+        Event().wait(1.0)  # for work left over from connecting
+        started = [(forwarder, used) for forwarder, _ in started if (used := forwarder.cpu_s()) is not None]
         Event().wait(profile.idle_s)
-        for forwarder, before_s in begun:
+        for forwarder, before_s in started:
             after_s = forwarder.cpu_s()
             if after_s is not None:
                 results.add(forwarder.name, [IDLE], [(after_s - before_s) / profile.idle_s * 100])
 
 
-def reason(error: Exception, forwarder: Forwarder) -> str:
-    """Why a measure failed: what was raised, and the last that the peer said."""
-    output = forwarder.log_tail()
-    raised = str(error) or type(error).__name__
-    return raised if not output or output in raised else f"{raised} ({output})"
+def describe(error: Exception, forwarder: Forwarder) -> str:
+    """The message of an error, with the last line of the competitor's log."""
+    log_tail = forwarder.log_tail()
+    message = str(error) or type(error).__name__
+    return message if not log_tail or log_tail in message else f"{message} ({log_tail})"
 
 
 def compare(names: Sequence[str], profile: Profile, delay_ms: int) -> Results:
-    """Measure everything, in rounds in which each peer has its turn."""
+    """Measure all competitors in turn, once per round."""
     results = Results(names, profile.rounds)
-    with running(delay_ms) as benchmark_network:
+    with run_network(delay_ms) as benchmark_network:
         for number in range(profile.rounds):
-            turns = deque(names)
-            turns.rotate(number)
-            for name in turns:
+            order = deque(names)
+            order.rotate(number)
+            for name in order:
                 print(f"round {number + 1} of {profile.rounds}: {name}", file=sys.stderr, flush=True)
                 measure_competitor(name, benchmark_network, benchmark_network.near, NEAR, profile, results)
                 if benchmark_network.far is not None:
                     measure_competitor(name, benchmark_network, benchmark_network.far, FAR, profile, results)
-        print(f"all of them idle for {profile.idle_s:.0f} s", file=sys.stderr, flush=True)
-        idle(benchmark_network, profile, results)
+        print(f"all competitors idle for {profile.idle_s:.0f} s", file=sys.stderr, flush=True)
+        measure_idle(benchmark_network, profile, results)
     return results
 
 
 def on_signal(number: int, frame: FrameType | None) -> None:
-    """End what was started, once, however often one is told to."""
+    """Raise KeyboardInterrupt, and ignore further signals during the clean-up."""
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
 def main() -> int:
-    """Compare, and show what was found."""
+    """Parse the options, measure, and print the results."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument(
-        "--quick", action="store_true", help="a look of less than a minute, not a measurement"
+        "--quick", action="store_true", help="small workloads in one round, to see that all works"
     )
     parser.add_argument(
-        "--peer", action="append", choices=[*PEERS], help="only this one, and those of more --peer"
+        "--competitor", action="append", choices=[*COMPETITORS], help="measure this one only; repeatable"
     )
     parser.add_argument(
         "--delay-ms",
         type=int,
         default=100,
-        help="the round trip of the far line (default: 100; 0: no far line)",
+        help="round trip to the far endpoint (default: 100; 0: none)",
     )
-    parser.add_argument("--chart", action="store_true", help=f"write {CHART.relative_to(ROOT)} too")
-    given = parser.parse_args()
-    if not 0 <= given.delay_ms <= 1000:
+    parser.add_argument("--chart", action="store_true", help=f"also write {CHART.relative_to(ROOT)}")
+    args = parser.parse_args()
+    if not 0 <= args.delay_ms <= 1000:
         parser.error("--delay-ms must be from 0 to 1000")
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, on_signal)
-    names = [NO_TUNNEL, *(name for name in PEERS if given.peer is None or name in given.peer)]
-    profile = QUICK if given.quick else FULL
+    names = [NO_TUNNEL, *(name for name in COMPETITORS if args.competitor is None or name in args.competitor)]
+    profile = QUICK if args.quick else FULL
     try:
-        results = compare(names, profile, given.delay_ms)
+        results = compare(names, profile, args.delay_ms)
     except KeyboardInterrupt:
-        print("ended before it was done", file=sys.stderr)
+        print("interrupted", file=sys.stderr)
         return 130
-    print(table(results, given.delay_ms))
-    if given.chart:
-        CHART.write_text(chart(results, given.delay_ms))
+    print(table(results, args.delay_ms))
+    if args.chart:
+        CHART.write_text(chart(results, args.delay_ms))
     return 0
 
 

@@ -1,1 +1,1 @@
-"""What benchmarks/tunnel.py is made of: the path, those who forward along it, what is measured, how it is shown."""
+"""Parts of benchmarks/tunnel.py: the network, the competitors, workloads and metrics, table and chart."""

@@ -1,25 +1,25 @@
-"""The results as a picture (SVG) for the README, in colours that read well on white and on black alike."""
+"""The results as an SVG chart for the README, in colours with enough contrast on white and on black."""
 
 from xml.sax.saxutils import escape
 
-from .competitors import PEERS, SETTINGS, TITLES
+from .competitors import COMPETITORS, SETTINGS, TITLES
 from .metrics import (
+    CONNECT,
     DOWNLOAD,
     FAR_DOWNLOAD,
+    LINES_PER_CELL,
     LOADED_ROUND_TRIP,
     MEMORY,
-    OPENING,
-    PIECES_OF_A_CELL,
-    PRINTING,
+    PRINT_LATENCY,
     ROUND_TRIP,
     UPLOAD,
     Metric,
 )
 from .results import Results
-from .table import shown
+from .table import format_number
 
 OURS = "ours"
-TEXT = "#757d87"  # 4.2 to 1 on white, 4.5 to 1 on GitHub's black
+TEXT = "#757d87"  # contrast 4.2 on white, 4.5 on GitHub's dark background
 FONT = "-apple-system, Segoe UI, Helvetica, Arial, sans-serif"
 STRONG, WEAK = "#2f81f7", "#8b949e"
 WIDTH, MARGIN, GAP = 880, 8, 36
@@ -30,43 +30,43 @@ NOTE_STEP = 16
 
 
 def chart(results: Results, delay_ms: int) -> str:
-    """Eight panels of bars, one bar for each peer, and below them how each peer ran."""
+    """Eight bar charts with a bar for each competitor, and below them the settings of each."""
     panels = [
         ("download", DOWNLOAD),
         ("upload", UPLOAD),
         (f"download at {delay_ms} ms round trip", FAR_DOWNLOAD),
-        (f"{PIECES_OF_A_CELL} lines printed by a cell, p50", PRINTING),
-        ("round trip of a keystroke, idle, p50", ROUND_TRIP),
-        ("… while a download fills the tunnel, p99", LOADED_ROUND_TRIP),
-        ("opening a connection, p50", OPENING),
-        ("memory, at its peak", MEMORY),
+        (f"{LINES_PER_CELL} lines printed by a cell, p50", PRINT_LATENCY),
+        ("round trip, idle, p50", ROUND_TRIP),
+        ("round trip during a download, p99", LOADED_ROUND_TRIP),
+        ("connection set-up, p50", CONNECT),
+        ("peak memory", MEMORY),
     ]
-    peers = [name for name in PEERS if name in results.peers]
-    height_of_panel = TITLE_HEIGHT + STEP * len(peers) + PANEL_GAP
-    drawn = [
+    competitors = [name for name in COMPETITORS if name in results.competitors]
+    panel_height = TITLE_HEIGHT + STEP * len(competitors) + PANEL_GAP
+    drawings = [
         _panel(
             results,
-            peers,
+            competitors,
             title,
             metric,
             MARGIN + number % 2 * (PANEL_WIDTH + GAP),
-            number // 2 * height_of_panel,
+            number // 2 * panel_height,
         )
         for number, (title, metric) in enumerate(panels)
     ]
-    how_often = "one round" if results.rounds == 1 else f"the median of {results.rounds} rounds"
+    rounds = "one round" if results.rounds == 1 else f"the median of {results.rounds} rounds"
     notes = [
-        f"Through two sshd of OpenSSH on one machine, {how_often} (benchmarks/tunnel.py). Settings:",
-        *(f"{TITLES[name]}: {SETTINGS[name]}" for name in peers),
+        f"Through two sshd of OpenSSH on one machine, {rounds} (benchmarks/tunnel.py). Settings:",
+        *(f"{TITLES[name]}: {SETTINGS[name]}" for name in competitors),
     ]
-    first_note = height_of_panel * ((len(panels) + 1) // 2) + 12
+    first_note = panel_height * ((len(panels) + 1) // 2) + 12
     height = first_note + NOTE_STEP * (len(notes) - 1) + 8
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img">',
             "<title>fab tunnel compared with other forwarders through the same gateway</title>",
             f'<g font-family="{FONT}" font-size="12" fill="{TEXT}">',
-            *drawn,
+            *drawings,
             *(
                 f'<text x="{MARGIN}" y="{first_note + NOTE_STEP * number}" font-size="11">{escape(note)}</text>'
                 for number, note in enumerate(notes)
@@ -78,28 +78,28 @@ def chart(results: Results, delay_ms: int) -> str:
     )
 
 
-def _panel(results: Results, peers: list[str], title: str, metric: Metric, left: int, top: int) -> str:
-    values = {name: results.median(name, metric) for name in peers}
-    most = max((value for value in values.values() if value is not None), default=0) or 1
-    room = PANEL_WIDTH - NAME_WIDTH - NUMBER_WIDTH
-    desired = "more is better" if metric.more_is_better else "less is better"
+def _panel(results: Results, competitors: list[str], title: str, metric: Metric, left: int, top: int) -> str:
+    values = {name: results.median(name, metric) for name in competitors}
+    maximum = max((value for value in values.values() if value is not None), default=0) or 1
+    max_length = PANEL_WIDTH - NAME_WIDTH - NUMBER_WIDTH
+    direction = "more is better" if metric.more_is_better else "less is better"
     lines = [
         f'<g transform="translate({left} {top})">',
         f'<text y="15" font-size="13" font-weight="600">{escape(title)}</text>',
-        f'<text x="{PANEL_WIDTH}" y="15" font-size="11" text-anchor="end">{metric.unit}, {desired}</text>',
+        f'<text x="{PANEL_WIDTH}" y="15" font-size="11" text-anchor="end">{metric.unit}, {direction}</text>',
     ]
     for number, (name, value) in enumerate(values.items()):
-        top_of_bar = TITLE_HEIGHT + STEP * number
-        base = top_of_bar + BAR - 2
+        bar_top = TITLE_HEIGHT + STEP * number
+        base = bar_top + BAR - 2
         weight = ' font-weight="600"' if name == OURS else ""
         colour = STRONG if name == OURS else WEAK
-        length = 0.0 if value is None else max(1.0, room * value / most)
-        number_shown = (
-            "failed" if (name, metric) in results.reasons else "" if value is None else shown(value)
+        length = 0.0 if value is None else max(1.0, max_length * value / maximum)
+        label = (
+            "failed" if (name, metric) in results.errors else "" if value is None else format_number(value)
         )
         lines += [
             f'<text x="{NAME_WIDTH - 8}" y="{base}" text-anchor="end"{weight}>{escape(TITLES[name])}</text>',
-            f'<rect x="{NAME_WIDTH}" y="{top_of_bar}" width="{length:.1f}" height="{BAR}" rx="2" fill="{colour}"/>',
-            f'<text x="{NAME_WIDTH + length + 6:.1f}" y="{base}"{weight}>{number_shown}</text>',
+            f'<rect x="{NAME_WIDTH}" y="{bar_top}" width="{length:.1f}" height="{BAR}" rx="2" fill="{colour}"/>',
+            f'<text x="{NAME_WIDTH + length + 6:.1f}" y="{base}"{weight}>{label}</text>',
         ]
     return "\n".join([*lines, "</g>"])

@@ -1,4 +1,4 @@
-"""Those who are compared. Each is a family of processes of its own, so that what it costs can be told from all else."""
+"""The competitors. Each has its own process tree, whose CPU time and memory are measured."""
 
 import contextlib
 import json
@@ -24,7 +24,7 @@ Command = Callable[[Endpoint, int], list[str]]
 
 
 def _guide(endpoint: Endpoint, local_port: int) -> list[str]:
-    """The command of the guide as it stands there, with the names and ports of here."""
+    """The command in the guide, with this network's names and ports."""
     config = shlex.quote(endpoint.ssh_config)
     proxy = f"ProxyCommand=ssh -q -F {config} gateway nc {LOOPBACK} {endpoint.host_port}"
     return [
@@ -41,7 +41,7 @@ def _guide(endpoint: Endpoint, local_port: int) -> list[str]:
 
 
 def _ssh_jump(endpoint: Endpoint, local_port: int) -> list[str]:
-    """OpenSSH at its best: AES-GCM on both hops, which a jump takes from the configuration alone."""
+    """OpenSSH at its fastest: AES-GCM on both hops. `ssh -J` takes the cipher of the jump from ssh_config only."""
     config = Path(endpoint.ssh_config).with_suffix(".gcm")
     config.write_text("Ciphers aes128-gcm@openssh.com\n" + Path(endpoint.ssh_config).read_text())
     return ["ssh", "-F", str(config), "-N", "-J", "gateway", "-L", _forwarding(endpoint, local_port), "host"]
@@ -65,7 +65,7 @@ def _python(name: str) -> Command:
     return command
 
 
-PEERS: dict[str, Command] = {
+COMPETITORS: dict[str, Command] = {
     "ours": _python("ours"),
     "guide": _guide,
     BASELINE: _ssh_jump,
@@ -88,11 +88,11 @@ SETTINGS = {
     "fabric": "Paramiko's defaults: aes128-ctr, window 2 MiB",
     "asyncssh": "aes128-gcm on both hops, its default window of 2 MiB, for which forward_local_port has no parameter",
 }
-"""How each peer ran."""
+"""The settings of each competitor, for the chart."""
 
 
 class Forwarder:
-    """One peer on one way, from `start` to `close`; what it costs is that of all its processes together."""
+    """A competitor at an endpoint. CPU time and memory are sums over its processes."""
 
     def __init__(self, name: str, benchmark_network: BenchmarkNetwork, endpoint: Endpoint) -> None:
         self.name = name
@@ -103,9 +103,9 @@ class Forwarder:
         self.port = 0
 
     def start(self) -> None:
-        """Start it and wait for the first byte that goes through; does nothing while it runs.
+        """Start it, unless it is running, and wait until the load server echoes through it.
 
-        Raises RuntimeError with what it said when it ends, AssertionError when it takes too long.
+        Raises RuntimeError with the end of its log when it exits, AssertionError after START_TIMEOUT_S.
         """
         if self.name == NO_TUNNEL:
             self.port = self._endpoint.direct_port
@@ -114,7 +114,7 @@ class Forwarder:
         port = free_port()
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                PEERS[self.name](self._endpoint, port),
+                COMPETITORS[self.name](self._endpoint, port),
                 cwd=ROOT,
                 env=self._network.environment(self._endpoint),
                 stdin=subprocess.PIPE,
@@ -123,19 +123,19 @@ class Forwarder:
                 start_new_session=True,
             )
         try:
-            wait_until(lambda: self._alive() and echoes(port), START_TIMEOUT_S, f"{self.name} forwards")
+            wait_until(lambda: self._check_alive() and echoes(port), START_TIMEOUT_S, f"{self.name} forwards")
         except BaseException:
             self.close()
             raise
         self.port = port
 
     def close(self) -> None:
-        """End all its processes."""
+        """Terminate all its processes."""
         self.port = 0
         if self._process is None:
             return
         processes = self._processes()
-        assert self._process.stdin  # as asked for
+        assert self._process.stdin
         with contextlib.suppress(OSError):
             self._process.stdin.close()
         terminate_all(processes)
@@ -143,21 +143,21 @@ class Forwarder:
         self._process = None
 
     def cpu_s(self) -> float | None:
-        """The seconds of CPU, of user and system, that it has used so far; None where there is no process."""
+        """User and system CPU time so far, in seconds; None where there is no process."""
         if self._process is None:
             return None
         times = [process.cpu_times() for process in self._processes()]
         return sum(time.user + time.system for time in times)
 
     def peak_mb(self) -> float | None:
-        """The most memory that it has had, in MB: the sum of the peaks of its processes (VmHWM, proc(5))."""
+        """Peak memory in MB: the sum of its processes' VmHWM (proc(5)); None where there is no process."""
         if self._process is None:
             return None
         texts = [Path(f"/proc/{process.pid}/status").read_text() for process in self._processes()]
         return sum(int(kib) for text in texts for kib in re.findall(r"VmHWM:\s*(\d+) kB", text)) * 1024 / 1e6
 
     def log_tail(self) -> str:
-        """The last line that it wrote, for a message; "" where it wrote nothing."""
+        """The last line of its log, or ""."""
         lines = self._log.read_text(errors="replace").splitlines() if self._log.exists() else []
         return lines[-1] if lines else ""
 
@@ -168,8 +168,8 @@ class Forwarder:
             return [first, *first.children(recursive=True)]
         return []
 
-    def _alive(self) -> bool:
+    def _check_alive(self) -> bool:
         assert self._process
         if self._process.poll() is not None:
-            raise RuntimeError(f"it ended: {self.log_tail()}")
+            raise RuntimeError(f"it exited: {self.log_tail()}")
         return True

@@ -1,8 +1,8 @@
-"""The forwarders that are Python, each in a process that does nothing else.
+"""The competitors written in Python, each as a process of its own.
 
-    python -m benchmarks.tunnels.implementations NAME WAY LOCAL_PORT
+    python -m benchmarks.tunnels.implementations NAME ENDPOINT LOCAL_PORT
 
-WAY is a `Endpoint` as JSON. Ends with its standard input. Each imports only what it needs, since its memory is measured.
+ENDPOINT is an `Endpoint` as JSON. Exits at the end of standard input. Imports are local, because memory is measured.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ from .endpoint import LOOPBACK, Endpoint
 
 
 def ours(endpoint: Endpoint, local_port: int) -> None:
-    """This project's: its settings, its Connection, its forwarding."""
+    """This project's settings, connection and forwarder, as `fab tunnel` runs them."""
     from invoke.context import Context
 
     from notebooks_over_ssh.config import settings
@@ -24,8 +24,8 @@ def ours(endpoint: Endpoint, local_port: int) -> None:
     from notebooks_over_ssh.ssh.prompting import CredentialPrompter, NullPrompter
     from notebooks_over_ssh.tunnel import Forwarder, listen
 
-    set_ = settings.load(Context())
-    connection = connect(set_, ConnectTarget(set_.destination()), CredentialPrompter(NullPrompter()))
+    loaded = settings.load(Context())
+    connection = connect(loaded, ConnectTarget(loaded.destination()), CredentialPrompter(NullPrompter()))
     with contextlib.closing(Forwarder([(listen(local_port), endpoint.target_port)])) as forwarder:
         forwarder.set_transport(connection.transport)
         BackgroundProgram(connection.transport, "server_status", {}, print, lambda: None).start()
@@ -35,7 +35,7 @@ def ours(endpoint: Endpoint, local_port: int) -> None:
 
 
 def fabric(endpoint: Endpoint, local_port: int) -> None:
-    """Fabric's `forward_local`, over a Connection whose gateway is one too; only host keys are checked as it does not."""
+    """Fabric's `forward_local`, through a gateway; unlike its default, with host keys checked."""
     import paramiko
     from fabric import Config, Connection
 
@@ -61,12 +61,12 @@ def fabric(endpoint: Endpoint, local_port: int) -> None:
 
 
 def asyncssh(endpoint: Endpoint, local_port: int) -> None:
-    """asyncssh's `forward_local_port` through a tunnel connection, with AES-GCM, which it offers second by itself."""
+    """asyncssh's `forward_local_port`, through a tunnel connection, with AES-GCM, the second cipher in its default list."""
     import asyncio
 
     from asyncssh import connect
 
-    async def carry() -> None:
+    async def forward() -> None:
         options: dict[str, Any] = {
             "username": endpoint.user,
             "client_keys": [endpoint.key],
@@ -82,12 +82,12 @@ def asyncssh(endpoint: Endpoint, local_port: int) -> None:
             await host.forward_local_port(LOOPBACK, local_port, LOOPBACK, endpoint.target_port)
             await asyncio.to_thread(sys.stdin.read)
 
-    asyncio.run(carry())
+    asyncio.run(forward())
 
 
-FORWARDERS: dict[str, Callable[[Endpoint, int], None]] = {
-    forwarder.__name__: forwarder for forwarder in (ours, fabric, asyncssh)
+IMPLEMENTATIONS: dict[str, Callable[[Endpoint, int], None]] = {
+    function.__name__: function for function in (ours, fabric, asyncssh)
 }
 
 if __name__ == "__main__":
-    FORWARDERS[sys.argv[1]](Endpoint(**json.loads(sys.argv[2])), int(sys.argv[3]))
+    IMPLEMENTATIONS[sys.argv[1]](Endpoint(**json.loads(sys.argv[2])), int(sys.argv[3]))

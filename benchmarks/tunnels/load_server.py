@@ -1,9 +1,10 @@
-"""What the tunnels lead to: a server that sends, takes and echoes faster than any of them.
+"""The server at the end of the tunnels: it sends, receives and echoes faster than any of them.
 
     python -m benchmarks.tunnels.load_server
 
-Prints the port that it listens on, and ends with its standard input. A connection begins with one of the letters below
-and a number of eight bytes, the big end first. Nothing depends on a half-close, which not every forwarder passes on.
+Prints the port that it listens on, and exits at the end of its standard input. A client sends a header first: one of the
+request types below, and a number of eight bytes in network byte order. The protocol does not use half-close, which some
+forwarders do not pass on.
 """
 
 import contextlib
@@ -18,83 +19,83 @@ from typing import IO
 from .endpoint import LOOPBACK
 
 DOWNLOAD = b"d"
-"""That many bytes come, and then the end."""
+"""The server sends `number` bytes, then EOF."""
 UPLOAD = b"u"
-"""That many bytes are taken; a byte comes back for each whole UNIT of them."""
+"""The server receives `number` bytes, and sends one byte for each UNIT of them."""
 ECHO = b"e"
-"""Whatever is sent comes back, to the end; the number means nothing."""
-PIECES = b"p"
-"""For each byte that is sent, that many pieces of PIECE bytes come, PIECE_PAUSE_S apart, as from a cell that prints."""
-PIECE = 300
-PIECE_PAUSE_S = 0.001
+"""The server echoes until EOF; `number` is unused."""
+PRINT = b"p"
+"""For each byte that it receives, the server sends `number` lines, LINE_INTERVAL_S apart, like a cell that prints."""
+LINE_BYTES = 300
+LINE_INTERVAL_S = 0.001
 UNIT = 1024 * 1024
-HEAD = 9
+HEADER_BYTES = 9
 
-_SUPPLY = 16 * UNIT
-
-
-def head(letter: bytes, count: int = 0) -> bytes:
-    """How a connection begins."""
-    return letter + count.to_bytes(HEAD - 1, "big")
+_DATA_BYTES = 16 * UNIT
 
 
-def _send(connection: socket.socket, supply: IO[bytes], count: int) -> None:
-    while count:
-        at = count % _SUPPLY
-        count -= os.sendfile(connection.fileno(), supply.fileno(), at, min(count, _SUPPLY - at))
+def header(request: bytes, number: int = 0) -> bytes:
+    """The header of a connection."""
+    return request + number.to_bytes(HEADER_BYTES - 1, "big")
 
 
-def _take(connection: socket.socket, count: int) -> None:
-    block = bytearray(UNIT)
-    taken = 0
-    while taken < count and (size := connection.recv_into(block)):
-        units = (taken + size) // UNIT - taken // UNIT
-        taken += size
+def _send(connection: socket.socket, data: IO[bytes], size: int) -> None:
+    while size:
+        offset = size % _DATA_BYTES
+        size -= os.sendfile(connection.fileno(), data.fileno(), offset, min(size, _DATA_BYTES - offset))
+
+
+def _receive(connection: socket.socket, size: int) -> None:
+    buffer = bytearray(UNIT)
+    received = 0
+    while received < size and (count := connection.recv_into(buffer)):
+        units = (received + count) // UNIT - received // UNIT
+        received += count
         if units:
             connection.sendall(bytes(units))
 
 
 def _echo(connection: socket.socket) -> None:
-    while block := connection.recv(UNIT):
-        connection.sendall(block)
+    while data := connection.recv(UNIT):
+        connection.sendall(data)
 
 
-def _print(connection: socket.socket, pieces: int) -> None:
+def _print(connection: socket.socket, lines: int) -> None:
     while connection.recv(1):
-        for _ in range(pieces):
-            connection.sendall(bytes(PIECE))
-            time.sleep(PIECE_PAUSE_S)
+        for _ in range(lines):
+            connection.sendall(bytes(LINE_BYTES))
+            time.sleep(LINE_INTERVAL_S)
 
 
-def _serve(connection: socket.socket, supply: IO[bytes]) -> None:
-    # A forwarder that breaks off, or a benchmark that has seen enough.
+def _serve(connection: socket.socket, data: IO[bytes]) -> None:
+    # OSError: the client or its forwarder closed the connection early.
     with connection, contextlib.suppress(OSError):
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        output = connection.recv(HEAD, socket.MSG_WAITALL)
-        letter, count = output[:1], int.from_bytes(output[1:], "big")
-        if letter == DOWNLOAD:
-            _send(connection, supply, count)
-        elif letter == UPLOAD:
-            _take(connection, count)
-        elif letter == ECHO:
+        received = connection.recv(HEADER_BYTES, socket.MSG_WAITALL)
+        request, number = received[:1], int.from_bytes(received[1:], "big")
+        if request == DOWNLOAD:
+            _send(connection, data, number)
+        elif request == UPLOAD:
+            _receive(connection, number)
+        elif request == ECHO:
             _echo(connection)
-        elif letter == PIECES:
-            _print(connection, count)
+        elif request == PRINT:
+            _print(connection, number)
 
 
-def _accept(listening: socket.socket, supply: IO[bytes]) -> None:
+def _accept(listener: socket.socket, data: IO[bytes]) -> None:
     while True:
-        connection, _ = listening.accept()
-        threading.Thread(target=_serve, args=(connection, supply), daemon=True).start()
+        connection, _ = listener.accept()
+        threading.Thread(target=_serve, args=(connection, data), daemon=True).start()
 
 
 def main() -> None:
     """Serve until standard input ends."""
-    with tempfile.TemporaryFile() as supply, socket.create_server((LOOPBACK, 0), backlog=1024) as listening:
-        supply.write(os.urandom(_SUPPLY))  # nothing that a compression could make smaller
-        supply.flush()
-        threading.Thread(target=_accept, args=(listening, supply), daemon=True).start()
-        print(listening.getsockname()[1], flush=True)
+    with tempfile.TemporaryFile() as data, socket.create_server((LOOPBACK, 0), backlog=1024) as listener:
+        data.write(os.urandom(_DATA_BYTES))  # random, so that compression gains nothing
+        data.flush()
+        threading.Thread(target=_accept, args=(listener, data), daemon=True).start()
+        print(listener.getsockname()[1], flush=True)
         sys.stdin.read()
 
 

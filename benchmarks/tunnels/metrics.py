@@ -1,4 +1,4 @@
-"""What is measured of a forwarder, and how much of it."""
+"""Metrics of a forwarder, and the workloads that measure them."""
 
 import statistics
 import time
@@ -11,7 +11,7 @@ from .workloads import Amount
 
 
 class Metric(NamedTuple):
-    """One number of a measure, as the table shows it."""
+    """A row of the table."""
 
     title: str
     unit: str
@@ -19,14 +19,14 @@ class Metric(NamedTuple):
 
 
 class Profile(NamedTuple):
-    """How much is measured. The amounts are such that the slowest takes seconds and the quickest more than one."""
+    """Sizes of the workloads. Transfers take the fastest competitor more than a second, and the slowest some seconds."""
 
     rounds: int
     near: Amount
     far: Amount
     many: Amount
     echo_rtts: int
-    openings: int
+    connections: int
     settle_s: float
     limit_s: float
     idle_s: float
@@ -38,7 +38,7 @@ FULL = Profile(
     far=Amount(600, 15.0),
     many=Amount(400, 15.0),
     echo_rtts=500,
-    openings=100,
+    connections=100,
     settle_s=1.0,
     limit_s=5.0,
     idle_s=60.0,
@@ -49,18 +49,18 @@ QUICK = Profile(
     far=Amount(25, 2.0),
     many=Amount(50, 1.5),
     echo_rtts=100,
-    openings=10,
+    connections=10,
     settle_s=0.3,
     limit_s=0.7,
     idle_s=3.0,
 )
 
-PIECES_OF_A_CELL = 4
+LINES_PER_CELL = 4
 Values = Sequence[float | None]
 
 
-class Measure(NamedTuple):
-    """What is done, and the figures that come of it, in that order; None where there is nothing to be said."""
+class Measurement(NamedTuple):
+    """A workload, and the metrics that it yields, in the same order as `run`'s values; None: not applicable."""
 
     run: Callable[[Forwarder, Profile], Values]
     metrics: tuple[Metric, ...]
@@ -72,55 +72,58 @@ def _percentile(values: list[float], percent: int) -> float:
     )
 
 
-def _with_resources(
-    forwarder: Forwarder, move: Callable[[int, Amount], workloads.TransferResult], amount: Amount
+def _with_cpu(
+    forwarder: Forwarder, transfer: Callable[[int, Amount], workloads.TransferResult], amount: Amount
 ) -> tuple[float, float | None]:
     before_s = forwarder.cpu_s()
-    transfer = move(forwarder.port, amount)
+    result = transfer(forwarder.port, amount)
     after_s = forwarder.cpu_s()
     if before_s is None or after_s is None:
-        return transfer.megabytes_per_s, None
-    return transfer.megabytes_per_s, (after_s - before_s) / (transfer.size / 1e9)
+        return result.megabytes_per_s, None
+    return result.megabytes_per_s, (after_s - before_s) / (result.size / 1e9)
 
 
 def _download(forwarder: Forwarder, profile: Profile) -> Values:
-    return _with_resources(forwarder, workloads.download, profile.near)
+    return _with_cpu(forwarder, workloads.download, profile.near)
 
 
 def _upload(forwarder: Forwarder, profile: Profile) -> Values:
-    return _with_resources(forwarder, workloads.upload, profile.near)
+    return _with_cpu(forwarder, workloads.upload, profile.near)
 
 
-def _idle_round_trip(forwarder: Forwarder, profile: Profile) -> Values:
+def _round_trip_idle(forwarder: Forwarder, profile: Profile) -> Values:
     values = workloads.echo_rtts(forwarder.port, profile.echo_rtts, profile.limit_s)
     return [_percentile(values, percent) * 1000 for percent in (50, 99)]
 
 
 def _round_trip_under_load(forwarder: Forwarder, profile: Profile) -> Values:
-    with workloads.load(forwarder.port, profile.settle_s) as beside:
-        started_at = time.monotonic(), beside.size
+    with workloads.background_download(forwarder.port, profile.settle_s) as background:
+        started_at, size_before = time.monotonic(), background.size
         values = workloads.echo_rtts(forwarder.port, profile.echo_rtts, profile.limit_s)
-        meanwhile = (beside.size - started_at[1]) / 1e6 / (time.monotonic() - started_at[0])
-    return [*(_percentile(values, percent) * 1000 for percent in (50, 99)), meanwhile]
+        throughput = (background.size - size_before) / 1e6 / (time.monotonic() - started_at)
+    return [*(_percentile(values, percent) * 1000 for percent in (50, 99)), throughput]
 
 
-def _printing(forwarder: Forwarder, profile: Profile) -> Values:
-    values = workloads.print_latency(forwarder.port, profile.openings, profile.limit_s, PIECES_OF_A_CELL)
+def _print_latency(forwarder: Forwarder, profile: Profile) -> Values:
+    values = workloads.print_latency(forwarder.port, profile.connections, profile.limit_s, LINES_PER_CELL)
     return [_percentile(values, 50) * 1000]
 
 
-def _opening(forwarder: Forwarder, profile: Profile) -> Values:
-    return [statistics.median(workloads.openings(forwarder.port, profile.openings, profile.limit_s)) * 1000]
+def _connect_time(forwarder: Forwarder, profile: Profile) -> Values:
+    return [
+        statistics.median(workloads.connect_times(forwarder.port, profile.connections, profile.limit_s))
+        * 1000
+    ]
 
 
-def _connections_at_once(connections: int) -> Callable[[Forwarder, Profile], Values]:
+def _concurrent_downloads(connections: int) -> Callable[[Forwarder, Profile], Values]:
     def run(forwarder: Forwarder, profile: Profile) -> Values:
-        return [workloads.download_on_many(forwarder.port, connections, profile.many).megabytes_per_s]
+        return [workloads.concurrent_downloads(forwarder.port, connections, profile.many).megabytes_per_s]
 
     return run
 
 
-def _memory(forwarder: Forwarder, profile: Profile) -> Values:
+def _peak_memory(forwarder: Forwarder, profile: Profile) -> Values:
     return [forwarder.peak_mb()]
 
 
@@ -136,30 +139,30 @@ DOWNLOAD = Metric("download", "MB/s", True)
 UPLOAD = Metric("upload", "MB/s", True)
 ROUND_TRIP = Metric("round trip, p50", "ms", False)
 LOADED_ROUND_TRIP = Metric("… during a download, p99", "ms", False)
-PRINTING = Metric(f"{PIECES_OF_A_CELL} lines, 1 ms apart, p50", "ms", False)
-OPENING = Metric("opening a connection, p50", "ms", False)
-MEMORY = Metric("memory, at its peak", "MB", False)
+PRINT_LATENCY = Metric(f"{LINES_PER_CELL} lines, 1 ms apart, p50", "ms", False)
+CONNECT = Metric("connection set-up, p50", "ms", False)
+MEMORY = Metric("peak memory", "MB", False)
 FAR_DOWNLOAD = Metric("download, far", "MB/s", True)
 FAR_UPLOAD = Metric("upload, far", "MB/s", True)
-IDLE = Metric("CPU of one core while idle", "%", False)
+IDLE = Metric("CPU of one core, idle", "%", False)
 
 NEAR = (
-    Measure(_download, (DOWNLOAD, Metric("CPU to download", "s/GB", False))),
-    Measure(_upload, (UPLOAD, Metric("CPU to upload", "s/GB", False))),
-    Measure(_idle_round_trip, (ROUND_TRIP, Metric("round trip, p99", "ms", False))),
-    Measure(
+    Measurement(_download, (DOWNLOAD, Metric("CPU for download", "s/GB", False))),
+    Measurement(_upload, (UPLOAD, Metric("CPU for upload", "s/GB", False))),
+    Measurement(_round_trip_idle, (ROUND_TRIP, Metric("round trip, p99", "ms", False))),
+    Measurement(
         _round_trip_under_load,
         (
             Metric("… during a download, p50", "ms", False),
             LOADED_ROUND_TRIP,
-            Metric("… and that download", "MB/s", True),
+            Metric("… and of that download", "MB/s", True),
         ),
     ),
-    Measure(_printing, (PRINTING,)),
-    Measure(_opening, (OPENING,)),
-    Measure(_connections_at_once(16), (Metric("download on 16 at once", "MB/s", True),)),
-    Measure(_connections_at_once(128), (Metric("download on 128 at once", "MB/s", True),)),
-    Measure(_memory, (MEMORY,)),
+    Measurement(_print_latency, (PRINT_LATENCY,)),
+    Measurement(_connect_time, (CONNECT,)),
+    Measurement(_concurrent_downloads(16), (Metric("16 concurrent downloads", "MB/s", True),)),
+    Measurement(_concurrent_downloads(128), (Metric("128 concurrent downloads", "MB/s", True),)),
+    Measurement(_peak_memory, (MEMORY,)),
 )
-FAR = (Measure(_far_download, (FAR_DOWNLOAD,)), Measure(_far_upload, (FAR_UPLOAD,)))
-METRICS = tuple(metric for measure in (*NEAR, *FAR) for metric in measure.metrics) + (IDLE,)
+FAR = (Measurement(_far_download, (FAR_DOWNLOAD,)), Measurement(_far_upload, (FAR_UPLOAD,)))
+METRICS = tuple(metric for measurement in (*NEAR, *FAR) for metric in measurement.metrics) + (IDLE,)

@@ -1,4 +1,4 @@
-"""The path that every forwarder takes: an sshd as the gateway, one as the host, the target, and the line before them."""
+"""The network of the benchmark: an sshd as the gateway, one as the host, the load server, and a latency proxy."""
 
 import contextlib
 import signal
@@ -11,15 +11,15 @@ from pathlib import Path
 
 from tests.kit.sshd import Network, known_hosts_line, privsep_dir
 
-from ..time_to_notebook import delayed
+from ..latency_proxy import latency_proxy
 from .endpoint import LOOPBACK, Endpoint
 
 ROOT = Path(__file__).resolve().parents[2]
-END_TIMEOUT_S = 10.0
+EXIT_TIMEOUT_S = 10.0
 
 
 class BenchmarkNetwork:
-    """The two hops, and the ways to them: `near` on this machine, and `far` behind a line with a delay, if there is one."""
+    """The running network with two endpoints: `near`, and `far` behind a latency proxy (None without one)."""
 
     def __init__(self, network: Network, near: Endpoint, far: Endpoint | None) -> None:
         self.network = network
@@ -27,7 +27,7 @@ class BenchmarkNetwork:
         self.far = far
 
     def environment(self, endpoint: Endpoint) -> dict[str, str]:
-        """What a forwarder is told by its environment: a home folder of its own, and the gateway of that way."""
+        """The environment of a forwarder: its own home folder, and the gateway in INVOKE_GATEWAY."""
         return self.network.user.environment(
             PYTHONPATH=str(ROOT),
             INVOKE_GATEWAY=f"{LOOPBACK}:{endpoint.gateway_port}",
@@ -35,25 +35,25 @@ class BenchmarkNetwork:
 
 
 @contextlib.contextmanager
-def running(delay_ms: int) -> Iterator[BenchmarkNetwork]:
-    """Everything that a forwarder needs, running while the body does; `delay_ms` is the round trip of the far line."""
+def run_network(delay_ms: int) -> Iterator[BenchmarkNetwork]:
+    """Run the network while the body runs; `delay_ms` is the round-trip time to the far endpoint, 0 for none."""
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="benchmark-")))
         stack.enter_context(privsep_dir())
-        packages = folder / "packages"  # no Jupyter runs here
+        packages = folder / "packages"  # empty, because no Jupyter runs here
         packages.mkdir()
         network = Network(folder / "network", packages)
         stack.callback(network.close)
-        # The guide's command runs a program on the gateway, which the tests' gateway does not let anybody.
+        # The guide's command runs nc on the gateway; the gateway of the tests only forwards.
         network.gateway.options = ("AllowTcpForwarding yes", network.environment())
         with _sigint_blocked():
             network.start()
-            target_port = stack.enter_context(target())
+            target_port = stack.enter_context(load_server())
             near = _endpoint(network, network.gateway.port, target_port, target_port)
             far = None
             if delay_ms:
-                gateway_port = stack.enter_context(delayed(network.gateway.port, delay_ms))
-                direct_port = stack.enter_context(delayed(target_port, delay_ms))
+                gateway_port = stack.enter_context(latency_proxy(network.gateway.port, delay_ms))
+                direct_port = stack.enter_context(latency_proxy(target_port, delay_ms))
                 network.write_known_hosts(known_hosts_line(gateway_port, network.gateway.public_key))
                 far = _endpoint(network, gateway_port, target_port, direct_port)
         yield BenchmarkNetwork(network, near, far)
@@ -77,8 +77,8 @@ def _endpoint(network: Network, gateway_port: int, target_port: int, direct_port
 
 
 @contextlib.contextmanager
-def target() -> Iterator[int]:
-    """The port of the server that the tunnels lead to, which lives while the body runs."""
+def load_server() -> Iterator[int]:
+    """Run the load server while the body runs, and yield its port."""
     server = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.tunnels.load_server"],
         cwd=ROOT,
@@ -86,18 +86,18 @@ def target() -> Iterator[int]:
         stdout=subprocess.PIPE,
         text=True,
     )
-    assert server.stdin and server.stdout  # as asked for
+    assert server.stdin and server.stdout
     with server:
         try:
             yield int(server.stdout.readline())
         finally:
             server.stdin.close()
-            server.wait(END_TIMEOUT_S)
+            server.wait(EXIT_TIMEOUT_S)
 
 
 @contextlib.contextmanager
 def _sigint_blocked() -> Iterator[None]:
-    """Start programs that Ctrl-C leaves alone: they are ended in good order by the one that it ends."""
+    """Block SIGINT in programs started in the body, so that Ctrl-C reaches this process alone, which stops them."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

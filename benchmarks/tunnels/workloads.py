@@ -1,4 +1,4 @@
-"""What goes through a tunnel while it is measured, as seen from the end where the browser is. Every wait is bounded."""
+"""Workloads, as the browser's end of the tunnel sees them. Every wait has a timeout."""
 
 import contextlib
 import os
@@ -10,19 +10,19 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from .endpoint import LOOPBACK
-from .load_server import DOWNLOAD, ECHO, PIECE, PIECES, UNIT, UPLOAD, head
+from .load_server import DOWNLOAD, ECHO, LINE_BYTES, PRINT, UNIT, UPLOAD, header
 
-STALL_S = 8.0
-"""How long nothing may come before that counts as a failure: longer than a lost SYN takes to be sent twice more."""
-ECHO_BYTES = b"x" * 64
-PAUSE_S = 0.002
-"""Between keystrokes, so that each finds the tunnel as it is and not still awake from the one before."""
+STALL_TIMEOUT_S = 8.0
+"""A connection without progress for this long has failed. Two retransmissions of a lost SYN take less."""
+ECHO_DATA = b"x" * 64
+ECHO_INTERVAL_S = 0.002
+"""Pause between echoes, so that each finds the tunnel idle."""
 ENDLESS = 1 << 50
-READ_AT_ONCE = 1 << 20
+READ_BYTES = 1 << 20
 
 
 class Amount(NamedTuple):
-    """What to move: so many MB, or less where it takes longer than so many seconds."""
+    """How much to transfer: `megabytes`, or as much as `limit_s` seconds allow."""
 
     megabytes: int
     limit_s: float
@@ -33,7 +33,7 @@ class Amount(NamedTuple):
 
 
 class TransferResult(NamedTuple):
-    """What was moved, in how long."""
+    """The bytes that were transferred, and the time that it took."""
 
     size: int
     duration_s: float
@@ -44,193 +44,196 @@ class TransferResult(NamedTuple):
 
 
 @contextlib.contextmanager
-def opened(port: int, letter: bytes, count: int = 0) -> Iterator[socket.socket]:
-    """A connection to the target by that local port, which has said what it wants."""
-    with socket.create_connection((LOOPBACK, port), timeout=STALL_S) as connection:
+def connect(port: int, request: bytes, number: int = 0) -> Iterator[socket.socket]:
+    """Connect to the load server through a local port, and send the header."""
+    with socket.create_connection((LOOPBACK, port), timeout=STALL_TIMEOUT_S) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection.sendall(head(letter, count))
+        connection.sendall(header(request, number))
         yield connection
 
 
 def echo_rtt(connection: socket.socket) -> float:
-    """The seconds until 64 bytes are back. Raises OSError."""
-    return _answered(connection, ECHO_BYTES, len(ECHO_BYTES))
+    """The round-trip time of 64 bytes, in seconds. Raises OSError."""
+    return _response_time(connection, ECHO_DATA, len(ECHO_DATA))
 
 
-def _answered(connection: socket.socket, question: bytes, missing: int) -> float:
-    """The seconds until that many bytes have come for the question."""
+def _response_time(connection: socket.socket, data: bytes, missing: int) -> float:
+    """Send data, and return the seconds until `missing` bytes have arrived."""
     started_at = time.monotonic()
-    connection.sendall(question)
+    connection.sendall(data)
     while missing:
-        came = connection.recv(missing)
-        if not came:
-            raise ConnectionError("the connection ended before the answer")
-        missing -= len(came)
+        received = connection.recv(missing)
+        if not received:
+            raise ConnectionError("the connection was closed before the response was complete")
+        missing -= len(received)
     return time.monotonic() - started_at
 
 
 def echoes(port: int) -> bool:
-    """Whether a keystroke comes back by that port."""
-    with contextlib.suppress(OSError), opened(port, ECHO) as connection:
+    """Whether the load server echoes through this port."""
+    with contextlib.suppress(OSError), connect(port, ECHO) as connection:
         echo_rtt(connection)
         return True
     return False
 
 
 def echo_rtts(port: int, count: int, limit_s: float) -> list[float]:
-    """The seconds that each of so many keystrokes took, or of fewer where they take longer than the limit."""
-    with opened(port, ECHO) as connection:
-        return _one_after_the_other(lambda: echo_rtt(connection), count, limit_s)
+    """The round-trip times of `count` echoes in seconds, or of fewer within `limit_s`."""
+    with connect(port, ECHO) as connection:
+        return _repeat(lambda: echo_rtt(connection), count, limit_s)
 
 
-def print_latency(port: int, count: int, limit_s: float, pieces: int) -> list[float]:
-    """The seconds until all pieces of what a cell prints are there, so often, or less often within the limit."""
-    with opened(port, PIECES, pieces) as connection:
-        return _one_after_the_other(lambda: _answered(connection, b"!", pieces * PIECE), count, limit_s)
+def print_latency(port: int, count: int, limit_s: float, lines: int) -> list[float]:
+    """The seconds until all lines that a cell prints have arrived: `count` values, or fewer within `limit_s`."""
+    with connect(port, PRINT, lines) as connection:
+        return _repeat(lambda: _response_time(connection, b"!", lines * LINE_BYTES), count, limit_s)
 
 
-def _one_after_the_other(measure: Callable[[], float], count: int, limit_s: float) -> list[float]:
+def _repeat(measure: Callable[[], float], count: int, limit_s: float) -> list[float]:
     values: list[float] = []
-    measure()  # opens the connection
+    measure()  # the first also waits for the connection to open
     until = time.monotonic() + limit_s
     while len(values) < count and time.monotonic() < until:
-        time.sleep(PAUSE_S)
+        time.sleep(ECHO_INTERVAL_S)
         values.append(measure())
     return values
 
 
-def openings(port: int, count: int, limit_s: float) -> list[float]:
-    """The seconds from `connect` to the first echo, of so many connections, one after the other."""
+def connect_times(port: int, count: int, limit_s: float) -> list[float]:
+    """The seconds from connect() to the first echo, of `count` consecutive connections, or fewer within `limit_s`."""
     values: list[float] = []
     until = time.monotonic() + limit_s
     while len(values) < count and (not values or time.monotonic() < until):
         started_at = time.monotonic()
-        with opened(port, ECHO) as connection:
+        with connect(port, ECHO) as connection:
             echo_rtt(connection)
             values.append(time.monotonic() - started_at)
     return values
 
 
 def download(port: int, amount: Amount) -> TransferResult:
-    """Take what comes on one connection."""
-    return download_on_many(port, 1, amount)
+    """Receive on one connection."""
+    return concurrent_downloads(port, 1, amount)
 
 
 def upload(port: int, amount: Amount) -> TransferResult:
-    """Send on one connection; only what the target has confirmed counts."""
+    """Send on one connection. Only bytes that the load server has acknowledged count."""
     units = amount.size // UNIT
-    block = memoryview(os.urandom(UNIT))
-    sent = confirmed = 0
+    data = memoryview(os.urandom(UNIT))
+    sent = acknowledged = 0
     last = started_at = time.monotonic()
-    with opened(port, UPLOAD, amount.size) as connection, selectors.DefaultSelector() as selector:
+    with connect(port, UPLOAD, amount.size) as connection, selectors.DefaultSelector() as selector:
         connection.setblocking(False)
         selector.register(connection, selectors.EVENT_READ | selectors.EVENT_WRITE)
-        while confirmed < units and time.monotonic() < started_at + amount.limit_s:
-            ready = selector.select(STALL_S)
+        while acknowledged < units and time.monotonic() < started_at + amount.limit_s:
+            ready = selector.select(STALL_TIMEOUT_S)
             if not ready:
-                raise TimeoutError(f"nothing went on for {STALL_S:.0f} s after {confirmed} MiB")
+                raise TimeoutError(f"no progress for {STALL_TIMEOUT_S:.0f} s after {acknowledged} MiB")
             _, events = ready[0]
             if events & selectors.EVENT_READ:
-                came = connection.recv(READ_AT_ONCE)
-                if not came:
-                    raise ConnectionError(f"the connection ended after {confirmed} MiB")
-                confirmed += len(came)
+                received = connection.recv(READ_BYTES)
+                if not received:
+                    raise ConnectionError(f"the connection was closed after {acknowledged} MiB")
+                acknowledged += len(received)
                 last = time.monotonic()
             elif events & selectors.EVENT_WRITE:
-                sent += connection.send(block[sent % UNIT :][: amount.size - sent])
+                sent += connection.send(data[sent % UNIT :][: amount.size - sent])
                 if sent == amount.size:
                     selector.modify(connection, selectors.EVENT_READ)
-    if not confirmed:
+    if not acknowledged:
         raise TimeoutError(f"nothing arrived within {amount.limit_s:.0f} s")
-    return TransferResult(confirmed * UNIT, last - started_at)
+    return TransferResult(acknowledged * UNIT, last - started_at)
 
 
 class _Download:
-    """One of many downloads at once."""
+    """One of several concurrent downloads."""
 
     def __init__(self, port: int, size: int) -> None:
         self.missing = size
         self.size = size
-        self.asked = False
+        self.header_sent = False
         self.socket = socket.socket()
         self.socket.setblocking(False)
         self.socket.connect_ex((LOOPBACK, port))
 
-    def go_on(self, block: bytearray) -> int:
-        """Do what can be done now, and return how many bytes came. Raises OSError."""
-        if not self.asked:
-            self.socket.sendall(head(DOWNLOAD, self.size))  # the first bytes that a socket takes
-            self.asked = True
+    def advance(self, buffer: bytearray) -> int:
+        """Send the header, or receive once without blocking; return the bytes received. Raises OSError."""
+        if not self.header_sent:
+            self.socket.sendall(header(DOWNLOAD, self.size))  # fits into the empty send buffer
+            self.header_sent = True
             return 0
-        came = self.socket.recv_into(block)
-        if not came:
-            raise ConnectionError(f"a connection ended {self.missing} bytes too soon")
-        self.missing -= came
-        return came
+        received = self.socket.recv_into(buffer)
+        if not received:
+            raise ConnectionError(f"a connection was closed {self.missing} bytes too soon")
+        self.missing -= received
+        return received
 
 
-def download_on_many(port: int, connections: int, amount: Amount) -> TransferResult:
-    """Take what comes on so many connections, opened and read all at once; each has the same share of the amount.
+def concurrent_downloads(port: int, connections: int, amount: Amount) -> TransferResult:
+    """Receive on several connections, opened at once; each gets an equal share of the amount.
 
-    Raises OSError, and TimeoutError where one of them got nothing within the limit.
+    Raises OSError, and TimeoutError where a connection received nothing within the limit.
     """
-    block = bytearray(READ_AT_ONCE)
+    buffer = bytearray(READ_BYTES)
     size = amount.size // connections
-    came = 0
+    received = 0
     last = started_at = time.monotonic()
     with contextlib.ExitStack() as stack:
         selector = stack.enter_context(selectors.DefaultSelector())
-        waiting = [_Download(port, size) for _ in range(connections)]
-        for each in waiting:
+        downloads = [_Download(port, size) for _ in range(connections)]
+        for each in downloads:
             stack.enter_context(each.socket)
             selector.register(each.socket, selectors.EVENT_WRITE, each)
-        left = connections
-        while left and time.monotonic() < started_at + amount.limit_s:
-            ready = selector.select(STALL_S)
+        pending = connections
+        while pending and time.monotonic() < started_at + amount.limit_s:
+            ready = selector.select(STALL_TIMEOUT_S)
             if not ready:
-                raise TimeoutError(f"nothing came for {STALL_S:.0f} s after {came / 1e6:.0f} MB")
+                raise TimeoutError(f"no progress for {STALL_TIMEOUT_S:.0f} s after {received / 1e6:.0f} MB")
             for key, _ in ready:
                 each = key.data
-                if not each.asked:
+                if not each.header_sent:
                     selector.modify(each.socket, selectors.EVENT_READ, each)
-                came += each.go_on(block)
+                received += each.advance(buffer)
                 if not each.missing:
                     selector.unregister(each.socket)
-                    left -= 1
+                    pending -= 1
             last = time.monotonic()
-    starved = sum(each.missing == each.size for each in waiting)
+    starved = sum(each.missing == each.size for each in downloads)
     if starved:
         raise TimeoutError(f"{starved} of {connections} connections got nothing in {amount.limit_s:.0f} s")
-    return TransferResult(came, last - started_at)
+    return TransferResult(received, last - started_at)
 
 
-class Load:
-    """A download without an end on a connection of its own."""
+class BackgroundDownload:
+    """An endless download on a connection of its own."""
 
     def __init__(self) -> None:
         self.size = 0
 
-    def _take(self, connection: socket.socket) -> None:
-        block = bytearray(READ_AT_ONCE)
-        # Ends when the one who wanted the load shuts the connection.
+    def run(self, connection: socket.socket) -> None:
+        """Receive until the connection is shut down, and count the bytes in `size`."""
+        buffer = bytearray(READ_BYTES)
         with contextlib.suppress(OSError):
-            while came := connection.recv_into(block):
-                self.size += came
+            while received := connection.recv_into(buffer):
+                self.size += received
 
 
 @contextlib.contextmanager
-def load(port: int, settle_s: float) -> Iterator[Load]:
-    """Fill the tunnel with a download while the body runs, which begins when that has gone on for a while."""
-    filling = Load()
-    with opened(port, DOWNLOAD, ENDLESS) as connection:
-        thread = threading.Thread(target=filling._take, args=(connection,), daemon=True)
+def background_download(port: int, settle_s: float) -> Iterator[BackgroundDownload]:
+    """Fill the tunnel with a download while the body runs, which begins `settle_s` seconds later.
+
+    Raises ConnectionError when the download received nothing.
+    """
+    background = BackgroundDownload()
+    with connect(port, DOWNLOAD, ENDLESS) as connection:
+        thread = threading.Thread(target=background.run, args=(connection,), daemon=True)
         thread.start()
         try:
             thread.join(settle_s)
-            yield filling
+            yield background
         finally:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
             thread.join()
-    if not filling.size:
-        raise ConnectionError("the download beside got nothing")
+    if not background.size:
+        raise ConnectionError("the background download received nothing")
