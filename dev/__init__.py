@@ -1,1 +1,1 @@
-"""The maintainers' own tasks: `invoke -r dev --list`."""
+"""Tasks for maintainers: `invoke -r dev --list`."""

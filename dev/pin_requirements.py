@@ -1,8 +1,8 @@
-"""-r dev pin: the exact versions that CI tests, for those who install with uv and for those who install with pip.
+"""`invoke -r dev pin`: pins the exact versions that CI tests, for uv and for pip.
 
-uv reads them from `constraint-dependencies` in pyproject.toml: a lock file would record where they were downloaded from.
-pip knows no override, and would refuse Patchwork beside Fabric 3: so requirements.txt names every package with its
-hashes, and is installed with `pip install --no-deps --require-hashes -r requirements.txt`.
+uv reads `constraint-dependencies` in pyproject.toml; a lock file would also record the URL of the package index.
+pip has no overrides and would reject Patchwork with Fabric 3, so requirements.txt lists every package with its hashes:
+`pip install --no-deps --require-hashes -r requirements.txt`.
 """
 
 import shutil
@@ -19,7 +19,7 @@ PROJECT, REQUIREMENTS = ROOT / "pyproject.toml", ROOT / "requirements.txt"
 
 
 def write() -> None:
-    """Pin what pyproject.toml asks for, there and in requirements.txt; pins that still fit stay. Raises TaskError."""
+    """Update the pins in pyproject.toml and requirements.txt; pins that still satisfy the requirements stay. Raises TaskError."""
     pin(PROJECT, REQUIREMENTS)
     print_step(
         "project",
@@ -28,24 +28,24 @@ def write() -> None:
 
 
 def check() -> None:
-    """Raise TaskError when the pins are not what `write` would make of pyproject.toml."""
+    """Raise TaskError when `write` would change the pins."""
     with tempfile.TemporaryDirectory() as folder:
         project, requirements = (Path(shutil.copy(file, folder)) for file in (PROJECT, REQUIREMENTS))
         pin(project, requirements)
-        # A package may gain a file for another platform, and so a hash, without the pins being wrong.
+        # Hashes are not compared: a release can gain a file, and so a hash, for another platform.
         different = sorted(
             _constraints(project) ^ _constraints(PROJECT) | _pins(requirements) ^ _pins(REQUIREMENTS)
         )
     if different:
         raise TaskError(
-            f"the pins do not fit what {PROJECT.name} asks for: {', '.join(different)}",
-            hint="write them again: invoke -r dev pin",
+            f"the pins do not match the requirements in {PROJECT.name}: {', '.join(different)}",
+            hint="update them: invoke -r dev pin",
         )
-    print_step("project", "the pins fit pyproject.toml")
+    print_step("project", "the pins match pyproject.toml")
 
 
 def pin(project: Path, requirements: Path) -> None:
-    """Write the pins of a project into its file, and those of its users into `requirements`. Raises TaskError."""
+    """Write the pins of all groups into `project`, and those of its users into `requirements`. Raises TaskError."""
     import tomlkit
 
     document = tomlkit.parse(project.read_text(encoding="utf-8"))
@@ -63,7 +63,7 @@ def pin(project: Path, requirements: Path) -> None:
 
 
 def _compile(project: Path, output: Path, *options: str) -> None:
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", "uv", "pip", "compile", project.name, *options]
         + ["--universal", "--python-version", "3.11", "--no-header", "--no-annotate"]
         + ["--quiet", "--output-file", str(output)],
@@ -72,21 +72,21 @@ def _compile(project: Path, output: Path, *options: str) -> None:
         text=True,
         check=False,
     )
-    if done.returncode:
+    if result.returncode:
         raise TaskError(
-            "uv could not resolve pyproject.toml",
-            hint="install the tools of the project: uv sync",
-            detail=tuple(done.stderr.splitlines()[-10:]),
+            "uv could not resolve the requirements in pyproject.toml",
+            hint="install the development tools: uv sync",
+            detail=tuple(result.stderr.splitlines()[-10:]),
         )
 
 
 def _constraints(project: Path) -> set[str]:
     import tomllib
 
-    found = tomllib.loads(project.read_text(encoding="utf-8"))["tool"]["uv"].get(
+    constraints = tomllib.loads(project.read_text(encoding="utf-8"))["tool"]["uv"].get(
         "constraint-dependencies", []
     )
-    return set(found)
+    return set(constraints)
 
 
 def _pins(file: Path) -> set[str]:

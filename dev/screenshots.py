@@ -1,4 +1,4 @@
-"""-r dev screenshots: the pictures of docs/, taken by the tests of the browsers."""
+"""`invoke -r dev screenshots`: updates the screenshots in docs/ with the browser tests."""
 
 import shutil
 import subprocess
@@ -10,15 +10,15 @@ from notebooks_over_ssh.errors import TaskError
 from notebooks_over_ssh.terminal import print_step, progress
 
 ROOT = Path(__file__).resolve().parent.parent
-TAKEN = ROOT / "screenshots"
-KEPT = {"chromium-1-warning.png": "warning.png", "chromium-3-plot.png": "plot.png"}
-MOST_BYTES = 150_000
+OUTPUT_DIR = ROOT / "screenshots"
+TARGETS = {"chromium-1-warning.png": "warning.png", "chromium-3-plot.png": "plot.png"}
+MAX_BYTES = 150_000
 
 
-def take() -> None:
-    """Run the story in Chromium and keep two of its pictures in docs/. Raises TaskError, with docs/ as it was."""
+def update() -> None:
+    """Run the Chromium tests and copy two of their screenshots to docs/. Raises TaskError, with docs/ unchanged."""
     start_time = time.monotonic()
-    shutil.rmtree(TAKEN, ignore_errors=True)
+    shutil.rmtree(OUTPUT_DIR, ignore_errors=True)
     with progress("project", "taking screenshots"):
         run = subprocess.run(
             [sys.executable, "-m", "pytest", "-q", "tests/e2e/browser", "-k", "chromium and plot"],
@@ -29,15 +29,16 @@ def take() -> None:
         )
     if run.returncode:
         raise TaskError(
-            "the story in the browser has failed",
-            hint="pytest tests/e2e/browser shows how; it needs chromium, chromium-driver and libnss3-tools",
+            "the browser tests failed",
+            hint="run pytest tests/e2e/browser; it needs chromium, chromium-driver and libnss3-tools",
             detail=tuple(run.stdout.splitlines()[-10:]),
         )
-    large = [name for name in KEPT if (TAKEN / name).stat().st_size > MOST_BYTES]
+    large = [name for name in TARGETS if (OUTPUT_DIR / name).stat().st_size > MAX_BYTES]
     if large:
         raise TaskError(
-            f"{', '.join(large)} is larger than {MOST_BYTES} bytes", hint="make the window smaller"
+            f"larger than {MAX_BYTES} bytes: {', '.join(large)}",
+            hint="reduce the window size in the browser tests",
         )
-    for name, kept in KEPT.items():
-        shutil.copy(TAKEN / name, ROOT / "docs" / kept)
-    print_step("project", f"docs/ has {' and '.join(KEPT.values())}", start_time)
+    for name, target in TARGETS.items():
+        shutil.copy(OUTPUT_DIR / name, ROOT / "docs" / target)
+    print_step("project", f"updated {' and '.join(TARGETS.values())} in docs/", start_time)

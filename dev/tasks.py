@@ -1,16 +1,16 @@
-"""The maintainers' own tasks: `invoke -r dev --list`."""
+"""Tasks for maintainers: `invoke -r dev --list`."""
 
 import sys
 from pathlib import Path
 from typing import Any
 
-# Invoke's loader puts this folder on the search path, and not the one with the packages.
+# Invoke's loader adds this folder to sys.path, but not the repository's root.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from notebooks_over_ssh.tasks.decorator import task
 
 
-@task(help={"check": "Change nothing, and fail where the pins do not fit what pyproject.toml asks for."})
+@task(help={"check": "Only check that the pins match pyproject.toml."})
 def pin(c: Any, check: bool = False) -> None:
     """Pin the versions in pyproject.toml and requirements.txt."""
     from dev.pin_requirements import check as check_requirements
@@ -21,7 +21,7 @@ def pin(c: Any, check: bool = False) -> None:
 
 @task()
 def screenshots(c: Any) -> None:
-    """Take the pictures of docs/ anew, in a real browser."""
-    from dev.screenshots import take
+    """Update the screenshots in docs/ with a real browser."""
+    from dev.screenshots import update
 
-    take()
+    update()

@@ -1,15 +1,15 @@
-"""Hands the collection to `fab`."""
+"""The task collection, for `fab`."""
 
 import sys
 from pathlib import Path
 
-# Invoke's loader puts this folder on the search path, and not the one with the package.
+# Invoke's loader adds this folder to sys.path, but not the one that contains the package.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from notebooks_over_ssh.tasks.interrupts import exit_on_interrupt
 from notebooks_over_ssh.tasks.uncaught import explain_uncaught
 
-exit_on_interrupt()  # before the imports below, which take a while
+exit_on_interrupt()  # before the slow imports below
 explain_uncaught()
 
 from notebooks_over_ssh.collection import namespace
