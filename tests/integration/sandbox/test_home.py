@@ -68,7 +68,7 @@ def test_environments_are_listed(client: OpenSSHClient, network: Network) -> Non
         "ashbury", "~/miniconda3/condabin/conda info --envs; ~/miniconda3/bin/conda --version"
     ).stdout
     assert all(str(prefix) in shown for prefix in prefixes)
-    assert "stand-in" in shown
+    assert "fake" in shown
     assert (
         client.run("ashbury", "~/miniconda3/envs/plain/bin/python -c 'import jupyter_server'").returncode == 1
     )
