@@ -74,4 +74,4 @@ def test_environments_are_listed(client: OpenSSHClient, network: Network) -> Non
     )
     refused = client.run("ashbury", "~/miniconda3/bin/conda install numpy")
     assert refused.returncode == 1
-    assert "stand-in" in refused.stderr
+    assert "fake" in refused.stderr
