@@ -1,6 +1,6 @@
 """A TCP proxy that adds latency to a port on loopback, without a limit on the throughput.
 
-    latency_proxy.py PORT ROUND_TRIP_MS
+    python -m benchmarks.latency_proxy PORT ROUND_TRIP_MS
 
 Prints the port that it listens on, and exits at the end of its standard input. It is a process of its own, so that it
 does not share an event loop with the client that is measured.
@@ -9,36 +9,16 @@ does not share an event loop with the client that is measured.
 import asyncio
 import contextlib
 import socket
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 LOOPBACK = "127.0.0.1"
-EXIT_TIMEOUT_S = 10.0
 READ_BYTES = 64 * 1024
 ETHERNET_MSS = 1460
 
 DelayLine = asyncio.Queue[tuple[float, bytes]]
-
-
-@contextlib.contextmanager
-def latency_proxy(port: int, round_trip_ms: int) -> Iterator[int]:
-    """Run a proxy for `port` while the body runs, and yield the port that it listens on."""
-    process = subprocess.Popen(
-        [sys.executable, __file__, str(port), str(round_trip_ms)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdin and process.stdout
-    with process:
-        try:
-            yield int(process.stdout.readline())
-        finally:
-            process.stdin.close()
-            process.wait(EXIT_TIMEOUT_S)
 
 
 async def read_into_delay_line(

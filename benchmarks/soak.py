@@ -26,9 +26,9 @@ from tests.kit.cli import assert_success
 from tests.kit.jupyter_client import Browser
 from tests.kit.sshd import Network, prepare_packages, privsep_dir
 
+from .child_server import run_server
 from .tunnels import workloads
 from .tunnels.load_server import ECHO
-from .tunnels.network import load_server
 
 TOLERANCE = 1.05
 MINUTE_S = 60.0
@@ -80,7 +80,7 @@ def run_session() -> Iterator[BenchmarkNetwork]:
         network = Network(folder / "network", packages)
         stack.callback(network.close)
         network.start()
-        load_server_port = stack.enter_context(load_server())
+        load_server_port = stack.enter_context(run_server("benchmarks.tunnels.load_server"))
         stack.callback(network.user.fab, "stop", "--force")
         yield BenchmarkNetwork(network, load_server_port)
 

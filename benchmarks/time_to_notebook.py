@@ -36,7 +36,7 @@ from tests.kit.sshd import (
     wait_until,
 )
 
-from .latency_proxy import latency_proxy
+from .child_server import run_server
 
 Measurement = Callable[[], float]
 
@@ -279,7 +279,8 @@ def round_trips(benchmark_network: BenchmarkNetwork, runs: int) -> None:
                     values.setdefault((name, milliseconds), []).append(run())
 
     gateway = benchmark_network.network.gateway.port
-    with latency_proxy(gateway, 0) as near, latency_proxy(gateway, ROUND_TRIP_MS) as far:
+    proxy = ("benchmarks.latency_proxy", str(gateway))
+    with run_server(*proxy, "0") as near, run_server(*proxy, str(ROUND_TRIP_MS)) as far:
         ports = {0: near, ROUND_TRIP_MS: far}
         measure(fresh)
         benchmark_network.fab("serve")

@@ -13,8 +13,9 @@ import psutil
 
 from tests.kit.sshd import free_port, terminate_all, wait_until
 
+from ..child_server import ROOT
 from .endpoint import LOOPBACK, Endpoint
-from .network import ROOT, BenchmarkNetwork
+from .network import BenchmarkNetwork
 from .workloads import echoes
 
 START_TIMEOUT_S = 20.0

@@ -2,8 +2,6 @@
 
 import contextlib
 import signal
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from getpass import getuser
@@ -11,11 +9,8 @@ from pathlib import Path
 
 from tests.kit.sshd import Network, known_hosts_line, privsep_dir
 
-from ..latency_proxy import latency_proxy
+from ..child_server import ROOT, run_server
 from .endpoint import LOOPBACK, Endpoint
-
-ROOT = Path(__file__).resolve().parents[2]
-EXIT_TIMEOUT_S = 10.0
 
 
 class BenchmarkNetwork:
@@ -48,12 +43,16 @@ def run_network(delay_ms: int) -> Iterator[BenchmarkNetwork]:
         network.gateway.options = ("AllowTcpForwarding yes", network.environment())
         with _sigint_blocked():
             network.start()
-            target_port = stack.enter_context(load_server())
+            target_port = stack.enter_context(run_server("benchmarks.tunnels.load_server"))
             near = _endpoint(network, network.gateway.port, target_port, target_port)
             far = None
             if delay_ms:
-                gateway_port = stack.enter_context(latency_proxy(network.gateway.port, delay_ms))
-                direct_port = stack.enter_context(latency_proxy(target_port, delay_ms))
+                gateway_port = stack.enter_context(
+                    run_server("benchmarks.latency_proxy", str(network.gateway.port), str(delay_ms))
+                )
+                direct_port = stack.enter_context(
+                    run_server("benchmarks.latency_proxy", str(target_port), str(delay_ms))
+                )
                 network.write_known_hosts(known_hosts_line(gateway_port, network.gateway.public_key))
                 far = _endpoint(network, gateway_port, target_port, direct_port)
         yield BenchmarkNetwork(network, near, far)
@@ -74,25 +73,6 @@ def _endpoint(network: Network, gateway_port: int, target_port: int, direct_port
         known_hosts=str(network.known_hosts),
         ssh_config=str(config),
     )
-
-
-@contextlib.contextmanager
-def load_server() -> Iterator[int]:
-    """Run the load server while the body runs, and yield its port."""
-    server = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.tunnels.load_server"],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert server.stdin and server.stdout
-    with server:
-        try:
-            yield int(server.stdout.readline())
-        finally:
-            server.stdin.close()
-            server.wait(EXIT_TIMEOUT_S)
 
 
 @contextlib.contextmanager

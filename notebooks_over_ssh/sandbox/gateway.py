@@ -9,6 +9,7 @@ from asyncssh.constants import OPEN_ADMINISTRATIVELY_PROHIBITED, OPEN_CONNECT_FA
 
 from notebooks_over_ssh.sandbox.host import Host
 from notebooks_over_ssh.sandbox.paths import POOL
+from notebooks_over_ssh.sandbox.server_options import ServerConnection
 
 SSH_PORT = 22
 _ONLY_FORWARDS = f"this gateway only forwards; connect through it to {POOL}\n"
@@ -40,16 +41,11 @@ class Gateway:
         return next(self._pool) if name == POOL else self._hosts[name]
 
 
-class GatewayConnection(asyncssh.SSHServer):
+class GatewayConnection(ServerConnection):
     """One connection to the gateway."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
-        self._connection: asyncssh.SSHServerConnection | None = None
-
-    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
-        """Store the connection, which creates the channels."""
-        self._connection = conn
 
     async def connection_requested(  # type: ignore[override]  # asyncssh accepts an awaitable here
         self, dest_host: str, dest_port: int, orig_host: str, orig_port: int
@@ -64,8 +60,7 @@ class GatewayConnection(asyncssh.SSHServer):
 
     def session_requested(self) -> tuple[asyncssh.SSHServerChannel[bytes], asyncssh.SSHServerSession[bytes]]:
         """Accept the session, so that a message can explain why there is no shell."""
-        assert self._connection is not None
-        return self._connection.create_server_channel(encoding=None), _NoShellSession()
+        return self.connection.create_server_channel(encoding=None), _NoShellSession()
 
 
 class _NoShellSession(asyncssh.SSHServerSession[bytes]):

@@ -13,7 +13,7 @@ from asyncssh.constants import OPEN_ADMINISTRATIVELY_PROHIBITED
 
 from notebooks_over_ssh.sandbox.paths import MARKER, SandboxPaths
 from notebooks_over_ssh.sandbox.process_io import Reaper
-from notebooks_over_ssh.sandbox.server_options import AuthorizedKeys, server_options
+from notebooks_over_ssh.sandbox.server_options import AuthorizedKeys, ServerConnection, server_options
 from notebooks_over_ssh.sandbox.session import HostSession
 
 _SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
@@ -86,36 +86,29 @@ class Host:
             _log.info("%s: connection", self.name)
 
 
-class HostConnection(asyncssh.SSHServer):
+class HostConnection(ServerConnection):
     """One connection to a compute host."""
 
     def __init__(self, host: Host) -> None:
         self._host = host
-        self._connection: asyncssh.SSHServerConnection | None = None
-
-    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
-        """Store the connection, which creates the channels."""
-        self._connection = conn
 
     async def connection_requested(  # type: ignore[override]  # asyncssh accepts an awaitable here
         self, dest_host: str, dest_port: int, orig_host: str, orig_port: int
     ) -> asyncssh.SSHForwarder:
         """Forward to a loopback port of the host. Raises asyncssh.ChannelOpenError, also for any other destination."""
-        assert self._connection is not None
         refusal = asyncssh.ChannelOpenError(
             OPEN_ADMINISTRATIVELY_PROHIBITED, f"forwarding to {dest_host} is not allowed"
         )
         for address in _LOOPBACK.get(dest_host.lower(), ()):
             try:
-                return await self._connection.forward_connection(address, dest_port)
+                return await self.connection.forward_connection(address, dest_port)
             except asyncssh.ChannelOpenError as error:
                 refusal = error
         raise refusal
 
     def session_requested(self) -> tuple[asyncssh.SSHServerChannel[bytes], asyncssh.SSHServerSession[bytes]]:
         """Create a channel for a command, a shell or SFTP."""
-        assert self._connection is not None
-        return self._connection.create_server_channel(encoding=None), HostSession(self._host)
+        return self.connection.create_server_channel(encoding=None), HostSession(self._host)
 
 
 def _user_name() -> str:

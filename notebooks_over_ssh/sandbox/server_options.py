@@ -1,11 +1,21 @@
-"""The asyncssh options of all SSH servers in the sandbox."""
+"""The options and the base class of all SSH servers in the sandbox."""
 
 from collections.abc import Callable
 
 import asyncssh
 from asyncssh.auth_keys import SSHAuthorizedKeys as AuthorizedKeys
 
-__all__ = ["AuthorizedKeys", "server_options"]
+__all__ = ["AuthorizedKeys", "ServerConnection", "server_options"]
+
+
+class ServerConnection(asyncssh.SSHServer):
+    """A client's connection, which creates the channels."""
+
+    connection: asyncssh.SSHServerConnection
+
+    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+        """Store the connection."""
+        self.connection = conn
 
 
 def server_options(
