@@ -22,12 +22,12 @@ DelayLine = asyncio.Queue[tuple[float, bytes]]
 
 
 async def read_into_delay_line(
-    line: DelayLine, reader: asyncio.StreamReader, begin: float, delay_s: float
+    line: DelayLine, reader: asyncio.StreamReader, connected_at: float, delay_s: float
 ) -> None:
-    """Queue the data with the time at which it is due; data counts as received at `begin` or later."""
+    """Queue the data with the time at which it is due; data counts as received at `connected_at` or later."""
     while True:
         data = await reader.read(READ_BYTES)
-        await line.put((max(begin, time.monotonic()) + delay_s, data))
+        await line.put((max(connected_at, time.monotonic()) + delay_s, data))
         if not data:
             return
 
@@ -61,19 +61,19 @@ def make_handler(
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         # The client's connect() has already returned. With the delay it would have taken a round trip, and the server
         # would see the connection half a round trip later.
-        begin = time.monotonic() + round_trip_s
+        connected_at = time.monotonic() + round_trip_s
         delay_s = round_trip_s / 2
         to_server, to_client = DelayLine(), DelayLine()
         # asyncio cancels the handlers at exit, and the streams of Python 3.11 log that with a traceback.
         with contextlib.closing(writer), contextlib.suppress(OSError, asyncio.CancelledError):
-            reading = asyncio.create_task(read_into_delay_line(to_server, reader, begin, delay_s))
-            await asyncio.sleep(begin + delay_s - time.monotonic())
+            reading = asyncio.create_task(read_into_delay_line(to_server, reader, connected_at, delay_s))
+            await asyncio.sleep(connected_at + delay_s - time.monotonic())
             server_reader, server_writer = await asyncio.open_connection(sock=await connect_upstream(port))
             with contextlib.closing(server_writer):
                 await asyncio.gather(
                     reading,
                     write_from_delay_line(to_server, server_writer),
-                    read_into_delay_line(to_client, server_reader, begin, delay_s),
+                    read_into_delay_line(to_client, server_reader, connected_at, delay_s),
                     write_from_delay_line(to_client, writer),
                 )
 

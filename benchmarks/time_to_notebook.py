@@ -92,26 +92,26 @@ class BenchmarkNetwork:
 
     def up(self) -> float:
         """`fab up` without a running server, until a response."""
-        begin = time.monotonic()
+        started_at = time.monotonic()
         with self._in_foreground() as output:
             self._wait_for_response(ready_port(output))
-            took = time.monotonic() - begin
+            duration = time.monotonic() - started_at
         self.fab("stop")
-        return took
+        return duration
 
     def up_again(self) -> float:
         """`fab up --detach` with a running server, until it exits."""
-        begin = time.monotonic()
+        started_at = time.monotonic()
         self.fab("up", "--detach")
-        took = time.monotonic() - begin
+        duration = time.monotonic() - started_at
         terminate_all(self.network.processes(self.network.home))
-        return took
+        return duration
 
     def up_in_foreground(self) -> float:
         """`fab up` with a running server, until it prints `ready`."""
-        begin = time.monotonic()
+        started_at = time.monotonic()
         with self._in_foreground():
-            return time.monotonic() - begin
+            return time.monotonic() - started_at
 
     @contextlib.contextmanager
     def _in_foreground(self) -> Iterator[str]:
@@ -142,7 +142,7 @@ class BenchmarkNetwork:
 
     def with_openssh(self) -> float:
         """The same steps with OpenSSH's client, as in a script, until a response."""
-        begin = time.monotonic()
+        started_at = time.monotonic()
         start = f"cd mlpractical && PATH={self.environment}/bin:$PATH && " + (
             f"{{ nohup {JUPYTER_COMMAND} >jupyter.log 2>&1 </dev/null & echo $!; }}"
         )
@@ -164,7 +164,7 @@ class BenchmarkNetwork:
         )
         try:
             self._wait_for_response(local_port)
-            return time.monotonic() - begin
+            return time.monotonic() - started_at
         finally:
             tunnel.terminate()
             tunnel.wait(TIMEOUT_S)
@@ -173,7 +173,7 @@ class BenchmarkNetwork:
     def bare_jupyter(self) -> float:
         """Jupyter without SSH, until a response."""
         home = self.network.remote_home
-        begin = time.monotonic()
+        started_at = time.monotonic()
         with (self.work / "jupyter.log").open("wb") as log:
             server = subprocess.Popen(
                 JUPYTER_COMMAND.split(),
@@ -195,16 +195,16 @@ class BenchmarkNetwork:
                 "jupyter starts",
             )
             self._wait_for_response(json.loads(info_path.read_text())["port"])
-            return time.monotonic() - begin
+            return time.monotonic() - started_at
         finally:
             server.terminate()
             server.wait(TIMEOUT_S)
 
     def jump(self) -> float:
         """`ssh -J gateway host true`."""
-        begin = time.monotonic()
+        started_at = time.monotonic()
         self.ssh("host", "true")
-        return time.monotonic() - begin
+        return time.monotonic() - started_at
 
     def _wait_for_response(self, port: int) -> None:
         expected = hashlib.sha256(ssl.PEM_cert_to_DER_cert(first_certificate(self.certificate))).hexdigest()
