@@ -215,7 +215,7 @@ def doctor(c: Any, host: str | None = None, json: bool = False) -> None:
 
 @task(name="start")
 def start_sandbox(c: Any) -> None:
-    """Start the practice network on this machine."""
+    """Start the sandbox on this machine."""
     from notebooks_over_ssh.tasks.sandbox import start
 
     start()
@@ -223,7 +223,7 @@ def start_sandbox(c: Any) -> None:
 
 @task(name="stop")
 def stop_sandbox(c: Any) -> None:
-    """Stop the practice network and delete its files."""
+    """Stop the sandbox and delete its files."""
     from notebooks_over_ssh.tasks.sandbox import stop
 
     stop()
@@ -231,7 +231,7 @@ def stop_sandbox(c: Any) -> None:
 
 @task(name="status")
 def show_sandbox(c: Any) -> None:
-    """Show whether the practice network runs."""
+    """Show whether the sandbox runs."""
     from notebooks_over_ssh.tasks.sandbox import status
 
     status()

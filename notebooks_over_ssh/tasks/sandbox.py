@@ -1,4 +1,4 @@
-"""sandbox.start, sandbox.stop, sandbox.status: the practice network, which `gateway: sandbox` leads to."""
+"""sandbox.start, sandbox.stop, sandbox.status: the sandbox, which `gateway: sandbox` connects to."""
 
 import time
 
@@ -12,21 +12,21 @@ from notebooks_over_ssh.util.command_hint import command
 
 
 def start() -> None:
-    """Start the practice network, or find it running. Raises TaskError."""
+    """Start the sandbox, unless it is running. Raises TaskError."""
     start_time = time.monotonic()
-    with progress("sandbox", "starting the practice network"):
+    with progress("sandbox", "starting the sandbox"):
         network = sandbox.ensure_running()
     _show(network, start_time)
 
 
 def stop() -> None:
-    """End the practice network, all that runs in it and every session in it; delete its files. Raises TaskError."""
+    """Stop the sandbox with its processes and sessions, and delete its files. Raises TaskError."""
     start_time = time.monotonic()
     for session in sessions.list_records():
         if session.gateway == SANDBOX:
             tunnels.terminate(session)
             sessions.delete(session)
-    with progress("sandbox", "ending the practice network"):
+    with progress("sandbox", "stopping the sandbox"):
         existed = sandbox.stop()
     print_step("sandbox", "stopped, its files are deleted" if existed else "was not running", start_time)
     for store in manager.remove_unused():
@@ -34,7 +34,7 @@ def stop() -> None:
 
 
 def status() -> None:
-    """Print whether the practice network runs, and where."""
+    """Print whether the sandbox is running, and where."""
     network = sandbox.find_running()
     if network is None:
         return print_step("sandbox", f"not running; {command('up')} and {command('sandbox.start')} start it")

@@ -27,7 +27,7 @@ FLAGS = {
     "status": ("--json", "--editors"),
     "logs": ("--host", "--follow", "--lines"),
 }
-# What only the practice network or a step needs: no list should wait for it.
+# What only the sandbox or a step needs: no list should wait for it.
 HEAVY = (
     "asyncssh",
     "psutil",

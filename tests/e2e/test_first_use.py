@@ -64,7 +64,7 @@ def test_at_a_terminal(fresh_user: User) -> None:
 
 
 def _draw_the_plot(kernel: Kernel, notebook: Path, host: str) -> None:
-    """Run the cells of the practice network's notebook, as Shift+Enter does."""
+    """Run the cells of the sandbox's notebook, as Shift+Enter does."""
     cells = [cell for cell in json.loads(notebook.read_text())["cells"] if cell["cell_type"] == "code"]
     replies = [kernel.run("".join(cell["source"])) for cell in cells]
     assert [reply.status for reply in replies] == ["ok"] * len(cells)

@@ -32,7 +32,7 @@ def tunnels(user: User) -> list[psutil.Process]:
 
 
 def daemon(user: User) -> int:
-    """The process of the practice network."""
+    """The process of the sandbox."""
     pid: int = json.loads((user.sandbox / "network.json").read_text())["network"]["pid"]
     return pid
 

@@ -124,7 +124,7 @@ def test_server_steps_back(session: Session) -> None:
 
 
 def test_loopback_only(session: Session) -> None:
-    """Whatever of it listens, listens on this machine's loopback alone: server, kernels, tunnel, practice network."""
+    """Whatever of it listens, listens on this machine's loopback alone: server, kernels, tunnel, sandbox."""
     found = {
         (process.pid, connection.laddr.ip, connection.laddr.port)
         for process in processes_below(session.user.home)
@@ -196,7 +196,7 @@ def test_no_secret_in_a_log(session: Session) -> None:
 
 
 def test_private_folders(session: Session) -> None:
-    """Only their owner can enter the folders of sessions, of the practice network, and of what protects the server."""
+    """Only their owner can enter the folders of sessions, of the sandbox, and of what protects the server."""
     user = session.user
     folders = [user.sessions, user.sandbox, user.remote_state(session.facts["host"])]
     folders += [user.jupyter_config.parent / "notebooks-over-ssh"]

@@ -46,12 +46,12 @@ class User:
 
     @property
     def sandbox(self) -> Path:
-        """The folder of the practice network."""
+        """The folder of the sandbox."""
         return self.home / ".local/share/notebooks-over-ssh/sandbox"
 
     @property
     def remote_home(self) -> Path:
-        """The home folder that the hosts of the practice network share."""
+        """The home folder that the hosts of the sandbox share."""
         return self.sandbox / "home"
 
     def remote_state(self, host: str) -> Path:

@@ -1,4 +1,4 @@
-"""A connection through the two hops of a practice network, and servers of the tests' own to forward to."""
+"""A connection through the two hops of a sandbox, and servers of the tests' own to forward to."""
 
 import contextlib
 import socket
@@ -20,7 +20,7 @@ ServeFunction = Callable[[Callable[[socket.socket], None]], int]
 
 @pytest.fixture(scope="module")
 def connection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connection]:
-    """A Connection to the host ashbury of a practice network, which ends with the tests of the module."""
+    """A Connection to the host ashbury of a sandbox, which ends with the tests of the module."""
     home: Path = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", str(home))

@@ -14,7 +14,7 @@ TIMEOUT_S = 60.0
 
 @dataclass(frozen=True)
 class OpenSSHClient:
-    """The system's OpenSSH client, with the practice network's key and nothing of this user's own settings."""
+    """The system's OpenSSH client, with the sandbox's key and nothing of this user's own settings."""
 
     network: sandbox.Network
     config_file: Path

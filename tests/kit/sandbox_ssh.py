@@ -1,4 +1,4 @@
-"""A look at the practice network past our own programs, with Paramiko alone."""
+"""A look at the sandbox past our own programs, with Paramiko alone."""
 
 import json
 

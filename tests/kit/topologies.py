@@ -101,7 +101,7 @@ class SshdNetwork(Network):
 
 @contextlib.contextmanager
 def sandbox_site(factory: pytest.TempPathFactory, temporary: Path) -> Iterator[GatewaySite]:
-    """The practice network, reached as any other gateway is: by its port, with a key and known_hosts."""
+    """The sandbox, reached as any other gateway is: by its port, with a key and known_hosts."""
     with new_user(factory, temporary) as user:
         assert_success(user.fab("sandbox.start"))
         record = json.loads((user.sandbox / "network.json").read_text())["network"]

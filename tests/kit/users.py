@@ -1,4 +1,4 @@
-"""Users, each with a home folder and a practice network of their own, of whom nothing is left in the end."""
+"""Users, each with a home folder and a sandbox of their own, of whom nothing is left in the end."""
 
 import contextlib
 import os

@@ -17,7 +17,7 @@ from tests.kit.users import PASSWORD, new_user
 
 @pytest.fixture
 def relay(user: User) -> Iterator[TcpProxy]:
-    """A piece of the way before the gateway of the practice network."""
+    """A piece of the way before the gateway of the sandbox."""
     network = json.loads((user.sandbox / "network.json").read_text())["network"]
     with closing(AsyncioThread()) as loop, closing(TcpProxy(loop, network["gateway_port"])) as relay:
         yield relay
@@ -25,7 +25,7 @@ def relay(user: User) -> Iterator[TcpProxy]:
 
 @pytest.fixture(scope="module")
 def user(tmp_path_factory: pytest.TempPathFactory, temporary: Path) -> Iterator[User]:
-    """A user whose practice network runs."""
+    """A user whose sandbox runs."""
     with new_user(tmp_path_factory, temporary) as user:
         assert_success(user.fab("sandbox.start"))
         yield user

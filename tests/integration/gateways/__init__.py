@@ -1,1 +1,1 @@
-"""The same way through other gateways: the practice network's, OpenSSH's, dropbear's; and several in a row."""
+"""The same way through other gateways: the sandbox's, OpenSSH's, dropbear's; and several in a row."""

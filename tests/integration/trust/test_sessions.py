@@ -1,4 +1,4 @@
-"""Trust over the life of a session: on the way up, with a new certificate, and at the end, in the practice network."""
+"""Trust over the life of a session: on the way up, with a new certificate, and at the end, in the sandbox."""
 
 import shutil
 from collections.abc import Iterator
@@ -110,7 +110,7 @@ def test_up_goes_on(user: User, database: Path, tmp_path: Path) -> None:
     assert_success(user.fab("stop"))
 
 
-def test_end_of_the_practice_network(fresh_user: User) -> None:
+def test_end_of_the_sandbox(fresh_user: User) -> None:
     """`sandbox.stop` leaves no certificate of its hosts in a store."""
     database = new_database(fresh_user.home / ".pki/nssdb")
     assert_success(fresh_user.fab("up", "--detach", "--trust"))
