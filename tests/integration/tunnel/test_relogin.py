@@ -269,7 +269,7 @@ def test_the_server_has_gone(proxied: ProxiedNetwork) -> None:
         with user.at_terminal("fab", "tunnel", "--local-port", str(port)) as terminal:
             terminal.expect("ctrl-c closes the tunnel")
             psutil.Process(work.before["pid"]).kill()
-            terminal.expect("has ended; new connections wait until `serve` has started a server")
+            terminal.expect("has ended; new connections wait until `.*serve` has started a server")
             assert_success(user.fab("serve"))
             terminal.expect("forwards to the new server at ")
             again(proxied, port)
