@@ -1,6 +1,6 @@
 """The tasks and their flags, as Fabric and Invoke list them."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from invoke.collection import Collection
 
@@ -26,22 +26,27 @@ TUNNEL = {
 }
 
 
-def _make_context(c: Any, host: str | None, **flags: Any) -> tuple[Any, Any, Any]:
-    """The settings, whoever asks and whoever is asked, made once the command line is read."""
-    from notebooks_over_ssh.config import settings
-    from notebooks_over_ssh.ssh.prompting import CredentialPrompter
-    from notebooks_over_ssh.terminal import TerminalPrompter, is_interactive
-
-    prompter = TerminalPrompter(is_interactive())
-    return settings.load(c, host=host, **flags), CredentialPrompter(prompter), prompter
+if TYPE_CHECKING:
+    from notebooks_over_ssh.tasks.run import Run
 
 
-def _make_session_context(c: Any, host: str | None, **flags: Any) -> tuple[Any, Any, Any]:
-    """The same, and the settings name one session where several could be meant."""
-    from notebooks_over_ssh.tasks.choose import choose
+def _run(c: Any, host: str | None = None, **flags: Any) -> "Run":
+    """Read the settings; imported here, as `--list` does not need them."""
+    from notebooks_over_ssh.tasks.run import Run
 
-    settings, credentials, prompter = _make_context(c, host, **flags)
-    return choose(settings, prompter), credentials, prompter
+    return Run.from_command_line(c, host, **flags)
+
+
+def _tunnel_flags(
+    local_port: str | None, forward: list[str] | None, open: str | None, no_browser: bool, trust: bool
+) -> dict[str, Any]:
+    return {
+        "local_port": local_port,
+        "forward": ",".join(forward) if forward else None,
+        "open": open,
+        "open_browser": False if no_browser else None,
+        "trust": trust or None,
+    }
 
 
 @task(help=HOST | SECURE)
@@ -58,10 +63,8 @@ def secure(
     from notebooks_over_ssh.tasks.secure import SecureOptions
     from notebooks_over_ssh.tasks.up import secure_and_restart
 
-    settings, credentials, prompter = _make_session_context(c, host)
-    secure_and_restart(
-        settings, credentials, prompter, SecureOptions(renew, password_file, certificate, key, restart)
-    )
+    options = SecureOptions(renew, password_file, certificate, key, restart)
+    secure_and_restart(_run(c, host).choose_session(), options)
 
 
 @task(help=HOST)
@@ -69,8 +72,7 @@ def serve(c: Any, host: str | None = None) -> None:
     """Step 2: start the Jupyter server, or find the one that runs."""
     from notebooks_over_ssh.tasks.serve import serve
 
-    settings, credentials, _ = _make_session_context(c, host)
-    serve(settings, credentials)
+    serve(_run(c, host).choose_session())
 
 
 @task(help=HOST | TUNNEL, iterable=["forward"])
@@ -93,22 +95,14 @@ def tunnel(
         run_until_interrupted,
     )
 
-    settings, credentials, _ = _make_session_context(
-        c,
-        host,
-        local_port=local_port,
-        forward=",".join(forward) if forward else None,
-        open=open,
-        open_browser=False if no_browser else None,
-        trust=trust or None,
-    )
-    session = require_session(settings)
-    if settings.notebook.trust:
+    run = _run(c, host, **_tunnel_flags(local_port, forward, open, no_browser, trust)).choose_session()
+    session = require_session(run.settings)
+    if run.settings.notebook.trust:
         try_trust(session)
     if detach:
-        return open_in_background(session, settings, credentials)
-    with open_tunnel(session, settings, credentials) as supervisor:
-        run_until_interrupted(supervisor, credentials)
+        return open_in_background(session, run)
+    with open_tunnel(session, run) as supervisor:
+        run_until_interrupted(supervisor, run)
 
 
 @task(help=HOST)
@@ -117,8 +111,7 @@ def trust(c: Any, host: str | None = None) -> None:
     from notebooks_over_ssh.tasks.trust import trust
     from notebooks_over_ssh.tasks.tunnel import require_session
 
-    settings, _, _ = _make_session_context(c, host)
-    trust(require_session(settings))
+    trust(require_session(_run(c, host).choose_session().settings))
 
 
 @task(help=HOST)
@@ -126,8 +119,7 @@ def untrust(c: Any, host: str | None = None) -> None:
     """Have your browsers trust it no longer."""
     from notebooks_over_ssh.tasks.trust import untrust
 
-    settings, _, _ = _make_session_context(c, host)
-    untrust(settings)
+    untrust(_run(c, host).choose_session().settings)
 
 
 @task(
@@ -141,8 +133,11 @@ def stop(c: Any, host: str | None = None, all: bool = False, force: bool = False
     """Step 4: stop the server and its kernels, close the tunnel."""
     from notebooks_over_ssh.tasks.stop import stop, stop_all
 
-    settings, credentials, prompter = (_make_context if all else _make_session_context)(c, host)
-    (stop_all if all else stop)(settings, credentials, prompter, force=force)
+    run = _run(c, host)
+    if all:
+        stop_all(run, force=force)
+    else:
+        stop(run.choose_session(), force=force)
 
 
 @task(default=True, help=HOST | SECURE | TUNNEL, iterable=["forward"])
@@ -165,17 +160,9 @@ def up(
     from notebooks_over_ssh.tasks.secure import SecureOptions
     from notebooks_over_ssh.tasks.up import up, up_in_background
 
-    settings, credentials, prompter = _make_session_context(
-        c,
-        host,
-        local_port=local_port,
-        forward=",".join(forward) if forward else None,
-        open=open,
-        open_browser=False if no_browser else None,
-        trust=trust or None,
-    )
+    run = _run(c, host, **_tunnel_flags(local_port, forward, open, no_browser, trust)).choose_session()
     options = SecureOptions(renew, password_file, certificate, key, restart)
-    (up_in_background if detach else up)(settings, credentials, prompter, options)
+    (up_in_background if detach else up)(run, options)
 
 
 @task(
@@ -188,7 +175,7 @@ def status(c: Any, json: bool = False, editors: bool = False) -> None:
     """Show every session: its host, ports, address and state."""
     from notebooks_over_ssh.tasks.status import print_editor_urls, status, status_as_json
 
-    settings, _, _ = _make_context(c, None)
+    settings = _run(c).settings
     if editors:
         return print_editor_urls()
     (status_as_json if json else status)(settings)
@@ -200,8 +187,7 @@ def logs(c: Any, host: str | None = None, follow: bool = False, lines: str = "50
     from notebooks_over_ssh.tasks.logs import follow as follow_log
     from notebooks_over_ssh.tasks.logs import logs
 
-    settings, credentials, _ = _make_session_context(c, host)
-    (follow_log if follow else logs)(settings, credentials, lines)
+    (follow_log if follow else logs)(_run(c, host).choose_session(), lines)
 
 
 @task(help=HOST | {"json": "Print a list of objects, for a program to read."})
@@ -209,8 +195,7 @@ def doctor(c: Any, host: str | None = None, json: bool = False) -> None:
     """Try every link from here to a working kernel."""
     from notebooks_over_ssh.tasks.doctor import doctor, doctor_as_json
 
-    settings, credentials, _ = _make_session_context(c, host)
-    (doctor_as_json if json else doctor)(settings, credentials)
+    (doctor_as_json if json else doctor)(_run(c, host).choose_session())
 
 
 @task(name="start")

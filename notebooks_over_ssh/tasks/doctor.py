@@ -1,16 +1,15 @@
 """doctor: every link of the chain from here to a working kernel, each failure with its one fix."""
 
 from notebooks_over_ssh import debug_log
-from notebooks_over_ssh.config.settings import Settings
 from notebooks_over_ssh.diagnostics import run_checks
 from notebooks_over_ssh.errors import UserError
-from notebooks_over_ssh.ssh.prompting import CredentialPrompter
+from notebooks_over_ssh.tasks.run import Run
 from notebooks_over_ssh.terminal import print_detail, print_json, print_step, progress
 
 
-def doctor(settings: Settings, credentials: CredentialPrompter) -> None:
+def doctor(run: Run) -> None:
     """Try every link and show it as it is tried. Raises the UserError of the first that is broken."""
-    checks = run_checks(settings, credentials)
+    checks = run_checks(run.settings, run.credentials)
     while True:
         with progress("doctor", "looking at the next link"):
             check = next(checks, None)
@@ -28,9 +27,9 @@ def doctor(settings: Settings, credentials: CredentialPrompter) -> None:
         print_step(check.name, check.result)
 
 
-def doctor_as_json(settings: Settings, credentials: CredentialPrompter) -> None:
+def doctor_as_json(run: Run) -> None:
     """Print a list of objects: `check`, `ok`, `result`, `problem`, `hint`. Raises the UserError of a broken link."""
-    checks = list(run_checks(settings, credentials))
+    checks = list(run_checks(run.settings, run.credentials))
     rows = [
         {
             "check": check.name,

@@ -1,31 +1,30 @@
 """logs: what the server wrote."""
 
-from notebooks_over_ssh.config.settings import Settings
 from notebooks_over_ssh.errors import ConfigError, TaskError
 from notebooks_over_ssh.jupyter import server
 from notebooks_over_ssh.jupyter.connecting import connect
 from notebooks_over_ssh.ssh.connection import Connection
-from notebooks_over_ssh.ssh.prompting import CredentialPrompter
 from notebooks_over_ssh.ssh.remote import follow_log, tail_log
 from notebooks_over_ssh.ssh.remote_files import has_file
+from notebooks_over_ssh.tasks.run import Run
 from notebooks_over_ssh.terminal import print_line
 from notebooks_over_ssh.util.command_hint import command
 
 MAX_LINES = 100_000
 
 
-def logs(settings: Settings, credentials: CredentialPrompter, lines: str) -> None:
+def logs(run: Run, lines: str) -> None:
     """Print the last lines of the server's log. Raises a UserError."""
     number = _parse_lines(lines)
-    connection, log = _find_log(settings, credentials)
+    connection, log = _find_log(run)
     for line in tail_log(connection, log, number):
         print_line(line)
 
 
-def follow(settings: Settings, credentials: CredentialPrompter, lines: str) -> None:
+def follow(run: Run, lines: str) -> None:
     """Print the last lines of the server's log and every new one until Ctrl-C. Raises a UserError."""
     number = _parse_lines(lines)
-    connection, log = _find_log(settings, credentials)
+    connection, log = _find_log(run)
     try:
         for line in follow_log(connection, log, number):
             print_line(line)
@@ -42,8 +41,8 @@ def _parse_lines(lines: str) -> int:
     return int(lines)
 
 
-def _find_log(settings: Settings, credentials: CredentialPrompter) -> tuple[Connection, str]:
-    connection = connect(settings, credentials)
+def _find_log(run: Run) -> tuple[Connection, str]:
+    connection = connect(run.settings, run.credentials)
     log = server.get_state(connection).log
     if not has_file(connection, log):
         raise TaskError(

@@ -7,11 +7,14 @@ from typing import NamedTuple
 
 from notebooks_over_ssh.config.settings import Settings
 from notebooks_over_ssh.errors import ConfigError, TaskError
-from notebooks_over_ssh.jupyter import certificate, passwords, security
+from notebooks_over_ssh.jupyter import certificate, passwords, security, server
 from notebooks_over_ssh.jupyter import certificate_import as own_certificate
+from notebooks_over_ssh.jupyter import session as sessions
 from notebooks_over_ssh.jupyter.clock import DAY, describe_difference
 from notebooks_over_ssh.jupyter.connecting import connect
-from notebooks_over_ssh.ssh.prompting import CredentialPrompter
+from notebooks_over_ssh.jupyter.session import AnySession
+from notebooks_over_ssh.ssh.connection import Connection
+from notebooks_over_ssh.tasks.run import Run
 from notebooks_over_ssh.tasks.start_sandbox import start_if_needed
 from notebooks_over_ssh.terminal import TerminalPrompter, print_detail, print_step, progress, warn
 from notebooks_over_ssh.trust_stores import manager
@@ -30,20 +33,26 @@ class SecureOptions(NamedTuple):
     restart: bool = False
 
 
-def secure(
-    settings: Settings, credentials: CredentialPrompter, prompter: TerminalPrompter, options: SecureOptions
-) -> bool:
+class StaleServer(NamedTuple):
+    """A running server that still uses an older password or certificate, and the session it belongs to."""
+
+    session: AnySession
+    pid: int
+
+
+def secure(run: Run, options: SecureOptions) -> StaleServer | None:
     """Set what is missing, weak, spent or to be renewed, set aside what contradicts it, and say what that was.
 
-    Returns whether a server of ours runs that began before, and so keeps an older password or certificate. Raises a UserError.
+    Returns the server that runs with an older password or certificate, or None. Raises a UserError.
     """
     start_time = time.monotonic()
+    settings = run.settings
     renew = options.renew
     own_pem = _read_own_certificate(options)
     password = _read_password_file(options.password_file) if options.password_file else None
     start_if_needed(settings.gateway)
     with progress("secure", "looking at what protects the notebook server"):
-        connection = connect(settings, credentials)
+        connection = connect(settings, run.credentials)
         status = security.get_status(connection, settings)
     clock_offset_s = status.time - time.time()
     clock_difference = describe_difference(status.host, clock_offset_s) if abs(clock_offset_s) > DAY else ""
@@ -60,13 +69,13 @@ def secure(
         what = "password unchanged, certificate" if is_set else "password and certificate are"
         print_step("secure", f"{what} in place, {_format_expiry(status.certificate_pem)}", start_time)
         _warn_unowned_settings(status.insecure_settings)
-        return bool(status.stale_server_pid)
+        return _stale_server(status.stale_server_pid, status.host, connection, settings)
 
     if make_certificate and clock_difference:
         warn(f"{clock_difference}, and the new certificate goes by this machine's")
     generated = ""
     if set_password and password is None:
-        password, generated = _prompt_password(prompter)
+        password, generated = _prompt_password(run.prompter)
         set_password = not _is_set(password, status)
         start_time = time.monotonic()
     with progress("secure", "setting the password and the certificate"):
@@ -112,7 +121,14 @@ def secure(
         print_detail(f"it is shown this once; {command('secure --renew')} sets another")
     if not update.stale_server_pid:
         _remove_replaced_trust(status.certificate_pem, update.certificate_pem)
-    return bool(update.stale_server_pid)
+    return _stale_server(update.stale_server_pid, status.host, connection, settings)
+
+
+def _stale_server(pid: int, host: str, connection: Connection, settings: Settings) -> StaleServer | None:
+    if not pid:
+        return None
+    session = sessions.find(settings) or server.make_pending_session(host, connection, settings)
+    return StaleServer(session, pid)
 
 
 def _describe_change(what: str, problem: str, renew: bool) -> str:

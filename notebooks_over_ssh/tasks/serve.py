@@ -12,8 +12,8 @@ from notebooks_over_ssh.jupyter.connecting import connect
 from notebooks_over_ssh.jupyter.remote_result import RemoteScriptError
 from notebooks_over_ssh.jupyter.session import PendingSession, Session
 from notebooks_over_ssh.ssh.connection import Connection
-from notebooks_over_ssh.ssh.prompting import CredentialPrompter
 from notebooks_over_ssh.ssh.remote_files import has_program
+from notebooks_over_ssh.tasks.run import Run
 from notebooks_over_ssh.tasks.start_sandbox import start_if_needed
 from notebooks_over_ssh.terminal import print_step, progress, warn
 from notebooks_over_ssh.trust_stores import manager
@@ -21,16 +21,17 @@ from notebooks_over_ssh.tunnel import tunnel as tunnels
 from notebooks_over_ssh.util.command_hint import command
 
 
-def serve(settings: Settings, credentials: CredentialPrompter) -> Session:
+def serve(run: Run) -> Session:
     """Start the server, or find the one that runs; remember its session and say where it is.
 
     Whatever interrupts it, a server that runs, or may, is on record. Raises a UserError.
     """
     start_time = time.monotonic()
+    settings = run.settings
     old_session = sessions.find(settings)
     start_if_needed(settings.gateway)
     with progress("serve", f"starting jupyter {settings.notebook.application}"):
-        connection = connect(settings, credentials)
+        connection = connect(settings, run.credentials)
         running = _start(connection, settings)
     session = server.make_session(running, connection, settings)
     try:

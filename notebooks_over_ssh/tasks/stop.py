@@ -2,8 +2,6 @@
 
 import time
 
-import msgspec
-
 from notebooks_over_ssh import sandbox
 from notebooks_over_ssh.config.settings import Settings
 from notebooks_over_ssh.errors import (
@@ -23,33 +21,30 @@ from notebooks_over_ssh.jupyter.connecting import (
     connect_to_session,
     sandbox_runs,
 )
-from notebooks_over_ssh.jupyter.session import AnySession
+from notebooks_over_ssh.jupyter.session import AnySession, PendingSession, Tunnel
 from notebooks_over_ssh.ssh.connection import Connection
-from notebooks_over_ssh.ssh.prompting import CredentialPrompter
+from notebooks_over_ssh.tasks.run import Run
 from notebooks_over_ssh.tasks.start_sandbox import start_if_needed
-from notebooks_over_ssh.terminal import TerminalPrompter, print_detail, print_step, progress, warn
+from notebooks_over_ssh.terminal import print_detail, print_step, progress, warn
 from notebooks_over_ssh.trust_stores import manager
 from notebooks_over_ssh.tunnel import tunnel as tunnels
 from notebooks_over_ssh.util.command_hint import command
 
 
-def stop(
-    settings: Settings, credentials: CredentialPrompter, prompter: TerminalPrompter, *, force: bool = False
-) -> None:
+def stop(run: Run, *, force: bool = False) -> None:
     """End the session that the user means; with none on record, a server of ours on the host that the user named.
 
     Says where the sandbox keeps running. With `force` busy kernels end too, and a session whose host cannot be reached is forgotten. Raises a UserError.
     """
+    settings = run.settings
     session = sessions.find_any_gateway(settings)
     if session is not None:
-        stop_session(session, settings, credentials, prompter, force=force)
+        stop_session(session, run, force=force)
         tell_that_sandbox_runs()
     elif settings.explicit_host is not None:
         start_time = time.monotonic()
-        connection = connect_to(settings, settings.destination(), credentials)
-        _report_stopped(
-            _stop_server(connection, settings, prompter, force=force), connection.label, start_time
-        )
+        connection = connect_to(settings, settings.destination(), run.credentials)
+        _report_stopped(_stop_server(connection, run, force=force), connection.label, start_time)
         for other in sessions.list_records():
             print_detail(f"on record is {other}")
     elif sessions.list_records():
@@ -74,9 +69,7 @@ def _describe_settings(settings: Settings) -> str:
     return description + (f", user {settings.user}" if settings.user else "")
 
 
-def stop_all(
-    settings: Settings, credentials: CredentialPrompter, prompter: TerminalPrompter, *, force: bool = False
-) -> None:
+def stop_all(run: Run, *, force: bool = False) -> None:
     """End every session on record, whatever its gateway. Raises the last UserError after all were tried."""
     records = sessions.list_records()
     if not records:
@@ -84,7 +77,7 @@ def stop_all(
     problems = []
     for session in records:
         try:
-            stop_session(session, settings, credentials, prompter, force=force)
+            stop_session(session, run, force=force)
         except UserError as error:
             problems.append(error)
     tell_that_sandbox_runs()
@@ -92,25 +85,16 @@ def stop_all(
         raise problems[-1]
 
 
-def stop_session(
-    session: AnySession,
-    settings: Settings,
-    credentials: CredentialPrompter,
-    prompter: TerminalPrompter,
-    *,
-    force: bool = False,
-) -> None:
+def stop_session(session: AnySession, run: Run, *, force: bool = False) -> None:
     """End the session's server and tunnel, and forget it. Raises a UserError, with the session still on record."""
     start_time = time.monotonic()
-    settings = msgspec.structs.replace(settings, gateway=session.gateway)
     if session.gateway == SANDBOX and not sandbox_runs() and sandbox.has_processes():
         start_if_needed(session.gateway)  # its background process was killed, and the server was not
     try:
         with progress("stop", f"ending the server on {session.host}"):
-            connection = connect_to_session(session, settings, credentials)
+            connection = connect_to_session(session, run.settings, run.credentials)
     except SandboxNotRunning:
-        tunnels.terminate(session)
-        sessions.delete(session)
+        _forget(session)
         print_step("stop", f"the sandbox is not running, so the session on {session.host} is forgotten")
         return _remove_replaced_trust()
     except (ConnectError, AuthenticationError, HostKeyError) as error:
@@ -119,19 +103,41 @@ def stop_session(
                 str(error),
                 hint=f"{error.hint}; {command('stop --force')} forgets the session without its host",
             ) from error
-        tunnels.terminate(session)
-        sessions.delete(session)
+        _forget(session)
         print_step(
             "stop", f"{session.host} was not reached; its session is forgotten, its server may still run"
         )
         return _remove_replaced_trust()
-    stopped = _stop_server(connection, settings, prompter, force=force)
+    stopped = _stop_server(connection, run, force=force)
+    tunnel = _forget(session)
+    _report_stopped(stopped, session.host, start_time, tunnel)
+    _remove_replaced_trust()
+
+
+def stop_for_restart(session: AnySession, pid: int, run: Run) -> server.ServerState | None:
+    """Stop the session's server if it is still the process `pid`; returns its last state, or None if it is not.
+
+    A pending session stays on record, so that the next start goes to the same machine. Raises a UserError.
+    """
+    start_time = time.monotonic()
+    with progress("stop", f"stopping the server on {session.host}"):
+        connection = connect_to_session(session, run.settings, run.credentials)
+        state = server.get_state(connection)
+    if state.pid != pid:
+        return None
+    stopped = _stop_server(connection, run, force=False)
+    tunnel = _forget(session)
+    host = {name: getattr(session, name) for name in PendingSession.__struct_fields__}
+    sessions.save_pending(PendingSession(**host))
+    _report_stopped(stopped, session.host, start_time, tunnel)
+    _remove_replaced_trust()
+    return state
+
+
+def _forget(session: AnySession) -> Tunnel | None:
     tunnel = tunnels.terminate(session)
     sessions.delete(session)
-    _report_stopped(stopped, session.host, start_time)
-    if tunnel:
-        print_step("stop", f"tunnel on port {tunnel.local_port} closed")
-    _remove_replaced_trust()
+    return tunnel
 
 
 def _remove_replaced_trust() -> None:
@@ -139,19 +145,17 @@ def _remove_replaced_trust() -> None:
         print_step("stop", f"{store} trusts its certificate no longer")
 
 
-def _stop_server(
-    connection: Connection, settings: Settings, prompter: TerminalPrompter, *, force: bool
-) -> server.StopResult:
+def _stop_server(connection: Connection, run: Run, *, force: bool) -> server.StopResult:
     try:
-        return _end_unless_busy(connection, settings, force=force)
+        return _end_unless_busy(connection, run.settings, force=force)
     except server.KernelsBusyError as busy:
         kernels = "a kernel computes" if busy.number == 1 else f"{busy.number} kernels compute"
-        if not prompter.confirm(f"{kernels} on {connection.label}: end the server all the same?"):
+        if not run.prompter.confirm(f"{kernels} on {connection.label}: end the server all the same?"):
             raise TaskError(
                 f"{kernels} on {connection.label}, so nothing was stopped",
                 hint=f"{command('stop --force')} stops it all the same",
             ) from busy
-    return _end_unless_busy(connection, settings, force=True)
+    return _end_unless_busy(connection, run.settings, force=True)
 
 
 def _end_unless_busy(connection: Connection, settings: Settings, *, force: bool) -> server.StopResult:
@@ -163,9 +167,13 @@ def _end_unless_busy(connection: Connection, settings: Settings, *, force: bool)
         raise
 
 
-def _report_stopped(stopped: server.StopResult, host: str, start_time: float) -> None:
+def _report_stopped(
+    stopped: server.StopResult, host: str, start_time: float, tunnel: Tunnel | None = None
+) -> None:
     if not stopped.was_running:
         print_step("stop", f"no server of yours ran on {host}", start_time)
-        return
-    how = ", which had to be forced" if stopped.forced else ""
-    print_step("stop", f"server on {host} ended (process {stopped.pid}){how}", start_time)
+    else:
+        how = ", which had to be forced" if stopped.forced else ""
+        print_step("stop", f"server on {host} ended (process {stopped.pid}){how}", start_time)
+    if tunnel:
+        print_step("stop", f"tunnel on port {tunnel.local_port} closed")

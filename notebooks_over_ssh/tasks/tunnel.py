@@ -13,7 +13,7 @@ from notebooks_over_ssh.errors import TaskError, Terminated
 from notebooks_over_ssh.jupyter import certificate, urls
 from notebooks_over_ssh.jupyter import session as sessions
 from notebooks_over_ssh.jupyter.session import PendingSession, Session, Tunnel
-from notebooks_over_ssh.ssh.prompting import CredentialPrompter
+from notebooks_over_ssh.tasks.run import Run
 from notebooks_over_ssh.tasks.start_sandbox import start_if_needed
 from notebooks_over_ssh.terminal import print_detail, print_line, print_progress, print_step, progress
 from notebooks_over_ssh.tunnel import daemon, listen
@@ -42,48 +42,44 @@ def require_session(settings: Settings) -> Session:
     return session
 
 
-def open_in_background(
-    session: Session, settings: Settings, credentials: CredentialPrompter, preferred_port: int | None = None
-) -> None:
+def open_in_background(session: Session, run: Run, preferred_port: int | None = None) -> None:
     """Open a tunnel in a background process; returns when it is open. Raises a UserError.
 
     `preferred_port` is the local port of an earlier tunnel: unless the settings name a port, it stays the same.
     """
     start_if_needed(session.gateway)
     start_time = time.monotonic()
-    tunnel = tunnels.find_reusable(session, settings)
+    tunnel = tunnels.find_reusable(session, run.settings)
     if tunnel is None:
-        preferred_port = _replace_existing(session, settings) or preferred_port
+        preferred_port = _replace_existing(session, run.settings) or preferred_port
         with progress("tunnel", f"forwarding to {session.host}"):
-            tunnel = daemon.spawn(session, settings, credentials, preferred_port)
-    _announce(session, tunnel, settings, start_time)
+            tunnel = daemon.spawn(session, run.settings, run.credentials, preferred_port)
+    _announce(session, tunnel, run.settings, start_time)
 
 
 @contextmanager
-def open_tunnel(
-    session: Session, settings: Settings, credentials: CredentialPrompter
-) -> Iterator[TunnelSupervisor | None]:
+def open_tunnel(session: Session, run: Run) -> Iterator[TunnelSupervisor | None]:
     """Open a tunnel for the body; None if another process has one already. Raises a UserError."""
     start_if_needed(session.gateway)
     start_time = time.monotonic()
     with ExitStack() as stack:
         supervisor: TunnelSupervisor | None = None
-        tunnel = tunnels.find_reusable(session, settings)
+        tunnel = tunnels.find_reusable(session, run.settings)
         if tunnel is None:
-            preferred_port = _replace_existing(session, settings)
+            preferred_port = _replace_existing(session, run.settings)
             try:
                 with progress("tunnel", f"forwarding to {session.host}"):
                     supervisor = stack.enter_context(
-                        tunnels.open_tunnel(session, settings, credentials, preferred_port)
+                        tunnels.open_tunnel(session, run.settings, run.credentials, preferred_port)
                     )
                 tunnel = supervisor.tunnel
             except tunnels.AlreadyOpen as other:
                 tunnel = other.tunnel
-        _announce(session, tunnel, settings, start_time)
+        _announce(session, tunnel, run.settings, start_time)
         yield supervisor
 
 
-def run_until_interrupted(supervisor: TunnelSupervisor | None, credentials: CredentialPrompter) -> bool:
+def run_until_interrupted(supervisor: TunnelSupervisor | None, run: Run) -> bool:
     """Keep the tunnel open until Ctrl-C or SIGTERM; returns whether it was Ctrl-C. Raises a UserError.
 
     Another command sends SIGTERM to close the tunnel: `stop`, or one that replaces the tunnel.
@@ -92,7 +88,7 @@ def run_until_interrupted(supervisor: TunnelSupervisor | None, credentials: Cred
         return False
     try:
         print_detail("ctrl-c closes the tunnel")
-        for event in supervisor.run(credentials):
+        for event in supervisor.run(run.credentials):
             _log.debug("%s", event)
             (print_progress if isinstance(event, Disconnected) else print_step)("tunnel", str(event))
     except Terminated:

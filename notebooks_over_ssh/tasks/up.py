@@ -1,106 +1,85 @@
-"""up: the whole story - secure, serve, tunnel - and at the end what becomes of the server."""
+"""up: secure, serve and tunnel in one command, and the restart of a server whose credentials are stale."""
 
-import msgspec
-
-from notebooks_over_ssh.config.settings import Settings
 from notebooks_over_ssh.jupyter import session as sessions
 from notebooks_over_ssh.jupyter.session import Session
-from notebooks_over_ssh.ssh.prompting import CredentialPrompter
+from notebooks_over_ssh.tasks.run import Run
 from notebooks_over_ssh.tasks.secure import SecureOptions, secure
 from notebooks_over_ssh.tasks.serve import goes_on_after_interrupt, serve
-from notebooks_over_ssh.tasks.stop import stop_session, tell_that_sandbox_runs
+from notebooks_over_ssh.tasks.stop import stop_for_restart, stop_session, tell_that_sandbox_runs
 from notebooks_over_ssh.tasks.trust import try_trust
 from notebooks_over_ssh.tasks.tunnel import open_in_background, open_tunnel, run_until_interrupted
-from notebooks_over_ssh.terminal import TerminalPrompter, print_step, warn
+from notebooks_over_ssh.terminal import print_step, warn
 from notebooks_over_ssh.util.command_hint import command
 
 STALE_CREDENTIALS_WARNING = (
     "the server that runs keeps its older password or certificate until it is started again"
 )
+NOTHING_STALE = "no server runs with an older password or certificate, so none was started again"
 
 
-def secure_and_restart(
-    settings: Settings, credentials: CredentialPrompter, prompter: TerminalPrompter, options: SecureOptions
-) -> None:
-    """Do the first step, and start the server again, with its tunnel, where it must be and the user wants that."""
-    session = sessions.find(settings)
-    tunnel = sessions.get_tunnel(session) if session else None
-    if not secure(settings, credentials, prompter, options):
+def secure_and_restart(run: Run, options: SecureOptions) -> None:
+    """Set the password and certificate; restart a server that uses older ones, with its tunnel, if the user wants that."""
+    stale = secure(run, options)
+    if stale is None:
         if options.restart:
-            print_step(
-                "secure", "no server runs with an older password or certificate, so none was started again"
-            )
+            print_step("secure", NOTHING_STALE)
         return
-    stopped_session = _stop_stale_server(settings, credentials, prompter, options)
-    if stopped_session is None:
+    if not _restart_wanted(run, options):
         warn(f"{STALE_CREDENTIALS_WARNING}: {command('secure --restart')} does that")
         return
+    tunnel = sessions.get_tunnel(stale.session)
+    stopped = stop_for_restart(stale.session, stale.pid, run)
+    if stopped is None:
+        print_step("secure", NOTHING_STALE)
+        return
     # On the ports that they had, so that the address in the browser still leads there.
-    notebook = msgspec.structs.replace(settings.notebook, remote_port=stopped_session.remote_port)
-    settings = msgspec.structs.replace(
-        settings, explicit_host=str(stopped_session.destination), notebook=notebook
-    )
-    session = serve(settings, credentials)
-    if settings.notebook.trust:
+    run = run.with_notebook(remote_port=stopped.port or run.settings.notebook.remote_port)
+    session = serve(run)
+    if run.settings.notebook.trust:
         try_trust(session)
     if tunnel is not None:
-        notebook = msgspec.structs.replace(notebook, forward=list(tunnel.extra_ports), open_browser=False)
-        settings = msgspec.structs.replace(settings, notebook=notebook)
-        open_in_background(session, settings, credentials, tunnel.local_port)
+        run = run.with_notebook(forward=list(tunnel.extra_ports), open_browser=False)
+        open_in_background(session, run, tunnel.local_port)
 
 
-def up(
-    settings: Settings, credentials: CredentialPrompter, prompter: TerminalPrompter, options: SecureOptions
-) -> None:
-    """Do the three steps and hold the tunnel; at Ctrl-C, do with the server what `on_exit` says."""
-    if secure(settings, credentials, prompter, options):
-        _stop_stale_server(settings, credentials, prompter, options)
-    session = serve(settings, credentials)
+def up(run: Run, options: SecureOptions) -> None:
+    """Secure, serve, and keep a tunnel open; after Ctrl-C, stop or keep the server as `on_exit` says."""
+    session = _secure_and_serve(run, options)
     with goes_on_after_interrupt(session):
-        if settings.notebook.trust:
+        if run.settings.notebook.trust:
             try_trust(session)
-        with open_tunnel(session, settings, credentials) as supervisor:
-            interrupted = run_until_interrupted(supervisor, credentials)
+        with open_tunnel(session, run) as supervisor:
+            interrupted = run_until_interrupted(supervisor, run)
         if interrupted:
-            _on_exit(session, settings, credentials, prompter)
+            _on_exit(session, run)
 
 
-def up_in_background(
-    settings: Settings, credentials: CredentialPrompter, prompter: TerminalPrompter, options: SecureOptions
-) -> None:
-    """Do the three steps and leave the tunnel in the background."""
-    if secure(settings, credentials, prompter, options):
-        _stop_stale_server(settings, credentials, prompter, options)
-    session = serve(settings, credentials)
+def up_in_background(run: Run, options: SecureOptions) -> None:
+    """Secure, serve, and leave a tunnel in the background."""
+    session = _secure_and_serve(run, options)
     with goes_on_after_interrupt(session):
-        if settings.notebook.trust:
+        if run.settings.notebook.trust:
             try_trust(session)
-        open_in_background(session, settings, credentials)
+        open_in_background(session, run)
 
 
-def _stop_stale_server(
-    settings: Settings, credentials: CredentialPrompter, prompter: TerminalPrompter, options: SecureOptions
-) -> Session | None:
-    """End the server that keeps its older protection, where the user wants that; returns its session then."""
-    if not (options.restart or prompter.confirm(f"{STALE_CREDENTIALS_WARNING}: do that now?")):
-        return None
-    session = sessions.find(settings)
-    if not isinstance(session, Session):
-        session = serve(settings, credentials)
-    stop_session(session, settings, credentials, prompter)
-    return session
+def _secure_and_serve(run: Run, options: SecureOptions) -> Session:
+    stale = secure(run, options)
+    if stale is not None and _restart_wanted(run, options):
+        stop_for_restart(stale.session, stale.pid, run)
+    return serve(run)
 
 
-def _on_exit(
-    session: Session, settings: Settings, credentials: CredentialPrompter, prompter: TerminalPrompter
-) -> None:
-    on_exit = settings.notebook.on_exit
+def _restart_wanted(run: Run, options: SecureOptions) -> bool:
+    return options.restart or run.prompter.confirm(f"{STALE_CREDENTIALS_WARNING}: do that now?")
+
+
+def _on_exit(session: Session, run: Run) -> None:
+    on_exit = run.settings.notebook.on_exit
     if on_exit == "stop" or (
-        on_exit == "ask" and prompter.confirm(f"stop the server on {session.host} too?")
+        on_exit == "ask" and run.prompter.confirm(f"stop the server on {session.host} too?")
     ):
-        stop_session(
-            session, msgspec.structs.replace(settings, gateway=session.gateway), credentials, prompter
-        )
+        stop_session(session, run)
         tell_that_sandbox_runs()
     else:
         print_step(

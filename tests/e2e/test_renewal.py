@@ -6,7 +6,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.kit.cli import User, assert_error, assert_success, free_port, port_in
+from tests.kit.cli import TIMEOUT_S, User, assert_error, assert_success, free_port, port_in
 from tests.kit.jupyter_client import Browser, busy_kernel
 from tests.kit.leaks import is_alive
 from tests.kit.users import PASSWORD
@@ -106,3 +106,35 @@ def test_busy_kernels_are_asked_about(user: User, tmp_path: Path) -> None:
             assert terminal.end() == 0, terminal.output
     assert not psutil.pid_exists(kernel)
     assert user.only_session()["pid"] != server
+
+
+def test_server_restarted_before_the_answer(user: User) -> None:
+    """A yes restarts the server that the question was about: one that another command started since is left alone."""
+    assert_success(user.fab("serve"))
+    renewed(user)
+    with user.at_terminal("fab", "secure") as terminal:
+        terminal.expect("do that now")
+        assert_success(user.fab("stop"))
+        assert_success(user.fab("serve"))
+        server = user.only_session()["pid"]
+        terminal.type("y")
+        terminal.expect("none was started again")
+        assert terminal.end() == 0, terminal.output
+    assert user.only_session()["pid"] == server
+
+
+def test_server_gone_before_the_answer(user: User) -> None:
+    """A server without a record here that has ended since the question is not started in order to be stopped."""
+    assert_success(user.fab("serve"))
+    renewed(user)
+    server = psutil.Process(user.only_session()["pid"])
+    for record in user.sessions.iterdir():
+        record.unlink()
+    with user.at_terminal("fab", "secure") as terminal:
+        terminal.expect("do that now")
+        server.terminate()
+        server.wait(TIMEOUT_S)
+        terminal.type("y")
+        terminal.expect("none was started again")
+        assert terminal.end() == 0, terminal.output
+    assert user.status() == []

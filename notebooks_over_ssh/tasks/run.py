@@ -1,0 +1,57 @@
+"""One run of a command: the context that its tasks hand down."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgspec
+
+from notebooks_over_ssh.config import settings as configuration
+from notebooks_over_ssh.config.settings import Settings
+from notebooks_over_ssh.jupyter import session as sessions
+from notebooks_over_ssh.ssh.prompting import CredentialPrompter
+from notebooks_over_ssh.terminal import TerminalPrompter, is_interactive, print_step
+
+
+@dataclass(frozen=True)
+class Run:
+    """The settings of one command, and how it prompts the user.
+
+    The layers below the tasks take the part that they need, and do not know this class.
+    """
+
+    settings: Settings
+    credentials: CredentialPrompter
+    prompter: TerminalPrompter
+
+    @classmethod
+    def from_command_line(cls, c: Any, host: str | None, **flags: Any) -> Run:
+        """Read the settings, with Invoke's context `c` and the command's flags. Raises ConfigError."""
+        prompter = TerminalPrompter(is_interactive())
+        return cls(configuration.load(c, host=host, **flags), CredentialPrompter(prompter), prompter)
+
+    def with_settings(self, settings: Settings) -> Run:
+        """The same run with these settings."""
+        return replace(self, settings=settings)
+
+    def with_notebook(self, **changes: Any) -> Run:
+        """The same run with these settings of the `notebook` section changed."""
+        notebook = msgspec.structs.replace(self.settings.notebook, **changes)
+        return self.with_settings(msgspec.structs.replace(self.settings, notebook=notebook))
+
+    def choose_session(self) -> Run:
+        """The same run with settings that select one session, if several match and the user picks one.
+
+        Raises ConfigError if several match and none is picked.
+        """
+        candidates = sessions.candidates(self.settings)
+        if len(candidates) < 2:
+            return self
+        if self.prompter.is_interactive:
+            for number, session in enumerate(candidates, 1):
+                print_step(str(number), str(session))
+            answer = self.prompter.ask(f"which session? [1-{len(candidates)}]") or ""
+            if answer in [str(number) for number, _ in enumerate(candidates, 1)]:
+                return self.with_settings(sessions.with_session(self.settings, candidates[int(answer) - 1]))
+        raise sessions.ambiguous_error(candidates)
