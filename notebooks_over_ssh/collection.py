@@ -7,22 +7,22 @@ from invoke.collection import Collection
 from notebooks_over_ssh.tasks.decorator import task
 
 HOST = {
-    "host": "The machine or pool to use, as user@host:port; without it your own notebook.host, else the session there is."
+    "host": "The host or pool, as user@host:port. The default is your own notebook.host, else the current session."
 }
 SECURE = {
-    "renew": "Make a new password and a new certificate, though the old ones are good.",
-    "password-file": "Read the password from this file, - for standard input, in place of asking for it.",
-    "certificate": "Use a certificate of your own: a PEM file, with its chain.",
+    "renew": "Replace the password and the certificate even if they are still valid.",
+    "password-file": "Read the password from this file (- for standard input) instead of prompting.",
+    "certificate": "Use your own certificate: a PEM file with its chain.",
     "key": "The private key of your own certificate: a PEM file without a passphrase.",
-    "restart": "Start the server again where it keeps an older password or certificate; busy kernels are asked about.",
+    "restart": "Restart a server that uses an older password or certificate; asks first if kernels are busy.",
 }
 TUNNEL = {
-    "local-port": "The port on your own machine; without it the first free one from 8888.",
-    "detach": "Leave the tunnel in the background and return when it is ready.",
-    "forward": "A further port of the host to forward; repeat it, or use commas: 6006,8787 for TensorBoard and Dask.",
-    "open": "The notebook, file or folder to open the browser on, as from notebook.directory.",
-    "no-browser": "Only print the address, open no browser.",
-    "trust": "Have your browsers trust the server's certificate first, so that they show no warning.",
+    "local-port": "The port on this machine. The default is the first free one from 8888.",
+    "detach": "Keep the tunnel in the background, and return when it is ready.",
+    "forward": "Forward another port of the host; repeatable, or with commas: 6006,8787 for TensorBoard and Dask.",
+    "open": "The notebook, file or folder to open in the browser, relative to notebook.directory.",
+    "no-browser": "Print the URL without opening a browser.",
+    "trust": "Add the server's certificate to your browsers' trust stores first; otherwise they show a warning.",
 }
 
 
@@ -69,7 +69,7 @@ def secure(
 
 @task(help=HOST)
 def serve(c: Any, host: str | None = None) -> None:
-    """Step 2: start the Jupyter server, or find the one that runs."""
+    """Step 2: start the Jupyter server, or find the running one."""
     from notebooks_over_ssh.tasks.serve import serve
 
     serve(_run(c, host).choose_session())
@@ -107,7 +107,7 @@ def tunnel(
 
 @task(help=HOST)
 def trust(c: Any, host: str | None = None) -> None:
-    """Have your browsers trust just this server's certificate."""
+    """Add this server's certificate to your browsers' trust stores."""
     from notebooks_over_ssh.tasks.trust import trust
     from notebooks_over_ssh.tasks.tunnel import require_session
 
@@ -116,7 +116,7 @@ def trust(c: Any, host: str | None = None) -> None:
 
 @task(help=HOST)
 def untrust(c: Any, host: str | None = None) -> None:
-    """Have your browsers trust it no longer."""
+    """Remove it from your browsers' trust stores."""
     from notebooks_over_ssh.tasks.trust import untrust
 
     untrust(_run(c, host).choose_session().settings)
@@ -125,8 +125,8 @@ def untrust(c: Any, host: str | None = None) -> None:
 @task(
     help=HOST
     | {
-        "all": "Stop every session, on whichever host.",
-        "force": "Stop though kernels compute, or the host is gone.",
+        "all": "Stop every session on every host.",
+        "force": "Stop even if kernels are busy or the host cannot be reached.",
     }
 )
 def stop(c: Any, host: str | None = None, all: bool = False, force: bool = False) -> None:
@@ -167,12 +167,12 @@ def up(
 
 @task(
     help={
-        "json": "Print a list of objects, for a program to read.",
-        "editors": "Print what VS Code and PyCharm ask for when they are to use the server.",
+        "json": "Print a JSON list, for use by programs.",
+        "editors": "Print how to connect VS Code and PyCharm to the server.",
     }
 )
 def status(c: Any, json: bool = False, editors: bool = False) -> None:
-    """Show every session: its host, ports, address and state."""
+    """Show every session: its host, ports, URL and state."""
     from notebooks_over_ssh.tasks.status import print_editor_urls, status, status_as_json
 
     settings = _run(c).settings
@@ -181,7 +181,9 @@ def status(c: Any, json: bool = False, editors: bool = False) -> None:
     (status_as_json if json else status)(settings)
 
 
-@task(help=HOST | {"follow": "Go on until Ctrl-C.", "lines": "How many lines to begin with."})
+@task(
+    help=HOST | {"follow": "Print new lines until Ctrl-C.", "lines": "How many of the last lines to print."}
+)
 def logs(c: Any, host: str | None = None, follow: bool = False, lines: str = "50") -> None:
     """Show the end of the server's log."""
     from notebooks_over_ssh.tasks.logs import follow as follow_log
@@ -190,9 +192,9 @@ def logs(c: Any, host: str | None = None, follow: bool = False, lines: str = "50
     (follow_log if follow else logs)(_run(c, host).choose_session(), lines)
 
 
-@task(help=HOST | {"json": "Print a list of objects, for a program to read."})
+@task(help=HOST | {"json": "Print a JSON list, for use by programs."})
 def doctor(c: Any, host: str | None = None, json: bool = False) -> None:
-    """Try every link from here to a working kernel."""
+    """Check everything from this machine to a working kernel."""
     from notebooks_over_ssh.tasks.doctor import doctor, doctor_as_json
 
     (doctor_as_json if json else doctor)(_run(c, host).choose_session())

@@ -1,7 +1,7 @@
 """The debug log: a file with one line for each protocol event that matters, and without a secret.
 
-Modules write to `logging.getLogger(__name__)`. They log names, numbers and algorithms, never what a person typed,
-what a program on the host was sent or answered, or a command of the user's own, any of which may hold a secret.
+Modules write to `logging.getLogger(__name__)`. They log names, numbers and algorithms, never typed input,
+the requests and replies of programs on the host, or the user's own commands, any of which may contain a secret.
 """
 
 import logging
@@ -13,7 +13,7 @@ from notebooks_over_ssh.util.peer_text import clean
 
 VARIABLE = "NOTEBOOKS_DEBUG"
 MAX_BYTES = 2 * 1024 * 1024
-"""The size in bytes at which the log is renamed to `debug.log.1`, and a new one begun."""
+"""The size in bytes at which the log is renamed to `debug.log.1`, and a new one started."""
 LINE_COLUMNS = 400
 
 

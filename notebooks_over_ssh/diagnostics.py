@@ -1,4 +1,4 @@
-"""What a server depends on, looked at link by link, from here to a working kernel."""
+"""The checks behind `doctor`: everything a server depends on, from this machine to a working kernel."""
 
 import socket
 import time
@@ -38,7 +38,7 @@ CLOCK_TOLERANCE = 300.0  # seconds
 
 @dataclass(frozen=True)
 class CheckResult:
-    """One link of the chain: what it came to, or the UserError that breaks the chain there."""
+    """The result of one check, or the UserError with which it failed."""
 
     name: str
     result: str
@@ -46,29 +46,29 @@ class CheckResult:
 
 
 class HostInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """What examine_host.py tells."""
+    """The reply of host_info.py."""
 
     host: str
     shell: str
     time: float
-    """Of the host's clock, in seconds since the epoch."""
+    """The host's clock, in seconds since the epoch."""
     free_bytes: int
     directory: str
     directory_problem: RemoteProblem | None
     directory_write_problem: str
-    """Why no file can be made in it, "" where one can."""
+    """Why no file can be created in it; "" if one can."""
     load: float
     processors: int
 
 
 class KernelInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """What try_kernel.py tells."""
+    """The reply of kernel_smoke_test.py."""
 
     kernel: str
 
 
 def run_checks(settings: Settings, credentials: CredentialPrompter) -> Iterator[CheckResult]:
-    """Try every link in order, and end with the one that is broken, if one is."""
+    """Run the checks in order; stop after the first that fails."""
     checks = _Checks(settings, credentials)
     for name, check in checks.all_checks():
         try:
@@ -147,22 +147,22 @@ class _Checks:
         except OSError as error:
             raise ConnectError(
                 f"port {first.port} of {first.label} does not answer: {error}",
-                hint="check the port, and whether your site wants its VPN",
+                hint="check the port, and whether your site requires its VPN",
             ) from error
         if not banner.startswith(b"SSH-"):
             raise ConnectError(
-                f"what answers on port {first.port} of {first.label} is not SSH",
+                f"the service on port {first.port} of {first.label} is not SSH",
                 hint="check the port in invoke.yaml",
             )
         return banner.splitlines()[0].decode("ascii", "replace")
 
     def _login(self, hop: "Connection") -> str:
         hop.open()
-        return f"{hop.label} showed a known key, and let {hop.user} in"
+        return f"{hop.label} presented a known host key and accepted the login as {hop.user}"
 
     def _forwarding(self) -> str:
         self.hops[-1].open_socket().close()
-        return f"{self.hops[-2].label} leads to {self.hops[-1].label}"
+        return f"{self.hops[-2].label} forwards to {self.hops[-1].label}"
 
     def _host(self) -> str:
         return self._login(self.hops[-1])
@@ -178,7 +178,7 @@ class _Checks:
         return f"{self.host.host} runs programs, with {self.host.shell or 'an unknown shell'} as login shell"
 
     def _clock(self) -> str:
-        """The least that the clocks differ by: the host read its own between the question and the answer."""
+        """Compare the clocks; the host read its own between the request and the reply, so this is the smallest difference."""
         assert self.host is not None
         earliest, latest = self.query_interval
         difference = max(self.host.time - latest, 0.0) or min(self.host.time - earliest, 0.0)
@@ -186,7 +186,7 @@ class _Checks:
             direction = "ahead of" if difference > 0 else "behind"
             raise RemoteError(
                 f"the clock of {self.host.host} is {abs(difference):.0f} s {direction} this machine's",
-                hint="set the wrong one of the two: a certificate counts by the clock",
+                hint="correct the clock that is wrong: the validity of a certificate depends on it",
             )
         return f"{self.host.host} and this machine agree to {max(abs(difference), latest - earliest):.1f} s"
 
@@ -194,7 +194,7 @@ class _Checks:
         assert self.host is not None
         free = f"{self.host.free_bytes / 1e9:.1f} GB free in the home folder"
         if self.host.free_bytes < MIN_FREE_BYTES:
-            raise RemoteError(f"only {free}", hint="make room there")
+            raise RemoteError(f"only {free}", hint="free some disk space there")
         return f"{free}; load {self.host.load:.1f} on {self.host.processors} processors"
 
     def _directory(self) -> str:
@@ -210,7 +210,7 @@ class _Checks:
         return self.host.directory
 
     def _loopback(self) -> str:
-        """Whether the host forwards to its own ports; without a server, to the port that one would take first."""
+        """Check that the host forwards to its own ports; without a server, to the first port that one would use."""
         source = self.session if isinstance(self.session, Session) else self.settings.notebook
         port = source.remote_port
         label = self._connection.label

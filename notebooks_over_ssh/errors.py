@@ -1,17 +1,17 @@
-"""What can go wrong, as the user meets it: one sentence, one hint, one exit code."""
+"""The errors that the user sees: a message, a hint and an exit code each."""
 
 from typing import ClassVar
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM: the task ends as it does at Ctrl-C, but no person at its terminal asked for that."""
+    """SIGTERM: the task ends as after Ctrl-C, but not at the user's request."""
 
 
 class UserError(Exception):
     """A failure that the user can understand.
 
-    `hint` is the one thing to do about it, in words of ours alone; `detail` are lines that show more (the end of a log, say), and
-    `source` is whose words those are. Nothing in them is secret.
+    `hint` is the one thing to do about it, and contains no text from a peer; `detail` has further lines (the end of a log), and
+    `source` names their author. None of them contains a secret.
     """
 
     exit_code: ClassVar[int] = 1
@@ -26,13 +26,13 @@ class UserError(Exception):
 
 
 class TaskError(UserError):
-    """The step could not be done, and none of the reasons below is the cause."""
+    """The task failed for a reason other than those below."""
 
     exit_code = 1
 
 
 def unanswered() -> TaskError:
-    """The UserError of a question at which the input ended, as Ctrl-D ends it."""
+    """The error for a prompt that ended with end of input (Ctrl-D)."""
     return TaskError("the question was not answered", hint="run it again, and answer it")
 
 
@@ -49,13 +49,13 @@ class ConnectError(UserError):
 
 
 class AuthenticationError(UserError):
-    """A host wanted a proof of identity that could not be given."""
+    """A host refused the login."""
 
     exit_code = 4
 
 
 class HostKeyError(UserError):
-    """A host showed a key that is unknown, revoked or not the one on record."""
+    """A host presented a key that is unknown, revoked or different from the one on record."""
 
     exit_code = 5
 

@@ -1,6 +1,6 @@
-"""The files in which this machine remembers things: one place reads, writes and locks them, below the user's state folder.
+"""Reads, writes and locks the program's files below the user's state folder.
 
-Every failure is a Failed with the path. Nothing is made by reading.
+Every failure is a TaskError that names the path. Reading creates nothing.
 """
 
 import errno

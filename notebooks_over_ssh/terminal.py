@@ -1,6 +1,6 @@
-"""Everything that the user reads and is asked: one voice, in lowercase, a `hint:` after every error.
+"""All output and prompts for the user: lowercase messages, and a `hint:` after every error.
 
-What is printed may hold words of a peer. So each call prints one line, in which nothing can begin another one.
+Messages may contain text from a peer, so each call prints one line, and no text in it can start another.
 """
 
 import getpass
@@ -21,28 +21,28 @@ MIN_TEXT_COLUMNS = 20  # columns
 
 
 def print_line(line: str) -> None:
-    """Print one line of the result, as it is but for what would steer the terminal."""
+    """Print one line of the result without terminal control characters."""
     print(sanitize(line), flush=True)
 
 
 def print_json(value: Any) -> None:
-    """Print the value for a program to read; JSON escapes everything that would steer the terminal."""
+    """Print the value as JSON, which escapes all control characters."""
     print(json.dumps(value, indent=2), flush=True)
 
 
 def print_detail(line: str) -> None:
-    """Print a line that belongs to the step before it."""
+    """Print a detail of the step printed before."""
     print(f"{'':{NAME_WIDTH}} {clean(line)}", flush=True)
 
 
 def print_step(name: str, what: str, start_time: float | None = None) -> None:
-    """Print what a step of the story came to, and with `start_time` (time.monotonic()) the seconds that it took."""
+    """Print the result of a step and, given its `start_time` (time.monotonic()), the seconds it took."""
     elapsed = "" if start_time is None else f"  {faint(f'{time.monotonic() - start_time:.1f} s')}"
     print(f"{_clear_line()}{bold(clean(name).ljust(NAME_WIDTH))} {clean(what)}{elapsed}", flush=True)
 
 
 def print_progress(name: str, what: str) -> None:
-    """Show what goes on, where a person watches in the place of which the next line comes."""
+    """Print the current activity; on a terminal the next line replaces it."""
     if _is_tty():
         print(
             f"{_clear_line()}{bold(name.ljust(NAME_WIDTH))} {faint(clean(what) + ' …')}", end="", flush=True
@@ -53,7 +53,7 @@ def print_progress(name: str, what: str) -> None:
 
 @contextmanager
 def progress(name: str, what: str) -> Iterator[None]:
-    """Show what is being waited for, where a person watches, until the body ends."""
+    """On a terminal, show the current activity until the body ends."""
     if _is_tty():
         print(f"{bold(name.ljust(NAME_WIDTH))} {faint(what + ' …')}", end="", flush=True)
     try:
@@ -63,7 +63,7 @@ def progress(name: str, what: str) -> Iterator[None]:
 
 
 def print_error(problem: UserError) -> None:
-    """Print to stderr what happened, what shows it, and the one thing to do."""
+    """Print the error's detail, message and hint to stderr."""
     for line in problem.detail:
         for row in prefix_lines(problem.source, line):
             print(f"  {row}", file=sys.stderr)
@@ -73,32 +73,32 @@ def print_error(problem: UserError) -> None:
 
 
 def show_ending(word: str) -> None:
-    """Print to stderr, in a line of its own, the word for a signal that ended the step."""
+    """Print to stderr, on its own line, the word for the signal that ended the task."""
     clear = "\r\033[K" if _is_terminal(sys.stderr) else ""  # the terminal has shown ^C
     print(f"{clear}{word}", file=sys.stderr, flush=True)
 
 
 def warn(what: str) -> None:
-    """Print to stderr something that did not stop the step."""
+    """Print a warning to stderr."""
     print(f"{red('warning:')} {_wrap_indented(what, 'warning: ')}", file=sys.stderr, flush=True)
 
 
 def is_interactive() -> bool:
-    """Whether a person can be asked: standard input and error are a terminal."""
+    """Whether the user can be prompted: standard input and standard error are a terminal."""
     return sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
 
 
 class TerminalPrompter:
-    """Asks the person at the terminal; every answer is None where there is nobody (`is_interactive` is False).
+    """Prompts the user at the terminal; every answer is None if `is_interactive` is False.
 
-    It asks at the terminal itself, so that a process whose standard input is a pipe can ask too.
+    Uses the controlling terminal itself, so that a process whose standard input is a pipe can prompt too.
     """
 
     def __init__(self, is_interactive: bool) -> None:
         self.is_interactive = is_interactive
 
     def ask_secret(self, prompt: str) -> str | None:
-        """Ask without echo. Raises TaskError at the end of input, as Ctrl-D makes it."""
+        """Prompt without echo. Raises TaskError at end of input (Ctrl-D)."""
         if not self.is_interactive:
             return None
         try:
@@ -111,7 +111,7 @@ class TerminalPrompter:
             raise
 
     def ask(self, prompt: str) -> str | None:
-        """Ask for a line, without the white space around it; None also at the end of input, as Ctrl-D makes it."""
+        """Prompt for a line, and strip white space; None also at end of input (Ctrl-D)."""
         if not self.is_interactive:
             return None
         with _terminal() as (questions, answers):
@@ -125,11 +125,11 @@ class TerminalPrompter:
         return answer.strip() if answer else None
 
     def notice(self, lines: Iterable[str]) -> None:
-        """Show lines of somebody else's, which say whose they are; also where nobody can be asked."""
+        """Print text from a peer, whose lines name their source, even if the user cannot be prompted."""
         print(_clear_line() + "\n".join(map(sanitize, lines)), file=sys.stderr, flush=True)
 
     def confirm(self, question: str) -> bool:
-        """Ask a question that is answered with yes or, by everything else and by nobody, with no."""
+        """Ask a yes-or-no question; any other answer, or none, is no."""
         return (self.ask(f"{question} [y/N]") or "").lower() in ("y", "yes")
 
 
@@ -155,12 +155,12 @@ def _is_terminal(stream: TextIO) -> bool:
 
 
 def _clear_line() -> str:
-    """What clears the line that shows what is being waited for."""
+    """The escape sequence that clears the line of `progress`."""
     return "\r\033[K" if _is_tty() else ""
 
 
 def sanitize(text: str) -> str:
-    """The text in one line without control characters, with its spaces: what a host says must not steer the terminal."""
+    """The text without control characters, so that a host cannot control the terminal."""
     return "".join(character if character.isprintable() else "�" for character in text)
 
 
@@ -169,7 +169,7 @@ def _format_prompt(prompt: str) -> str:
 
 
 def _wrap_indented(text: str, prefix: str) -> str:
-    """The text in one line; at a terminal in rows that are indented after the first, so that none looks like a line of its own."""
+    """The text on one line; on a terminal, wrapped with indented rows, so that none looks like a separate line."""
     line = clean(text)
     if not sys.stderr.isatty():
         return line

@@ -1,4 +1,4 @@
-"""How a task ends: the UserError that stopped it becomes an error, a hint and an exit code."""
+"""The task decorator: a UserError becomes an error message, a hint and an exit code."""
 
 import functools
 import logging
@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 def task(
     help: dict[str, str] | None = None, **options: Any
 ) -> Callable[[Callable[Parameters, Result]], Callable[Parameters, Result]]:
-    """Make a Fabric task of a function: its flags are the function's arguments, with `help` a sentence for each."""
+    """Turn a function into a Fabric task. Its arguments become flags; `help` describes each of them."""
 
     def decorate(body: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
         check = fabric.task(_check_host_option)
@@ -35,9 +35,9 @@ def task(
 
 
 def _handle_errors(task: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-    """Let a UserError in the task end the program with its exit code, and any other error without a traceback.
+    """End the program with the exit code of a UserError, and after any other error without a traceback.
 
-    SIGINT and SIGTERM end the task as exceptions, so that what it holds is given back, and then the program.
+    SIGINT and SIGTERM raise an exception in the task, so that it releases its resources before the program exits.
     """
 
     @functools.wraps(task)
@@ -70,7 +70,7 @@ def _start_debug_log(name: str) -> None:
 
 
 def _check_host_option(c: Any) -> None:
-    """Runs before Fabric makes the Connection of a task, whose errors it would show as tracebacks."""
+    """Check --host before Fabric creates the task's Connection, as Fabric shows errors there as tracebacks."""
     from notebooks_over_ssh.config import settings
 
     try:

@@ -1,4 +1,4 @@
-"""doctor: every link of the chain from here to a working kernel, each failure with its one fix."""
+"""doctor: check each part from this machine to a working kernel, and print one fix for a failure."""
 
 from notebooks_over_ssh import debug_log
 from notebooks_over_ssh.diagnostics import run_checks
@@ -8,16 +8,16 @@ from notebooks_over_ssh.terminal import print_detail, print_json, print_step, pr
 
 
 def doctor(run: Run) -> None:
-    """Try every link and show it as it is tried. Raises the UserError of the first that is broken."""
+    """Run the checks and print each result as it comes. Raises the UserError of the first check that fails."""
     checks = run_checks(run.settings, run.credentials)
     while True:
-        with progress("doctor", "looking at the next link"):
+        with progress("doctor", "running the next check"):
             check = next(checks, None)
         if check is None:
-            print_step("doctor", "every link holds")
+            print_step("doctor", "all checks passed")
             return _show_debug_log()
         if check.problem is not None:
-            print_step(check.name, "broken")
+            print_step(check.name, "failed")
             if not debug_log.is_enabled():
                 print_detail(
                     f"{debug_log.VARIABLE}=1 before a command writes a debug log to {debug_log.path()}"
@@ -28,7 +28,7 @@ def doctor(run: Run) -> None:
 
 
 def doctor_as_json(run: Run) -> None:
-    """Print a list of objects: `check`, `ok`, `result`, `problem`, `hint`. Raises the UserError of a broken link."""
+    """Print a list of objects: `check`, `ok`, `result`, `problem`, `hint`. Raises the UserError of a failed check."""
     checks = list(run_checks(run.settings, run.credentials))
     rows = [
         {

@@ -1,6 +1,6 @@
-"""What Ctrl-C and SIGTERM do: a task unwinds with an exception; outside of one, the program ends at once.
+"""Ctrl-C and SIGTERM raise an exception within a task, and end the program at once outside of one.
 
-While Python imports or shuts down, an exception cannot be relied on: nobody catches it, or an exit handler prints it.
+While Python imports modules or shuts down, an exception would not be caught, or an exit handler would print it.
 """
 
 import os
@@ -12,13 +12,13 @@ from typing import Any
 
 from notebooks_over_ssh.errors import Terminated
 
-# As a shell reports a process that ended by the signal (POSIX.1-2017, Shell & Utilities, 2.8.2).
+# The exit status with which a shell reports a process that a signal ended (POSIX.1-2017, Shell & Utilities, 2.8.2).
 INTERRUPTED = 128 + signal.SIGINT
 TERMINATED = 128 + signal.SIGTERM
 
 
 def exit_on_interrupt() -> None:
-    """Have SIGINT end the program with a word and INTERRUPTED from now on, except in `raised_in_task`.
+    """From now on, print `interrupted` and exit with INTERRUPTED on SIGINT, except in `raised_in_task`.
 
     A SIGINT that is ignored, as in the background of a script, or that another program handles stays as it is.
     """

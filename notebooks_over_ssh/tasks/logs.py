@@ -1,4 +1,4 @@
-"""logs: what the server wrote."""
+"""logs: print the server's log."""
 
 from notebooks_over_ssh.errors import ConfigError, TaskError
 from notebooks_over_ssh.jupyter import server

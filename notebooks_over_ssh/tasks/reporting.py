@@ -1,4 +1,4 @@
-"""What the user reads when an exception ends the program, and the exit code that says it to a script."""
+"""Reports the exception that ends the program: a message for the user, an exit code for scripts."""
 
 import os
 import tempfile
@@ -9,9 +9,9 @@ from notebooks_over_ssh.terminal import print_error
 
 
 def report(error: Exception) -> int:
-    """Print what happened and the one thing to do, never a traceback; returns the exit code."""
+    """Print the error and its hint, never a traceback; returns the exit code."""
     if isinstance(error, BrokenPipeError):
-        # Whoever read the output has gone; there is nobody to tell.
+        # The reader of the output has exited, so no message would be seen.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 1
     problem = error if isinstance(error, UserError) else _unexpected(error)

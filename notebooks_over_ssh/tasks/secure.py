@@ -1,4 +1,4 @@
-"""secure: the login password and the HTTPS certificate, so that nobody else on the host can use the server."""
+"""secure: set the login password and the HTTPS certificate that keep other users of the host out of the server."""
 
 import sys
 import time
@@ -24,7 +24,7 @@ STDIN_PATH = "-"
 
 
 class SecureOptions(NamedTuple):
-    """What the user wants of the protection, beyond that there is one; the files are paths."""
+    """The flags of `secure`; the files are paths."""
 
     renew: bool = False
     password_file: str | None = None
@@ -41,7 +41,7 @@ class StaleServer(NamedTuple):
 
 
 def secure(run: Run, options: SecureOptions) -> StaleServer | None:
-    """Set what is missing, weak, spent or to be renewed, set aside what contradicts it, and say what that was.
+    """Set a password or certificate that is missing, weak, expired or to be renewed, and disable settings that undo it.
 
     Returns the server that runs with an older password or certificate, or None. Raises a UserError.
     """
@@ -167,7 +167,7 @@ def _remove_replaced_trust(old_pem: str, new_pem: str) -> None:
 
 
 def _renewal_reason(status: security.SecurityStatus, settings: Settings, clock_difference: str) -> str:
-    """What is wrong with the one in place; "" when nothing is.
+    """Why the current certificate must be renewed; "" if it need not be.
 
     Raises TaskError where only its dates are, and `clock_difference` says how far apart the clocks are that they were compared with.
     """
@@ -189,12 +189,12 @@ def _format_expiry(pem: str) -> str:
 
 
 def _is_set(password: str, status: security.SecurityStatus) -> bool:
-    """Whether it is the password in place, and nothing is wrong with that: then its hash stays, as a running server has it."""
+    """Whether this password is already set and its hash is strong; then the hash stays, as a running server uses it."""
     return not status.password_problem and passwords.matches(password, status.password_hash)
 
 
 def _prompt_password(prompter: TerminalPrompter) -> tuple[str, str]:
-    """The password, and again where it was made up and has to be shown."""
+    """Prompt for a password. Returns it, and again if it was generated and has to be shown; else ""."""
     while True:
         first = prompter.ask_secret("choose a password for the notebook server (enter: make one up):")
         if not first:

@@ -1,4 +1,4 @@
-"""serve: the Jupyter server on the host, started or found."""
+"""serve: start the Jupyter server on the host, or find the running one."""
 
 import time
 from collections.abc import Iterator
@@ -22,9 +22,9 @@ from notebooks_over_ssh.util.command_hint import command
 
 
 def serve(run: Run) -> Session:
-    """Start the server, or find the one that runs; remember its session and say where it is.
+    """Start the server, or find the running one; record its session and print where it runs.
 
-    Whatever interrupts it, a server that runs, or may, is on record. Raises a UserError.
+    A server that runs, or may run, is on record even if this is interrupted. Raises a UserError.
     """
     start_time = time.monotonic()
     settings = run.settings
@@ -73,7 +73,7 @@ def serve(run: Run) -> Session:
 
 @contextmanager
 def goes_on_after_interrupt(session: Session) -> Iterator[None]:
-    """Where the body is interrupted, say that the session's server, and a tunnel that is open, keep running."""
+    """If the body is interrupted, print that the server, and an open tunnel, keep running."""
     try:
         yield
     except KeyboardInterrupt:
@@ -84,7 +84,7 @@ def goes_on_after_interrupt(session: Session) -> Iterator[None]:
 
 
 def _start(connection: Connection, settings: Settings) -> server.StartedServer:
-    """Have the server started or found. As long as it is not known what came of a start, a pending session is on record."""
+    """Start or find the server. A pending session is on record until the result of a start is known."""
     pending: PendingSession | None = None
 
     def save_pending(host: str) -> None:

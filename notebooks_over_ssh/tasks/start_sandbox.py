@@ -1,4 +1,4 @@
-"""The sandbox starts by itself for a task that cannot do without a host, and the user reads that it does."""
+"""Starts the sandbox for tasks that need a host."""
 
 from notebooks_over_ssh import sandbox
 from notebooks_over_ssh.jupyter.connecting import SANDBOX
@@ -7,7 +7,7 @@ from notebooks_over_ssh.util.command_hint import command
 
 
 def start_if_needed(gateway: str | None) -> None:
-    """Start the sandbox where it is the gateway and does not run. Raises TaskError."""
+    """Start the sandbox if it is the gateway and is not running. Raises TaskError."""
     if gateway != SANDBOX or sandbox.find_running() is not None:
         return
     print_step(

@@ -1,4 +1,4 @@
-"""status: every session - its server, its tunnel, its certificate."""
+"""status: show every session with its server, tunnel and certificate."""
 
 import threading
 import time
@@ -22,7 +22,7 @@ REPLY_TIMEOUT_S = 6  # seconds
 
 
 def status(settings: Settings) -> None:
-    """Print every session, for a person to read."""
+    """Print every session for the user."""
     states = _states(settings)
     if not states:
         print_step("status", "no session")
@@ -55,7 +55,7 @@ def status(settings: Settings) -> None:
 
 
 def status_as_json(settings: Settings) -> None:
-    """Print every session, as a list of objects for a program to read."""
+    """Print every session as a JSON list."""
     print_json(_states(settings))
 
 

@@ -1,4 +1,4 @@
-"""stop: the server and its kernels end, the tunnel closes, and nothing is left of the session."""
+"""stop: stop the server and its kernels, close the tunnel, and delete the session."""
 
 import time
 
@@ -32,7 +32,7 @@ from notebooks_over_ssh.util.command_hint import command
 
 
 def stop(run: Run, *, force: bool = False) -> None:
-    """End the session that the user means; with none on record, a server of ours on the host that the user named.
+    """Stop the selected session; if none is on record, our server on the host that the user named.
 
     Says where the sandbox keeps running. With `force` busy kernels end too, and a session whose host cannot be reached is forgotten. Raises a UserError.
     """
@@ -59,7 +59,7 @@ def stop(run: Run, *, force: bool = False) -> None:
 
 
 def tell_that_sandbox_runs() -> None:
-    """Say that the sandbox runs and what ends it, where no session needs it any more."""
+    """Print that the sandbox keeps running and how to stop it, if no session needs it."""
     if sandbox_runs() and not any(session.gateway == SANDBOX for session in sessions.list_records()):
         print_detail(f"the sandbox keeps running: {command('sandbox.stop')} ends it")
 
@@ -70,7 +70,7 @@ def _describe_settings(settings: Settings) -> str:
 
 
 def stop_all(run: Run, *, force: bool = False) -> None:
-    """End every session on record, whatever its gateway. Raises the last UserError after all were tried."""
+    """Stop every session on record, through any gateway. Raises the last UserError after all were tried."""
     records = sessions.list_records()
     if not records:
         print_step("stop", "no session, nothing to stop")
@@ -86,7 +86,7 @@ def stop_all(run: Run, *, force: bool = False) -> None:
 
 
 def stop_session(session: AnySession, run: Run, *, force: bool = False) -> None:
-    """End the session's server and tunnel, and forget it. Raises a UserError, with the session still on record."""
+    """Stop the session's server and tunnel, and delete its record. Raises a UserError, and keeps the record then."""
     start_time = time.monotonic()
     if session.gateway == SANDBOX and not sandbox_runs() and sandbox.has_processes():
         start_if_needed(session.gateway)  # its background process was killed, and the server was not

@@ -1,4 +1,4 @@
-"""trust, untrust: whether your own browsers know the session's certificate, and so open its page without a warning."""
+"""trust, untrust: add the session's certificate to the user's trust stores, so that browsers show no warning, or remove it."""
 
 from notebooks_over_ssh.config.settings import Settings
 from notebooks_over_ssh.errors import TaskError, UserError
@@ -10,7 +10,7 @@ from notebooks_over_ssh.trust_stores import manager
 
 
 def trust(session: Session) -> None:
-    """Have the session's certificate, which came over SSH, trusted in every store, and say which.
+    """Add the session's certificate, which was received over SSH, to every trust store, and print which.
 
     Raises TaskError, also for a certificate that asks for more than the server on this machine's loopback names.
     """
@@ -40,7 +40,7 @@ def trust(session: Session) -> None:
 
 
 def try_trust(session: Session) -> None:
-    """The same, in the course of something that goes on where it fails."""
+    """Like `trust`, but only warn if it fails."""
     try:
         trust(session)
     except UserError as error:
@@ -48,9 +48,9 @@ def try_trust(session: Session) -> None:
 
 
 def untrust(settings: Settings) -> None:
-    """Take the certificate of the session that the user means, and of every one that is over, out of every store.
+    """Remove the certificates of the selected session and of sessions that have ended from every trust store.
 
-    Raises TaskError where one could not be taken out.
+    Raises TaskError if one could not be removed.
     """
     session = sessions.find(settings)
     fingerprints = manager.find_unused()

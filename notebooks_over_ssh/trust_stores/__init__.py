@@ -1,1 +1,1 @@
-"""The user's own stores, in which browsers look up whom to trust: found, added to, and left as they were."""
+"""The user's trust stores: find them, add certificates, and remove them again."""

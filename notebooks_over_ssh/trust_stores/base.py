@@ -1,4 +1,4 @@
-"""What every kind of store can do, and how their programs are run."""
+"""The interface of a trust store, and how its programs are run."""
 
 import subprocess
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Protocol
 from notebooks_over_ssh.errors import TaskError
 from notebooks_over_ssh.jupyter.certificate import Certificate
 
-# Long enough for a person who is asked to confirm, as macOS and Windows do.
+# Long enough for the user to confirm, as macOS and Windows require.
 CONFIRM_TIMEOUT_S = 120
 
 
@@ -16,22 +16,22 @@ class TrustStore(Protocol):
 
     @property
     def name(self) -> str:
-        """What the user knows it by."""
+        """The name shown to the user."""
 
     def installed_fingerprints(self) -> set[str]:
-        """The SHA-256 of every certificate that was put here by us and is trusted here. Raises TaskError."""
+        """The SHA-256 of every trusted certificate that this program added. Raises TaskError."""
 
     def add(self, certificate: Certificate, host: str) -> None:
-        """Let the certificate, of a server on this host, be trusted. Raises TaskError, with nothing changed."""
+        """Trust the certificate of a server on `host`. Raises TaskError, and changes nothing then."""
 
     def remove(self, sha256: str) -> bool:
-        """Take out our certificate with this SHA-256; returns whether it was there. Raises TaskError."""
+        """Remove our certificate with this SHA-256; returns whether there was one. Raises TaskError."""
 
 
 def run(argv: list[str], *, stdin: str = "") -> str:
-    """What a program printed. It gets no terminal to ask at, and Ctrl-C does not stop it halfway.
+    """Run a program and return its output. It cannot prompt at the terminal, and Ctrl-C does not interrupt it.
 
-    Raises TaskError with the last that it said.
+    Raises TaskError with the last line of its output.
     """
     try:
         result = subprocess.run(

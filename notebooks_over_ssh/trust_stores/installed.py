@@ -1,6 +1,6 @@
-"""Which certificates were put into stores: on this machine, a PEM file for each, written before the first store is changed.
+"""The record of installed certificates: a PEM file for each, written before the first store is changed.
 
-So what an interrupted run has left in some store is found again, and where nothing was ever put, no store is asked.
+So a certificate that an interrupted run left in a store is found again, and without a record no store is queried.
 """
 
 from pathlib import Path
@@ -29,14 +29,14 @@ def pem_path(certificate: Certificate) -> Path:
 
 
 def save(certificate: Certificate) -> None:
-    """Record that the certificate is in stores, or about to be. Raises TaskError."""
+    """Record that the certificate is in trust stores, or is about to be added. Raises TaskError."""
     if certificate.sha256 in load_all():
         return
     state_files.write(pem_path(certificate), certificate.pem.encode("ascii"))
 
 
 def delete(sha256: str) -> None:
-    """Record that it is in no store any more."""
+    """Delete the record of a certificate that was removed from every store."""
     state_files.remove(_folder() / f"{sha256}.pem")
 
 

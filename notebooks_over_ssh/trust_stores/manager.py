@@ -1,4 +1,4 @@
-"""A certificate is trusted, and no longer trusted, in every store of this user that is found."""
+"""Adds certificates to, and removes them from, every trust store of the user."""
 
 import shutil
 import sys
@@ -18,7 +18,7 @@ from notebooks_over_ssh.util.command_hint import command
 
 @dataclass(frozen=True)
 class TrustResult:
-    """What became of one store: `changed` is False where nothing had to be done, or where the problem was in the way."""
+    """The result for one store: `changed` is False if it was up to date or the change failed."""
 
     store: str
     changed: bool
@@ -26,11 +26,11 @@ class TrustResult:
 
 
 def trust(certificate: Certificate, host: str) -> list[TrustResult]:
-    """Have the certificate of the server on this host trusted in every store.
+    """Add the certificate of the server on `host` to every store.
 
     Raises TaskError where there is no store, or for a certificate that is more than a server's own for the loopback names.
     """
-    # Here, as it takes longer to import than most commands run.
+    # Imported here, as it takes longer than most commands run.
     from notebooks_over_ssh.jupyter import certificate_profile
 
     problem = certificate_profile.find_problem(certificate.pem)
@@ -51,9 +51,9 @@ def trust(certificate: Certificate, host: str) -> list[TrustResult]:
 
 
 def remove(fingerprints: set[str]) -> list[str]:
-    """Take what has these SHA-256 out of every store; returns the stores that had it.
+    """Remove the certificates with these SHA-256 from every store; returns the stores that had one.
 
-    Raises TaskError after all were tried; what is still in one then stays on record.
+    Raises TaskError after trying all; certificates that could not be removed stay on record.
     """
     stores = _stores() if fingerprints else []
     changed_stores, problems = [], []
@@ -71,12 +71,12 @@ def remove(fingerprints: set[str]) -> list[str]:
 
 
 def remove_unused() -> list[str]:
-    """The same for whatever is on record for sessions that are over, or have another certificate by now."""
+    """Remove the recorded certificates that no session uses any more."""
     return remove(installed.load_all().keys() - _in_use())
 
 
 def remove_replaced(old_pem: str, new_pem: str) -> list[str]:
-    """The same for a certificate that another has replaced on its host."""
+    """Remove a certificate that another one replaced on its host."""
     try:
         old = certificates.parse(old_pem).sha256
     except RemoteError:

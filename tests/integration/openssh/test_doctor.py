@@ -1,4 +1,4 @@
-"""doctor stops at the first link that is broken, names it, and says what to mend; when all hold it says so."""
+"""doctor stops at the first check that fails, and names it with a fix; it says so when all checks pass."""
 
 import contextlib
 import json
@@ -33,7 +33,7 @@ WITH_A_SERVER = [*ALL_CHECKS, "server", "websocket"]
 
 
 def assert_broken_at(network: Network, link: str, code: int, *said: str) -> dict[str, Any]:
-    """What `doctor --json` says of the broken link, after a look that every link before it holds and none follows."""
+    """The failed check of `doctor --json`; asserts that every check before it passed and none follows."""
     done = network.user.fab("-t", "2", "doctor", "--json")
     shown = f"{done.returncode}\n{done.stdout}\n{done.stderr}"
     links: list[dict[str, Any]] = json.loads(done.stdout)
@@ -159,7 +159,7 @@ def test_host_that_forbids_forwarding(network: Network, option: str) -> None:
     assert "administratively prohibited" in line
     assert "program" in line
     assert_success(network.user.fab("serve"))
-    assert "every link holds" in assert_success(network.user.fab("doctor")).stdout
+    assert "all checks passed" in assert_success(network.user.fab("doctor")).stdout
     assert_success(network.user.fab("stop"))
 
 
@@ -198,11 +198,11 @@ def test_bad_setting(network: Network) -> None:
 
 
 def test_everything_holds_until_the_server_is_killed(network: Network) -> None:
-    """Every link holds, without a server and with one; a killed server breaks at the server, and doctor changes nothing."""
+    """All checks pass, without a server and with one; for a killed server, `server` fails, and doctor changes nothing."""
     assert_success(network.user.fab("secure"))
     done = assert_success(network.user.fab("doctor"))
     assert [line.split()[0] for line in done.stdout.splitlines()] == [*ALL_CHECKS, "doctor"]
-    assert "every link holds" in done.stdout
+    assert "all checks passed" in done.stdout
     assert_success(network.user.fab("serve"))
     session = network.user.only_session()
     links = json.loads(assert_success(network.user.invoke("doctor", "--json")).stdout)
@@ -215,14 +215,14 @@ def test_everything_holds_until_the_server_is_killed(network: Network) -> None:
 
 @pytest.mark.parametrize("task", ["fab", "invoke"])
 def test_in_words(network: Network, task: str) -> None:
-    """Without --json the links are shown as they are tried, the broken one as that, then the error and the hint."""
+    """Without --json each check is printed as it runs, then the failed one, the error and the hint."""
     network.host.stop()
     done = network.user.run(task, "doctor")
     assert done.returncode == 3
     lines = done.stdout.splitlines()
     *links, debug_log = lines
     assert [line.split()[0] for line in links] == ALL_CHECKS[:5]
-    assert links[-1].split() == ["forwarding", "broken"]
+    assert links[-1].split() == ["forwarding", "failed"]
     assert "debug log" in debug_log
     assert done.stderr.startswith("error: ")
     assert "\nhint: " in done.stderr
