@@ -10,6 +10,7 @@ import msgspec
 from notebooks_over_ssh.config.settings import Settings
 from notebooks_over_ssh.errors import TaskError
 from notebooks_over_ssh.jupyter.remote_result import RemoteScriptError, decode, run_in_environment
+from notebooks_over_ssh.remote_scripts.jupyter_traits import TRAITS
 from notebooks_over_ssh.ssh.connection import Connection
 from notebooks_over_ssh.util.command_hint import command
 
@@ -17,26 +18,6 @@ TIMEOUT_S = 60
 LIFETIME = timedelta(days=366)
 NEW_CERTIFICATE = "make"
 UTC_TIME = "%y%m%d%H%M%SZ"  # RFC 5280, section 4.1.2.5.1
-# By trait: what the setting did, and what holds in its place.
-_WEB_SITES = "other web sites could use the server, and none can now"
-_LOGIN = "another password counted, and now only the one that was set here does"
-_CERTIFICATE = "it named another certificate, and now there is only the one that was set here"
-_EXPLANATIONS = {
-    "ip": "the server, or its kernels, could be reached from elsewhere, and now on loopback alone",
-    "sock": "the server listened elsewhere, and now on loopback alone",
-    "allow_remote_access": "the server answered under any name, and now only as localhost",
-    "allow_origin": _WEB_SITES,
-    "allow_origin_pat": _WEB_SITES,
-    "allow_credentials": _WEB_SITES,
-    "disable_check_xsrf": _WEB_SITES,
-    "ssl_options": "it chose how TLS is spoken, and now it is TLS 1.2 or later",
-    "token": "it fixed the token, and now there is a new one at each start, in a private file",
-    "password": _LOGIN,
-    "hashed_password": _LOGIN,
-    "certfile": _CERTIFICATE,
-    "keyfile": _CERTIFICATE,
-    "key": "it fixed the key that kernels are told things with, and now each has its own",
-}
 
 
 class InsecureSetting(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,7 +39,8 @@ class InsecureSetting(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def explanation(self) -> str:
         """What the setting did, and what holds now that it is set aside."""
-        return _EXPLANATIONS.get(self.name.rpartition(".")[2], "it undid the protection")
+        trait = TRAITS.get(self.name.rpartition(".")[2])
+        return trait.effect if trait and trait.effect else "it undid the protection"
 
 
 class Exposure(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,7 +16,7 @@ import stat
 import sys
 
 from common import write_private
-from insecure_settings import SECRETS, config_files, read_settings
+from insecure_settings import config_files, is_secret, read_settings
 
 MAX_LINKS = 40  # path_resolution(7)
 MAX_REPORTED = 50
@@ -191,7 +191,7 @@ class Inspection(object):
 
 def has_secret(path):
     """Whether the configuration file sets a password, a token or a key."""
-    return any(value and name.rpartition(".")[2] in SECRETS for name, value, _ in read_settings(path))
+    return any(value and is_secret(name) for name, value, _ in read_settings(path))
 
 
 def resolve_steps(path):

@@ -15,34 +15,9 @@ import time
 import tokenize
 
 from common import private_folder, write_private
+from jupyter_traits import TRAITS
 
 FILE_NAME = re.compile(r"jupyter_(\w+_)?config\.(py|json)")
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
-# By class, the values that do no harm; a word is what the configuration of ours says itself.
-SAFE_VALUES = (
-    (
-        re.compile(r"\w*App"),
-        {
-            "ip": LOOPBACK,
-            "sock": ("",),
-            "allow_remote_access": (False,),
-            "allow_origin": ("",),
-            "allow_origin_pat": ("",),
-            "allow_credentials": (False,),
-            "disable_check_xsrf": (False,),
-            "ssl_options": ({},),
-            "token": (),
-            "password": "password",
-            "certfile": "certfile",
-            "keyfile": "keyfile",
-        },
-    ),
-    (re.compile(r"\w*IdentityProvider"), {"token": (), "hashed_password": "password"}),
-    (re.compile(r"\w*KernelManager|ConnectionFileMixin"), {"ip": LOOPBACK}),
-    # Without a key, or with one that others may read, kernels do what anybody on the host tells them.
-    (re.compile(r"Session"), {"key": ()}),
-)
-SECRETS = ("token", "password", "hashed_password", "key")
 NON_LITERAL = object()  # a value that only running the file would tell
 
 
@@ -113,18 +88,23 @@ def config_files(folders):
 
 
 def is_insecure(name, value, expected):
-    section, _, trait = name.rpartition(".")
-    for classes, traits in SAFE_VALUES:
-        if classes.fullmatch(section) and trait in traits:
-            safe = traits[trait]
-            return value != expected[safe] if isinstance(safe, str) else value not in safe
-    return False
+    """Whether a setting, Class.trait, has a value that undoes the protection; `expected` as for `find_insecure`."""
+    section, _, name = name.rpartition(".")
+    trait = TRAITS.get(name)
+    if trait is None or trait.safe is None or not re.fullmatch(trait.classes, section):
+        return False
+    return value != expected[trait.safe] if isinstance(trait.safe, str) else value not in trait.safe
+
+
+def is_secret(name):
+    """Whether the value of a setting, Class.trait, is a secret."""
+    trait = TRAITS.get(name.rpartition(".")[2])
+    return trait is not None and trait.is_secret
 
 
 def redacted(name, value):
     """The value, for a person; "" where it is a secret, or only running the file would tell."""
-    secret = name.rpartition(".")[2] in SECRETS
-    return "" if secret or value is NON_LITERAL else repr(value)[:60]
+    return "" if is_secret(name) or value is NON_LITERAL else repr(value)[:60]
 
 
 def read_settings(path):

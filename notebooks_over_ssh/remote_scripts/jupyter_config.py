@@ -11,6 +11,7 @@ import ssl
 
 import insecure_settings
 from common import private_folder
+from jupyter_traits import TRAITS
 
 # The classes that each family reads its password from, the newest first, and the one that ours is written to.
 PASSWORD_TRAITS = {
@@ -62,21 +63,6 @@ def config_folder():
     from jupyter_core.paths import jupyter_config_dir
 
     return jupyter_config_dir()
-
-
-# What the command line of `serve` says in any case, in the class of the application: there it wins over every file.
-ENFORCED_TRAITS = {
-    "ip": "127.0.0.1",
-    "port_retries": 100,
-    "base_url": "/",
-    "client_ca": "",
-    "allow_remote_access": False,
-    "allow_origin": "",
-    "allow_origin_pat": "",
-    "allow_credentials": False,
-    "disable_check_xsrf": False,
-}
-COMMAND_LINE_TRAITS = ("port", "certfile", "keyfile", "ssl_options")
 
 
 class Jupyter(object):
@@ -143,7 +129,9 @@ class Jupyter(object):
             self.app_class + ".certfile",
             self.app_class + ".keyfile",
         }
-        overridden = [self.app_class + "." + name for name in (*ENFORCED_TRAITS, *COMMAND_LINE_TRAITS)]
+        overridden = [
+            self.app_class + "." + name for name, trait in TRAITS.items() if trait.enforced is not None
+        ]
         result = []
         for setting in insecure_settings.find_insecure([self.folder] + jupyter_config_path(), expected):
             if setting["path"] == self.config_path and setting["name"] in own_names:

@@ -23,7 +23,8 @@ from common import (
     wait_for_confirmation,
     write_private,
 )
-from jupyter_config import ENFORCED_TRAITS, Jupyter, check_certificate
+from jupyter_config import Jupyter, check_certificate
+from jupyter_traits import COMPUTED, TRAITS
 from process_tree import find_tree, terminate
 from server_state import Server
 
@@ -86,8 +87,7 @@ def start(server, parameters):
     write_private(server.token_path, binascii.hexlify(os.urandom(24)).decode())
     write_private(server.pem_path, "".join(map(read_pem, dict.fromkeys((certificate, key)))))
     link_python(server)
-    values = dict(
-        ENFORCED_TRAITS,
+    computed = dict(
         port=parameters["remote_port"],
         certfile=server.pem_path,
         keyfile=server.pem_path,
@@ -95,7 +95,12 @@ def start(server, parameters):
     )
     command = [program, "--no-browser"]
     command += parameters["arguments"]
-    command += ["--%s.%s=%s" % (jupyter.app_class, name, value) for name, value in sorted(values.items())]
+    command += [
+        "--%s.%s=%s"
+        % (jupyter.app_class, name, computed[name] if trait.enforced is COMPUTED else trait.enforced)
+        for name, trait in sorted(TRAITS.items())
+        if trait.enforced is not None
+    ]
     if os.geteuid() == 0:
         command.append("--allow-root")  # Jupyter refuses root otherwise, and so does nearly every site
     environment = dict(os.environ, JUPYTER_RUNTIME_DIR=server.runtime, JUPYTER_TOKEN_FILE=server.token_path)

@@ -30,7 +30,11 @@ BOOTSTRAP = (
     ' while IFS= read -r l && [ "$l" != "#end" ]; do s=$s$l$n; done; eval "$s"\''
 )
 END_OF_SCRIPT = "#end"
-SHARED_MODULES = ("common", "process_tree", "insecure_settings", "exposure", "jupyter_config", "server_state")
+# In the order in which they import each other.
+SHARED_MODULES = (
+    *("common", "process_tree", "jupyter_traits", "insecure_settings"),
+    *("exposure", "jupyter_config", "server_state"),
+)
 # In bytes: of all that the host prints, of the answer in it, and of a line of a log.
 MAX_OUTPUT_BYTES = 4 * 1024 * 1024
 MAX_REPLY_BYTES = 512 * 1024

@@ -20,7 +20,7 @@ LAYERS = (
     ("config",),
     ("terminal", "debug_log"),
     ("state_files",),
-    ("errors", "util"),
+    ("errors", "util", "remote_scripts"),
 )
 LAYER = {package: number for number, packages in enumerate(LAYERS) for package in packages}
 MODULES = [

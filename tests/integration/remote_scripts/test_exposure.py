@@ -93,6 +93,16 @@ def test_writable(home: Path, path: str) -> None:
     assert configure(home, password_hash="", certificate="")["exposed"] == []
 
 
+def test_readable_cookie_secret(home: Path) -> None:
+    """A configuration file with the secret that signs login cookies is closed too when others can read it."""
+    config = home / ".jupyter/jupyter_server_config.py"
+    config.write_text("c.ServerApp.cookie_secret = b'0123456789abcdef'\n")
+    config.chmod(0o644)
+    assert exposed(home) == {".jupyter/jupyter_server_config.py"}
+    configure(home, password_hash="", certificate="")
+    assert stat.S_IMODE(config.stat().st_mode) == 0o600
+
+
 @pytest.mark.parametrize("mode", [0o644, 0o640])
 def test_readable_hash(home: Path, mode: int) -> None:
     """A configuration file that others can read, with the hash in it, is closed and named, also behind a link."""

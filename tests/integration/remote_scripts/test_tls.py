@@ -29,7 +29,7 @@ def port(host_environment: Path, tmp_path: Path) -> Iterator[int]:
         assert started["problem"] == "", started
         yield started["port"]
     finally:
-        run_locally(home, "stop_server", {"even_if_busy": True, "stop_timeout_s": 10})
+        run_locally(home, "stop_server", {"force": True, "stop_timeout_s": 10})
 
 
 def test_versions(port: int) -> None:
