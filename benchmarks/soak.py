@@ -49,7 +49,7 @@ class BenchmarkNetwork:
         assert_success(user.fab("up", "--detach", "--forward", str(load_server_port)))
         session = user.only_session()
         self.port: int = session["local_port"]
-        self.load_server_port: int = session["also"][str(load_server_port)]
+        self.load_server_port: int = session["extra_ports"][str(load_server_port)]
         self.certificate = user.certificate_pem(session["host"])
         (self._tunnel,) = (
             process

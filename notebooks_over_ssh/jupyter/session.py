@@ -28,7 +28,7 @@ class RemoteHost(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     user: str
     host: str
     """The machine's own name, also where it was reached under the name of a pool."""
-    requested_host: str = msgspec.field(name="requested")
+    requested_host: str
     """The host that the user named: a pool, or an alias of ssh_config(5). Every later step goes there."""
     ssh_port: int | None
     host_key: str
@@ -77,6 +77,8 @@ class Session(RemoteHost, frozen=True, forbid_unknown_fields=True, kw_only=True)
 AnySession = Session | PendingSession
 SESSION = ".session.json"
 PENDING = ".pending.json"
+RENAMED_FIELDS = {"requested": "requested_host", "also": "extra_ports", "waits_for_you": "login_required"}
+"""Fields of the records that earlier versions wrote, and their names now."""
 
 
 class Tunnel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -86,9 +88,9 @@ class Tunnel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     local_port: int
     remote_port: int
     state: Literal["open", "reconnecting"]
-    extra_ports: dict[int, int] = msgspec.field(default_factory=dict, name="also")
+    extra_ports: dict[int, int] = {}
     """By the port of the host, the local ports that lead to further ones."""
-    login_required: str = msgspec.field(default="", name="waits_for_you")
+    login_required: str = ""
     """Why it does not find its way again by itself; "" while it tries."""
     forwarding_refusal: str = ""
     """Why the host forwards nothing itself, so that a program there carries the connections; "" where it forwards."""
@@ -255,6 +257,10 @@ def _write(path: Path, record: msgspec.Struct) -> None:
 def _read(path: Path, kind: type[Record]) -> Record | None:
     try:
         content = state_files.read(path)
-        return None if content is None else msgspec.json.decode(content, type=kind)
+        if content is None:
+            return None
+        fields = msgspec.json.decode(content, type=dict[str, object])
+        renamed = {RENAMED_FIELDS.get(name, name): value for name, value in fields.items()}
+        return msgspec.convert(renamed, kind, str_keys=True)
     except (TaskError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None

@@ -30,10 +30,7 @@ class Server(object):
         self.record_path = os.path.join(self.folder, "server.json")
         self.log = os.path.join(self.folder, "server.log")
         self.token_path = os.path.join(self.folder, "token")
-        # A server that an earlier version started has it under another name.
-        old_token_path = os.path.join(self.folder, "access")
-        if os.path.exists(old_token_path) and not os.path.exists(self.token_path):
-            self.token_path = old_token_path
+        self.old_token_path = os.path.join(self.folder, "access")  # the name in earlier versions
         # Jupyter reads its certificate anew for each connection, and its password once: so that both change together,
         # at a start, the server has a key and certificate of its own.
         self.pem_path = os.path.join(self.folder, "server.pem")
@@ -71,11 +68,15 @@ class Server(object):
         write_private(self.record_path, json.dumps(record, indent=2) + "\n")
 
     def delete(self):
-        for path in (self.record_path, self.token_path, self.pem_path):
-            try:
+        for path in (self.record_path, self.token_path, self.old_token_path, self.pem_path):
+            with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
-            except FileNotFoundError:
-                pass
+
+    def token(self):
+        """The token of the server that is on record. Raises OSError."""
+        path = self.token_path if os.path.exists(self.token_path) else self.old_token_path
+        with open(path) as file:
+            return file.read().strip()
 
     def read_server_info(self, pid):
         """What Jupyter itself wrote about its process into its runtime folder, or None so far."""
@@ -113,8 +114,7 @@ class Server(object):
 
     def api_get(self, record, path, timeout_s):
         """What the server answers to its owner: GET the path, with our token. Raises OSError or ValueError."""
-        with open(self.token_path) as file:
-            headers = {"Authorization": "token " + file.read().strip()}
+        headers = {"Authorization": "token " + self.token()}
         with contextlib.closing(connect(record, timeout_s)) as connection:
             status, body = get(connection, path, headers)
             if status != 200:

@@ -124,7 +124,7 @@ def test_cut_at_random_moments(proxied: ProxiedNetwork) -> None:
             relay = rng.choice([proxied.first, proxied.second])
             hows: list[CutMode] = ["reset", "end"]
             cuts += relay.cut(rng.choice(hows))
-            assert proxied.record()["waits_for_you"] == "", proxied.log()
+            assert proxied.record()["login_required"] == "", proxied.log()
             if proxied.record()["state"] == "reconnecting" and rng.random() < 0.5:
                 proxied.wait_for("open")
         took_s = time.monotonic() - began

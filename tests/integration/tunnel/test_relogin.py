@@ -61,7 +61,7 @@ def type_code(terminal: Terminal, account: Account, relay: TcpProxy, codes: Code
 
 def wait_for_login_required(tunnel: Tunnel) -> None:
     """Wait until the tunnel waits for its user, who sees that in `status`."""
-    tunnel.wait_until(lambda: tunnel.record().get("waits_for_you"), "the tunnel waits for its user")
+    tunnel.wait_until(lambda: tunnel.record().get("login_required"), "the tunnel waits for its user")
     assert tunnel.record()["state"] == "reconnecting"
     session = tunnel.user.only_session()
     assert session["tunnel"] == "reconnecting"
@@ -75,7 +75,7 @@ def wait_for_login_required(tunnel: Tunnel) -> None:
 def again(tunnel: Tunnel, port: int) -> None:
     """The tunnel is open at the same port, and leads to the server."""
     record = tunnel.record()
-    assert (record["state"], record["waits_for_you"], record["local_port"]) == ("open", "", port)
+    assert (record["state"], record["login_required"], record["local_port"]) == ("open", "", port)
     assert "version" in get_api(port)[1]
 
 
@@ -91,7 +91,7 @@ def test_a_code(pam_network: PamNetwork, codes: Codes, loop: AsyncioThread) -> N
         before = tunnel.record()
         connections = pam_network.gateway.connections()
         relay.cut()
-        tunnel.wait_until(lambda: tunnel.record()["waits_for_you"], "the tunnel waits for its user")
+        tunnel.wait_until(lambda: tunnel.record()["login_required"], "the tunnel waits for its user")
         wait_until(elapsed(time.monotonic(), QUIET_S), OUTAGE_TIMEOUT_S, "nothing happens")
         assert pam_network.gateway.connections() == connections
         wait_for_login_required(tunnel)
@@ -168,7 +168,7 @@ def test_a_password(pam_network: PamNetwork, loop: AsyncioThread, method: str) -
 
         _change_password(pam_network, account, NEW_PASSWORD)
         relay.cut()
-        tunnel.wait_until(lambda: tunnel.record()["waits_for_you"], "the tunnel waits for its user")
+        tunnel.wait_until(lambda: tunnel.record()["login_required"], "the tunnel waits for its user")
         connections = pam_network.gateway.connections()
         wait_until(elapsed(time.monotonic(), QUIET_S), OUTAGE_TIMEOUT_S, "nothing happens")
         assert pam_network.gateway_machine.received_passwords()[told:] == [password, password]
@@ -242,7 +242,7 @@ def test_another_host_key(proxied: ProxiedNetwork) -> None:
         logins = gateway.logins()
         gateway.new_key()
         wait_for_login_required(proxied)
-        assert "key" in proxied.record()["waits_for_you"]
+        assert "key" in proxied.record()["login_required"]
         connections = gateway.connections()
         proxied.wait_until(lambda: gateway.connections() > connections + 1, "it is tried again")
         assert gateway.logins() == logins

@@ -70,7 +70,9 @@ def end(proxied: ProxiedNetwork, work: Workload, how: str) -> None:
 
 def says_that_it_ended(proxied: ProxiedNetwork) -> dict[str, Any]:
     """Wait until `status` says that the server has ended; returns what it says."""
-    proxied.wait_until(lambda: proxied.record().get("waits_for_you"), "the tunnel says that its server ended")
+    proxied.wait_until(
+        lambda: proxied.record().get("login_required"), "the tunnel says that its server ended"
+    )
     session = proxied.user.only_session()
     assert (session["tunnel"], session["server"]) == ("reconnecting", "stopped")
     assert "serve` starts it again" in assert_success(proxied.user.fab("status")).stdout
@@ -136,8 +138,8 @@ def test_nothing_can_watch(proxied: ProxiedNetwork) -> None:
             wait_until(elapsed(proved_at, VERIFICATION_TTL_S), OUTAGE_TIMEOUT_S, "the proof counts no longer")
             with take_over_port(work.before["remote_port"], proxied.network.folder) as takeover:
                 with credulous_login(work.before["local_port"]) as statuses:
-                    proxied.wait_until(lambda: proxied.record().get("waits_for_you"), "the tunnel says so")
-                    assert "is not your server" in proxied.record()["waits_for_you"]
+                    proxied.wait_until(lambda: proxied.record().get("login_required"), "the tunnel says so")
+                    assert "is not your server" in proxied.record()["login_required"]
                     host.stop()
                     host.start(*options)
                     assert_success(proxied.user.fab("serve"))

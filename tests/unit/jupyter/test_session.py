@@ -1,5 +1,6 @@
 """What is remembered of sessions survives whatever else is in the folder."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -166,6 +167,29 @@ def test_a_tunnel_is_as_open_as_its_lock() -> None:
         sessions.save_tunnel(session, tunnel)
         assert sessions.get_tunnel(session) == tunnel
     assert sessions.get_tunnel(session) is None
+
+
+def test_records_of_an_earlier_version(state: Path) -> None:
+    """A session and its open tunnel are found by records with the field names of an earlier version."""
+    session = make_session()
+    tunnel = Tunnel(
+        pid=1,
+        local_port=8888,
+        remote_port=8889,
+        state="reconnecting",
+        extra_ports={8050: 8051},
+        login_required="why",
+    )
+    old_names = {"requested_host": "requested", "extra_ports": "also", "login_required": "waits_for_you"}
+    with sessions.lock_tunnel(session, 1):
+        sessions.save(session)
+        sessions.save_tunnel(session, tunnel)
+        for path in state.glob("*.json"):
+            fields = json.loads(path.read_text())
+            assert old_names.keys() & fields.keys()
+            path.write_text(json.dumps({old_names.get(name, name): value for name, value in fields.items()}))
+        assert sessions.list_sessions() == [session]
+        assert sessions.get_tunnel(session) == tunnel
 
 
 @pytest.mark.parametrize("host", ["ashbury", "ashbury.example.org", "10.0.0.1", "fe80::1"])
