@@ -1,1 +1,1 @@
-"""What the steps move: the server, what protects it, and the session that remembers both."""
+"""The Jupyter server on the host: its sessions, security, certificate and verification."""

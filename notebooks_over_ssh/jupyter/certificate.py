@@ -1,4 +1,4 @@
-"""The certificate by which the browser knows the server: what it says, and whether it is good enough."""
+"""The certificate of the server: its contents, and whether browsers accept it."""
 
 from __future__ import annotations
 
@@ -17,44 +17,44 @@ if TYPE_CHECKING:
     from cryptography import x509
 
 NAME = "localhost"
-"""Where the tunnel is opened, so what the certificate must be for."""
+"""The host name of the tunnel's local end, which the certificate must be valid for."""
 MIN_RSA_BITS = 2048
 NO_CHECK_TIME = 0x200000  # X509_V_FLAG_NO_CHECK_TIME of OpenSSL's x509_vfy.h, for which ssl has no name
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """One server's certificate: PEM text, digests of its DER form, its dates, and the names that it is for."""
+    """A server's certificate: PEM text, digests of its DER form, its dates and its names."""
 
     pem: str
     sha256: str
     sha1: str
-    """By which some stores look it up; it proves nothing."""
+    """Some trust stores use it as the key for a look-up; it proves nothing."""
     not_before: datetime
     expires: datetime
     names: tuple[str, ...]
     issuer: str
-    """The authority that signed it, "" where it signed itself."""
+    """The authority that signed it; "" if it is self-signed."""
 
     @property
     def name(self) -> str:
-        """The name to ask for it by: where the tunnel is opened, unless it is for others only."""
+        """The server name for TLS: NAME, unless the certificate is valid for other names only."""
         return NAME if NAME in self.names or not self.names else self.names[0]
 
     def expires_within(self, days: int) -> bool:
-        """Whether it ends, or has ended, within so many days from now."""
+        """Whether it expires within so many days, or has expired."""
         return self.expires - datetime.now(UTC) < timedelta(days=days)
 
     def date_problem(self) -> str:
-        """Why it is not in date by this machine's clock, such as "ended on 2026-01-31"; "" when it is."""
+        """Why it is not valid now by this machine's clock, such as "expired on 2026-01-31"; "" if it is."""
         now = datetime.now(UTC)
         if now < self.not_before:
-            return f"begins on {self.not_before:%Y-%m-%d}"
-        return f"ended on {self.expires:%Y-%m-%d}" if now >= self.expires else ""
+            return f"is not valid before {self.not_before:%Y-%m-%d}"
+        return f"expired on {self.expires:%Y-%m-%d}" if now >= self.expires else ""
 
 
 def parse(pem: str) -> Certificate:
-    """Read the first certificate of the PEM text. Raises RemoteError when there is none."""
+    """Parse the first certificate of the PEM text. Raises RemoteError if there is none."""
     try:
         with malformed_is_value_error():
             return _certificate(_load(pem))
@@ -66,10 +66,10 @@ def parse(pem: str) -> Certificate:
 
 
 def client_context(certificate: Certificate) -> ssl.SSLContext:
-    """A TLS context that accepts a server only if it shows this very certificate, whatever the time is.
+    """A TLS context that accepts only a server that presents this certificate, whatever the time is.
 
-    Being the one anchor and, by X509_V_FLAG_PARTIAL_CHAIN, an anchor though it is a leaf, it vouches for itself alone.
-    Who shows it has its key; whether it is in date is another question (clock.py), for a clock may be wrong.
+    The certificate is the only trust anchor; X509_V_FLAG_PARTIAL_CHAIN allows a leaf as one. A server that presents it
+    has its key. Its dates are checked elsewhere (clock.py), because a clock may be wrong.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -79,7 +79,7 @@ def client_context(certificate: Certificate) -> ssl.SSLContext:
 
 
 def find_problem(pem: str) -> str:
-    """Why a browser should not, or will not, accept the first certificate of the PEM text at NAME; "" when nothing is wrong."""
+    """Why browsers reject the first certificate of the PEM text for NAME, or should; "" if nothing is wrong."""
     try:
         with malformed_is_value_error():
             return find_leaf_problem(_load(pem))
@@ -88,7 +88,7 @@ def find_problem(pem: str) -> str:
 
 
 def find_leaf_problem(cert: x509.Certificate) -> str:
-    """As `find_problem`. The rules are those of browsers' own: keys and hashes, and the names as RFC 9525 has them."""
+    """As `find_problem`. The rules are those of browsers for keys and hashes, and RFC 9525 for names."""
     from cryptography import x509
     from cryptography.x509.oid import ExtendedKeyUsageOID
 
@@ -96,19 +96,19 @@ def find_leaf_problem(cert: x509.Certificate) -> str:
     if problem:
         return problem
     if NAME not in _certificate(cert).names:
-        return f"it is not for {NAME}"
+        return f"it is not valid for {NAME}"
     for extension in cert.extensions:
         match extension.value:
             case x509.ExtendedKeyUsage() as usage if ExtendedKeyUsageOID.SERVER_AUTH not in usage:
-                return "it is not for a server"
+                return "it is not valid for a server"
             case x509.BasicConstraints(ca=True):
-                return "it can sign others"
+                return "it can sign other certificates"
     return ""
 
 
 @contextmanager
 def malformed_is_value_error() -> Iterator[None]:
-    """Raise ValueError for each way in which a certificate can be malformed; cryptography has exceptions of its own for some."""
+    """Raise ValueError for every malformed certificate; cryptography has other exceptions for some."""
     from cryptography import x509
     from cryptography.exceptions import UnsupportedAlgorithm
 
@@ -124,24 +124,24 @@ def malformed_is_value_error() -> Iterator[None]:
 
 
 def weak_cryptography(cert: x509.Certificate) -> str:
-    """Why the certificate's key or hash is too weak, or unknown to browsers; "" when both are good."""
+    """Why browsers reject the certificate's key or hash algorithm; "" if they accept both."""
     from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
     key, digest = cert.public_key(), cert.signature_hash_algorithm
     match key:
         case rsa.RSAPublicKey() if key.key_size < MIN_RSA_BITS:
-            return f"its key is RSA of {key.key_size} bits"
+            return f"its RSA key has only {key.key_size} bits"
         case rsa.RSAPublicKey() | ec.EllipticCurvePublicKey(curve=ec.SECP256R1() | ec.SECP384R1()):
             pass
         case _:
-            return "its key is of a kind that browsers do not know"
+            return "browsers do not support its type of key"
     if digest is not None and digest.name in ("md5", "sha1"):
         return f"it is signed with {digest.name.upper()}"
     return ""
 
 
 def is_signed_by(cert: x509.Certificate, signer: x509.Certificate) -> bool:
-    """Whether the signer's key signed the certificate, and the certificate names the signer as its issuer."""
+    """Whether the certificate names the signer as its issuer, and the signer's key verifies its signature."""
     from cryptography.exceptions import InvalidSignature
 
     try:

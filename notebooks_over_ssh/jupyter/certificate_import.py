@@ -1,4 +1,4 @@
-"""A certificate of the user's own: what a site's authority gave, checked before the host is asked to serve it."""
+"""A certificate that the user brings, from a site's authority: checked before it is installed on the host."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from cryptography import x509
     from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
-HINT_REQUEST_NEW = "ask who signed it for another"
+HINT_REQUEST_NEW = "request a new one from the authority that signed it"
 
 
 def read(certificate_file: Path, key_file: Path) -> str:
-    """The key, the certificate and its chain as one PEM text, and nothing else of the two files.
+    """The key, the certificate and its chain from the two files, as one PEM text.
 
-    Raises ConfigError for the first thing that would make a server fail to start, or a browser warn: see docs/security.md.
+    Raises ConfigError if the server would fail to start with them, or a browser would warn: see docs/security.md.
     """
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
@@ -34,15 +34,15 @@ def read(certificate_file: Path, key_file: Path) -> str:
     problem = find_leaf_problem(chain[0])
     if problem:
         raise ConfigError(
-            f"{certificate_file} is no good here: {problem}, so a browser would warn of it, or trust too much",
-            hint=f"ask for one for a server called {NAME}, with RSA of 2048 bits or more or P-256: docs/security.md says how",
+            f"cannot use {certificate_file}: {problem}, so browsers would warn, or trust too much",
+            hint=f"request one for {NAME}, with an RSA key of 2048 bits or more, or P-256: see docs/security.md",
         )
     parts = [key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())]
     return b"".join([*parts, *(cert.public_bytes(Encoding.PEM) for cert in chain)]).decode()
 
 
 def is_self_signed(pem: str) -> bool:
-    """Whether the first certificate of the PEM text is signed by its own key, so that no authority vouches for it."""
+    """Whether the first certificate of the PEM text is self-signed."""
     from cryptography import x509
 
     first = x509.load_pem_x509_certificate(pem.encode())
@@ -57,10 +57,10 @@ def _chain(file: Path) -> list[x509.Certificate]:
         return x509.load_pem_x509_certificates(content)
     except ValueError as error:
         if b"PRIVATE KEY-----" in content:
-            raise _swapped_files(file, "a key, and no certificate") from error
+            raise _swapped_files(file, "a key, but no certificate") from error
         raise ConfigError(
             f"{file} has no PEM certificate: {error}",
-            hint="give the file that has; openssl x509 -inform der -in FILE -out FILE.pem makes one of DER",
+            hint="name a PEM file; openssl x509 -inform der -in FILE -out FILE.pem converts one from DER",
         ) from error
 
 
@@ -74,13 +74,13 @@ def _key(file: Path) -> PrivateKeyTypes:
         return load_pem_private_key(content, password=None)
     except TypeError as error:
         raise ConfigError(
-            f"{file} is protected by a passphrase, which the server would have to ask for",
-            hint="umask 077; openssl pkey -in FILE -out ANOTHER makes a copy without",
+            f"{file} has a passphrase, which the server cannot prompt for",
+            hint="umask 077; openssl pkey -in FILE -out ANOTHER makes a copy without one",
         ) from error
     except ValueError as error:
         if b"-----BEGIN CERTIFICATE-----" in content:
-            raise _swapped_files(file, "a certificate, and no key") from error
-        raise ConfigError(f"{file} has no PEM key: {error}", hint="give the file that has") from error
+            raise _swapped_files(file, "a certificate, but no key") from error
+        raise ConfigError(f"{file} has no PEM key: {error}", hint="name the PEM file of the key") from error
 
 
 def _content(file: Path) -> bytes:
@@ -93,32 +93,31 @@ def _content(file: Path) -> bytes:
 
 
 def _swapped_files(file: Path, content_name: str) -> ConfigError:
-    return ConfigError(
-        f"{file} has {content_name}", hint="see whether --certificate and --key are the wrong way round"
-    )
+    return ConfigError(f"{file} has {content_name}", hint="check whether --certificate and --key are swapped")
 
 
 def _check_order(
     chain: list[x509.Certificate], key: PrivateKeyTypes, certificate_file: Path, key_file: Path
 ) -> None:
-    """The server's own first, each signed by the next (RFC 8446, section 4.4.2)."""
+    """Check that the server's certificate comes first, and each is signed by the next (RFC 8446, section 4.4.2)."""
     matching = [number for number, cert in enumerate(chain, 1) if cert.public_key() == key.public_key()]
     if not matching:
         raise ConfigError(
             f"{key_file} is not the key of {certificate_file}",
-            hint="give the two files that were made together",
+            hint="name the two files that were made together",
         )
     if matching[0] != 1:
         raise ConfigError(
-            f"{certificate_file} begins with the certificate of {_subject(chain[0])}, and the server's own is number {matching[0]}",
-            hint="put the server's own first, then each one that signed the one before it",
+            f"{certificate_file} begins with the certificate of {_subject(chain[0])};"
+            f" that of the server is number {matching[0]}",
+            hint="put the server's certificate first, followed by the signer of each",
         )
     for number, (cert, signer) in enumerate(pairwise(chain), 1):
         if not is_signed_by(cert, signer):
             raise ConfigError(
-                f"certificate {number + 1} of {certificate_file}, {_subject(signer)}, did not sign the one before it,"
-                f" which {_issuer(cert)} signed",
-                hint="put the server's own first, then each one that signed the one before it, and no other",
+                f"certificate {number + 1} of {certificate_file}, {_subject(signer)}, did not sign the one before it;"
+                f" {_issuer(cert)} did",
+                hint="put the server's certificate first, followed by the signer of each, and no others",
             )
 
 
@@ -126,7 +125,7 @@ def _check_dates(cert: x509.Certificate, label: str) -> None:
     not_before, not_after = cert.not_valid_before_utc, cert.not_valid_after_utc
     if not not_before <= datetime.now(UTC) < not_after:
         raise ConfigError(
-            f"{label} is good from {not_before:%Y-%m-%d} to {not_after:%Y-%m-%d}, not today",
+            f"{label} is valid from {not_before:%Y-%m-%d} to {not_after:%Y-%m-%d}, not today",
             hint=HINT_REQUEST_NEW,
         )
 

@@ -1,10 +1,10 @@
-"""The host's clock beside this machine's."""
+"""The difference between the host's clock and this machine's."""
 
 from notebooks_over_ssh.errors import RemoteError
 from notebooks_over_ssh.jupyter.certificate import Certificate
 from notebooks_over_ssh.util.command_hint import command
 
-MIN_REPORTED_DIFFERENCE = 60.0  # seconds: less is the time that an answer takes, and matters to nobody
+MIN_REPORTED_DIFFERENCE = 60.0  # seconds; a smaller one may be the duration of the request, and does no harm
 DAY = 86400.0  # seconds
 _UNITS = (
     (2 * 365 * 86400, 365 * 86400, "years"),
@@ -15,7 +15,7 @@ _UNITS = (
 
 
 def describe_difference(host: str, clock_offset_s: float | None) -> str:
-    """That the host's clock is ahead of, or behind, this machine's by so many seconds; "" where they agree or nothing is known."""
+    """A sentence saying how far the host's clock is ahead or behind; "" if the clocks agree or the offset is unknown."""
     if clock_offset_s is None or not abs(clock_offset_s) >= MIN_REPORTED_DIFFERENCE:
         return ""
     size, name = next((size, name) for minimum, size, name in _UNITS if abs(clock_offset_s) >= minimum)
@@ -25,9 +25,9 @@ def describe_difference(host: str, clock_offset_s: float | None) -> str:
 
 
 def check_dates(certificate: Certificate, host: str, clock_offset_s: float | None) -> None:
-    """See that a browser on this machine takes the certificate as in date.
+    """Check that the certificate is valid now by this machine's clock, which browsers use.
 
-    `clock_offset_s` is by how many seconds the host's clock is ahead, None where that is not known. Raises RemoteError.
+    `clock_offset_s`: how many seconds the host's clock is ahead; None if unknown. Raises RemoteError.
     """
     problem = certificate.date_problem()
     if not problem:

@@ -1,4 +1,4 @@
-"""The way to the host of a session, or to the host that the user named."""
+"""Connects to the host of a session, or to the host that the user named."""
 
 import contextlib
 import getpass
@@ -21,17 +21,18 @@ from notebooks_over_ssh.ssh.prompting import CredentialPrompter
 from notebooks_over_ssh.util.command_hint import command
 
 SANDBOX = "sandbox"
-"""The gateway that is the sandbox's. Nothing here starts it."""
+"""The value of `gateway` that stands for the sandbox. Nothing here starts the sandbox."""
 
 
 class SandboxNotRunning(ConnectError):
-    """The way leads through the sandbox, which does not run."""
+    """The gateway is the sandbox, which is not running."""
 
 
 def connect(settings: Settings, credentials: CredentialPrompter) -> Connection:
-    """The Connection to the host of the session that the user means, else to the host given. Raises a UserError.
+    """The Connection to the host of the one session that matches the settings, else to the host in them.
 
-    A host that known_hosts has with another key than the session's record is still that of the session, if it has its name.
+    Raises UserError.
+    A host with another key than the session's record is accepted if known_hosts has that key and its host name matches.
     """
     session = sessions.find(settings)
     if session is None:
@@ -50,10 +51,7 @@ def connect(settings: Settings, credentials: CredentialPrompter) -> Connection:
 def connect_to_session(
     session: AnySession, settings: Settings, credentials: CredentialPrompter
 ) -> Connection:
-    """The Connection to the very machine that the session runs on, by the way that the user went to it first.
-
-    Raises a UserError.
-    """
+    """The Connection to the machine that the session runs on, by the route of its record. Raises UserError."""
     settings = msgspec.structs.replace(settings, gateway=session.gateway)
     return connect_to(settings, session.destination, credentials, session.machine)
 
@@ -64,20 +62,20 @@ def connect_to(
     credentials: CredentialPrompter,
     machine: Machine | None = None,
 ) -> Connection:
-    """The Connection to the place, which has to lead to `machine` where one is given. Raises a UserError."""
+    """The Connection to the destination, which must be `machine` if one is given. Raises UserError."""
     return ssh.connect(settings, make_target(settings, destination, machine), credentials)
 
 
 def make_target(
     settings: Settings, destination: Destination, machine: Machine | None = None
 ) -> ConnectTarget:
-    """The place with what the settings alone do not say of its way. Raises SandboxNotRunning."""
+    """The destination, with the expected machine and the sandbox's gateway, if any. Raises SandboxNotRunning."""
     gateway = sandbox_gateway() if settings.gateway == SANDBOX else None
     return ConnectTarget(destination, machine, gateway)
 
 
 def sandbox_gateway() -> Hop:
-    """The gateway of the sandbox, and how to log in there. Raises SandboxNotRunning."""
+    """The gateway of the sandbox, with its login settings. Raises SandboxNotRunning."""
     network = sandbox.find_running()
     if network is None:
         raise SandboxNotRunning(
@@ -95,12 +93,12 @@ def sandbox_gateway() -> Hop:
 
 
 def is_retryable(gateway: str | None) -> bool:
-    """Whether a way that was lost could be found again: the sandbox, once ended, is not started for that."""
+    """Whether a lost connection can be retried: a sandbox that has ended is not started again for it."""
     return gateway != SANDBOX or sandbox.find_running() is not None
 
 
 def sandbox_runs() -> bool:
-    """Whether the sandbox runs on this machine."""
-    with contextlib.suppress(TaskError):  # it runs on another one
+    """Whether the sandbox is running on this machine."""
+    with contextlib.suppress(TaskError):  # it is running on another machine
         return sandbox.find_running() is not None
     return False

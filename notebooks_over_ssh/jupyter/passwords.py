@@ -1,4 +1,4 @@
-"""The password of the notebook server: what a good one is, and the hash that alone leaves this machine."""
+"""The password of the notebook server: its rules, and its hash. Only the hash leaves this machine."""
 
 import hashlib
 import hmac
@@ -12,37 +12,37 @@ if TYPE_CHECKING:
 
 MIN_LENGTH = 8
 MAX_LENGTH = 1024
-# 20 letters and digits that are hard to mistake for one another: 98 bits.
+# 20 characters of these are 98 bits or more; those that look alike are left out.
 ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
-# Those of jupyter_server.auth.security.passwd.
+# The parameters of jupyter_server.auth.security.passwd.
 ARGON2_MEMORY_KIB, ARGON2_TIME, ARGON2_LANES = 10240, 10, 8
 GROUPS, GROUP_LENGTH = 4, 5
 
 
 def generate_password() -> str:
-    """A password that nobody guesses, in groups that are easy to type."""
+    """A random password, in groups that are easy to type."""
     groups = ("".join(secrets.choice(ALPHABET) for _ in range(GROUP_LENGTH)) for _ in range(GROUPS))
     return "-".join(groups)
 
 
 def validate_password(password: str) -> None:
-    """Raise ConfigError where the password is too short to protect anything, or cannot be typed into a form."""
+    """Raise ConfigError if the password is too short, too long or cannot be typed into a form."""
     if not MIN_LENGTH <= len(password) <= MAX_LENGTH:
         raise ConfigError(
             f"the password must have {MIN_LENGTH} to {MAX_LENGTH} characters, not {len(password)}",
-            hint="choose a longer one, or leave it empty at the prompt to have one made up",
+            hint="choose another, or press Enter at the prompt to have one generated",
         )
     if not password.isprintable():
         raise ConfigError(
-            "the password has a character that cannot be typed", hint="use letters, digits and signs"
+            "the password has a character that cannot be typed",
+            hint="use letters, digits and punctuation",
         )
 
 
 def hash_password(password: str, *, argon2: bool) -> str:
-    """The hash in the form that Jupyter checks: argon2id, or salted SHA-256 where the server knows no argon2.
+    """The hash in a format of jupyter_server.auth.security.passwd_check: argon2id, or salted SHA-256 for old releases.
 
-    The forms are those of jupyter_server.auth.security.passwd_check. Jupyter releases before argon2 know no slower
-    hash than the salted one.
+    Jupyter releases without argon2 support no slower hash than the salted one.
     """
     if argon2:
         return "argon2:" + _argon2().hash(password)
@@ -52,10 +52,10 @@ def hash_password(password: str, *, argon2: bool) -> str:
 
 
 def matches(password: str, password_hash: str) -> bool:
-    """Whether the hash, which a host sent, is of this password.
+    """Whether the hash, which a host sent, is that of the password.
 
-    False for a form that `hash_password` does not make, and for another cost than ours: a host could ask for any amount of
-    memory and time.
+    False for other formats and argon2 costs than those of `hash_password`: a host could demand any amount of memory and
+    time.
     """
     kind, _, encoded = password_hash.partition(":")
     if kind == "argon2":

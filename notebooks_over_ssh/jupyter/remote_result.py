@@ -1,4 +1,4 @@
-"""What the programs on the host answer, checked before anything is made of it."""
+"""The replies of the programs on the host: their validation, and the error message for each problem."""
 
 import re
 from collections.abc import Callable
@@ -14,26 +14,27 @@ from notebooks_over_ssh.util.command_hint import command
 
 Fields = TypeVar("Fields", bound=msgspec.Struct)
 HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
-# Of what a message shows of an answer: characters of a text, lines of a log, names in a list.
+# What a message shows of a reply, at most: characters of a text, lines of a log, names in a list.
 MAX_TEXT_LENGTH, MAX_LOG_LINES, MAX_NAMES = 300, 20, 20
-# By the code of the error (errno(3)), the one thing to do.
+# By the name of the error in errno(3).
 SYSTEM_HINTS = {
-    **dict.fromkeys(("ENOSPC", "EDQUOT"), "make room there: quota -s and df show what is used"),
-    "EFBIG": "a limit on the size of files is in force: ulimit -f shows it",
-    **dict.fromkeys(("EACCES", "EPERM"), "look at its owner and mode on the host: ls -ld shows them"),
-    "EROFS": "that file system can only be read; ask the administrators of the host",
+    **dict.fromkeys(("ENOSPC", "EDQUOT"), "free some space there: quota -s and df show the usage"),
+    "EFBIG": "the size of files is limited: ulimit -f shows the limit",
+    **dict.fromkeys(("EACCES", "EPERM"), "check its owner and mode on the host: ls -ld shows them"),
+    "EROFS": "the file system is read-only; ask the administrators of the host",
     **dict.fromkeys(
-        ("EMFILE", "ENFILE", "EAGAIN", "ENOMEM"), "end programs of yours on the host, or take another: --host"
+        ("EMFILE", "ENFILE", "EAGAIN", "ENOMEM"),
+        "end some of your programs on the host, or use another: --host",
     ),
     **dict.fromkeys(
-        ("ESTALE", "EIO", "ETIMEDOUT"), "its file system does not work; ask the administrators of the host"
+        ("ESTALE", "EIO", "ETIMEDOUT"), "the file system does not work; ask the administrators of the host"
     ),
 }
-HINT_BAD_REPLY = "another program may print into the login; look at the start-up files of your login shell"
+HINT_BAD_REPLY = "another program may print at login; check the start-up files of your login shell"
 
 
 class RemoteProblem(msgspec.Struct, frozen=True, kw_only=True):
-    """What is in the way on the host, and what goes with it."""
+    """A problem on the host, and its details."""
 
     problem: str
     alternatives: tuple[str, ...] = ()
@@ -44,12 +45,12 @@ class RemoteProblem(msgspec.Struct, frozen=True, kw_only=True):
     pid: int = 0
     busy: int = 0
     code: str = ""
-    """Of an error of the system, its name in errno(3)."""
+    """The name of a system error in errno(3)."""
     is_owned: bool = False
-    """Of what others can change or read: whether `secure` can close it to them."""
+    """Whether `secure` can close the exposed file or folder."""
 
     def truncated(self) -> "RemoteProblem":
-        """As much of it as a message shows."""
+        """A copy with the texts and lists cut to what a message shows."""
         texts = {
             name: getattr(self, name)[:MAX_TEXT_LENGTH]
             for name in ("problem", "reason", "path", "directory", "code")
@@ -62,7 +63,7 @@ class RemoteProblem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RemoteScriptError(RemoteError):
-    """What is in the way on the host; `problem` is the word for it that the program on the host used."""
+    """A problem on the host; `problem` is its name in the reply of the program there."""
 
     def __init__(self, reply: RemoteProblem, message: str, hint: str) -> None:
         super().__init__(message, hint=hint, detail=reply.log, source="log")
@@ -70,19 +71,19 @@ class RemoteScriptError(RemoteError):
 
 
 def decode(reply: dict[str, Any], kind: type[Fields]) -> Fields:
-    """The answer's fields. Raises RemoteError when one is missing or of another kind."""
+    """The reply as a struct. Raises RemoteError if a field is missing or has the wrong type."""
     try:
         return msgspec.convert(reply, kind)
     except msgspec.ValidationError as error:
-        raise RemoteError(
-            f"the host gave an answer that makes no sense: {error}", hint=HINT_BAD_REPLY
-        ) from error
+        raise RemoteError(f"the host sent an invalid reply: {error}", hint=HINT_BAD_REPLY) from error
 
 
 def validate_host_name(name: str) -> str:
-    """The name by which a host knows itself. Raises RemoteError when it is none (RFC 1123, section 2.1)."""
+    """Return the host name that a host reports. Raises RemoteError if it is not valid (RFC 1123, section 2.1)."""
     if not HOST_NAME.fullmatch(name):
-        raise RemoteError(f"the host calls itself {name!r}", hint="ask who runs it to give it a name")
+        raise RemoteError(
+            f"the host reports an invalid host name: {name!r}", hint="ask its administrators to set one"
+        )
     return name
 
 
@@ -95,10 +96,9 @@ def run_in_environment(
     timeout_s: float,
     confirm: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
-    """Run a program of ours in the environment of the settings; returns its answer, which names no obstacle.
+    """Run a program of `remote_scripts` in the environment of the settings, and return its reply.
 
-    `confirm` is that of `run_program`.
-    Raises RemoteScriptError with what is in the way, and what was found instead.
+    `confirm` is as for `run_program`. Raises RemoteScriptError if the reply has a problem.
     """
     reply = run_program(
         connection,
@@ -115,7 +115,7 @@ def run_in_environment(
 
 
 def to_exception(reply: RemoteProblem, settings: Settings, host: str) -> RemoteScriptError:
-    """The obstacle as the user meets it."""
+    """The exception with the message and hint for the problem of a reply."""
     reply = reply.truncated()
     notebook = settings.notebook
     environment_label = (
@@ -131,81 +131,83 @@ def to_exception(reply: RemoteProblem, settings: Settings, host: str) -> RemoteS
             else "make one there, or set notebook.environment to its path",
         ),
         "environment-closed": (
-            f"your account on {host} has no permission for {', '.join(reply.alternatives)}, which leads to the {environment_label}",
+            f"your account on {host} has no permission for {', '.join(reply.alternatives)}, part of the {environment_label}",
             "ask its owner for permission to read and enter it, or set notebook.environment to another",
         ),
         "activate-failed": (
             f"the command of notebook.activate failed on {host}",
             "try it in a shell on the host",
         ),
-        "python-missing": (f"{host} has no Python", "set notebook.environment to an environment that has"),
+        "python-missing": (f"{host} has no Python", "set notebook.environment to an environment with Python"),
         "jupyter-missing": (
             f"the {environment_label} on {host} has no Jupyter",
             "install it there: pip install notebook",
         ),
         "application-missing": (
             f"the {environment_label} on {host} has no `jupyter {notebook.application}`",
-            f"install it there, or set notebook.application to another than {notebook.application}",
+            f"install it there, or set notebook.application to something other than {notebook.application}",
         ),
         "directory-missing": (
-            f"{host} has no folder {reply.directory}"
-            + (f"; of that path there is {reply.path}" if reply.path else ""),
-            "set notebook.directory to one that is there",
+            f"{host} has no folder {reply.directory}" + (f"; only {reply.path} exists" if reply.path else ""),
+            "set notebook.directory to a folder that exists",
         ),
         "directory-closed": (
             f"your account on {host} has no permission to enter and read {reply.directory}",
             "ask its owner for permission, or set notebook.directory to another folder",
         ),
         "exposed": (
-            f"{reply.path} on {host} {reply.reason}, and Jupyter loads what is there; nothing was started or changed",
-            f"{command('secure')} closes it to them"
+            f"{reply.path} on {host} {reply.reason}, and Jupyter loads it; nothing was started or changed",
+            f"{command('secure')} removes their access"
             if reply.is_owned
-            else "look at what is there and move it away, or have its owner close it to others (chmod go-w)",
+            else "check its contents and move it away, or have its owner remove access for others (chmod go-w)",
         ),
         "config-unreadable": (
-            f"{host} has an unreadable {reply.path}, which was left as it is: {reply.reason}",
-            "mend the file, or move it away",
+            f"cannot read {reply.path} on {host}: {reply.reason}; it was not changed",
+            "fix the file, or move it away",
         ),
         "not-protected": (
-            f"the notebook server on {host} has no protection yet ({reply.reason}), so it was not started",
+            f"the notebook server on {host} is not protected ({reply.reason}), so it was not started",
             f"{command('secure')} sets its password and certificate",
         ),
         "served-unprotected": (
-            f"the notebook server on {host} was ended: {reply.reason}",
-            "look for what lets it do that in ~/.jupyter on the host",
+            f"the notebook server on {host} was stopped: {reply.reason}",
+            "look for the setting that allows it, in ~/.jupyter on the host",
         ),
         "contradicted": (
             f"{reply.path} on {host} sets {reply.reason}, so the notebook server was not started",
-            f"that undoes the protection: {command('secure')} sets it aside where the file is yours, else ask who keeps it",
+            f"it undoes the protection: {command('secure')} disables it in your own files; for others, ask their owner",
         ),
         "openssl-missing": (
             f"{host} has no openssl program to make the certificate with",
-            f"install it in the environment, or bring your own: {command('secure --certificate FILE --key FILE')}",
+            f"install it in the environment, or {command('secure --certificate FILE --key FILE')} with your own",
         ),
         "not-written": (
-            f"the protection could not be written on {host}: {reply.reason}",
-            "look at that on the host",
+            f"cannot write the password and certificate on {host}: {reply.reason}",
+            "check this on the host",
         ),
         "system-error": (
             f"{host} failed: {reply.reason}" + (f": {reply.path}" if reply.path else ""),
-            SYSTEM_HINTS.get(reply.code, "look at that on the host"),
+            SYSTEM_HINTS.get(reply.code, "check this on the host"),
         ),
         "not-confirmed": (
-            f"{host} waited in vain for the word to start the notebook server, and started none",
-            "run it again",
+            f"{host} got no confirmation in time, so the notebook server was not started",
+            "run the command again",
         ),
-        "died": (f"the notebook server on {host} ended as it started", "the end of its log, above, says why"),
+        "died": (
+            f"the notebook server on {host} ended during its start",
+            "the end of its log, above, says why",
+        ),
         "no-answer": (
             f"the notebook server on {host} does not answer: {reply.reason}",
             f"wait longer with notebook.start_timeout_s; {command('stop --force')} ends it",
         ),
         "kernel-failed": (
             f"a kernel of the {environment_label} on {host} does not work: {reply.reason}",
-            "see to its ipykernel: pip install --upgrade ipykernel",
+            "upgrade ipykernel in the environment: pip install --upgrade ipykernel",
         ),
         "still-there": (
             f"the notebook server on {host} (process {reply.pid}) does not end",
-            "ask who runs the host to end it",
+            "ask the administrators of the host to end it",
         ),
-    }.get(reply.problem, (f"{host} could not do it: {reply.problem} {reply.reason}", ""))
+    }.get(reply.problem, (f"the program on {host} failed: {reply.problem} {reply.reason}", ""))
     return RemoteScriptError(reply, message, hint)

@@ -1,4 +1,4 @@
-"""What protects the notebook server on the host: its password hash and its certificate, in Jupyter's configuration."""
+"""The password hash and the certificate of the server on the host, and the settings and files that would undo them."""
 
 from __future__ import annotations
 
@@ -21,47 +21,47 @@ UTC_TIME = "%y%m%d%H%M%SZ"  # RFC 5280, section 4.1.2.5.1
 
 
 class InsecureSetting(msgspec.Struct, frozen=True, kw_only=True):
-    """A setting in one of Jupyter's configuration files that undoes the protection."""
+    """A setting in a configuration file of Jupyter that undoes the protection."""
 
     path: str
     name: str
     """Class and trait, as in `ServerApp.ip`."""
     value: str
-    """As Python writes it; "" where it is a secret, or only running the file would tell."""
+    """The repr of the value; "" if it is a secret, or is computed when the file runs."""
     is_owned: bool
-    """Whether the file is the account's own, so that the setting can be set aside."""
+    """Whether the file is the account's own, so that `secure` can disable the setting."""
 
     @property
     def setting(self) -> str:
-        """The setting as the file has it, without what is secret."""
+        """The setting as an assignment, without a secret value."""
         return f"{self.name} = {self.value}" if self.value else self.name
 
     @property
     def explanation(self) -> str:
-        """What the setting did, and what holds now that it is set aside."""
+        """The effect of the setting, and the state now that it is disabled."""
         trait = TRAITS.get(self.name.rpartition(".")[2])
         return trait.effect if trait and trait.effect else "it undid the protection"
 
 
 class Exposure(msgspec.Struct, frozen=True, kw_only=True):
-    """A file or folder of the account's that Jupyter reads and that others could change or read."""
+    """A file or folder of the account that Jupyter reads, and that others could change or read."""
 
     path: str
     problem: Literal["writable", "readable"]
 
     @property
     def explanation(self) -> str:
-        """What others could do, and what the user should look at now that they cannot."""
+        """What others could do, and what the user should check now that they cannot."""
         if self.problem == "readable":
             return (
-                "others could read it, and no longer can; a password hash in it may be known: "
+                "others could read it, but no longer can; they may know a password hash in it: "
                 f"{command('secure --renew')} sets another password"
             )
-        return "others could change it, and no longer can; check that what is there is yours"
+        return "others could change it, but no longer can; check that its contents are yours"
 
 
 class SecurityStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """What is in place; the troubles say why password and certificate are no good, "" when they are."""
+    """The state on the host. `password_problem` and `certificate_problem` are "" if there is none."""
 
     host: str
     version: str
@@ -73,30 +73,33 @@ class SecurityStatus(msgspec.Struct, frozen=True, kw_only=True):
     insecure_settings: tuple[InsecureSetting, ...]
     exposed: tuple[Exposure, ...]
     credentials_digest: str
-    """Tells this password and certificate from those of another time."""
+    """A digest of the password hash and the certificate, which changes when either does."""
     stale_server_pid: int
-    """The process of the server that runs with an older password or certificate; 0 when none does."""
+    """The PID of the server if it runs with an older password or certificate, else 0."""
     time: Annotated[float, msgspec.Meta(ge=0, le=1e11)]
-    """Of the host's clock, in seconds since 1970."""
+    """The time of the host's clock, in seconds since 1970."""
 
 
 class SecurityUpdate(msgspec.Struct, frozen=True, kw_only=True):
-    """What is in place after a change, what contradicted it and is set aside where it is the account's, and the copies of that."""
+    """The state on the host after a change.
+
+    `insecure_settings` were found, and disabled if `is_owned`; `backups` are the paths of copies of the old files.
+    """
 
     certificate_pem: str
     certificate_problem: str
     insecure_settings: tuple[InsecureSetting, ...]
     exposed: tuple[Exposure, ...]
-    """What others could change or read until then."""
+    """The files and folders that others could change or read before."""
     backups: tuple[str, ...]
     stale_server_pid: int
 
 
 def get_status(connection: Connection, settings: Settings) -> SecurityStatus:
-    """What is in place on the host; changes nothing.
+    """The state on the host. Changes nothing.
 
-    Raises RemoteError, also where the server could not start in its directory, or where an account other than this
-    one and root can change what Jupyter reads and only they can undo that.
+    Raises RemoteError, also if the server could not start in its directory, or if another account can change files that
+    Jupyter reads and this account cannot prevent it.
     """
     return decode(_run(connection, settings, "security_status", {}), SecurityStatus)
 
@@ -104,12 +107,12 @@ def get_status(connection: Connection, settings: Settings) -> SecurityStatus:
 def install(
     connection: Connection, settings: Settings, found: SecurityStatus, *, password_hash: str, certificate: str
 ) -> SecurityUpdate:
-    """Write the hash and the certificate, where given, into Jupyter's configuration; its other settings stay as they are.
+    """Write the hash and the certificate, unless empty, to Jupyter's configuration. Other settings stay as they are.
 
-    `certificate` is PEM with its key, or NEW_CERTIFICATE for one that the host makes: its key never leaves it.
-    Raises TaskError where password and certificate are no longer those in `found`, and RemoteError; all is as it was then.
+    `certificate` is PEM with its key, or NEW_CERTIFICATE to have the host make one, whose key never leaves the host.
+    Raises RemoteError, and TaskError if password or certificate have changed since `found`; nothing is changed then.
     """
-    # By the clock of the machine whose browser will look at it; a day early, for other machines' clocks.
+    # Browsers check the dates by this machine's clock; a day early, for the clocks of other machines.
     not_before = datetime.now(UTC) - timedelta(days=1)
     parameters = {
         "credentials_digest": found.credentials_digest,
@@ -123,8 +126,9 @@ def install(
     except RemoteScriptError as obstructed:
         if obstructed.problem == "credentials-changed":
             raise TaskError(
-                f"another command set the password or certificate on {connection.label} meanwhile, so this one set nothing",
-                hint=f"use what the other set, or set another: {command('secure --renew')}",
+                f"another command set the password or certificate on {connection.label} meanwhile;"
+                " this one changed nothing",
+                hint=f"use the ones that are set, or set others: {command('secure --renew')}",
             ) from None
         raise
 

@@ -1,9 +1,9 @@
-# Enters the environment that the notebook server lives in, then gives what is left of standard input to its Python.
+# Activates the environment of the notebook server, then runs its Python with the rest of standard input.
 #
-# Standard input, a line each: a marker that begins every answer; the environment's name or path; a command of the
-# user's own that prepares the environment in place of it; the request that the Python below runs. What comes after that
-# is for the program in it.
-# With neither an environment nor a command, any Python will do: the one that started the server, or the system's.
+# Standard input has one line each for: the marker that begins every reply; the name or path of the environment; a shell
+# command that activates the environment instead; the request, as JSON, for the Python code below. The program in the
+# request reads the rest.
+# Without an environment and a command, any Python will do: the one that started the server, else that of the system.
 
 IFS= read -r marker
 IFS= read -r environment
@@ -12,13 +12,13 @@ case $environment in
 '~/'* | '$HOME/'* | '${HOME}/'*) environment=$HOME/${environment#*/} ;;
 esac
 
-refuse() { # reason, then what was found, a line each
+refuse() { # problem, then the alternatives, one per line
     printf '\n%s' "$marker "
     printf '%s\n' "$@"
     exit 0
 }
 
-# The folders in which Conda, Mamba and Micromamba keep environments. ~/.conda/environments.txt lists those made elsewhere.
+# The installation folders of Conda, Mamba and Micromamba. ~/.conda/environments.txt lists environments in other places.
 roots() {
     for root in "${CONDA_EXE:+${CONDA_EXE%/*/*}}" "${MAMBA_ROOT_PREFIX:-}" \
         "$HOME/miniconda3" "$HOME/miniforge3" "$HOME/mambaforge" "$HOME/anaconda3" "$HOME/micromamba" \
@@ -47,14 +47,14 @@ names() {
     done
 }
 
-# The first file or folder on the way to an environment's Python that this account has no permission to enter or run.
+# The first file or folder in the path of an environment's Python that this account has no permission to enter or run.
 closed() { # the environment's folder
     place=$1/bin/python
     while [ -n "$place" ] && [ ! -e "$place" ]; do place=${place%/*}; done
     [ -x "${place:-/}" ] || printf '%s\n' "$place"
 }
 
-# Where an environment may be that no Python was found in: by its path, or by its name in one of Conda's folders.
+# The folders that may be the environment although no Python was found there: its path, or its name below a root.
 candidates() {
     case $environment in
     /*) printf '%s\n' "$environment" ;;
@@ -108,8 +108,8 @@ else
     [ -x "$python" ] || python=$(command -v python3 || command -v python) || refuse python-missing
 fi
 
-# The folder that the shell stands in must not come before the standard library.
-# Names of files come as UTF-8, whatever the locale of the login is.
+# The working directory must not precede the standard library in sys.path.
+# File names are UTF-8, whatever the locale of the login is.
 exec "$python" -X utf8 -c '
 import sys
 sys.path[:] = [place for place in sys.path if place]

@@ -1,4 +1,4 @@
-"""What the programs on the host share: their answer, their private files, and how a process is known again.
+"""Shared by the programs on the host: the reply, private files, the lock, and the identity of a process.
 
 Runs on the host, with whatever Python is there: nothing newer than 3.6, nothing outside the standard library.
 """
@@ -15,14 +15,14 @@ import sys
 import tempfile
 
 MARKER = ""  # set by bootstrap.sh
-CONFIRM_TIMEOUT_S = 20  # no longer than another program waits for the lock
+CONFIRM_TIMEOUT_S = 20  # seconds, while the lock is held: other programs wait for it
 HAS_PROC = os.path.exists("/proc/self/stat")
 
 
 def reply(**fields):
-    """Print the one answer of this program; what other programs printed before it is no part of it.
+    """Print the reply of this program; the marker separates it from the output of other programs.
 
-    It is UTF-8: a byte of a file name that is not is shown as `?`.
+    It is UTF-8. A byte of a file name that is not valid UTF-8 becomes `?`.
     """
     text = json.dumps(dict(fields, host=host_name()), ensure_ascii=False)
     sys.stdout.flush()
@@ -31,7 +31,7 @@ def reply(**fields):
 
 
 def reply_error(error):
-    """Answer with what the system refused: the words for the error, its code (errno(3)) and the file."""
+    """Reply with an error of the system: its text, its name in errno(3) and the file."""
     reply(
         problem="system-error",
         reason=error.strerror or str(error),
@@ -41,9 +41,9 @@ def reply_error(error):
 
 
 def wait_for_confirmation():
-    """Ask whoever runs this program whether to go on, now that they know this host; returns whether the word came.
+    """Report the name of this host, and wait until the client confirms; returns whether it did.
 
-    Who is gone by then, and has no record of what would be done, gives no word.
+    The client confirms once it has recorded the session. Without that, nothing is started that nobody could find.
     """
     reply(problem="", asks=True)
     ready, _, _ = select.select([0], [], [], CONFIRM_TIMEOUT_S)
@@ -51,7 +51,7 @@ def wait_for_confirmation():
 
 
 def host_name():
-    """The name by which this host knows itself: of a pool, the member that answered."""
+    """The host name of this machine; of a pool, that of the member that was reached."""
     try:
         return subprocess.check_output(["uname", "-n"]).decode("ascii", "replace").strip()
     except OSError:  # a system without the program
@@ -62,7 +62,7 @@ def state_folder():
     """The private folder for this host's own state: hosts that share a home folder have one each."""
     name = host_name()
     if not name or name.startswith(".") or "/" in name:
-        raise RuntimeError("this host calls itself %r" % name)
+        raise RuntimeError("the host name is %r" % name)
     return private_folder(
         os.path.join(os.path.expanduser("~"), ".local", "state", "notebooks-over-ssh", name)
     )
@@ -82,7 +82,7 @@ def private_folder(path):
 
 
 def write_private(path, content):
-    """Replace the file in one step; it is its owner's from its first byte, and the old one stays if anything fails."""
+    """Replace the file atomically; it is private from its first byte, and the old file stays if anything fails."""
     path = os.path.realpath(path)
     descriptor, temp_path = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=os.path.dirname(path))
     try:
@@ -98,18 +98,18 @@ def write_private(path, content):
 
 @contextlib.contextmanager
 def exclusive_lock(folder):
-    """Let one program at a time work in the folder; the lock ends with the program that holds it."""
+    """Hold the lock of the folder; the system releases it when the program ends."""
     with open(os.path.join(folder, "lock"), "w") as file:
         try:
             fcntl.lockf(file, fcntl.LOCK_EX)
         except OSError as error:
             if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
-                raise  # a file system without locks is no reason to do nothing
+                raise  # on a file system without locks, go on without one
         yield
 
 
 def process_start(pid):
-    """What tells this process from a later one with the same number, or None when it has ended.
+    """The start of the process, which distinguishes it from a later one with the same PID; None if it has ended.
 
     proc(5): field 22 of /proc/PID/stat is the start in clock ticks after boot; random/boot_id tells the boots apart.
     """
@@ -124,7 +124,7 @@ def process_start(pid):
 
 
 def process_parents():
-    """(process, its parent) of all that run."""
+    """The PID and the parent's PID of every process."""
     if not HAS_PROC:
         return [tuple(map(int, line.split())) for line in ps("pid=,ppid=", "-A").splitlines()]
     statuses = [(int(name), process_status(int(name))) for name in os.listdir("/proc") if name.isdigit()]
@@ -132,9 +132,9 @@ def process_parents():
 
 
 def process_status(pid):
-    """The fields of /proc/PID/stat from the third on (state, parent, ...); None when there is no such process."""
+    """The fields of /proc/PID/stat from the third on (state, parent, ...); None if there is no such process."""
     try:
-        # The second field, the name of the program, may have any byte in it.
+        # The second field, the name of the program, can contain any byte.
         with open("/proc/%d/stat" % pid, "rb") as file:
             return file.read().rpartition(b")")[2].decode("ascii").split()
     except OSError:
@@ -142,7 +142,7 @@ def process_status(pid):
 
 
 def ps(columns, *processes):
-    """What ps(1) prints, on systems without /proc: BSD and macOS have it always, while a minimal Linux has not."""
+    """The output of ps(1), for systems without /proc: BSD and macOS. A minimal Linux has no ps."""
     process = subprocess.Popen(
         ["ps", "-o", columns] + list(processes), stdout=subprocess.PIPE, env=dict(os.environ, LC_ALL="C")
     )
@@ -150,10 +150,10 @@ def ps(columns, *processes):
 
 
 def listeners():
-    """Whoever listens on this host: family, address (hexadecimal words), port, user and socket of each; none where nothing tells.
+    """The listening TCP sockets of the host: family, address (hexadecimal words), port, user, socket; none without /proc.
 
-    proc(5): /proc/net/tcp and tcp6 have the local address and port, the remote one, the state (0A is TCP_LISTEN), and further
-    on the user and the inode.
+    proc(5): /proc/net/tcp and tcp6 have the local address and port, the remote ones, the state (0A is TCP_LISTEN), and
+    later the user and the inode.
     """
     for family, path in ((socket.AF_INET, "/proc/net/tcp"), (socket.AF_INET6, "/proc/net/tcp6")):
         try:
@@ -176,7 +176,7 @@ def directory_path(setting):
 
 
 def directory_problem(directory):
-    """What to answer where Jupyter cannot start in the directory; None where it can."""
+    """The reply if Jupyter cannot start in the directory; None if it can."""
     if os.path.isdir(directory):
         if os.access(directory, os.R_OK | os.X_OK):
             return None
@@ -188,7 +188,7 @@ def directory_problem(directory):
 
 
 def set_conda_variables():
-    """Set the variables kept in a Conda environment, as `conda activate` does after its hooks' own."""
+    """Set the variables of the Conda environment, as `conda activate` does after its hooks have run."""
     prefix = os.environ.get("CONDA_PREFIX", "")
     folder = os.path.join(prefix, "etc", "conda", "env_vars.d")
     config_files = (

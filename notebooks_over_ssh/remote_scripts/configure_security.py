@@ -1,4 +1,4 @@
-"""Sets the password hash and the certificate of this account's Jupyter server, and leaves its other settings alone.
+"""Sets the password hash and the certificate of this account's Jupyter server. Other settings stay as they are.
 
 Runs on the host, with whatever Python is there: nothing newer than 3.6, nothing outside the standard library.
 """
@@ -16,7 +16,7 @@ from common import directory_path, exclusive_lock, reply, set_conda_variables, w
 from jupyter_config import PASSWORD_TRAITS, WRITTEN_TRAIT, Jupyter, check_certificate
 from server_state import Server
 
-# RFC 5280 sections 4.2.1.3, 4.2.1.6 and 4.2.1.12: a server's own leaf, good for the names under which a forward is opened.
+# RFC 5280 sections 4.2.1.3, 4.2.1.6 and 4.2.1.12: a leaf for a server, valid for the names of a forwarded port.
 CONFIG = """
 [req]
 distinguished_name = name
@@ -42,9 +42,10 @@ commonName = supplied
 
 
 def make_certificate(folder, not_before, not_after):
-    """A new P-256 key and its self-signed certificate, as PEM; nobody else can read them while they are made.
+    """A new P-256 key and its self-signed certificate, as PEM, made in a private folder.
 
-    `not_before` and `not_after` are UTCTime (RFC 5280, section 4.1.2.5.1). `openssl req -x509` always begins now; `openssl ca` does not.
+    `not_before` and `not_after` are UTCTime (RFC 5280, section 4.1.2.5.1). `openssl req -x509` cannot set the start of
+    a certificate, so `openssl ca` signs it.
     """
     temp_path = tempfile.mkdtemp(dir=folder)
     try:
@@ -81,14 +82,14 @@ def make_certificate(folder, not_before, not_after):
 
 
 class CredentialsChanged(Exception):
-    """The password or the certificate is no longer the one that the caller saw."""
+    """The password or the certificate has changed since the caller read it."""
 
 
 def main(parameters):
     os.umask(0o077)
     set_conda_variables()
     jupyter = Jupyter(parameters["application"])
-    # First, so that nobody else changes what is read from here on. What others planted stays refused.
+    # Close the files first, so that nobody can change what is read below. Files of other accounts are still refused.
     exposed = exposure.find_exposed(jupyter, directory_path(parameters["directory"]), [Server().folder])
     if not all(entry["is_owned"] for entry in exposed):
         return reply(**exposure.error_reply(exposed))
@@ -97,7 +98,7 @@ def main(parameters):
         jupyter.read_config()
     except (OSError, ValueError) as error:
         return reply(problem="config-unreadable", path=jupyter.config_path, reason=str(error))
-    # Key and certificate share one file, so that both change in one step.
+    # Key and certificate share one file, so that both are replaced atomically.
     path = os.path.join(jupyter.managed_dir, "server.pem")
     backup_dir = os.path.join(jupyter.managed_dir, "backups")
     with exclusive_lock(jupyter.managed_dir):
@@ -125,15 +126,14 @@ def main(parameters):
 
 
 def apply(jupyter, path, backup_dir, parameters):
-    """Write what is new, and set aside what contradicts it; returns that, and where the files are kept as they were.
+    """Write the new password and certificate, and disable insecure settings; returns the settings, and the backups.
 
-    Raises CredentialsChanged, with every file as it was, unless password and certificate are still those of
-    `credentials_digest`.
+    Raises CredentialsChanged, with no file changed, unless password and certificate still match `credentials_digest`.
     """
     pem = parameters["certificate"]
     if pem == "make":
         pem = make_certificate(jupyter.managed_dir, parameters["not_before"], parameters["not_after"])
-    # Read only now: whoever wrote the file while the certificate was made loses nothing.
+    # Read it after the certificate was made, so that what another program wrote meanwhile is not lost.
     old = jupyter.read_config()
     if jupyter.credentials_digest(old) != parameters["credentials_digest"]:
         raise CredentialsChanged
@@ -157,7 +157,7 @@ def apply(jupyter, path, backup_dir, parameters):
 
 
 def merge_credentials(jupyter, config, path, parameters):
-    """The configuration, with the new hash and certificate in it."""
+    """Set the new hash and certificate in the configuration, and return it."""
     if parameters["password_hash"]:
         for section, name in PASSWORD_TRAITS[jupyter.family]:
             config.get(section, {}).pop(name, None)
@@ -169,7 +169,7 @@ def merge_credentials(jupyter, config, path, parameters):
 
 
 def replaces_foreign_values(jupyter, config, path, parameters):
-    """Whether something goes from the configuration that this program would not have written."""
+    """Whether a password or certificate is replaced that this program did not write."""
     certificate, _ = jupyter.certificate_paths(config)
     problem = jupyter.password_problem(config)
     return bool(

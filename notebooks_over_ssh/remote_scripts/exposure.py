@@ -1,8 +1,8 @@
-"""Files and folders of Jupyter that other accounts can change, or that tell them a secret: found, and closed to them.
+"""Finds files and folders of Jupyter that others can write, or from which they can read a secret, and closes them.
 
-Whatever Jupyter and its Python load runs as this account. So each file that they read, and each folder on the way to it,
-must belong to this account or root and be closed to the writes of others, as sshd has it for authorized_keys
-(sshd_config(5), StrictModes). The owner of the environment's Python is trusted with the environment.
+Code that Jupyter and its Python load runs as this account. So each file that they read, and each folder above it, must
+belong to this account or root and not be writable by others, as sshd requires it for authorized_keys (sshd_config(5),
+StrictModes). The owner of the environment's Python is trusted with the environment.
 
 Runs on the host, with whatever Python is there: nothing newer than 3.6, nothing outside the standard library.
 """
@@ -20,17 +20,17 @@ from insecure_settings import config_files, is_secret, read_settings
 
 MAX_LINKS = 40  # path_resolution(7)
 MAX_REPORTED = 50
-# AFS and its like decide by access lists; modes say nothing there.
+# AFS uses access lists; modes have no effect there.
 WITHOUT_MODES = ("afs",)
-ALL_USERS = 2**32 - 1  # the length of the one mapping outside of user namespaces
+ALL_USERS = 2**32 - 1  # the length of the mapping in the initial user namespace
 MOUNTS = "/proc/self/mountinfo"
-# The members of these groups can become root, by the custom of their systems.
+# By convention, the members of these groups can become root.
 ROOT_GROUPS = ("root", "wheel", "admin")
 OWNER, WRITABLE, READABLE = "owner", "writable", "readable"
 
 
 def find_exposed(jupyter, directory, extra_paths=()):
-    """Every exposure among what Jupyter reads when it starts in the directory, and in `extra_paths`: dicts, as of `add_finding`."""
+    """Every exposure in what Jupyter reads when it starts in the directory, and in `extra_paths`: see `add_finding`."""
     inspection = Inspection()
     inspection.check_secrets(jupyter.folder)
     folders = config_folders(jupyter) + data_folders()
@@ -44,21 +44,21 @@ def find_exposed(jupyter, directory, extra_paths=()):
 
 
 def close_to_others(exposures):
-    """Close to others what is this account's. Raises OSError, also where a file system does not keep the mode."""
+    """Close this account's files to others. Raises OSError, also if the file system does not store the mode."""
     for exposure in exposures:
         path, mode = exposure["path"], exposure["mode"]
         before = os.stat(path)
         if stat.S_ISREG(before.st_mode) and before.st_mode & 0o022:
-            # Whoever has it open for writing keeps the old file, and not the one that takes its place.
+            # A process that has the file open for writing keeps the old one, not its replacement.
             with open(path, "rb") as file:
                 write_private(path, file.read())
         os.chmod(path, mode)
         if stat.S_IMODE(os.stat(path).st_mode) != mode:
-            raise OSError(errno.EPERM, "the file system does not keep the mode", path)
+            raise OSError(errno.EPERM, "the file system does not store the mode", path)
 
 
 def error_reply(exposures):
-    """What to answer where an exposure is in the way: the first, preferably one that this account cannot close."""
+    """The reply that refuses to go on: names one exposure, preferably one that this account cannot close."""
     first = for_reply(exposures)[0]
     reason = {
         OWNER: "belongs to another account (user ID %d)" % first["user"],
@@ -69,12 +69,12 @@ def error_reply(exposures):
 
 
 def for_reply(exposures):
-    """As many of them as an answer names, those first that this account cannot close."""
+    """At most MAX_REPORTED of them, those first that this account cannot close."""
     return sorted(exposures, key=lambda exposure: exposure["is_owned"])[:MAX_REPORTED]
 
 
 def config_folders(jupyter):
-    """Where Jupyter and IPython read settings and start-up files."""
+    """The folders from which Jupyter and IPython read configuration and start-up files."""
     from jupyter_core.paths import jupyter_config_path
 
     ipython = os.environ.get("IPYTHONDIR") or os.path.join("~", ".ipython")
@@ -88,7 +88,7 @@ def config_folders(jupyter):
 
 
 def data_folders():
-    """Where Jupyter reads kernels and extensions, which are programs."""
+    """The folders from which Jupyter reads kernels and extensions, which are programs."""
     from jupyter_core.paths import jupyter_path
 
     names = ("JUPYTERLAB_DIR", "JUPYTERLAB_SETTINGS_DIR", "JUPYTERLAB_WORKSPACES_DIR")
@@ -96,13 +96,13 @@ def data_folders():
 
 
 def python_paths():
-    """Where Python itself finds modules; the folders, not all that is in them."""
+    """Python itself and the folders of its module search path, without their contents."""
     paths = [sys.executable] + sys.path
     return paths + [site.getusersitepackages()] if site.ENABLE_USER_SITE else paths
 
 
 class Inspection(object):
-    """A look at files and folders, at each of them once."""
+    """Checks files and folders, each of them once, and collects the exposures in `findings`."""
 
     def __init__(self):
         self.findings = {}
@@ -115,7 +115,7 @@ class Inspection(object):
         self.checked_trees = set()
 
     def check_secrets(self, folder):
-        """Look at who can read those configuration files in the folder that have a secret, such as the password hash."""
+        """Check who can read the configuration files in the folder that contain a secret, such as the password hash."""
         for path in config_files([folder]):
             info = os.stat(path)
             is_open = info.st_mode & 0o077 and info.st_dev not in self.without_modes
@@ -123,7 +123,7 @@ class Inspection(object):
                 self.add_finding(path, WRITABLE if info.st_mode & 0o022 else READABLE, info, 0o077)
 
     def check_tree(self, path):
-        """Look at the path, at what leads there, and at all that is below, through links too."""
+        """Check the path, the folders above it, and everything below it, through symbolic links too."""
         self.check_path(path)
         folders = [path]
         while folders:
@@ -135,7 +135,7 @@ class Inspection(object):
             try:
                 names = os.listdir(folder)
             except OSError:
-                continue  # it is no folder, or Jupyter cannot read it either
+                continue  # not a folder, or Jupyter cannot read it either
             for name in names:
                 entry = os.path.join(folder, name)
                 try:
@@ -150,7 +150,7 @@ class Inspection(object):
                     folders.append(entry)
 
     def check_path(self, path):
-        """Look at the path, and at every folder and link that leads there."""
+        """Check the path, and every folder and symbolic link above it."""
         steps = list(resolve_steps(os.path.abspath(path)))
         for step, info in steps:
             is_target = step == steps[-1][0]
@@ -159,18 +159,21 @@ class Inspection(object):
                 self.check_entry(step, info, is_target)
 
     def check_entry(self, path, info, is_target):
-        """Note what is wrong with one file or folder; `is_target`: new files in it count, for it is no mere part of a way."""
+        """Record what is wrong with one file or folder.
+
+        `is_target`: it is not only a parent folder, so a sticky bit does not help: new files in it would be read.
+        """
         if info.st_dev in self.without_modes:
             return
         if info.st_uid not in self.trusted_owners(path):
             self.add_finding(path, OWNER, info)
         elif stat.S_ISLNK(info.st_mode):
-            pass  # its mode says nothing (symlink(7))
+            pass  # its mode has no meaning (symlink(7))
         elif writable_by_others(path, info) and (is_target or not info.st_mode & stat.S_ISVTX):
             self.add_finding(path, WRITABLE, info)
 
     def add_finding(self, path, problem, info, mask=0o022):
-        """Remember an exposure, which this account can close by a mode without the bits of the mask where it is `is_owned`."""
+        """Record an exposure. If it `is_owned`, this account can close it, by a mode without the bits of the mask."""
         mode = stat.S_IMODE(info.st_mode) & ~mask
         # A folder with the sticky bit, such as /tmp, is shared on purpose.
         is_owned = problem != OWNER and info.st_uid == self.user and not mode & stat.S_ISVTX
@@ -183,7 +186,7 @@ class Inspection(object):
         return owners | self.environment_owners if self.in_environment(path) else owners
 
     def in_environment(self, path):
-        """Whether the path is in the environment, or leads there."""
+        """Whether the path is in the environment, or is a folder above it."""
         path = path.rstrip("/") + "/"
         prefixes = [prefix + "/" for prefix in self.environments]
         return any(prefix.startswith(path) or path.startswith(prefix) for prefix in prefixes)
@@ -195,7 +198,7 @@ def has_secret(path):
 
 
 def resolve_steps(path):
-    """(path, lstat) of each folder and link on the way to an absolute path, up to what exists (path_resolution(7))."""
+    """(path, lstat) of each existing component of an absolute path, through symbolic links (path_resolution(7))."""
     yield "/", os.lstat("/")
     current, remaining, link_count = "/", path.split("/")[::-1], 0
     while remaining:
@@ -208,7 +211,7 @@ def resolve_steps(path):
             info = os.lstat(step)
             target = os.readlink(step) if stat.S_ISLNK(info.st_mode) else None
         except OSError:
-            return  # there is no more, or Jupyter cannot look there either
+            return  # it does not exist, or Jupyter cannot read it either
         yield step, info
         if target is None:
             current = step
@@ -221,16 +224,16 @@ def resolve_steps(path):
 
 
 def writable_by_others(path, info):
-    """Whether accounts other than the owner and root may write there.
+    """Whether accounts other than the owner and root can write to it.
 
-    A group counts unless root chose it, its members can become root, or it is the owner's own: of the same name, and
-    without other members.
+    Write permission of the group counts, unless the file belongs to root, the members of the group can become root, or
+    it is the owner's private group: of the same name, and without other members.
     """
     if info.st_mode & 0o002:
         return True
     if not info.st_mode & 0o020 or info.st_uid == 0:
         return False
-    # With an access list the bits of the group are the most that anybody in the list has (acl(5)).
+    # With an access list, the group bits are the mask: the maximum for every entry of the list (acl(5)).
     return has_access_list(path) or not is_trusted_group(info.st_gid, info.st_uid)
 
 
@@ -253,7 +256,7 @@ def is_trusted_group(group, user):
 
 
 def devices_without_modes():
-    """The devices (st_dev) of file systems on which modes decide nothing; proc(5), /proc/PID/mountinfo."""
+    """The devices (st_dev) of file systems on which modes have no effect; proc(5), /proc/PID/mountinfo."""
     devices = set()
     for line in read_lines(MOUNTS):
         fields, _, kind = line.partition(" - ")
@@ -264,7 +267,7 @@ def devices_without_modes():
 
 
 def unmapped_owner():
-    """The user ID that stands for all that a user namespace does not map (user_namespaces(7)), or 0 outside of one."""
+    """The user ID of all users that a user namespace does not map (user_namespaces(7)); 0 outside of one."""
     mapped_counts = [int(line.split()[2]) for line in read_lines("/proc/self/uid_map")]
     if not mapped_counts or sum(mapped_counts) >= ALL_USERS:
         return 0
@@ -272,7 +275,7 @@ def unmapped_owner():
 
 
 def read_lines(path):
-    """The lines of a file of proc(5); none on a system without it."""
+    """The lines of a file in /proc; none on a system without it."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             return file.read().splitlines()

@@ -1,4 +1,4 @@
-"""Tells what of the host a server depends on beside its environment; leaves nothing behind.
+"""Reports properties of the host that a server depends on: disk space, load, the directory. Leaves nothing behind.
 
 Runs on the host, with whatever Python is there: nothing newer than 3.6, nothing outside the standard library.
 """
@@ -10,7 +10,7 @@ import time
 from common import directory_path, directory_problem, reply, reply_error, state_folder
 
 PROBE_BYTES = 1024 * 1024
-# What a start opens in place, beside the files that it replaces.
+# The files that a start opens in place; it replaces the others.
 OPENED_IN_PLACE = ("server.log", "lock")
 
 
@@ -45,7 +45,7 @@ def main(parameters):
 
 
 def write_problem(directory):
-    """Why no file can be made in the folder; "" where one can, or where there is no such folder."""
+    """Why no file can be created in the folder; "" if one can, or if there is no such folder."""
     try:
         if os.path.isdir(directory):
             probe_write(directory, 1)
@@ -55,7 +55,7 @@ def write_problem(directory):
 
 
 def probe_write(folder, size):
-    """Write so many bytes to a file without a name: only that finds out about a quota. Raises OSError."""
+    """Write `size` bytes to an unnamed file, because only a write detects an exceeded quota. Raises OSError."""
     with tempfile.TemporaryFile(dir=folder) as file:
         file.write(b"\0" * size)
         file.flush()

@@ -1,7 +1,7 @@
-"""Settings in Jupyter's configuration that undo what protects the server: found, and set aside.
+"""Finds settings in Jupyter's configuration files that undo the protection of the server, and disables them.
 
-Jupyter reads a file for each application, in Python and in JSON, from several folders. What it reads last wins, and what
-notebook_shim moves from NotebookApp or LabApp to ServerApp wins even over the command line. So every file is looked at.
+Jupyter reads one file per application, in Python and in JSON, from several folders. The last value wins, and a value
+that notebook_shim moves from NotebookApp or LabApp to ServerApp wins even over the command line. So every file is read.
 
 Runs on the host, with whatever Python is there: nothing newer than 3.6, nothing outside the standard library.
 """
@@ -18,11 +18,11 @@ from common import private_folder, write_private
 from jupyter_traits import TRAITS
 
 FILE_NAME = re.compile(r"jupyter_(\w+_)?config\.(py|json)")
-NON_LITERAL = object()  # a value that only running the file would tell
+NON_LITERAL = object()  # a value that is computed when the file runs
 
 
 def find_insecure(folders, expected):
-    """Every setting that contradicts `expected`, a dict of password, certfile and keyfile: dicts of path, name and value."""
+    """Every insecure setting, as a dict of path, name and value. `expected` has the password, certfile and keyfile."""
     return [
         dict(path=path, name=name, value=redacted(name, value))
         for path in config_files(folders)
@@ -32,9 +32,9 @@ def find_insecure(folders, expected):
 
 
 def disable_settings(path, names, backup_dir):
-    """Take the settings of these names out of the file, of which a copy stays in the folder `backup_dir`; returns its path.
+    """Remove the settings of these names from the file, after a backup in the folder `backup_dir`; returns its path.
 
-    Raises OSError, with the file as it was; SyntaxError where what is left would be no Python.
+    Raises OSError, and SyntaxError if the result would not be valid Python; the file is unchanged then.
     """
     if path.endswith(".json"):
         text = remove_keys(path, names)
@@ -43,14 +43,14 @@ def disable_settings(path, names, backup_dir):
         compile(text, path, "exec")
     backup = back_up(path, backup_dir)
     if path.endswith(".py"):
-        text += "# secure (notebooks-over-ssh) has put `pass` in the place of what undid the protection;\n"
-        text += "# the file as it was: %s\n" % backup
+        text += "# secure (notebooks-over-ssh) replaced insecure settings with `pass`;\n"
+        text += "# backup of the file: %s\n" % backup
     write_private(path, text)
     return backup
 
 
 def back_up(path, folder):
-    """A copy of the file in the folder, private from its first byte, in the place of no other; returns its path."""
+    """Copy the file to a new, private file in the folder, and return its path."""
     private_folder(folder)
     with open(path, "rb") as file:
         content = file.read()
@@ -75,7 +75,7 @@ def back_up(path, folder):
 
 
 def config_files(folders):
-    """The configuration files in the folders, whichever application they are for."""
+    """The configuration files in the folders, for every application."""
     result = []
     for folder in folders:
         try:
@@ -103,12 +103,12 @@ def is_secret(name):
 
 
 def redacted(name, value):
-    """The value, for a person; "" where it is a secret, or only running the file would tell."""
+    """The value as text to show; "" if it is a secret, or is computed when the file runs."""
     return "" if is_secret(name) or value is NON_LITERAL else repr(value)[:60]
 
 
 def read_settings(path):
-    """(Class.name, value, where it stands) of all that the file sets; of one that Jupyter cannot read either, nothing."""
+    """(Class.name, value, position) of each setting in the file; none if Jupyter cannot read the file either."""
     try:
         if path.endswith(".json"):
             with open(path, encoding="utf-8") as file:
@@ -141,7 +141,7 @@ def statements(tokens):
             continue
         if token.type == tokenize.OP:
             depth += (token.string in "([{") - (token.string in ")]}")
-        # A colon ends what a statement on the same line depends on, unless it is part of a value: of a lambda.
+        # A colon ends the header of a compound statement, unless it is part of a value, as in a lambda.
         colon = token.string == ":" and not is_setting(statement)
         if token.type == tokenize.NEWLINE or (not depth and (token.string == ";" or colon)):
             yield statement

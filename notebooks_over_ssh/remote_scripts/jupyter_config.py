@@ -1,4 +1,4 @@
-"""Which Jupyter is here, and what protects it: its configuration, password and certificate.
+"""The installed Jupyter application and its configuration: password, certificate, insecure settings.
 
 Runs on the host, with whatever Python is there: nothing newer than 3.6, nothing outside the standard library.
 """
@@ -13,7 +13,7 @@ import insecure_settings
 from common import private_folder
 from jupyter_traits import TRAITS
 
-# The classes that each family reads its password from, the newest first, and the one that ours is written to.
+# The traits from which each family reads its password, the newest first, and the one that `secure` writes.
 PASSWORD_TRAITS = {
     "server-2": (
         ("PasswordIdentityProvider", "hashed_password"),
@@ -33,7 +33,7 @@ FIRST_SERVER_BASED = {"notebook": 7, "lab": 3, "server": 0}
 
 
 def version_of(package):
-    """The version of an installed package, found without importing it, or None."""
+    """The version of an installed package, without importing it; None if it is not installed."""
     try:
         from importlib.metadata import PackageNotFoundError, version
     except ImportError:  # Python 3.7 and before
@@ -55,7 +55,7 @@ def major_version(version):
 
 
 def parse_version(version):
-    """The numbers that a version begins with, for comparison."""
+    """The leading numbers of a version, as a tuple that can be compared."""
     return tuple(int(digits) for digits in re.match(r"[\d.]*", version or "").group().split(".") if digits)
 
 
@@ -66,7 +66,7 @@ def config_folder():
 
 
 class Jupyter(object):
-    """The application that is to run, and where its configuration is."""
+    """The application to run, and its configuration."""
 
     def __init__(self, application):
         self.application = application
@@ -82,11 +82,11 @@ class Jupyter(object):
 
     @property
     def reads_working_directory(self):
-        """Whether it reads configuration in the directory that it starts in, as before CVE-2022-39286 was fixed."""
+        """Whether it reads configuration from its working directory (CVE-2022-39286)."""
         return parse_version(version_of("jupyter_core")) < (4, 11, 2)
 
     def read_config(self):
-        """Everything in the configuration file; raises ValueError or OSError when it cannot be read."""
+        """The contents of the configuration file; {} if there is none. Raises ValueError or OSError."""
         try:
             with open(self.config_path, encoding="utf-8") as file:
                 config = json.load(file)
@@ -104,7 +104,7 @@ class Jupyter(object):
         return ""
 
     def password_problem(self, config):
-        """Why nobody should, or could, log in with the password ("" when it is good)."""
+        """Why the password is not secure or cannot be used; "" if it is good."""
         kind, *rest = self.password_hash(config).split(":", 2)
         if not kind:
             return "missing"
@@ -115,10 +115,10 @@ class Jupyter(object):
         return "its hash is %s, which is guessed fast" % kind.upper() if kind in ("sha1", "md5") else ""
 
     def find_insecure_settings(self, config):
-        """The settings that undo the protection, in whichever file Jupyter reads.
+        """The settings that undo the protection, in every file that Jupyter reads.
 
-        `is_owned`: the file is the account's. `overridden`: the command line of `serve` wins over it; those in the files of
-        others are left out.
+        `is_owned`: the file is in the account's own folder. `overridden`: the command line of the server wins over it;
+        overridden settings in other folders are left out.
         """
         from jupyter_core.paths import jupyter_config_path
 
@@ -143,7 +143,7 @@ class Jupyter(object):
         return result
 
     def credentials_digest(self, config):
-        """What tells the password and the certificate that a server begins with from those of another time."""
+        """A digest of the password hash and the certificate, which changes when either does."""
         digest = hashlib.sha256(self.password_hash(config).encode("utf-8", "replace"))
         for path in self.certificate_paths(config):
             try:
@@ -155,7 +155,7 @@ class Jupyter(object):
 
     @property
     def managed_dir(self):
-        """Where what we add is: the key and certificate, and what was there before."""
+        """The folder that `secure` manages: key, certificate and backups."""
         return private_folder(os.path.join(self.folder, "notebooks-over-ssh"))
 
     def certificate_paths(self, config):
@@ -167,7 +167,7 @@ class Jupyter(object):
 
 
 def check_certificate(certificate, key):
-    """The certificate as PEM, and what is wrong with the pair ("" when Jupyter can serve with it)."""
+    """The certificate as PEM, and the problem with the pair ("" if Jupyter can use it)."""
     if not certificate or not key:
         return "", "missing"
     try:

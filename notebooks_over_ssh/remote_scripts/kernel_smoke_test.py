@@ -1,6 +1,6 @@
-"""Starts a kernel of the environment, has it compute, and ends it.
+"""Starts a kernel of the environment, runs code in it, and shuts it down.
 
-Runs on the host, with whatever Python is there: nothing newer than 3.6, nothing but Jupyter beside the standard library.
+Runs on the host, with whatever Python is there: nothing newer than 3.6, only Jupyter and the standard library.
 """
 
 from common import reply, set_conda_variables
@@ -12,7 +12,7 @@ def main(parameters):
         from jupyter_client.manager import start_new_kernel
 
         manager, client = start_new_kernel(startup_timeout=parameters["timeout_s"])
-    except Exception as error:  # whatever an environment may be broken by
+    except Exception as error:  # a broken environment can raise anything
         return reply(problem="kernel-failed", reason="%s: %s" % (type(error).__name__, error))
     try:
         result = client.execute_interactive(

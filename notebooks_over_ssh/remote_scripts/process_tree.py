@@ -1,4 +1,4 @@
-"""Ends a process and all that descend from it, and no other.
+"""Terminates a process and its descendants, and no other process.
 
 Runs on the host, with whatever Python is there: nothing newer than 3.6, nothing outside the standard library.
 """
@@ -11,7 +11,7 @@ from common import process_parents, process_start
 
 
 def find_tree(root):
-    """The process and all that descend from it, each with its start: kernels lead sessions of their own."""
+    """The process and its descendants, each with its start. Kernels have sessions of their own."""
     children = {}
     for pid, parent in process_parents():
         children.setdefault(parent, []).append(pid)
@@ -24,9 +24,9 @@ def find_tree(root):
 
 
 def terminate(processes, timeout_s):
-    """Ask the server to end, then end what it leaves; returns whether asking was enough. `timeout_s` is in seconds.
+    """Terminate the server, then what it leaves; returns whether it ended within `timeout_s` seconds after SIGTERM.
 
-    The server ends its kernels, but not what a kernel has started in a session of its own.
+    The server shuts its kernels down, but not programs that a kernel started in another session.
     """
     root = next(iter(processes))
     send_signal(processes, [root], signal.SIGTERM)

@@ -1,8 +1,8 @@
-"""Carries connections to ports of this host's loopback over standard input and output, where sshd itself forwards none.
+"""Forwards connections to loopback ports of this host over standard input and output, where sshd forbids forwarding.
 
-It speaks the channel messages of RFC 4254, section 5, as far as direct-tcpip needs them (section 7.2), each behind its
-length (uint32). A connection's window bounds what is kept for it. A write to standard output waits until it is taken, and
-nothing else is read meanwhile; the other end reads always, so that is no deadlock. It ends with its standard input.
+The protocol is the channel messages of RFC 4254, section 5, that direct-tcpip needs (section 7.2), each preceded by its
+length (uint32). The window of a channel bounds its buffer. A write to standard output blocks, and nothing is read
+meanwhile; the client always reads, so there is no deadlock. The program ends at the end of its standard input.
 
 Runs on the host, with whatever Python is there: nothing newer than 3.6, nothing outside the standard library.
 """
@@ -20,7 +20,7 @@ PROHIBITED, CONNECT_FAILED, RESOURCE_SHORTAGE = 1, 2, 4
 STDIN, STDOUT = 0, 1
 LOOPBACK = b"127.0.0.1"
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
-WINDOW = 512 * 1024  # bytes that may come for a connection before its port has taken them
+WINDOW = 512 * 1024  # bytes that a channel may receive before its socket has sent them
 PACKET = 32768  # bytes of data in one message
 MAX_FRAME_BYTES = PACKET + 1024
 MAX_CHANNELS = 1024
@@ -33,7 +33,7 @@ def main(parameters):
 
 
 class Relay(object):
-    """All connections, and the one thread that serves them."""
+    """All channels, served by one thread."""
 
     def __init__(self):
         self.selector = selectors.DefaultSelector()
@@ -48,7 +48,7 @@ class Relay(object):
                 key.data(events)
 
     def set_interest(self, sock, events, handler):
-        """Call the handler when the socket can be read or written; with no events never."""
+        """Call the handler when the socket is ready for these events; without events, never."""
         is_registered = sock in self.selector.get_map()
         if events and is_registered:
             self.selector.modify(sock, events, handler)
@@ -180,7 +180,7 @@ class Channel(object):
         self.close_when_both_eof()
 
     def write(self):
-        """Give the port what has come for it, and let as much more come."""
+        """Send the backlog to the socket, and adjust the window by as much."""
         if self.close_sent:
             return
         try:
@@ -207,7 +207,7 @@ class Channel(object):
         try:
             self.socket.shutdown(socket.SHUT_WR)
         except OSError:
-            pass  # it is cut off, which its next read tells
+            pass  # the connection is lost, which the next read reports
         self.close_when_both_eof()
 
     def close_when_both_eof(self):
@@ -215,7 +215,7 @@ class Channel(object):
             self.close(reset=False)
 
     def close(self, reset):
-        """Close both sides; one that was cut off resets, so that nobody takes what came for complete (SO_LINGER in socket(7))."""
+        """Close the channel and its socket; `reset` marks truncated data as incomplete (SO_LINGER, socket(7))."""
         if not self.close_sent:
             self.close_sent = True
             if reset:
@@ -232,6 +232,6 @@ class Channel(object):
 
 
 def read_string(message, offset):
-    """A string of RFC 4251, section 5, and where it ends."""
+    """The string at the offset (RFC 4251, section 5), and the offset of its end."""
     (size,) = struct.unpack_from(">I", message, offset)
     return message[offset + 4 : offset + 4 + size], offset + 4 + size

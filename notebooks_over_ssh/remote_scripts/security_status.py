@@ -1,4 +1,4 @@
-"""Tells what protects the Jupyter server of this account; changes nothing.
+"""Reports the password, certificate and insecure settings of this account's Jupyter server. Changes nothing.
 
 Runs on the host, with whatever Python is there: nothing newer than 3.6, nothing outside the standard library.
 """
@@ -20,7 +20,7 @@ def main(parameters):
     if jupyter.version is None:
         return reply(problem="application-missing")
     directory = directory_path(parameters["directory"])
-    # Before anybody is shown a new password: without its directory the server does not start.
+    # Checked before the user is shown a new password: the server does not start without its directory.
     problem = directory_problem(directory)
     if problem:
         return reply(**problem)

@@ -1,4 +1,4 @@
-"""The server of ours on this host: its record, whether it still runs, and what it answers.
+"""The session's server on this host: its record, whether it is running, and requests to it.
 
 Runs on the host, with whatever Python is there: nothing newer than 3.6, nothing outside the standard library.
 """
@@ -15,15 +15,15 @@ import struct
 from common import listeners, process_start, state_folder, write_private
 
 PARTIAL_CHAIN = (
-    0x80000  # X509_V_FLAG_PARTIAL_CHAIN: the one certificate that we know is an anchor, whoever signed it
+    0x80000  # X509_V_FLAG_PARTIAL_CHAIN: the server's certificate is the anchor, whoever signed it
 )
-NO_CHECK_TIME = 0x200000  # X509_V_FLAG_NO_CHECK_TIME: it is known by its key, and the clock may be wrong
-MAX_LINE_LENGTH = 1000  # characters of a line of the log in an answer
+NO_CHECK_TIME = 0x200000  # X509_V_FLAG_NO_CHECK_TIME: the certificate is pinned, and the clock may be wrong
+MAX_LINE_LENGTH = 1000  # characters of a line of the log in a reply
 FOREIGN_HOST = "not-this-server.invalid"
 
 
 class Server(object):
-    """The files that tell of the server of ours on this host."""
+    """The files of the session's server on this host."""
 
     def __init__(self):
         self.folder = state_folder()
@@ -31,13 +31,13 @@ class Server(object):
         self.log = os.path.join(self.folder, "server.log")
         self.token_path = os.path.join(self.folder, "token")
         self.old_token_path = os.path.join(self.folder, "access")  # the name in earlier versions
-        # Jupyter reads its certificate anew for each connection, and its password once: so that both change together,
-        # at a start, the server has a key and certificate of its own.
+        # Jupyter reads its certificate for each connection, but its password once. The server has its own copy of key
+        # and certificate, so that both change together, at the next start.
         self.pem_path = os.path.join(self.folder, "server.pem")
         self.runtime = os.path.join(self.folder, "runtime")
 
     def record(self):
-        """What was noted of the server at its start, or None where nothing readable was."""
+        """The record that was written when the server started; None without a readable one."""
         try:
             with open(self.record_path, encoding="utf-8") as file:
                 record = json.load(file)
@@ -50,17 +50,17 @@ class Server(object):
             return None
 
     def running(self):
-        """The record of the server when its very process still runs, else None."""
+        """The record of the server if its process is still running, else None."""
         record = self.record()
         return record if record and process_start(record["pid"]) == record["process_start"] else None
 
     @staticmethod
     def digest_in(record):
-        """The digest of the credentials that the server was started with; an earlier version has another name for it."""
+        """The digest of the credentials that the server started with; earlier versions called it `protected_with`."""
         return record.get("credentials_digest", record.get("protected_with"))
 
     def stale_pid(self, credentials_digest):
-        """The process of the server that runs with an older password or certificate than these; 0 when none does."""
+        """The PID of the server if it runs with another password or certificate than these, else 0."""
         record = self.running()
         return record["pid"] if record and self.digest_in(record) != credentials_digest else 0
 
@@ -79,7 +79,7 @@ class Server(object):
             return file.read().strip()
 
     def read_server_info(self, pid):
-        """What Jupyter itself wrote about its process into its runtime folder, or None so far."""
+        """The server info file that Jupyter wrote to its runtime folder, or None while there is none."""
         for prefix in ("jpserver", "nbserver"):
             try:
                 with open(os.path.join(self.runtime, "%s-%d.json" % (prefix, pid)), encoding="utf-8") as file:
@@ -91,29 +91,29 @@ class Server(object):
         return None
 
     def audit(self, record, timeout_s):
-        """What the server does that a protected one does not do ("": nothing).
+        """Why the running server is not protected; "" if it is.
 
-        Only the certificate that it was started with is accepted. Raises OSError or ValueError.
+        Accepts only the certificate that the server was started with. Raises OSError or ValueError.
         """
         with contextlib.closing(connect(record, timeout_s)) as connection:
             status, _ = get(connection, "/api/kernels", {})
             if status not in (401, 403):
-                return "it served who had not logged in"
-            # A page of another site is told before all else that there is nothing there.
+                return "it answered a request without login"
+            # A request from a page of another site gets 404 before anything else is checked.
             status, _ = get(connection, "/api/kernels", {"Origin": "https://" + FOREIGN_HOST})
             if status != 404:
-                return "it answered to another web site"
-            # Who has a name that leads here would be let in by a browser as this server's own page (DNS rebinding).
+                return "it answered a request from another web site"
+            # DNS rebinding: a browser treats a page under any name that resolves to this host as the server's own.
             status, _ = get(connection, "/login", {"Host": "%s:%d" % (FOREIGN_HOST, record["port"])})
             if status != 403:
-                return "it answered under another name than localhost"
+                return "it answered under a host name other than localhost"
         exposed_addresses = sorted(
             address for address in listening_addresses(record["pid"]) if not is_loopback(address)
         )
         return "it listened on " + ", ".join(exposed_addresses) if exposed_addresses else ""
 
     def api_get(self, record, path, timeout_s):
-        """What the server answers to its owner: GET the path, with our token. Raises OSError or ValueError."""
+        """The JSON reply of the server to GET of the path, with the token. Raises OSError or ValueError."""
         headers = {"Authorization": "token " + self.token()}
         with contextlib.closing(connect(record, timeout_s)) as connection:
             status, body = get(connection, path, headers)
@@ -132,9 +132,9 @@ class Server(object):
 
 
 def connect(record, timeout_s):
-    """A TLS connection to the server, which has shown the certificate that it was started with."""
+    """A TLS connection to the server, which must present the certificate that it was started with."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False  # the certificate itself is the anchor, which is more than its name
+    context.check_hostname = False  # the certificate itself is pinned, which is stricter than its name
     context.verify_flags |= PARTIAL_CHAIN | NO_CHECK_TIME
     context.load_verify_locations(cadata=record["certificate_pem"])
     connection = http.client.HTTPSConnection("127.0.0.1", record["port"], timeout=timeout_s, context=context)
@@ -143,7 +143,7 @@ def connect(record, timeout_s):
 
 
 def listening_addresses(pid):
-    """The addresses on which the process listens; none where nothing tells."""
+    """The addresses on which the process listens; none without /proc."""
     try:
         links = [os.path.join("/proc/%d/fd" % pid, name) for name in os.listdir("/proc/%d/fd" % pid)]
     except OSError:
@@ -155,7 +155,7 @@ def listening_addresses(pid):
     addresses = set()
     for family, address, _, _, of_socket in listeners():
         if of_socket in sockets:
-            # In words of 32 bits, each in the byte order of the machine.
+            # 32-bit words, each in the byte order of the machine.
             words = binascii.unhexlify(address)
             count = len(words) // 4
             packed = struct.pack("!%dI" % count, *struct.unpack("=%dI" % count, words))

@@ -1,4 +1,4 @@
-"""Tells whether the server of ours runs on this host, what was noted of it, and where its log is.
+"""Reports whether the session's server is running on this host, its record, and the path of its log.
 
 Runs on the host, with whatever Python is there: nothing newer than 3.6, nothing outside the standard library.
 """

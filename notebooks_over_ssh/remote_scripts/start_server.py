@@ -1,4 +1,4 @@
-"""Starts the Jupyter server, or finds the one of ours that runs here, and waits until it answers.
+"""Starts the session's Jupyter server unless it is running, and waits until it answers.
 
 Runs on the host, with whatever Python is there: nothing newer than 3.6, nothing outside the standard library.
 """
@@ -29,9 +29,9 @@ from process_tree import find_tree, terminate
 from server_state import Server
 
 END_TIMEOUT_S = 10
-# Those of TLS 1.2, and none of an older version; OpenSSL's own list for TLS 1.3 stays (ciphers(1)).
+# TLS 1.2 ciphers that no older version has; the list for TLS 1.3 is separate, and stays (ciphers(1)).
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
-# What would give the server another token or port, or let it write its runtime files for all to read (jupyter_core).
+# They would give the server another token or port, or make its runtime files readable by all (jupyter_core).
 SCRUBBED_VARIABLES = ("JUPYTER_TOKEN", "JUPYTER_PORT", "NOTEBOOK_TOKEN", "JUPYTER_ALLOW_INSECURE_WRITES")
 
 
@@ -46,12 +46,12 @@ def main(parameters):
             problem, record = start(server, parameters)
             if problem:
                 return reply(**problem)
-    # Without the lock, so that it can be stopped meanwhile.
+    # The lock is released, so that `stop` can stop it meanwhile.
     reply(**wait_until_ready(server, record, already_running, parameters["start_timeout_s"]))
 
 
 def start(server, parameters):
-    """Start it; returns (what is in the way, None) or (None, its record)."""
+    """Start the server; returns (the reply with the problem, None) or (None, its record)."""
     application = parameters["application"]
     try:
         jupyter = Jupyter(application)
@@ -102,7 +102,7 @@ def start(server, parameters):
         if trait.enforced is not None
     ]
     if os.geteuid() == 0:
-        command.append("--allow-root")  # Jupyter refuses root otherwise, and so does nearly every site
+        command.append("--allow-root")  # Jupyter refuses to run as root otherwise
     environment = dict(os.environ, JUPYTER_RUNTIME_DIR=server.runtime, JUPYTER_TOKEN_FILE=server.token_path)
     for name in SCRUBBED_VARIABLES:
         environment.pop(name, None)
@@ -128,7 +128,7 @@ def start(server, parameters):
         credentials_digest=jupyter.credentials_digest(config),
         started=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     )
-    # It becomes the server once it is on record: it reads nothing, and ends, if this program ends before that.
+    # The shell starts the server once the record is written. If this program ends earlier, the shell reads EOF and ends.
     with process.stdin:
         server.save(record)
         process.stdin.write(b"go\n")
@@ -136,7 +136,7 @@ def start(server, parameters):
 
 
 def if_unchanged(server, record, change):
-    """Change the files of the server, unless it was stopped meanwhile, and perhaps another started."""
+    """Call `change` unless the server was stopped meanwhile, or replaced by another."""
     with exclusive_lock(server.folder):
         saved = server.record()
         if saved and all(saved[name] == record[name] for name in ("pid", "process_start")):
@@ -144,12 +144,12 @@ def if_unchanged(server, record, change):
 
 
 def has_stale_credentials(server, record):
-    """Whether the password or the certificate was changed after the server began."""
+    """Whether the password or the certificate was changed after the server started."""
     try:
         jupyter = Jupyter(record["application"])
         return bool(server.stale_pid(jupyter.credentials_digest(jupyter.read_config())))
     except (ImportError, OSError, ValueError):
-        return False  # in this environment it cannot be told
+        return False  # unknown in this environment
 
 
 def read_pem(path):
@@ -160,14 +160,14 @@ def read_pem(path):
 def tls_options():
     """Jupyter's ssl_options for TLS 1.2 and 1.3 (RFC 8996) with forward secrecy; a dict as text.
 
-    They can name one version or the protocol that negotiates it. What a context says of its versions is no guide:
-    Debian's Pythons report MINIMUM_SUPPORTED. The ciphers decide: TLS 1.0 and 1.1 have no AEAD (RFC 5246, section 6.2.3.3).
+    `ssl_version` is one version or the protocol that negotiates it, and Debian's Pythons negotiate old versions too. So
+    the ciphers exclude those: TLS 1.0 and 1.1 have no AEAD (RFC 5246, section 6.2.3.3).
     """
     return repr({"ssl_version": int(ssl.PROTOCOL_TLS_SERVER), "ciphers": CIPHERS})
 
 
 def link_python(server):
-    """Keep the Python that runs this, so that the server can be stopped when its environment no longer activates."""
+    """Link to the running Python, so that the server can be stopped when its environment no longer activates."""
     link = os.path.join(server.folder, "python")
     if os.path.lexists(link):
         os.unlink(link)
@@ -175,9 +175,9 @@ def link_python(server):
 
 
 def wait_until_ready(server, record, already_running, timeout_s):
-    """What to answer once the server does, or when it has ended or taken longer than `timeout_s` seconds."""
+    """Wait until the server answers, has ended, or has taken longer than `timeout_s` seconds; returns the reply."""
     deadline = time.monotonic() + timeout_s
-    reason = "it never told its port"
+    reason = "it has not reported its port"
     while time.monotonic() < deadline:
         if process_start(record["pid"]) != record["process_start"]:
             if_unchanged(server, record, server.delete)

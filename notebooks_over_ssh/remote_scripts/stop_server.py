@@ -1,4 +1,4 @@
-"""Ends the server of ours on this host and its kernels, and proves that they are gone.
+"""Stops the session's server on this host and its kernels, and checks that they have ended.
 
 Runs on the host, with whatever Python is there: nothing newer than 3.6, nothing outside the standard library.
 """
@@ -31,7 +31,7 @@ def main(parameters):
 
 
 def busy_kernels(server, record):
-    """How many kernels compute right now; none where the server does not tell."""
+    """The number of kernels that are busy; 0 if the server does not answer."""
     try:
         kernels = server.api_get(record, "/api/kernels", 5)
         return sum(kernel.get("execution_state") == "busy" for kernel in kernels)

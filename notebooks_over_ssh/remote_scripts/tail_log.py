@@ -1,4 +1,4 @@
-"""Shows the end of a log, and with `follow` what comes after, until standard input ends.
+"""Prints the end of a log, and with `follow` new lines, until standard input is closed.
 
 Runs on the host, with whatever Python is there: nothing newer than 3.6, nothing outside the standard library.
 """
@@ -11,20 +11,20 @@ import sys
 from common import reply
 
 BLOCK = 64 * 1024
-POLL_INTERVAL_S = 0.2  # seconds between looks for more
+POLL_INTERVAL_S = 0.2  # seconds between checks for new lines
 WHOLE_FILE = None
 
 
 def main(parameters):
     reply(problem="")
-    with contextlib.suppress(FileNotFoundError):  # there is no log, or no longer
+    with contextlib.suppress(FileNotFoundError):  # there is no log
         lines = parameters["lines"]
         while tail(parameters["log"], lines, parameters["follow"]):
             lines = WHOLE_FILE
 
 
 def tail(path, lines, follow):
-    """Print the last lines of the log, and with `follow` what comes after; returns whether another file took its place."""
+    """Print the last lines of the log, and with `follow` new ones; returns whether another file has replaced it."""
     with open(path, "rb") as file:
         file.seek(0 if lines is WHOLE_FILE else start_of_last_lines(file, lines))
         copy_to_stdout(file)
@@ -37,7 +37,7 @@ def tail(path, lines, follow):
 
 
 def start_of_last_lines(file, number):
-    """Where the last lines of the file begin, so many of them; one without an end counts as a line."""
+    """The position of the last `number` lines of the file; an unterminated line counts."""
     position = file.seek(0, os.SEEK_END)
     if not number:
         return position
@@ -58,7 +58,7 @@ def start_of_last_lines(file, number):
 
 
 def copy_to_stdout(file):
-    """Print what the file has from here on."""
+    """Print the rest of the file."""
     while True:
         block = file.read(BLOCK)
         if not block:
@@ -68,13 +68,13 @@ def copy_to_stdout(file):
 
 
 def stdin_closed(timeout):
-    """Whether nobody reads any more: the other end closes both at once. Waits up to `timeout` seconds."""
+    """Whether standard input is closed: the client closes it when it stops reading. Waits up to `timeout` seconds."""
     ready, _, _ = select.select([sys.stdin], [], [], timeout)
     return bool(ready) and not os.read(sys.stdin.fileno(), BLOCK)
 
 
 def is_replaced(file, path):
-    """Whether another file has the log's name, or it was cut: a server that starts begins anew."""
+    """Whether the log was replaced or truncated, as a server does when it starts."""
     open_stat = os.fstat(file.fileno())
     try:
         path_stat = os.stat(path)

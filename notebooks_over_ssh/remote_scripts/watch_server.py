@@ -1,4 +1,4 @@
-"""Tells when the server of ours gives up its port, by its end or before; runs until then, or until nobody listens any more.
+"""Reports when the session's server closes its port; runs until then, or until its own output is closed.
 
 Runs on the host, with whatever Python is there: nothing newer than 3.6, nothing outside the standard library.
 """
@@ -26,7 +26,7 @@ def main(parameters):
         return
     reply(problem="", state="watching")
     reader = select.poll()
-    # poll(2): that its reader has gone is told whatever is asked for.
+    # poll(2) reports POLLERR, the end of the reader, without being asked for it.
     reader.register(1, 0)
     while is_socket(*link):
         if reader.poll(POLL_INTERVAL_MS):
@@ -35,7 +35,7 @@ def main(parameters):
 
 
 def find_listening_socket(pid, port):
-    """The link in /proc of the socket with which the process listens on the port, and what it leads to; None without one."""
+    """The link in /proc/PID/fd of the socket that listens on the port, and its target; None without one."""
     sockets = {inode for _, _, listening_port, _, inode in listeners() if listening_port == port}
     folder = "/proc/%d/fd" % pid
     for name in os.listdir(folder):

@@ -156,7 +156,7 @@ def test_server_that_dies_at_once(user: User) -> None:
     """A server that ends as it starts is an error, 6, with the end of its log; the next start works again."""
     spoilt = "import os, sys\nprint('there is no cheese', file=sys.stderr, flush=True)\nos._exit(3)\n"
     with changed(user.jupyter_config.with_name("jupyter_server_config.py"), spoilt):
-        assert_error(user.fab("serve"), 6, "ended as it started", "there is no cheese")
+        assert_error(user.fab("serve"), 6, "ended during its start", "there is no cheese")
     assert not list(user.remote_home.glob(".local/state/notebooks-over-ssh/*/server.json"))
     assert_success(user.fab("stop", "--all"))
 

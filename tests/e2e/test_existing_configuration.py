@@ -178,11 +178,11 @@ def test_matrix(
     ("hidden", "seen"),
     [
         ("c['NotebookApp'].ip = '0.0.0.0'", "it listened on 0.0.0.0"),
-        ("c['NotebookApp'].allow_remote_access = True", "it answered under another name"),
-        ("c['NotebookApp'].allow_origin = '*'", "it answered to another web site"),
+        ("c['NotebookApp'].allow_remote_access = True", "it answered under a host name other"),
+        ("c['NotebookApp'].allow_origin = '*'", "it answered a request from another web site"),
         (
             "c['PasswordIdentityProvider'].hashed_password = c['IdentityProvider'].token = ''",
-            "it served who had not logged in",
+            "it answered a request without login",
         ),
     ],
 )

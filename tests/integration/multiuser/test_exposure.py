@@ -57,14 +57,14 @@ def test_configuration_of_another_account(pam_network: PamNetwork, owner: Accoun
             pam_network.user.fab("secure", "--password-file", pam_network.password_file())
         )
         if step == "secure":
-            assert f"{folder}: others could change it, and no longer can" in secured.stdout
+            assert f"{folder}: others could change it, but no longer can" in secured.stdout
         assert folder.stat().st_mode & 0o777 == 0o755
     assert_success(pam_network.user.fab("serve"))
     # What protects the server stays so: a hash that is opened afterwards is closed by the next `secure`, and named.
     config = folder / "jupyter_server_config.json"
     config.chmod(0o644)
     secured = assert_success(pam_network.user.fab("secure"))
-    assert f"{config}: others could read it, and no longer can" in secured.stdout
+    assert f"{config}: others could read it, but no longer can" in secured.stdout
     assert config.stat().st_mode & 0o777 == 0o600
     assert_success(pam_network.user.fab("stop"))
     assert not ran.exists()

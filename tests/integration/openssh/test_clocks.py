@@ -46,7 +46,7 @@ def test_clock_of_this_machine(network: Network) -> None:
     """`up` with a clock that is years behind replaces no certificate and starts no server: it names the two clocks."""
     assert_success(network.user.fab("secure"))
     done = network.user.fab("up", "--detach", **moved_clock("-3y"))
-    assert_error(done, 1, "begins on ", "the clock of localhost is 3 years ahead of this machine's")
+    assert_error(done, 1, "is not valid before ", "the clock of localhost is 3 years ahead of this machine's")
     assert network.user.status() == []
     assert "in place" in assert_success(network.user.fab("secure")).stdout
 
@@ -56,7 +56,9 @@ def test_tunnel_at_another_time(network: Network) -> None:
     assert_success(network.user.fab("secure", "serve"))
     for _ in ("closed", "open"):
         done = network.user.fab("tunnel", "--detach", **moved_clock("-3y"))
-        assert_error(done, 6, "begins on ", "the clock of localhost is 3 years ahead of this machine's")
+        assert_error(
+            done, 6, "is not valid before ", "the clock of localhost is 3 years ahead of this machine's"
+        )
         assert "not your server" not in done.stderr
         assert_success(network.user.fab("tunnel", "--detach"))
     assert_success(network.user.fab("stop"))
@@ -70,11 +72,11 @@ def test_certificate_that_ended(network: Network) -> None:
     later = moved_clock("+400d")
     assert_success(network.user.fab("serve", **later))
     done = assert_error(
-        network.user.fab("tunnel", "--detach", **later), 6, "ended on ", "secure --renew --restart"
+        network.user.fab("tunnel", "--detach", **later), 6, "expired on ", "secure --renew --restart"
     )
     assert "the clock of" not in done.stderr and "not your server" not in done.stderr
     assert_success(network.user.fab("stop", **later))
-    assert "ended on " in assert_success(network.user.fab("up", "--detach", **later)).stdout
+    assert "expired on " in assert_success(network.user.fab("up", "--detach", **later)).stdout
     assert_success(network.user.fab("stop", **later))
     network.wait_until_empty()
 

@@ -48,6 +48,6 @@ def test_what_undoes_the_protection(network: Network, site_config: Path, setting
     warned = assert_success(network.user.fab("secure")).stderr
     assert str(site_config) in warned and name in warned and "not yours" in warned
     done = assert_error(network.user.fab("serve"), 6, str(site_config), name)
-    assert "ask who keeps it" in done.stderr
+    assert "ask their owner" in done.stderr
     assert network.user.status() == []
     assert site_config.read_text() == f"{setting}\n"

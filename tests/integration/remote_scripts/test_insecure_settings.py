@@ -126,7 +126,7 @@ def test_a_full_disk(tmp_path: Path, jupyter: Path) -> None:
     reply = run_locally(tmp_path, "configure_security", given, preexec=disk_full)
     assert (reply["problem"], reply["reason"]) == ("system-error", "File too large")
     assert file.read_text() == "c.ServerApp.ip = '*'\n"
-    assert list((jupyter / "notebooks-over-ssh/before").iterdir()) == []
+    assert list((jupyter / "notebooks-over-ssh/backups").iterdir()) == []
     assert len(set_aside(tmp_path)) == 1
 
 

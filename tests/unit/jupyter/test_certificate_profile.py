@@ -121,9 +121,9 @@ REFUSED: dict[str, tuple[Callable[[], str], str]] = {
     "an issuer": (lambda: certificate(KEY, issuer="the site", signer=new_key()), "not signed with its own key"),
     "RSA of 1024 bits": (
         lambda: certificate(rsa.generate_private_key(65537, 1024)),
-        "RSA of 1024 bits",
+        "RSA key has only 1024 bits",
     ),
-    "Ed25519": (lambda: certificate(ed25519.Ed25519PrivateKey.generate()), "browsers do not know"),
+    "Ed25519": (lambda: certificate(ed25519.Ed25519PrivateKey.generate()), "browsers do not support"),
     "no certificate": (lambda: "hello", "unreadable"),
 }  # fmt: skip
 
