@@ -224,7 +224,7 @@ def _changed(user: User, name: str, content: str) -> bool:
 
 def _kept(user: User) -> dict[str, str]:
     """The copies of what was there, by name; nobody else can read them."""
-    folder = user.remote_home / ".jupyter/notebooks-over-ssh/before"
+    folder = user.remote_home / ".jupyter/notebooks-over-ssh/backups"
     paths = list(folder.iterdir())
     assert {stat.S_IMODE(path.stat().st_mode) for path in (folder, *paths)} <= {0o700, 0o600}
     return {path.name: path.read_text() for path in paths}
