@@ -1,7 +1,7 @@
-"""The profile of a certificate that may enter a trust store: a server's own leaf for the loopback names, and no other.
+"""The profile of a certificate that may enter a trust store: a self-signed leaf for the loopback names only.
 
-A browser believes a certificate in its store for every name and purpose that the certificate states, and the certificate
-comes from a host that others may control. So everything in it has to be on a list here (RFC 5280, section 4.2).
+A browser trusts a certificate in its store for every name and purpose that it states, and the certificate comes from a
+host that others may control. So all of its contents must be on an allow-list here (RFC 5280, section 4.2).
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ KEY_USAGES = (
     *("key_cert_sign", "crl_sign", "content_commitment", "data_encipherment"),
 )
 MAX_LIFETIME = timedelta(days=400)
-# Plain words, as in "notebook server over SSH": no host name or address has a space.
+# Words such as "notebook server over SSH": no host name or address contains a space.
 _WORDS = re.compile(r"[A-Za-z0-9-]+( [A-Za-z0-9-]+)+")
 _MAX_NAMES = 3
 _MAX_NAME_LENGTH = 80  # characters
 
 
 def find_problem(pem: str) -> str:
-    """What the first certificate of the PEM text asks for that the profile does not allow; "" when it fits."""
+    """The first thing in the first certificate of the PEM text that the profile does not allow; "" if there is none."""
     try:
         with malformed_is_value_error():
             return next(_problems(x509.load_pem_x509_certificate(pem.encode())), "")
@@ -53,7 +53,7 @@ def find_problem(pem: str) -> str:
 
 def _problems(certificate: x509.Certificate) -> Iterator[str]:
     if certificate.version is not x509.Version.v3:
-        yield "it is no certificate of version 3, so it could sign others for any site"
+        yield "it is not an X.509 version 3 certificate, so it could sign others for any site"
         return
     extensions = {type(extension.value): extension for extension in certificate.extensions}
     values = {kind: extension.value for kind, extension in extensions.items()}
@@ -132,7 +132,7 @@ def _purpose(usage: x509.ObjectIdentifier) -> str:
 
 
 def _format_names(names: Iterable[str]) -> str:
-    """The first of the names, each cut: a certificate may have any number of any length."""
+    """The first names, each truncated, because a certificate may have any number of any length."""
     shortened = [name[:_MAX_NAME_LENGTH] for name in names]
     omitted = len(shortened) - _MAX_NAMES
     return ", ".join(shortened[:_MAX_NAMES]) + (f" and {omitted} more" if omitted > 0 else "")

@@ -1,4 +1,4 @@
-"""The Jupyter server on the host: starting it, asking about it, ending it."""
+"""Starts, queries and stops the Jupyter server on the host."""
 
 from collections.abc import Callable
 from typing import Annotated
@@ -43,14 +43,14 @@ class StartedServer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ServerState(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether a server of ours runs on the host, what is known of it there, and where its log is."""
+    """Whether the session's server is running on the host, its record, and the path of its log."""
 
     host: str
     running: bool
     pid: int | None
     process_start: str | None
     port: Port | None
-    """None too as long as the server has not written its port."""
+    """Also None until the server has reported its port."""
     application: str | None
     directory: str | None
     started: str | None
@@ -59,7 +59,7 @@ class ServerState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StopResult(msgspec.Struct, frozen=True, kw_only=True):
-    """A server that is gone."""
+    """The result of stopping the server."""
 
     was_running: bool
     forced: bool
@@ -67,7 +67,7 @@ class StopResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class KernelsBusyError(Exception):
-    """The server was not stopped, for so many of its kernels compute."""
+    """The server was not stopped, because `number` of its kernels are busy."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -75,10 +75,9 @@ class KernelsBusyError(Exception):
 
 
 def start(connection: Connection, settings: Settings, before_start: Callable[[str], None]) -> StartedServer:
-    """Start the server in its environment and directory, or find the one that runs; returns once it answers.
+    """Start the server in its environment and directory unless it is running, and wait until it answers.
 
-    Where none runs, `before_start` is called with the host's own name, and the server is started after it returns.
-    Raises RemoteError with the cause, and what is there instead.
+    Before a start, `before_start` is called with the host name that the host reports. Raises RemoteError.
     """
     notebook = settings.notebook
     parameters = {
@@ -104,7 +103,7 @@ def start(connection: Connection, settings: Settings, before_start: Callable[[st
 
 
 def make_pending_session(host: str, connection: Connection, settings: Settings) -> PendingSession:
-    """What is to be remembered of the host before a server is started over this connection."""
+    """The record of the host, to be saved before a server is started over this connection."""
     return PendingSession(
         gateway=settings.gateway,
         user=connection.user,
@@ -116,7 +115,7 @@ def make_pending_session(host: str, connection: Connection, settings: Settings) 
 
 
 def make_session(started: StartedServer, connection: Connection, settings: Settings) -> Session:
-    """What is to be remembered of a server that was started, or found, over this connection."""
+    """The record of a server that was started, or found, over this connection."""
     return Session(
         **msgspec.structs.asdict(make_pending_session(started.host, connection, settings)),
         pid=started.pid,
@@ -131,14 +130,14 @@ def make_session(started: StartedServer, connection: Connection, settings: Setti
 
 
 def get_state(connection: Connection) -> ServerState:
-    """Whether the server runs; needs no environment. Raises RemoteError or ConnectError."""
+    """The state of the server. Needs no environment. Raises RemoteError or ConnectError."""
     return decode(run_program(connection, "server_status", {}, timeout_s=TIMEOUT_S), ServerState)
 
 
 def stop(connection: Connection, settings: Settings, *, force: bool) -> StopResult:
-    """End the server and its kernels, and see that they are gone; needs no environment.
+    """Stop the server and its kernels, and check that they have ended. Needs no environment.
 
-    Raises KernelsBusyError, with nothing done, when a kernel computes and that was not allowed for.
+    Without `force`, raises KernelsBusyError if a kernel is busy, and stops nothing then.
     """
     timeout_s = settings.notebook.stop_timeout_s
     parameters = {"force": force, "stop_timeout_s": timeout_s}

@@ -1,6 +1,6 @@
-"""What this machine remembers: one record a session, which is one server on one host, and one for its tunnel.
+"""The records on this machine: one per session, which is one server on one host, and one for its tunnel.
 
-The record is there before the server: a start that is interrupted leaves a PendingSession, which leads to its host.
+The record is written before the server is started, so an interrupted start leaves a PendingSession with its host.
 """
 
 import hashlib
@@ -22,22 +22,22 @@ Record = TypeVar("Record", bound=msgspec.Struct)
 
 
 class RemoteHost(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A host as it was reached: what tells one session from another."""
+    """A host and the route to it: the identity of a session."""
 
     gateway: str | None
     user: str
     host: str
-    """The machine's own name, also where it was reached under the name of a pool."""
+    """The host name that the machine reports, which may be a member of the pool that was named."""
     requested_host: str
-    """The host that the user named: a pool, or an alias of ssh_config(5). Every later step goes there."""
+    """The host that the user named, such as a pool or an alias of ssh_config(5). Later connections use it."""
     ssh_port: int | None
     host_key: str
 
     @property
     def name(self) -> str:
-        """What the session's files are called: the host, and a digest of what tells two machines of that name apart.
+        """The base name of the session's files: the host, and a digest that distinguishes machines of the same name.
 
-        The way there is no part of it: through another gateway it is the same session.
+        The route is not part of it: through another gateway it is the same session.
         """
         identity = f"{self.user}\0{self.host}\0{self.host_key}"
         return f"{self.host.replace(':', '_')}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
@@ -49,7 +49,7 @@ class RemoteHost(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
     @property
     def machine(self) -> Machine:
-        """What the destination must lead to."""
+        """The machine that the destination must be."""
         return Machine(self.host, self.host_key)
 
     def __str__(self) -> str:
@@ -58,11 +58,11 @@ class RemoteHost(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
 
 class PendingSession(RemoteHost, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A session whose server is about to be started; when the start was interrupted, only its host knows whether it runs."""
+    """A session whose server is about to be started. After an interrupted start, only the host knows whether it is running."""
 
 
 class Session(RemoteHost, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One server on one host, as the last step that reached it found it."""
+    """One server on one host, as of the last command that reached it."""
 
     pid: int
     process_start: str
@@ -89,11 +89,11 @@ class Tunnel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     remote_port: int
     state: Literal["open", "reconnecting"]
     extra_ports: dict[int, int] = {}
-    """By the port of the host, the local ports that lead to further ones."""
+    """The local port of each further port of the host."""
     login_required: str = ""
-    """Why it does not find its way again by itself; "" while it tries."""
+    """Why it does not reconnect by itself; "" while it tries."""
     forwarding_refusal: str = ""
-    """Why the host forwards nothing itself, so that a program there carries the connections; "" where it forwards."""
+    """Why the SSH server does not forward connections, so that a program on the host does; "" if it does."""
 
     @property
     def url(self) -> str:
@@ -101,13 +101,13 @@ class Tunnel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 def list_sessions() -> list[Session]:
-    """Every recorded session, by host. A record that cannot be read is left out, and stays: see `damaged_records`."""
+    """Every recorded session, by host, without records that cannot be read: see `damaged_records`."""
     records = (_read(path, Session) for path in state_files.entries(_folder(), SESSION))
     return [session for session in records if session]
 
 
 def list_records() -> list[AnySession]:
-    """Every session and, where there is no more than that, every pending one, by host."""
+    """Every session, and every pending session that has no session yet, by host."""
     records: dict[str, AnySession] = {session.name: session for session in list_sessions()}
     for path in state_files.entries(_folder(), PENDING):
         pending = _read(path, PendingSession)
@@ -117,7 +117,7 @@ def list_records() -> list[AnySession]:
 
 
 def damaged_records() -> list[Path]:
-    """The files that should be records of sessions and cannot be read as such."""
+    """The files of sessions that cannot be read."""
     kinds: dict[str, type[AnySession]] = {SESSION: Session, PENDING: PendingSession}
     return [
         path
@@ -128,9 +128,9 @@ def damaged_records() -> list[Path]:
 
 
 def candidates(settings: Settings) -> list[AnySession]:
-    """The sessions through the gateway of the settings that fit the host, user and port that the user named.
+    """The sessions that match the gateway of the settings, and the host, user and port that the user named.
 
-    A host is named by the machine's own name or by the one under which it was reached first.
+    The host matches by the name that the machine reports, else by the one that the user named first.
     """
     destination = settings.destination()
     matching = [
@@ -148,7 +148,7 @@ def candidates(settings: Settings) -> list[AnySession]:
 
 
 def find(settings: Settings) -> AnySession | None:
-    """The one session that fits what the user named, None where none does. Raises ConfigError where several do."""
+    """The one session that matches the settings, None if there is none. Raises ConfigError if several match."""
     matches = candidates(settings)
     if len(matches) > 1:
         raise ambiguous_error(matches)
@@ -156,22 +156,22 @@ def find(settings: Settings) -> AnySession | None:
 
 
 def ambiguous_error(matches: Sequence[AnySession]) -> ConfigError:
-    """The UserError of several sessions of which any may be meant: lists them."""
+    """The error for several matching sessions, which lists them."""
     return ConfigError(
-        f"{len(matches)} sessions fit",
+        f"{len(matches)} sessions match",
         hint=f"name the host of one, as in --host {matches[0].user}@{matches[0].host}",
         detail=tuple(map(str, matches)),
     )
 
 
 def with_session(settings: Settings, session: AnySession) -> Settings:
-    """The settings, naming this session."""
+    """The settings, changed to match this session only."""
     destination = Destination(host=session.host, user=session.user, port=session.ssh_port or SSH_PORT)
     return msgspec.structs.replace(settings, gateway=session.gateway, explicit_host=str(destination))
 
 
 def save_pending(pending: PendingSession) -> None:
-    """Record that the server of the session is about to be started. Raises TaskError."""
+    """Write the record that the server of the session is about to be started. Raises TaskError."""
     _write(_folder() / f"{pending.name}{PENDING}", pending)
 
 
@@ -181,7 +181,7 @@ def delete_pending(session: AnySession) -> None:
 
 
 def find_any_gateway(settings: Settings) -> AnySession | None:
-    """As `find`; else the one session that fits and was reached through another gateway, as before the settings were edited."""
+    """As `find`; else the one session that matches but for its gateway, as after the settings were edited."""
     session = find(settings)
     if session is not None:
         return session
@@ -192,7 +192,7 @@ def find_any_gateway(settings: Settings) -> AnySession | None:
 
 
 def find_duplicates(session: Session) -> list[Session]:
-    """Further records of the very server: those that were made before its host was given a new key."""
+    """Other records of the same server, from before its host got a new host key."""
 
     def server(record: Session) -> tuple[object, ...]:
         return record.host, record.user, record.pid, record.process_start, record.certificate_pem
@@ -203,46 +203,46 @@ def find_duplicates(session: Session) -> list[Session]:
 
 
 def reload(session: Session) -> Session:
-    """The session as it is on record now; as given where the record is gone."""
+    """The current record of the session, or the argument if there is no record any more."""
     return _read(_folder() / f"{session.name}{SESSION}", Session) or session
 
 
 def save(session: Session) -> None:
-    """Record the session, in place of an older record of it. Raises TaskError."""
+    """Write the record of the session, and delete its pending one. Raises TaskError."""
     _write(_folder() / f"{session.name}{SESSION}", session)
     delete_pending(session)
 
 
 def delete(session: AnySession) -> None:
-    """Remove the session's record and that of its tunnel."""
+    """Delete the records of the session and of its tunnel."""
     for ending in ("session.json", "pending.json", "tunnel.json", "tunnel.lock", "tunnel.log"):
         state_files.remove(_folder() / f"{session.name}.{ending}")
 
 
 def get_tunnel(session: AnySession) -> Tunnel | None:
-    """The tunnel that is held for the session right now, or None."""
+    """The tunnel of the session if its process is running, else None."""
     if not is_held(_folder() / f"{session.name}.tunnel.lock"):
         return None
     return _read(_folder() / f"{session.name}.tunnel.json", Tunnel)
 
 
 def lock_tunnel(session: AnySession, timeout: float) -> AbstractContextManager[BaseFileLock]:
-    """Take the lock that a tunnel holds as long as it lives. Raises TaskError, filelock.Timeout after so many seconds."""
+    """Take the lock that a tunnel holds while it runs. Raises TaskError, and filelock.Timeout after `timeout` seconds."""
     return state_files.acquire(_folder() / f"{session.name}.tunnel.lock", timeout)
 
 
 def tunnel_log(session: Session) -> Path:
-    """Where a detached tunnel writes what it would have said."""
+    """The log of a detached tunnel, which has the messages that it would print."""
     return _folder() / f"{session.name}.tunnel.log"
 
 
 def save_tunnel(session: Session, tunnel: Tunnel) -> None:
-    """Record the tunnel; its process holds the lock while it does."""
+    """Write the record of the tunnel; its process holds the lock."""
     _write(_folder() / f"{session.name}.tunnel.json", tunnel)
 
 
 def delete_tunnel(session: Session) -> None:
-    """Remove the record of the session's tunnel."""
+    """Delete the record of the session's tunnel."""
     state_files.remove(_folder() / f"{session.name}.tunnel.json")
 
 

@@ -1,4 +1,4 @@
-"""Where in Jupyter's pages a notebook or a folder is."""
+"""The URLs of notebooks and folders in Jupyter."""
 
 from urllib.parse import quote
 
@@ -7,16 +7,16 @@ from notebooks_over_ssh.jupyter.session import Session, Tunnel
 
 
 def build_url(path: str, session: Session, tunnel: Tunnel) -> str:
-    """The URL of a notebook, another file or a folder below the server's directory; for "" that of the first page.
+    """The URL of a notebook, file or folder below the server's directory; for "" that of the first page.
 
-    No secret is in it. An application without pages has just the one URL. Raises ConfigError when the path leads elsewhere.
+    It contains no secret. `jupyter server` has only one page. Raises ConfigError if the path is not below the directory.
     """
     path = parse_notebook_path(path, "the page")
     if not path or session.application == "server":
         return tunnel.url
-    # RFC 3986, section 3.3: all but letters, digits and -._~ is encoded in the name of each folder and file.
+    # RFC 3986, section 3.3: in each segment, all characters but letters, digits and -._~ are percent-encoded.
     encoded_path = "/".join(quote(name, safe="") for name in path.split("/"))
     if session.application == "lab":
         return f"{tunnel.url}lab/tree/{encoded_path}"
-    # Of notebook 6 and 7 alike: /tree leads on to whatever it is, /notebooks opens a notebook at once.
+    # In notebook 6 and 7 alike, /tree redirects to the right page, and /notebooks opens a notebook directly.
     return f"{tunnel.url}{'notebooks' if path.endswith('.ipynb') else 'tree'}/{encoded_path}"

@@ -1,4 +1,4 @@
-"""The proof that what answers at the other end of the tunnel is the session's own server."""
+"""Verifies that the server at the other end of the tunnel is that of the session."""
 
 import base64
 import email.utils
@@ -19,20 +19,20 @@ from notebooks_over_ssh.util.command_hint import command
 
 VERIFY_TIMEOUT_S = 30
 MAX_REPLY_BYTES = 65536
-# How OpenSSL says that what it reads is no record of TLS.
+# OpenSSL's reasons for data that is not TLS.
 NOT_TLS_REASONS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE")
 
 
 Dial = Callable[[], socket.socket]
-"""Makes a connection to what has to prove itself."""
+"""Opens a connection to the server to be verified."""
 
 
 def verify_server(session: Session, dial: Dial, timeout_s: float) -> float | None:
-    """Ask what is reached through the tunnel, over TLS, who it is.
+    """Verify that the session's server answers, over TLS.
 
-    The session's certificate came over SSH; no other is accepted, and the tunnel sends nothing to a server that presents
-    another. Its dates are not looked at. Returns by how many seconds the host's clock is ahead of this machine's, None where
-    the server does not tell. Raises RemoteError.
+    Only the session's certificate, which came over SSH, is accepted; nothing is sent to a server that presents another.
+    Its dates are not checked. Returns by how many seconds the host's clock is ahead of this machine's, None if the reply
+    has no date. Raises RemoteError.
     """
     expected = certificate.parse(session.certificate_pem)
     context = certificate.client_context(expected)
@@ -41,7 +41,7 @@ def verify_server(session: Session, dial: Dial, timeout_s: float) -> float | Non
             connection.connect()
             presented = hashlib.sha256(connection.sock.getpeercert(binary_form=True) or b"").hexdigest()
             if presented != expected.sha256:
-                raise _wrong_server(session, f"it showed another certificate, of SHA-256 {presented}")
+                raise _wrong_server(session, f"it presented another certificate, SHA-256 {presented}")
             connection.request("GET", "/api", headers={"Host": "localhost"})
             response = connection.getresponse()
             clock_offset_s = _clock_offset_s(response.headers.get("Date", ""))
@@ -53,24 +53,24 @@ def verify_server(session: Session, dial: Dial, timeout_s: float) -> float | Non
             presented = _presented_fingerprint(dial, timeout_s)
             if presented == expected.sha256:
                 raise RemoteError(
-                    f"your server on {session.host} shows its certificate, which cannot be used: {error.verify_message}",
-                    hint=f"{command('secure --renew --restart')} makes another",
+                    f"the certificate of your server on {session.host} cannot be used: {error.verify_message}",
+                    hint=f"{command('secure --renew --restart')} makes a new one",
                 ) from error
-            detail = f", of SHA-256 {presented}" if presented else ""
-            raise _wrong_server(session, f"it showed another certificate{detail}") from error
+            detail = f", SHA-256 {presented}" if presented else ""
+            raise _wrong_server(session, f"it presented another certificate{detail}") from error
         except (OSError, ValueError, http.client.HTTPException) as error:
             if isinstance(error, ssl.SSLError) and error.reason in NOT_TLS_REASONS:
-                raise _wrong_server(session, "it speaks no TLS") from error
+                raise _wrong_server(session, "it does not speak TLS") from error
             raise RemoteError(
-                f"nothing that is Jupyter answers on port {session.remote_port} of {session.host}: {error}",
-                hint=f"{command('serve')} finds out whether the server still runs, and starts it if not",
+                f"no Jupyter server answers on {session.host}:{session.remote_port}: {error}",
+                hint=f"{command('serve')} starts the server if it is not running",
             ) from error
 
 
 def check_websocket(session: Session, dial: Dial, timeout_s: float) -> None:
-    """Ask for a websocket (RFC 6455, section 4.1) as somebody who has not logged in: the server itself must refuse.
+    """Request a WebSocket (RFC 6455, section 4.1) without a login, which the server itself must refuse.
 
-    Call `verify_server` first. Raises RemoteError where something on the way answers in its place, or nothing does.
+    Call `verify_server` first. Raises RemoteError if there is no reply, or one that a proxy on the route would send.
     """
     expected = certificate.parse(session.certificate_pem)
     context = certificate.client_context(expected)
@@ -92,14 +92,14 @@ def check_websocket(session: Session, dial: Dial, timeout_s: float) -> None:
             status = connection.getresponse().status
         except (OSError, http.client.HTTPException) as error:
             raise RemoteError(
-                f"a websocket gets no answer: {error}", hint=f"see {command('logs')}"
+                f"no reply to a WebSocket request: {error}", hint=f"see {command('logs')}"
             ) from error
         if status not in (101, 403, 404):
-            raise RemoteError(f"a websocket is answered with {status}", hint=f"see {command('logs')}")
+            raise RemoteError(f"a WebSocket request got status {status}", hint=f"see {command('logs')}")
 
 
 class _PinnedHTTPSConnection(http.client.HTTPSConnection):
-    """Speaks over a connection that is dialled its own way."""
+    """HTTPS over a connection that `dial` opens, with the pinned certificate as the only trust anchor."""
 
     def __init__(
         self,
@@ -108,7 +108,7 @@ class _PinnedHTTPSConnection(http.client.HTTPSConnection):
         context: ssl.SSLContext,
         timeout_s: float,
     ) -> None:
-        # The name is read from the certificate, so a user's own one may be for another name than localhost.
+        # The name comes from the certificate, because a user's own one may be valid for other names than localhost.
         super().__init__(expected.name, context=context)
         self._dial = dial
         self._timeout_s = timeout_s
@@ -120,7 +120,7 @@ class _PinnedHTTPSConnection(http.client.HTTPSConnection):
 
 
 def _presented_fingerprint(dial: Dial, timeout_s: float) -> str:
-    """The SHA-256 of the certificate that is presented, "" where none is; only the beginning of TLS is sent."""
+    """The SHA-256 of the certificate that the server presents; "" without one. Sends only a TLS handshake."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -134,7 +134,7 @@ def _presented_fingerprint(dial: Dial, timeout_s: float) -> str:
 
 
 def _clock_offset_s(date: str) -> float | None:
-    """By how many seconds the clock behind a Date header (RFC 9110, section 6.6.1) is ahead of this machine's."""
+    """By how many seconds a Date header (RFC 9110, section 6.6.1) is ahead of this machine's clock."""
     try:
         return email.utils.parsedate_to_datetime(date).timestamp() - time.time()
     except (ValueError, OverflowError, OSError):
@@ -143,6 +143,6 @@ def _clock_offset_s(date: str) -> float | None:
 
 def _wrong_server(session: Session, detail: str) -> RemoteError:
     return RemoteError(
-        f"what answers on port {session.remote_port} of {session.host} is not your server: {detail}",
-        hint=f"type no password there; {command('stop')}, then {command('serve')} takes another port",
+        f"the server on {session.host}:{session.remote_port} is not your server: {detail}",
+        hint=f"do not type your password there; {command('stop')}, then {command('serve')} uses another port",
     )

@@ -72,7 +72,7 @@ def test_several_without_a_terminal(two: User, task: tuple[str, ...]) -> None:
     """Where several sessions fit and nobody can be asked, nothing is done, and they are listed."""
     before = [session["pid"] for session in two.status()]
     assert_error(
-        two.fab(*task), 2, "2 sessions fit", f"{getuser()}@ashbury", f"{getuser()}@bonnington", "--host"
+        two.fab(*task), 2, "2 sessions match", f"{getuser()}@ashbury", f"{getuser()}@bonnington", "--host"
     )
     assert [session["pid"] for session in two.status()] == before
 
@@ -92,7 +92,7 @@ def test_several_at_a_terminal(two: User) -> None:
     with two.at_terminal("fab", "stop") as terminal:
         terminal.expect(r"which session\?")
         terminal.end_input()
-        terminal.expect(r"error:\S* 2 sessions fit\r\nhint: \S")
+        terminal.expect(r"error:\S* 2 sessions match\r\nhint: \S")
         assert terminal.end() == 2, terminal.output
     assert hosts(two) == ["ashbury", "bonnington"]
     with two.at_terminal("fab", "stop") as terminal:

@@ -350,7 +350,7 @@ def test_further_port(tmp_path: Path, packages: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "seen"), [("TLS", "another certificate, of SHA-256 "), ("HTTP", "it speaks no TLS")]
+    ("kind", "seen"), [("TLS", "another certificate, SHA-256 "), ("HTTP", "it does not speak TLS")]
 )
 def test_who_takes_the_port_after(tmp_path: Path, packages: Path, kind: str, seen: str) -> None:
     """Where a stranger has the port of a server that is gone, no tunnel opens, what was seen is told, and no password is."""
@@ -365,7 +365,7 @@ def test_who_takes_the_port_after(tmp_path: Path, packages: Path, kind: str, see
         with fake_server(pam_network, stranger, session["remote_port"], kind) as received:
             for words in (("tunnel",), ("tunnel", "--detach")):
                 done = assert_error(pam_network.user.fab(*words), 6, "is not your server", seen)
-                assert "type no password there" in done.stderr
+                assert "do not type your password there" in done.stderr
                 assert "ready" not in done.stdout
             told = received.read_bytes()
             assert b"HTTP" not in told and PASSWORD.encode() not in told

@@ -48,14 +48,14 @@ def test_which_session_is_meant() -> None:
     sessions.save(second)
     assert find("bonnington") == second
     assert find("ashbury") == find("ASHBURY") == find("student.compute") == first
-    with pytest.raises(ConfigError, match="2 sessions fit") as caught:
+    with pytest.raises(ConfigError, match="2 sessions match") as caught:
         find()
     assert caught.value.detail == ("me@ashbury through sandbox", "me@bonnington through sandbox")
     sessions.save(make_session("calder", gateway="elsewhere"))
     assert find("calder") is None
     sessions.save(make_session("ashbury", user="other"))
     assert find("me@ashbury") == first
-    with pytest.raises(ConfigError, match="2 sessions fit"):
+    with pytest.raises(ConfigError, match="2 sessions match"):
         find("ashbury")
 
 
