@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from notebooks_over_ssh.config.settings import Settings
+from notebooks_over_ssh.config.settings import Destination, Settings
 from notebooks_over_ssh.errors import ConnectError, RemoteError, UserError
 from notebooks_over_ssh.jupyter import certificate, security, server
 from notebooks_over_ssh.jupyter import session as sessions
@@ -19,7 +19,7 @@ from notebooks_over_ssh.jupyter.connecting import SANDBOX, make_target, sandbox_
 from notebooks_over_ssh.jupyter.remote_result import RemoteProblem, decode, run_in_environment, to_exception
 from notebooks_over_ssh.jupyter.session import Session
 from notebooks_over_ssh.jupyter.verification import check_websocket
-from notebooks_over_ssh.ssh import connection as ssh
+from notebooks_over_ssh.ssh import connections as ssh
 from notebooks_over_ssh.ssh.prompting import CredentialPrompter
 from notebooks_over_ssh.ssh.remote import run_program
 from notebooks_over_ssh.tunnel import Forwarder
@@ -113,7 +113,7 @@ class _Checks:
             yield "server", self._server
             yield "websocket", self._websocket
 
-    def _destination(self) -> ssh.Destination:
+    def _destination(self) -> Destination:
         return self.session.destination if self.session else self.settings.destination()
 
     @property

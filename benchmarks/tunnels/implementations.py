@@ -20,7 +20,8 @@ def ours(endpoint: Endpoint, local_port: int) -> None:
 
     from notebooks_over_ssh.config import settings
     from notebooks_over_ssh.ssh.background_program import BackgroundProgram
-    from notebooks_over_ssh.ssh.connection import ConnectTarget, close_all, connect
+    from notebooks_over_ssh.ssh.connections import close_all, connect
+    from notebooks_over_ssh.ssh.jump_chain import ConnectTarget
     from notebooks_over_ssh.ssh.prompting import CredentialPrompter, NullPrompter
     from notebooks_over_ssh.tunnel import Forwarder, listen
 

@@ -12,11 +12,11 @@ from notebooks_over_ssh.errors import ConnectError, TaskError, UserError
 from notebooks_over_ssh.jupyter import server
 from notebooks_over_ssh.jupyter import session as sessions
 from notebooks_over_ssh.jupyter.session import AnySession
-from notebooks_over_ssh.ssh import connection as ssh
+from notebooks_over_ssh.ssh import connections as ssh
 from notebooks_over_ssh.ssh.client_config import HopConfig
-from notebooks_over_ssh.ssh.connection import Connection, ConnectTarget
+from notebooks_over_ssh.ssh.connection import Connection
 from notebooks_over_ssh.ssh.host_keys import Machine, WrongMachineError
-from notebooks_over_ssh.ssh.jump_chain import Hop
+from notebooks_over_ssh.ssh.jump_chain import ConnectTarget, Hop
 from notebooks_over_ssh.ssh.prompting import CredentialPrompter
 from notebooks_over_ssh.util.command_hint import command
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import msgspec
 
-from notebooks_over_ssh.config.settings import Settings
+from notebooks_over_ssh.config.settings import SSH_PORT, Settings
 from notebooks_over_ssh.jupyter.remote_result import (
     RemoteProblem,
     decode,
@@ -14,8 +14,7 @@ from notebooks_over_ssh.jupyter.remote_result import (
     validate_host_name,
 )
 from notebooks_over_ssh.jupyter.session import PendingSession, Session
-from notebooks_over_ssh.ssh import connection as ssh
-from notebooks_over_ssh.ssh.connection import Connection
+from notebooks_over_ssh.ssh.connection import Connection, host_key
 from notebooks_over_ssh.ssh.remote import run_program
 
 TIMEOUT_S = 30
@@ -109,8 +108,8 @@ def make_pending_session(host: str, connection: Connection, settings: Settings) 
         user=connection.user,
         host=host,
         requested_host=connection.original_host,
-        ssh_port=None if connection.port == ssh.SSH_PORT else connection.port,
-        host_key=ssh.host_key(connection),
+        ssh_port=None if connection.port == SSH_PORT else connection.port,
+        host_key=host_key(connection),
     )
 
 

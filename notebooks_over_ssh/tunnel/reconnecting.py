@@ -10,7 +10,7 @@ from threading import Event
 from notebooks_over_ssh.errors import AuthenticationError, ConnectError, HostKeyError, RemoteError
 from notebooks_over_ssh.jupyter.connecting import is_retryable
 from notebooks_over_ssh.jupyter.session import Session
-from notebooks_over_ssh.ssh import connection as ssh
+from notebooks_over_ssh.ssh import connections as ssh
 from notebooks_over_ssh.ssh.prompting import CredentialPrompter
 from notebooks_over_ssh.tunnel.events import LoginRequired
 from notebooks_over_ssh.tunnel.keepalive import KeepaliveMonitor, Probe

@@ -71,7 +71,7 @@ def use_relay(connection: Connection, refusal: str) -> None:
             f"{connection.label} forbids forwarding to its ports ({refusal}), and the program that replaces it there failed: {error}",
             hint="ask the host's administrator to allow it: AllowTcpForwarding local, PermitOpen 127.0.0.1:*",
         ) from error
-    connection.set_fields(port_transport=relay)
+    connection.open_ports_through(relay)
 
 
 class Relay:

@@ -15,7 +15,7 @@ from notebooks_over_ssh.config.settings import Settings
 from notebooks_over_ssh.jupyter import session as sessions
 from notebooks_over_ssh.jupyter.connecting import connect_to_session
 from notebooks_over_ssh.jupyter.session import Session, Tunnel
-from notebooks_over_ssh.ssh import connection as ssh
+from notebooks_over_ssh.ssh import connections as ssh
 from notebooks_over_ssh.ssh.connection import Connection
 from notebooks_over_ssh.ssh.prompting import CredentialPrompter
 from notebooks_over_ssh.tunnel import Forwarder

@@ -8,8 +8,8 @@ import socket
 import time
 from dataclasses import dataclass
 
-from notebooks_over_ssh.ssh import connection as ssh
-from notebooks_over_ssh.ssh.connection import Connection
+from notebooks_over_ssh.ssh import connections as ssh
+from notebooks_over_ssh.ssh.connection import Connection, hops
 from notebooks_over_ssh.tunnel import Forwarder
 from notebooks_over_ssh.tunnel.keepalive import KeepaliveMonitor
 
@@ -73,7 +73,7 @@ def close(connection: Connection, forwarder: Forwarder) -> None:
 
 def _has_local_address(connection: Connection) -> bool:
     """Whether this machine still has the connection's local address, without which no packet can return."""
-    source = getattr(ssh.hops(connection)[0].transport, "sock", None)
+    source = getattr(hops(connection)[0].transport, "sock", None)
     if not isinstance(source, socket.socket) or source.family not in (socket.AF_INET, socket.AF_INET6):
         return True
     try:

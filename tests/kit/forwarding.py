@@ -12,7 +12,8 @@ from invoke.context import Context
 from notebooks_over_ssh import sandbox
 from notebooks_over_ssh.config import settings
 from notebooks_over_ssh.jupyter.connecting import connect_to
-from notebooks_over_ssh.ssh.connection import Connection, close_all
+from notebooks_over_ssh.ssh.connection import Connection
+from notebooks_over_ssh.ssh.connections import close_all
 from notebooks_over_ssh.ssh.prompting import CredentialPrompter, NullPrompter
 
 ServeFunction = Callable[[Callable[[socket.socket], None]], int]

@@ -11,7 +11,9 @@ import pytest
 from notebooks_over_ssh.config.schema import SSH, Notebook, Timeouts
 from notebooks_over_ssh.config.settings import Settings, parse_destination
 from notebooks_over_ssh.errors import UserError
-from notebooks_over_ssh.ssh.connection import Connection, ConnectTarget, close_all, connect
+from notebooks_over_ssh.ssh.connection import Connection
+from notebooks_over_ssh.ssh.connections import close_all, connect
+from notebooks_over_ssh.ssh.jump_chain import ConnectTarget
 from notebooks_over_ssh.ssh.prompting import CredentialPrompter
 from tests.kit.ssh_certificates import Authority
 from tests.kit.sshd import LOOPBACK, Server, make_key

@@ -7,7 +7,8 @@ import asyncssh
 import pytest
 
 from notebooks_over_ssh.config.settings import parse_destination
-from notebooks_over_ssh.ssh.connection import ConnectTarget, close_all, connect
+from notebooks_over_ssh.ssh.connections import close_all, connect
+from notebooks_over_ssh.ssh.jump_chain import ConnectTarget
 from notebooks_over_ssh.ssh.prompting import CredentialPrompter
 from tests.kit.cli import assert_success
 from tests.kit.mitm_sshd import AsyncioThread, MitmRecord, MitmServer, mitm_server

@@ -16,7 +16,8 @@ from typing import Any
 import psutil
 import pytest
 
-from notebooks_over_ssh.ssh.connection import Connection, close_all
+from notebooks_over_ssh.ssh.connection import Connection
+from notebooks_over_ssh.ssh.connections import close_all
 from notebooks_over_ssh.tunnel import Forwarder, Listener, listen
 from notebooks_over_ssh.tunnel.event_loop import EventLoopThread
 from notebooks_over_ssh.tunnel.forwarded_connection import ForwardedConnection, reset

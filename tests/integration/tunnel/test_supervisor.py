@@ -11,7 +11,7 @@ from notebooks_over_ssh.config import settings
 from notebooks_over_ssh.errors import RemoteError
 from notebooks_over_ssh.jupyter import session as sessions
 from notebooks_over_ssh.jupyter.verification import verify_server
-from notebooks_over_ssh.ssh.connection import close_all
+from notebooks_over_ssh.ssh.connections import close_all
 from notebooks_over_ssh.ssh.prompting import CredentialPrompter, NullPrompter
 from notebooks_over_ssh.tunnel import port_access, server_tracker
 from notebooks_over_ssh.tunnel import tunnel as tunnels

@@ -1,0 +1,126 @@
+"""The Connections of one run: one for each destination, shared by all steps and closed at exit."""
+
+import atexit
+import contextlib
+import logging
+
+from notebooks_over_ssh.config.settings import Settings
+from notebooks_over_ssh.ssh.authentication import LoginStrategy
+from notebooks_over_ssh.ssh.connect_errors import FAILURES
+from notebooks_over_ssh.ssh.connection import Connection, Endpoint, hops, host_key
+from notebooks_over_ssh.ssh.hop_transport import CONNECT_KWARGS
+from notebooks_over_ssh.ssh.host_keys import HostKeyPolicy, Machine
+from notebooks_over_ssh.ssh.jump_chain import ConnectTarget, Route, resolve_route
+from notebooks_over_ssh.ssh.prompting import CredentialPrompter
+
+CacheKey = tuple[str | None, str, str, int, Machine | None]
+_connections: dict[CacheKey, Connection] = {}
+
+
+def connect(settings: Settings, target: ConnectTarget, credentials: CredentialPrompter) -> Connection:
+    """The open Connection to the target; the first call of a run connects. Raises a UserError."""
+    key = _cache_key(settings, target)
+    connection = _connections.get(key) or (target.machine and _find_open(target.machine, key))
+    if not connection or not connection.is_connected:
+        connection = _build_chain(settings, target, credentials)
+        try:
+            for hop in hops(connection):
+                hop.open()
+        except BaseException:
+            close(connection)
+            raise
+        _cache(key, connection)
+    return connection
+
+
+def resolve_hops(
+    settings: Settings, target: ConnectTarget, credentials: CredentialPrompter
+) -> tuple[Connection, ...]:
+    """The Connections to the hops of the route, outermost first, none opened; `connect` returns the last of them."""
+    connection = _build_chain(settings, target, credentials)
+    _cache(_cache_key(settings, target), connection)
+    return hops(connection)
+
+
+def close_all() -> None:
+    """Close every Connection of this run. Does not wait for the network, which may be down."""
+    while _connections:
+        close(next(iter(_connections.values())))
+
+
+def release(connection: Connection) -> None:
+    """Drop the Connection from the cache: the caller closes it, and the next `connect` makes another."""
+    for key in [key for key, cached in _connections.items() if cached is connection]:
+        del _connections[key]
+
+
+def close(connection: Connection) -> None:
+    """Close the Connection and those to its gateways. Does not wait for the network, which may be down."""
+    release(connection)
+    # Outermost first: an inner transport's disconnect message would wait for an outer one that sends nothing.
+    for hop in hops(connection):
+        with contextlib.suppress(*FAILURES):
+            hop.close()
+
+
+def _cache(key: CacheKey, connection: Connection) -> None:
+    if not _connections:
+        atexit.register(close_all)
+    _connections[key] = connection
+
+
+def _cache_key(settings: Settings, target: ConnectTarget) -> CacheKey:
+    destination = target.destination
+    user, port = destination.user or settings.user or "", destination.port or settings.port or 0
+    return settings.gateway, user, destination.host, port, target.machine
+
+
+def _find_open(machine: Machine, key: CacheKey) -> Connection | None:
+    """An open Connection to the machine under another name, such as that of a pool."""
+    gateway, user, *_ = key
+    for (other_gateway, *_), cached in list(_connections.items()):
+        is_same = (other_gateway, cached.user) == (gateway, user)
+        if is_same and cached.is_connected and host_key(cached) == machine.host_key:
+            return cached
+    return None
+
+
+def _build_chain(settings: Settings, target: ConnectTarget, credentials: CredentialPrompter) -> Connection:
+    """The Connections to the hops of the route, each through the one before; returns the last. Opens none."""
+    # Without a handler, logging prints Paramiko's warnings; each failure is reported as a UserError instead.
+    logging.getLogger("paramiko").addHandler(logging.NullHandler())
+    route = resolve_route(target, settings)
+    connection: Connection | None = None
+    for hop in route.hops:
+        config = hop.config
+        prompter = credentials if config.may_prompt else credentials.non_interactive()
+        machine = target.machine if hop is route.hops[-1] else None
+        policy = HostKeyPolicy(config, prompter, machine=machine, pins=hop.pins(settings))
+        connection = Connection(
+            Endpoint(config.host, hop.label, policy, route.command if connection is None else ""),
+            config,
+            login=LoginStrategy(config, hop.label, prompter, settings.ssh, connection and connection.login),
+            timeout_s=hop.timeout_s(settings),
+            gateway=connection,
+            fallback=machine and _own_name(machine, route, settings, prompter),
+            connect_kwargs={
+                key: settings.connect_kwargs[key] for key in CONNECT_KWARGS & settings.connect_kwargs.keys()
+            },
+        )
+    assert connection is not None, "a route has a host"
+    return connection
+
+
+def _own_name(
+    machine: Machine, route: Route, settings: Settings, credentials: CredentialPrompter
+) -> Endpoint | None:
+    """The endpoint of the machine under its own name; None if the route leads to that name already."""
+    requested = route.hops[-1].config
+    if machine.name.lower() == requested.host.lower():
+        return None
+    own_route = route.with_last_host(machine.name)
+    own = own_route.hops[-1]
+    policy = HostKeyPolicy(
+        own.config, credentials, machine=machine, requested_hop=requested, pins=own.pins(settings)
+    )
+    return Endpoint(machine.name, machine.name, policy, own_route.command if len(own_route.hops) == 1 else "")
