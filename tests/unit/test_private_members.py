@@ -23,7 +23,6 @@ RELIED_ON: dict[type, tuple[str, ...]] = {
     fabric.Config: ("_overrides", "_runtime_path", "_runtime_ssh_path"),
     paramiko.Transport: (
         "_channel_handler_table",
-        "_check_banner",
         "_expected_packet",
         "_next_channel",
         "_parse_disconnect",

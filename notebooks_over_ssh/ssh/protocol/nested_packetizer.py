@@ -1,4 +1,4 @@
-"""The packets of a transport inside another one."""
+"""The packetizer of a transport that runs inside a jump channel."""
 
 import threading
 from collections.abc import Callable
@@ -8,15 +8,15 @@ import paramiko
 
 from notebooks_over_ssh.ssh.protocol.packetizer import BlockPacketizer
 
-# Found, and the transport's own thread is at work on it: until it asks for more, all else waits.
+# Stands for the packet that the transport's thread is handling; packets behind it wait until that thread reads again.
 BUSY = (0, paramiko.Message())
 
 
 class NestedPacketizer(BlockPacketizer):
-    """The packets of a transport inside another one: the thread of that one brings them, and takes what it can at once.
+    """Packets are parsed in the thread of the outer transport, which delivers channel data without a change of threads.
 
-    What cannot be taken at once waits for this transport's own thread, and the peer is granted room for it only then. So no
-    more than two windows of the carrier ever wait, however long the thread is at work: a person may be asked for a code.
+    Any other packet waits for this transport's own thread, and the outer window is adjusted only when that thread takes it.
+    So at most two windows of the jump channel are buffered, however long the thread is busy, for example with a prompt.
     """
 
     def __init__(self, jump_channel: Any) -> None:
@@ -24,13 +24,13 @@ class NestedPacketizer(BlockPacketizer):
         self._jump_channel = jump_channel
         self._condition = threading.Condition()
         self._buffered = bytearray()
-        # Until the transport reads packets, nothing is taken for one.
+        # Until the first `read_message`, the bytes are lines of text: no packet is parsed.
         self._pending = BUSY
         self._failure: Exception | None = None
         jump_channel.set_receiver(self.feed, self.feed_eof)
 
     def feed(self, block: memoryview) -> None:
-        """Take what has arrived, in the thread that received it."""
+        """Parse a block that arrived; called in the thread of the outer transport."""
         with self._condition:
             if self._pending is not None or self._failure is not None:
                 if self._failure is None:
@@ -38,15 +38,15 @@ class NestedPacketizer(BlockPacketizer):
                 self._condition.notify()
                 return
             try:
-                self._process_block(block)
-            except Exception as error:  # noqa: BLE001 # it ends this transport, not the one whose thread this is
+                self.receive_data(block)
+            except Exception as error:  # noqa: BLE001 # must end this transport, not the outer one, whose thread this is
                 self._failure = error
             if self._pending is not None or self._failure is not None:
                 self._condition.notify()
         self._jump_channel.consumed(len(block))
 
     def feed_eof(self) -> None:
-        """Nothing will arrive any more."""
+        """The jump channel is closed: nothing more arrives."""
         with self._condition:
             self._failure = self._failure or EOFError()
             self._condition.notify()
@@ -65,17 +65,16 @@ class NestedPacketizer(BlockPacketizer):
         with self._condition:
             if self._pending is BUSY:
                 self._pending = None
-                if self._failure is None or isinstance(
-                    self._failure, EOFError
-                ):  # what came before the end counts
-                    self._process_block(b"")
+                # Packets that arrived before the end are still handled.
+                if self._failure is None or isinstance(self._failure, EOFError):
+                    self.receive_data(b"")
                     if self._pending is None:
                         consumed = len(self._buffered)
-                        self._process_block(self._take_buffered())
+                        self.receive_data(self._take_buffered())
         if consumed:
             self._jump_channel.credit(consumed)
         while True:
-            # They send, and the thread that brings packets must never wait for that.
+            # Outside the lock: callbacks send and may block, and `feed` must never wait for that.
             self._run_callbacks()
             with self._condition:
                 if self._pending is not None:

@@ -1,8 +1,8 @@
-"""Opens and seals packets (RFC 4253, section 6), each kind by how it is protected. One envelope serves one direction.
+"""Encryption and framing of packets (RFC 4253, section 6), without a socket. Each object serves one direction.
 
-`decrypt_packet` takes a block, where in it a packet begins, and the packet's sequence number. It returns the packet without its
-length, and its size on the wire; None while not all of it is there. It raises SSHException for what is damaged.
-`encrypt_packet` takes a payload and a sequence number, and returns what goes on the wire.
+`decrypt_packet` takes a block, the offset of a packet in it, and the packet's sequence number. It returns the packet without its
+length field, and its size on the wire; None while the packet is incomplete. It raises SSHException for a corrupt one.
+`encrypt_packet` takes a payload and a sequence number, and returns the bytes for the wire.
 """
 
 import hmac
@@ -14,8 +14,9 @@ from typing import Any
 import paramiko
 from cryptography.exceptions import InvalidTag
 
-# What OpenSSH takes at most (PACKET_MAX_SIZE in its packet.c); RFC 4253, section 6.1, asks for 35000 at least.
+# PACKET_MAX_SIZE in OpenSSH's packet.c; RFC 4253, section 6.1, requires support for 35000.
 MAX_PACKET_BYTES = 256 * 1024
+# One byte of padding length and at least four of padding (RFC 4253, section 6).
 MIN_PACKET_BYTES = 5
 
 RANDOM_POOL_BYTES = 4096
@@ -27,22 +28,22 @@ DecryptedPacket = tuple[Block, int] | None
 
 
 class PlainCipher:
-    """Before the first keys."""
+    """No encryption and no MAC: before the first key exchange."""
 
     def decrypt_packet(self, block: Block, offset: int, sequence: int) -> DecryptedPacket:
-        """See above."""
+        """See the module docstring."""
         size = _size(block, offset)
         if size == 0 or len(block) < offset + 4 + size:
             return None
         return memoryview(block)[offset + 4 : offset + 4 + size], 4 + size
 
     def encrypt_packet(self, payload: bytes, sequence: int) -> bytes:
-        """See above."""
+        """See the module docstring."""
         return b"".join(_pad(payload, 8, 4))
 
 
 class GCMCipher:
-    """RFC 5647, section 7.3: the length is plain, and protected together with the packet."""
+    """AES-GCM (RFC 5647, section 7.3): the length is sent in the clear, as additional authenticated data."""
 
     def __init__(self, cipher: Any, block_size: int, nonce: bytes, tag_size: int) -> None:
         self._cipher = cipher
@@ -52,7 +53,7 @@ class GCMCipher:
         self._tag_size = tag_size
 
     def decrypt_packet(self, block: Block, offset: int, sequence: int) -> DecryptedPacket:
-        """See above."""
+        """See the module docstring."""
         size = _size(block, offset)
         end = offset + 4 + size + self._tag_size
         if size == 0 or len(block) < end:
@@ -67,7 +68,7 @@ class GCMCipher:
         return packet, end - offset
 
     def encrypt_packet(self, payload: bytes, sequence: int) -> bytes:
-        """See above."""
+        """See the module docstring."""
         size, *rest = _pad(payload, self._block_size, 0)
         encrypted: bytes = self._cipher.encrypt(self._nonce(), b"".join(rest), size)
         return size + encrypted
@@ -79,7 +80,7 @@ class GCMCipher:
 
 
 class ETMCipher:
-    """`-etm@openssh.com`, PROTOCOL section 1.5 of OpenSSH: the length is plain, the MAC is of what was encrypted."""
+    """Encrypt-then-MAC (OpenSSH PROTOCOL, section 1.5): the length is sent in the clear, the MAC covers the ciphertext."""
 
     def __init__(self, cipher: Any, block_size: int, mac: "Mac") -> None:
         self._cipher = cipher
@@ -87,7 +88,7 @@ class ETMCipher:
         self._mac = mac
 
     def decrypt_packet(self, block: Block, offset: int, sequence: int) -> DecryptedPacket:
-        """See above."""
+        """See the module docstring."""
         size = _size(block, offset)
         end = offset + 4 + size
         if size == 0 or len(block) < end + self._mac.size:
@@ -97,14 +98,14 @@ class ETMCipher:
         return self._cipher.update(view[offset + 4 : end]), end + self._mac.size - offset
 
     def encrypt_packet(self, payload: bytes, sequence: int) -> bytes:
-        """See above."""
+        """See the module docstring."""
         size, *rest = _pad(payload, self._block_size, 0)
         encrypted: bytes = size + self._cipher.update(b"".join(rest))
         return encrypted + self._mac.compute(encrypted, sequence)
 
 
 class BasicCipher:
-    """RFC 4253, section 6: the length is encrypted too, so the first block is decrypted before the rest is there."""
+    """Encrypt-and-MAC (RFC 4253, section 6): the length is in the first cipher block, which is decrypted on its own."""
 
     def __init__(self, cipher: Any, block_size: int, mac: "Mac") -> None:
         self._cipher = cipher
@@ -113,7 +114,7 @@ class BasicCipher:
         self._first_block = b""
 
     def decrypt_packet(self, block: Block, offset: int, sequence: int) -> DecryptedPacket:
-        """See above."""
+        """See the module docstring."""
         view = memoryview(block)
         if not self._first_block:
             if len(block) < offset + self._block_size:
@@ -129,14 +130,14 @@ class BasicCipher:
         return packet[4:], end + self._mac.size - offset
 
     def encrypt_packet(self, payload: bytes, sequence: int) -> bytes:
-        """See above."""
+        """See the module docstring."""
         packet = b"".join(_pad(payload, self._block_size, 4))
         encrypted: bytes = self._cipher.update(packet)
         return encrypted + self._mac.compute(packet, sequence)
 
 
 class Mac:
-    """A message authentication code over the sequence number and what is protected (RFC 4253, section 6.4)."""
+    """RFC 4253, section 6.4: `mac = MAC(key, sequence_number || unencrypted_packet)`; the ciphertext for -etm."""
 
     def __init__(self, algorithm: Any, size: int, key: bytes) -> None:
         self.size = size
@@ -144,31 +145,31 @@ class Mac:
         self._key = key
 
     def compute(self, protected: Block, sequence: int) -> bytes:
-        """The code of what it protects."""
+        """The MAC of a packet."""
         mac = hmac.new(self._key, struct.pack(">I", sequence), self._algorithm)
         mac.update(protected)
         return mac.digest()[: self.size]
 
     def verify(self, protected: Block, received_mac: Block, sequence: int) -> None:
-        """Raise SSHException unless the code that was shown is that of what it protects."""
+        """Raise SSHException unless `received_mac` is the MAC of the packet."""
         if not hmac.compare_digest(self.compute(protected, sequence), received_mac):
             raise _integrity_error()
 
 
 def _size(block: Block, offset: int) -> int:
-    """How long the packet is that begins there; 0 where that is not known yet."""
+    """The packet_length field at the offset; 0 while it is incomplete. Raises SSHException if it is out of range."""
     if len(block) < offset + 4:
         return 0
     (size,) = struct.unpack_from(">I", block, offset)
     if not MIN_PACKET_BYTES <= size <= MAX_PACKET_BYTES:
-        raise paramiko.SSHException("it sent a packet of no possible length")
+        raise paramiko.SSHException("packet with an invalid length received")
     return int(size)
 
 
 def _pad(payload: bytes, block_size: int, counted_length_bytes: int) -> tuple[bytes, bytes, bytes, bytes]:
-    """The length, the length of the padding, the payload and the padding, of 4 bytes at least.
+    """The fields packet_length, padding_length, payload and random padding (RFC 4253, section 6).
 
-    `counted_length_bytes` is 4 where the length is encrypted, and so counts for what must fill whole blocks, else 0.
+    The encrypted part must fill whole blocks: `counted_length_bytes` is 4 if it includes packet_length, else 0.
     """
     padding = 4 + -(counted_length_bytes + 1 + len(payload) + 4) % block_size
     return struct.pack(">I", 1 + len(payload) + padding), bytes((padding,)), payload, _random(padding)
@@ -178,14 +179,25 @@ PacketCipher = PlainCipher | GCMCipher | ETMCipher | BasicCipher
 
 
 def make_cipher(cipher: Any, block_size: int, mac: Mac, etm: bool, nonce: bytes | None) -> PacketCipher:
-    """The protection of the packets of one direction, from the engine of its cipher and, for AES-GCM, its nonce."""
+    """The encryption for one direction. `nonce` is that of AES-GCM, None for any other cipher."""
     if nonce is not None:
         return GCMCipher(cipher, block_size, nonce, mac.size)
     return ETMCipher(cipher, block_size, mac) if etm else BasicCipher(cipher, block_size, mac)
 
 
+def next_sequence(sequence: int, initial_kex_done: bool) -> int:
+    """The sequence number after this one (RFC 4253, section 6.4).
+
+    Raises SSHException if it wraps around during the first key exchange, which no honest peer makes it do.
+    """
+    sequence = (sequence + 1) & 0xFFFFFFFF
+    if sequence == 0 and not initial_kex_done:
+        raise paramiko.SSHException("the sequence number wrapped around during the first key exchange")
+    return sequence
+
+
 def _random(size: int) -> bytes:
-    """Random bytes, each given once; the system is asked for many at a time, as each time costs as much as to encrypt 10 KiB."""
+    """Random bytes from a pool: a system call for each packet would cost as much as the encryption of 10 KiB."""
     with _random_pool_lock:
         if len(_random_pool) < size:
             _random_pool.extend(os.urandom(RANDOM_POOL_BYTES))
@@ -195,4 +207,4 @@ def _random(size: int) -> bytes:
 
 
 def _integrity_error() -> paramiko.SSHException:
-    return paramiko.SSHException("a packet was damaged on the way")
+    return paramiko.SSHException("corrupt packet: the MAC does not match")

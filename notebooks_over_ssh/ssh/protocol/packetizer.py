@@ -1,8 +1,9 @@
-"""The SSH packets of a transport (RFC 4253, section 6): read from large blocks, and handed on where they arrive.
+"""The binary packet protocol of one transport (RFC 4253, section 6), read in large blocks.
 
-Paramiko reads each packet with two system calls, and passes its data from thread to thread. Here a block is as large as
-the network has it, and what a stream carries goes to where it belongs in the thread that received it. All other packets wait
-for the transport's own thread, and everything behind them waits too: the order of the packets is kept.
+Paramiko reads each packet with two system calls and hands its data from thread to thread. Here one `recv` takes whatever
+the network has, up to RECV_SIZE, and channel data is delivered in the thread that received it. Any other packet waits for the
+transport's thread, and so does everything behind it: packets are handled in order.
+`receive_data` is the parser, without a socket: bytes in, calls of `packet_handler` out.
 """
 
 import contextlib
@@ -25,27 +26,29 @@ from notebooks_over_ssh.ssh.protocol.packet_encryption import (
     PacketCipher,
     PlainCipher,
     make_cipher,
+    next_sequence,
 )
 from notebooks_over_ssh.ssh.protocol.tcp_latency import quick_ack
 
 RECV_SIZE = 256 * 1024
-# What a peer may wait with more behind, until it is acknowledged; in a transfer enough goes on by itself.
+# Acknowledge a block at once if it is smaller than this, in bytes: its sender may wait for that (Nagle's algorithm).
 QUICKACK_MAX_BYTES = 16 * 1024
-# RFC 4344, section 3.2: with blocks of L bits, keys are good for 2**(L/4) blocks; each cipher that is offered has L = 128,
-# and so 2**32 blocks of 16 bytes. A sixteenth of that leaves no doubt.
+# RFC 4344, section 3.2: rekey after 2**(L/4) blocks of L bits. All ciphers offered have L = 128, which gives 2**32 blocks of
+# 16 bytes; this is a sixteenth of that, as in OpenSSH.
 REKEY_AFTER_BYTES = 2**32
-# RFC 4253, section 9: new keys after an hour, in seconds. Where nothing flows, nobody asks.
+# Seconds; RFC 4253, section 9: "after each hour of connection time". Checked when a packet is sent or received.
 REKEY_AFTER = 3600.0
-# how often a thread that waits looks whether the handshake has taken too long
+# How often a waiting thread checks for a timeout: during the handshake, and afterwards.
 HANDSHAKE_POLL_INTERVAL_S = 0.1
 POLL_INTERVAL_S = 1.0
+MAX_PRE_BANNER_LINES = 1024  # SSH_MAX_PRE_BANNER_LINES in OpenSSH's kex.h
 
-_Packetizer: Any = Packetizer  # its stubs know little of this class
+_Packetizer: Any = Packetizer  # the stubs omit most of this class
 PacketHandler = Callable[[int, memoryview], bool]
 
 
 class BlockPacketizer(_Packetizer):  # type: ignore[misc] # as above
-    """The packets of one transport, read from a socket by the transport's own thread."""
+    """Reads and writes the packets of one transport over a socket."""
 
     REKEY_BYTES = REKEY_AFTER_BYTES
     REKEY_AFTER = REKEY_AFTER
@@ -63,39 +66,48 @@ class BlockPacketizer(_Packetizer):  # type: ignore[misc] # as above
         self._inbound_cipher: PacketCipher = PlainCipher()
         self._poll_interval_s = HANDSHAKE_POLL_INTERVAL_S
         self.packet_handler: PacketHandler = lambda message_type, payload: False
-        """Takes a packet in the thread that received it, and returns whether it did. It must not send."""
+        """Called with each packet in the thread that received it; returns whether it handled the packet. Must not send."""
         self.can_send: Callable[[], bool] = lambda: False
-        """Whether the transport's own thread can send without waiting for itself: not while keys are exchanged."""
+        """Whether the transport's thread may send; during a key exchange it would wait for itself."""
         self._outbound_cipher: PacketCipher = PlainCipher()
         self._send_lock = threading.RLock()
         self._sent_sequence = 0
         self._sent_bytes = 0
         self._compress: Callable[[bytes], bytes] | None = None
         self.last_received_at = time.monotonic()
-        """When the peer was heard last."""
+        """When the last packet arrived, in seconds of `time.monotonic`."""
         self.received_bytes = 0
         self.kex_deadline = math.inf
-        """When the exchange of keys that was begun must have ended."""
+        """When the key exchange in progress times out."""
         self._rekey_at = math.inf
 
-    # ---- what Paramiko's transport calls ----
-
     def read_message(self) -> tuple[int, paramiko.Message]:
-        """The next packet that is not taken at once; only the transport's own thread calls it.
+        """The next packet that `packet_handler` does not handle. Only the transport's thread may call it.
 
-        Raises EOFError at the end, SSHException for a packet that is damaged, NeedRekeyException when it is time.
+        Raises EOFError at the end, SSHException for an invalid packet, NeedRekeyException when a key exchange is due.
         """
         self._pending = None
-        self._process_block(b"")
+        self.receive_data(b"")
         while self._pending is None:
             self._run_callbacks()
             self._check_for_rekey()
-            self._process_block(self._receive())
+            self.receive_data(self._receive())
         return self._pending
 
     def readline(self, timeout: float) -> str:
-        """A line from before the first packet. Raises EOFError, TimeoutError."""
+        """The peer's identification string. Raises EOFError, TimeoutError, SSHException.
+
+        RFC 4253, section 4.2: "The server MAY send other lines of data before sending the version string." These are skipped.
+        """
         deadline = time.monotonic() + timeout
+        for _ in range(MAX_PRE_BANNER_LINES):
+            line = self.read_line(deadline)
+            if line.startswith("SSH-"):
+                return line
+        raise paramiko.SSHException("no identification string received")
+
+    def read_line(self, deadline: float) -> str:
+        """The next line before the first packet. Raises EOFError, TimeoutError at `deadline`, SSHException."""
         line = self._next_line()
         while line is None:
             if time.monotonic() >= deadline:
@@ -115,7 +127,7 @@ class BlockPacketizer(_Packetizer):  # type: ignore[misc] # as above
         aead: bool = False,
         iv_in: bytes | None = None,
     ) -> None:
-        """Read with these keys from the next packet on."""
+        """Decrypt with these keys from the next packet on."""
         super().set_inbound_cipher(
             block_engine, block_size, mac_engine, mac_size, mac_key, etm=etm, aead=aead, iv_in=iv_in
         )
@@ -138,7 +150,7 @@ class BlockPacketizer(_Packetizer):  # type: ignore[misc] # as above
         aead: bool = False,
         iv_out: bytes | None = None,
     ) -> None:
-        """Send with these keys from the next packet on."""
+        """Encrypt with these keys from the next packet on."""
         super().set_outbound_cipher(
             block_engine, block_size, mac_engine, mac_size, mac_key, sdctr, etm, aead, iv_out
         )
@@ -148,75 +160,70 @@ class BlockPacketizer(_Packetizer):  # type: ignore[misc] # as above
         self._sent_bytes = 0
 
     def set_inbound_compressor(self, compressor: Callable[[bytes], bytes]) -> None:
-        """Expand every packet with it from the next one on."""
+        """Decompress every packet from the next one on."""
         self._decompress = compressor
 
     def set_outbound_compressor(self, compressor: Callable[[bytes], bytes]) -> None:
-        """Compress every packet with it from the next one on."""
+        """Compress every packet from the next one on."""
         self._compress = compressor
 
     def send_message(self, message: paramiko.Message) -> None:
-        """Send a packet; waits until the network has taken all of it. Raises EOFError when the connection has ended."""
+        """Send a packet; blocks until the socket has accepted all of it. Raises EOFError if the connection is closed."""
         payload = message.asbytes()
         with self._send_lock:
             if self._compress is not None:
                 payload = self._compress(payload)
             encrypted = self._outbound_cipher.encrypt_packet(payload, self._sent_sequence)
-            self._sent_sequence = _next(self._sent_sequence, self._initial_kex_done)
+            self._sent_sequence = next_sequence(self._sent_sequence, self._initial_kex_done)
             self.write_all(encrypted)
             self._sent_bytes += len(encrypted)
-            if (
-                self._sent_bytes >= self.REKEY_BYTES or time.monotonic() >= self._rekey_at
-            ) and not self.need_rekey():
+            limit_reached = self._sent_bytes >= self.REKEY_BYTES or time.monotonic() >= self._rekey_at
+            if limit_reached and not self.need_rekey():
                 self._trigger_rekey()
 
     def reset_seqno_out(self) -> None:
-        """Count from zero again, as strict key exchange has it after new keys."""
+        """Restart the sequence numbers after SSH_MSG_NEWKEYS (OpenSSH PROTOCOL, section 1.10, strict key exchange)."""
         self._sent_sequence = 0
 
     def reset_seqno_in(self) -> None:
-        """Count from zero again, as strict key exchange has it after new keys."""
+        """As `reset_seqno_out`, for received packets."""
         self._sequence = 0
 
     def complete_handshake(self) -> None:
-        """Wait longer from now on: nothing has to be done in time any more."""
+        """Stop the handshake timer, and poll less often."""
         super().complete_handshake()
         if self._poll_interval_s != POLL_INTERVAL_S and self.can_send():
             self._poll_interval_s = POLL_INTERVAL_S
             self._socket.settimeout(POLL_INTERVAL_S)
 
     def close(self) -> None:
-        """End the connection, and wake the thread that waits for a packet."""
-        super().complete_handshake()  # ends the thread of its timer
+        """Close the socket, and wake the thread that waits for a packet."""
+        super().complete_handshake()  # ends the timer's thread
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         super().close()
 
-    # ---- what others call ----
-
     def limit_keys(self, size: int, seconds: float) -> None:
-        """Make new keys after fewer bytes, or sooner; 0: as usual. Call it before the first key exchange."""
+        """Rekey after fewer bytes or seconds than the default; 0 keeps it. To be called before the first key exchange."""
         self.REKEY_BYTES = min(size or self.REKEY_BYTES, self.REKEY_BYTES)
         self.REKEY_AFTER = min(seconds or self.REKEY_AFTER, self.REKEY_AFTER)
 
     def call_soon(self, callback: Callable[[], None]) -> None:
-        """Have the transport's own thread do something that sends; for a thread that received and must not wait."""
+        """Call it in the transport's thread, where it may send and block."""
         self._callbacks.append(callback)
 
-    # ---- one block ----
-
     def _next_line(self) -> bytes | None:
-        """Take the next line out of what is unread, if all of it is there."""
+        """Remove the next line from the unread bytes; None while it is incomplete."""
         line, newline, rest = bytes(self._unread).partition(b"\n")
         if len(line) > MAX_PACKET_BYTES:
-            raise paramiko.SSHException("it sends a line without an end")
+            raise paramiko.SSHException("line before the identification string too long")
         if not newline:
             return None
         self._unread = rest
         return line
 
     def _receive(self) -> bytes:
-        """The next block, b"" where none came in time. Raises EOFError at the end."""
+        """The next block; b"" after a poll interval without one. Raises EOFError at the end."""
         try:
             block: bytes = self._socket.recv(RECV_SIZE)
         except TimeoutError:
@@ -250,13 +257,17 @@ class BlockPacketizer(_Packetizer):  # type: ignore[misc] # as above
 
     def _check_for_rekey(self) -> None:
         if time.monotonic() > self.kex_deadline:
-            raise paramiko.SSHException("it did not finish the exchange of keys in time")
+            raise paramiko.SSHException("key exchange timed out")
         if self._rekey_due():
             self._rekey_signalled = True
             raise NeedRekeyException
 
-    def _process_block(self, block: Block) -> None:
-        """Handle the packets in what is unread and the block, up to the first that is not taken at once."""
+    def receive_data(self, block: Block) -> None:
+        """Decrypt the packets in the block, together with the rest of earlier ones; uses no socket.
+
+        Calls `packet_handler` for each packet, and stops at the first that it does not handle: `read_message` returns it.
+        Raises SSHException.
+        """
         if self._unread:
             block = bytes(self._unread) + block if block else self._unread
         offset = 0
@@ -266,35 +277,24 @@ class BlockPacketizer(_Packetizer):  # type: ignore[misc] # as above
                 break
             packet, size = decrypted
             offset += size
-            self._sequence = _next(self._sequence, self._initial_kex_done)
+            self._sequence = next_sequence(self._sequence, self._initial_kex_done)
             self.last_received_at = time.monotonic()
             self._handle_packet(packet)
             self.received_bytes += size
-            if (
-                self.received_bytes >= self.REKEY_BYTES or self.last_received_at >= self._rekey_at
-            ) and not self.need_rekey():
+            limit_reached = self.received_bytes >= self.REKEY_BYTES or self.last_received_at >= self._rekey_at
+            if limit_reached and not self.need_rekey():
                 self._trigger_rekey()
         self._unread = memoryview(block)[offset:]
 
     def _handle_packet(self, packet: bytes | memoryview) -> None:
         padding = packet[0]
-        if padding + 2 > len(packet):
-            raise paramiko.SSHException("it sent a packet of padding only")
-        payload = memoryview(packet)[1 : len(packet) - padding]
-        if self._decompress is not None:
+        payload = memoryview(packet)[1 : max(1, len(packet) - padding)]
+        if payload and self._decompress is not None:
             payload = memoryview(self._decompress(bytes(payload)))
-            if not payload:
-                raise paramiko.SSHException("it sent a packet of nothing")
+        if not payload:
+            raise paramiko.SSHException("packet without a payload received")
         message_type = payload[0]
         if not self.packet_handler(message_type, payload):
             message = Message(bytes(payload[1:]))
             message.seqno = (self._sequence - 1) & 0xFFFFFFFF
             self._pending = message_type, message
-
-
-def _next(sequence: int, is_safe: bool) -> int:
-    """The next sequence number. Raises SSHException where it rolls over in the first key exchange, which only an attack does."""
-    sequence = (sequence + 1) & 0xFFFFFFFF
-    if sequence == 0 and not is_safe:
-        raise paramiko.SSHException("the sequence number rolled over during the first key exchange")
-    return sequence

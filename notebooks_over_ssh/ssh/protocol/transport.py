@@ -1,4 +1,4 @@
-"""The SSH transport as these tasks want it: good ciphers, no needless round trip, one error whatever a server sends."""
+"""A Paramiko transport with stronger algorithms, fewer round trips, and an SSHException for any malformed message."""
 
 import contextlib
 import logging
@@ -32,24 +32,24 @@ from notebooks_over_ssh.ssh.userauth import UserAuth
 
 _log = logging.getLogger(__name__)
 
-# The length, the padding, a MAC of 64 bytes and the head of a packet of data.
+# Length, padding, a MAC of 64 bytes and the header of SSH_MSG_CHANNEL_DATA.
 PACKET_OVERHEAD_BYTES = 128
-# How long an exchange of keys may take, in seconds; sshd gives a whole login as much (LoginGraceTime).
+# As sshd's LoginGraceTime.
 KEX_TIMEOUT_S = 120.0
 MAX_REASON_LENGTH = 1000
-MAX_PRE_BANNER_LINES = 1024
-# Messages that wait while keys are exchanged.
+# How many replies may wait for the end of a key exchange.
 UNSENT_LIMIT = 1024
 
 
-# The stubs do not have it.
+# Missing from the stubs.
 _Transport: Any = paramiko.ServiceRequestingTransport  # type: ignore[attr-defined]
 
 
 class Transport(_Transport):  # type: ignore[misc] # as above
-    """Asks for the authentication service once, and does not wait for the answer: the first login goes with it.
+    """A client's transport, directly over TCP or inside a jump channel.
 
-    RFC 4253, section 10, lets a client go on; a server that refuses the service ends the connection.
+    It requests the authentication service once and sends the first authentication request without waiting for the reply: a
+    server that rejects the service "MUST disconnect" (RFC 4253, section 10).
     """
 
     _preferred_ciphers = CIPHERS
@@ -73,19 +73,19 @@ class Transport(_Transport):  # type: ignore[misc] # as above
             if jump_channel
             else MAX_DATA_BYTES
         )
-        """The most bytes of a stream in one packet: with all around it, it fits one packet of what carries it."""
+        """The most data bytes in one packet; with its overhead, it fits in one packet of the jump channel."""
         self._own_channels: dict[int, Channel] = {}
         self._service_requested = False
         self._unsent = 0
         self.auth_timeout_s: float = 10
         self.prefer_host_certificates = False
-        """Whether the host is asked for a certificate before a plain key; Paramiko puts it last, and it never comes."""
+        """Whether to prefer host certificates to plain keys; Paramiko offers them last, and so never gets one."""
         self.disabled_host_keys: frozenset[str] = frozenset()
-        """The host key algorithms that are not asked for, with a certificate or without."""
+        """Host key algorithms that are not offered, with or without a certificate."""
         self.disconnect_reason = ""
-        """What the peer said when it ended the connection (RFC 4253, section 11.1); "" where the path just broke."""
+        """The description in the peer's SSH_MSG_DISCONNECT (RFC 4253, section 11.1); "" if it sent none."""
         self.show_banner: Callable[[str], None] = lambda text: None
-        """Called with what the peer has to say before the login (RFC 4252, section 5.4), in the thread that logs in."""
+        """Called with the authentication banner (RFC 4252, section 5.4), in the thread that logs in."""
         self.clear_to_send_timeout = KEX_TIMEOUT_S
         handlers: dict[int, Any] = _Transport._channel_handler_table
         self._channel_handler_table: dict[int, Any] = handlers | {
@@ -94,7 +94,7 @@ class Transport(_Transport):  # type: ignore[misc] # as above
         }
 
     def add(self, channel: Channel) -> None:
-        """Give the stream its number. Raises SSHException when the connection has ended."""
+        """Register the channel and assign its number. Raises SSHException if the connection has ended."""
         with self.lock:
             channel.local_id = self._next_channel()
             self._own_channels[channel.local_id] = channel
@@ -103,14 +103,13 @@ class Transport(_Transport):  # type: ignore[misc] # as above
             raise paramiko.SSHException("the connection has ended")
 
     def remove(self, channel: Channel) -> None:
-        """Nothing more comes for the stream."""
+        """Unregister the channel."""
         self._own_channels.pop(channel.local_id, None)
 
     def send_keepalive(self) -> None:
-        """Send what every server answers, and do not wait: `packetizer.last_received_at` tells when it did.
+        """Send a global request that every server answers, as `ssh` does for ServerAliveInterval.
 
-        OpenSSH's ssh asks the same for ServerAliveInterval. It is sent by the transport's own thread, as the one that
-        asks must not wait for a network that takes nothing.
+        Does not block: the transport's thread sends it, and `packetizer.last_received_at` shows the answer.
         """
         message = paramiko.Message()
         message.add_byte(cMSG_GLOBAL_REQUEST)
@@ -120,23 +119,23 @@ class Transport(_Transport):  # type: ignore[misc] # as above
 
     @property
     def saved_exception(self) -> Exception | None:
-        """Why the connection ended, or the last request failed: one of FAILURES, or a UserError; it is raised in other threads."""
+        """Why the connection ended or the last request failed, to be raised in other threads: one of FAILURES, or a UserError."""
         return self._saved_exception
 
     @saved_exception.setter
     def saved_exception(self, error: Exception | None) -> None:
         if error is not None and not isinstance(error, (*FAILURES, UserError)):
-            # A packet that Paramiko, or the code for a key or a signature, stumbled over.
+            # Paramiko, or the code that parses keys and signatures, failed on malformed input.
             cause = error
-            error = paramiko.SSHException("it sent a packet that makes no sense")
+            error = paramiko.SSHException("the server sent a malformed packet")
             error.__cause__ = cause
         self._saved_exception = error
 
     def run(self) -> None:
-        """Read packets until the end, and let every stream know that it came."""
+        """Read packets until the end, then notify every channel."""
         try:
             super().run()
-        except Exception as error:  # noqa: BLE001 # Paramiko stumbles over errors without a number, and leaves all as it is
+        except Exception as error:  # noqa: BLE001 # Paramiko fails on an OSError without errno, before its clean-up
             self.saved_exception = error
             self.close()
             if self.completion_event is not None:
@@ -155,13 +154,16 @@ class Transport(_Transport):  # type: ignore[misc] # as above
         if threading.current_thread() is self:
             self._send_after_kex(data)
         else:
-            # Keys are being exchanged: what Paramiko does waits for them.
+            # During a key exchange: Paramiko's method waits for its end.
             super()._send_user_message(data)
 
     def _send_after_kex(self, data: paramiko.Message) -> None:
-        """Send it once the keys are exchanged, which is up to this very thread, so that it must not wait."""
+        """Send it after the key exchange, which this thread itself has to complete, so it must not wait.
+
+        RFC 4253, section 7.1: no other messages may be sent between SSH_MSG_KEXINIT and SSH_MSG_NEWKEYS.
+        """
         if self._unsent >= UNSENT_LIMIT:
-            raise paramiko.SSHException("it wants too many answers while keys are exchanged")
+            raise paramiko.SSHException("the server sent too many requests during a key exchange")
         self._unsent += 1
 
         def send() -> None:
@@ -177,7 +179,7 @@ class Transport(_Transport):  # type: ignore[misc] # as above
         return number
 
     def _dispatch_channel_packet(self, message_type: int, payload: memoryview) -> bool:
-        # While keys are exchanged, the transport itself has to say what may come.
+        # During a key exchange, Paramiko checks which messages are allowed.
         if message_type < MSG_CHANNEL_OPEN_SUCCESS or len(payload) < 5 or self._expected_packet:
             return False
         channel = self._own_channels.get(int.from_bytes(payload[1:5], "big"))
@@ -185,7 +187,7 @@ class Transport(_Transport):  # type: ignore[misc] # as above
 
     @property
     def preferred_keys(self) -> tuple[str, ...]:
-        """The host key algorithms in the order of our wish: those with a certificate first, where one can be checked."""
+        """The host key algorithms to offer: those with certificates first if an authority is known."""
         keys = tuple(key for key in super().preferred_keys if key not in self.disabled_host_keys)
         return (
             tuple(sorted(keys, key=lambda key: "-cert-v01@" not in key))
@@ -194,7 +196,7 @@ class Transport(_Transport):  # type: ignore[misc] # as above
         )
 
     def use_compression(self, compress: bool = True) -> None:
-        """Offer compression, from the login on only: before, whoever is in between could make us expand what they like."""
+        """Offer compression that starts after the login: decompression must not be exposed to an unauthenticated peer."""
         self._preferred_compression = (DELAYED_ZLIB, "none") if compress else ("none",)
 
     def _send_kex_init(self) -> None:
@@ -231,28 +233,17 @@ class Transport(_Transport):  # type: ignore[misc] # as above
             raise
 
     def _feed_session(self, feed: Callable[..., None], channel: Any, message: paramiko.Message) -> None:
-        """Give a channel of Paramiko's own, a program's, what arrived for it; it does not look at its window itself."""
+        """Deliver data to one of Paramiko's channels, which do not enforce their window (RFC 4254, section 5.2)."""
         feed(channel, message)
         unread = len(channel.in_buffer) + len(channel.in_stderr_buffer) + channel.in_window_sofar
         if unread > channel.in_window_size:
-            raise paramiko.SSHException("it sent more than the window allows")
-
-    def _check_banner(self) -> None:
-        """Read up to the version: RFC 4253, section 4.2, lets a server say any number of lines before; OpenSSH reads 1024."""
-        read = self.packetizer.readline
-
-        def version(timeout: float) -> str:
-            for _ in range(MAX_PRE_BANNER_LINES):
-                line: str = read(timeout)
-                if line.startswith("SSH-"):
-                    return line
-            raise paramiko.SSHException("it never said its version")
-
-        self.packetizer.readline = version
-        super()._check_banner()
+            raise paramiko.SSHException("the server sent more than the window allows")
 
     def ensure_session(self) -> None:
-        """Have the service asked for; what Paramiko does here looks every 0.1 s, and for ever when the peer dies."""
+        """Request the authentication service (RFC 4253, section 10).
+
+        Paramiko's method polls every 0.1 s for the reply, and never ends if the peer dies.
+        """
         if not self.active or not self.initial_kex_done:
             raise paramiko.SSHException("the connection has ended")
         if self._service_requested is False:
@@ -264,20 +255,20 @@ class Transport(_Transport):  # type: ignore[misc] # as above
             self.auth_handler = UserAuth(self)
 
     def _parse_disconnect(self, message: paramiko.Message) -> None:
-        # The reason is for people, and some servers leave it out; what else may be wrong with it is no matter any more.
+        # The description is informative only, and some servers omit it.
         with contextlib.suppress(paramiko.SSHException):
             message.get_int()
             self.disconnect_reason = message.get_text()[:MAX_REASON_LENGTH]
 
 
 def request_exec(channel: paramiko.Channel, command: str) -> None:
-    """Ask for the command to be run in the channel, and do not wait for the answer: input can go with it."""
+    """Send an exec request without waiting for the reply, so that input can follow at once."""
     channel.event.clear()
-    transport: Any = channel.transport  # its stubs leave out what Channel.exec_command itself calls
+    transport: Any = channel.transport  # the stubs omit _send_user_message
     transport._send_user_message(exec_request(channel.remote_chanid, command, want_reply=True))
 
 
 def wait_for_exec_reply(channel: paramiko.Channel, timeout_s: float) -> None:
-    """Return once the peer has answered what `request_exec` asked, or closed the channel. Raises TimeoutError."""
+    """Wait until the peer has replied to `request_exec`, or closed the channel. Raises TimeoutError."""
     if not channel.event.wait(timeout_s):
         raise TimeoutError

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import sys
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import Any
@@ -221,7 +222,7 @@ def test_lines_before_the_packets() -> None:
         thread.start()
         got: list[str] = []
         while len(got) < len(nested):
-            got.append(packets.readline(TIMEOUT_S))
+            got.append(packets.read_line(time.monotonic() + TIMEOUT_S))
             assert got[-1] == nested[len(got) - 1]
     finally:
         sys.setswitchinterval(before)
