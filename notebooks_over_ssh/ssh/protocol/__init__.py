@@ -1,1 +1,1 @@
-"""How bytes move: packets, the streams in them, and how much of a stream may be on its way."""
+"""The SSH protocol (RFC 4253, RFC 4254): packets, channels and flow control, over Paramiko's key exchange."""

@@ -1,7 +1,7 @@
-"""Streams: what the far end of a transport opens for us (channels, RFC 4254, section 5), such as a connection (section 7.2).
+"""Channels (RFC 4254, section 5), such as sessions (section 6) and forwarded connections (section 7.2).
 
-A stream takes its packets in the thread that received them, so it never waits there and never sends: what has to be sent
-goes through `call_soon`.
+`handle_packet` runs in the thread that received the packet: packets in, event callbacks out. It must neither block nor send;
+replies are sent through `call_soon`. A channel needs no socket, only an object with the methods of a transport.
 """
 
 import struct
@@ -28,16 +28,16 @@ from paramiko.common import (
 from notebooks_over_ssh.ssh.protocol.flow_control import Window
 from notebooks_over_ssh.ssh.protocol.message import Message
 
-# RFC 4253, section 6.1: what everybody takes.
+# RFC 4253, section 6.1: every implementation supports payloads of this size.
 MAX_DATA_BYTES = 32768
-# How many requests on one channel may wait for their answer; servers that look whether we are alive have one.
+# How many requests of one channel may be unanswered; a server's keepalive needs one.
 MAX_PENDING_REQUESTS = 256
 DIRECT_TCPIP = b"direct-tcpip"
 Address = tuple[str, int]
 
 
 def direct_tcpip_payload(target: Address, origin: Address) -> bytes:
-    """What a stream of the kind DIRECT is opened with: where it leads, and for whom."""
+    """The channel-specific fields of a direct-tcpip open request (RFC 4254, section 7.2)."""
     fields = b""
     for name, port in (target, origin):
         host = name.encode()
@@ -46,7 +46,7 @@ def direct_tcpip_payload(target: Address, origin: Address) -> bytes:
 
 
 def exec_request(number: int, command: str, *, want_reply: bool) -> paramiko.Message:
-    """What has the peer's session of that number run the command (RFC 4254, section 6.5)."""
+    """The request to run the command in the session with the peer's channel number (RFC 4254, section 6.5)."""
     message = paramiko.Message()
     message.add_byte(cMSG_CHANNEL_REQUEST)
     message.add_int(number)
@@ -57,7 +57,7 @@ def exec_request(number: int, command: str, *, want_reply: bool) -> paramiko.Mes
 
 
 class Channel:
-    """One stream. What its subclasses have to do with what happens is in the methods that are empty here."""
+    """One channel. Subclasses override the event callbacks below."""
 
     INITIAL_WINDOW = 1024 * 1024
 
@@ -70,9 +70,9 @@ class Channel:
             transport.path_estimate, max(self.INITIAL_WINDOW, transport.path_estimate.initial_window)
         )
         self.max_packet_size = 0
-        """The most bytes that one packet may bring the peer."""
+        """The most data bytes in one packet to the peer; 0 until the channel is open."""
         self._remote_id = 0
-        # Two counts, each changed by one thread only, and what lies between them is what may be sent.
+        # Two totals instead of one window: each is changed by one thread only, so they need no lock.
         self._send_limit = 0
         self._sent_bytes = 0
         self._open_sent_at = 0.0
@@ -80,43 +80,43 @@ class Channel:
         self._eof_sent = False
         self._close_sent = False
         self._eof_received = False
-        # What the peer is owed: it is counted, not queued, so that its packets cost no memory while we cannot send.
+        # Replies are counted, not queued: a peer cannot fill our memory while we cannot send.
         self._pending_credit = 0
         self._pending_refusals = 0
         self._replies_scheduled = False
         self._replies_lock = threading.Lock()
 
-    # ---- what happens, in the thread that received it ----
+    # ---- events, in the thread that received the packet ----
 
     def channel_opened(self) -> None:
-        """The far end has opened it."""
+        """The peer confirmed the channel."""
 
     def open_failed(self, error: paramiko.ChannelException) -> None:
-        """The far end could not, or does not want to."""
+        """The peer refused the channel."""
 
     def data_received(self, data: memoryview) -> None:
-        """Data arrived. Whoever takes it says so with `consumed` or `credit`."""
+        """Data arrived; call `consumed` or `credit` once it is processed."""
 
     def resume_writing(self) -> None:
-        """There is room again where there was none."""
+        """The send window was empty and is not any more."""
 
     def eof_received(self) -> None:
-        """The peer has nothing more to send."""
+        """The peer sends no more data."""
 
     def channel_closed(self) -> None:
-        """The peer closed the stream."""
+        """The peer closed the channel."""
 
     def connection_lost(self) -> None:
-        """The transport has ended, and everything with it; in any thread."""
+        """The transport has ended; called in any thread."""
 
     def call_soon(self, callback: Callable[[], None]) -> None:
-        """Have a thread that may wait send something, soon."""
+        """Call it in a thread that may send and block."""
         self.transport.packetizer.call_soon(callback)
 
-    # ---- what may be done with it ----
+    # ---- methods for any thread that may block ----
 
     def open(self) -> None:
-        """Ask the far end for it; `channel_opened`, `open_failed` or `connection_lost` follows. Raises SSHException."""
+        """Send the open request; `channel_opened`, `open_failed` or `connection_lost` follows. Raises SSHException."""
         self.transport.add(self)
         self._open_sent_at = time.monotonic()
         payload = struct.pack(">BI", MSG_CHANNEL_OPEN, len(self._channel_type)) + self._channel_type
@@ -127,38 +127,38 @@ class Channel:
 
     @property
     def send_window(self) -> int:
-        """How many bytes may be sent now."""
+        """How many bytes of data may be sent now."""
         return self._send_limit - self._sent_bytes
 
     def send_data(self, data: bytes) -> None:
-        """Send no more than `send_window` and `max_packet_size` allow; waits while keys are exchanged, or for the network."""
+        """Send data, at most `send_window` and `max_packet_size` bytes; blocks on the network and during a key exchange."""
         self._sent_bytes += len(data)
         self._send(struct.pack(">BII", MSG_CHANNEL_DATA, self._remote_id, len(data)) + data)
 
     def consumed(self, size: int) -> None:
-        """So many bytes of what was received went to where they belong; for a thread that must not send."""
+        """Report that received bytes were processed, from a thread that must not send."""
         credit = self.window.consume(size)
         if credit:
             self._queue_replies(credit, 0)
 
     def credit(self, size: int) -> None:
-        """As `consumed`, for a thread that may send, and wait for that."""
+        """As `consumed`, from a thread that may send and block."""
         self._adjust_window(self.window.consume(size))
 
     def send_eof(self) -> None:
-        """Say that nothing more will be sent."""
+        """Send SSH_MSG_CHANNEL_EOF once (RFC 4254, section 5.3)."""
         if not self._eof_sent and not self._close_sent:
             self._eof_sent = True
             self._send(struct.pack(">BI", MSG_CHANNEL_EOF, self._remote_id))
 
     def send_close(self) -> None:
-        """Close it; nothing that arrives from now on is wanted."""
+        """Send SSH_MSG_CHANNEL_CLOSE once; data that arrives afterwards is discarded."""
         if not self._close_sent:
             self._close_sent = True
             self._send(struct.pack(">BI", MSG_CHANNEL_CLOSE, self._remote_id))
 
     def transport_lost(self) -> None:
-        """The transport has ended."""
+        """Called by the transport when it has ended."""
         if not self._is_closed:
             self._unregister()
             self.connection_lost()
@@ -166,12 +166,14 @@ class Channel:
     # ---- packets ----
 
     def handle_packet(self, message_type: int, payload: memoryview) -> bool:
-        """Take a packet that is for this stream; whether it is of a kind that a stream has. Raises SSHException."""
+        """Handle a packet of this channel; returns whether its type is known. Raises SSHException."""
         is_open = self.max_packet_size > 0
         if is_open == (message_type in (MSG_CHANNEL_OPEN_SUCCESS, MSG_CHANNEL_OPEN_FAILURE)):
-            # RFC 4254, section 5.1: the answer to the request comes first, and once.
+            # RFC 4254, section 5.1: the peer "MUST respond to this message", once, before any other message.
             raise paramiko.SSHException(
-                "it opened a channel twice" if is_open else "it used a channel before it opened it"
+                "the server opened a channel twice"
+                if is_open
+                else "the server used a channel before opening it"
             )
         if message_type == MSG_CHANNEL_DATA:
             (size,) = struct.unpack_from(">I", payload, 5)
@@ -199,7 +201,7 @@ class Channel:
             self._remote_id, self._send_limit, max_packet = struct.unpack_from(">III", payload, 5)
             self.max_packet_size = min(max_packet, self.transport.max_data_bytes)
             if self.max_packet_size <= 0:
-                raise paramiko.SSHException("it takes no packet of any size")
+                raise paramiko.SSHException("the server opened a channel with a maximum packet size of 0")
             self.transport.path_estimate.add_rtt_sample(time.monotonic() - self._open_sent_at)
             self.channel_opened()
         elif message_type == MSG_CHANNEL_OPEN_FAILURE:
@@ -215,18 +217,18 @@ class Channel:
         return True
 
     def _refuse_request(self, message: Message) -> None:
-        # A server that looks whether we are alive asks for something that no stream has.
+        # RFC 4254, section 5.4: an unknown request gets SSH_MSG_CHANNEL_FAILURE if it wants a reply. sshd's keepalive is one.
         message.get_binary()
         if message.get_boolean():
             self._queue_replies(0, 1)
 
     def _queue_replies(self, credit: int, refusals: int) -> None:
-        """Have the peer sent what it waits for, soon, and together with whatever else it is owed by then."""
+        """Schedule a window adjustment and failures; those that accumulate until then are sent together."""
         with self._replies_lock:
             self._pending_credit += credit
             self._pending_refusals += refusals
             if self._pending_refusals > MAX_PENDING_REQUESTS:
-                raise paramiko.SSHException("it asks for more than it lets us answer")
+                raise paramiko.SSHException("the server sent too many channel requests")
             if self._replies_scheduled:
                 return
             self._replies_scheduled = True

@@ -1,4 +1,4 @@
-"""Compression that starts after the login (zlib@openssh.com, PROTOCOL section 1.2 of OpenSSH), where the settings ask for it."""
+"""Compression that starts after the login: zlib@openssh.com (OpenSSH PROTOCOL, section 1.2)."""
 
 import zlib
 
@@ -11,18 +11,18 @@ DELAYED_ZLIB = "zlib@openssh.com"
 
 
 class Decompressor:
-    """Expands the packets of one direction."""
+    """Decompresses the packets of one direction."""
 
     def __init__(self) -> None:
         self._stream = zlib.decompressobj()
 
     def __call__(self, data: bytes) -> bytes:
-        """The payload of one packet. Raises SSHException where it is larger than a packet may be: zlib makes 1 MB of 1 KB."""
+        """The payload of one packet. Raises SSHException if it exceeds MAX_PACKET_BYTES: zlib turns 1 KB into 1 MB."""
         payload = self._stream.decompress(data, MAX_PACKET_BYTES)
         if self._stream.unconsumed_tail:
-            raise paramiko.SSHException("it sent a packet that expands to more than a packet may be")
+            raise paramiko.SSHException("decompressed packet too large")
         return payload
 
 
-# zlib without a suffix starts before the server is known, and is not here.
+# Without "zlib", which starts before the server is authenticated.
 COMPRESSION = {DELAYED_ZLIB: (ZlibCompressor, Decompressor), "none": (None, None)}

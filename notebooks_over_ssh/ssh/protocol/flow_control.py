@@ -1,10 +1,9 @@
-"""How much a peer may send before it hears from us (RFC 4254, section 5.2): as much as the path holds, and little more.
+"""Receive windows (RFC 4254, section 5.2) that follow the bandwidth-delay product of the path.
 
-A fixed window is too small for a long, fat path, where it limits a transfer to one window a round trip, and too
-large for a short one, where it is a queue that everything else waits behind. So a window grows as long as it is used
-up in the time of a round trip, and shrinks where that takes longer, which is where a queue builds up: TCP Vegas
-(Brakmo and Peterson, 1995) does so with what it sends. A queue of megabytes does worse than wait in OpenSSH's sshd, which
-copies all of it for each packet.
+A fixed window limits a transfer on a long, fast path to one window per round trip, and on a short path it is a queue that
+delays everything behind it. So a window grows while the peer uses it up within a round trip, and shrinks when that takes
+longer, which is the sign of a queue: the idea of TCP Vegas (Brakmo and Peterson, 1995), applied by the receiver.
+A queue of megabytes is worse than a delay in OpenSSH's sshd, which moves all of it for each packet.
 """
 
 import threading
@@ -16,45 +15,44 @@ import paramiko
 MAX_WINDOW = 18 * 1024 * 1024
 MAX_INITIAL_WINDOW = 4 * 1024 * 1024
 ASSUMED_BANDWIDTH_BYTES_PER_S = 40_000_000
-# A message for less costs more than it brings.
+# No SSH_MSG_CHANNEL_WINDOW_ADJUST for less than this, in bytes.
 MIN_WINDOW_ADJUST = 128 * 1024
-# What all windows of a transport may have grown by: that much may have to be kept where a reader stops.
+# How much all windows of a transport together may grow, in bytes: the bound of what is buffered for slow readers.
 TOTAL_GROWTH_BUDGET = 256 * 1024 * 1024
-# How much more than the path holds may be on its way, so that what slows a transfer down is never the window.
+# Ratios of a window to the measured bandwidth-delay product (BDP): a window grows slowly up to the target, so that it never
+# limits the transfer; below the ratio of fast growth no queue has formed, and it doubles; above the last it shrinks.
 TARGET_BDP_RATIO = 1.4
-# From where on a window is so much too large that it shrinks.
 SHRINK_BDP_RATIO = 2.2
-# A window that is used up in so many round trips has no queue before it, and may grow at once.
 FAST_GROWTH_BDP_RATIO = 1.5
 MIN_ROUND_TRIP_S = 0.0005
 
 
 class PathEstimate:
-    """What the windows of one transport share: how long a round trip takes, and how much they may still grow."""
+    """Shared by the windows of one transport: the round-trip time of the path, and how much they may still grow."""
 
     def __init__(self, outer_window: "Window | None" = None) -> None:
         self.round_trip_s = 1.0
-        """The shortest that was seen: what a packet waits behind others is no property of the path."""
+        """The minimum of all samples, in seconds: longer ones include queueing delay."""
         self.growth_left = TOTAL_GROWTH_BUDGET
         self._outer_window = outer_window
 
     @property
     def initial_window(self) -> int:
-        """How large a new window should be at least: what a path of so long a round trip holds, if it is a good one."""
+        """The size of a new window, in bytes: the BDP at ASSUMED_BANDWIDTH_BYTES_PER_S."""
         return min(MAX_INITIAL_WINDOW, int(self.round_trip_s * ASSUMED_BANDWIDTH_BYTES_PER_S))
 
     @property
     def max_window(self) -> int:
-        """How large a window may become. More than what carries it lets through would only pile up before that."""
+        """The largest size of a window, in bytes: at most the window of the jump channel, beyond which data would queue."""
         return MAX_WINDOW if self._outer_window is None else min(MAX_WINDOW, self._outer_window.size)
 
     def add_rtt_sample(self, round_trip_s: float) -> None:
-        """A question was answered after so long."""
+        """Add a measured round-trip time, in seconds."""
         self.round_trip_s = max(MIN_ROUND_TRIP_S, min(self.round_trip_s, round_trip_s))
 
 
 class Window:
-    """The window of one stream, in bytes."""
+    """The receive window of one channel, in bytes."""
 
     def __init__(
         self, estimate: PathEstimate, initial_size: int, clock: Callable[[], float] = time.monotonic
@@ -69,18 +67,18 @@ class Window:
         self._since = clock()
         self._consumed_since = 0
         self._closed = False
-        # What was received is counted by one thread, what was taken by whichever delivered it.
+        # `on_received` and `consume` are called by different threads.
         self._lock = threading.Lock()
 
     def on_received(self, size: int) -> None:
-        """The peer has sent so much. Raises SSHException when that was more than it may."""
+        """Count received bytes. Raises SSHException if they exceed the window."""
         with self._lock:
             self._receive_window -= size
         if self._receive_window < 0:
-            raise paramiko.SSHException("it sent more than the window allows")
+            raise paramiko.SSHException("the server sent more than the window allows")
 
     def consume(self, size: int) -> int:
-        """So much has gone to its reader; returns how much the peer may send in addition, 0 when that can wait."""
+        """Count processed bytes; returns by how much to adjust the peer's window now, 0 for not yet."""
         with self._lock:
             self._consumed += size
             if self._closed or self._consumed < max(self.size // 16, min(MIN_WINDOW_ADJUST, self.size // 2)):
@@ -92,14 +90,14 @@ class Window:
             return credit
 
     def close(self) -> None:
-        """Let the others grow in its place."""
+        """Return the growth to the budget of the transport."""
         with self._lock:
             self._estimate.growth_left += self.size - self._initial_size
             self.size = self._initial_size
             self._closed = True
 
     def _update_estimate(self, consumed: int) -> None:
-        """See, each time that half of the window was used up, how long that took, and so what the path holds."""
+        """After each half window, estimate the BDP from the time it took, and choose how to grow."""
         self._consumed_since += consumed
         if self._consumed_since * 2 < self.size:
             return

@@ -1,4 +1,4 @@
-"""A stream that carries a whole transport: the way through a gateway to the next hop."""
+"""A channel through a gateway to the next hop, which carries that hop's whole transport (ProxyJump)."""
 
 import logging
 import threading
@@ -13,9 +13,9 @@ _log = logging.getLogger(__name__)
 
 
 class JumpChannel(Channel):
-    """Looks like a socket to the transport that it carries; what arrives goes straight into that one's packets."""
+    """Acts as the socket of the inner transport; received data goes straight to its packetizer."""
 
-    # All streams of the transport that it carries share it.
+    # Shared by all channels of the inner transport.
     INITIAL_WINDOW = 4 * 1024 * 1024
 
     def __init__(self, transport: Any, target: Address) -> None:
@@ -30,7 +30,7 @@ class JumpChannel(Channel):
         self._feed_eof: Callable[[], None] = lambda: None
 
     def connect(self, timeout_s: float) -> None:
-        """Open it and wait. Raises TimeoutError, ChannelException, SSHException."""
+        """Open the channel. Raises TimeoutError, ChannelException, SSHException."""
         self.open()
         with self._condition:
             if not self._condition.wait_for(lambda: self._is_open or self._closed, timeout_s):
@@ -39,9 +39,9 @@ class JumpChannel(Channel):
             raise self._open_error
 
     def set_receiver(self, feed: Callable[[memoryview], None], feed_eof: Callable[[], None]) -> None:
-        """Give what arrives from now on, and has arrived, to `feed`; `feed_eof` is called when nothing will.
+        """Pass received data to `feed`, including what is buffered; `feed_eof` is called at the end.
 
-        What was brought is `consumed`, or has its `credit`, when it is used up: until then it counts for the window.
+        The receiver calls `consumed` or `credit` when it has processed the data, which is outside the window until then.
         """
         with self._condition:
             self._feed, self._feed_eof = feed, feed_eof
@@ -51,34 +51,34 @@ class JumpChannel(Channel):
             if self._closed:
                 feed_eof()
 
-    # ---- as a socket ----
+    # ---- socket interface ----
 
     def send(self, data: bytes) -> int:
-        """Send a part of the data, as soon as there is room. Raises OSError when it is closed."""
+        """Wait for the window, then send some of the data; returns how much. Raises OSError if the channel is closed."""
         if self.send_window <= 0:
             with self._condition:
                 self._condition.wait_for(lambda: self.send_window > 0 or self._closed)
         if self._closed:
-            raise OSError("the way through the gateway is closed")
+            raise OSError("the channel through the gateway is closed")
         chunk = data[: min(self.send_window, self.max_packet_size)]
         self.send_data(chunk)
         return len(chunk)
 
     def settimeout(self, timeout_s: float | None) -> None:
-        """Nothing: it waits until it is closed."""
+        """Does nothing: `send` waits until the channel is closed."""
 
     def shutdown(self, how: int) -> None:
-        """Nothing: `close` does all."""
+        """Does nothing: `close` follows."""
 
     def close(self) -> None:
-        """Close the way; never waits, nor raises, as its gateway may be gone too."""
+        """Close the channel. Neither blocks nor raises, even if the connection to the gateway is lost."""
         with self._condition:
             was_closed, self._closed = self._closed, True
             self._condition.notify_all()
         if not was_closed and self._is_open and self.transport.is_active():
             self.call_soon(self.send_close)
 
-    # ---- what happens ----
+    # ---- events ----
 
     def channel_opened(self) -> None:
         with self._condition:

@@ -75,7 +75,7 @@ def test_data_before_a_channel_is_open(gateway: tuple[Transport, ScriptedPeer]) 
     JumpChannel(transport, TARGET).open()
     number = end.opened.get(timeout=TIMEOUT_S).local_id
     flood(lambda: end.data(number, bytes(BLOCK)), 64, lambda: not transport.is_active())
-    ends(transport, "before it opened it")
+    ends(transport, "before opening it")
 
 
 def test_data_that_nobody_reads_yet(gateway: tuple[Transport, ScriptedPeer]) -> None:
