@@ -5,7 +5,7 @@ from typing import Any, ClassVar, cast
 import pytest
 
 from notebooks_over_ssh.errors import AuthenticationError, ConnectError, HostKeyError
-from notebooks_over_ssh.ssh import connection
+from notebooks_over_ssh.ssh import connections
 from notebooks_over_ssh.ssh.prompting import CredentialPrompter, NullPrompter
 from notebooks_over_ssh.tunnel import reconnecting
 from notebooks_over_ssh.tunnel.events import LoginRequired
@@ -57,7 +57,7 @@ def reconnector(monkeypatch: pytest.MonkeyPatch) -> Reconnector:
     """One whose attempts follow each other at once."""
     monkeypatch.setattr(reconnecting, "Probe", FakeProbe)
     monkeypatch.setattr(reconnecting, "MAX_BACKOFF_S", 0.0)
-    monkeypatch.setattr(connection, "close_all", lambda: None)
+    monkeypatch.setattr(connections, "close_all", lambda: None)
     lost = cast(Any, LostConnection())
     return Reconnector(lost, cast(Any, FakeSession()), lost)
 
