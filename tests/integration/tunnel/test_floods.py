@@ -172,7 +172,7 @@ def test_ignored_messages_while_a_code_is_asked_for(gateway: tuple[Transport, Sc
         peaks = [0]
 
         def is_read() -> bool:
-            peaks.append(len(inner.packetizer._waiting))
+            peaks.append(len(inner.packetizer._buffered))
             return flooded.is_set()
 
         wait_until(is_read, TIMEOUT_S, "all of it is read")
@@ -196,7 +196,7 @@ def test_requests_that_cannot_be_answered(gateway: tuple[Transport, ScriptedPeer
     JumpChannel(transport, TARGET).open()
     number = end.accept().local_id
     end.transport._handler_table[MSG_KEXINIT] = lambda _: None  # it never takes part in the exchange of keys
-    transport.packetizer.later(transport._send_kex_init)
+    transport.packetizer.call_soon(transport._send_kex_init)
     wait_until(lambda: not transport.clear_to_send.is_set(), TIMEOUT_S, "the exchange of keys has begun")
     errands = 0
     for _ in range(40 * MAX_PENDING_REQUESTS):
@@ -204,7 +204,7 @@ def test_requests_that_cannot_be_answered(gateway: tuple[Transport, ScriptedPeer
             break
         with contextlib.suppress(EOFError, OSError, paramiko.SSHException):
             end.request(number)
-        errands = max(errands, len(transport.packetizer._errands))
+        errands = max(errands, len(transport.packetizer._callbacks))
     ends(transport, "more than it lets us answer")
     assert errands < 8
 
@@ -230,7 +230,7 @@ def test_a_program_that_ends_while_keys_are_exchanged(gateway: tuple[Transport, 
         take_part(message)
 
     end.transport._handler_table[MSG_KEXINIT] = end_first
-    transport.packetizer.later(transport._send_kex_init)
+    transport.packetizer.call_soon(transport._send_kex_init)
     end.expect(MSG_CHANNEL_CLOSE)
     assert channel.closed
     assert transport.is_active()
@@ -241,11 +241,11 @@ def test_programs_while_keys_are_exchanged(gateway: tuple[Transport, ScriptedPee
     transport, end = gateway
     number, _channel = program(transport, end)
     end.transport._handler_table[MSG_KEXINIT] = lambda _: None  # it never takes part in the exchange of keys
-    transport.packetizer.later(transport._send_kex_init)
+    transport.packetizer.call_soon(transport._send_kex_init)
     wait_until(lambda: not transport.clear_to_send.is_set(), TIMEOUT_S, "the exchange of keys has begun")
     flood(lambda: end.request(number), 4 * UNSENT_LIMIT, lambda: not transport.is_active())
     ends(transport, "too many answers")
-    assert len(transport.packetizer._errands) <= UNSENT_LIMIT
+    assert len(transport.packetizer._callbacks) <= UNSENT_LIMIT
 
 
 def test_a_rekey_that_is_never_answered(
@@ -255,7 +255,7 @@ def test_a_rekey_that_is_never_answered(
     transport, end = gateway
     monkeypatch.setattr(transport_module, "KEX_TIMEOUT_S", 0.5)
     end.transport._handler_table[MSG_KEXINIT] = lambda _: None
-    transport.packetizer.later(transport._send_kex_init)
+    transport.packetizer.call_soon(transport._send_kex_init)
     flood(
         lambda: end.transport._send_message(paramiko.Message(b"\x02\0\0\0\0")),
         10**9,
@@ -318,7 +318,7 @@ def test_packets_of_one_byte() -> None:
         with contextlib.suppress(BlockingIOError):
             while True:
                 local.send(bytes(BLOCK))
-        transport = SimpleNamespace(path=PathEstimate(), packetizer=None)
+        transport = SimpleNamespace(path_estimate=PathEstimate(), packetizer=None)
         connection = ForwardedConnection(local, transport, Target(1), cast(Any, owner))
         for number in range(100_000):
             connection.data_received(memoryview(bytes([number % 256]) * 32)[:1])
@@ -339,7 +339,7 @@ class _Counts(Channel):
 
 def test_packets_that_say_nothing_new() -> None:
     """A second end, and a window that grows by nothing, are not handed on: each would be queued for another thread."""
-    stream = _Counts(SimpleNamespace(path=PathEstimate(), max_data_bytes=BLOCK), b"session")
+    stream = _Counts(SimpleNamespace(path_estimate=PathEstimate(), max_data_bytes=BLOCK), b"session")
     number = bytes(4)
     assert stream.handle_packet(MSG_CHANNEL_OPEN_SUCCESS, memoryview(b"\x5b" + bytes(11) + b"\0\0\x80\0\0"))
     for _ in range(100):
@@ -368,7 +368,7 @@ def test_a_gateway_that_is_gone(
         raise EOFError
 
     monkeypatch.setattr(BlockPacketizer, "send_message", gone)
-    inner.packetizer.end()
+    inner.packetizer.feed_eof()
     inner.join(TIMEOUT_S)
     assert not inner.is_alive()
     assert done.is_set()
