@@ -9,6 +9,7 @@ pytest_plugins = (
     "tests.kit.leaks",
     "tests.kit.fixtures",
     "tests.kit.forwarding",
+    "tests.kit.markers",
     "tests.kit.nested_transports",
     "tests.kit.pam_codes",
     "tests.kit.trust_user",

@@ -1,4 +1,4 @@
-"""What every test is held to: when it ends, nothing that it started, opened or wrote is left."""
+"""Fails a test that leaves a process, a listening port or a temporary file behind."""
 
 import contextlib
 import os
@@ -14,8 +14,6 @@ pytest_plugins = ["tests.kit.missing_programs"]
 
 # Variables that name a folder of the test session in the environment of whatever runs in that folder.
 FOLDER_VARIABLES = ("HOME", "NOTEBOOKS_SANDBOX", "XDG_DATA_HOME", "TMPDIR")
-# Folders of tests in which programs and servers run from start to end.
-FOLDERS_OF_WHOLE_PROGRAMS = {"accounts", "browser", "gateways", "journey", "openssh", "trust", "tunnel"}
 TIMEOUT_S = 5.0
 
 
@@ -26,15 +24,15 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(trylast=True)  # after the order was shuffled
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files that take long come first, lest a worker begins one when the others are done."""
-    items.sort(key=lambda item: item.path.parent.name not in FOLDERS_OF_WHOLE_PROGRAMS)
+    """Run the unit tests last: a long file that starts at the end would keep one worker busy while the others idle."""
+    items.sort(key=lambda item: "unit" in item.path.relative_to(item.config.rootpath).parts)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """A test may be skipped for what a machine lacks, but where everything is installed it must run."""
+    """In CI, where everything is installed, count a skipped test as failed."""
     report = yield
     if report.skipped and os.environ.get("CI"):
         report.outcome = "failed"
@@ -43,7 +41,7 @@ def pytest_runtest_makereport(
 
 
 def processes_below(folder: Path) -> list[psutil.Process]:
-    """The processes that live in a folder: a variable of their environment, or an argument, names it."""
+    """The processes that run in a folder: an environment variable or an argument names a path in it."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
@@ -70,15 +68,15 @@ def listening_ports(processes: list[psutil.Process]) -> set[int]:
 
 
 def leaked_processes(folder: Path) -> list[str]:
-    """The processes of a folder that do not end within a moment, and their ports: a line each, for a message."""
+    """Describe the processes of a folder that do not end within `TIMEOUT_S`, and their ports: one line each."""
     return _describe(_surviving(processes_below(folder)))
 
 
 @pytest.fixture(scope="session", autouse=True)
 def temporary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder for the temporary files of this session alone, which is empty again at its end; so are all homes.
+    """A folder for the temporary files of this session; fails if a file is left in it, or a process in any test's folder.
 
-    The first fixture of the session, so its end is the last: by then everything must have ended.
+    It is the first fixture of the session, so it is torn down last, when everything must have ended.
     """
     base = tmp_path_factory.getbasetemp()
     folder = tmp_path_factory.mktemp("temporary", numbered=False)
@@ -92,10 +90,10 @@ def temporary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(autouse=True)
 def _no_leaks(temporary: Path, tmp_path: Path) -> Iterator[None]:
-    """Each test ends what it began: its children, what runs in its own folder, its ports, its temporary files.
+    """Fails a test that leaves a child process, a process in its own folder, a listening port or a temporary file.
 
-    What lives in a folder of a wider scope is held by that folder's fixture, which ends it, and is looked for at the
-    end of the session; the homes of the journeys look for themselves when they close.
+    Fixtures of a wider scope end their own processes; `temporary` checks for those at the end of the session, and
+    `new_user` when it closes the user's home folder.
     """
     children, leaks_before = _children(), _leaks(temporary)
     yield
@@ -105,7 +103,7 @@ def _no_leaks(temporary: Path, tmp_path: Path) -> Iterator[None]:
 
 
 def _leaks(temporary: Path) -> set[str]:
-    """What this process itself holds open, and its temporary files: a line each."""
+    """The ports on which this process listens, and its temporary files: one line each."""
     return {f"port {port} of this process" for port in listening_ports([psutil.Process()])} | {
         f"file {path}" for path in temporary.iterdir()
     }
@@ -116,13 +114,13 @@ def _children() -> list[psutil.Process]:
 
 
 def _surviving(processes: list[psutil.Process]) -> list[psutil.Process]:
-    """Those that do not end within a moment: one that was told to end may take one."""
+    """The processes that have not ended after `TIMEOUT_S`."""
     _, alive = psutil.wait_procs(processes, timeout=TIMEOUT_S)
     return [process for process in alive if is_alive(process)]
 
 
 def is_alive(process: psutil.Process) -> bool:
-    """Whether the process runs, and is no zombie that waits for its parent."""
+    """Whether the process runs and is not a zombie."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:

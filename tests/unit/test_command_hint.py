@@ -1,73 +1,16 @@
 """Commands in messages are those that the user can type as they stand."""
 
 import ast
-import os
 import re
-import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from notebooks_over_ssh.collection import namespace
 from notebooks_over_ssh.util import command_hint
-from tests.kit.cli import BIN_DIR, ROOT, TIMEOUT_S
-
-UV = [str(BIN_DIR / "uv"), "run", "--no-project"]
-
-
-def command_in_hint(home: Path, typed: Sequence[str], task: Sequence[str], on_path: bool = True) -> str:
-    """What stands between backticks in the hint of a task that fails, run as typed."""
-    path = f"{BIN_DIR}:{os.environ['PATH']}" if on_path else "/usr/bin:/bin"
-    done = subprocess.run(
-        [*typed, *task],
-        cwd=BIN_DIR.parent if typed[0].startswith("bin/") else ROOT,
-        env={"HOME": str(home), "TMPDIR": str(home), "PATH": path, "VIRTUAL_ENV": sys.prefix},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_S,
-        check=False,
-    )
-    found = re.search(r"^hint: .*?`([^`]*)`", done.stderr, re.MULTILINE)
-    assert found, done.stdout + done.stderr
-    return found[1]
-
-
-@pytest.mark.parametrize(
-    "typed",
-    [["fab"], ["invoke"], ["inv"], [str(BIN_DIR / "fab")], [str(BIN_DIR / "invoke")]]
-    + [["python", "-m", module] for module in ("fabric", "invoke")]
-    + [[*UV, *program] for program in (["fab"], ["invoke"], ["python", "-m", "fabric"])],
-    ids=" ".join,
-)
-def test_program(tmp_path: Path, typed: list[str]) -> None:
-    """A hint begins with what the user typed before the task: uv, a module of Python, a path."""
-    on_path = typed[0] != str(BIN_DIR / "fab")
-    shown = command_in_hint(tmp_path, typed, ["status", "--editors"], on_path)
-    # A path that PATH leads to as well is not worth repeating.
-    expected = ["invoke"] if typed == [str(BIN_DIR / "invoke")] else typed
-    assert shown == " ".join([*expected, "up --detach"])
-
-
-@pytest.mark.parametrize(
-    ("typed", "task", "expected"),
-    [
-        (["fab", "-H", "ashbury"], ["tunnel"], "fab -H ashbury serve"),
-        (["fab", "-Hashbury", "-t", "5"], ["tunnel"], "fab -Hashbury serve"),
-        (["fab", "--hosts=ashbury"], ["status", "--editors"], "fab --hosts=ashbury up --detach"),
-        (["invoke"], ["tunnel", "--host", "me@ashbury"], "invoke serve --host me@ashbury"),
-        (["invoke"], ["tunnel", "--host=me@ashbury:22"], "invoke serve --host=me@ashbury:22"),
-        (["fab", "-f", "{home}/a site.yaml"], ["tunnel"], "fab -f '{home}/a site.yaml' serve"),
-        (["fab", "-i", "/a/key", "-t", "9"], ["tunnel"], "fab -i /a/key serve"),
-    ],
-)  # fmt: skip
-def test_options(tmp_path: Path, typed: list[str], task: list[str], expected: str) -> None:
-    """A hint keeps the options that lead to the same session, as they were written."""
-    (tmp_path / "a site.yaml").write_text("gateway: gate.example\n")
-    words = [word.format(home=tmp_path) for word in typed]
-    assert command_in_hint(tmp_path, words, task) == expected.format(home=tmp_path)
+from tests.kit.cli import ROOT
 
 
 def test_task_without_host(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,12 +18,6 @@ def test_task_without_host(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command_hint, "_invocation", command_hint.Invocation("fab", "-H a", ""))
     shown = [command_hint.command(task) for task in ("stop", "stop --all", "status", "sandbox.stop")]
     assert shown == ["`fab -H a stop`", "`fab stop --all`", "`fab status`", "`fab sandbox.stop`"]
-
-
-def test_uv_above_another_program(tmp_path: Path) -> None:
-    """A program that uv did not start itself is not said to be one of uv's."""
-    typed = [*UV, "sh", "-c", "fab status --editors; exit 1"]
-    assert command_in_hint(tmp_path, typed, []) == "fab up --detach"
 
 
 TASKS = (*namespace.task_names, "fab", "invoke", "inv")

@@ -4,7 +4,6 @@ import pytest
 
 from notebooks_over_ssh.config.jupyter_arguments import check_arguments
 from notebooks_over_ssh.errors import ConfigError
-from tests.kit.cli import User, assert_error
 
 NAME = "notebook.arguments in invoke.yaml"
 UNDOING = (
@@ -70,13 +69,3 @@ def test_other_ways_round(argument: str) -> None:
 def test_what_does_no_harm(argument: str) -> None:
     """It is let through, with whatever value."""
     check_arguments([argument], NAME)
-
-
-def test_at_the_program(temporary: object, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """One that undoes the protection ends a task with 2 before anything is started, from a file and from a variable."""
-    user = User(tmp_path_factory.mktemp("user"), tmp_path_factory.getbasetemp() / "temporary")
-    settings = user.home / "more.yaml"
-    settings.write_text("notebook: {arguments: [--ServerApp.ip=0.0.0.0]}")
-    assert_error(user.fab("-f", str(settings), "serve"), 2, "--ServerApp.ip")
-    assert_error(user.fab("serve", INVOKE_NOTEBOOK_ARGUMENTS="[--allow-origin=*]"), 2, "--allow-origin")
-    assert not user.sandbox.exists()

@@ -2,8 +2,6 @@
 
 import json
 import os
-import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +10,6 @@ from typing import Any
 import pytest
 from fabric import Config as FabricConfig  # type: ignore[import-untyped, unused-ignore]
 from fabric import Connection
-from fabric.main import make_program  # type: ignore[import-untyped, unused-ignore]
 from hypothesis import HealthCheck, example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -27,7 +24,6 @@ from notebooks_over_ssh.errors import ConfigError
 ROOT = Path(__file__).resolve().parents[3]
 
 MakeContext = Callable[..., Context]
-Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(autouse=True)
@@ -636,96 +632,3 @@ class TestPlaces:
             assert not place.user.startswith("-") and not set(place.user) & set(" '\"`$;&|<>()\\")
         assert place.port is None or 1 <= place.port <= 65535
         assert parse_destination(str(place), "it") == place
-
-
-TASKS = """
-import json
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from {library} import task
-
-@task
-def show(c, host=None):
-    import sys
-    from notebooks_over_ssh.errors import ConfigError
-    from notebooks_over_ssh.config.settings import load
-    try:
-        s = load(c, host=host)
-    except ConfigError as problem:
-        print(f"{{problem}}; hint: {{problem.hint}}", file=sys.stderr)
-        sys.exit(problem.exit_code)
-    print(json.dumps([s.gateway, s.user, s.notebook.nice, s.explicit_host, s.timeouts.connect]))
-"""
-
-
-class TestPrograms:
-    """The same, with the programs themselves, in a copy of the project that has one task."""
-
-    @pytest.fixture
-    def run(self, tmp_path: Path) -> Run:
-        project = tmp_path / "copy"
-        shutil.copytree(ROOT / "notebooks_over_ssh", project / "notebooks_over_ssh")
-        (project / "fabfile").mkdir()
-        shutil.copy(ROOT / "invoke.yaml", project / "invoke.yaml")
-        (project / "fabfile" / "__init__.py").write_text(TASKS.format(library="fabric"), encoding="utf-8")
-        (project / "tasks.py").write_text("from fabfile import show\n", encoding="utf-8")
-
-        def run(program: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-            return subprocess.run(
-                [Path(sys.executable).with_name(program), *arguments],
-                cwd=project,
-                env={**os.environ, **variables},
-                capture_output=True,
-                text=True,
-                timeout=60,
-                check=False,
-            )
-
-        return run
-
-    @pytest.mark.parametrize("program", ["fab", "invoke"])
-    def test_same_effect(self, run: Run, program: str, home: Path, tmp_path: Path) -> None:
-        """Each layer counts alike under both programs."""
-        assert json.loads(run(program, "show").stdout) == ["sandbox", None, 19, None, 10]
-        (home / ".invoke.yaml").write_text("user: me\ngateway: gate\nnotebook: {nice: 12}", encoding="utf-8")
-        assert json.loads(run(program, "show").stdout) == ["gate", "me", 12, None, 10]
-        runtime = tmp_path / "run.yaml"
-        runtime.write_text("timeouts: {connect: 5}\n", encoding="utf-8")
-        done = run(program, "-f", str(runtime), "show", "--host", "you@ashbury", INVOKE_NOTEBOOK_NICE="13")
-        assert json.loads(done.stdout) == ["gate", "me", 13, "you@ashbury", 5], done.stderr
-        done = run(program, "show", INVOKE_RUNTIME_CONFIG=str(runtime), INVOKE_GATEWAY="none")
-        assert json.loads(done.stdout) == [None, "me", 12, None, 5], done.stderr
-
-    @pytest.mark.parametrize("program", ["fab", "invoke"])
-    def test_refused(self, run: Run, program: str, home: Path) -> None:
-        """A wrong setting ends both programs alike."""
-        (home / ".invoke.yaml").write_text("notebook: {enviroment: x}", encoding="utf-8")
-        done = run(program, "show")
-        assert done.returncode == 2
-        assert done.stderr.strip() == (
-            "unknown setting notebook.enviroment in ~/.invoke.yaml; hint: did you mean notebook.environment?"
-        )
-        (home / ".invoke.yaml").unlink()
-        done = run(program, "-f", "none.yaml", "show")
-        assert (done.returncode, "there is no configuration file none.yaml" in done.stderr) == (2, True)
-
-    def test_option_of_fab(self, run: Run) -> None:
-        """Under `fab`, -H, -t and -i count like settings."""
-        done = run("fab", "-H", "me@ashbury:22", "-t", "3", "show")
-        assert json.loads(done.stdout) == ["sandbox", None, 19, "me@ashbury:22", 3], done.stderr
-        done = run("fab", "-H", "ashbury", "show", "--host", "other")
-        assert (done.returncode, "-H says ashbury and --host says other" in done.stderr) == (2, True)
-
-
-def test_where_fabric_keeps_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fabric's program still puts its flags where they are read from: no public name leads there."""
-    config: dict[str, Any] = {}
-    program = make_program()
-    monkeypatch.setattr(program, "execute", lambda: config.update(program.config._overrides))
-    monkeypatch.chdir(settings.PROJECT_FILE.parent)
-    (settings.PROJECT_FILE.parent / "fabfile.py").write_text(TASKS.format(library="fabric"), encoding="utf-8")
-    program.run(["fab", "-i", "/k", "-t", "3", "-T", "4", "show"], exit=False)
-    assert config["connect_kwargs"] == {"key_filename": ["/k"], "timeout": 3}
-    assert config["timeouts"] == {"command": 4}

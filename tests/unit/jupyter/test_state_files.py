@@ -1,7 +1,5 @@
 """A state folder that is damaged, full, in the way or somebody else's: an error with its path and a hint, or a warning."""
 
-import os
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,13 +10,8 @@ from notebooks_over_ssh.errors import TaskError
 from notebooks_over_ssh.jupyter import session as sessions
 from notebooks_over_ssh.jupyter.certificate import Certificate
 from notebooks_over_ssh.trust_stores import installed
-from tests.kit.cli import User, assert_error, assert_success
 
 NOW = datetime.now(UTC)
-TASKS = (
-    "secure", "serve", "tunnel --detach", "up --detach", "stop", "stop --all", "status", "status --json", "status --editors",
-    "logs", "doctor", "trust", "untrust", "sandbox.stop",
-)  # fmt: skip
 
 
 @pytest.fixture
@@ -26,78 +19,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where state is kept; it does not exist yet."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     return tmp_path / "state" / "notebooks-over-ssh"
-
-
-@pytest.fixture
-def idle_user(tmp_path: Path, temporary: Path) -> User:
-    """A user with an empty home folder, for commands that start nothing."""
-    home = tmp_path / "home"
-    home.mkdir()
-    return User(home, temporary)
-
-
-def a_huge_file(path: Path) -> None:
-    path.touch()
-    os.truncate(path, 1 << 40)
-
-
-def a_link(path: Path) -> None:
-    path.with_name("elsewhere").write_text("{}")
-    path.symlink_to("elsewhere")
-
-
-DAMAGE: dict[str, Callable[[Path], object]] = {
-    "garbage": lambda path: path.write_bytes(b"\0\xff garbage"),
-    "empty": lambda path: path.write_bytes(b""),
-    "not UTF-8": lambda path: path.write_bytes(b'{"host": "\xff\xfe"}'),
-    "deep": lambda path: path.write_bytes(b"[" * 100_000),
-    "huge": a_huge_file,
-    "a link": a_link,
-    "a link to itself": lambda path: path.symlink_to(path.name),
-    "a FIFO": lambda path: os.mkfifo(path),
-    "a folder": lambda path: path.mkdir(),
-}
-
-
-@pytest.mark.parametrize("kind", DAMAGE)
-def test_damaged_record(idle_user: User, kind: str) -> None:
-    """A record that cannot be read is left out and stays; `status` names it, whatever else is done goes on."""
-    idle_user.sessions.mkdir(parents=True)
-    record = idle_user.sessions / "ashbury-00000000.session.json"
-    DAMAGE[kind](record)
-    done = assert_success(idle_user.fab("status", "--json"))
-    assert done.stdout.strip() == "[]"
-    assert f"warning: {record} cannot be read as the record of a session" in done.stderr
-    assert "nothing to stop" in assert_success(idle_user.fab("stop")).stdout
-    assert os.path.lexists(record)
-
-
-@pytest.mark.parametrize("task", TASKS)
-def test_file_in_the_way(idle_user: User, task: str) -> None:
-    """Where the state folder cannot be made, each task says so before it connects, with the path."""
-    folder = idle_user.sessions.parent
-    folder.parent.mkdir(parents=True)
-    folder.touch()
-    assert_error(idle_user.fab(*task.split()), 1, str(folder), "Not a directory", "XDG_STATE_HOME")
-    assert not idle_user.sandbox.exists()
-
-
-@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to give a folder away")
-def test_folder_of_another_account(idle_user: User) -> None:
-    """Records that another account wrote are not believed: the folder is named."""
-    idle_user.sessions.mkdir(parents=True)
-    os.chown(idle_user.sessions, 65534, 65534)
-    for task in ("status", "stop"):
-        assert_error(
-            idle_user.fab(task), 1, f"{idle_user.sessions} belongs to another account", "XDG_STATE_HOME"
-        )
-
-
-def test_reading_makes_nothing(idle_user: User) -> None:
-    """A look leaves the home folder as it was."""
-    for task in ("status", "stop", "untrust", "sandbox.status"):
-        assert_success(idle_user.fab(task))
-    assert list(idle_user.home.iterdir()) == []
 
 
 def test_what_cannot_be_written(folder: Path) -> None:

@@ -1,0 +1,121 @@
+"""`fab` and `invoke` read the same settings, in a copy of the project with a single task."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fabric.main import make_program  # type: ignore[import-untyped, unused-ignore]
+
+from tests.kit.cli import ROOT
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty home folder, and no environment variable that is a setting."""
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    for variable in [name for name in os.environ if name.startswith(("INVOKE_", "FABRIC_"))]:
+        monkeypatch.delenv(variable)
+    return home
+
+
+TASKS = """
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from {library} import task
+
+@task
+def show(c, host=None):
+    import sys
+    from notebooks_over_ssh.errors import ConfigError
+    from notebooks_over_ssh.config.settings import load
+    try:
+        s = load(c, host=host)
+    except ConfigError as problem:
+        print(f"{{problem}}; hint: {{problem.hint}}", file=sys.stderr)
+        sys.exit(problem.exit_code)
+    print(json.dumps([s.gateway, s.user, s.notebook.nice, s.explicit_host, s.timeouts.connect]))
+"""
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    project = tmp_path / "copy"
+    shutil.copytree(ROOT / "notebooks_over_ssh", project / "notebooks_over_ssh")
+    (project / "fabfile").mkdir()
+    shutil.copy(ROOT / "invoke.yaml", project / "invoke.yaml")
+    (project / "fabfile" / "__init__.py").write_text(TASKS.format(library="fabric"), encoding="utf-8")
+    (project / "tasks.py").write_text("from fabfile import show\n", encoding="utf-8")
+
+    def run(program: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [Path(sys.executable).with_name(program), *arguments],
+            cwd=project,
+            env={**os.environ, **variables},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.mark.parametrize("program", ["fab", "invoke"])
+def test_same_effect(run: Run, program: str, home: Path, tmp_path: Path) -> None:
+    """Each layer counts alike under both programs."""
+    assert json.loads(run(program, "show").stdout) == ["sandbox", None, 19, None, 10]
+    (home / ".invoke.yaml").write_text("user: me\ngateway: gate\nnotebook: {nice: 12}", encoding="utf-8")
+    assert json.loads(run(program, "show").stdout) == ["gate", "me", 12, None, 10]
+    runtime = tmp_path / "run.yaml"
+    runtime.write_text("timeouts: {connect: 5}\n", encoding="utf-8")
+    done = run(program, "-f", str(runtime), "show", "--host", "you@ashbury", INVOKE_NOTEBOOK_NICE="13")
+    assert json.loads(done.stdout) == ["gate", "me", 13, "you@ashbury", 5], done.stderr
+    done = run(program, "show", INVOKE_RUNTIME_CONFIG=str(runtime), INVOKE_GATEWAY="none")
+    assert json.loads(done.stdout) == [None, "me", 12, None, 5], done.stderr
+
+
+@pytest.mark.parametrize("program", ["fab", "invoke"])
+def test_refused(run: Run, program: str, home: Path) -> None:
+    """A wrong setting ends both programs alike."""
+    (home / ".invoke.yaml").write_text("notebook: {enviroment: x}", encoding="utf-8")
+    done = run(program, "show")
+    assert done.returncode == 2
+    assert done.stderr.strip() == (
+        "unknown setting notebook.enviroment in ~/.invoke.yaml; hint: did you mean notebook.environment?"
+    )
+    (home / ".invoke.yaml").unlink()
+    done = run(program, "-f", "none.yaml", "show")
+    assert (done.returncode, "there is no configuration file none.yaml" in done.stderr) == (2, True)
+
+
+def test_option_of_fab(run: Run) -> None:
+    """Under `fab`, -H, -t and -i count like settings."""
+    done = run("fab", "-H", "me@ashbury:22", "-t", "3", "show")
+    assert json.loads(done.stdout) == ["sandbox", None, 19, "me@ashbury:22", 3], done.stderr
+    done = run("fab", "-H", "ashbury", "show", "--host", "other")
+    assert (done.returncode, "-H says ashbury and --host says other" in done.stderr) == (2, True)
+
+
+def test_where_fabric_keeps_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`fab` puts its options where the settings read them; Fabric has no public name for that place."""
+    config: dict[str, Any] = {}
+    program = make_program()
+    monkeypatch.setattr(program, "execute", lambda: config.update(program.config._overrides))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "fabfile.py").write_text(TASKS.format(library="fabric"), encoding="utf-8")
+    program.run(["fab", "-i", "/k", "-t", "3", "-T", "4", "show"], exit=False)
+    assert config["connect_kwargs"] == {"key_filename": ["/k"], "timeout": 3}
+    assert config["timeouts"] == {"command": 4}

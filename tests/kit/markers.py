@@ -1,0 +1,41 @@
+"""Marks each test by the fixtures that it uses, so that `pytest -m` selects by what a machine has and by the time it takes."""
+
+import pytest
+
+# A fixture also counts where another fixture of the test requests it; `name[id]` is one value of a parametrized fixture.
+FIXTURES = {
+    "needs_root": {
+        "pam_network",
+        "netns_network",
+        "gateway_site[dropbear]",
+        "forwarder[dropbear]",
+        "dropbear",
+    },
+    "needs_sshd": {"packages", "gateway_site[sshd]", "gateway_site[dropbear]"},
+    "needs_browser": {"browser"},
+    "slow": {
+        *(
+            "packages",
+            "gateway_site",
+            "data_home",
+            "fresh",
+            "connection",
+            "_secured_user",
+            "fresh_user",
+            "user",
+        ),
+        *("notebook6_venv", "scanner", "host_environment", "browser"),
+    },
+}
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` deselects by the marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Add the marks."""
+    for item in items:
+        used = set(getattr(item, "fixturenames", ()))
+        parameters = getattr(getattr(item, "callspec", None), "params", {})
+        used |= {f"{name}[{value}]" for name, value in parameters.items() if isinstance(value, str)}
+        for mark, fixtures in FIXTURES.items():
+            if used & fixtures:
+                item.add_marker(mark)
