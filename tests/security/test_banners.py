@@ -73,7 +73,7 @@ def test_without_end(client: Client, loop: AsyncioThread) -> None:
     key = client.folder / "hostile_key"
     make_key(key)
     prompter = ScriptedPrompter()
-    with mitm_server(loop, key, factory=factory) as (port, _):
+    with mitm_server(loop, key, server_factory=factory) as (port, _):
         client.write_known_hosts(known_hosts_line(port, key.with_suffix(".pub").read_text().strip()))
         assert client.connect_error(f"{LOOPBACK}:{port}", prompter) is None
     assert 0 < len(prompter.noticed) <= 21

@@ -74,7 +74,7 @@ def known(client: Client, loop: AsyncioThread, factory: Any) -> Iterator[tuple[i
     """A server whose key is known, and which is no friend for that."""
     key = client.folder / "hostile_key"
     make_key(key)
-    with mitm_server(loop, key, factory=factory) as (port, record):
+    with mitm_server(loop, key, server_factory=factory) as (port, record):
         client.write_known_hosts(known_hosts_line(port, key.with_suffix(".pub").read_text().strip()))
         yield port, record
 
@@ -90,7 +90,10 @@ def test_question_that_forges_a_prompt(
     question = (texts["title"], texts["instructions"], [(texts["prompt"], False)])
     key = network.folder / "hostile_key"
     make_key(key)
-    with mitm_server(loop, key, factory=lambda record: AsksPrompts(record, question)) as (port, record):
+    with mitm_server(loop, key, server_factory=lambda record: AsksPrompts(record, question)) as (
+        port,
+        record,
+    ):
         network.write_known_hosts(known_hosts_line(port, key.with_suffix(".pub").read_text().strip()))
         network.configure(gateway=f"{LOOPBACK}:{port}")
         who = f"{getpass.getuser()}@{LOOPBACK}:{port}"

@@ -60,7 +60,7 @@ def test_a_server_from_start_to_end(home: Path) -> None:
         assert run_bare(home, "server_status")["pid"] == started["pid"]
         assert run_bare(home, "port_owners", ports=[started["port"]])["foreign"] == []
     finally:
-        stopped = run_bare(home, "stop_server", even_if_busy=True, stop_timeout_s=10)
+        stopped = run_bare(home, "stop_server", force=True, stop_timeout_s=10)
     assert (stopped["was_running"], stopped["pid"]) == (True, started["pid"])
 
 

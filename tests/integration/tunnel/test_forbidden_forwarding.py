@@ -75,7 +75,9 @@ def test_no_program_either(network: Network) -> None:
     network.host.start(
         "AllowTcpForwarding no", "ForceCommand echo 'No programs here.'", network.environment()
     )
-    done = assert_error(network.user.fab("tunnel", "--no-browser"), 3, REFUSAL, "the program that replaces it")
+    done = assert_error(
+        network.user.fab("tunnel", "--no-browser"), 3, REFUSAL, "the program that replaces it"
+    )
     assert "AllowTcpForwarding" in done.stderr
     network.host.stop()
     network.host.start(network.environment())
