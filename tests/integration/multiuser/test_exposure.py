@@ -110,7 +110,7 @@ def test_permission(pam_network: PamNetwork, owner: Account) -> None:
         pam_network.user.fab("up", "--detach"),
         6,
         f"no folder {owner.home}/nowhere/else",
-        f"there is {owner.home}",
+        f"only {owner.home} exists",
     )
     assert "password" not in done.stdout
     closed.chmod(0o755)

@@ -115,7 +115,7 @@ def test_a_command_of_ones_own(home: Path) -> None:
     """The command of `activate` prepares the environment in place of the name; one that fails is told."""
     told = enter(home, "missing", 'PATH="$HOME/venv/bin:$PATH"; export HOOK=mine; echo noise')
     assert told["python"] == f"{home}/venv/bin/python"
-    assert told["HOOK"] == "is_owned"
+    assert told["HOOK"] == "mine"
     assert enter(home, "mlp", "false")["problem"] == "activate-failed"
 
 

@@ -137,7 +137,7 @@ def test_acknowledged_at_once() -> None:
         with peer:
             received = packets.BlockPacketizer(source)
             for number in (1, 2, 3):
-                peer.sendall(b"a line\n")
+                peer.sendall(b"SSH-2.0-peer\r\n")
                 received.readline(TIMEOUT_S)
                 assert source.times == number
             block = bytes(packets.QUICKACK_MAX_BYTES)
