@@ -129,7 +129,7 @@ def test_environment_without_jupyter(user: User) -> None:
 def test_folder_that_is_missing(user: User) -> None:
     """A missing working folder is refused with 6, and the part of its path that exists is named."""
     done = user.fab("serve", INVOKE_NOTEBOOK_DIRECTORY="~/mlpractical/week1/lab")
-    assert_error(done, 6, "mlpractical/week1/lab", f"there is {user.remote_home}/mlpractical\n")
+    assert_error(done, 6, "mlpractical/week1/lab", f"only {user.remote_home}/mlpractical exists\n")
 
 
 def test_command_that_fails(user: User) -> None:
@@ -140,7 +140,7 @@ def test_command_that_fails(user: User) -> None:
 def test_serve_before_secure(user: User) -> None:
     """A server without a password and a certificate is never started: 6, and the hint is `secure`."""
     with changed(user.jupyter_config, "{}"):
-        done = assert_error(user.fab("serve"), 6, "no protection")
+        done = assert_error(user.fab("serve"), 6, "not protected")
     assert "secure" in done.stderr.partition("hint: ")[2]
 
 
