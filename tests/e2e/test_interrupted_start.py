@@ -152,7 +152,7 @@ def small_disk(folder: Path, size: str) -> Iterator[None]:
 @pytest.mark.parametrize("free", range(3))
 def test_full_disk(clean: User, free: int) -> None:
     """With so many pages (4 KiB) free where sessions are recorded, `serve` fails and no unknown server runs."""
-    clean.sessions.mkdir(parents=True, exist_ok=True)
+    clean.sessions.mkdir(mode=0o700, parents=True, exist_ok=True)
     with small_disk(clean.sessions, "16k"):
         with contextlib.suppress(OSError), (clean.sessions / "full").open("wb", buffering=0) as file:
             while file.write(bytes(4096)):

@@ -10,8 +10,9 @@ import pytest
 
 from notebooks_over_ssh.jupyter.session import Session
 from tests.kit.certificates import sha256
-from tests.kit.cli import User, assert_success, free_port, wait_until
+from tests.kit.cli import Result, User, assert_success, free_port, wait_until
 from tests.kit.trust_user import entries, new_database
+from tests.kit.users import PASSWORD
 
 
 @pytest.fixture(scope="module")
@@ -63,18 +64,23 @@ def end(pid: int) -> None:
     wait_until("the server has ended", lambda: not psutil.pid_exists(pid))
 
 
+def renew(user: User) -> Result:
+    """Another certificate, with the password that the other tests log in with."""
+    return user.fab("secure", "--renew", "--password-file", "-", stdin=f"{PASSWORD}\n")
+
+
 def test_renewed(user: User, database: Path) -> None:
     """A certificate that was replaced is trusted as long as a server runs with it, and then no longer."""
     assert_success(user.fab("up", "--detach", "--trust"))
     old = trusted(database)
-    assert_success(user.fab("secure", "--renew"))
+    assert_success(renew(user))
     assert trusted(database) == old
     assert_success(user.fab("stop"))
     assert entries(database) == {}
     assert_success(user.fab("up", "--detach", "--trust"))
     assert trusted(database) == {sha256(user.certificate_pem(user.only_session()["host"]))} != old
     end(user.only_session()["pid"])
-    assert "trusts the old certificate no longer" in assert_success(user.fab("secure", "--renew")).stdout
+    assert "trusts the old certificate no longer" in assert_success(renew(user)).stdout
     assert entries(database) == {}
     assert_success(user.fab("up", "--detach", "--trust"))
     assert "in place" in assert_success(user.fab("secure")).stdout
