@@ -24,17 +24,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tests.kit.cli import BIN_DIR, ROOT
+from tests.kit.ports import free_port
 from tests.kit.sshd import (
     LOOPBACK,
     SYSTEM_PATH,
     Network,
-    free_port,
     known_hosts_line,
     prepare_packages,
     privsep_dir,
     terminate_all,
-    wait_until,
 )
+from tests.kit.wait import wait_until
 
 from .child_server import run_server
 
@@ -191,8 +191,8 @@ class BenchmarkNetwork:
         try:
             wait_until(
                 lambda: info_path.exists() and info_path.read_text().endswith("}"),
-                TIMEOUT_S,
                 "jupyter starts",
+                timeout_s=TIMEOUT_S,
             )
             self._wait_for_response(json.loads(info_path.read_text())["port"])
             return time.monotonic() - started_at
@@ -208,7 +208,7 @@ class BenchmarkNetwork:
 
     def _wait_for_response(self, port: int) -> None:
         expected = hashlib.sha256(ssl.PEM_cert_to_DER_cert(first_certificate(self.certificate))).hexdigest()
-        wait_until(lambda: responds(port, expected), TIMEOUT_S, f"a response on port {port}")
+        wait_until(lambda: responds(port, expected), f"a response on port {port}", timeout_s=TIMEOUT_S)
 
 
 def ready_port(output: str) -> int:

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import psutil
 
-from tests.kit.sshd import free_port, terminate_all, wait_until
+from tests.kit.ports import free_port
+from tests.kit.sshd import terminate_all
+from tests.kit.wait import wait_until
 
 from ..child_server import ROOT
 from .endpoint import LOOPBACK, Endpoint
@@ -124,7 +126,11 @@ class Forwarder:
                 start_new_session=True,
             )
         try:
-            wait_until(lambda: self._check_alive() and echoes(port), START_TIMEOUT_S, f"{self.name} forwards")
+            wait_until(
+                lambda: self._check_alive() and echoes(port),
+                f"{self.name} forwards",
+                timeout_s=START_TIMEOUT_S,
+            )
         except BaseException:
             self.close()
             raise

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit.cli import BIN_DIR, ROOT, TIMEOUT_S, Result, User, assert_error
+from tests.kit.cli import BIN_DIR, ROOT, Result, User, assert_error
+from tests.kit.wait import TIMEOUT_S
 
 BOTH = pytest.mark.parametrize("program", ["fab", "invoke"])
 YAML = b"user: me\nnotebook: [1\n  nice: 12\n"

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit.cli import BIN_DIR, ROOT, TIMEOUT_S, User, assert_success
+from tests.kit.cli import BIN_DIR, ROOT, User, assert_success
+from tests.kit.wait import TIMEOUT_S
 
 # Python runs this before anything else. It counts the lines of the collection and of what runs after it, of ours and of the
 # libraries that have a part in it. At the line with the number in AT it sends itself the signal that Ctrl-C sends.

@@ -14,10 +14,12 @@ import pytest
 from jupyter_server.auth.security import passwd
 from websockets.exceptions import InvalidStatus
 
-from tests.kit.cli import TIMEOUT_S, User, assert_error, assert_success, free_port, port_in
+from tests.kit.cli import User, assert_error, assert_success, port_in
 from tests.kit.jupyter_client import Browser
 from tests.kit.leaks import processes_below
+from tests.kit.ports import free_port
 from tests.kit.users import PASSWORD
+from tests.kit.wait import TIMEOUT_S
 
 OLD_PASSWORD = "the password of 2019"
 ANSWERS = ("--password-file", "-")

@@ -12,8 +12,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.kit.cli import TIMEOUT_S, User, assert_error, assert_success, wait_until
+from tests.kit.cli import User, assert_error, assert_success
 from tests.kit.leaks import processes_below
+from tests.kit.wait import TIMEOUT_S, wait_until
 
 SERVE = ("fab", "-H", "ashbury", "serve")
 Moment = Callable[[User], bool]
@@ -47,11 +48,11 @@ def none_that_is_unknown(user: User) -> None:
     running = [session["pid"] for session in known if session["server"] == "running"]
     if known:
         # A start that is under way and has its word is seen once the host has it on record; so look again.
-        wait_until("what runs is known", lambda: _pids(user) == [process.pid for process in servers(user)])
+        wait_until(lambda: _pids(user) == [process.pid for process in servers(user)], "what runs is known")
     assert known or not servers(user), "a server runs that nothing leads to"
     assert running == [] or running == [process.pid for process in servers(user)]
     assert_success(user.fab("stop"))
-    wait_until("nothing runs", lambda: not servers(user))
+    wait_until(lambda: not servers(user), "nothing runs")
     assert user.status() == []
     assert list(user.sessions.iterdir()) == []
     assert not (user.remote_state("ashbury") / "server.json").exists()
@@ -76,7 +77,7 @@ def clean(user: User) -> Iterator[User]:
 def test_interrupted(clean: User, moment: str, number: signal.Signals) -> None:
     """Wherever a signal ends `serve`, what it leaves is known; where it can, it says that the server may go on."""
     with clean.running(*SERVE) as process:
-        wait_until(moment, lambda: MOMENTS[moment](clean) or process.poll() is not None)
+        wait_until(lambda: MOMENTS[moment](clean) or process.poll() is not None, moment)
         begun = MOMENTS["the pending session"](clean)
         process.send_signal(number)
         said, errors = process.communicate(timeout=TIMEOUT_S)
@@ -90,18 +91,18 @@ def test_interrupted(clean: User, moment: str, number: signal.Signals) -> None:
 def test_stop_at_once(clean: User) -> None:
     """A `stop` right after a `serve` that was killed waits for what that one has begun, and ends it."""
     with clean.running(*SERVE) as process:
-        wait_until("the pending session", lambda: MOMENTS["the pending session"](clean))
+        wait_until(lambda: MOMENTS["the pending session"](clean), "the pending session")
         process.kill()
         process.wait(TIMEOUT_S)
     assert_success(clean.fab("stop"))
-    wait_until("nothing runs", lambda: not servers(clean))
+    wait_until(lambda: not servers(clean), "nothing runs")
     assert clean.status() == []
 
 
 def test_second_run_repairs(clean: User) -> None:
     """After a kill, `serve` finds the server or starts it, and it is an ordinary session then."""
     with clean.running(*SERVE) as process:
-        wait_until("the server's record", lambda: MOMENTS["the server's record"](clean))
+        wait_until(lambda: MOMENTS["the server's record"](clean), "the server's record")
         process.kill()
         process.wait(TIMEOUT_S)
     begun = [process.pid for process in servers(clean)]
@@ -129,7 +130,7 @@ def test_start_that_takes_too_long(clean: User) -> None:
     shown = assert_success(clean.fab("status")).stdout
     assert f"{getuser()}@ashbury" in shown and "running" in shown
     assert "ended" in assert_success(clean.fab("stop", "--force")).stdout
-    wait_until("nothing runs", lambda: not servers(clean))
+    wait_until(lambda: not servers(clean), "nothing runs")
     assert clean.status() == []
 
 
@@ -169,6 +170,6 @@ def test_full_disk(clean: User, free: int) -> None:
         known = clean.status()
         assert bool(known) == bool(servers(clean))
         assert_success(clean.fab("stop"))
-        wait_until("nothing runs", lambda: not servers(clean))
+        wait_until(lambda: not servers(clean), "nothing runs")
         (clean.sessions / "full").unlink()
         assert list(clean.sessions.iterdir()) == []

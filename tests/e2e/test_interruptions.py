@@ -7,10 +7,11 @@ import subprocess
 
 import psutil
 
-from tests.kit.cli import TIMEOUT_S, User, assert_success, interrupt, kill, port_in, wait_until
+from tests.kit.cli import User, assert_success, interrupt, kill, port_in
 from tests.kit.jupyter_client import Browser
 from tests.kit.leaks import processes_below
 from tests.kit.users import PASSWORD
+from tests.kit.wait import TIMEOUT_S, wait_until
 
 
 def _command_line(process: psutil.Process) -> list[str]:
@@ -57,7 +58,7 @@ def test_interrupted_wherever(user: User) -> None:
         return _says("secure", process)
 
     def starts(process: subprocess.Popen[str]) -> bool:
-        wait_until("the server was started", (user.remote_state("ashbury") / "server.json").exists)
+        wait_until((user.remote_state("ashbury") / "server.json").exists, "the server was started")
         return True
 
     def serves(process: subprocess.Popen[str]) -> bool:
@@ -78,7 +79,7 @@ def test_interrupted_wherever(user: User) -> None:
             )
         assert set(begun) <= set(servers(user))
         assert len(servers(user)) <= 1
-        wait_until("no tunnel is left", lambda: not tunnels(user))
+        wait_until(lambda: not tunnels(user), "no tunnel is left")
     up = assert_success(user.fab("-H", "ashbury", "up", "--detach"))
     assert [process.pid for process in servers(user)] == [user.only_session()["pid"]]
     with Browser(port_in(up), user.certificate_pem("ashbury")) as browser:
@@ -93,7 +94,7 @@ def test_network_gone(user: User) -> None:
     assert_success(user.fab("-H", "ashbury", "up", "--detach"))
     before = user.only_session()
     kill(daemon(user))
-    wait_until("the tunnel has ended", lambda: user.only_session()["tunnel"] == "closed")
+    wait_until(lambda: user.only_session()["tunnel"] == "closed", "the tunnel has ended")
     lost = user.only_session()
     assert lost["server"] == "unreachable"
     assert lost["url"] is None

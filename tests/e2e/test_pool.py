@@ -1,8 +1,9 @@
 """The pool: one name for many machines, of which one has the server."""
 
 from notebooks_over_ssh.sandbox.paths import HOSTS
-from tests.kit.cli import User, assert_success, free_port
+from tests.kit.cli import User, assert_success
 from tests.kit.jupyter_client import Browser
+from tests.kit.ports import free_port
 from tests.kit.sandbox_ssh import run_on_pool
 from tests.kit.users import PASSWORD
 

@@ -6,10 +6,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.kit.cli import TIMEOUT_S, User, assert_error, assert_success, free_port, port_in
+from tests.kit.cli import User, assert_error, assert_success, port_in
 from tests.kit.jupyter_client import Browser, busy_kernel
 from tests.kit.leaks import is_alive
+from tests.kit.ports import free_port
 from tests.kit.users import PASSWORD
+from tests.kit.wait import TIMEOUT_S
 
 NEW_PASSWORD = "the password after it"
 KEEPS = "keeps its older password or certificate until it is started again"

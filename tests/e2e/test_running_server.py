@@ -15,19 +15,12 @@ import httpx
 import psutil
 import pytest
 
-from tests.kit.cli import (
-    TIMEOUT_S,
-    User,
-    assert_error,
-    assert_success,
-    free_port,
-    interrupt,
-    port_in,
-    wait_until,
-)
+from tests.kit.cli import User, assert_error, assert_success, interrupt, port_in
 from tests.kit.jupyter_client import Browser
 from tests.kit.leaks import processes_below
+from tests.kit.ports import free_port
 from tests.kit.users import PASSWORD
+from tests.kit.wait import TIMEOUT_S, wait_until
 
 FIELDS = {
     "host": str,
@@ -225,7 +218,7 @@ def test_log_as_it_grows(session: Session) -> None:
         interrupt(process)
         assert process.wait(TIMEOUT_S) == 0
         assert process.stderr and process.stderr.read() == ""
-    wait_until("no tail is left", lambda: set(processes_below(session.user.home)) <= before)
+    wait_until(lambda: set(processes_below(session.user.home)) <= before, "no tail is left")
 
 
 def test_a_taken_port_is_named(session: Session) -> None:

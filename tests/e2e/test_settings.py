@@ -5,9 +5,10 @@ from pathlib import Path
 
 import psutil
 
-from tests.kit.cli import TIMEOUT_S, User, assert_success, interrupt, port_in
+from tests.kit.cli import User, assert_success, interrupt, port_in
 from tests.kit.jupyter_client import Browser
 from tests.kit.users import PASSWORD
+from tests.kit.wait import TIMEOUT_S
 
 
 def test_another_application(user: User, tmp_path: Path) -> None:

@@ -4,9 +4,10 @@ import socket
 
 import psutil
 
-from tests.kit.cli import User, assert_error, assert_success, free_port, kill, port_in
+from tests.kit.cli import User, assert_error, assert_success, kill, port_in
 from tests.kit.jupyter_client import Browser, busy_kernel
 from tests.kit.leaks import is_alive, processes_below
+from tests.kit.ports import free_port
 from tests.kit.users import PASSWORD
 
 

@@ -2,9 +2,10 @@
 
 import pytest
 
-from tests.kit.cli import User, assert_error, assert_success, free_port, port_in
+from tests.kit.cli import User, assert_error, assert_success, port_in
 from tests.kit.jupyter_client import Browser
 from tests.kit.leaks import listening_ports, processes_below
+from tests.kit.ports import free_port
 from tests.kit.users import PASSWORD
 
 UP, SERVE, TUNNEL, STATUS, STOP = "up", "serve", "tunnel", "status", "stop"

@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from tests.kit.certificate_chains import CertificateSite, make_signed
-from tests.kit.cli import TIMEOUT_S, User, assert_success, free_port, port_in
+from tests.kit.cli import User, assert_success, port_in
+from tests.kit.ports import free_port
+from tests.kit.wait import TIMEOUT_S
 
 # OpenSSL offers these two, which are stronger than those on Mozilla's list; Jupyter has no setting for curves.
 MORE_THAN_ASKED_FOR = {"X448", "secp521r1"}

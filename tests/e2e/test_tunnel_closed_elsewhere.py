@@ -8,9 +8,10 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from tests.kit.cli import TIMEOUT_S, User, assert_success, interrupt
+from tests.kit.cli import User, assert_success, interrupt
 from tests.kit.leaks import is_alive
 from tests.kit.users import PASSWORD
+from tests.kit.wait import TIMEOUT_S
 
 GOES_ON = "keeps running"
 

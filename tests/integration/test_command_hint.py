@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit.cli import BIN_DIR, ROOT, TIMEOUT_S
+from tests.kit.cli import BIN_DIR, ROOT
+from tests.kit.wait import TIMEOUT_S
 
 UV = [str(BIN_DIR / "uv"), "run", "--no-project"]
 

@@ -19,7 +19,7 @@ from typing import Any
 import httpx
 from websockets.sync.client import ClientConnection, connect
 
-from tests.kit.cli import TIMEOUT_S, wait_until
+from tests.kit.wait import TIMEOUT_S, wait_until
 
 WIDTH, HEIGHT = 1100, 800
 # https://w3c.github.io/webdriver/#keyboard-actions
@@ -94,7 +94,7 @@ class Page:
             return any(found)
 
         try:
-            wait_until(expression, holds)
+            wait_until(holds, expression)
         except AssertionError as error:
             error.add_note(str(self.evaluate("document.location + '\\n' + document.body.innerText")))
             raise
@@ -211,8 +211,8 @@ def _start_driver(
         )
     try:
         wait_until(
-            f"{command[0]} is ready",
             lambda: bool(re.search(ready, log.read_text("utf-8", "replace"))) or process.poll() is not None,
+            f"{command[0]} is ready",
         )
         found = re.search(ready, log.read_text("utf-8", "replace"))
         assert found, log.read_text("utf-8", "replace")

@@ -8,13 +8,12 @@ import pty
 import re
 import select
 import signal
-import socket
 import struct
 import subprocess
 import sys
 import termios
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,10 +21,10 @@ from typing import Any
 import psutil
 
 from tests.kit.leaks import is_alive
+from tests.kit.wait import TIMEOUT_S, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN_DIR = Path(sys.executable).parent
-TIMEOUT_S = 60.0
 
 Result = subprocess.CompletedProcess[str]
 # The program becomes the owner of the terminal that it stands at, as under a shell: getpass asks at /dev/tty.
@@ -260,27 +259,7 @@ def kill(pid: int) -> None:
     """End a process as the system does when memory runs out."""
     process = psutil.Process(pid)
     process.kill()
-    wait_until(f"process {pid} is gone", lambda: not is_alive(process))
-
-
-def wait_until(description: str, condition: Callable[[], bool]) -> None:
-    """Return once `condition` does, and fail when it never does."""
-    deadline = time.monotonic() + TIMEOUT_S
-    while not condition():
-        if time.monotonic() > deadline:
-            raise AssertionError(f"never came true: {description}")
-        select.select([], [], [], 0.02)
-
-
-def free_port() -> int:
-    """A port that nothing listens on, on either loopback address."""
-    while True:
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            port: int = probe.getsockname()[1]
-            with contextlib.suppress(OSError), socket.create_server(("::1", port), family=socket.AF_INET6):
-                return port
-            if not socket.has_ipv6:
-                return port
+    wait_until(lambda: not is_alive(process), f"process {pid} is gone")
 
 
 def port_in(result: Result) -> int:

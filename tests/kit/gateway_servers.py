@@ -9,7 +9,8 @@ from pathlib import Path
 from unittest.mock import patch
 
 from tests.kit import sshd as networks
-from tests.kit.sshd import RUN_TIMEOUT_S, START_TIMEOUT_S, SYSTEM_PATH, Server, wait_until
+from tests.kit.sshd import RUN_TIMEOUT_S, SYSTEM_PATH, Server
+from tests.kit.wait import wait_until
 
 SYSTEM_PROGRAMS = f"/usr/sbin:/sbin:{SYSTEM_PATH}"
 # In a mount namespace of its own, which ends with it: a file or folder is seen at another place, for each pair.
@@ -114,7 +115,7 @@ class Dropbear(Server):
         def listens() -> bool:
             return process.poll() is not None or b"Not backgrounding" in self.log.read_bytes()[log_start:]
 
-        wait_until(listens, START_TIMEOUT_S, "dropbear listens")
+        wait_until(listens, "dropbear listens")
         if process.poll() is None:
             return True
         self._process = None

@@ -13,10 +13,12 @@ from notebooks_over_ssh.ssh.protocol.jump_channel import JumpChannel
 from notebooks_over_ssh.ssh.protocol.transport import Transport
 from notebooks_over_ssh.tunnel import Forwarder, listen
 from tests.kit.mitm_sshd import AsyncioThread
+from tests.kit.ports import free_port
 from tests.kit.scripted_peer import ScriptedPeer, scripted_peer
 from tests.kit.ssh_client import Client
-from tests.kit.sshd import LOOPBACK, free_port, known_hosts_line, wait_until
+from tests.kit.sshd import LOOPBACK, known_hosts_line
 from tests.kit.two_hops import TIMEOUT_S, echo_server, echoes, read
+from tests.kit.wait import wait_until
 
 
 @dataclass
@@ -45,7 +47,7 @@ class NestedTransports:
         try:
             assert read(client, 10) == b"still here"
         except ConnectionResetError:
-            wait_until(lambda: not self.transport.is_active(), TIMEOUT_S, "the transport has ended")
+            wait_until(lambda: not self.transport.is_active(), "the transport has ended")
             assert not self.transport._own_channels
 
 

@@ -20,7 +20,8 @@ import psutil
 import pytest
 
 from tests.kit.gateway_servers import WrappedSshd, find_program
-from tests.kit.sshd import GATEWAY_OPTIONS, LOOPBACK, Network, free_port, known_hosts_line, terminate_all
+from tests.kit.ports import free_port
+from tests.kit.sshd import GATEWAY_OPTIONS, LOOPBACK, Network, known_hosts_line, terminate_all
 
 COMMAND_TIMEOUT_S = 10.0
 PASSWORD_RULE = "auth required pam_unix.so nodelay"

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.kit.certificates import certificate, new_key, pem
-from tests.kit.sshd import LOOPBACK, wait_until
+from tests.kit.sshd import LOOPBACK
 from tests.kit.two_hops import TIMEOUT_S
+from tests.kit.wait import wait_until
 
 
 @dataclass
@@ -57,7 +58,7 @@ def take_over_port(port: int, folder: Path) -> Iterator[PortTakeover]:
             listeners.append(socket.create_server((LOOPBACK, port)))
         return bool(listeners)
 
-    wait_until(is_listening, TIMEOUT_S, "the port is free")
+    wait_until(is_listening, "the port is free")
     with listeners[0] as listener:
         thread = threading.Thread(target=accept, args=(listener,))
         thread.start()

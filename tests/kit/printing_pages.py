@@ -10,12 +10,13 @@ import httpx
 from websockets.exceptions import WebSocketException
 
 from tests.kit.jupyter_client import Browser
+from tests.kit.ports import free_port
 from tests.kit.proxied_tunnel import OUTAGE_TIMEOUT_S, PASSWORD
-from tests.kit.sshd import Network, free_port, wait_until
+from tests.kit.sshd import Network
+from tests.kit.wait import wait_until
 
 # The longest outage, what TCP needs after it, and what the page needs itself.
 TIMEOUT_S = 180.0
-SSH_START_TIMEOUT_S = 20.0
 
 
 class Page:
@@ -32,7 +33,7 @@ class Page:
 
     def wait_for(self, lines: int) -> None:
         """Wait until so many lines have come."""
-        wait_until(lambda: len(self.lines) >= lines or self.error, TIMEOUT_S, f"{lines} lines came")
+        wait_until(lambda: len(self.lines) >= lines or self.error, f"{lines} lines came", timeout_s=TIMEOUT_S)
         assert self.error is None, self.error
 
     def stop_and_count_lost(self) -> int:
@@ -90,9 +91,7 @@ def ssh_tunnel(network: Network, config: str, remote_port: int) -> Iterator[int]
         )
     try:
         wait_until(
-            lambda: f"forwarding listening on 127.0.0.1 port {port}" in log.read_text(),
-            SSH_START_TIMEOUT_S,
-            "ssh forwards",
+            lambda: f"forwarding listening on 127.0.0.1 port {port}" in log.read_text(), "ssh forwards"
         )
         yield port
     finally:

@@ -5,7 +5,6 @@ import hashlib
 import json
 import os
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -16,8 +15,10 @@ import psutil
 from tests.kit.cli import User, assert_success
 from tests.kit.jupyter_client import TIMEOUT_S, Browser
 from tests.kit.mitm_sshd import AsyncioThread
-from tests.kit.sshd import LOOPBACK, Network, Server, free_port, known_hosts_line, wait_until
+from tests.kit.ports import free_port
+from tests.kit.sshd import LOOPBACK, Network, Server, known_hosts_line
 from tests.kit.tcp_proxy import TcpProxy
+from tests.kit.wait import wait_until
 
 PASSWORD = "a password of the tests"
 MB = 1024 * 1024
@@ -65,7 +66,7 @@ class Tunnel:
     def wait_until(self, condition: Callable[[], object], description: str) -> None:
         """Wait until it holds; raises AssertionError with what the tunnel said."""
         try:
-            wait_until(condition, OUTAGE_TIMEOUT_S, description)
+            wait_until(condition, description)
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.record()}\n{self.log()}") from None
 
@@ -267,11 +268,6 @@ def running_workload(proxied: ProxiedNetwork, size: int) -> Iterator[Workload]:
         stopped = user.fab("stop", "--force")
     assert_success(stopped)
     assert user.status() == []
-
-
-def elapsed(moment: float, seconds: float) -> Callable[[], bool]:
-    """Whether so much time has gone by: for what must last, and says nothing of it itself."""
-    return lambda: time.monotonic() - moment >= seconds
 
 
 def kill(server: Server) -> None:

@@ -5,7 +5,8 @@ import json
 import paramiko
 
 from notebooks_over_ssh.sandbox.paths import POOL
-from tests.kit.cli import TIMEOUT_S, User
+from tests.kit.cli import User
+from tests.kit.wait import TIMEOUT_S
 
 
 def run_on_pool(user: User, command: str) -> str:

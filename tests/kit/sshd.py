@@ -9,14 +9,11 @@ import fcntl
 import os
 import shlex
 import shutil
-import socket
 import subprocess
-import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 from getpass import getuser
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 import psutil
@@ -27,9 +24,10 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from notebooks_over_ssh.sandbox.conda_environments import ensure_base, ensure_environment
 from tests.kit.cli import User
+from tests.kit.ports import free_port
+from tests.kit.wait import wait_until
 
 LOOPBACK = "127.0.0.1"
-START_TIMEOUT_S = 10.0
 STOP_TIMEOUT_S = 10.0
 RUN_TIMEOUT_S = 60.0
 # Where an sshd of root confines what it does before a login; systems make it when their own sshd starts.
@@ -130,7 +128,7 @@ class Server:
 
     def wait_until_no_clients(self) -> None:
         """Wait until nobody is connected any more."""
-        wait_until(lambda: not self.children(), STOP_TIMEOUT_S, f"everybody leaves the {self.name}")
+        wait_until(lambda: not self.children(), f"everybody leaves the {self.name}")
 
     def logins(self) -> int:
         """How often somebody has logged in since the first start."""
@@ -166,7 +164,7 @@ class Server:
         def is_listening() -> bool:
             return process.poll() is not None or b"Server listening" in self.log.read_bytes()[log_start:]
 
-        wait_until(is_listening, START_TIMEOUT_S, f"sshd of the {self.name} listens")
+        wait_until(is_listening, f"sshd of the {self.name} listens")
         if process.poll() is None:
             return True
         self._process = None
@@ -317,7 +315,7 @@ Host *
 
     def wait_until_empty(self) -> None:
         """Wait until nothing runs any more on either side, and nobody is logged in."""
-        wait_until(lambda: not self.processes(), STOP_TIMEOUT_S, "everything ends on both sides")
+        wait_until(lambda: not self.processes(), "everything ends on both sides")
         for server in (self.gateway, self.host):
             server.wait_until_no_clients()
 
@@ -380,22 +378,6 @@ def make_key(path: Path, passphrase: str = "", kind: str = "ed25519") -> None:
 def known_hosts_line(port: int, public_key: str, host: str = LOOPBACK) -> str:
     """A line of known_hosts for a server on that port."""
     return f"[{host}]:{port} {public_key}"
-
-
-def free_port() -> int:
-    """A port that nobody has at this moment."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
-
-
-def wait_until(holds: Callable[[], object], timeout_s: float, what: str) -> None:
-    """Wait until it holds; raises AssertionError that names what was waited for."""
-    deadline = time.monotonic() + timeout_s
-    while not holds():
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not within {timeout_s} s: {what}")
-        Event().wait(0.01)
 
 
 def terminate_all(processes: Sequence[psutil.Process]) -> None:

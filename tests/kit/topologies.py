@@ -14,9 +14,10 @@ import psutil
 import pytest
 import yaml
 
-from tests.kit.cli import User, assert_success, free_port
+from tests.kit.cli import User, assert_success
 from tests.kit.gateway_servers import Dropbear, find_program
 from tests.kit.leaks import processes_below
+from tests.kit.ports import free_port
 from tests.kit.sshd import GATEWAY_OPTIONS, LOOPBACK, Network, make_key
 from tests.kit.users import new_user
 

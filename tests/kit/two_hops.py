@@ -9,8 +9,9 @@ from contextlib import closing
 from notebooks_over_ssh.ssh.connection import Connection
 from notebooks_over_ssh.tunnel import Forwarder, listen
 from tests.kit.mitm_sshd import AsyncioThread
+from tests.kit.ports import free_port
 from tests.kit.ssh_client import Client
-from tests.kit.sshd import LOOPBACK, free_port, known_hosts_line
+from tests.kit.sshd import LOOPBACK, known_hosts_line
 
 TIMEOUT_S = 20.0
 

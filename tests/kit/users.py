@@ -5,16 +5,16 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.kit.cli import TIMEOUT_S, Result, User, assert_success
+from tests.kit.cli import Result, User, assert_success
 from tests.kit.leaks import leaked_processes
+from tests.kit.wait import TIMEOUT_S
 
 PASSWORD = "a password of the tests' own"
-FreshUser = Callable[[], contextlib.AbstractContextManager[User]]
 
 
 def generated_password(done: Result) -> str:

@@ -12,8 +12,10 @@ import pytest
 from notebooks_over_ssh.ssh.algorithms import GroupExchange, NoCommonAlgorithm
 from notebooks_over_ssh.ssh.protocol.message import Message
 from notebooks_over_ssh.ssh.protocol.transport import Transport
+from tests.kit.ports import free_port
 from tests.kit.ssh_client import Client
-from tests.kit.sshd import LOOPBACK, free_port, known_hosts_line, wait_until
+from tests.kit.sshd import LOOPBACK, known_hosts_line
+from tests.kit.wait import wait_until
 
 TIMEOUT_S = 10
 WEAK = re.compile(r"sha1|md5|cbc|3des|arcfour|dss|^ssh-rsa|^zlib$|group1-|-96|umac-64|v00@openssh\.com\.")
@@ -103,7 +105,7 @@ def tinysshd(client: Client) -> Iterator[int]:
             return knocking.connect_ex((LOOPBACK, port)) == 0
 
     try:
-        wait_until(answers, TIMEOUT_S, "tinysshd listens")
+        wait_until(answers, "tinysshd listens")
         yield port
     finally:
         process.terminate()

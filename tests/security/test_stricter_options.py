@@ -12,7 +12,8 @@ from notebooks_over_ssh.ssh.protocol.packetizer import REKEY_AFTER_BYTES, BlockP
 from tests.kit.cli import assert_error, assert_success
 from tests.kit.ssh_certificates import Authority
 from tests.kit.ssh_client import Client, ScriptedPrompter, certified_host
-from tests.kit.sshd import LOOPBACK, RUN_TIMEOUT_S, Network, Server, known_hosts_line, make_key, wait_until
+from tests.kit.sshd import LOOPBACK, RUN_TIMEOUT_S, Network, Server, known_hosts_line, make_key
+from tests.kit.wait import wait_until
 
 
 def config(host: Server, *more: str) -> str:
@@ -314,7 +315,7 @@ def test_rekey_limit(client: Client, monkeypatch: pytest.MonkeyPatch, limit: str
             assert not have_new_keys()
             assert exchanges == [REKEY_AFTER_BYTES]
         else:
-            wait_until(have_new_keys, RUN_TIMEOUT_S, "new keys are made")
+            wait_until(have_new_keys, "new keys are made")
 
 
 @pytest.mark.parametrize(

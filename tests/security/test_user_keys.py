@@ -14,7 +14,8 @@ import pytest
 from tests.kit.cli import assert_error, assert_success
 from tests.kit.ssh_certificates import OUT_OF_DATE, Authority
 from tests.kit.ssh_client import Client, ScriptedPrompter
-from tests.kit.sshd import LOOPBACK, Network, Server, known_hosts_line, make_key, wait_until
+from tests.kit.sshd import LOOPBACK, Network, Server, known_hosts_line, make_key
+from tests.kit.wait import wait_until
 
 KINDS = ("ed25519", "ecdsa", "rsa")
 # ssh-keygen writes ed25519 keys in its own form only.
@@ -33,7 +34,7 @@ def agent(client: Client, *keys: Path) -> Iterator[str]:
     path = client.folder / "agent"
     process = subprocess.Popen(["ssh-agent", "-D", "-a", str(path)], stdout=subprocess.DEVNULL)
     try:
-        wait_until(path.exists, AGENT_TIMEOUT_S, "ssh-agent listens")
+        wait_until(path.exists, "ssh-agent listens")
         for key in keys:
             subprocess.run(
                 ["ssh-add", "-q", str(key)],

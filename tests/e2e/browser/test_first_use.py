@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from tests.kit.bidi import CONTROL, NavigationRefused, Page
 from tests.kit.browsers import READY, Browser, log_in
 from tests.kit.certificates import certificate, new_key, pem
-from tests.kit.cli import User, assert_success, wait_until
+from tests.kit.cli import User, assert_success
+from tests.kit.wait import wait_until
 
 PLOT = "!!document.querySelector('.jp-OutputArea-output img')?.naturalWidth"
 
@@ -42,7 +43,7 @@ def test_from_the_warning_to_the_plot_and_back(browser: Browser, user: User, add
         assert host in page.evaluate("document.querySelector('.jp-OutputArea-output').textContent")
         browser.save_screenshot(page, "3-plot")
         page.press(CONTROL, "s")
-        wait_until("the plot is saved", lambda: b"image/png" in notebook.read_bytes())
+        wait_until(lambda: b"image/png" in notebook.read_bytes(), "the plot is saved")
         page.reload()
         page.wait_for(PLOT)
 

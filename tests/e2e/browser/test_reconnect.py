@@ -9,10 +9,11 @@ import pytest
 
 from tests.kit.bidi import ENTER, SHIFT, Page
 from tests.kit.browsers import READY, Browser, log_in
-from tests.kit.cli import User, assert_success, port_in, wait_until
+from tests.kit.cli import User, assert_success, port_in
 from tests.kit.mitm_sshd import AsyncioThread
 from tests.kit.tcp_proxy import TcpProxy
 from tests.kit.users import PASSWORD, new_user
+from tests.kit.wait import wait_until
 
 
 @pytest.fixture
@@ -66,11 +67,11 @@ def test_tunnel_is_cut_and_comes_back(browser: Browser, user: User, relay: TcpPr
         page.wait_for(READY)
         before = run(page, "import os; kept = 'kept'; print('first', kept, os.getpid())", "first kept")
         assert relay.refuse() > 0
-        wait_until("the tunnel is being reconnected", lambda: wait_for_tunnel(user, "reconnecting"))
+        wait_until(lambda: wait_for_tunnel(user, "reconnecting"), "the tunnel is being reconnected")
         page.wait_for(f"!({READY})")
         browser.save_screenshot(page, "4-cut")
         relay.resume()
-        wait_until("the tunnel is open again", lambda: wait_for_tunnel(user, "open"))
+        wait_until(lambda: wait_for_tunnel(user, "open"), "the tunnel is open again")
         after = run(page, "print('second', kept, os.getpid())", "second kept")
         assert after.split()[-1] == before.split()[-1]
     assert_success(user.fab("-f", settings, "stop", "--force"))

@@ -11,9 +11,9 @@ import pytest
 
 from tests.kit.cli import assert_error, assert_success
 from tests.kit.https_probe import probe
-from tests.kit.sshd import GATEWAY_OPTIONS, LOOPBACK, Network, Server, known_hosts_line, wait_until
+from tests.kit.sshd import GATEWAY_OPTIONS, LOOPBACK, Network, Server, known_hosts_line
+from tests.kit.wait import wait_until
 
-END_TIMEOUT_S = 5.0
 LOOPBACK_6 = "::1"
 
 
@@ -156,7 +156,7 @@ def test_command_is_gone_afterwards(network: Network) -> None:
     assert_success(network.user.fab("up", "--detach"))
     assert len(commands()) == 1  # the tunnel's own
     assert_success(network.user.fab("stop"))
-    wait_until(lambda: not commands(), END_TIMEOUT_S, "the command ends with the tunnel")
+    wait_until(lambda: not commands(), "the command ends with the tunnel")
     network.host.new_key()
     assert_error(network.user.fab("secure"), 5, "not the one on record")
     assert commands() == []

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit.cli import assert_error, assert_success, wait_until
+from tests.kit.cli import assert_error, assert_success
 from tests.kit.https_probe import probe
 from tests.kit.netns import HOST, NetnsNetwork, netns_exec, three_namespaces
+from tests.kit.wait import wait_until
 
 CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=5)"
 
@@ -58,5 +59,5 @@ def test_host_that_the_network_swallows(separate: NetnsNetwork) -> None:
     assert_success(user.execute([*cable, "up"]))
     # The gateway's kernel remembers for a moment that nobody answered.
     connect = [*netns_exec(machines.gateway), "python3", "-c", CONNECT, HOST, str(separate.host.port)]
-    wait_until("the host is back", lambda: user.execute(connect).returncode == 0)
+    wait_until(lambda: user.execute(connect).returncode == 0, "the host is back")
     assert_success(user.fab("secure"))

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.kit.cli import assert_error, assert_success, free_port
+from tests.kit.cli import assert_error, assert_success
 from tests.kit.pam_sshd import HOST_ADDRESS, Account, PamNetwork
+from tests.kit.ports import free_port
 
 # Runs code of the stranger's own inside whatever reads it.
 PLANTED = "open({!r}, 'w').close()\n"

@@ -13,10 +13,12 @@ import psutil
 import pytest
 
 from tests.kit import pam_sshd as machines
-from tests.kit.cli import assert_error, assert_success, free_port, kill, port_in, wait_until
+from tests.kit.cli import assert_error, assert_success, kill, port_in
 from tests.kit.jupyter_client import Browser
 from tests.kit.pam_sshd import HOST_ADDRESS, Account, PamNetwork
+from tests.kit.ports import free_port
 from tests.kit.sshd import RUN_TIMEOUT_S
+from tests.kit.wait import wait_until
 
 PASSWORD = "a password of the tests"
 KNOWN_TO_ALL = "a token that all know"
@@ -253,7 +255,7 @@ def test_kernels(shared: Shared) -> None:
     assert done.stdout == "told\n", done.stderr
     log = shared.state / "server.log"
     wait_until(
-        "the kernel says that it was told by a stranger", lambda: "nvalid Signature" in log.read_text()
+        lambda: "nvalid Signature" in log.read_text(), "the kernel says that it was told by a stranger"
     )
     assert not gained.exists()
 

@@ -10,7 +10,8 @@ import pytest
 from tests.kit.cli import assert_error, assert_success
 from tests.kit.pam_login import WRONG, account_label, answer_prompt, fab_at_terminal, start
 from tests.kit.pam_sshd import Account, PamNetwork
-from tests.kit.sshd import LOOPBACK, Server, wait_until
+from tests.kit.sshd import LOOPBACK, Server
+from tests.kit.wait import wait_until
 
 AGENT_TIMEOUT_S = 10.0
 METHODS = ("password", "keyboard-interactive")
@@ -246,7 +247,7 @@ def agent(pam_network: PamNetwork) -> Iterator[str]:
         ["ssh-agent", "-D", "-a", str(path)], env=pam_network.user.environment(), stdout=subprocess.DEVNULL
     )
     try:
-        wait_until(path.exists, AGENT_TIMEOUT_S, "ssh-agent listens")
+        wait_until(path.exists, "ssh-agent listens")
         added = pam_network.run("ssh-add", "-q", str(pam_network.key), SSH_AUTH_SOCK=str(path))
         assert added.returncode == 0, added.stderr
         yield str(path)

@@ -15,7 +15,8 @@ from tests.kit import faulty_sshd as bad_servers
 from tests.kit.cli import Result, Terminal, assert_error, assert_success
 from tests.kit.faulty_sshd import filtered_port, raw_server
 from tests.kit.mitm_sshd import AsyncioThread, MitmRecord, MitmServer, mitm_server
-from tests.kit.sshd import GATEWAY_OPTIONS, LOOPBACK, Network, known_hosts_line, make_key, wait_until
+from tests.kit.sshd import GATEWAY_OPTIONS, LOOPBACK, Network, known_hosts_line, make_key
+from tests.kit.wait import wait_until
 
 TIMEOUT_S = 2
 # It guards against hanging, and nothing else.
@@ -232,7 +233,7 @@ def test_interrupt_on_the_way_to_a_filtered_port(network: Network) -> None:
         network.configure(gateway=f"{LOOPBACK}:{port}")
         with watched(network, "fab", "secure") as terminal:
             program = psutil.Process(terminal._process.pid)
-            wait_until(lambda: "SYN_SENT" in _states(program), STARTUP_SLACK_S, "it knocks")
+            wait_until(lambda: "SYN_SENT" in _states(program), "it knocks")
             interrupted(terminal)
 
 
@@ -284,7 +285,5 @@ def asked(network: Network, question: str) -> Iterator[Terminal]:
                 question
             ]
         )
-        wait_until(
-            lambda: question == "host key" or not echoes(terminal), STARTUP_SLACK_S, "it hides what is typed"
-        )
+        wait_until(lambda: question == "host key" or not echoes(terminal), "it hides what is typed")
         yield terminal

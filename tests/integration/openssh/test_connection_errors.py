@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.kit.cli import assert_error, assert_success
-from tests.kit.sshd import GATEWAY_OPTIONS, LOOPBACK, Network, wait_until
+from tests.kit.sshd import GATEWAY_OPTIONS, LOOPBACK, Network
+from tests.kit.wait import wait_until
 
 TIMEOUT_S = 2
 # What a program needs besides to begin and to end on a busy machine.
@@ -91,7 +92,7 @@ def test_connection_is_lost_under_way(network: Network) -> None:
     begun = network.remote_home / "begun"
     network.configure(notebook={"activate": 'touch "$HOME/begun"; sleep 60'})
     with network.user.running("fab", "secure") as command:
-        wait_until(begun.exists, TIMEOUT_S + STARTUP_SLACK_S, "the host works")
+        wait_until(begun.exists, "the host works")
         network.gateway.stop()
         output, error = command.communicate(timeout=STARTUP_SLACK_S * 2)
     assert command.returncode == 3, output + error

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.kit.cli import assert_error, assert_success
-from tests.kit.sshd import LOOPBACK, Network, make_key, wait_until
+from tests.kit.sshd import LOOPBACK, Network, make_key
+from tests.kit.wait import wait_until
 
 PASSPHRASE = "correct horse battery staple"
 AGENT_TIMEOUT_S = 10.0
@@ -24,7 +25,7 @@ def agent(network: Network, key: Path) -> Iterator[str]:
         ["ssh-agent", "-D", "-a", str(path)], env=network.user.environment(), stdout=subprocess.DEVNULL
     )
     try:
-        wait_until(path.exists, AGENT_TIMEOUT_S, "ssh-agent listens")
+        wait_until(path.exists, "ssh-agent listens")
         added = network.run("ssh-add", "-q", str(key), SSH_AUTH_SOCK=str(path))
         assert added.returncode == 0, added.stderr
         yield str(path)

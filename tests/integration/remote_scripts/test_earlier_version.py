@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit.cli import free_port
 from tests.kit.local_scripts import configure, get_status, run_locally
+from tests.kit.ports import free_port
 
 pytestmark = pytest.mark.usefixtures("host_environment")
 

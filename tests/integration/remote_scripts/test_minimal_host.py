@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.kit.cli import free_port
 from tests.kit.local_scripts import HASH, MARKER, VALIDITY, configure, request_here, run_locally
+from tests.kit.ports import free_port
 
 pytestmark = pytest.mark.usefixtures("host_environment")
 

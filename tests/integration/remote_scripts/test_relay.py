@@ -19,7 +19,7 @@ from paramiko.common import (
 
 from notebooks_over_ssh.ssh.protocol.channel import direct_tcpip_payload
 from tests.kit.local_scripts import MARKER, request_here
-from tests.kit.sshd import free_port
+from tests.kit.ports import free_port
 
 pytestmark = pytest.mark.usefixtures("host_environment")
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit.cli import free_port
 from tests.kit.local_scripts import configure, run_locally
+from tests.kit.ports import free_port
 from tests.kit.sshd import LOOPBACK
 
 VERSIONS = (ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1, ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)

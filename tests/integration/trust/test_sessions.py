@@ -10,9 +10,11 @@ import pytest
 
 from notebooks_over_ssh.jupyter.session import Session
 from tests.kit.certificates import sha256
-from tests.kit.cli import Result, User, assert_success, free_port, wait_until
+from tests.kit.cli import Result, User, assert_success
+from tests.kit.ports import free_port
 from tests.kit.trust_user import entries, new_database
 from tests.kit.users import PASSWORD
+from tests.kit.wait import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +63,7 @@ def end(pid: int) -> None:
     """End the server as a crash would."""
     process = psutil.Process(pid)
     process.kill()
-    wait_until("the server has ended", lambda: not psutil.pid_exists(pid))
+    wait_until(lambda: not psutil.pid_exists(pid), "the server has ended")
 
 
 def renew(user: User) -> Result:

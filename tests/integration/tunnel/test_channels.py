@@ -23,10 +23,11 @@ from notebooks_over_ssh.tunnel.event_loop import EventLoopThread
 from notebooks_over_ssh.tunnel.forwarded_connection import ForwardedConnection, reset
 from tests.kit.forwarding import ServeFunction
 from tests.kit.mitm_sshd import AsyncioThread
+from tests.kit.ports import free_port
 from tests.kit.proxied_tunnel import kill
 from tests.kit.ssh_client import Client
-from tests.kit.sshd import free_port, wait_until
 from tests.kit.two_hops import TIMEOUT_S, TwoHops, dial, echo_server, echoes, forwarding, read, read_all
+from tests.kit.wait import wait_until
 
 MB = 1024 * 1024
 MAX_OPEN = 500
@@ -62,8 +63,8 @@ def wait(event: threading.Event) -> None:
 
 def wait_until_clear(forwarder: Forwarder, connection: Connection) -> None:
     """Wait until no connection is left in the forwarder, and no stream in the transport."""
-    wait_until(lambda: not forwarder.connections, TIMEOUT_S, "no connection is left")
-    wait_until(lambda: not connection.transport._own_channels, TIMEOUT_S, "no stream is left")
+    wait_until(lambda: not forwarder.connections, "no connection is left")
+    wait_until(lambda: not connection.transport._own_channels, "no stream is left")
 
 
 def test_reset_reaches_the_target(connection: Connection, serve: ServeFunction) -> None:
@@ -86,7 +87,7 @@ def test_reset_reaches_the_target(connection: Connection, serve: ServeFunction) 
             peer = dial(port)
             assert peer.recv(5)
             reset(peer)
-            wait_until(lambda: len(ends) == number, TIMEOUT_S, f"the target ends: {ends}")  # noqa: B023
+            wait_until(lambda: len(ends) == number, f"the target ends: {ends}")  # noqa: B023
         wait_until_clear(forwarder, connection)
 
 
@@ -157,9 +158,9 @@ def test_a_transport_that_ends_while_a_connection_opens(hops: TwoHops, echo: int
             process = psutil.Process(hops.host.children()[0].pid)
             process.suspend()
             peers = [stack.enter_context(dial(listener.port)) for _ in range(20)]
-            wait_until(lambda: len(forwarder.connections) >= 20, TIMEOUT_S, "all ask to be let through")
+            wait_until(lambda: len(forwarder.connections) >= 20, "all ask to be let through")
             process.kill()
-            wait_until(lambda: not connection.transport.is_active(), TIMEOUT_S, "the transport has ended")
+            wait_until(lambda: not connection.transport.is_active(), "the transport has ended")
         with hops.connected() as connection:
             forwarder.set_transport(connection.transport)
             assert all(echoes(peer) for peer in peers)
@@ -200,7 +201,7 @@ def test_no_file_is_left(connection: Connection, echo: int) -> None:
         assert echoes(first)
         full.is_full = True
         second = stack.enter_context(dial(listener.port))
-        wait_until(lambda: forwarder._acceptor is None, TIMEOUT_S, "nobody accepts")
+        wait_until(lambda: forwarder._acceptor is None, "nobody accepts")
         full.is_full = False
         first.close()
         assert echoes(second)
@@ -211,7 +212,7 @@ def test_a_thread_that_is_awake_is_not_woken() -> None:
     go_on, done = threading.Event(), threading.Event()
     with closing(EventLoopThread()) as event_loop:
         event_loop.call_soon_threadsafe(lambda: wait(go_on))
-        wait_until(lambda: not event_loop._callbacks, TIMEOUT_S, "it is awake")
+        wait_until(lambda: not event_loop._callbacks, "it is awake")
         for _ in range(100):
             event_loop.call_soon_threadsafe(lambda: None)
         event_loop.call_soon_threadsafe(done.set)
@@ -273,7 +274,7 @@ def test_half_close_both_ways_at_once(connection: Connection, serve: ServeFuncti
             speaking.start()
             assert read_all(peer) == there
             speaking.join(TIMEOUT_S)
-        wait_until(lambda: received, TIMEOUT_S, "the target has heard all")
+        wait_until(lambda: received, "the target has heard all")
         assert received == [here]
         wait_until_clear(forwarder, connection)
 
@@ -346,12 +347,8 @@ def test_opened_and_closed_at_random(hops: TwoHops, echo: int) -> None:
             gc.collect()
             return (us.num_fds(), us.num_threads(), len(connection.transport._channels)) == before
 
-        wait_until(as_before, TIMEOUT_S, f"descriptors, threads and channels are {before} again")
-        wait_until(
-            lambda: [process.num_fds() for process in far] == far_before,
-            TIMEOUT_S,
-            "and so is the far end",
-        )
+        wait_until(as_before, f"descriptors, threads and channels are {before} again")
+        wait_until(lambda: [process.num_fds() for process in far] == far_before, "and so is the far end")
         with dial(port) as peer:
             assert echoes(peer)
 
@@ -371,7 +368,7 @@ def test_idle_through_keepalives(client: Client, echo: int, whose: str) -> None:
             last_received_at = packets.last_received_at
             if whose == "ours":
                 connection.transport.send_keepalive()
-            wait_until(lambda: packets.last_received_at > last_received_at, TIMEOUT_S, "a keepalive came")  # noqa: B023
+            wait_until(lambda: packets.last_received_at > last_received_at, "a keepalive came")  # noqa: B023
         assert connection.is_connected
         assert echoes(peer)
 
@@ -401,7 +398,7 @@ def test_a_slow_reader_stalls_only_itself(
         def waiting() -> int:
             return sum(len(block) for one in list(forwarder.connections) for block in list(one._backlog))
 
-        wait_until(lambda: waiting() >= kept * 0.9, TIMEOUT_S, "what may be sent was sent")
+        wait_until(lambda: waiting() >= kept * 0.9, "what may be sent was sent")
         for _ in range(200):
             assert echoes(peer, os.urandom(3000))
         assert psutil.Process().memory_info().rss - before < MEMORY + 1.2 * kept
@@ -432,14 +429,14 @@ def test_a_slow_target_stalls_only_itself(connection: Connection, serve: ServeFu
         before = psutil.Process().memory_info().rss
         speaking = threading.Thread(target=_say_all, args=(uploading, sent))
         speaking.start()
-        wait_until(lambda: not _takes_more(uploading), TIMEOUT_S, "the upload stands still")
+        wait_until(lambda: not _takes_more(uploading), "the upload stands still")
         for _ in range(200):
             assert echoes(peer, os.urandom(3000))
         assert speaking.is_alive()
         assert psutil.Process().memory_info().rss - before < MEMORY
         may_read.set()
         speaking.join(TIMEOUT_S)
-        wait_until(lambda: got, TIMEOUT_S, "the target has it all")
+        wait_until(lambda: got, "the target has it all")
     assert got == [hashlib.sha256(sent).digest()]
 
 
@@ -522,4 +519,4 @@ def test_closing_all_ends_at_once(hops: TwoHops, serve: ServeFunction) -> None:
         for server in (hops.gateway, hops.host):
             for process in server.children():
                 process.kill()
-        wait_until(lambda: not forwarder.connections, TIMEOUT_S, "no connection is left")
+        wait_until(lambda: not forwarder.connections, "no connection is left")

@@ -7,20 +7,20 @@ import psutil
 
 from notebooks_over_ssh.tunnel.tunnel import LOCK_TIMEOUT_S
 from tests.kit.cli import assert_success, port_in
-from tests.kit.proxied_tunnel import MB, OUTAGE_TIMEOUT_S, ProxiedNetwork, elapsed, running_workload
-from tests.kit.sshd import wait_until
+from tests.kit.proxied_tunnel import MB, ProxiedNetwork, running_workload
+from tests.kit.wait import elapsed, wait_until
 
 
 def test_two_in_the_background(proxied: ProxiedNetwork) -> None:
     """The second waits as long as the first needs, and finds its tunnel."""
     with running_workload(proxied, MB) as work:
         psutil.Process(work.pid).terminate()
-        wait_until(lambda: not proxied.record(), OUTAGE_TIMEOUT_S, "the first tunnel has ended")
+        wait_until(lambda: not proxied.record(), "the first tunnel has ended")
         proxied.first.freeze()
         frozen_at = time.monotonic()
         with ThreadPoolExecutor(2) as both:
             done = [both.submit(proxied.user.fab, "tunnel", "--detach") for _ in range(2)]
-            wait_until(elapsed(frozen_at, LOCK_TIMEOUT_S + 2), OUTAGE_TIMEOUT_S, "the second waits for long")
+            wait_until(elapsed(frozen_at, LOCK_TIMEOUT_S + 2), "the second waits for long")
             proxied.first.unfreeze()
         ports = {port_in(assert_success(one.result())) for one in done}
         assert ports == {proxied.record()["local_port"]}

@@ -34,8 +34,9 @@ from notebooks_over_ssh.tunnel.event_loop import EventLoopThread
 from notebooks_over_ssh.tunnel.forwarded_connection import CHUNK_BYTES, ForwardedConnection
 from notebooks_over_ssh.tunnel.target import Target
 from tests.kit.scripted_peer import MB, ScriptedPeer, scripted_peer
-from tests.kit.sshd import LOOPBACK, wait_until
+from tests.kit.sshd import LOOPBACK
 from tests.kit.two_hops import TIMEOUT_S
+from tests.kit.wait import wait_until
 
 BLOCK = 32768
 TARGET = (LOOPBACK, 22)
@@ -65,7 +66,7 @@ def flood(send: Callable[[], None], size: int, until: Callable[[], bool]) -> int
 
 def ends(transport: Transport, reason: str) -> None:
     """The transport ends, for this reason."""
-    wait_until(lambda: not transport.is_active(), TIMEOUT_S, "the transport has ended")
+    wait_until(lambda: not transport.is_active(), "the transport has ended")
     assert reason in str(transport.saved_exception)
 
 
@@ -175,7 +176,7 @@ def test_ignored_messages_while_a_code_is_asked_for(gateway: tuple[Transport, Sc
             peaks.append(len(inner.packetizer._buffered))
             return flooded.is_set()
 
-        wait_until(is_read, TIMEOUT_S, "all of it is read")
+        wait_until(is_read, "all of it is read")
         assert max(peaks) <= most
         answered.set()
         logging_in.join(TIMEOUT_S)
@@ -197,7 +198,7 @@ def test_requests_that_cannot_be_answered(gateway: tuple[Transport, ScriptedPeer
     number = end.accept().local_id
     end.transport._handler_table[MSG_KEXINIT] = lambda _: None  # it never takes part in the exchange of keys
     transport.packetizer.call_soon(transport._send_kex_init)
-    wait_until(lambda: not transport.clear_to_send.is_set(), TIMEOUT_S, "the exchange of keys has begun")
+    wait_until(lambda: not transport.clear_to_send.is_set(), "the exchange of keys has begun")
     errands = 0
     for _ in range(40 * MAX_PENDING_REQUESTS):
         if not transport.is_active():
@@ -242,7 +243,7 @@ def test_programs_while_keys_are_exchanged(gateway: tuple[Transport, ScriptedPee
     number, _channel = program(transport, end)
     end.transport._handler_table[MSG_KEXINIT] = lambda _: None  # it never takes part in the exchange of keys
     transport.packetizer.call_soon(transport._send_kex_init)
-    wait_until(lambda: not transport.clear_to_send.is_set(), TIMEOUT_S, "the exchange of keys has begun")
+    wait_until(lambda: not transport.clear_to_send.is_set(), "the exchange of keys has begun")
     flood(lambda: end.request(number), 4 * UNSENT_LIMIT, lambda: not transport.is_active())
     ends(transport, "too many requests during a key exchange")
     assert len(transport.packetizer._callbacks) <= UNSENT_LIMIT

@@ -18,8 +18,9 @@ from tests.kit.forwarding import ServeFunction
 from tests.kit.https_probe import probe
 from tests.kit.proxied_tunnel import ProxiedNetwork
 from tests.kit.ssh_client import Client
-from tests.kit.sshd import LOOPBACK, Network, wait_until
+from tests.kit.sshd import LOOPBACK, Network
 from tests.kit.two_hops import TIMEOUT_S, TwoHops, dial, echoes, forwarding, read_all
+from tests.kit.wait import wait_until
 
 MB = 1024 * 1024
 REFUSAL = "administratively prohibited"
@@ -135,7 +136,7 @@ def test_upload_after_the_server_has_ended_its_side(carried: Connection, serve: 
         assert read_all(peer) == b"begin"
         peer.sendall(sent)
         peer.shutdown(socket.SHUT_WR)
-        wait_until(lambda: bool(received), TIMEOUT_S, "the server has received all")
+        wait_until(lambda: bool(received), "the server has received all")
     assert received == [sent]
 
 

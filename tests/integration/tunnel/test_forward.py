@@ -8,8 +8,9 @@ import pytest
 
 from tests.kit.cli import assert_error, assert_success
 from tests.kit.forwarding import ServeFunction
+from tests.kit.ports import free_port
 from tests.kit.proxied_tunnel import ProxiedNetwork
-from tests.kit.sshd import LOOPBACK, free_port
+from tests.kit.sshd import LOOPBACK
 from tests.kit.two_hops import dial, read_all
 
 

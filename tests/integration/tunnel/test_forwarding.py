@@ -11,8 +11,8 @@ from notebooks_over_ssh.errors import ConfigError
 from notebooks_over_ssh.ssh.connection import Connection
 from notebooks_over_ssh.tunnel import FIRST_PORT, listen
 from tests.kit.forwarding import ServeFunction
-from tests.kit.sshd import wait_until
-from tests.kit.two_hops import TIMEOUT_S, dial, forwarding, read_all
+from tests.kit.two_hops import dial, forwarding, read_all
+from tests.kit.wait import wait_until
 
 LARGE = 8 * 1024 * 1024
 
@@ -58,7 +58,7 @@ def test_upload_after_the_server_has_said_all(connection: Connection, serve: Ser
             peer.sendall(sent)
             peer.shutdown(socket.SHUT_WR)
             assert peer.recv(1) == b""
-        wait_until(lambda: bool(received), TIMEOUT_S, "the target has had all")
+        wait_until(lambda: bool(received), "the target has had all")
     assert received == [sent]
 
 

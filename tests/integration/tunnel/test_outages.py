@@ -8,8 +8,9 @@ import psutil
 import pytest
 
 from tests.kit.printing_pages import count_lost_lines, ssh_tunnel
-from tests.kit.proxied_tunnel import MB, ProxiedNetwork, elapsed, running_workload
-from tests.kit.sshd import LOOPBACK, wait_until
+from tests.kit.proxied_tunnel import MB, ProxiedNetwork, running_workload
+from tests.kit.sshd import LOOPBACK
+from tests.kit.wait import elapsed, wait_until
 
 NetworkOutage = Callable[[ProxiedNetwork], contextlib.AbstractContextManager[None]]
 OUTAGE_S = 20.0
@@ -17,7 +18,7 @@ OUTAGE_S = 20.0
 
 def outlast(seconds: float) -> None:
     """Let so much time go by."""
-    wait_until(elapsed(time.monotonic(), seconds), seconds * 2, "the outage is over")
+    wait_until(elapsed(time.monotonic(), seconds), "the outage is over", timeout_s=seconds * 2)
 
 
 @contextlib.contextmanager

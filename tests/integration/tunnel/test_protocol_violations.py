@@ -23,8 +23,8 @@ from paramiko.common import (
 
 from tests.kit.nested_transports import NestedTransports
 from tests.kit.scripted_peer import MB, ScriptedPeer
-from tests.kit.sshd import wait_until
 from tests.kit.two_hops import TIMEOUT_S, dial, read, read_all
+from tests.kit.wait import wait_until
 
 MAX_UINT32 = 2**32 - 1
 UNKNOWN = 4711
@@ -149,7 +149,7 @@ def test_sends_more_than_it_may(nested: NestedTransports) -> None:
                 if not nested.peer.transport.is_active():
                     break
                 nested.peer.data(opened.local_id, bytes(32768))
-        wait_until(lambda: not nested.transport.is_active(), TIMEOUT_S, "the transport has ended")
+        wait_until(lambda: not nested.transport.is_active(), "the transport has ended")
         assert psutil.Process().memory_info().rss - before < 100 * MB
         with pytest.raises(ConnectionResetError):
             read_all(peer)
@@ -231,7 +231,7 @@ def test_closed_without_an_end(nested: NestedTransports) -> None:
         nested.peer.expect(MSG_CHANNEL_CLOSE)
         with pytest.raises(ConnectionResetError):
             peer.recv(1)
-    wait_until(lambda: not nested.transport._own_channels, TIMEOUT_S, "no stream is left")
+    wait_until(lambda: not nested.transport._own_channels, "no stream is left")
     nested.assert_others_work()
 
 
@@ -267,5 +267,5 @@ def test_the_end_of_the_transport(nested: NestedTransports) -> None:
         nested.peer.transport.close()
         with pytest.raises(ConnectionResetError):
             peer.recv(1)
-    wait_until(lambda: not nested.transport._own_channels, TIMEOUT_S, "no stream is left")
+    wait_until(lambda: not nested.transport._own_channels, "no stream is left")
     nested.assert_others_work()

@@ -12,16 +12,14 @@ from tests.kit.cli import assert_success
 from tests.kit.mitm_sshd import AsyncioThread
 from tests.kit.proxied_tunnel import (
     MB,
-    OUTAGE_TIMEOUT_S,
     BackgroundRequest,
     Download,
     ProxiedNetwork,
-    elapsed,
     kill,
     running_workload,
 )
-from tests.kit.sshd import wait_until
 from tests.kit.tcp_proxy import CutMode, TcpProxy
+from tests.kit.wait import elapsed, wait_until
 
 FROZEN_S = 60.0
 CUTS = 100
@@ -97,7 +95,7 @@ def test_path_frozen(proxied: ProxiedNetwork) -> None:
         proxied.wait_for("reconnecting")
         detection_s = time.monotonic() - frozen_at
         with BackgroundRequest(work.client) as visit:
-            wait_until(elapsed(frozen_at, FROZEN_S), FROZEN_S * 2, "60 s")
+            wait_until(elapsed(frozen_at, FROZEN_S), "60 s", timeout_s=FROZEN_S * 2)
             assert visit.status == 0
             proxied.first.unfreeze()
         assert visit.status == 200
@@ -120,7 +118,7 @@ def test_cut_at_random_moments(proxied: ProxiedNetwork) -> None:
         began = time.monotonic()
         while cuts < CUTS:
             pause_s = rng.uniform(0, MAX_BETWEEN_CUTS_S)
-            wait_until(elapsed(time.monotonic(), pause_s), OUTAGE_TIMEOUT_S, "the next cut")
+            wait_until(elapsed(time.monotonic(), pause_s), "the next cut")
             relay = rng.choice([proxied.first, proxied.second])
             hows: list[CutMode] = ["reset", "end"]
             cuts += relay.cut(rng.choice(hows))
@@ -129,7 +127,7 @@ def test_cut_at_random_moments(proxied: ProxiedNetwork) -> None:
                 proxied.wait_for("open")
         took_s = time.monotonic() - began
         outages = proxied.outages()
-        wait_until(lambda: work.client.status("/api/kernels") == 200, OUTAGE_TIMEOUT_S, "it is back")
+        wait_until(lambda: work.client.status("/api/kernels") == 200, "it is back")
         proxied.wait_for("open")
         work.assert_unchanged()
     print(f"{CUTS} cuts in {took_s:.0f} s were {outages} outages")
@@ -142,11 +140,7 @@ def test_process_stopped(proxied: ProxiedNetwork) -> None:
         process.suspend()
         stopped_at = time.monotonic()
         with BackgroundRequest(work.client) as visit:
-            wait_until(
-                elapsed(stopped_at, KEEPALIVE_INTERVAL_S + KEEPALIVE_TIMEOUT_S + 1),
-                OUTAGE_TIMEOUT_S,
-                "patience ends",
-            )
+            wait_until(elapsed(stopped_at, KEEPALIVE_INTERVAL_S + KEEPALIVE_TIMEOUT_S + 1), "patience ends")
             process.resume()
         assert visit.status == 200
         download.finish()
@@ -178,5 +172,5 @@ def test_gone_for_good(proxied: ProxiedNetwork) -> None:
         proxied.wait_for("reconnecting")
         pid = proxied.record()["pid"]
         assert_success(proxied.user.fab("stop", "--force"))
-        wait_until(lambda: not psutil.pid_exists(pid), OUTAGE_TIMEOUT_S, "the tunnel's process has ended")
+        wait_until(lambda: not psutil.pid_exists(pid), "the tunnel's process has ended")
         assert proxied.user.status() == []

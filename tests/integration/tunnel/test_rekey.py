@@ -11,8 +11,8 @@ from notebooks_over_ssh.ssh.connection import Connection
 from notebooks_over_ssh.ssh.protocol.packetizer import BlockPacketizer
 from tests.kit.forwarding import ServeFunction
 from tests.kit.ssh_client import Client
-from tests.kit.sshd import wait_until
 from tests.kit.two_hops import TIMEOUT_S, TwoHops, dial, forwarding, read_all
+from tests.kit.wait import wait_until
 
 MB = 1024 * 1024
 SIZE = 6 * MB
@@ -61,7 +61,7 @@ def exchange(connection: Connection, serve: ServeFunction, here: bytes, there: b
         speaking.join(TIMEOUT_S)
         assert not speaking.is_alive()
         peer.close()
-        wait_until(lambda: received, TIMEOUT_S, "the target has heard all")
+        wait_until(lambda: received, "the target has heard all")
     assert received == [here]
 
 
@@ -115,7 +115,7 @@ def test_keys_that_are_old(
                     for hop in both(connection)
                 )
 
-            wait_until(are_new, TIMEOUT_S, "both have new keys")
+            wait_until(are_new, "both have new keys")
 
 
 def test_all_want_new_keys(

@@ -3,8 +3,9 @@
 import socket
 
 from tests.kit.mitm_sshd import AsyncioThread
-from tests.kit.sshd import LOOPBACK, wait_until
+from tests.kit.sshd import LOOPBACK
 from tests.kit.tcp_proxy import TcpProxy
+from tests.kit.wait import wait_until
 
 TIMEOUT = 10.0  # seconds
 
@@ -18,7 +19,7 @@ def test_early_bytes(loop: AsyncioThread) -> None:
             relay.freeze()
             with socket.create_connection((LOOPBACK, relay.port), TIMEOUT) as near:
                 near.sendall(b"early")
-                wait_until(lambda: bool(relay._endpoints), TIMEOUT, "the relay accepts")
+                wait_until(lambda: bool(relay._endpoints), "the relay accepts")
                 relay.unfreeze()
                 far, _ = target.accept()
                 with far:

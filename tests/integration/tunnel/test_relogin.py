@@ -17,19 +17,19 @@ from tests.kit.mitm_sshd import AsyncioThread
 from tests.kit.pam_codes import CODE, Codes, account_requiring
 from tests.kit.pam_login import WRONG, fab_at_terminal, start
 from tests.kit.pam_sshd import Account, PamNetwork
+from tests.kit.ports import free_port
 from tests.kit.proxied_tunnel import (
     MB,
-    OUTAGE_TIMEOUT_S,
     PASSWORD,
     BackgroundRequest,
     DownloadClient,
     ProxiedNetwork,
     Tunnel,
-    elapsed,
     running_workload,
 )
-from tests.kit.sshd import LOOPBACK, free_port, known_hosts_line, wait_until
+from tests.kit.sshd import LOOPBACK, known_hosts_line
 from tests.kit.tcp_proxy import TcpProxy
+from tests.kit.wait import elapsed, wait_until
 
 # Time enough for an attempt that nobody made: the first pause is half a second.
 QUIET_S = 3.0
@@ -92,7 +92,7 @@ def test_a_code(pam_network: PamNetwork, codes: Codes, loop: AsyncioThread) -> N
         connections = pam_network.gateway.connections()
         relay.cut()
         tunnel.wait_until(lambda: tunnel.record()["login_required"], "the tunnel waits for its user")
-        wait_until(elapsed(time.monotonic(), QUIET_S), OUTAGE_TIMEOUT_S, "nothing happens")
+        wait_until(elapsed(time.monotonic(), QUIET_S), "nothing happens")
         assert pam_network.gateway.connections() == connections
         wait_for_login_required(tunnel)
         assert "Failed keyboard-interactive" not in pam_network.gateway.log.read_text()
@@ -101,7 +101,7 @@ def test_a_code(pam_network: PamNetwork, codes: Codes, loop: AsyncioThread) -> N
             terminal.expect(rf"https://localhost:{before['local_port']}/")
             assert terminal.end() == 0, terminal.output
         again(tunnel, before["local_port"])
-        wait_until(lambda: not psutil.pid_exists(before["pid"]), OUTAGE_TIMEOUT_S, "the old one has ended")
+        wait_until(lambda: not psutil.pid_exists(before["pid"]), "the old one has ended")
         with pam_network.user.at_terminal("fab", "stop") as terminal:
             type_code(terminal, account, relay, codes)
             assert terminal.end() == 0, terminal.output
@@ -124,7 +124,7 @@ def test_a_code_at_the_terminal(pam_network: PamNetwork, codes: Codes, loop: Asy
             relay.cut()
             terminal.expect("waits for you: ")
             terminal.expect("press enter to log in to .* again: ?")
-            wait_until(elapsed(time.monotonic(), QUIET_S), OUTAGE_TIMEOUT_S, "nothing happens")
+            wait_until(elapsed(time.monotonic(), QUIET_S), "nothing happens")
             assert pam_network.gateway.connections() == connections
             terminal.type("")
             type_code(terminal, account, relay, codes)
@@ -170,7 +170,7 @@ def test_a_password(pam_network: PamNetwork, loop: AsyncioThread, method: str) -
         relay.cut()
         tunnel.wait_until(lambda: tunnel.record()["login_required"], "the tunnel waits for its user")
         connections = pam_network.gateway.connections()
-        wait_until(elapsed(time.monotonic(), QUIET_S), OUTAGE_TIMEOUT_S, "nothing happens")
+        wait_until(elapsed(time.monotonic(), QUIET_S), "nothing happens")
         assert pam_network.gateway_machine.received_passwords()[told:] == [password, password]
         assert pam_network.gateway.connections() == connections
         wait_for_login_required(tunnel)
@@ -265,7 +265,7 @@ def test_the_server_has_gone(proxied: ProxiedNetwork) -> None:
     with running_workload(proxied, MB) as work:
         port = work.before["local_port"]
         psutil.Process(proxied.record()["pid"]).terminate()
-        wait_until(lambda: not proxied.record(), OUTAGE_TIMEOUT_S, "the first tunnel has ended")
+        wait_until(lambda: not proxied.record(), "the first tunnel has ended")
         with user.at_terminal("fab", "tunnel", "--local-port", str(port)) as terminal:
             terminal.expect("ctrl-c closes the tunnel")
             psutil.Process(work.before["pid"]).kill()
@@ -284,7 +284,7 @@ def test_one_line_an_outage(proxied: ProxiedNetwork) -> None:
     with running_workload(proxied, MB) as work:
         port = work.before["local_port"]
         psutil.Process(work.pid).terminate()
-        wait_until(lambda: not proxied.record(), OUTAGE_TIMEOUT_S, "the first tunnel has ended")
+        wait_until(lambda: not proxied.record(), "the first tunnel has ended")
         with user.at_terminal("fab", "tunnel", "--local-port", str(port)) as terminal:
             before = termios.tcgetattr(terminal._descriptor)
             terminal.expect("ctrl-c closes the tunnel")
@@ -314,6 +314,4 @@ def _outage(proxied: ProxiedNetwork, terminal: Terminal, attempts: int) -> None:
     before = proxied.first.refused
     proxied.first.refuse()
     terminal.expect("reconnecting, the address stays")
-    wait_until(
-        lambda: proxied.first.refused >= before + attempts, OUTAGE_TIMEOUT_S, f"{attempts} attempts fail"
-    )
+    wait_until(lambda: proxied.first.refused >= before + attempts, f"{attempts} attempts fail")

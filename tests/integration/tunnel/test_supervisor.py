@@ -17,8 +17,8 @@ from notebooks_over_ssh.tunnel import port_access, server_tracker
 from notebooks_over_ssh.tunnel import tunnel as tunnels
 from notebooks_over_ssh.tunnel.events import Reconnected, ServerEnded, TunnelEvent
 from notebooks_over_ssh.tunnel.keepalive import KeepaliveMonitor
+from tests.kit.ports import free_port
 from tests.kit.proxied_tunnel import MB, OUTAGE_TIMEOUT_S, ProxiedNetwork, running_workload
-from tests.kit.sshd import free_port
 
 
 def test_a_server_that_is_silent(proxied: ProxiedNetwork, monkeypatch: pytest.MonkeyPatch) -> None:

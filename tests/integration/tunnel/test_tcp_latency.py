@@ -25,8 +25,9 @@ from tests.kit.mitm_sshd import AsyncioThread
 from tests.kit.nested_transports import NestedTransports
 from tests.kit.proxied_tunnel import MB, ProxiedNetwork, running_workload
 from tests.kit.ssh_client import Client
-from tests.kit.sshd import LOOPBACK, Server, known_hosts_line, wait_until
+from tests.kit.sshd import LOOPBACK, Server, known_hosts_line
 from tests.kit.two_hops import TIMEOUT_S, dial, echo_server, echoes, forwarding, read, read_all
+from tests.kit.wait import wait_until
 
 
 def reachable(client: Client, *options: str) -> Server:
@@ -48,7 +49,7 @@ def run(transport: Any) -> threading.Event:
 def all_goes_on(connection: Connection, echo: int) -> None:
     """No stream is left, and the next one brings what is sent."""
     transport: Any = connection.transport
-    wait_until(lambda: not transport._own_channels, TIMEOUT_S, "no stream is left")
+    wait_until(lambda: not transport._own_channels, "no stream is left")
     with forwarding(connection, echo) as (_, (port,)), dial(port) as peer:
         assert echoes(peer)
 
@@ -60,7 +61,7 @@ def test_each_way_that_is_found(proxied: ProxiedNetwork) -> None:
         return proxied.network.host.log.read_text().count("Starting session: command")
 
     with running_workload(proxied, MB):
-        wait_until(lambda: programs() > 0, TIMEOUT_S, "the steps are in the log")
+        wait_until(lambda: programs() > 0, "the steps are in the log")
         before, logins = programs(), proxied.network.host.logins()
         proxied.first.cut()
         proxied.wait_for_outages(1)
@@ -142,11 +143,7 @@ def test_acknowledged_at_once() -> None:
                 assert source.times == number
             block = bytes(packets.QUICKACK_MAX_BYTES)
             peer.sendall(block)
-            wait_until(
-                lambda: len(source.recv(len(block), socket.MSG_PEEK)) == len(block),
-                TIMEOUT_S,
-                "all is there",
-            )
+            wait_until(lambda: len(source.recv(len(block), socket.MSG_PEEK)) == len(block), "all is there")
             received._receive()
             assert source.times == 3
 
