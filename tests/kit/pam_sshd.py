@@ -157,6 +157,10 @@ class PamNetwork(Network):
         for account in self.accounts:
             terminate_all(account.processes())
 
+    def received_passwords(self) -> tuple[list[str], list[str]]:
+        """Every password that reached the gateway, and every one that reached the host."""
+        return self.gateway_machine.received_passwords(), self.host_machine.received_passwords()
+
     @property
     def host_destination(self) -> str:
         return f"{self.host_address}:{self.host.port}"

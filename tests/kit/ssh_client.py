@@ -2,7 +2,7 @@
 
 import contextlib
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,32 +15,11 @@ from notebooks_over_ssh.ssh.connection import Connection
 from notebooks_over_ssh.ssh.connections import close_all, connect
 from notebooks_over_ssh.ssh.jump_chain import ConnectTarget
 from notebooks_over_ssh.ssh.prompting import CredentialPrompter
+from tests.kit.prompter import ScriptedPrompter
 from tests.kit.ssh_certificates import Authority
 from tests.kit.sshd import LOOPBACK, Server, make_key
 
 TIMEOUT_S = 10
-
-
-class ScriptedPrompter:
-    """Gives the answers one after the other, then none: nobody is there, or has gone."""
-
-    is_interactive = True
-
-    def __init__(self, *answers: str) -> None:
-        self.answers = list(answers)
-        self.prompts: list[str] = []
-        self.noticed: list[str] = []
-
-    def ask(self, prompt: str) -> str | None:
-        """A line, and every question is remembered."""
-        self.prompts.append(prompt)
-        return self.answers.pop(0) if self.answers else None
-
-    ask_secret = ask
-
-    def notice(self, lines: Iterable[str]) -> None:
-        """What hosts say before a login is remembered."""
-        self.noticed += lines
 
 
 class Client:

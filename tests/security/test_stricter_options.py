@@ -10,8 +10,9 @@ from notebooks_over_ssh.config.schema import SSH, Notebook
 from notebooks_over_ssh.ssh.client_options import FORMER_NAMES, known_options
 from notebooks_over_ssh.ssh.protocol.packetizer import REKEY_AFTER_BYTES, BlockPacketizer
 from tests.kit.cli import assert_error, assert_success
+from tests.kit.prompter import ScriptedPrompter
 from tests.kit.ssh_certificates import Authority
-from tests.kit.ssh_client import Client, ScriptedPrompter, certified_host
+from tests.kit.ssh_client import Client, certified_host
 from tests.kit.sshd import LOOPBACK, RUN_TIMEOUT_S, Network, Server, known_hosts_line, make_key
 from tests.kit.wait import wait_until
 

@@ -1,21 +1,19 @@
 """Which keys are offered, in which form, with which certificates: as the hop's own log has it."""
 
-import contextlib
-import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
 from getpass import getuser
 from pathlib import Path
 
 import pytest
 
 from tests.kit.cli import assert_error, assert_success
+from tests.kit.prompter import ScriptedPrompter
+from tests.kit.ssh_agent import ssh_agent
 from tests.kit.ssh_certificates import OUT_OF_DATE, Authority
-from tests.kit.ssh_client import Client, ScriptedPrompter
+from tests.kit.ssh_client import Client
 from tests.kit.sshd import LOOPBACK, Network, Server, known_hosts_line, make_key
-from tests.kit.wait import wait_until
 
 KINDS = ("ed25519", "ecdsa", "rsa")
 # ssh-keygen writes ed25519 keys in its own form only.
@@ -24,30 +22,7 @@ FORMS = [
     *((kind, form) for kind in ("ecdsa", "rsa") for form in ("OpenSSH", "PEM", "PKCS8")),
 ]
 PASSPHRASE = "a passphrase of the tests"
-AGENT_TIMEOUT_S = 10.0
 TIMEOUT_S = 20
-
-
-@contextlib.contextmanager
-def agent(client: Client, *keys: Path) -> Iterator[str]:
-    """An ssh-agent that has the keys, in their order; gives its socket."""
-    path = client.folder / "agent"
-    process = subprocess.Popen(["ssh-agent", "-D", "-a", str(path)], stdout=subprocess.DEVNULL)
-    try:
-        wait_until(path.exists, "ssh-agent listens")
-        for key in keys:
-            subprocess.run(
-                ["ssh-add", "-q", str(key)],
-                check=True,
-                env={**os.environ, "SSH_AUTH_SOCK": str(path)},
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=TIMEOUT_S,
-            )
-        yield str(path)
-    finally:
-        process.terminate()
-        process.wait(AGENT_TIMEOUT_S)
 
 
 def host(client: Client, *options: str) -> Server:
@@ -97,7 +72,7 @@ def test_agent_alone(client: Client) -> None:
     """A key that only the agent has is good, also after others that are not."""
     server = host(client)
     others = new_keys(client, 2)
-    with agent(client, *others, client.key) as path, pytest.MonkeyPatch.context() as patch:
+    with ssh_agent(client.folder, *others, client.key) as path, pytest.MonkeyPatch.context() as patch:
         expected = [fingerprint(key) for key in (*others, client.key)]
         for file in (client.key, client.key.with_suffix(".pub")):
             file.unlink()
@@ -112,7 +87,7 @@ def test_identities_only(client: Client) -> None:
     others = new_keys(client, 3)
     public = client.folder / "public"
     shutil.copy(client.key.with_suffix(".pub"), f"{public}.pub")
-    with agent(client, *others, client.key) as path:
+    with ssh_agent(client.folder, *others, client.key) as path:
         expected = [fingerprint(client.key)]
         for file in (client.key, client.key.with_suffix(".pub")):
             file.unlink()
@@ -125,7 +100,7 @@ def test_identities_only(client: Client) -> None:
 def test_named_key_of_the_agent_comes_first(client: Client) -> None:
     """A key that IdentityFile names is offered before what else the agent has, as ssh does, and before the host's limit."""
     server = host(client)
-    with agent(client, *new_keys(client, 7), client.key) as path:
+    with ssh_agent(client.folder, *new_keys(client, 7), client.key) as path:
         said = config(server, f"IdentityFile {client.key}", f"IdentityAgent {path}")
         assert client.connect_error("site", ssh_config=said) is None
     assert offered(server) == [fingerprint(client.key)]
@@ -136,7 +111,7 @@ def test_identity_agent(client: Client) -> None:
     server = host(client)
     (other,) = new_keys(client, 1)
     nowhere = f"IdentityFile {client.folder / 'nowhere'}"
-    with agent(client, client.key) as path, pytest.MonkeyPatch.context() as patch:
+    with ssh_agent(client.folder, client.key) as path, pytest.MonkeyPatch.context() as patch:
         patch.setenv("SSH_AUTH_SOCK", str(client.folder / "no such agent"))
         assert (
             client.connect_error("site", ssh_config=config(server, f"IdentityAgent {path}", nowhere)) is None
@@ -225,7 +200,7 @@ def test_certificate_of_the_agent(client: Client, users: Authority) -> None:
     """A certificate that the agent has is shown too."""
     users.sign(client.key, getuser(), for_host=False)
     server = certifying(client, users)
-    with agent(client, client.key) as path:
+    with ssh_agent(client.folder, client.key) as path:
         for file in client.dot_ssh.glob("id_ed25519*"):
             file.unlink()
         assert client.connect_error("site", ssh_config=config(server, f"IdentityAgent {path}")) is None

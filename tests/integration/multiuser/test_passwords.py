@@ -1,8 +1,5 @@
 """Accounts that log in with a password: who is asked, how often, and where the answer goes."""
 
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -10,10 +7,9 @@ import pytest
 from tests.kit.cli import assert_error, assert_success
 from tests.kit.pam_login import WRONG, account_label, answer_prompt, fab_at_terminal, start
 from tests.kit.pam_sshd import Account, PamNetwork
+from tests.kit.ssh_agent import ssh_agent
 from tests.kit.sshd import LOOPBACK, Server
-from tests.kit.wait import wait_until
 
-AGENT_TIMEOUT_S = 10.0
 METHODS = ("password", "keyboard-interactive")
 OTHER_NAME = "127.0.0.3"
 
@@ -51,10 +47,7 @@ def test_two_hops(pam_network: PamNetwork, method: str) -> None:
         assert terminal.end() == 0, terminal.output
     assert terminal.output.count("password:") == 2
     assert gateway not in terminal.output and host not in terminal.output
-    assert (
-        pam_network.gateway_machine.received_passwords(),
-        pam_network.host_machine.received_passwords(),
-    ) == ([gateway], [host])
+    assert pam_network.received_passwords() == ([gateway], [host])
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -87,10 +80,7 @@ def test_second_try(pam_network: PamNetwork, method: str) -> None:
         answer_prompt(terminal, account, pam_network.host, WRONG)
         answer_prompt(terminal, account, pam_network.host, host)
         assert terminal.end() == 0, terminal.output
-    assert (
-        pam_network.gateway_machine.received_passwords(),
-        pam_network.host_machine.received_passwords(),
-    ) == ([WRONG, gateway], [WRONG, host])
+    assert pam_network.received_passwords() == ([WRONG, gateway], [WRONG, host])
 
 
 def test_ctrl_c_at_the_prompt(pam_network: PamNetwork) -> None:
@@ -133,10 +123,7 @@ def test_password_for_next_hop(pam_network: PamNetwork) -> None:
         answer_prompt(terminal, account, pam_network.gateway, account.password)
         assert terminal.end() == 0, terminal.output
     assert terminal.output.count("password:") == 1
-    assert (
-        pam_network.gateway_machine.received_passwords(),
-        pam_network.host_machine.received_passwords(),
-    ) == ([account.password], [account.password])
+    assert pam_network.received_passwords() == ([account.password], [account.password])
 
 
 def test_password_that_is_not_the_next_hop_s(pam_network: PamNetwork) -> None:
@@ -173,10 +160,7 @@ def test_password_of_somebody_else(pam_network: PamNetwork) -> None:
         answer_prompt(terminal, other, pam_network.gateway, other.password)
         answer_prompt(terminal, account, pam_network.host, host)
         assert terminal.end() == 0, terminal.output
-    assert (
-        pam_network.gateway_machine.received_passwords(),
-        pam_network.host_machine.received_passwords(),
-    ) == ([other.password], [host])
+    assert pam_network.received_passwords() == ([other.password], [host])
 
 
 def test_two_ports_of_one_address(pam_network: PamNetwork) -> None:
@@ -189,10 +173,7 @@ def test_two_ports_of_one_address(pam_network: PamNetwork) -> None:
         answer_prompt(terminal, account, pam_network.gateway, account.password)
         answer_prompt(terminal, account, pam_network.host, host)
         assert terminal.end() == 0, terminal.output
-    assert (
-        pam_network.gateway_machine.received_passwords(),
-        pam_network.host_machine.received_passwords(),
-    ) == ([account.password], [host])
+    assert pam_network.received_passwords() == ([account.password], [host])
 
 
 def test_tunnel_in_the_background(pam_network: PamNetwork) -> None:
@@ -205,10 +186,7 @@ def test_tunnel_in_the_background(pam_network: PamNetwork) -> None:
         terminal.expect(r"https://localhost:\d+/")
         assert terminal.end() == 0, terminal.output
     assert terminal.output.count("password:") == 2
-    assert (
-        pam_network.gateway_machine.received_passwords(),
-        pam_network.host_machine.received_passwords(),
-    ) == ([gateway] * 2, [host] * 2)
+    assert pam_network.received_passwords() == ([gateway] * 2, [host] * 2)
 
     running = pam_network.processes(pam_network.home) + account.processes()
     assert running
@@ -239,33 +217,12 @@ def test_tunnel_to_a_member_of_a_pool(pam_network: PamNetwork) -> None:
         assert terminal.end() == 0, terminal.output
 
 
-@contextmanager
-def agent(pam_network: PamNetwork) -> Iterator[str]:
-    """An ssh-agent that has the client's key; gives its socket."""
-    path = pam_network.folder / "agent"
-    process = subprocess.Popen(
-        ["ssh-agent", "-D", "-a", str(path)], env=pam_network.user.environment(), stdout=subprocess.DEVNULL
-    )
-    try:
-        wait_until(path.exists, "ssh-agent listens")
-        added = pam_network.run("ssh-add", "-q", str(pam_network.key), SSH_AUTH_SOCK=str(path))
-        assert added.returncode == 0, added.stderr
-        yield str(path)
-    finally:
-        process.terminate()
-        process.wait(AGENT_TIMEOUT_S)
-
-
 def test_agent(pam_network: PamNetwork) -> None:
     """With a key in the agent nothing is asked, though passwords would do as well."""
     account = pam_network.account()
     start(pam_network, account, "publickey password")
-    with agent(pam_network) as socket:
+    with ssh_agent(pam_network.folder, pam_network.key) as socket:
         Path(pam_network.key).unlink()
         assert_success(pam_network.user.fab("secure", SSH_AUTH_SOCK=socket))
-    assert (
-        pam_network.gateway_machine.received_passwords()
-        == pam_network.host_machine.received_passwords()
-        == []
-    )
+    assert pam_network.received_passwords() == ([], [])
     assert (pam_network.gateway.logins(), pam_network.host.logins()) == (1, 1)

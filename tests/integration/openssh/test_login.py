@@ -1,37 +1,15 @@
 """Who the user is: keys, where they come from, and what is said when none is good."""
 
-import contextlib
 import shutil
-import subprocess
-from collections.abc import Iterator
 from getpass import getuser
-from pathlib import Path
 
 import pytest
 
 from tests.kit.cli import assert_error, assert_success
+from tests.kit.ssh_agent import ssh_agent
 from tests.kit.sshd import LOOPBACK, Network, make_key
-from tests.kit.wait import wait_until
 
 PASSPHRASE = "correct horse battery staple"
-AGENT_TIMEOUT_S = 10.0
-
-
-@contextlib.contextmanager
-def agent(network: Network, key: Path) -> Iterator[str]:
-    """An ssh-agent that has the key; gives its socket."""
-    path = network.folder / "agent"
-    process = subprocess.Popen(
-        ["ssh-agent", "-D", "-a", str(path)], env=network.user.environment(), stdout=subprocess.DEVNULL
-    )
-    try:
-        wait_until(path.exists, "ssh-agent listens")
-        added = network.run("ssh-add", "-q", str(key), SSH_AUTH_SOCK=str(path))
-        assert added.returncode == 0, added.stderr
-        yield str(path)
-    finally:
-        process.terminate()
-        process.wait(AGENT_TIMEOUT_S)
 
 
 def test_wrong_key(network: Network) -> None:
@@ -96,7 +74,7 @@ def test_key_of_a_file_of_settings(network: Network) -> None:
 def test_key_of_the_agent(network: Network) -> None:
     """A key that only the agent has opens both hops."""
     network.configure(connect_kwargs={})
-    with agent(network, network.key) as path:
+    with ssh_agent(network.folder, network.key) as path:
         network.key.unlink()
         assert_success(network.user.fab("secure", SSH_AUTH_SOCK=path))
 

@@ -5,16 +5,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
-import psutil
 import pytest
 
 from notebooks_over_ssh.jupyter.session import Session
 from tests.kit.certificates import sha256
-from tests.kit.cli import Result, User, assert_success
+from tests.kit.cli import Result, User, assert_success, kill
 from tests.kit.ports import free_port
 from tests.kit.trust_user import entries, new_database
 from tests.kit.users import PASSWORD
-from tests.kit.wait import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -59,13 +57,6 @@ def test_setting(user: User, database: Path) -> None:
     assert entries(database) == {}
 
 
-def end(pid: int) -> None:
-    """End the server as a crash would."""
-    process = psutil.Process(pid)
-    process.kill()
-    wait_until(lambda: not psutil.pid_exists(pid), "the server has ended")
-
-
 def renew(user: User) -> Result:
     """Another certificate, with the password that the other tests log in with."""
     return user.fab("secure", "--renew", "--password-file", "-", stdin=f"{PASSWORD}\n")
@@ -81,7 +72,7 @@ def test_renewed(user: User, database: Path) -> None:
     assert entries(database) == {}
     assert_success(user.fab("up", "--detach", "--trust"))
     assert trusted(database) == {sha256(user.certificate_pem(user.only_session()["host"]))} != old
-    end(user.only_session()["pid"])
+    kill(user.only_session()["pid"])
     assert "trusts the old certificate no longer" in assert_success(renew(user)).stdout
     assert entries(database) == {}
     assert_success(user.fab("up", "--detach", "--trust"))

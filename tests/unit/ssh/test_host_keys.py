@@ -4,7 +4,6 @@ import base64
 import contextlib
 import hmac
 import socket
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,30 +15,11 @@ from notebooks_over_ssh.ssh.client_config import HopConfig
 from notebooks_over_ssh.ssh.host_keys import HostKeyPolicy, Machine, WrongMachineError, fingerprint
 from notebooks_over_ssh.ssh.known_hosts import known_keys
 from notebooks_over_ssh.ssh.prompting import CredentialPrompter
+from tests.kit.prompter import ScriptedPrompter
 
 KEY = paramiko.ECDSAKey.generate()
 OTHER = paramiko.ECDSAKey.generate()
 CLIENT = paramiko.SSHClient()
-
-
-class ScriptedPrompter:
-    """A person who gives one answer, and remembers what was asked."""
-
-    is_interactive = True
-
-    def __init__(self, answer: str | None) -> None:
-        self.answer = answer
-        self.prompts: list[str] = []
-
-    def ask_secret(self, prompt: str) -> str | None:
-        raise AssertionError("a host key is no secret")
-
-    def ask(self, prompt: str) -> str | None:
-        self.prompts.append(prompt)
-        return self.answer
-
-    def notice(self, lines: Iterable[str]) -> None:
-        raise AssertionError("no host has anything to say")
 
 
 @pytest.fixture
@@ -56,6 +36,7 @@ def check(
 ) -> ScriptedPrompter:
     prompter = ScriptedPrompter(answer)
     policy(known_hosts, name, prompter).missing_host_key(CLIENT, name, key)
+    assert prompter.hidden_prompts == prompter.noticed == []
     return prompter
 
 
@@ -278,5 +259,5 @@ def test_address(
 def test_known_types_come_first(known_hosts: Path) -> None:
     """The host is asked for a key of a type that can be checked."""
     write(known_hosts, line("ashbury"))
-    checking = policy(known_hosts, "ashbury", ScriptedPrompter(None))
+    checking = policy(known_hosts, "ashbury", ScriptedPrompter())
     assert checking.order_algorithms(("ssh-ed25519", KEY.get_name()))[0] == KEY.get_name()

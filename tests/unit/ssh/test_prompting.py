@@ -1,6 +1,6 @@
 """A secret is asked for once, and given to nobody but whom the prompt names."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import keyring
@@ -11,31 +11,12 @@ from keyring.errors import KeyringLocked
 
 from notebooks_over_ssh.errors import TaskError
 from notebooks_over_ssh.ssh.prompting import CredentialPrompter, HopIdentity, Secrets, account
+from tests.kit.prompter import ScriptedPrompter
 
 PROMPT = "me@gateway password:"
 GATEWAY = HopIdentity(0, "me", "SHA256:gateway")
 NAME = f"{PROMPT} {GATEWAY.host_key}"  # in the keyring
 HOST = HopIdentity(1, "me", "SHA256:host")
-
-
-class ScriptedPrompter:
-    """A person who answers each question with the next of some answers."""
-
-    is_interactive = True
-
-    def __init__(self, *answers: str) -> None:
-        self.answers = list(answers)
-        self.prompts: list[str] = []
-
-    def ask_secret(self, prompt: str) -> str | None:
-        self.prompts.append(prompt)
-        return self.answers.pop(0) if self.answers else None
-
-    def ask(self, prompt: str) -> str | None:
-        raise AssertionError("a secret is not asked for with an echo")
-
-    def notice(self, lines: Iterable[str]) -> None:
-        raise AssertionError("no host has anything to say")
 
 
 class MemoryKeyring(KeyringBackend):
@@ -91,7 +72,7 @@ def test_asked_once() -> None:
         "first",
         "second",
     ]
-    assert len(person.prompts) == 2
+    assert len(person.prompts) == len(person.hidden_prompts) == 2
 
 
 @pytest.mark.parametrize(
@@ -181,14 +162,7 @@ def test_locked_keyring(memory_keyring: MemoryKeyring) -> None:
     assert password(CredentialPrompter(ScriptedPrompter("given")), use_keyring=True) == "given"
 
 
-class AtTheEnd(ScriptedPrompter):
-    """A person who presses Ctrl-D at each question."""
-
-    def ask(self, prompt: str) -> str | None:
-        return None
-
-
 def test_end_of_input_instead_of_a_code() -> None:
     """Ctrl-D at the question for a code that is echoed is an error; nobody is taken for absent."""
     with pytest.raises(TaskError, match="not answered"):
-        CredentialPrompter(AtTheEnd()).ask_otp("code:", echo=True)
+        CredentialPrompter(ScriptedPrompter()).ask_otp("code:", echo=True)

@@ -1,0 +1,31 @@
+"""An ssh-agent(1) of the test's own."""
+
+import contextlib
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.kit.wait import TIMEOUT_S, wait_until
+
+
+@contextlib.contextmanager
+def ssh_agent(folder: Path, *keys: Path) -> Iterator[str]:
+    """Run an agent that has the keys, in their order; yields the path of its socket, which is in the folder."""
+    path = folder / "agent"
+    process = subprocess.Popen(["ssh-agent", "-D", "-a", str(path)], stdout=subprocess.DEVNULL)
+    try:
+        wait_until(path.exists, "ssh-agent listens")
+        environment = {**os.environ, "SSH_AUTH_SOCK": str(path)}
+        for key in keys:
+            subprocess.run(
+                ["ssh-add", "-q", str(key)],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                check=True,
+                timeout=TIMEOUT_S,
+            )
+        yield str(path)
+    finally:
+        process.terminate()
+        process.wait(TIMEOUT_S)
