@@ -1,7 +1,9 @@
 """The layout keeps its promises: arrows run down only, and each door is the only one."""
 
 import ast
+import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -61,10 +63,21 @@ def test_imports_respect_layers(path: Path) -> None:
         )
 
 
-def names_used_in(path: Path) -> set[str]:
-    """Every name that a module speaks, with what it is looked up in: `print`, `time.sleep`."""
+@cache
+def names_used_in(path: Path) -> frozenset[str]:
+    """Every name that a module uses, with the objects before it: `print`, `time.sleep`."""
     nodes = ast.walk(ast.parse(path.read_text()))
-    return {ast.unparse(node) for node in nodes if isinstance(node, ast.Name | ast.Attribute)}
+    return frozenset(dotted_name(node) for node in nodes if isinstance(node, ast.Name | ast.Attribute))
+
+
+def dotted_name(node: ast.expr) -> str:
+    match node:
+        case ast.Name(id=name):
+            return name
+        case ast.Attribute(value=value, attr=name):
+            return f"{dotted_name(value)}.{name}"
+        case _:
+            return ""
 
 
 @pytest.mark.parametrize(
@@ -88,6 +101,33 @@ def names_used_in(path: Path) -> set[str]:
 def test_restricted_calls(name: str, allowed: set[str]) -> None:
     """Some things are done in one place, or nowhere."""
     assert {module_of(path) for path in MODULES if name in names_used_in(path)} == allowed
+
+
+TESTS = [*(ROOT / "tests").rglob("*.py")]
+
+
+def test_no_test_imports_a_test() -> None:
+    """Tests share nothing but the toolkit: no module outside of tests/kit is imported by another."""
+    imports = [
+        f"{module_of(path)} imports {node.module}"
+        for path in [*TESTS, *(ROOT / "benchmarks").rglob("*.py")]
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom)
+        and re.match(r"(tests\.)?(unit|integration|security|e2e|conftest)\b", node.module or "")
+    ]
+    assert imports == []
+
+
+def test_helpers_are_in_the_toolkit() -> None:
+    """Beside the tests themselves and tests/kit there are only the conftest.py files, which hold fixtures."""
+    others = [
+        module_of(path)
+        for path in TESTS
+        if not path.name.startswith("test_")
+        and ROOT / "tests/kit" not in path.parents
+        and path.name != "__init__.py"
+    ]
+    assert {name.rpartition(".")[2] for name in others} == {"conftest"}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=module_of)

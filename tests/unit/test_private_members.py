@@ -5,7 +5,9 @@ import importlib
 import inspect
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import fabric
 import paramiko
@@ -48,7 +50,12 @@ def is_private(name: str) -> bool:
 def source_of(owner: type) -> str:
     """The source of the class and of every class below it that comes from one of the libraries."""
     bases = [base for base in owner.__mro__ if base.__module__.partition(".")[0] in LIBRARIES]
-    return "".join(inspect.getsource(base) for base in bases)
+    return "".join(source(base) for base in bases)
+
+
+@cache
+def source(owner: Any) -> str:
+    return inspect.getsource(owner)
 
 
 def modules() -> Iterator[tuple[str, ast.Module]]:
