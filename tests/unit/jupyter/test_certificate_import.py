@@ -41,11 +41,12 @@ def test_a_chain(certificate_site: CertificateSite) -> None:
 )
 def test_kinds_of_keys(certificate_site: CertificateSite, make: Callable[[], Key]) -> None:
     """RSA of 2048 bits and P-384 will do, also with the root at the end, and with no authority at all, which is told."""
-    leaf = certificate_site.leaf(key=make())
+    key = make()
+    leaf = certificate_site.leaf(key=key)
     own_certificate.read(
         *certificate_site.files([leaf, certificate_site.intermediate, certificate_site.root], leaf.key)
     )
-    alone = make_signed("myself", key=make(), names=["ashbury.example.org", "localhost"])
+    alone = make_signed("myself", key=key, names=["ashbury.example.org", "localhost"])
     assert own_certificate.is_self_signed(own_certificate.read(*certificate_site.files([alone], alone.key)))
 
 
@@ -73,9 +74,9 @@ def expected_error(
         files[0].write_bytes(leaf.certificate.public_bytes(serialization.Encoding.DER))
         return files
 
-    # Its primes are slow to find, so only the one test looks for them.
-    def dsa_key() -> tuple[Path, Path]:
-        return alone(certificate_site.leaf(key=dsa.generate_private_key(2048)))()
+    # Their primes are slow to find, so only the test that needs them does.
+    def with_key(make_key: Callable[[], Key]) -> Callable[[], tuple[Path, Path]]:
+        return lambda: alone(certificate_site.leaf(key=make_key()))()
 
     spent = make_signed(
         "spent", certificate_site.root, key=certificate_site.intermediate.key, ca=True, days=(-20, -10)
@@ -103,12 +104,12 @@ def expected_error(
         ),
         "an authority": (alone(certificate_site.leaf(ca=True)), ("can sign other certificates",)),
         "RSA of 1024 bits": (
-            alone(certificate_site.leaf(key=rsa.generate_private_key(65537, 1024))),
+            with_key(lambda: rsa.generate_private_key(65537, 1024)),
             ("RSA key has only 1024 bits",),
         ),
         "Ed25519": (alone(certificate_site.leaf(key=ed25519.Ed25519PrivateKey.generate())), ("browsers do not support",)),
         "P-521": (alone(certificate_site.leaf(key=ec.generate_private_key(ec.SECP521R1()))), ("browsers do not support",)),
-        "DSA": (dsa_key, ("browsers do not support",)),
+        "DSA": (with_key(lambda: dsa.generate_private_key(1024)), ("browsers do not support",)),
         "others can read the key": (open_to_others, ("others can read", "server.key")),
         "a passphrase": (with_([leaf], leaf.key, passphrase=b"x"), ("server.key", "passphrase")),
         "the wrong way round": (lambda: (with_([leaf], leaf.key)()[1], certificate_site.folder / "chain.pem"), ("a key, but no",)),
