@@ -1,4 +1,4 @@
-"""A sandbox for the tests, and OpenSSH's ssh and sftp to inspect it."""
+"""A sandbox for the tests, and OpenSSH's ssh and sftp to connect to it."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +11,7 @@ from tests.kit.openssh_client import OpenSSHClient, make_client
 
 @pytest.fixture(scope="session")
 def data_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A home folder whose name has spaces, for the whole session; the sandbox in it is stopped at the end."""
+    """A home folder with spaces in its name, for the whole session; the sandbox in it is stopped at the end."""
     home = tmp_path_factory.mktemp("home of a student")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", str(home))
@@ -35,13 +35,13 @@ def folder(network: sandbox.Network) -> Path:
 
 @pytest.fixture
 def client(network: sandbox.Network, tmp_path: Path) -> OpenSSHClient:
-    """OpenSSH, set up to reach the gateway (`gateway`) and what lies behind it."""
+    """OpenSSH's client, configured for the gateway (`gateway`) and the hosts behind it."""
     return make_client(network, tmp_path)
 
 
 @pytest.fixture
 def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A data folder without a sandbox; a sandbox that a test starts there is stopped after it."""
+    """A data folder without a sandbox; a sandbox that the test starts there is stopped after it."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     yield tmp_path / "data" / "notebooks-over-ssh" / "sandbox"
     sandbox.stop()

@@ -1,4 +1,4 @@
-"""The home folder: what a student finds there, and that Jupyter works in it."""
+"""The sandbox's home folder: its files, and that Jupyter works in it."""
 
 import json
 from pathlib import Path
@@ -20,7 +20,7 @@ print(outputs[2]["text"], end="")
 
 
 def test_notebook_is_valid(network: Network) -> None:
-    """The notebook is one that Jupyter takes as it is: format 4.5, cells with ids, no output yet."""
+    """The notebook is valid: format 4.5, cells with ids, no outputs."""
     import nbformat  # a second or more, which every worker would spend when it collects
 
     text = (Path(network.home) / "mlpractical/plots.ipynb").read_text()
@@ -33,20 +33,20 @@ def test_notebook_is_valid(network: Network) -> None:
 
 
 def test_notebook_runs(client: OpenSSHClient, network: Network) -> None:
-    """A kernel of the environment runs the whole notebook: it knows its host, draws, and is the environment's own."""
+    """The environment's own kernel runs the whole notebook, which prints its host and draws a plot."""
     result = client.run("bonnington", "~/miniconda3/envs/mlp/bin/python -", stdin=_RUN_THE_NOTEBOOK)
     assert result.returncode == 0, result.stderr
     assert result.stdout.splitlines() == ["bonnington", "True", f"{network.home}/miniconda3/envs/mlp"]
 
 
 def test_launchers(client: OpenSSHClient) -> None:
-    """One program of Jupyter finds and starts another, although the path to them has spaces."""
+    """One program of Jupyter finds and starts another, although its path contains spaces."""
     result = client.run("ashbury", "~/miniconda3/envs/mlp/bin/jupyter notebook --version")
     assert result.returncode == 0, result.stderr
 
 
-def test_kernels_are_the_environments_own(client: OpenSSHClient, network: Network) -> None:
-    """What is installed into the environment's Jupyter folders does not reach this project's own environment."""
+def test_kernels_are_isolated(client: OpenSSHClient, network: Network) -> None:
+    """A kernel spec installed in the environment does not appear in this project's own environment."""
     result = client.run("ashbury", "~/miniconda3/envs/mlp/bin/jupyter kernelspec list --json")
     prefix = Path(network.home) / "miniconda3/envs/mlp"
     kernels = json.loads(result.stdout)["kernelspecs"]
@@ -57,7 +57,7 @@ def test_kernels_are_the_environments_own(client: OpenSSHClient, network: Networ
 
 
 def test_environments_are_listed(client: OpenSSHClient, network: Network) -> None:
-    """Conda's list has the base, `mlp` and `plain`, which has Python and no Jupyter."""
+    """Conda lists the base, `mlp`, and `plain`, which has Python but no Jupyter."""
     base = Path(network.home) / "miniconda3"
     prefixes = [base, base / "envs/mlp", base / "envs/plain"]
     listed = (Path(network.home) / ".conda/environments.txt").read_text().splitlines()

@@ -1,4 +1,4 @@
-"""The compute hosts: commands, terminals, files and forwarding, as sshd does them."""
+"""The sandbox's hosts: commands, terminals, files and forwarding work as with sshd."""
 
 import socket
 import subprocess
@@ -13,38 +13,38 @@ from tests.kit.openssh_client import TIMEOUT_S, OpenSSHClient
 
 
 def test_exit_codes(client: OpenSSHClient) -> None:
-    """A command's exit code is the client's."""
+    """ssh exits with the command's exit code."""
     assert client.run("ashbury", "exit 0").returncode == 0
     assert client.run("ashbury", "exit 7").returncode == 7
     assert client.run("ashbury", "no-such-command").returncode == 127
 
 
-def test_end_by_a_signal(client: OpenSSHClient) -> None:
-    """A command that a signal ends is reported as such (ssh has no other code for it than 255)."""
+def test_exit_signal(client: OpenSSHClient) -> None:
+    """A command that a signal ends is reported as such (ssh exits with 255 for it)."""
     result = client.run("-v", "ashbury", "kill -KILL $$")
     assert result.returncode == 255
     assert "exit-signal" in result.stderr
 
 
-def test_streams_stay_apart(client: OpenSSHClient) -> None:
-    """Output, errors and input arrive where they belong, and the input ends."""
+def test_separate_streams(client: OpenSSHClient) -> None:
+    """stdout, stderr and stdin are separate streams, and end of file on stdin arrives."""
     result = client.run("ashbury", "cat; echo wrong >&2; cat /dev/stdin", stdin="one\ntwo\n")
     assert (result.returncode, result.stdout, result.stderr) == (0, "one\ntwo\n", "wrong\n")
 
 
-def test_much_data_both_ways(client: OpenSSHClient) -> None:
-    """Many times what fits any window or pipe goes through, and back, whole."""
+def test_large_transfers(client: OpenSSHClient) -> None:
+    """Data many times the size of a window or pipe arrives complete, in both directions."""
     text = "0123456789abcde\n" * 500_000
     assert client.run("ashbury", "cat", stdin=text).stdout == text
 
 
-def test_command_that_reads_nothing(client: OpenSSHClient) -> None:
-    """Input that nobody reads does not keep a command from ending."""
+def test_unread_input(client: OpenSSHClient) -> None:
+    """A command ends although nobody reads its input."""
     assert client.run("ashbury", "exec 0<&-; echo done", stdin="x" * 5_000_000).stdout == "done\n"
 
 
 def test_clean_environment(client: OpenSSHClient, network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of the client's variables only the language and the terminal arrive, of the daemon's none."""
+    """Only the client's locale and TERM reach the command's environment, and nothing of the daemon's."""
     monkeypatch.setenv("SECRET", "hush")
     monkeypatch.setenv("LC_PAPER", "C")
     output = client.run("-o", "SendEnv=SECRET LC_PAPER", "calder", "env; pwd; umask").stdout.splitlines()
@@ -66,8 +66,8 @@ def test_clean_environment(client: OpenSSHClient, network: Network, monkeypatch:
     assert variables["HOME"] == network.home
 
 
-def test_names(client: OpenSSHClient) -> None:
-    """Each host knows its own name, by every usual way to ask; other questions get this machine's answer."""
+def test_host_names(client: OpenSSHClient) -> None:
+    """Each host reports its own name to `hostname` and `uname`; their other options report this machine's values."""
     output = client.run(
         "bonnington",
         "hostname; hostname -s; uname -n; uname -sn; echo $HOSTNAME; uname -a; uname -m; hostname evil",
@@ -81,14 +81,14 @@ def test_names(client: OpenSSHClient) -> None:
     assert output.returncode == 1
 
 
-def test_one_home_for_all(client: OpenSSHClient) -> None:
-    """What one host writes, another reads."""
+def test_shared_home(client: OpenSSHClient) -> None:
+    """A file that one host writes can be read on another."""
     client.run("ashbury", "echo shared > note")
     assert client.run("calder", "cat ~/note; rm ~/note").stdout == "shared\n"
 
 
 def test_terminal(client: OpenSSHClient) -> None:
-    """A command on a terminal has one as its controlling terminal, and its exit code arrives."""
+    """A command with a PTY has it as its controlling terminal, and its exit code arrives."""
     result = client.run("-tt", "ashbury", "tty; ps -o tty= -p $$; stty size; echo $TERM > /dev/tty; exit 3")
     lines = result.stdout.splitlines()
     assert lines[0].startswith("/dev/")
@@ -104,14 +104,14 @@ def test_login_shell(client: OpenSSHClient) -> None:
     assert "\nashbury" in result.stdout.replace("\r", "")
 
 
-def test_conda_is_not_found_by_a_command(client: OpenSSHClient) -> None:
-    """As after a real `conda init`: a shell that is not interactive has no conda."""
+def test_conda_needs_an_interactive_shell(client: OpenSSHClient) -> None:
+    """A shell that is not interactive has no conda, as after a real `conda init`."""
     assert client.run("ashbury", "command -v conda").returncode != 0
     assert "mlp" in client.run("ashbury", "~/miniconda3/bin/conda env list").stdout
 
 
-def test_lost_connection_hangs_up_a_terminal(client: OpenSSHClient) -> None:
-    """A command on a terminal gets SIGHUP when its connection dies."""
+def test_disconnect_sends_sighup(client: OpenSSHClient) -> None:
+    """A command with a PTY gets SIGHUP when its connection is lost."""
     ssh = client.start("-tt", "ashbury", "echo $$; exec sleep 600")
     assert ssh.stdout is not None
     process = psutil.Process(int(ssh.stdout.readline()))
@@ -119,8 +119,8 @@ def test_lost_connection_hangs_up_a_terminal(client: OpenSSHClient) -> None:
     process.wait(timeout=TIMEOUT_S)
 
 
-def test_lost_connection_takes_pipes_away(client: OpenSSHClient) -> None:
-    """A command without a terminal lives on, with the end of its input and nobody to write to."""
+def test_disconnect_closes_pipes(client: OpenSSHClient) -> None:
+    """A command without a PTY survives a lost connection, with its stdin at end of file and its stdout closed."""
     ssh = client.start("ashbury", "echo $$; cat >/dev/null; echo ended > ended; cat ~/.bashrc")
     assert ssh.stdout is not None
     process = psutil.Process(int(ssh.stdout.readline()))
@@ -129,8 +129,8 @@ def test_lost_connection_takes_pipes_away(client: OpenSSHClient) -> None:
     assert client.run("ashbury", "cat ended; rm ended").stdout == "ended\n"
 
 
-def test_detached_process_outlives_the_connection(client: OpenSSHClient) -> None:
-    """A process with a session of its own and other streams holds no channel open, and stays."""
+def test_detached_process_survives(client: OpenSSHClient) -> None:
+    """A process with its own session and streams does not keep the channel open, and survives the connection."""
     result = client.run("ashbury", "setsid sleep 600 </dev/null >/dev/null 2>&1 & echo $!")
     process = psutil.Process(int(result.stdout))
     assert process.is_running()
@@ -146,7 +146,7 @@ def test_channel_waits_for_writers(client: OpenSSHClient) -> None:
 
 
 def test_no_zombies(client: OpenSSHClient, network: Network) -> None:
-    """Every ended command has been waited for."""
+    """The daemon reaps every command that ended."""
     client.run("ashbury", "true")
     client.run("-tt", "ashbury", "true")
     children = psutil.Process(network.pid).children()
@@ -154,7 +154,7 @@ def test_no_zombies(client: OpenSSHClient, network: Network) -> None:
 
 
 def test_sftp(client: OpenSSHClient, tmp_path: Path) -> None:
-    """Files go there and back; a relative path starts in the home folder."""
+    """SFTP uploads and downloads files; a relative path starts in the home folder."""
     source, target = tmp_path / "source", tmp_path / "target"
     source.write_bytes(bytes(range(256)) * 4096)
     orders = (
@@ -167,8 +167,8 @@ def test_sftp(client: OpenSSHClient, tmp_path: Path) -> None:
     assert target.read_bytes() == source.read_bytes()
 
 
-def test_forwards_to_its_own_ports_only(client: OpenSSHClient) -> None:
-    """A tunnel ends at a port of the host itself; elsewhere it is refused."""
+def test_forwards_to_own_ports_only(client: OpenSSHClient) -> None:
+    """A host forwards to its own ports, and refuses other destinations."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         answering = threading.Thread(target=_echo_once, args=(server,))

@@ -22,8 +22,8 @@ from tests.kit.openssh_client import TIMEOUT_S, make_client
 CHECKOUT = Path(sandbox.__file__).parents[2]
 
 
-def test_private_files_are_private(network: sandbox.Network, folder: Path) -> None:
-    """Keys, records, locks and the log can be read by this user alone, and only this user enters the folder."""
+def test_file_modes(network: sandbox.Network, folder: Path) -> None:
+    """Keys, records, locks and the log are readable by this user alone, and so is the folder."""
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     private = [path for path in folder.iterdir() if path.is_file()] + list(folder.glob("hosts/*/host_key"))
     assert {"client_key", "gateway_key", "known_hosts", "network.json", "daemon.log", "host_key"} <= {
@@ -34,8 +34,8 @@ def test_private_files_are_private(network: sandbox.Network, folder: Path) -> No
     }
 
 
-def test_every_server_has_its_own_key(network: sandbox.Network) -> None:
-    """The gateway and each host have a key of their own, and the pool's name has those of all hosts."""
+def test_host_keys_differ(network: sandbox.Network) -> None:
+    """The gateway and each host have their own host key; the pool's name has the keys of all hosts."""
     known: dict[str, set[str]] = {}
     for line in Path(network.known_hosts).read_text().splitlines():
         name, _, key = line.partition(" ")
@@ -47,7 +47,7 @@ def test_every_server_has_its_own_key(network: sandbox.Network) -> None:
 
 
 def test_log_has_no_commands(network: sandbox.Network, folder: Path, tmp_path: Path) -> None:
-    """What a user runs, and who they say they are, is not written down."""
+    """The log contains neither the commands that a user runs nor the user names of logins."""
     make_client(network, tmp_path).run("-l", "somebody", "ashbury", "echo hush-hush")
     log = (folder / "daemon.log").read_text()
     assert "ashbury: connection" in log
@@ -55,8 +55,8 @@ def test_log_has_no_commands(network: sandbox.Network, folder: Path, tmp_path: P
     assert "somebody" not in log
 
 
-def test_daemon_keeps_nothing_of_its_starter(network: sandbox.Network) -> None:
-    """It is in a session of its own, in no folder that could be unmounted, and has only the variables it needs."""
+def test_daemon_is_detached(network: sandbox.Network) -> None:
+    """The daemon has its own session, `/` as working directory, and only the environment variables it needs."""
     process = psutil.Process(network.pid)
     assert process.cwd() == "/"
     assert os.getsid(network.pid) != os.getsid(0)
@@ -65,21 +65,21 @@ def test_daemon_keeps_nothing_of_its_starter(network: sandbox.Network) -> None:
 
 
 def test_not_running_at_first(fresh: Path) -> None:
-    """Asking, or stopping, makes nothing."""
+    """Asking for the status and stopping create no files."""
     assert sandbox.find_running() is None
     assert sandbox.stop() is False
     assert not fresh.exists()
 
 
 def test_second_start_finds_the_first(network: sandbox.Network) -> None:
-    """Started again it is the same network, also for another process."""
+    """A second start, in this process or another, returns the running network."""
     assert sandbox.ensure_running() == network
     assert sandbox.find_running() == network
     assert _query_in_another_process() == network.pid
 
 
 def test_two_starts_at_once(fresh: Path) -> None:
-    """Of two callers one starts the network, and both get it."""
+    """Of two concurrent starts one starts the network, and both return it."""
     both = [_start_in_another_process() for _ in range(2)]
     answers = [process.communicate(timeout=TIMEOUT_S)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0]
@@ -92,7 +92,9 @@ def test_two_starts_at_once(fresh: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"garbage \xff", b"{}", None])
 def test_stale_record(fresh: Path, content: bytes | None) -> None:
-    """After a crash, whatever the record says, nothing runs; the next start works, with the same keys."""
+    """After a crash the sandbox counts as stopped, whatever the record says; the next start works, with the same
+    keys.
+    """
     network = sandbox.ensure_running()
     key = Path(network.client_key).read_bytes()
     _crash(network.pid)
@@ -111,8 +113,8 @@ def test_stale_record(fresh: Path, content: bytes | None) -> None:
     _accepts_connections(again)
 
 
-def test_garbage_while_it_runs(fresh: Path) -> None:
-    """A spoilt record beside a living daemon is told from a dead one: the network is started anew."""
+def test_corrupt_record(fresh: Path) -> None:
+    """With a corrupt record beside a living daemon the network is started again."""
     network = sandbox.ensure_running()
     (fresh / "network.json").write_bytes(b"garbage")
     assert sandbox.find_running() is None
@@ -121,8 +123,8 @@ def test_garbage_while_it_runs(fresh: Path) -> None:
     assert again.pid != network.pid
 
 
-def test_half_made_sandbox_is_repaired(fresh: Path) -> None:
-    """What an interrupted start left is completed, and what a user wrote stays."""
+def test_partial_sandbox_is_repaired(fresh: Path) -> None:
+    """A start completes what an interrupted start left, and keeps the user's files."""
     network = sandbox.ensure_running()
     home = Path(network.home)
     _crash(network.pid)
@@ -141,8 +143,8 @@ def test_half_made_sandbox_is_repaired(fresh: Path) -> None:
     assert make_client(again, fresh).run("calder", "true").returncode == 0
 
 
-def test_environment_of_a_deleted_checkout_is_rebuilt(fresh: Path) -> None:
-    """An environment whose Python, or whose packages, are gone works again after the next start."""
+def test_broken_environment_is_rebuilt(fresh: Path) -> None:
+    """An environment whose Python or packages are gone works again after the next start."""
     network = sandbox.ensure_running()
     environment = Path(network.home) / "miniconda3/envs/mlp"
     for spoil in (_remove_python, _remove_packages):
@@ -153,7 +155,7 @@ def test_environment_of_a_deleted_checkout_is_rebuilt(fresh: Path) -> None:
 
 
 def test_preferred_port_taken(fresh: Path) -> None:
-    """When something else listens on the preferred port, the gateway takes another."""
+    """When another program listens on the preferred port, the gateway takes another."""
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError):  # Taken by something else, which serves as well.
             stack.enter_context(socket.create_server(("127.0.0.1", paths.PREFERRED_PORT)))
@@ -163,7 +165,9 @@ def test_preferred_port_taken(fresh: Path) -> None:
 
 
 def test_stop_leaves_nothing(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stopped, there is no process, also none that ignores SIGTERM, no port and no file; twice is fine."""
+    """After a stop no process is left, not even one that ignores SIGTERM, no port and no file; a second stop does
+    nothing.
+    """
     monkeypatch.setattr(process_cleanup, "TERMINATE_TIMEOUT_S", 0.5)
     network = sandbox.ensure_running()
     client = make_client(network, fresh)
@@ -184,7 +188,7 @@ def test_stop_leaves_nothing(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_stop_finds_a_daemon_without_a_folder(fresh: Path) -> None:
-    """A daemon whose folder someone removed by hand is still found and ended."""
+    """`stop` finds and ends a daemon whose folder was deleted."""
     network = sandbox.ensure_running()
     shutil.rmtree(fresh)
     assert sandbox.find_running() is None
@@ -193,7 +197,7 @@ def test_stop_finds_a_daemon_without_a_folder(fresh: Path) -> None:
 
 
 def test_terminated_daemon_cleans_up(fresh: Path) -> None:
-    """SIGTERM ends it in order: it says so in its log and takes its record away."""
+    """SIGTERM ends the daemon cleanly: it writes that to its log and removes its record."""
     network = sandbox.ensure_running()
     os.kill(network.pid, signal.SIGTERM)
     _wait_until_gone(network.pid)
@@ -202,7 +206,7 @@ def test_terminated_daemon_cleans_up(fresh: Path) -> None:
 
 
 def test_missing_packages_are_named(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the sandbox group of packages the failure says which one is missing and what to run."""
+    """Without the sandbox's dependency group, the error names the missing package and the command to run."""
     monkeypatch.setattr(lifecycle, "REQUIRED_PACKAGES", ("asyncssh", "no_such_package"))
     with pytest.raises(TaskError, match="no_such_package") as caught:
         sandbox.ensure_running()
@@ -210,8 +214,8 @@ def test_missing_packages_are_named(fresh: Path, monkeypatch: pytest.MonkeyPatch
     assert not fresh.exists()
 
 
-def test_folder_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where no folder can be made the failure names it and says what to do."""
+def test_unwritable_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the folder cannot be created, the error names it and has a hint."""
     (tmp_path / "data").write_text("a file where a folder should be")
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     with pytest.raises(TaskError, match="could not be created") as caught:
@@ -219,8 +223,8 @@ def test_folder_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert "XDG_DATA_HOME" in caught.value.hint
 
 
-def test_daemon_that_cannot_write(fresh: Path) -> None:
-    """What stops the daemon from starting reaches the caller as a sentence."""
+def test_daemon_start_error(fresh: Path) -> None:
+    """An error that keeps the daemon from starting reaches the caller as a message."""
     fresh.mkdir(parents=True, mode=0o700)
     (fresh / "home").write_text("a file where a folder should be")
     with pytest.raises(TaskError, match="could not be created in"):
@@ -229,8 +233,8 @@ def test_daemon_that_cannot_write(fresh: Path) -> None:
         _wait_until_gone(pid)
 
 
-def test_folder_open_to_others(fresh: Path) -> None:
-    """No keys are put into a folder that others can enter."""
+def test_open_folder_is_refused(fresh: Path) -> None:
+    """No keys are written to a folder that other users can enter."""
     fresh.mkdir(parents=True)
     fresh.chmod(0o755)
     with pytest.raises(TaskError, match="only you can enter"):

@@ -1,4 +1,4 @@
-"""What OpenSSH's client has no option for: signals to a command, and a window that changes its size."""
+"""What OpenSSH's client has no option for: signals to a command, and window size changes."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -23,8 +23,8 @@ async def _connected(network: Network) -> AsyncIterator[asyncssh.SSHClientConnec
     await gateway.wait_closed()
 
 
-def test_signal_from_the_client(network: Network) -> None:
-    """A signal reaches the command and what it started, and what ended it is reported."""
+def test_signal_request(network: Network) -> None:
+    """A signal request reaches the command and its children, and the exit signal is reported."""
 
     async def talk() -> tuple[str, tuple[str, bool, str, str] | None]:
         async with _connected(network) as host:
@@ -45,7 +45,7 @@ def test_signal_from_the_client(network: Network) -> None:
 
 
 def test_window_size(network: Network) -> None:
-    """A terminal has the size that the client says, then and later."""
+    """A PTY has the size that the client requests, at first and after a change."""
 
     async def talk() -> list[str]:
         async with _connected(network) as host:

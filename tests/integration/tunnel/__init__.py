@@ -1,1 +1,1 @@
-"""The tunnel: its bytes, its windows and packets, and what it does when the way is lost."""
+"""The tunnel: its bytes, windows and packets, and how it recovers from a lost connection."""

@@ -1,4 +1,4 @@
-"""Every connection through the tunnel is carried as by a cable, whatever happens to it and to the others."""
+"""Every connection through the tunnel behaves like a direct TCP connection, whatever happens to it and to the others."""
 
 import errno
 import gc
@@ -38,7 +38,7 @@ MEMORY = 48 * MB
 
 @pytest.fixture
 def hops(client: Client) -> TwoHops:
-    """Two hops that are running."""
+    """Two running hops."""
     return TwoHops(client)
 
 
@@ -51,24 +51,24 @@ def connection(hops: TwoHops) -> Iterator[Connection]:
 
 @pytest.fixture
 def echo(loop: AsyncioThread) -> Iterator[int]:
-    """The port of an echo."""
+    """The port of an echo server."""
     with echo_server(loop) as port:
         yield port
 
 
 def wait(event: threading.Event) -> None:
-    """Keep the thread until then."""
+    """Wait for an event."""
     event.wait(TIMEOUT_S)
 
 
 def wait_until_clear(forwarder: Forwarder, connection: Connection) -> None:
-    """Wait until no connection is left in the forwarder, and no stream in the transport."""
+    """Wait until the forwarder has no connection, and the transport no channel."""
     wait_until(lambda: not forwarder.connections, "no connection is left")
     wait_until(lambda: not connection.transport._own_channels, "no stream is left")
 
 
 def test_reset_reaches_the_target(connection: Connection, serve: ServeFunction) -> None:
-    """A client that resets its connection ends it for the target, whether that reads or writes."""
+    """A client that resets its connection ends it for the target, whether the target reads or writes."""
     ends: list[str] = []
 
     def reads(peer: socket.socket) -> None:
@@ -92,8 +92,10 @@ def test_reset_reaches_the_target(connection: Connection, serve: ServeFunction) 
 
 
 @pytest.mark.parametrize("hop", ["gateway", "host"])
-def test_a_far_end_that_vanishes(hops: TwoHops, serve: ServeFunction, hop: str) -> None:
-    """When a hop dies in the middle of a download, its client is reset: what it got is never taken for all there was."""
+def test_hop_dies_during_download(hops: TwoHops, serve: ServeFunction, hop: str) -> None:
+    """When a hop dies during a download, the client gets a reset, so that it never takes a partial download for a
+    complete one.
+    """
 
     def never_ends(peer: socket.socket) -> None:
         while True:
@@ -111,8 +113,8 @@ def test_a_far_end_that_vanishes(hops: TwoHops, serve: ServeFunction, hop: str) 
         wait_until_clear(forwarder, connection)
 
 
-def test_who_waits_is_served_by_the_next_transport(hops: TwoHops, echo: int) -> None:
-    """Who connects while there is no way, also who has said all already, is served by the transport that comes."""
+def test_queued_connections_are_served(hops: TwoHops, echo: int) -> None:
+    """Connections made without a transport, half-closed ones included, are served by the next transport."""
     listener = listen(free_port())
     with closing(Forwarder([(listener, echo)])) as forwarder, ExitStack() as stack:
         forwarder.start()
@@ -133,8 +135,8 @@ def test_who_waits_is_served_by_the_next_transport(hops: TwoHops, echo: int) -> 
             done.shutdown(socket.SHUT_WR)
 
 
-def test_a_transport_that_has_ended_already(hops: TwoHops, echo: int) -> None:
-    """Who waits is not lost to a way that is lost again before anybody could use it: the next one serves them."""
+def test_transport_that_ended_before_use(hops: TwoHops, echo: int) -> None:
+    """A queued connection survives a transport that ends before it was used; the next one serves it."""
     listener = listen(free_port())
     with closing(Forwarder([(listener, echo)])) as forwarder, dial(listener.port) as waiting:
         forwarder.start()
@@ -146,8 +148,8 @@ def test_a_transport_that_has_ended_already(hops: TwoHops, echo: int) -> None:
             assert echoes(waiting)
 
 
-def test_a_transport_that_ends_while_a_connection_opens(hops: TwoHops, echo: int) -> None:
-    """Who connects in the moment in which the way is lost is served by the next one."""
+def test_transport_ends_during_open(hops: TwoHops, echo: int) -> None:
+    """A connection that is being opened when the transport ends is served by the next one."""
     listener = listen(free_port())
     with closing(Forwarder([(listener, echo)])) as forwarder, ExitStack() as stack:
         forwarder.start()
@@ -166,8 +168,8 @@ def test_a_transport_that_ends_while_a_connection_opens(hops: TwoHops, echo: int
             assert all(echoes(peer) for peer in peers)
 
 
-def test_no_other_thread_is_waited_for(connection: Connection, echo: int) -> None:
-    """A new connection is accepted and opened by the thread that carries it: each further one costs a change of threads."""
+def test_one_thread_opens_connections(connection: Connection, echo: int) -> None:
+    """The thread that forwards a connection also accepts and opens it: each hand-over costs a thread switch."""
     with forwarding(connection, echo) as (forwarder, (port,)), ExitStack() as stack:
         with dial(port) as first:
             assert echoes(first)
@@ -179,7 +181,7 @@ def test_no_other_thread_is_waited_for(connection: Connection, echo: int) -> Non
 
 
 class _Full(socket.socket):
-    """A listening socket of a process that has no file left while `is_full`."""
+    """A listening socket whose accept fails with EMFILE while `is_full`."""
 
     is_full = False
 
@@ -189,8 +191,8 @@ class _Full(socket.socket):
         return super().accept()
 
 
-def test_no_file_is_left(connection: Connection, echo: int) -> None:
-    """Where no file is left for a new connection, it waits until one that is open ends."""
+def test_out_of_file_descriptors(connection: Connection, echo: int) -> None:
+    """Without a free file descriptor, a new connection waits until an open one ends."""
     listener = listen(free_port())
     full = _Full(fileno=listener.sockets[0].detach())
     listener = Listener(listener.port, (full, *listener.sockets[1:]))
@@ -207,8 +209,8 @@ def test_no_file_is_left(connection: Connection, echo: int) -> None:
         assert echoes(second)
 
 
-def test_a_thread_that_is_awake_is_not_woken() -> None:
-    """Whoever asks a thread for something makes a system call only where it sleeps, and one for all until it wakes."""
+def test_wakes_only_a_sleeping_loop() -> None:
+    """A call_soon makes a system call only if the loop sleeps, and only one until it wakes."""
     go_on, done = threading.Event(), threading.Event()
     with closing(EventLoopThread()) as event_loop:
         event_loop.call_soon_threadsafe(lambda: wait(go_on))
@@ -222,10 +224,8 @@ def test_a_thread_that_is_awake_is_not_woken() -> None:
         assert done.wait(TIMEOUT_S)
 
 
-def test_a_server_that_ends_before_its_connection_is_opened(
-    connection: Connection, serve: ServeFunction
-) -> None:
-    """A connection that is on its way to a target when that loses its proof is not led there, but queued."""
+def test_unverified_target_queues(connection: Connection, serve: ServeFunction) -> None:
+    """A connection to a target that loses its verification before the channel opens is queued."""
     accepted: list[socket.socket] = []
 
     def talk(peer: socket.socket) -> None:
@@ -257,8 +257,8 @@ def test_a_server_that_ends_before_its_connection_is_opened(
         assert len(accepted) == 1
 
 
-def test_half_close_both_ways_at_once(connection: Connection, serve: ServeFunction) -> None:
-    """Each side says all it has and its end while the other does, and both get all."""
+def test_simultaneous_half_close(connection: Connection, serve: ServeFunction) -> None:
+    """When both sides send all their data and half-close at the same time, both receive everything."""
     here, there = os.urandom(8 * MB), os.urandom(8 * MB + 1)
     received: list[bytes] = []
 
@@ -285,7 +285,7 @@ def _say_all(peer: socket.socket, data: bytes) -> None:
 
 
 def test_300_at_once(connection: Connection, echo: int) -> None:
-    """Three hundred connections are open together, and each gets its own bytes."""
+    """Three hundred connections are open at once, and each gets its own bytes."""
     with forwarding(connection, echo) as (forwarder, (port,)):
         with ExitStack() as stack:
             peers = [stack.enter_context(dial(port)) for _ in range(300)]
@@ -298,9 +298,9 @@ def test_300_at_once(connection: Connection, echo: int) -> None:
         wait_until_clear(forwarder, connection)
 
 
-def test_opened_and_closed_at_random(hops: TwoHops, echo: int) -> None:
-    """Up to 500 connections, opened, used, half-closed, reset and closed at random: in the end nothing is left of them,
-    neither here nor at the far end.
+def test_random_opens_and_closes(hops: TwoHops, echo: int) -> None:
+    """Up to 500 connections are opened, used, half-closed, reset and closed at random: in the end neither this
+    process nor the hops have anything left of them.
     """
     seed = random.randrange(10**9)
     print(f"random seed {seed}")
@@ -355,7 +355,7 @@ def test_opened_and_closed_at_random(hops: TwoHops, echo: int) -> None:
 
 @pytest.mark.parametrize("whose", ["theirs", "ours"])
 def test_idle_through_keepalives(client: Client, echo: int, whose: str) -> None:
-    """A connection that says nothing for many keepalives, those of the servers or ours, is there when it speaks."""
+    """An idle connection still works after many keepalives, the servers' and ours."""
     alive = ("ClientAliveInterval 1", "ClientAliveCountMax 2") if whose == "theirs" else ()
     with (
         TwoHops(client, *alive).connected() as connection,
@@ -374,11 +374,11 @@ def test_idle_through_keepalives(client: Client, echo: int, whose: str) -> None:
 
 
 @pytest.mark.parametrize("kept", [0, 64 * MB], ids=["", "64 MB kept here"])
-def test_a_slow_reader_stalls_only_itself(
+def test_slow_reader_stalls_only_itself(
     hops: TwoHops, serve: ServeFunction, echo: int, kept: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While 80 MB wait for somebody who does not read, others are served, and no more is kept here than the window lets in:
-    hardly any of it, or 64 MB where a long, fat path has made the window as large as that.
+    """While 80 MB wait for a client that does not read, other connections work, and this process buffers at most one
+    window: hardly any data, or 64 MB where a path of high bandwidth and latency has grown the window to that.
     """
     if kept:
         monkeypatch.setattr(ForwardedConnection, "INITIAL_WINDOW", kept)
@@ -408,8 +408,8 @@ def test_a_slow_reader_stalls_only_itself(
         assert digest.digest() == hashlib.sha256(sent).digest()
 
 
-def test_a_slow_target_stalls_only_itself(connection: Connection, serve: ServeFunction, echo: int) -> None:
-    """While a target takes nothing of an upload, others are served; then it gets every byte."""
+def test_slow_target_stalls_only_itself(connection: Connection, serve: ServeFunction, echo: int) -> None:
+    """While a target does not read an upload, other connections work; then it gets every byte."""
     sent = os.urandom(64 * MB)
     may_read = threading.Event()
     got: list[bytes] = []
@@ -444,8 +444,8 @@ def _takes_more(peer: socket.socket) -> bool:
     return bool(select.select([], [peer], [], 1)[1])
 
 
-def test_a_keystroke_under_load(connection: Connection, serve: ServeFunction, echo: int) -> None:
-    """While a download and an upload run as fast as they can, an echo comes back again and again."""
+def test_echo_under_load(connection: Connection, serve: ServeFunction, echo: int) -> None:
+    """During a download and an upload at full speed, every echo comes back."""
     over = threading.Event()
 
     def pours(peer: socket.socket) -> None:
@@ -491,8 +491,8 @@ def test_a_keystroke_under_load(connection: Connection, serve: ServeFunction, ec
     print(f"an echo under load took {sorted(took)[50] * 1000:.0f} ms, at most {max(took) * 1000:.0f} ms")
 
 
-def test_closing_all_ends_at_once(hops: TwoHops, serve: ServeFunction) -> None:
-    """The end of all Connections does not wait for a path that takes nothing any more."""
+def test_close_does_not_wait(hops: TwoHops, serve: ServeFunction) -> None:
+    """Closing all Connections does not wait for a path that accepts no more data."""
 
     def reads_nothing(peer: socket.socket) -> None:
         threading.Event().wait(1)

@@ -1,4 +1,4 @@
-"""Two that open the tunnel of one session at the same moment end up with one tunnel."""
+"""Two commands that open a tunnel for one session at the same time end up with one tunnel."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +12,7 @@ from tests.kit.wait import elapsed, wait_until
 
 
 def test_two_in_the_background(proxied: ProxiedNetwork) -> None:
-    """The second waits as long as the first needs, and finds its tunnel."""
+    """The second command waits for the first, however long that takes, and reuses its tunnel."""
     with running_workload(proxied, MB) as work:
         psutil.Process(work.pid).terminate()
         wait_until(lambda: not proxied.record(), "the first tunnel has ended")

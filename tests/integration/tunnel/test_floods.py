@@ -1,4 +1,4 @@
-"""What a peer can make us keep is bounded, however much it sends, and at whatever moment."""
+"""What a peer can make this process keep is bounded, however much it sends, and whenever."""
 
 import contextlib
 import socket
@@ -44,7 +44,7 @@ TARGET = (LOOPBACK, 22)
 
 @pytest.fixture
 def gateway() -> Iterator[tuple[Transport, ScriptedPeer]]:
-    """A transport to a far end that keeps no rule, logged in."""
+    """A transport to a peer that follows no rules, logged in."""
     with (
         scripted_peer() as (port, end),
         closing(Transport(socket.create_connection((LOOPBACK, port)))) as transport,
@@ -55,7 +55,7 @@ def gateway() -> Iterator[tuple[Transport, ScriptedPeer]]:
 
 
 def flood(send: Callable[[], None], size: int, until: Callable[[], bool]) -> int:
-    """Send up to so many times; returns how often it was sent until the connection ended."""
+    """Call `send` up to `times` times; returns how often until the connection ended."""
     for number in range(size):
         if until():
             return number
@@ -64,23 +64,23 @@ def flood(send: Callable[[], None], size: int, until: Callable[[], bool]) -> int
     return size
 
 
-def ends(transport: Transport, reason: str) -> None:
-    """The transport ends, for this reason."""
+def assert_ended(transport: Transport, reason: str) -> None:
+    """The transport ends, with this reason."""
     wait_until(lambda: not transport.is_active(), "the transport has ended")
     assert reason in str(transport.saved_exception)
 
 
-def test_data_before_a_channel_is_open(gateway: tuple[Transport, ScriptedPeer]) -> None:
-    """Data on a channel that is not confirmed ends the connection, at the first packet."""
+def test_data_before_channel_confirmation(gateway: tuple[Transport, ScriptedPeer]) -> None:
+    """Data on a channel that is not yet confirmed ends the connection at the first packet."""
     transport, end = gateway
     JumpChannel(transport, TARGET).open()
     number = end.opened.get(timeout=TIMEOUT_S).local_id
     flood(lambda: end.data(number, bytes(BLOCK)), 64, lambda: not transport.is_active())
-    ends(transport, "before opening it")
+    assert_ended(transport, "before opening it")
 
 
-def test_data_that_nobody_reads_yet(gateway: tuple[Transport, ScriptedPeer]) -> None:
-    """What a carried transport has not read is not granted again, so no more than one window waits."""
+def test_unread_nested_data(gateway: tuple[Transport, ScriptedPeer]) -> None:
+    """A nested transport gets no new window for data that it has not read, so at most one window is buffered."""
     transport, end = gateway
     carrier = JumpChannel(transport, TARGET)
     carrier.open()
@@ -94,7 +94,7 @@ def test_data_that_nobody_reads_yet(gateway: tuple[Transport, ScriptedPeer]) -> 
             kinds.append(end.received.get(timeout=TIMEOUT_S)[0])
         assert MSG_CHANNEL_WINDOW_ADJUST not in kinds
         end.data(opened.local_id, bytes(BLOCK))
-        ends(transport, "more than the window allows")
+        assert_ended(transport, "more than the window allows")
 
 
 class _AsksForACode(paramiko.ServerInterface):
@@ -108,8 +108,8 @@ class _AsksForACode(paramiko.ServerInterface):
         return paramiko.common.AUTH_SUCCESSFUL
 
 
-def test_ignored_messages_while_a_code_is_asked_for(gateway: tuple[Transport, ScriptedPeer]) -> None:
-    """What a host sends while a person looks for a code is read and dropped: little waits, and then the login goes on."""
+def test_ignored_messages_during_login(gateway: tuple[Transport, ScriptedPeer]) -> None:
+    """IGNORE messages during the prompt for a code are read and dropped: little is buffered, and the login succeeds."""
     outer, end = gateway
     carrier = JumpChannel(outer, TARGET)
     carrier.open()
@@ -191,8 +191,8 @@ def test_ignored_messages_while_a_code_is_asked_for(gateway: tuple[Transport, Sc
             thread.join(TIMEOUT_S)
 
 
-def test_requests_that_cannot_be_answered(gateway: tuple[Transport, ScriptedPeer]) -> None:
-    """A peer that asks on and on, and lets no answer through, loses the connection: nothing is queued for each question."""
+def test_requests_without_room_for_replies(gateway: tuple[Transport, ScriptedPeer]) -> None:
+    """A peer that keeps sending requests, and reads no replies, loses the connection: the replies are not queued."""
     transport, end = gateway
     JumpChannel(transport, TARGET).open()
     number = end.accept().local_id
@@ -206,12 +206,12 @@ def test_requests_that_cannot_be_answered(gateway: tuple[Transport, ScriptedPeer
         with contextlib.suppress(EOFError, OSError, paramiko.SSHException):
             end.request(number)
         errands = max(errands, len(transport.packetizer._callbacks))
-    ends(transport, "too many channel requests")
+    assert_ended(transport, "too many channel requests")
     assert errands < 8
 
 
 def program(transport: Transport, end: ScriptedPeer) -> tuple[int, paramiko.Channel]:
-    """A program's channel, which Paramiko itself answers for as long as somebody has it, and its number."""
+    """A session channel, which Paramiko handles as long as there is a reference to it, and its number."""
     made: list[paramiko.Channel] = []
     opening = threading.Thread(target=lambda: made.append(transport.open_session(timeout=TIMEOUT_S)))
     opening.start()
@@ -220,8 +220,8 @@ def program(transport: Transport, end: ScriptedPeer) -> tuple[int, paramiko.Chan
     return number, made[0]
 
 
-def test_a_program_that_ends_while_keys_are_exchanged(gateway: tuple[Transport, ScriptedPeer]) -> None:
-    """What has to be answered in the middle of an exchange of keys is answered after it, and does not hold it up."""
+def test_channel_close_during_rekey(gateway: tuple[Transport, ScriptedPeer]) -> None:
+    """A channel close that arrives during a key exchange is answered after it, and does not delay it."""
     transport, end = gateway
     number, channel = program(transport, end)
     take_part = end.transport._handler_table[MSG_KEXINIT]
@@ -237,22 +237,22 @@ def test_a_program_that_ends_while_keys_are_exchanged(gateway: tuple[Transport, 
     assert transport.is_active()
 
 
-def test_programs_while_keys_are_exchanged(gateway: tuple[Transport, ScriptedPeer]) -> None:
-    """What a program's channel has to answer meanwhile waits and holds up nothing; who wants too much loses the connection."""
+def test_channel_requests_during_rekey(gateway: tuple[Transport, ScriptedPeer]) -> None:
+    """Replies to channel requests during a key exchange are queued without delaying it; too many requests end the
+    connection.
+    """
     transport, end = gateway
     number, _channel = program(transport, end)
     end.transport._handler_table[MSG_KEXINIT] = lambda _: None  # it never takes part in the exchange of keys
     transport.packetizer.call_soon(transport._send_kex_init)
     wait_until(lambda: not transport.clear_to_send.is_set(), "the exchange of keys has begun")
     flood(lambda: end.request(number), 4 * UNSENT_LIMIT, lambda: not transport.is_active())
-    ends(transport, "too many requests during a key exchange")
+    assert_ended(transport, "too many requests during a key exchange")
     assert len(transport.packetizer._callbacks) <= UNSENT_LIMIT
 
 
-def test_a_rekey_that_is_never_answered(
-    gateway: tuple[Transport, ScriptedPeer], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A peer that goes on to send, and never exchanges keys, loses the connection in time."""
+def test_unanswered_rekey(gateway: tuple[Transport, ScriptedPeer], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A peer that keeps sending, and never answers a key exchange, loses the connection in time."""
     transport, end = gateway
     monkeypatch.setattr(transport_module, "KEX_TIMEOUT_S", 0.5)
     end.transport._handler_table[MSG_KEXINIT] = lambda _: None
@@ -262,11 +262,11 @@ def test_a_rekey_that_is_never_answered(
         10**9,
         lambda: not transport.is_active(),
     )
-    ends(transport, "key exchange timed out")
+    assert_ended(transport, "key exchange timed out")
 
 
-def test_the_output_of_a_program(gateway: tuple[Transport, ScriptedPeer]) -> None:
-    """A program's channel that gets more than its window ends the connection; Paramiko itself keeps all that comes."""
+def test_session_channel_window(gateway: tuple[Transport, ScriptedPeer]) -> None:
+    """A session channel that receives more than its window ends the connection; Paramiko itself buffers any amount."""
     transport, end = gateway
     opening = threading.Thread(target=lambda: kept.append(transport.open_session(timeout=TIMEOUT_S)))
     kept: list[paramiko.Channel] = []
@@ -279,11 +279,11 @@ def test_the_output_of_a_program(gateway: tuple[Transport, ScriptedPeer]) -> Non
         lambda: not transport.is_active(),
     )
     assert blocks < 8 * opened.window // BLOCK
-    ends(transport, "more than the window allows")
+    assert_ended(transport, "more than the window allows")
 
 
-def test_a_packet_that_expands() -> None:
-    """A packet may expand to the size of a packet, and not to a thousand times that."""
+def test_decompression_limit() -> None:
+    """A compressed packet may expand to the maximum packet size, and not to a thousand times that."""
     compressor = zlib.compressobj()
     small = compressor.compress(b"hello" * 1000) + compressor.flush(zlib.Z_FULL_FLUSH)
     bomb = compressor.compress(bytes(64 * MB)) + compressor.flush(zlib.Z_FULL_FLUSH)
@@ -298,8 +298,8 @@ def test_a_packet_that_expands() -> None:
         tracemalloc.stop()
 
 
-def test_no_compression_before_the_login() -> None:
-    """Compression is offered where the settings ask for it only, and never the kind that starts before the login."""
+def test_no_compression_before_login() -> None:
+    """Compression is offered only if configured, and never the kind that starts before the login."""
     here, there = socket.socketpair()
     with here, there:
         transport = Transport(here)
@@ -309,8 +309,8 @@ def test_no_compression_before_the_login() -> None:
         assert "zlib" not in transport._compression_info
 
 
-def test_packets_of_one_byte() -> None:
-    """What waits for a local socket costs about its size, in packets of whatever size it came."""
+def test_one_byte_packets() -> None:
+    """Data that waits for a local socket takes about its own size in memory, whatever the size of its packets."""
     local, browser = socket.socketpair()
     event_loop = EventLoopThread()
     owner = SimpleNamespace(event_loop=event_loop, connections=set())
@@ -328,7 +328,7 @@ def test_packets_of_one_byte() -> None:
 
 
 class _Counts(Channel):
-    """Counts what it is told."""
+    """Counts its events."""
 
     calls = 0
 
@@ -338,8 +338,8 @@ class _Counts(Channel):
     eof_received = resume_writing = _count
 
 
-def test_packets_that_say_nothing_new() -> None:
-    """A second end, and a window that grows by nothing, are not handed on: each would be queued for another thread."""
+def test_redundant_packets() -> None:
+    """A second EOF and a window adjustment of zero are dropped: each would be queued for another thread."""
     stream = _Counts(SimpleNamespace(path_estimate=PathEstimate(), max_data_bytes=BLOCK), b"session")
     number = bytes(4)
     assert stream.handle_packet(MSG_CHANNEL_OPEN_SUCCESS, memoryview(b"\x5b" + bytes(11) + b"\0\0\x80\0\0"))
@@ -351,10 +351,10 @@ def test_packets_that_say_nothing_new() -> None:
     assert stream.calls == 1
 
 
-def test_a_gateway_that_is_gone(
+def test_close_after_gateway_is_gone(
     gateway: tuple[Transport, ScriptedPeer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The end of a transport whose gateway takes nothing any more is no traceback on the terminal."""
+    """Closing a transport whose gateway accepts no more data prints no traceback."""
     outer, end = gateway
     carrier = JumpChannel(outer, TARGET)
     carrier.open()

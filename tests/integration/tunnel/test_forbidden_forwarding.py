@@ -1,4 +1,4 @@
-"""Where a host forbids forwarding it is named, and a program there carries the connections as sshd would."""
+"""Where a host forbids forwarding, the error says so, or a program on the host relays connections as sshd would."""
 
 import hashlib
 import os
@@ -28,8 +28,8 @@ OPTIONS = ["AllowTcpForwarding no", "DisableForwarding yes", f"PermitOpen {LOOPB
 
 
 @pytest.fixture
-def carried(client: Client) -> Iterator[Connection]:
-    """A Connection to a host that forbids forwarding, where a program carries connections."""
+def relayed(client: Client) -> Iterator[Connection]:
+    """A Connection to a host that forbids forwarding, where a program relays connections."""
     hops = TwoHops(client)
     hops.host.stop()
     hops.host.start("AllowTcpForwarding no")
@@ -41,20 +41,20 @@ def carried(client: Client) -> Iterator[Connection]:
 
 
 def echo(peer: socket.socket) -> None:
-    """Send back what comes, and end when it ends."""
+    """Send back all data until end of file."""
     while block := peer.recv(65536):
         peer.sendall(block)
 
 
 def programs(network: Network) -> list[psutil.Process]:
-    """The programs on the host that a tunnel has there, for as long as it lives."""
+    """The programs on the host that belong to a tunnel, as long as it lives."""
     host = network.host.children()
     return [process for process in host if "-X" in process.cmdline() and "-c" in process.cmdline()]
 
 
 @pytest.mark.parametrize("option", OPTIONS)
-def test_journey(network: Network, option: str) -> None:
-    """`up` names the refusal and opens a tunnel all the same; doctor names it; `stop` leaves nothing."""
+def test_up_relays(network: Network, option: str) -> None:
+    """`up` reports the refusal and opens a tunnel all the same; doctor reports it; `stop` leaves nothing."""
     network.host.stop()
     network.host.start(option, network.environment())
     done = assert_success(network.user.fab("up", "--detach"))
@@ -68,8 +68,8 @@ def test_journey(network: Network, option: str) -> None:
     network.wait_until_empty()
 
 
-def test_no_program_either(network: Network) -> None:
-    """Where the host stops running programs too, the refusal is named, with what to ask for, and the exit code is 3."""
+def test_relay_is_refused(network: Network) -> None:
+    """Where the host also stops running programs, the error names the refusal, has a hint, and exits with 3."""
     assert_success(network.user.fab("secure"))
     assert_success(network.user.fab("serve"))
     network.host.stop()
@@ -85,8 +85,8 @@ def test_no_program_either(network: Network) -> None:
     assert_success(network.user.fab("stop"))
 
 
-def test_the_program_is_killed(proxied: ProxiedNetwork) -> None:
-    """When the program on the host dies, the tunnel comes back at the same address with another."""
+def test_relay_is_killed(proxied: ProxiedNetwork) -> None:
+    """When the program on the host dies, the tunnel comes back at the same address with a new one."""
     network = proxied.network
     network.host.stop()
     network.host.start("AllowTcpForwarding no", network.environment())
@@ -103,8 +103,8 @@ def test_the_program_is_killed(proxied: ProxiedNetwork) -> None:
         assert_success(network.user.fab("stop", "--force"))
 
 
-def test_forwarding_that_is_allowed(client: Client) -> None:
-    """A port on which nothing listens is no refusal."""
+def test_closed_port_is_no_refusal(client: Client) -> None:
+    """A port on which nothing listens does not count as forbidden forwarding."""
     with TwoHops(client).connected() as connection, socket.create_server((LOOPBACK, 0)) as probe:
         port = probe.getsockname()[1]
         assert forwarding_refusal(connection, port) == ""
@@ -112,18 +112,18 @@ def test_forwarding_that_is_allowed(client: Client) -> None:
         assert forwarding_refusal(connection, port) == ""
 
 
-def test_upload_and_reply_after_half_close(carried: Connection, serve: ServeFunction) -> None:
-    """A server that answers only at the end of an upload gets all of it, and its answer comes through."""
+def test_upload_and_reply_after_half_close(relayed: Connection, serve: ServeFunction) -> None:
+    """A server that answers only after the whole upload gets all of it, and its answer arrives."""
     sums = serve(lambda peer: peer.sendall(hashlib.sha256(read_all(peer)).digest()))
     sent = os.urandom(16 * MB)
-    with forwarding(carried, sums) as (_, (port,)), dial(port) as peer:
+    with forwarding(relayed, sums) as (_, (port,)), dial(port) as peer:
         peer.sendall(sent)
         peer.shutdown(socket.SHUT_WR)
         assert read_all(peer) == hashlib.sha256(sent).digest()
 
 
-def test_upload_after_the_server_has_ended_its_side(carried: Connection, serve: ServeFunction) -> None:
-    """A client may go on sending when the server has closed its own direction."""
+def test_upload_after_server_half_close(relayed: Connection, serve: ServeFunction) -> None:
+    """A client may keep sending after the server has half-closed."""
     received: list[bytes] = []
 
     def end_and_read(peer: socket.socket) -> None:
@@ -132,7 +132,7 @@ def test_upload_after_the_server_has_ended_its_side(carried: Connection, serve: 
         received.append(read_all(peer))
 
     sent = os.urandom(4 * MB)
-    with forwarding(carried, serve(end_and_read)) as (_, (port,)), dial(port) as peer:
+    with forwarding(relayed, serve(end_and_read)) as (_, (port,)), dial(port) as peer:
         assert read_all(peer) == b"begin"
         peer.sendall(sent)
         peer.shutdown(socket.SHUT_WR)
@@ -140,15 +140,15 @@ def test_upload_after_the_server_has_ended_its_side(carried: Connection, serve: 
     assert received == [sent]
 
 
-def test_download_is_exact(carried: Connection, serve: ServeFunction) -> None:
-    """No byte of a large download is lost or wrong, also when its end follows at once."""
+def test_download_is_exact(relayed: Connection, serve: ServeFunction) -> None:
+    """A large download arrives without a lost or wrong byte, although EOF follows at once."""
     sent = os.urandom(16 * MB)
-    with forwarding(carried, serve(lambda peer: peer.sendall(sent))) as (_, (port,)), dial(port) as peer:
+    with forwarding(relayed, serve(lambda peer: peer.sendall(sent))) as (_, (port,)), dial(port) as peer:
         assert read_all(peer) == sent
 
 
-def test_a_reset_arrives_as_one(carried: Connection, serve: ServeFunction) -> None:
-    """A connection that the server resets is reset here, so that nobody takes what came for complete."""
+def test_reset_is_forwarded(relayed: Connection, serve: ServeFunction) -> None:
+    """When the server resets a connection, so does the tunnel, so that the client does not take it for complete."""
 
     def cut(peer: socket.socket) -> None:
         peer.sendall(b"begin")
@@ -156,26 +156,26 @@ def test_a_reset_arrives_as_one(carried: Connection, serve: ServeFunction) -> No
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         peer.close()
 
-    with forwarding(carried, serve(cut)) as (_, (port,)), dial(port) as peer:
+    with forwarding(relayed, serve(cut)) as (_, (port,)), dial(port) as peer:
         assert peer.recv(5) == b"begin"
         peer.sendall(b"x")
         with pytest.raises(ConnectionResetError):
             peer.recv(1)
 
 
-def test_a_port_where_nothing_listens(carried: Connection, serve: ServeFunction) -> None:
-    """A refused connection costs only itself."""
+def test_refused_connection(relayed: Connection, serve: ServeFunction) -> None:
+    """A refused connection affects no other."""
     with socket.create_server((LOOPBACK, 0)) as probe:
         target = probe.getsockname()[1]
-    with forwarding(carried, target, serve(echo)) as (_, (port, echoed)):
+    with forwarding(relayed, target, serve(echo)) as (_, (port, echoed)):
         with dial(port) as peer, suppress(ConnectionResetError):
             assert peer.recv(1) == b""
         with dial(echoed) as peer:
             assert echoes(peer)
 
 
-def test_slow_readers_stall_only_themselves(carried: Connection, serve: ServeFunction) -> None:
-    """While one side of a connection does not read, what is kept for it is bounded, and others are served."""
+def test_slow_readers_stall_only_themselves(relayed: Connection, serve: ServeFunction) -> None:
+    """While one side of a connection does not read, little is buffered for it, and other connections work."""
     chunk = os.urandom(65536)
 
     def flood(peer: socket.socket) -> None:
@@ -189,7 +189,7 @@ def test_slow_readers_stall_only_themselves(carried: Connection, serve: ServeFun
         read_all(peer)
 
     targets = serve(flood), serve(read_late), serve(echo)
-    with forwarding(carried, *targets) as (_, (first, second, third)), ExitStack() as stack:
+    with forwarding(relayed, *targets) as (_, (first, second, third)), ExitStack() as stack:
         stalled, unread, peer = (stack.enter_context(dial(port)) for port in (first, second, third))
         stalled.recv(1)
         unread.settimeout(1)
@@ -200,17 +200,17 @@ def test_slow_readers_stall_only_themselves(carried: Connection, serve: ServeFun
         reads_on.set()
 
 
-def test_many_at_once(carried: Connection, serve: ServeFunction) -> None:
-    """A hundred connections are open together, more than a server lets sessions be, each with its own bytes."""
-    with forwarding(carried, serve(echo)) as (_, (port,)), ExitStack() as stack:
+def test_many_at_once(relayed: Connection, serve: ServeFunction) -> None:
+    """A hundred connections are open at once, more than MaxSessions allows sessions, each with its own bytes."""
+    with forwarding(relayed, serve(echo)) as (_, (port,)), ExitStack() as stack:
         peers = [stack.enter_context(dial(port)) for _ in range(100)]
         for number, peer in enumerate(peers):
             peer.sendall(b"%5d" % number)
         assert [int(peer.recv(5)) for peer in peers] == list(range(100))
 
 
-def test_something_else_runs(client: Client) -> None:
-    """Something else that runs in the program's place is no program, and its output is kept only in part."""
+def test_unexpected_program(client: Client) -> None:
+    """A program that is not the relay is an error, and only the beginning of its output is kept."""
     host = client.server("host", "AllowTcpForwarding no", "ForceCommand yes")
     client.write_known_hosts(f"[{LOOPBACK}]:{host.port} {host.public_key}")
     with client.connected(host) as connection, pytest.raises(ConnectError, match="something else runs"):

@@ -1,4 +1,4 @@
-"""`--forward`: further ports of the host, each with a local port of its own."""
+"""`--forward`: more ports of the host, each with its own local port."""
 
 import re
 import socket
@@ -14,13 +14,13 @@ from tests.kit.sshd import LOOPBACK
 from tests.kit.two_hops import dial, read_all
 
 
-def says(name: bytes) -> Callable[[socket.socket], None]:
-    """A server that says its name and closes."""
+def name_server(name: bytes) -> Callable[[socket.socket], None]:
+    """A server that sends its name and closes."""
     return lambda peer: peer.sendall(name)
 
 
 def background(proxied: ProxiedNetwork) -> tuple[str, ...]:
-    """What `up` is told in every test: a tunnel in the background, on a port that no other test would take next."""
+    """Arguments of `up` in every test: a tunnel in the background, on a port that no other test would take next."""
     return (
         "--detach",
         "--local-port",
@@ -31,18 +31,18 @@ def background(proxied: ProxiedNetwork) -> tuple[str, ...]:
 
 
 def in_table(said: str) -> dict[int, int]:
-    """By the port of the host, the local port that leads there, as a command printed it."""
+    """The local port for each remote port, as the command printed them."""
     found = re.findall(rf"localhost:(\d+) forwards to {re.escape(LOOPBACK)}:(\d+)", said)
     return {int(remote): int(local) for local, remote in found}
 
 
-def test_further_ports(proxied: ProxiedNetwork, serve: ServeFunction) -> None:
-    """Each further port is reached at a local port, which every command shows; a second run finds them, and so does one
-    after an outage.
+def test_more_ports(proxied: ProxiedNetwork, serve: ServeFunction) -> None:
+    """Each port of `--forward` has a local port, which every command shows; a second run reuses them, and so does the
+    tunnel after an outage.
     """
     user = proxied.user
     # On this machine the host's ports are taken, so the next free ones are theirs.
-    board, dask = serve(says(b"board")), serve(says(b"dask"))
+    board, dask = serve(name_server(b"board")), serve(name_server(b"dask"))
     up = (*background(proxied), "--forward", f"{board},{dask}")
     opened = assert_success(user.fab("up", *up))
     session = user.only_session()
@@ -74,11 +74,11 @@ def test_further_ports(proxied: ProxiedNetwork, serve: ServeFunction) -> None:
 
 
 def test_one_more_port(proxied: ProxiedNetwork, serve: ServeFunction) -> None:
-    """A further port has the same number here where that is free. One that is asked for later gets its own; the address
+    """A forwarded port gets the same local number if that is free; one that is added later gets its own, and the URL
     stays.
     """
     user = proxied.user
-    board, same = serve(says(b"board")), free_port()
+    board, same = serve(name_server(b"board")), free_port()
     assert_success(user.fab("up", *background(proxied), "--forward", str(same)))
     before = user.only_session()
     assert before["extra_ports"] == {str(same): same}
@@ -92,8 +92,8 @@ def test_one_more_port(proxied: ProxiedNetwork, serve: ServeFunction) -> None:
 
 
 @pytest.mark.parametrize("value", ["0", "65536", "-1", "six", "6006;8787", "6006,six", "6006.5"])
-def test_no_port(proxied: ProxiedNetwork, value: str) -> None:
-    """What is no list of ports is refused by name, before anything is connected to."""
+def test_invalid_ports(proxied: ProxiedNetwork, value: str) -> None:
+    """An invalid list of ports is refused by name before anything is connected to."""
     done = assert_error(proxied.user.fab("tunnel", f"--forward={value}"), 2, "--forward")
     assert "Traceback" not in done.stderr
     assert proxied.network.gateway.connections() == 0

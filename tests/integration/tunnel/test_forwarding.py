@@ -1,4 +1,4 @@
-"""The forwarder carries bytes as a cable would, over two real hops."""
+"""The forwarder carries bytes like a direct TCP connection, over two real hops."""
 
 import hashlib
 import os
@@ -18,13 +18,13 @@ LARGE = 8 * 1024 * 1024
 
 
 def echo(peer: socket.socket) -> None:
-    """Send back what comes, and end when it ends."""
+    """Send back all data until end of file."""
     while block := peer.recv(65536):
         peer.sendall(block)
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
-def test_carries_both_ways(connection: Connection, serve: ServeFunction, address: str) -> None:
+def test_echo(connection: Connection, serve: ServeFunction, address: str) -> None:
     """What is sent comes back, on either loopback address."""
     with forwarding(connection, serve(echo)) as (_, (port,)), dial(port, address) as peer:
         peer.sendall(b"hello")
@@ -32,7 +32,7 @@ def test_carries_both_ways(connection: Connection, serve: ServeFunction, address
 
 
 def test_reply_after_half_close(connection: Connection, serve: ServeFunction) -> None:
-    """A server that answers only once the client has said all still gets its answer through."""
+    """A server that answers only after the client's half-close still gets its answer through."""
     sums = serve(lambda peer: peer.sendall(hashlib.sha256(read_all(peer)).digest()))
     sent = os.urandom(LARGE)
     with forwarding(connection, sums) as (_, (port,)), dial(port) as peer:
@@ -41,8 +41,8 @@ def test_reply_after_half_close(connection: Connection, serve: ServeFunction) ->
         assert read_all(peer) == hashlib.sha256(sent).digest()
 
 
-def test_upload_after_the_server_has_said_all(connection: Connection, serve: ServeFunction) -> None:
-    """A client may go on sending when the server has closed its own direction."""
+def test_upload_after_server_half_close(connection: Connection, serve: ServeFunction) -> None:
+    """A client may keep sending after the server has half-closed."""
     received: list[bytes] = []
 
     def send_and_receive(peer: socket.socket) -> None:
@@ -63,14 +63,14 @@ def test_upload_after_the_server_has_said_all(connection: Connection, serve: Ser
 
 
 def test_download_is_exact(connection: Connection, serve: ServeFunction) -> None:
-    """No byte of a large download is lost or wrong, also when its end follows at once."""
+    """A large download arrives without a lost or wrong byte, although EOF follows at once."""
     sent = os.urandom(LARGE)
     with forwarding(connection, serve(lambda peer: peer.sendall(sent))) as (_, (port,)), dial(port) as peer:
         assert read_all(peer) == sent
 
 
-def test_a_refused_target_costs_one_connection(connection: Connection, serve: ServeFunction) -> None:
-    """Where nothing listens a connection ends at once, and the next that finds something works."""
+def test_refused_connection(connection: Connection, serve: ServeFunction) -> None:
+    """Where nothing listens the connection ends at once, and the next to a listening server works."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         target = probe.getsockname()[1]
     with forwarding(connection, target) as (_, (port,)):
@@ -83,8 +83,8 @@ def test_a_refused_target_costs_one_connection(connection: Connection, serve: Se
             assert read_all(peer) == b"here now"
 
 
-def test_a_slow_reader_stalls_only_itself(connection: Connection, serve: ServeFunction) -> None:
-    """While one connection is not read, others are served."""
+def test_slow_reader_stalls_only_itself(connection: Connection, serve: ServeFunction) -> None:
+    """While one connection is not read, others work."""
     chunk = os.urandom(65536)
 
     def flood(peer: socket.socket) -> None:
@@ -105,7 +105,7 @@ def test_a_slow_reader_stalls_only_itself(connection: Connection, serve: ServeFu
 
 
 def test_many_at_once(connection: Connection, serve: ServeFunction) -> None:
-    """A hundred connections are open together, each with its own bytes."""
+    """A hundred connections are open at once, each with its own bytes."""
     with forwarding(connection, serve(echo)) as (_, (port,)), ExitStack() as stack:
         peers = [stack.enter_context(dial(port)) for _ in range(100)]
         for number, peer in enumerate(peers):
@@ -113,8 +113,8 @@ def test_many_at_once(connection: Connection, serve: ServeFunction) -> None:
         assert [int(peer.recv(5)) for peer in peers] == list(range(100))
 
 
-def test_closing_ends_connections_and_frees_the_port(connection: Connection, serve: ServeFunction) -> None:
-    """When the forward ends, its connections are cut off, and the port can be taken again at once."""
+def test_close_frees_the_port(connection: Connection, serve: ServeFunction) -> None:
+    """Closing the forwarder ends its connections, and the port can be bound again at once."""
     with ExitStack() as stack:
         with forwarding(connection, serve(echo)) as (_, (port,)):
             peer = stack.enter_context(dial(port))
@@ -125,16 +125,16 @@ def test_closing_ends_connections_and_frees_the_port(connection: Connection, ser
         listen(port).close()
 
 
-def test_a_taken_port_is_refused_with_its_holder() -> None:
-    """A port given by name is not replaced by another; the message says who has it."""
+def test_taken_port_is_refused() -> None:
+    """A port that the user chose is not replaced by another; the error names the program that has it."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(ConfigError, match=rf"{port} is taken by .*process {os.getpid()}"):
             listen(port)
 
 
-def test_a_port_taken_on_ipv6_is_taken() -> None:
-    """A port counts as free only when both loopback addresses have it free: the browser may ask either."""
+def test_port_taken_on_ipv6() -> None:
+    """A port counts as free only if it is free on both loopback addresses, as a browser may use either."""
     with (
         socket.create_server(("::1", 0), family=socket.AF_INET6) as taken,
         pytest.raises(ConfigError, match="is taken"),
@@ -142,8 +142,8 @@ def test_a_port_taken_on_ipv6_is_taken() -> None:
         listen(taken.getsockname()[1])
 
 
-def test_the_first_free_port_is_taken() -> None:
-    """With no port given, two listeners get two ports, from 8888 on."""
+def test_first_free_port() -> None:
+    """Without a chosen port, two listeners get the first two free ports from 8888 on."""
     first = listen(None)
     second = listen(None)
     try:

@@ -1,4 +1,4 @@
-"""Of what a cell prints in an outage nothing is lost where `ssh -L`, through the same hops at the same time, loses nothing."""
+"""After an outage no output of a cell is lost where `ssh -L`, through the same hops at the same time, loses none."""
 
 import contextlib
 import time
@@ -16,36 +16,36 @@ NetworkOutage = Callable[[ProxiedNetwork], contextlib.AbstractContextManager[Non
 OUTAGE_S = 20.0
 
 
-def outlast(seconds: float) -> None:
-    """Let so much time go by."""
+def last(seconds: float) -> None:
+    """Wait that many seconds."""
     wait_until(elapsed(time.monotonic(), seconds), "the outage is over", timeout_s=seconds * 2)
 
 
 @contextlib.contextmanager
 def data_held(proxied: ProxiedNetwork) -> Iterator[None]:
-    """Nothing comes through, and all that waited comes afterwards."""
+    """An outage in which nothing gets through, and all data arrives afterwards."""
     proxied.first.freeze()
-    outlast(OUTAGE_S)
+    last(OUTAGE_S)
     yield
     proxied.first.unfreeze()
 
 
 @contextlib.contextmanager
 def gateway_stopped(proxied: ProxiedNetwork) -> Iterator[None]:
-    """The gateway's processes are stopped, while its system goes on."""
+    """An outage in which the gateway's processes are stopped, while its kernel keeps running."""
     assert proxied.network.gateway._process
     processes = [psutil.Process(proxied.network.gateway._process.pid), *proxied.network.gateway.children()]
     for process in processes:
         process.suspend()
-    outlast(OUTAGE_S)
+    last(OUTAGE_S)
     yield
     for process in processes:
         process.resume()
 
 
 @pytest.mark.parametrize("outage", [data_held, gateway_stopped], ids=lambda outage: outage.__name__)
-def test_path_that_comes_back(proxied: ProxiedNetwork, outage: NetworkOutage) -> None:
-    """Data is held for 20 s, or the gateway stopped: the tunnel keeps its connections, and no line is lost."""
+def test_no_line_is_lost(proxied: ProxiedNetwork, outage: NetworkOutage) -> None:
+    """When data is held for 20 s, or the gateway is stopped, the tunnel keeps its connections, and no line is lost."""
     network = proxied.network
     config = network.ssh_config()
     for server, relay in ((network.gateway, proxied.first), (network.host, proxied.second)):

@@ -1,4 +1,4 @@
-"""A far end that breaks the rules harms its own transport at most: what else goes on in the process goes on."""
+"""A peer that violates the protocol harms its own transport at most; everything else in the process keeps working."""
 
 import contextlib
 import socket
@@ -34,73 +34,73 @@ Violation = Callable[[ScriptedPeer, int], None]
 
 
 def data_for_unknown_channel(end: ScriptedPeer, number: int) -> None:
-    """Data for a stream that was never opened."""
+    """Data for a channel that was never opened."""
     end.data(UNKNOWN, b"for nobody")
 
 
 def close_for_unknown_channel(end: ScriptedPeer, number: int) -> None:
-    """The end of a stream that was never opened."""
+    """Close of a channel that was never opened."""
     end.send(MSG_CHANNEL_CLOSE, UNKNOWN)
 
 
 def data_without_a_length(end: ScriptedPeer, number: int) -> None:
-    """A packet that ends before the length of its data."""
+    """A data packet that ends before the length field."""
     end.send(MSG_CHANNEL_DATA, number, b"\0\0")
 
 
 def data_shorter_than_its_length(end: ScriptedPeer, number: int) -> None:
-    """A packet that ends before its data does."""
+    """A data packet with fewer bytes than its length field says."""
     end.send(MSG_CHANNEL_DATA, number, 1000, b"")
 
 
 def data_longer_than_its_length(end: ScriptedPeer, number: int) -> None:
-    """A packet that goes on after its data."""
+    """A data packet with more bytes than its length field says."""
     end.send(MSG_CHANNEL_DATA, number, 0, b"and more")
 
 
 def truncated_channel_id(end: ScriptedPeer, number: int) -> None:
-    """A packet that ends within the number of its stream."""
+    """A packet that ends within the channel number."""
     end.send(MSG_CHANNEL_DATA, b"\0\0")
 
 
 def adjust_without_size(end: ScriptedPeer, number: int) -> None:
-    """A window that is to become larger, and it is not said by how much."""
+    """A window adjustment without a size."""
     end.send(MSG_CHANNEL_WINDOW_ADJUST, number)
 
 
 def overflowing_window(end: ScriptedPeer, number: int) -> None:
-    """A window larger than RFC 4254, section 5.2, has them."""
+    """A window adjustment beyond the maximum of RFC 4254, section 5.2."""
     for _ in range(3):
         end.send(MSG_CHANNEL_WINDOW_ADJUST, number, MAX_UINT32)
 
 
 def opened_twice(end: ScriptedPeer, number: int) -> None:
-    """A stream is opened that is open."""
+    """Confirmation of a channel that is already open."""
     end.send(MSG_CHANNEL_OPEN_SUCCESS, number, UNKNOWN, MB, 32768)
 
 
 def opened_without_a_window(end: ScriptedPeer, number: int) -> None:
-    """A stream is opened, and the packet ends there."""
+    """A confirmation that ends before the window size."""
     end.send(MSG_CHANNEL_OPEN_SUCCESS, number)
 
 
 def failure_after_open(end: ScriptedPeer, number: int) -> None:
-    """A stream is refused that is open."""
+    """An open failure for a channel that is already open."""
     end.send(MSG_CHANNEL_OPEN_FAILURE, number, 1, struct.pack(">II", 0, 0))
 
 
 def extended_data(end: ScriptedPeer, number: int) -> None:
-    """Data of a program's standard error, which no stream has."""
+    """Data of stderr, which this type of channel does not have."""
     end.send(MSG_CHANNEL_EXTENDED_DATA, number, 1, 5, b"oh no")
 
 
 def unexpected_success(end: ScriptedPeer, number: int) -> None:
-    """The answer to a question that nobody asked."""
+    """A reply to a request that was not made."""
     end.send(MSG_CHANNEL_SUCCESS, number)
 
 
 def truncated_request(end: ScriptedPeer, number: int) -> None:
-    """A request that has no name."""
+    """A request without a name."""
     end.send(MSG_CHANNEL_REQUEST, number, MAX_UINT32)
 
 
@@ -130,8 +130,10 @@ VIOLATIONS: tuple[Violation, ...] = (
 
 
 @pytest.mark.parametrize("violation", VIOLATIONS, ids=lambda violation: violation.__name__)
-def test_breaks_a_rule(nested: NestedTransports, violation: Violation) -> None:
-    """The transport ends, and its clients are reset; or it goes on. All else goes on in any case."""
+def test_violation(nested: NestedTransports, violation: Violation) -> None:
+    """Either the transport ends and its clients are reset, or it keeps working; all else keeps working in either
+    case.
+    """
     with dial(nested.port) as peer:
         opened = nested.peer.accept()
         violation(nested.peer, opened.local_id)
@@ -139,8 +141,8 @@ def test_breaks_a_rule(nested: NestedTransports, violation: Violation) -> None:
         nested.assert_others_work()
 
 
-def test_sends_more_than_it_may(nested: NestedTransports) -> None:
-    """Who sends more than the window loses the connection, and little of it is kept here."""
+def test_window_exceeded(nested: NestedTransports) -> None:
+    """A peer that sends more than the window loses the connection, and little of the data is kept."""
     with dial(nested.port) as peer:
         opened = nested.peer.accept()
         before = psutil.Process().memory_info().rss
@@ -156,8 +158,10 @@ def test_sends_more_than_it_may(nested: NestedTransports) -> None:
         nested.assert_others_work()
 
 
-def test_no_room_at_first(nested: NestedTransports) -> None:
-    """A window of nothing is a window (RFC 4254, section 5.2): what the client says waits, and no end is sent in its place."""
+def test_initial_window_of_zero(nested: NestedTransports) -> None:
+    """An initial window of zero is valid (RFC 4254, section 5.2): the client's data waits, and no EOF is sent in its
+    place.
+    """
     with dial(nested.port) as peer:
         peer.sendall(b"a question")
         opened = nested.peer.accept(window=0)
@@ -176,8 +180,8 @@ def test_no_room_at_first(nested: NestedTransports) -> None:
         nested.assert_others_work()
 
 
-def test_takes_no_packet(nested: NestedTransports) -> None:
-    """A far end for which every packet is too large gets none; it is not told an end that the client never said."""
+def test_max_packet_size_too_small(nested: NestedTransports) -> None:
+    """A peer whose maximum packet size is too small gets no packet, and no EOF that the client did not send."""
     with dial(nested.port) as peer:
         peer.sendall(b"a question")
         opened = nested.peer.accept(max_packet_size=0)
@@ -193,7 +197,7 @@ def test_takes_no_packet(nested: NestedTransports) -> None:
 
 
 def test_small_packets(nested: NestedTransports) -> None:
-    """A far end that takes a few bytes at a time gets them all, in order."""
+    """A peer with a maximum packet size of a few bytes gets them all, in order."""
     sent = bytes(range(256)) * 4
     with dial(nested.port) as peer:
         nested.peer.accept(max_packet_size=7)
@@ -207,8 +211,10 @@ def test_small_packets(nested: NestedTransports) -> None:
 
 
 @pytest.mark.parametrize("want_reply", [False, True])
-def test_a_request_on_a_stream(nested: NestedTransports, want_reply: bool) -> None:
-    """A request that no stream knows is refused where an answer is wanted (RFC 4254, section 5.4), and the stream goes on."""
+def test_unknown_channel_request(nested: NestedTransports, want_reply: bool) -> None:
+    """An unknown channel request gets a failure if it wants a reply (RFC 4254, section 5.4), and the channel keeps
+    working.
+    """
     with dial(nested.port) as peer:
         opened = nested.peer.accept()
         nested.peer.request(opened.local_id, want_reply=want_reply)
@@ -221,8 +227,8 @@ def test_a_request_on_a_stream(nested: NestedTransports, want_reply: bool) -> No
         assert (kind, body[4:]) == (MSG_CHANNEL_DATA, b"here too")
 
 
-def test_closed_without_an_end(nested: NestedTransports) -> None:
-    """A stream that is closed before its end was said resets the client: what it got may not be all."""
+def test_close_without_eof(nested: NestedTransports) -> None:
+    """A channel that closes before EOF resets the client, whose data may be incomplete."""
     with dial(nested.port) as peer:
         opened = nested.peer.accept()
         nested.peer.data(opened.local_id, b"the first half")
@@ -235,8 +241,8 @@ def test_closed_without_an_end(nested: NestedTransports) -> None:
     nested.assert_others_work()
 
 
-def test_closed_twice(nested: NestedTransports) -> None:
-    """What comes for a stream that both have closed harms nobody: its number belongs to no other yet."""
+def test_packets_after_close(nested: NestedTransports) -> None:
+    """Packets for a channel that both sides closed are harmless: no other channel has its number yet."""
     with dial(nested.port) as first, dial(nested.port):
         one, other = nested.peer.accept(), nested.peer.accept()
         for kind in (MSG_CHANNEL_EOF, MSG_CHANNEL_EOF, MSG_CHANNEL_CLOSE):
@@ -249,8 +255,8 @@ def test_closed_twice(nested: NestedTransports) -> None:
         nested.assert_others_work()
 
 
-def test_a_target_that_never_answers(nested: NestedTransports) -> None:
-    """A stream that is never opened nor refused keeps its client waiting, and nobody else."""
+def test_unanswered_open(nested: NestedTransports) -> None:
+    """A channel that is neither opened nor refused keeps its own client waiting, and no other."""
     with dial(nested.port) as waiting, dial(nested.port) as peer:
         nested.peer.opened.get(timeout=TIMEOUT_S)
         second = nested.peer.accept()
@@ -260,8 +266,8 @@ def test_a_target_that_never_answers(nested: NestedTransports) -> None:
         nested.assert_others_work()
 
 
-def test_the_end_of_the_transport(nested: NestedTransports) -> None:
-    """A far end that says goodbye resets its clients, those that wait included once there is no other way."""
+def test_disconnect(nested: NestedTransports) -> None:
+    """A peer that disconnects resets its clients; queued ones too, once there is no other transport."""
     with dial(nested.port) as peer:
         nested.peer.accept()
         nested.peer.transport.close()

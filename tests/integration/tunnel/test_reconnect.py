@@ -1,4 +1,4 @@
-"""Whatever happens to the way, the tunnel is there again by itself, at the same address, and nothing was lost or wrong."""
+"""After every kind of outage the tunnel reconnects by itself, at the same address, and no byte was lost or wrong."""
 
 import contextlib
 import random
@@ -29,8 +29,8 @@ MAX_BETWEEN_CUTS_S = 0.6
 
 @pytest.mark.parametrize("hop", ["first", "second"])
 def test_connection_cut(proxied: ProxiedNetwork, hop: str) -> None:
-    """A hop's TCP connection is reset, then another is ended: each time all goes on where it was. Who connects while
-    there is no way waits, and is served when it is back.
+    """After each hop's TCP connection is reset or closed, everything continues. Connections made during the outage
+    wait, and are served after it.
     """
     relay = getattr(proxied, hop)
     with running_workload(proxied, 50 * MB) as work:
@@ -57,7 +57,9 @@ def test_connection_cut(proxied: ProxiedNetwork, hop: str) -> None:
 
 
 def test_gateway_killed(proxied: ProxiedNetwork) -> None:
-    """The gateway dies with all its logins, and comes back on the same port after a while; a file of 200 MB survives."""
+    """The gateway is killed with all its logins, and later comes back on the same port; a download of 200 MB
+    survives.
+    """
     with running_workload(proxied, 200 * MB) as work, Download(work.client) as download:
         kill(proxied.network.gateway)
         proxied.wait_for("reconnecting")
@@ -71,7 +73,7 @@ def test_gateway_killed(proxied: ProxiedNetwork) -> None:
 
 
 def test_gateway_moves(proxied: ProxiedNetwork, loop: AsyncioThread) -> None:
-    """The name of the gateway leads to another address from one moment to the next: the tunnel goes there."""
+    """When the gateway's name leads to another address, the tunnel reconnects there."""
     proxied.network.known_hosts.write_text(
         proxied.network.known_hosts.read_text() + f"the-gateway {proxied.network.gateway.public_key}\n"
     )
@@ -88,7 +90,9 @@ def test_gateway_moves(proxied: ProxiedNetwork, loop: AsyncioThread) -> None:
 
 
 def test_path_frozen(proxied: ProxiedNetwork) -> None:
-    """For 60 s nothing comes through and nothing says so: it is noticed meanwhile, and what was under way goes on."""
+    """When nothing gets through for 60 s, and no error is reported, the tunnel notices, and connections continue
+    after it.
+    """
     with running_workload(proxied, 50 * MB) as work, Download(work.client) as download:
         frozen_at = time.monotonic()
         proxied.first.freeze()
@@ -108,8 +112,10 @@ def test_path_frozen(proxied: ProxiedNetwork) -> None:
     )
 
 
-def test_cut_at_random_moments(proxied: ProxiedNetwork) -> None:
-    """A hundred cuts, of either hop and either kind, at random moments, also while the tunnel finds its way again."""
+def test_random_cuts(proxied: ProxiedNetwork) -> None:
+    """After a hundred cuts, of either hop and either kind, at random moments, also during a reconnect, everything
+    works.
+    """
     seed = random.randrange(10**9)
     print(f"random seed {seed}")
     rng = random.Random(seed)
@@ -134,7 +140,7 @@ def test_cut_at_random_moments(proxied: ProxiedNetwork) -> None:
 
 
 def test_process_stopped(proxied: ProxiedNetwork) -> None:
-    """The tunnel's process is stopped for longer than all patience, as by a sleeping laptop, and goes on as if nothing was."""
+    """The tunnel's process is stopped for longer than every timeout, as by a sleeping laptop, and continues unharmed."""
     with running_workload(proxied, 50 * MB) as work, Download(work.client) as download:
         process = psutil.Process(work.pid)
         process.suspend()
@@ -149,8 +155,8 @@ def test_process_stopped(proxied: ProxiedNetwork) -> None:
         work.assert_unchanged()
 
 
-def test_process_stopped_and_given_up(proxied: ProxiedNetwork) -> None:
-    """The gateway gives up the tunnel while its process is stopped; when it goes on, it logs in again."""
+def test_gateway_disconnects_stopped_process(proxied: ProxiedNetwork) -> None:
+    """The gateway disconnects the tunnel while its process is stopped; afterwards it logs in again."""
     gateway = proxied.network.gateway
     gateway.stop()
     gateway.start("ClientAliveInterval 1", "ClientAliveCountMax 2", *gateway.options)
@@ -165,8 +171,8 @@ def test_process_stopped_and_given_up(proxied: ProxiedNetwork) -> None:
         work.assert_unchanged()
 
 
-def test_gone_for_good(proxied: ProxiedNetwork) -> None:
-    """`stop` ends a tunnel at once that has lost its way, and nothing of it is left."""
+def test_stop_during_outage(proxied: ProxiedNetwork) -> None:
+    """`stop` ends a tunnel that is disconnected at once, and leaves nothing of it."""
     with running_workload(proxied, MB):
         proxied.first.refuse()
         proxied.wait_for("reconnecting")

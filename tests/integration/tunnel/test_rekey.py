@@ -1,4 +1,4 @@
-"""New keys in the middle of transfers, with every kind of cipher: no byte is lost, doubled or wrong, either way."""
+"""Key exchanges during transfers, with every kind of cipher, lose, repeat or change no byte."""
 
 import os
 import socket
@@ -27,8 +27,8 @@ KINDS = {
 
 
 @pytest.fixture
-def new_keys(monkeypatch: pytest.MonkeyPatch) -> dict[int, int]:
-    """By packets, how often they began to read with new keys."""
+def count_rekeys(monkeypatch: pytest.MonkeyPatch) -> dict[int, int]:
+    """Count, for each packetizer, how often it started to read with new keys."""
     counted: dict[int, int] = {}
     take = BlockPacketizer.set_inbound_cipher
 
@@ -41,7 +41,7 @@ def new_keys(monkeypatch: pytest.MonkeyPatch) -> dict[int, int]:
 
 
 def exchange(connection: Connection, serve: ServeFunction, here: bytes, there: bytes) -> None:
-    """Send all of `here` while all of `there` comes, and see that both arrived."""
+    """Send all of `here` while all of `there` arrives; both must arrive complete."""
     received: list[bytes] = []
 
     def send(peer: socket.socket, data: bytes) -> None:
@@ -67,10 +67,10 @@ def exchange(connection: Connection, serve: ServeFunction, here: bytes, there: b
 
 @pytest.mark.parametrize("compress", [False, True], ids=["", "compressed"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_servers_want_new_keys(
-    client: Client, serve: ServeFunction, new_keys: dict[int, int], kind: str, compress: bool
+def test_servers_rekey(
+    client: Client, serve: ServeFunction, count_rekeys: dict[int, int], kind: str, compress: bool
 ) -> None:
-    """Both servers want new keys after each MB, while two transfers run in opposite directions."""
+    """Both servers start a key exchange after each MB, during two transfers in opposite directions."""
     hops = TwoHops(client, "RekeyLimit 1M", "Compression yes", *KINDS[kind])
     # What can be compressed, and what cannot.
     here, there = os.urandom(SIZE // 2) + b"here " * (SIZE // 10), os.urandom(SIZE)
@@ -80,53 +80,53 @@ def test_servers_want_new_keys(
         assert (transport.remote_compression != "none") == compress
         exchange(connection, serve, here, there)
         for hop in (connection, connection.gateway):
-            assert new_keys[id(hop.transport.packetizer)] >= 3
+            assert count_rekeys[id(hop.transport.packetizer)] >= 3
             assert hop.is_connected
 
 
-def test_we_want_new_keys(
-    client: Client, serve: ServeFunction, new_keys: dict[int, int], monkeypatch: pytest.MonkeyPatch
+def test_client_rekeys(
+    client: Client, serve: ServeFunction, count_rekeys: dict[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """So do we, by what was received and by what was sent."""
+    """The client starts one, by the bytes received and by the bytes sent."""
     monkeypatch.setattr(BlockPacketizer, "REKEY_BYTES", MB)
     with TwoHops(client).connected() as connection:
         exchange(connection, serve, b"", os.urandom(SIZE))
-        after_download = {hop: new_keys[id(hop.transport.packetizer)] for hop in both(connection)}
+        after_download = {hop: count_rekeys[id(hop.transport.packetizer)] for hop in both(connection)}
         exchange(connection, serve, os.urandom(SIZE), b"")
         for hop in both(connection):
             assert after_download[hop] >= 2
-            assert new_keys[id(hop.transport.packetizer)] > after_download[hop]
+            assert count_rekeys[id(hop.transport.packetizer)] > after_download[hop]
         exchange(connection, serve, os.urandom(SIZE), os.urandom(SIZE))
 
 
-def test_keys_that_are_old(
-    client: Client, serve: ServeFunction, new_keys: dict[int, int], monkeypatch: pytest.MonkeyPatch
+def test_rekey_after_an_hour(
+    client: Client, serve: ServeFunction, count_rekeys: dict[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Keys are exchanged anew when they are an hour old and something flows, however little that is."""
+    """The client starts one after an hour, if there is any traffic at all."""
     monkeypatch.setattr(BlockPacketizer, "REKEY_AFTER", 0.2)
     with TwoHops(client).connected() as connection:
         for _ in range(3):
-            before = dict(new_keys)
+            before = dict(count_rekeys)
 
             def are_new(before: dict[int, int] = before) -> bool:
                 exchange(connection, serve, b"here", b"there")
                 return all(
-                    new_keys[id(hop.transport.packetizer)] > before[id(hop.transport.packetizer)]
+                    count_rekeys[id(hop.transport.packetizer)] > before[id(hop.transport.packetizer)]
                     for hop in both(connection)
                 )
 
             wait_until(are_new, "both have new keys")
 
 
-def test_all_want_new_keys(
-    client: Client, serve: ServeFunction, new_keys: dict[int, int], monkeypatch: pytest.MonkeyPatch
+def test_everyone_rekeys(
+    client: Client, serve: ServeFunction, count_rekeys: dict[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Both servers and we want new keys all the time, often at the same moment."""
+    """Both servers and the client start key exchanges all the time, often at the same moment."""
     monkeypatch.setattr(BlockPacketizer, "REKEY_BYTES", MB)
     with TwoHops(client, "RekeyLimit 1M").connected() as connection:
         for _ in range(3):
             exchange(connection, serve, os.urandom(SIZE), os.urandom(SIZE))
-        assert all(new_keys[id(hop.transport.packetizer)] >= 6 for hop in both(connection))
+        assert all(count_rekeys[id(hop.transport.packetizer)] >= 6 for hop in both(connection))
 
 
 def both(connection: Connection) -> tuple[Connection, Connection]:

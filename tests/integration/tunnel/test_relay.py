@@ -1,4 +1,4 @@
-"""The relay that other tests put into the way, by itself."""
+"""The TCP proxy of the toolkit, by itself."""
 
 import socket
 
@@ -11,7 +11,7 @@ TIMEOUT = 10.0  # seconds
 
 
 def test_early_bytes(loop: AsyncioThread) -> None:
-    """What arrives before the relay has reached its target is passed on, whatever release of CPython runs it."""
+    """Data that arrives before the proxy is connected to its target is passed on, with every release of CPython."""
     with socket.create_server((LOOPBACK, 0)) as target:
         target.settimeout(TIMEOUT)
         relay = TcpProxy(loop, target.getsockname()[1])

@@ -1,4 +1,4 @@
-"""Where only a person can log in again the tunnel waits for them, and makes no attempt that could lock an account."""
+"""Where only the user can log in again, the tunnel waits for them, and makes no attempt that could lock an account."""
 
 import contextlib
 import shutil
@@ -40,7 +40,7 @@ NEW_PASSWORD = "the password of a new term"
 def through_proxy(
     pam_network: PamNetwork, account: Account, loop: AsyncioThread, **settings: Any
 ) -> Iterator[TcpProxy]:
-    """The way to the gateway leads through a relay."""
+    """The route to the gateway leads through a TCP proxy."""
     with contextlib.closing(TcpProxy(loop, pam_network.gateway.port)) as relay:
         pam_network.write_known_hosts(known_hosts_line(relay.port, pam_network.gateway.public_key))
         pam_network.configure(user=account.name, gateway=f"{LOOPBACK}:{relay.port}", **settings)
@@ -48,7 +48,7 @@ def through_proxy(
 
 
 def gateway_label(account: Account, relay: TcpProxy) -> str:
-    """The account at the gateway, as prompts name it."""
+    """The account on the gateway, as prompts name it."""
     return f"{account.name}@{LOOPBACK}:{relay.port}"
 
 
@@ -60,7 +60,7 @@ def type_code(terminal: Terminal, account: Account, relay: TcpProxy, codes: Code
 
 
 def wait_for_login_required(tunnel: Tunnel) -> None:
-    """Wait until the tunnel waits for its user, who sees that in `status`."""
+    """Wait until the tunnel needs its user, which `status` shows."""
     tunnel.wait_until(lambda: tunnel.record().get("login_required"), "the tunnel waits for its user")
     assert tunnel.record()["state"] == "reconnecting"
     session = tunnel.user.only_session()
@@ -72,15 +72,17 @@ def wait_for_login_required(tunnel: Tunnel) -> None:
     assert tunnel.log().count("waits for you") == 1
 
 
-def again(tunnel: Tunnel, port: int) -> None:
+def assert_reconnected(tunnel: Tunnel, port: int) -> None:
     """The tunnel is open at the same port, and leads to the server."""
     record = tunnel.record()
     assert (record["state"], record["login_required"], record["local_port"]) == ("open", "", port)
     assert "version" in get_api(port)[1]
 
 
-def test_a_code(pam_network: PamNetwork, codes: Codes, loop: AsyncioThread) -> None:
-    """After a loss nobody knocks at a gateway that wants a code; `tunnel` asks for one, and the address is the same."""
+def test_one_time_code(pam_network: PamNetwork, codes: Codes, loop: AsyncioThread) -> None:
+    """After a disconnect the tunnel makes no attempt at a gateway that wants a code; `tunnel` asks for one, and the
+    address stays.
+    """
     account = account_requiring(pam_network, codes, "publickey,keyboard-interactive", CODE)
     tunnel = Tunnel(pam_network.user)
     with through_proxy(pam_network, account, loop) as relay:
@@ -100,15 +102,17 @@ def test_a_code(pam_network: PamNetwork, codes: Codes, loop: AsyncioThread) -> N
             type_code(terminal, account, relay, codes)
             terminal.expect(rf"https://localhost:{before['local_port']}/")
             assert terminal.end() == 0, terminal.output
-        again(tunnel, before["local_port"])
+        assert_reconnected(tunnel, before["local_port"])
         wait_until(lambda: not psutil.pid_exists(before["pid"]), "the old one has ended")
         with pam_network.user.at_terminal("fab", "stop") as terminal:
             type_code(terminal, account, relay, codes)
             assert terminal.end() == 0, terminal.output
 
 
-def test_a_code_at_the_terminal(pam_network: PamNetwork, codes: Codes, loop: AsyncioThread) -> None:
-    """In the foreground the tunnel says that it waits, asks once its user is back, and goes on at the same port."""
+def test_one_time_code_at_a_terminal(pam_network: PamNetwork, codes: Codes, loop: AsyncioThread) -> None:
+    """In the foreground the tunnel reports that it waits, asks once its user presses Enter, and continues at the same
+    port.
+    """
     account = account_requiring(pam_network, codes, "publickey,keyboard-interactive", CODE)
     tunnel = Tunnel(pam_network.user)
     with through_proxy(pam_network, account, loop) as relay:
@@ -129,7 +133,7 @@ def test_a_code_at_the_terminal(pam_network: PamNetwork, codes: Codes, loop: Asy
             terminal.type("")
             type_code(terminal, account, relay, codes)
             terminal.expect(r"reconnected after [\d.]+ s")
-            again(tunnel, before["local_port"])
+            assert_reconnected(tunnel, before["local_port"])
             assert tunnel.record()["pid"] == before["pid"]
             relay.cut()
             terminal.expect("press enter to log in to .* again: ?")
@@ -142,8 +146,8 @@ def test_a_code_at_the_terminal(pam_network: PamNetwork, codes: Codes, loop: Asy
 
 
 @pytest.mark.parametrize("method", ["password", "keyboard-interactive"])
-def test_a_password(pam_network: PamNetwork, loop: AsyncioThread, method: str) -> None:
-    """A password that a person gave is good for coming back. Once it was refused it is offered to nobody any more."""
+def test_password(pam_network: PamNetwork, loop: AsyncioThread, method: str) -> None:
+    """A password that the user typed is used to reconnect. Once it was refused it is not offered again."""
     account = pam_network.account()
     start(pam_network, account, method)
     tunnel = Tunnel(pam_network.user)
@@ -177,7 +181,7 @@ def test_a_password(pam_network: PamNetwork, loop: AsyncioThread, method: str) -
         assert pam_network.gateway_machine.received_passwords()[told:] == [password, password]
         with pam_network.user.at_terminal("fab", "tunnel", "--detach") as terminal:
             log_in(terminal, NEW_PASSWORD)
-        again(tunnel, before["local_port"])
+        assert_reconnected(tunnel, before["local_port"])
         assert pam_network.gateway_machine.received_passwords()[told + 2 :] == [NEW_PASSWORD]
         assert WRONG not in pam_network.gateway_machine.received_passwords()
         with pam_network.user.at_terminal("fab", "stop") as terminal:
@@ -185,8 +189,10 @@ def test_a_password(pam_network: PamNetwork, loop: AsyncioThread, method: str) -
 
 
 @pytest.mark.parametrize("method", ["password", "keyboard-interactive"])
-def test_the_password_of_a_later_hop(pam_network: PamNetwork, loop: AsyncioThread, method: str) -> None:
-    """A gateway that takes no key any more gets no password of the host's, though password_for_next_hop is set: nobody is there."""
+def test_password_of_next_hop(pam_network: PamNetwork, loop: AsyncioThread, method: str) -> None:
+    """A gateway that no longer accepts the key does not get the host's password, although password_for_next_hop is
+    set.
+    """
     account = pam_network.account()
     takes = ("PasswordAuthentication yes", "KbdInteractiveAuthentication yes")
     pam_network.options["gateway"] = (f"AuthenticationMethods publickey {method}", *takes)
@@ -216,7 +222,7 @@ def test_the_password_of_a_later_hop(pam_network: PamNetwork, loop: AsyncioThrea
 
 
 def _change_password(pam_network: PamNetwork, account: Account, password: str) -> None:
-    """Let the gateway know the account by another password from now on."""
+    """Change the account's password on the gateway."""
     shadow = pam_network.gateway_machine.folder / "shadow"
     nested = [
         f"{account.name}:{machines._hash_password(password)}:20000::::::"
@@ -228,9 +234,9 @@ def _change_password(pam_network: PamNetwork, account: Account, password: str) -
     shadow.write_text("\n".join(nested) + "\n")
 
 
-def test_another_host_key(proxied: ProxiedNetwork) -> None:
-    """A gateway that comes back with another key is not talked to, and the tunnel says so; when the right key is back, so
-    is the tunnel by itself.
+def test_changed_host_key(proxied: ProxiedNetwork) -> None:
+    """A gateway that comes back with another key is refused, and the tunnel reports it; when the right key is back,
+    the tunnel reconnects by itself.
     """
     gateway = proxied.network.gateway
     kept = proxied.network.folder / "kept"
@@ -252,15 +258,15 @@ def test_another_host_key(proxied: ProxiedNetwork) -> None:
             shutil.copy2(file, gateway.folder)
         gateway.start()
         proxied.wait_for("open")
-        again(proxied, work.before["local_port"])
+        assert_reconnected(proxied, work.before["local_port"])
         assert proxied.record()["pid"] == work.pid
         assert proxied.log().count("waits for you") == 1
         assert proxied.network.known_hosts.read_bytes() == known
         work.assert_unchanged()
 
 
-def test_the_server_has_gone(proxied: ProxiedNetwork) -> None:
-    """Where Jupyter has ended, a tunnel in the foreground says so and what to do, and goes on with the next server."""
+def test_server_has_ended(proxied: ProxiedNetwork) -> None:
+    """When Jupyter has ended, a tunnel in the foreground says so with a hint, and continues with the next server."""
     user = proxied.user
     with running_workload(proxied, MB) as work:
         port = work.before["local_port"]
@@ -272,14 +278,16 @@ def test_the_server_has_gone(proxied: ProxiedNetwork) -> None:
             terminal.expect("has ended; new connections wait until `.*serve` has started a server")
             assert_success(user.fab("serve"))
             terminal.expect("forwards to the new server at ")
-            again(proxied, port)
+            assert_reconnected(proxied, port)
             terminal.interrupt()
             assert terminal.end() == 0, terminal.output
         assert user.only_session()["tunnel"] == "closed"
 
 
-def test_one_line_an_outage(proxied: ProxiedNetwork) -> None:
-    """At a terminal an outage is one line, however many attempts fail; Ctrl-C ends it, and the terminal is as before."""
+def test_one_line_per_outage(proxied: ProxiedNetwork) -> None:
+    """At a terminal an outage is one line, however many attempts fail; Ctrl-C ends the tunnel, and restores the
+    terminal.
+    """
     user = proxied.user
     with running_workload(proxied, MB) as work:
         port = work.before["local_port"]
@@ -310,7 +318,7 @@ def test_one_line_an_outage(proxied: ProxiedNetwork) -> None:
 
 
 def _outage(proxied: ProxiedNetwork, terminal: Terminal, attempts: int) -> None:
-    """Bar the way until so many attempts have failed."""
+    """Refuse connections until that many attempts have failed."""
     before = proxied.first.refused
     proxied.first.refuse()
     terminal.expect("reconnecting, the address stays")

@@ -1,4 +1,6 @@
-"""A server that ends leaves its port to anybody: the tunnel leads nobody there, says so, and goes on to the next server."""
+"""When a server ends, anybody can take its port: the tunnel connects nobody to it, says so, and follows the next
+server.
+"""
 
 import contextlib
 import threading
@@ -38,7 +40,7 @@ def port_of_its_own(proxied: ProxiedNetwork) -> None:
 
 @contextlib.contextmanager
 def credulous_login(port: int) -> Iterator[list[int]]:
-    """Somebody who asks for no certificate sends the password; yields the status of the answer, once there is one."""
+    """A client that does not check the certificate sends the password; yields the status codes of the answers."""
     statuses: list[int] = []
 
     def post() -> None:
@@ -58,8 +60,8 @@ def credulous_login(port: int) -> Iterator[list[int]]:
         assert not thread.is_alive()
 
 
-def end(proxied: ProxiedNetwork, work: Workload, how: str) -> None:
-    """End the server, and wait until it has."""
+def end_server(proxied: ProxiedNetwork, work: Workload, how: str) -> None:
+    """End the server, and wait until it has ended."""
     server = psutil.Process(work.before["pid"])
     if how == "killed":
         server.kill()
@@ -69,8 +71,8 @@ def end(proxied: ProxiedNetwork, work: Workload, how: str) -> None:
     proxied.wait_until(lambda: not server.is_running() or server.status() == "zombie", "the server has ended")
 
 
-def says_that_it_ended(proxied: ProxiedNetwork) -> dict[str, Any]:
-    """Wait until `status` says that the server has ended; returns what it says."""
+def wait_for_ended(proxied: ProxiedNetwork) -> dict[str, Any]:
+    """Wait until `status` reports that the server has ended; returns the session."""
     proxied.wait_until(
         lambda: proxied.record().get("login_required"), "the tunnel says that its server ended"
     )
@@ -80,7 +82,7 @@ def says_that_it_ended(proxied: ProxiedNetwork) -> dict[str, Any]:
     return session
 
 
-def leads_to_the_next(proxied: ProxiedNetwork, work: Workload) -> None:
+def assert_next_server(proxied: ProxiedNetwork, work: Workload) -> None:
     """The tunnel leads from the same port to the server that runs now."""
     proxied.wait_for("open")
     now = proxied.user.only_session()
@@ -92,28 +94,30 @@ def leads_to_the_next(proxied: ProxiedNetwork, work: Workload) -> None:
 
 
 @pytest.mark.parametrize("how", ["killed", "shut down in Jupyter"])
-def test_its_port_is_taken(proxied: ProxiedNetwork, how: str) -> None:
-    """Who has taken the port gets no connection; who connects waits, and gets to the server that `serve` starts then."""
+def test_port_is_taken_over(proxied: ProxiedNetwork, how: str) -> None:
+    """Another program on the server's port gets no connection; clients wait, and reach the server that `serve` starts
+    next.
+    """
     with running_workload(proxied, MB) as work:
-        end(proxied, work, how)
+        end_server(proxied, work, how)
         with take_over_port(work.before["remote_port"], proxied.network.folder) as takeover:
-            assert ENDED in says_that_it_ended(proxied)["login_required"]
+            assert ENDED in wait_for_ended(proxied)["login_required"]
             with credulous_login(work.before["local_port"]) as statuses:
                 assert_success(proxied.user.fab("serve"))
                 proxied.wait_until(lambda: statuses, "the next server answers")
             assert proxied.user.only_session()["remote_port"] != work.before["remote_port"]
-            leads_to_the_next(proxied, work)
+            assert_next_server(proxied, work)
             assert (takeover.connections, takeover.requests) == (0, [])
         assert ENDED in proxied.log()
         # The program that opened the tunnel, which its own process is not.
         assert "invoke serve` has started a server" in proxied.log()
 
 
-def test_another_password_and_certificate(proxied: ProxiedNetwork) -> None:
+def test_renewed_server(proxied: ProxiedNetwork) -> None:
     """A server with a renewed certificate, on the same port, is followed as well."""
     with running_workload(proxied, MB) as work:
-        end(proxied, work, "killed")
-        says_that_it_ended(proxied)
+        end_server(proxied, work, "killed")
+        wait_for_ended(proxied)
         assert_success(proxied.user.fab("secure", "--renew", stdin=""))
         assert_success(proxied.user.fab("serve"))
         proxied.wait_for("open")
@@ -124,8 +128,10 @@ def test_another_password_and_certificate(proxied: ProxiedNetwork) -> None:
             assert client.status("/login") == 200
 
 
-def test_nothing_can_watch(proxied: ProxiedNetwork) -> None:
-    """Where the host runs no program, the server proves itself before anybody is led there, and who took its port cannot."""
+def test_without_a_watching_program(proxied: ProxiedNetwork) -> None:
+    """Where the host runs no program, the server is verified before each connection, and a program on its port is
+    not.
+    """
     host = proxied.network.host
     options = host.options
     with running_workload(proxied, MB) as work:
@@ -135,7 +141,7 @@ def test_nothing_can_watch(proxied: ProxiedNetwork) -> None:
             proxied.wait_for_outages(1)
             assert work.client.status("/api/kernels") == 200
             proved_at = time.monotonic()
-            end(proxied, work, "killed")
+            end_server(proxied, work, "killed")
             wait_until(elapsed(proved_at, VERIFICATION_TTL_S), "the proof counts no longer")
             with take_over_port(work.before["remote_port"], proxied.network.folder) as takeover:
                 with credulous_login(work.before["local_port"]) as statuses:
@@ -146,19 +152,19 @@ def test_nothing_can_watch(proxied: ProxiedNetwork) -> None:
                     assert_success(proxied.user.fab("serve"))
                     proxied.wait_until(lambda: statuses, "the next server answers")
                 assert takeover.requests == []
-            leads_to_the_next(proxied, work)
+            assert_next_server(proxied, work)
         finally:
             host.stop()
             host.start(*options)
 
 
-def test_ended_in_an_outage(proxied: ProxiedNetwork) -> None:
-    """Where the server has ended while the way was lost, the tunnel that is back says so, and follows the next one."""
+def test_server_ends_during_outage(proxied: ProxiedNetwork) -> None:
+    """When the server ended during an outage, the tunnel reports it after reconnecting, and follows the next one."""
     with running_workload(proxied, MB) as work:
         proxied.first.refuse()
         proxied.wait_for("reconnecting")
-        end(proxied, work, "killed")
+        end_server(proxied, work, "killed")
         proxied.first.resume()
-        says_that_it_ended(proxied)
+        wait_for_ended(proxied)
         assert_success(proxied.user.fab("serve"))
-        leads_to_the_next(proxied, work)
+        assert_next_server(proxied, work)

@@ -1,4 +1,4 @@
-"""A server that is slow to prove itself is not one that has gone."""
+"""A server that answers slowly does not count as ended."""
 
 import threading
 from typing import Any
@@ -21,9 +21,9 @@ from tests.kit.ports import free_port
 from tests.kit.proxied_tunnel import MB, OUTAGE_TIMEOUT_S, ProxiedNetwork, running_workload
 
 
-def test_a_server_that_is_silent(proxied: ProxiedNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that does not answer while the tunnel comes back, on a busy host or over a path that just froze once more,
-    is tried again until it does; of one that is not there any more the tunnel says so, and stays.
+def test_silent_server(proxied: ProxiedNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that does not answer during a reconnect, on a busy host or over a path that froze again, is tried
+    until it does; when it has ended, the tunnel reports that, and stays.
     """
     monkeypatch.setenv("HOME", str(proxied.network.home))
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)

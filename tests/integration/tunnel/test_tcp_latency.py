@@ -1,4 +1,6 @@
-"""Both ends are had to send small packets at once: the host's server is asked to, and the gateway's is acknowledged at once."""
+"""Small packets are sent at once at both ends: the host's sshd disables Nagle's algorithm, the gateway's gets quick
+ACKs.
+"""
 
 import contextlib
 import os
@@ -31,14 +33,14 @@ from tests.kit.wait import wait_until
 
 
 def reachable(client: Client, *options: str) -> Server:
-    """A host of OpenSSH's, known and running."""
+    """A running host with OpenSSH, and its key in known_hosts."""
     host = client.server("host", *options)
     client.write_known_hosts(known_hosts_line(host.port, host.public_key))
     return host
 
 
 def run(transport: Any) -> threading.Event:
-    """Start a program on the host as a tunnel does; what is returned is set once it is over. It never answers."""
+    """Start a program on the host as a tunnel does; the returned event is set once it has ended. It never replies."""
     over = threading.Event()
     received: list[dict[str, Any]] = []
     BackgroundProgram(transport, "server_status", {}, received.append, over.set).start()
@@ -46,16 +48,16 @@ def run(transport: Any) -> threading.Event:
     return over
 
 
-def all_goes_on(connection: Connection, echo: int) -> None:
-    """No stream is left, and the next one brings what is sent."""
+def assert_works(connection: Connection, echo: int) -> None:
+    """No channel is left, and a new one works."""
     transport: Any = connection.transport
     wait_until(lambda: not transport._own_channels, "no stream is left")
     with forwarding(connection, echo) as (_, (port,)), dial(port) as peer:
         assert echoes(peer)
 
 
-def test_each_way_that_is_found(proxied: ProxiedNetwork) -> None:
-    """A tunnel asks the host for it whenever it has found a way: a program is run there, once."""
+def test_once_per_connection(proxied: ProxiedNetwork) -> None:
+    """The tunnel runs one program on the host for each connection that it makes."""
 
     def programs() -> int:
         return proxied.network.host.log.read_text().count("Starting session: command")
@@ -70,19 +72,19 @@ def test_each_way_that_is_found(proxied: ProxiedNetwork) -> None:
         assert programs() == before + 1
 
 
-def test_start_up_files_that_talk(client: Client, loop: AsyncioThread, tmp_path: Path) -> None:
-    """Whatever a login shell prints and complains of before the program: nothing is kept of it, and the connection lives."""
+def test_noisy_start_up_files(client: Client, loop: AsyncioThread, tmp_path: Path) -> None:
+    """Whatever a login shell prints before the program is discarded, and the connection survives."""
     ran = tmp_path / "ran"
     command = f'echo "$SSH_ORIGINAL_COMMAND" >> {ran}; seq 9999; seq 9999 >&2; exit 3'
     host = reachable(client, f"ForceCommand {command}")
     with echo_server(loop) as echo, client.connected(host) as connection:
         assert run(connection.transport).wait(TIMEOUT_S)
-        all_goes_on(connection, echo)
+        assert_works(connection, echo)
     assert ran.read_text().startswith("exec /bin/sh -c ")
 
 
-def test_complaints(nested: NestedTransports) -> None:
-    """What the start-up files complain of, however long, is nobody's, and the connection lives."""
+def test_stderr_of_start_up_files(nested: NestedTransports) -> None:
+    """Errors of the start-up files, however long, are discarded, and the connection survives."""
     over = run(nested.transport)
     session = nested.peer.accept()
     assert session.kind == "session"
@@ -104,16 +106,16 @@ def test_complaints(nested: NestedTransports) -> None:
         assert read(peer, 6) == b"and on"
 
 
-def test_no_session(client: Client, loop: AsyncioThread) -> None:
-    """A host that lets nobody run anything leads on all the same."""
+def test_sessions_forbidden(client: Client, loop: AsyncioThread) -> None:
+    """A host that permits no session still forwards."""
     host = reachable(client, "MaxSessions 0")
     with echo_server(loop) as echo, client.connected(host) as connection:
         assert run(connection.transport).wait(TIMEOUT_S)
-        all_goes_on(connection, echo)
+        assert_works(connection, echo)
 
 
 def test_connection_has_ended(client: Client) -> None:
-    """Where the connection has ended meanwhile, that is for those to tell who look after it."""
+    """Where the connection has ended meanwhile, no error is raised: others report that."""
     host = reachable(client)
     with client.connected(host) as connection:
         connection.transport.close()
@@ -121,7 +123,7 @@ def test_connection_has_ended(client: Client) -> None:
 
 
 class Recording(socket.socket):
-    """Remembers how often it was told to put no acknowledgement off."""
+    """Counts the calls of quick_ack."""
 
     times = 0
 
@@ -130,8 +132,10 @@ class Recording(socket.socket):
         super().setsockopt(*arguments)
 
 
-def test_acknowledged_at_once() -> None:
-    """What comes in a small block is acknowledged at once, each time anew, since the system forgets it; a full one need not be."""
+def test_quick_ack() -> None:
+    """A small block is acknowledged at once, each time anew since the kernel resets the option; a full block need not
+    be.
+    """
     with socket.create_server(("127.0.0.1", 0)) as listening, Recording() as source:
         source.connect(listening.getsockname())
         peer, _ = listening.accept()
@@ -148,8 +152,8 @@ def test_acknowledged_at_once() -> None:
             assert source.times == 3
 
 
-def test_a_socket_that_is_full() -> None:
-    """What the network has no room for is waited for, no longer than the socket's timeout, and nothing gets lost."""
+def test_full_socket() -> None:
+    """Sending waits for a full socket, at most for the socket's timeout, and loses nothing."""
     with socket.create_server((LOOPBACK, 0)) as listening:
         sending = connect_low_latency(LOOPBACK, listening.getsockname()[1], TIMEOUT_S)
         receiving, _ = listening.accept()
