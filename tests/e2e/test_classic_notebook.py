@@ -30,8 +30,10 @@ def test_notebook_6(fresh_user: User, notebook6_venv: Path, tmp_path: Path) -> N
         with browser.kernel() as kernel:
             assert kernel.run("1+1").text == "2"
         assert browser.status("/notebooks/plots.ipynb") == browser.status("/tree/") == 200
-    again = assert_success(fresh_user.fab("-f", str(settings), "up", "--detach", "--open", "plots.ipynb"))
-    assert "/notebooks/plots.ipynb" in again.stdout
-    assert "in place" in again.stdout
+    second_run = assert_success(
+        fresh_user.fab("-f", str(settings), "up", "--detach", "--open", "plots.ipynb")
+    )
+    assert "/notebooks/plots.ipynb" in second_run.stdout
+    assert "in place" in second_run.stdout
     assert fresh_user.only_session()["pid"] == session["pid"]
     assert_success(fresh_user.fab("stop"))

@@ -49,18 +49,18 @@ def nobody(tmp_path: Path, temporary: Path) -> User:
 
 def test_list(nobody: User) -> None:
     """`--list` shows the same tasks with the same sentences under both programs, and imports no step for that."""
-    said = {}
+    listings = {}
     for program in ("fab", "invoke"):
-        done = assert_success(
+        result = assert_success(
             nobody.execute([sys.executable, "-X", "importtime", str(BIN_DIR / program), "--list"])
         )
-        said[program] = [line.split() for line in done.stdout.splitlines() if re.match(r"  \S", line)]
-        imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+        listings[program] = [line.split() for line in result.stdout.splitlines() if re.match(r"  \S", line)]
+        imported = {line.rpartition("|")[2].strip() for line in result.stderr.splitlines()}
         assert "invoke.program" in imported
         assert imported.isdisjoint(HEAVY), imported & set(HEAVY)
-    assert said["fab"] == said["invoke"]
-    assert {*TASKS, *SANDBOX_TASKS} <= {name for name, *_ in said["fab"]}
-    assert all(sentence for _, *sentence in said["fab"])
+    assert listings["fab"] == listings["invoke"]
+    assert {*TASKS, *SANDBOX_TASKS} <= {name for name, *_ in listings["fab"]}
+    assert all(sentence for _, *sentence in listings["fab"])
     assert list(nobody.home.iterdir()) == []
 
 

@@ -88,13 +88,13 @@ def test_at_any_line(idle_user: User, counting: Path, program: str) -> None:
     points = sorted({round(lines ** (number / POINTS)) for number in range(POINTS)})
     points += [lines * number // POINTS for number in range(1, POINTS)] + [lines - 1, -1]
     for point in points:
-        done = run(idle_user, counting, program, point)
-        assert done.stderr == "interrupted\n", f"at line {point} of {lines}: {done.stderr}"
-        assert done.returncode == 130, f"at line {point} of {lines}: {done.returncode}"
+        result = run(idle_user, counting, program, point)
+        assert result.stderr == "interrupted\n", f"at line {point} of {lines}: {result.stderr}"
+        assert result.returncode == 130, f"at line {point} of {lines}: {result.returncode}"
 
 
 @pytest.mark.parametrize("at", [2, -1])
 def test_ignored(idle_user: User, counting: Path, at: int) -> None:
     """A SIGINT that is ignored, as in the background of a script, stays so."""
-    done = assert_success(run(idle_user, counting, "fab", at, ignored=True))
-    assert done.stderr == ""
+    result = assert_success(run(idle_user, counting, "fab", at, ignored=True))
+    assert result.stderr == ""

@@ -12,7 +12,7 @@ LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} \d+ [a-z_.]+: \S")
 
 def test_the_log_of_a_tunnel(fresh_user: User) -> None:
     """With NOTEBOOKS_DEBUG=1, a log that only its user can read names hops, keys, programs and channels, and no secret."""
-    done = assert_success(fresh_user.fab("up", "--detach", NOTEBOOKS_DEBUG="1"))
+    result = assert_success(fresh_user.fab("up", "--detach", NOTEBOOKS_DEBUG="1"))
     checked = assert_success(fresh_user.fab("doctor", NOTEBOOKS_DEBUG="1"))
     log = fresh_user.home / ".local/state/notebooks-over-ssh/debug.log"
     assert str(log) in checked.stdout
@@ -35,7 +35,7 @@ def test_the_log_of_a_tunnel(fresh_user: User) -> None:
     assert len({line.split()[2] for line in lines}) >= 3
     settings = json.loads(fresh_user.jupyter_config.read_text())
     hashed = next(value for value in _strings(settings) if value.startswith("argon2:"))
-    secrets = [generated_password(done), hashed, hashed.rpartition("$")[2], "PRIVATE KEY", "token="]
+    secrets = [generated_password(result), hashed, hashed.rpartition("$")[2], "PRIVATE KEY", "token="]
     assert [secret for secret in secrets if secret in text] == []
 
 
@@ -62,8 +62,8 @@ def test_a_log_that_cannot_be_written(fresh_user: User) -> None:
     folder = fresh_user.home / ".local/state/notebooks-over-ssh"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "debug.log").symlink_to("elsewhere")
-    done = assert_success(fresh_user.fab("status", NOTEBOOKS_DEBUG="1"))
-    assert done.stderr.count("debug log") == 1
+    result = assert_success(fresh_user.fab("status", NOTEBOOKS_DEBUG="1"))
+    assert result.stderr.count("debug log") == 1
     assert not (folder / "elsewhere").exists()
 
 

@@ -36,7 +36,7 @@ def _no_server(user: User) -> Iterator[None]:
 
 
 @pytest.mark.parametrize(
-    ("command", "said"),
+    ("command", "expected"),
     [
         ("fab tunnel --local-port abc", "--local-port"),
         ("invoke tunnel --local-port 80", "--local-port"),
@@ -48,21 +48,21 @@ def _no_server(user: User) -> Iterator[None]:
         ("invoke -f /no/such/file.yaml status", "/no/such/file.yaml"),
     ],
 )
-def test_bad_argument(user: User, command: str, said: str) -> None:
+def test_bad_argument(user: User, command: str, expected: str) -> None:
     """A bad argument is refused with 2, by its name."""
-    assert_error(user.run(*command.split()), 2, said)
+    assert_error(user.run(*command.split()), 2, expected)
 
 
 @pytest.mark.parametrize(
-    ("command", "said"),
+    ("command", "expected"),
     [("fab serve --no-such-flag", "--no-such-flag"), ("invoke no-such-task", "no-such-task")],
 )
-def test_unknown_argument(user: User, command: str, said: str) -> None:
+def test_unknown_argument(user: User, command: str, expected: str) -> None:
     """A flag or a task that does not exist is refused by name, without a traceback."""
-    done = user.run(*command.split())
-    assert done.returncode != 0
-    assert said in done.stderr
-    assert "Traceback" not in done.stderr
+    result = user.run(*command.split())
+    assert result.returncode != 0
+    assert expected in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_bad_variable(user: User) -> None:
@@ -75,8 +75,8 @@ def test_bad_variable(user: User) -> None:
 
 def test_password_that_is_too_short(user: User) -> None:
     """A password that protects nothing is refused with 2, and not repeated."""
-    done = assert_error(user.fab("secure", "--renew", "--password-file", "-", stdin="hunter2\n"), 2, "8")
-    assert "hunter2" not in done.stdout + done.stderr
+    result = assert_error(user.fab("secure", "--renew", "--password-file", "-", stdin="hunter2\n"), 2, "8")
+    assert "hunter2" not in result.stdout + result.stderr
 
 
 def test_host_that_does_not_exist(user: User) -> None:
@@ -114,8 +114,8 @@ def test_host_key_that_is_unknown(user: User) -> None:
 
 def test_environment_that_is_missing(user: User) -> None:
     """A missing environment is refused with 6, and the ones that exist are named."""
-    done = user.fab("serve", INVOKE_NOTEBOOK_ENVIRONMENT="mlpp")
-    assert_error(done, 6, "mlpp", "mlp, plain")
+    result = user.fab("serve", INVOKE_NOTEBOOK_ENVIRONMENT="mlpp")
+    assert_error(result, 6, "mlpp", "mlp, plain")
 
 
 def test_environment_without_jupyter(user: User) -> None:
@@ -128,8 +128,8 @@ def test_environment_without_jupyter(user: User) -> None:
 
 def test_folder_that_is_missing(user: User) -> None:
     """A missing working folder is refused with 6, and the part of its path that exists is named."""
-    done = user.fab("serve", INVOKE_NOTEBOOK_DIRECTORY="~/mlpractical/week1/lab")
-    assert_error(done, 6, "mlpractical/week1/lab", f"only {user.remote_home}/mlpractical exists\n")
+    result = user.fab("serve", INVOKE_NOTEBOOK_DIRECTORY="~/mlpractical/week1/lab")
+    assert_error(result, 6, "mlpractical/week1/lab", f"only {user.remote_home}/mlpractical exists\n")
 
 
 def test_command_that_fails(user: User) -> None:
@@ -140,8 +140,8 @@ def test_command_that_fails(user: User) -> None:
 def test_serve_before_secure(user: User) -> None:
     """A server without a password and a certificate is never started: 6, and the hint is `secure`."""
     with changed(user.jupyter_config, "{}"):
-        done = assert_error(user.fab("serve"), 6, "not protected")
-    assert "secure" in done.stderr.partition("hint: ")[2]
+        result = assert_error(user.fab("serve"), 6, "not protected")
+    assert "secure" in result.stderr.partition("hint: ")[2]
 
 
 @pytest.mark.parametrize("content", ['{"ServerApp": {', "[]", '{"ServerApp": 1}'])

@@ -163,21 +163,21 @@ def test_matrix(
     passwords = (OLD_PASSWORD, PASSWORD) if keeps_its_password else (PASSWORD, OLD_PASSWORD)
     _is_protected(fresh_user, port_in(up), *passwords)
 
-    kept = _kept(fresh_user)
+    backups = _kept(fresh_user)
     for name, content in there.files.items():
         if _changed(fresh_user, name, content):
-            assert content in kept.values(), f"no copy of {name} is kept"
+            assert content in backups.values(), f"no copy of {name} is kept"
     for name, what in there.stays.items():
         assert what in (fresh_user.remote_home / name).read_text(), name
-    again = assert_success(fresh_user.fab(*fab, "up", "--detach"))
-    assert "in place" in again.stdout and "aside" not in again.stdout
+    second_run = assert_success(fresh_user.fab(*fab, "up", "--detach"))
+    assert "in place" in second_run.stdout and "aside" not in second_run.stdout
     assert_success(fresh_user.fab(*fab, "secure", "--renew"))
-    assert _kept(fresh_user).items() >= kept.items()
+    assert _kept(fresh_user).items() >= backups.items()
     assert_success(fresh_user.fab("stop"))
 
 
 @pytest.mark.parametrize(
-    ("hidden", "seen"),
+    ("hidden", "expected"),
     [
         ("c['NotebookApp'].ip = '0.0.0.0'", "it listened on 0.0.0.0"),
         ("c['NotebookApp'].allow_remote_access = True", "it answered under a host name other"),
@@ -188,13 +188,15 @@ def test_matrix(
         ),
     ],
 )
-def test_what_only_running_it_tells(user: User, hidden: str, seen: str) -> None:
+def test_what_only_running_it_tells(user: User, hidden: str, expected: str) -> None:
     """A server that a setting opens which nobody can find in its file is ended as soon as that is seen, and 6 says what was."""
     config = user.jupyter_config.with_suffix(".py")
     config.write_text(f"{hidden}\n")
     try:
-        done = assert_error(user.fab("up", "--detach", INVOKE_NOTEBOOK_REMOTE_PORT=str(free_port())), 6, seen)
-        assert "ready" not in done.stdout
+        result = assert_error(
+            user.fab("up", "--detach", INVOKE_NOTEBOOK_REMOTE_PORT=str(free_port())), 6, expected
+        )
+        assert "ready" not in result.stdout
         assert user.status() == []
         assert not [p for p in processes_below(user.home) if "jupyter-notebook" in " ".join(p.cmdline())]
     finally:
@@ -213,11 +215,11 @@ def _write(user: User, there: Before) -> None:
         path.chmod(0o644)
         there.files[name] = path.read_text()
     (user.remote_home / ".ssh").mkdir(exist_ok=True)
-    made = user.execute(
+    openssl = user.execute(
         ["openssl", "req", "-x509", "-nodes", "-days", "365", "-newkey", "rsa:1024", "-subj", "/CN=me"]
         + ["-keyout", str(user.remote_home / ".ssh/key.key"), "-out", str(user.remote_home / ".ssh/cert.pem")]
     )
-    assert_success(made)
+    assert_success(openssl)
 
 
 def _changed(user: User, name: str, content: str) -> bool:

@@ -17,11 +17,11 @@ CACHES = (".cache/", ".npm/", ".config/matplotlib/")
 
 def test_without_a_terminal(fresh_user: User) -> None:
     """Unattended, `fab up --detach` leads from nothing to a plot in the browser, and two commands back to nothing."""
-    done = assert_success(fresh_user.fab("up", "--detach"))
-    password = generated_password(done)
-    assert done.stdout.count(password) == 1
+    result = assert_success(fresh_user.fab("up", "--detach"))
+    password = generated_password(result)
+    assert result.stdout.count(password) == 1
     assert len(password.replace("-", "")) >= 16
-    port = port_in(done)
+    port = port_in(result)
     session = fresh_user.only_session()
     assert session["local_port"] == port
     pem = fresh_user.certificate_pem(session["host"])

@@ -43,13 +43,13 @@ def servers(user: User) -> list[psutil.Process]:
 
 def none_that_is_unknown(user: User) -> None:
     """`status` shows what runs, a second `serve` finds it, `stop` ends it, and nothing is left on either side."""
-    known = user.status()
-    assert len(known) <= 1
-    running = [session["pid"] for session in known if session["server"] == "running"]
-    if known:
+    sessions = user.status()
+    assert len(sessions) <= 1
+    running = [session["pid"] for session in sessions if session["server"] == "running"]
+    if sessions:
         # A start that is under way and has its word is seen once the host has it on record; so look again.
         wait_until(lambda: _pids(user) == [process.pid for process in servers(user)], "what runs is known")
-    assert known or not servers(user), "a server runs that nothing leads to"
+    assert sessions or not servers(user), "a server runs that nothing leads to"
     assert running == [] or running == [process.pid for process in servers(user)]
     assert_success(user.fab("stop"))
     wait_until(lambda: not servers(user), "nothing runs")
@@ -78,12 +78,12 @@ def test_interrupted(clean: User, moment: str, number: signal.Signals) -> None:
     """Wherever a signal ends `serve`, what it leaves is known; where it can, it says that the server may go on."""
     with clean.running(*SERVE) as process:
         wait_until(lambda: MOMENTS[moment](clean) or process.poll() is not None, moment)
-        begun = MOMENTS["the pending session"](clean)
+        was_starting = MOMENTS["the pending session"](clean)
         process.send_signal(number)
-        said, errors = process.communicate(timeout=TIMEOUT_S)
-    assert "Traceback" not in said + errors
+        output, errors = process.communicate(timeout=TIMEOUT_S)
+    assert "Traceback" not in output + errors
     assert "Exception ignored" not in errors
-    if begun and number is not signal.SIGKILL and not MOMENTS["the session"](clean):
+    if was_starting and number is not signal.SIGKILL and not MOMENTS["the session"](clean):
         assert "the server on ashbury may go on" in errors
     none_that_is_unknown(clean)
 
@@ -105,11 +105,11 @@ def test_second_run_repairs(clean: User) -> None:
         wait_until(lambda: MOMENTS["the server's record"](clean), "the server's record")
         process.kill()
         process.wait(TIMEOUT_S)
-    begun = [process.pid for process in servers(clean)]
+    pids = [process.pid for process in servers(clean)]
     assert_error(clean.fab("tunnel", "--detach"), 1, "interrupted", "serve")
     assert_success(clean.fab("serve"))
-    assert [clean.only_session()["pid"]] == begun
-    assert clean.record("ashbury")["pid"] == begun[0]
+    assert [clean.only_session()["pid"]] == pids
+    assert clean.record("ashbury")["pid"] == pids[0]
     assert not list(clean.sessions.glob("*.pending.json"))
     none_that_is_unknown(clean)
 
@@ -119,16 +119,16 @@ def test_start_that_takes_too_long(clean: User) -> None:
     slow = clean.jupyter_config.with_suffix(".py")
     slow.write_text("import time\ntime.sleep(600)\n")
     try:
-        done = clean.fab(*SERVE[1:], INVOKE_NOTEBOOK_START_TIMEOUT_S="5")
+        result = clean.fab(*SERVE[1:], INVOKE_NOTEBOOK_START_TIMEOUT_S="5")
     finally:
         slow.unlink()
-    assert_error(done, 6, "does not answer", "stop --force")
+    assert_error(result, 6, "does not answer", "stop --force")
     session = clean.only_session()
     assert (session["user"], session["host"], session["server"]) == (getuser(), "ashbury", "running")
     assert (session["application"], session["remote_port"], session["tunnel"]) == ("notebook", None, "closed")
     assert [session["pid"]] == [process.pid for process in servers(clean)]
-    shown = assert_success(clean.fab("status")).stdout
-    assert f"{getuser()}@ashbury" in shown and "running" in shown
+    output = assert_success(clean.fab("status")).stdout
+    assert f"{getuser()}@ashbury" in output and "running" in output
     assert "ended" in assert_success(clean.fab("stop", "--force")).stdout
     wait_until(lambda: not servers(clean), "nothing runs")
     assert clean.status() == []
@@ -137,13 +137,13 @@ def test_start_that_takes_too_long(clean: User) -> None:
 @contextlib.contextmanager
 def small_disk(folder: Path, size: str) -> Iterator[None]:
     """A file system of so many bytes at the folder. Skips the test where none can be mounted."""
-    done = subprocess.run(
+    result = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", f"size={size},mode=0700", "tmpfs", folder],
         capture_output=True,
         check=False,
     )
-    if done.returncode:
-        pytest.skip(f"needs the right to mount a tmpfs: {done.stderr.decode().strip()}")
+    if result.returncode:
+        pytest.skip(f"needs the right to mount a tmpfs: {result.stderr.decode().strip()}")
     try:
         yield
     finally:
@@ -159,16 +159,16 @@ def test_full_disk(clean: User, free: int) -> None:
             while file.write(bytes(4096)):
                 pass
         os.truncate(clean.sessions / "full", (4 - free) * 4096)
-        done = clean.fab(*SERVE[1:])
+        result = clean.fab(*SERVE[1:])
         if free == 0:
-            assert_error(done, 1, "No space left on device")
+            assert_error(result, 1, "No space left on device")
             assert servers(clean) == []
         elif free == 1:
-            assert_error(done, 1, "the server runs on ashbury", "No space left on device")
+            assert_error(result, 1, "the server runs on ashbury", "No space left on device")
         else:
-            assert_success(done)
-        known = clean.status()
-        assert bool(known) == bool(servers(clean))
+            assert_success(result)
+        sessions = clean.status()
+        assert bool(sessions) == bool(servers(clean))
         assert_success(clean.fab("stop"))
         wait_until(lambda: not servers(clean), "nothing runs")
         (clean.sessions / "full").unlink()

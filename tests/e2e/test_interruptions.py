@@ -43,9 +43,9 @@ def test_several_at_once(user: User) -> None:
     commands = (("fab", "-H", "ashbury", "serve"), ("invoke", "serve", "--host", "ashbury")) * 2
     with contextlib.ExitStack() as stack:
         processes = [stack.enter_context(user.running(*command)) for command in commands]
-        said = [process.communicate(timeout=TIMEOUT_S) for process in processes]
-    assert [process.returncode for process in processes] == [0] * len(commands), said
-    assert sorted("already runs" in output for output, _ in said) == [False] + [True] * (len(commands) - 1)
+        outputs = [process.communicate(timeout=TIMEOUT_S) for process in processes]
+    assert [process.returncode for process in processes] == [0] * len(commands), outputs
+    assert sorted("already runs" in output for output, _ in outputs) == [False] + [True] * (len(commands) - 1)
     (server,) = servers(user)
     assert user.only_session()["pid"] == server.pid
     assert_success(user.fab("stop"))
@@ -67,17 +67,17 @@ def test_interrupted_wherever(user: User) -> None:
     for moment in (starts, secured, serves):
         with user.running("fab", "-H", "ashbury", "up", "--detach") as process:
             assert moment(process)
-            begun = servers(user)
+            running = servers(user)
             interrupt(process)
-            said, errors = process.communicate(timeout=TIMEOUT_S)
-        assert "Traceback" not in said + errors
-        assert process.returncode == 130, said + errors
+            output, errors = process.communicate(timeout=TIMEOUT_S)
+        assert "Traceback" not in output + errors
+        assert process.returncode == 130, output + errors
         assert errors.endswith("interrupted\n")
         if moment is serves:
             assert re.search(
                 r"the server on ashbury( and the tunnel on port \d+ keep| keeps) running", errors
             )
-        assert set(begun) <= set(servers(user))
+        assert set(running) <= set(servers(user))
         assert len(servers(user)) <= 1
         wait_until(lambda: not tunnels(user), "no tunnel is left")
     up = assert_success(user.fab("-H", "ashbury", "up", "--detach"))
@@ -95,9 +95,9 @@ def test_network_gone(user: User) -> None:
     before = user.only_session()
     kill(daemon(user))
     wait_until(lambda: user.only_session()["tunnel"] == "closed", "the tunnel has ended")
-    lost = user.only_session()
-    assert lost["server"] == "unreachable"
-    assert lost["url"] is None
+    session = user.only_session()
+    assert session["server"] == "unreachable"
+    assert session["url"] is None
 
     with Browser(
         port_in(assert_success(user.fab("tunnel", "--detach"))), user.certificate_pem("ashbury")

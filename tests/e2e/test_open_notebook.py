@@ -43,9 +43,9 @@ def test_right_page(user: User, tmp_path: Path, application: str, page: str, fol
     recorder = Recorder(tmp_path)
     variables = {**recorder.variables, "INVOKE_NOTEBOOK_APPLICATION": application}
     up = assert_success(user.fab("up", "--detach", "--open", NOTEBOOK, **variables))
-    again = assert_success(user.invoke("tunnel", "--detach", "--open", "week 1", **variables))
+    second_run = assert_success(user.invoke("tunnel", "--detach", "--open", "week 1", **variables))
     base = f"https://localhost:{port_in(up)}"
-    assert recorder.opened() == [f"{base}{page}", f"{base}{folder}"] == [_ready(up), _ready(again)]
+    assert recorder.opened() == [f"{base}{page}", f"{base}{folder}"] == [_ready(up), _ready(second_run)]
 
     theirs = user.remote_home / "mlpractical" / NOTEBOOK
     theirs.parent.mkdir(exist_ok=True)
@@ -79,13 +79,13 @@ def test_for_editors(user: User) -> None:
     assert_error(user.fab("status", "--editors"), 1, "no tunnel", "up --detach")
     port = port_in(assert_success(user.fab("tunnel", "--detach")))
     session = user.only_session()
-    said = assert_success(user.invoke("status", "--editors")).stdout
-    assert said.splitlines()[0].split() == [session["host"], f"https://localhost:{port}/"]
-    assert session["certificate_sha256"] in said and "token" not in said
+    output = assert_success(user.invoke("status", "--editors")).stdout
+    assert output.splitlines()[0].split() == [session["host"], f"https://localhost:{port}/"]
+    assert session["certificate_sha256"] in output and "token" not in output
     assert_success(user.fab("stop"))
 
 
-def _ready(done: Result) -> str:
-    (url,) = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("ready")]
+def _ready(result: Result) -> str:
+    (url,) = [line.split()[1] for line in result.stdout.splitlines() if line.startswith("ready")]
     assert urlsplit(url).query == ""
     return url

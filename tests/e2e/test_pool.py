@@ -10,10 +10,10 @@ from tests.kit.users import PASSWORD
 
 def test_tunnel_leads_to_the_machine_that_answered(user: User) -> None:
     """Though the pool has moved on, the tunnel leads to the machine that the server was started on."""
-    said = assert_success(user.fab("-H", "student.compute", "serve")).stdout
+    output = assert_success(user.fab("-H", "student.compute", "serve")).stdout
     session = user.only_session()
     assert session["host"] in HOSTS
-    assert f"on {session['host']}, port {session['remote_port']}" in said
+    assert f"on {session['host']}, port {session['remote_port']}" in output
     kernels: set[str] = set()
     elsewhere = 0
     for _ in range(2):
@@ -25,10 +25,10 @@ def test_tunnel_leads_to_the_machine_that_answered(user: User) -> None:
             assert browser.log_in(PASSWORD)
             assert browser.kernels() == kernels
             with browser.kernel() as kernel:
-                said = kernel.run("import os; print(os.environ['HOSTNAME'], os.getppid())").text
-            assert said.split() == [session["host"], str(session["pid"])]
+                output = kernel.run("import os; print(os.environ['HOSTNAME'], os.getppid())").text
+            assert output.split() == [session["host"], str(session["pid"])]
             kernels = browser.kernels()
     assert elsewhere == 2
-    again = assert_success(user.fab("-H", "student.compute", "serve")).stdout
-    assert f"already runs on {session['host']}, port {session['remote_port']}" in again
+    second_run = assert_success(user.fab("-H", "student.compute", "serve")).stdout
+    assert f"already runs on {session['host']}, port {session['remote_port']}" in second_run
     assert_success(user.fab("stop"))

@@ -27,10 +27,10 @@ def _as_before(user: User) -> Iterator[None]:
 
 def renewed(user: User, *flags: str) -> str:
     """What `secure --renew` said on both ways, once it has set NEW_PASSWORD."""
-    done = assert_success(
+    result = assert_success(
         user.fab("secure", "--renew", *flags, "--password-file", "-", stdin=f"{NEW_PASSWORD}\n")
     )
-    return done.stdout + done.stderr
+    return result.stdout + result.stderr
 
 
 def logs_in(user: User, port: int, certificate_pem: str, password: str) -> bool:
@@ -42,13 +42,13 @@ def test_without_a_restart(user: User) -> None:
     """It is said that the server keeps the old ones; they work, also through a new tunnel, and it is said by each step again."""
     opened = assert_success(user.fab("up", "--detach"))
     first, old = user.only_session(), user.certificate_pem(user.only_session()["host"])
-    said = renewed(user)
-    assert f"warning: the server that runs {KEEPS}: `" in said and "secure --restart` does that" in said
+    output = renewed(user)
+    assert f"warning: the server that runs {KEEPS}: `" in output and "secure --restart` does that" in output
     assert logs_in(user, port_in(opened), old, PASSWORD)
     assert not logs_in(user, port_in(opened), old, NEW_PASSWORD)
     for words in (("secure",), ("serve",), ("up", "--detach")):
-        done = assert_success(user.fab(*words))
-        assert done.stderr.count("secure --restart") == 1, done.stderr
+        result = assert_success(user.fab(*words))
+        assert result.stderr.count("secure --restart") == 1, result.stderr
     moved = assert_success(user.fab("tunnel", "--detach", "--local-port", str(port_in(opened) + 1000)))
     assert logs_in(user, port_in(moved), old, PASSWORD)
     assert user.only_session()["pid"] == first["pid"]
@@ -62,15 +62,15 @@ def test_with_a_restart(user: User) -> None:
     assert_success(user.fab(*up, INVOKE_NOTEBOOK_REMOTE_PORT=str(remote_port)))
     first, old = user.only_session(), user.certificate_pem(user.only_session()["host"])
     renewed(user)
-    said = assert_success(user.fab("secure", "--restart"))
-    assert KEEPS not in said.stderr and port_in(said) == local_port
+    result = assert_success(user.fab("secure", "--restart"))
+    assert KEEPS not in result.stderr and port_in(result) == local_port
     second, new = user.only_session(), user.certificate_pem(user.only_session()["host"])
     assert (second["host"], second["tunnel"]) == (first["host"], "open")
     assert second["remote_port"] == remote_port
     assert second["pid"] != first["pid"] and not psutil.pid_exists(first["pid"])
     assert new != old
-    assert logs_in(user, port_in(said), new, NEW_PASSWORD)
-    assert not logs_in(user, port_in(said), new, PASSWORD)
+    assert logs_in(user, port_in(result), new, NEW_PASSWORD)
+    assert not logs_in(user, port_in(result), new, PASSWORD)
     assert "none was started again" in assert_success(user.fab("secure", "--restart")).stdout
     assert user.only_session()["pid"] == second["pid"]
 
@@ -79,9 +79,9 @@ def test_up_with_a_restart(user: User) -> None:
     """`up --renew --restart` ends in a server that has the new password."""
     first = port_in(assert_success(user.fab("up", "--detach")))
     up = ("up", "--detach", "--renew", "--restart", "--password-file", "-")
-    done = assert_success(user.fab(*up, stdin=f"{NEW_PASSWORD}\n"))
-    assert "secure --restart" not in done.stderr
-    assert logs_in(user, port_in(done), user.certificate_pem(user.only_session()["host"]), NEW_PASSWORD), (
+    result = assert_success(user.fab(*up, stdin=f"{NEW_PASSWORD}\n"))
+    assert "secure --restart" not in result.stderr
+    assert logs_in(user, port_in(result), user.certificate_pem(user.only_session()["host"]), NEW_PASSWORD), (
         first
     )
 

@@ -104,9 +104,9 @@ def test_status_has_every_field(session: Session) -> None:
 
 def test_status_for_a_person(session: Session) -> None:
     """`status` shows the host, the ports, the address and the state."""
-    said = assert_success(session.user.fab("status")).stdout
+    output = assert_success(session.user.fab("status")).stdout
     for name in ("host", "server", "remote_port", "tunnel", "url"):
-        assert str(session.facts[name]) in said
+        assert str(session.facts[name]) in output
 
 
 def test_server_steps_back(session: Session) -> None:
@@ -118,14 +118,14 @@ def test_server_steps_back(session: Session) -> None:
 
 def test_loopback_only(session: Session) -> None:
     """Whatever of it listens, listens on this machine's loopback alone: server, kernels, tunnel, sandbox."""
-    found = {
+    addresses = {
         (process.pid, connection.laddr.ip, connection.laddr.port)
         for process in processes_below(session.user.home)
         for connection in process.net_connections("inet")
         if connection.status == psutil.CONN_LISTEN
     }
-    assert {session.facts["remote_port"], session.facts["local_port"]} <= {port for _, _, port in found}
-    assert {address for _, address, _ in found} <= LOOPBACK
+    assert {session.facts["remote_port"], session.facts["local_port"]} <= {port for _, _, port in addresses}
+    assert {address for _, address, _ in addresses} <= LOOPBACK
 
 
 @pytest.mark.parametrize("end", ["remote_port", "local_port"])
@@ -182,8 +182,8 @@ def test_no_secret_in_a_log(session: Session) -> None:
     """No log has a secret in it, whoever may read it; neither has what the commands said."""
     logs = [path for path in _files(session.user.home) if path.suffix == ".log"]
     assert {"daemon.log", "server.log"} <= {path.name for path in logs}
-    said = {str(path): path.read_bytes() for path in logs} | {"the output": session.said.encode()}
-    for where, content in said.items():
+    logged = {str(path): path.read_bytes() for path in logs} | {"the output": session.said.encode()}
+    for where, content in logged.items():
         for name, secret in _secrets(session).items():
             assert secret not in content, f"{name} is in {where}"
 
@@ -225,10 +225,10 @@ def test_a_taken_port_is_named(session: Session) -> None:
     """A local port that another program has is refused, and the program named; the old tunnel stays."""
     port = free_port()
     with socket.create_server(("127.0.0.1", port)):
-        done = assert_error(
+        result = assert_error(
             session.user.invoke("tunnel", "--detach", "--local-port", str(port)), 2, str(port)
         )
-    assert f"(process {os.getpid()})" in done.stderr
+    assert f"(process {os.getpid()})" in result.stderr
     assert session.user.only_session()["tunnel"] == "open"
 
 

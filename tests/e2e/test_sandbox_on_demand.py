@@ -23,11 +23,11 @@ def nobody(tmp_path_factory: pytest.TempPathFactory, temporary: Path) -> User:
 @pytest.mark.parametrize("task", LOOKING)
 def test_looking_starts_nothing(nobody: User, task: str) -> None:
     """With nothing on record, a task that only looks leaves the sandbox as it is; one that wants a host of it says what starts it."""
-    done = nobody.fab(*task.split())
+    result = nobody.fab(*task.split())
     assert not nobody.sandbox.exists()
-    assert STARTS not in done.stdout
+    assert STARTS not in result.stdout
     if task in ("logs", "doctor"):
-        assert_error(done, 3, "the sandbox is not running", "fab up`")
+        assert_error(result, 3, "the sandbox is not running", "fab up`")
 
 
 def test_sandbox_comes_and_goes(fresh_user: User) -> None:

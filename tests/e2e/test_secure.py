@@ -25,12 +25,12 @@ ANOTHER_PASSWORD = "quite another password"
 @pytest.fixture(autouse=True)
 def _protected(user: User) -> Iterator[None]:
     """Each test begins and ends with PASSWORD and a fresh certificate, without a server."""
-    kept = {path: path.read_bytes() for path in _protection(user)}
+    contents = {path: path.read_bytes() for path in _protection(user)}
     yield
     user.stop_all_sessions()
     for path in _protection(user):
         path.unlink()
-    for path, content in kept.items():
+    for path, content in contents.items():
         path.touch(0o600)
         path.write_bytes(content)
 
@@ -52,11 +52,11 @@ def test_the_same_password_again(user: User) -> None:
     assert_success(user.fab("up", "--detach"))
     before, session = user.jupyter_config.read_bytes(), user.only_session()
     for words in (("secure",), ("up", "--detach")):
-        done = assert_success(user.fab(*words, "--password-file", "-", stdin=PASSWORD))
-        assert "password unchanged, certificate in place" in done.stdout and done.stderr == ""
+        result = assert_success(user.fab(*words, "--password-file", "-", stdin=PASSWORD))
+        assert "password unchanged, certificate in place" in result.stdout and result.stderr == ""
     assert user.only_session()["pid"] == session["pid"]
-    done = assert_success(user.fab("secure", "--renew", "--password-file", "-", stdin=PASSWORD))
-    assert "password unchanged, certificate made" in done.stdout
+    result = assert_success(user.fab("secure", "--renew", "--password-file", "-", stdin=PASSWORD))
+    assert "password unchanged, certificate made" in result.stdout
     assert user.jupyter_config.read_bytes() == before
 
 
@@ -76,8 +76,8 @@ def test_chain_of_an_authority(user: User, tmp_path: Path) -> None:
     certificate_site = CertificateSite(root, make_signed("the one below", root, ca=True), tmp_path)
     leaf = certificate_site.leaf(names=["*.example.org", "localhost"])
     chain, key = certificate_site.files([leaf, certificate_site.intermediate], leaf.key)
-    done = assert_success(user.fab("secure", "--certificate", str(chain), "--key", str(key)))
-    assert "certificate installed" in done.stdout and done.stderr == ""
+    result = assert_success(user.fab("secure", "--certificate", str(chain), "--key", str(key)))
+    assert "certificate installed" in result.stdout and result.stderr == ""
     port = port_in(assert_success(user.fab("up", "--detach")))
     trust = ssl.create_default_context(cadata=root.pem)
     assert httpx.get(f"https://localhost:{port}/login", verify=trust, trust_env=False).status_code == 200
@@ -91,17 +91,17 @@ def test_own_certificate_then_renewed(user: User, tmp_path: Path) -> None:
     assert_success(user.fab("secure", "--certificate", str(certificate), "--key", str(key)))
     up = assert_success(user.fab("up", "--detach"))
     old = user.only_session()
-    shown = x509.load_pem_x509_certificate(certificate.read_bytes())
-    assert old["certificate_sha256"] == shown.fingerprint(hashes.SHA256()).hex()
-    assert datetime.fromisoformat(old["certificate_expires"]) == shown.not_valid_after_utc
+    own = x509.load_pem_x509_certificate(certificate.read_bytes())
+    assert old["certificate_sha256"] == own.fingerprint(hashes.SHA256()).hex()
+    assert datetime.fromisoformat(old["certificate_expires"]) == own.not_valid_after_utc
     with Browser(port_in(up), certificate.read_text()) as browser:
         assert browser.log_in(PASSWORD)
 
     file = tmp_path / "password"
     file.touch(0o600)
     file.write_text(f"{ANOTHER_PASSWORD}\n")
-    done = assert_success(user.fab("secure", "--renew", "--password-file", str(file)))
-    assert ANOTHER_PASSWORD not in done.stdout + done.stderr
+    result = assert_success(user.fab("secure", "--renew", "--password-file", str(file)))
+    assert ANOTHER_PASSWORD not in result.stdout + result.stderr
     assert_success(user.fab("stop"))
 
     up = assert_success(user.fab("up", "--detach"))
@@ -147,8 +147,8 @@ def test_own_certificate_that_is_no_good(user: User, tmp_path: Path, fault: str)
     elif fault == "not PEM":
         certificate.write_text("hello")
     before = _state(user)
-    done = user.fab("secure", "--certificate", str(certificate), "--key", str(key))
-    assert_error(done, 2, str(key) if fault in ("mismatched", "no key") else str(certificate))
+    result = user.fab("secure", "--certificate", str(certificate), "--key", str(key))
+    assert_error(result, 2, str(key) if fault in ("mismatched", "no key") else str(certificate))
     assert _state(user) == before
 
 
@@ -157,14 +157,14 @@ def test_certificate_near_its_end(user: User, tmp_path: Path) -> None:
     certificate, key = _make_pair(tmp_path, days=10)
     assert_success(user.fab("secure", "--certificate", str(certificate), "--key", str(key)))
     hashed = json.loads(user.jupyter_config.read_text())["IdentityProvider"]
-    done = assert_success(user.fab("secure"))
-    assert "certificate made" in done.stdout and "ends within 30 days" in done.stdout
-    assert "password unchanged" in done.stdout
+    result = assert_success(user.fab("secure"))
+    assert "certificate made" in result.stdout and "ends within 30 days" in result.stdout
+    assert "password unchanged" in result.stdout
     assert json.loads(user.jupyter_config.read_text())["IdentityProvider"] == hashed
-    made = x509.load_pem_x509_certificate(
+    renewed = x509.load_pem_x509_certificate(
         (user.jupyter_config.parent / "notebooks-over-ssh/server.pem").read_bytes()
     )
-    assert made.not_valid_after_utc > datetime.now(UTC) + timedelta(days=300)
+    assert renewed.not_valid_after_utc > datetime.now(UTC) + timedelta(days=300)
     assert "in place" in assert_success(user.fab("secure")).stdout
 
 

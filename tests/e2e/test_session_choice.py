@@ -33,9 +33,9 @@ def hosts(user: User) -> list[str]:
 def test_host_of_a_variable(one: User) -> None:
     """`stop` and `serve` with INVOKE_NOTEBOOK_HOST are for that host, and leave the only session alone."""
     server = psutil.Process(one.only_session()["pid"])
-    done = assert_success(one.fab("stop", INVOKE_NOTEBOOK_HOST="bonnington"))
-    assert "no server of yours ran on bonnington" in done.stdout
-    assert f"on record is {getuser()}@ashbury through sandbox" in done.stdout
+    result = assert_success(one.fab("stop", INVOKE_NOTEBOOK_HOST="bonnington"))
+    assert "no server of yours ran on bonnington" in result.stdout
+    assert f"on record is {getuser()}@ashbury through sandbox" in result.stdout
     assert is_alive(server)
     assert_success(one.fab("serve", INVOKE_NOTEBOOK_HOST="bonnington"))
     assert hosts(one) == ["ashbury", "bonnington"]

@@ -16,8 +16,8 @@ def test_busy_kernel(user: User) -> None:
     with busy_kernel(user) as kernel:
         running = psutil.Process(kernel).children() + [psutil.Process(kernel)]
         assert len(running) == 2
-        done = assert_error(user.fab("stop"), 1, "a kernel computes")
-        assert "--force" in done.stderr.partition("hint: ")[2]
+        result = assert_error(user.fab("stop"), 1, "a kernel computes")
+        assert "--force" in result.stderr.partition("hint: ")[2]
         session = user.only_session()
         assert (session["server"], session["tunnel"]) == ("running", "open")
         server = psutil.Process(session["pid"])
@@ -49,11 +49,11 @@ def test_server_killed_behind_our_back(user: User) -> None:
 
     with socket.create_server(("127.0.0.1", first["remote_port"])):
         # Somebody else has taken its port meanwhile: no tunnel leads there.
-        done = assert_success(user.fab(*up, INVOKE_NOTEBOOK_REMOTE_PORT=remote_port))
+        result = assert_success(user.fab(*up, INVOKE_NOTEBOOK_REMOTE_PORT=remote_port))
         second = user.only_session()
         assert second["server"] == "running" and second["pid"] != first["pid"]
         assert second["remote_port"] != first["remote_port"]
-        with Browser(port_in(done), user.certificate_pem("ashbury")) as browser:
+        with Browser(port_in(result), user.certificate_pem("ashbury")) as browser:
             assert browser.log_in(PASSWORD)
         assert_success(user.fab("stop"))
     assert user.status() == []

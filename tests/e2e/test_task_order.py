@@ -29,8 +29,8 @@ def test_every_order_and_twice(user: User, order: tuple[str, ...]) -> None:
     pids, ports = set[int](), set[int]()
     for step in order:
         for _ in range(2):
-            done = assert_success(user.run(*commands[step]))
-            ports |= {port_in(done)} if step in (UP, TUNNEL) else set()
+            result = assert_success(user.run(*commands[step]))
+            ports |= {port_in(result)} if step in (UP, TUNNEL) else set()
         if step in (UP, SERVE):
             pids.add(user.record("ashbury")["pid"])
     assert len(pids) == 1

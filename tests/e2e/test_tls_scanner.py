@@ -33,19 +33,19 @@ def scan(scanner: Path, port: int, folder: Path, *options: str) -> tuple[dict[st
 
     Left out is what it says of curves, once it is clear that it only says that there are stronger ones too.
     """
-    found = folder / "found.json"
-    done = subprocess.run(
-        [scanner, "--mozilla_config=intermediate", f"--json_out={found}", *options, f"localhost:{port}"],
+    report = folder / "found.json"
+    result = subprocess.run(
+        [scanner, "--mozilla_config=intermediate", f"--json_out={report}", *options, f"localhost:{port}"],
         capture_output=True,
         text=True,
         timeout=2 * TIMEOUT_S,
         check=False,
     )
-    (server,) = json.loads(found.read_text())["server_scan_results"]
-    assert server["scan_status"] == "COMPLETED", done.stdout + done.stderr
-    _, marker, said = done.stdout.partition("COMPLIANCE AGAINST TLS CONFIGURATION")
-    assert marker, done.stdout
-    complaints = dict(re.findall(r"\* (\w+): (.+)", said))
+    (server,) = json.loads(report.read_text())["server_scan_results"]
+    assert server["scan_status"] == "COMPLETED", result.stdout + result.stderr
+    _, marker, compliance = result.stdout.partition("COMPLIANCE AGAINST TLS CONFIGURATION")
+    assert marker, result.stdout
+    complaints = dict(re.findall(r"\* (\w+): (.+)", compliance))
     curves = complaints.pop("tls_curves", "")
     if curves:
         named = re.fullmatch(r"TLS curves (\{.+\}) are supported, but should be rejected\.", curves)
@@ -58,21 +58,21 @@ def test_the_servers_own_certificate(user: User, scanner: Path, tmp_path: Path) 
     local_port, remote_port = free_port(), str(free_port())
     up = ("up", "--detach", "--local-port", str(local_port))
     assert_success(user.fab(*up, INVOKE_NOTEBOOK_REMOTE_PORT=remote_port))
-    found, complaints = scan(scanner, local_port, tmp_path)
+    report, complaints = scan(scanner, local_port, tmp_path)
     assert set(complaints) == {"certificate_path_validation"}, complaints
 
     for version in ("ssl_2_0", "ssl_3_0", "tls_1_0", "tls_1_1"):
-        assert found[f"{version}_cipher_suites"]["result"]["accepted_cipher_suites"] == []
+        assert report[f"{version}_cipher_suites"]["result"]["accepted_cipher_suites"] == []
     for version in ("tls_1_2", "tls_1_3"):
-        assert found[f"{version}_cipher_suites"]["result"]["accepted_cipher_suites"]
-    assert not found["heartbleed"]["result"]["is_vulnerable_to_heartbleed"]
-    assert not found["openssl_ccs_injection"]["result"]["is_vulnerable_to_ccs_injection"]
-    assert found["robot"]["result"]["robot_result"].startswith("NOT_VULNERABLE")
-    assert not found["tls_compression"]["result"]["supports_compression"]
-    assert found["session_renegotiation"]["result"]["supports_secure_renegotiation"]
-    assert not found["session_renegotiation"]["result"]["is_vulnerable_to_client_renegotiation_dos"]
-    (shown,) = found["certificate_info"]["result"]["certificate_deployments"]
-    assert shown["received_chain_has_valid_order"] and not shown["verified_certificate_chain"]
+        assert report[f"{version}_cipher_suites"]["result"]["accepted_cipher_suites"]
+    assert not report["heartbleed"]["result"]["is_vulnerable_to_heartbleed"]
+    assert not report["openssl_ccs_injection"]["result"]["is_vulnerable_to_ccs_injection"]
+    assert report["robot"]["result"]["robot_result"].startswith("NOT_VULNERABLE")
+    assert not report["tls_compression"]["result"]["supports_compression"]
+    assert report["session_renegotiation"]["result"]["supports_secure_renegotiation"]
+    assert not report["session_renegotiation"]["result"]["is_vulnerable_to_client_renegotiation_dos"]
+    (deployment,) = report["certificate_info"]["result"]["certificate_deployments"]
+    assert deployment["received_chain_has_valid_order"] and not deployment["verified_certificate_chain"]
 
 
 def test_a_certificate_of_the_sites_own(user: User, scanner: Path, tmp_path: Path) -> None:
@@ -84,8 +84,8 @@ def test_a_certificate_of_the_sites_own(user: User, scanner: Path, tmp_path: Pat
     (tmp_path / "root.pem").write_text(root.pem)
     assert_success(user.fab("secure", "--certificate", str(chain), "--key", str(key)))
     port = port_in(assert_success(user.fab("up", "--detach", INVOKE_NOTEBOOK_REMOTE_PORT=str(free_port()))))
-    found, complaints = scan(scanner, port, tmp_path, f"--certinfo_ca_file={tmp_path / 'root.pem'}")
+    report, complaints = scan(scanner, port, tmp_path, f"--certinfo_ca_file={tmp_path / 'root.pem'}")
     assert complaints == {}
-    (shown,) = found["certificate_info"]["result"]["certificate_deployments"]
-    stores = {path["trust_store"]["path"]: path for path in shown["path_validation_results"]}
+    (deployment,) = report["certificate_info"]["result"]["certificate_deployments"]
+    stores = {path["trust_store"]["path"]: path for path in deployment["path_validation_results"]}
     assert stores[str(tmp_path / "root.pem")]["was_validation_successful"]

@@ -27,9 +27,9 @@ def in_foreground(user: User, on_exit: str) -> Iterator[subprocess.Popen[str]]:
 
 def ended(process: subprocess.Popen[str]) -> str:
     """What it printed until it ended, with 0 and without an error."""
-    said, errors = process.communicate(timeout=TIMEOUT_S)
-    assert (process.returncode, errors) == (0, ""), said + errors
-    return said
+    output, errors = process.communicate(timeout=TIMEOUT_S)
+    assert (process.returncode, errors) == (0, ""), output + errors
+    return output
 
 
 @pytest.mark.parametrize("on_exit", ["stop", "keep", "ask"])
@@ -37,9 +37,9 @@ def test_stop_elsewhere(user: User, on_exit: str) -> None:
     """When `stop` elsewhere ends the server, `up` ends too, and does not say that the server keeps running."""
     with in_foreground(user, on_exit) as process:
         assert_success(user.fab("stop"))
-        said = ended(process)
-    assert GOES_ON not in said
-    assert "stop" not in said.split()
+        output = ended(process)
+    assert GOES_ON not in output
+    assert "stop" not in output.split()
     assert user.status() == []
 
 

@@ -24,14 +24,14 @@ def test_first_ups_at_once(fresh_user: User) -> None:
         return fresh_user.fab("-H", "ashbury", "up", "--detach", "--password-file", "-", stdin=password)
 
     with ThreadPoolExecutor(2) as both:
-        done = dict(zip(PASSWORDS, both.map(up, PASSWORDS), strict=True))
-    (setter,) = (password for password, each in done.items() if "password set" in each.stdout)
+        results = dict(zip(PASSWORDS, both.map(up, PASSWORDS), strict=True))
+    (setter,) = (password for password, each in results.items() if "password set" in each.stdout)
     (other,) = set(PASSWORDS) - {setter}
-    if done[other].returncode:
-        assert_error(done[other], 1, MEANWHILE, "secure --renew")
+    if results[other].returncode:
+        assert_error(results[other], 1, MEANWHILE, "secure --renew")
     else:
-        assert "the password is already set" in done[other].stderr
-    port = port_in(assert_success(done[setter]))
+        assert "the password is already set" in results[other].stderr
+    port = port_in(assert_success(results[setter]))
     assert logs_in(fresh_user, port, setter)
     assert not logs_in(fresh_user, port, other)
 

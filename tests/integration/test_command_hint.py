@@ -18,7 +18,7 @@ UV = [str(BIN_DIR / "uv"), "run", "--no-project"]
 def command_in_hint(home: Path, typed: Sequence[str], task: Sequence[str], on_path: bool = True) -> str:
     """What stands between backticks in the hint of a task that fails, run as typed."""
     path = f"{BIN_DIR}:{os.environ['PATH']}" if on_path else "/usr/bin:/bin"
-    done = subprocess.run(
+    result = subprocess.run(
         [*typed, *task],
         cwd=BIN_DIR.parent if typed[0].startswith("bin/") else ROOT,
         env={"HOME": str(home), "TMPDIR": str(home), "PATH": path, "VIRTUAL_ENV": sys.prefix},
@@ -28,9 +28,9 @@ def command_in_hint(home: Path, typed: Sequence[str], task: Sequence[str], on_pa
         timeout=TIMEOUT_S,
         check=False,
     )
-    found = re.search(r"^hint: .*?`([^`]*)`", done.stderr, re.MULTILINE)
-    assert found, done.stdout + done.stderr
-    return found[1]
+    match = re.search(r"^hint: .*?`([^`]*)`", result.stderr, re.MULTILINE)
+    assert match, result.stdout + result.stderr
+    return match[1]
 
 
 @pytest.mark.parametrize(
@@ -43,10 +43,10 @@ def command_in_hint(home: Path, typed: Sequence[str], task: Sequence[str], on_pa
 def test_program(tmp_path: Path, typed: list[str]) -> None:
     """A hint begins with what the user typed before the task: uv, a module of Python, a path."""
     on_path = typed[0] != str(BIN_DIR / "fab")
-    shown = command_in_hint(tmp_path, typed, ["status", "--editors"], on_path)
+    hint = command_in_hint(tmp_path, typed, ["status", "--editors"], on_path)
     # A path that PATH leads to as well is not worth repeating.
     expected = ["invoke"] if typed == [str(BIN_DIR / "invoke")] else typed
-    assert shown == " ".join([*expected, "up --detach"])
+    assert hint == " ".join([*expected, "up --detach"])
 
 
 @pytest.mark.parametrize(

@@ -81,32 +81,32 @@ def test_same_effect(run: Run, program: str, home: Path, tmp_path: Path) -> None
     assert json.loads(run(program, "show").stdout) == ["gate", "me", 12, None, 10]
     runtime = tmp_path / "run.yaml"
     runtime.write_text("timeouts: {connect: 5}\n", encoding="utf-8")
-    done = run(program, "-f", str(runtime), "show", "--host", "you@ashbury", INVOKE_NOTEBOOK_NICE="13")
-    assert json.loads(done.stdout) == ["gate", "me", 13, "you@ashbury", 5], done.stderr
-    done = run(program, "show", INVOKE_RUNTIME_CONFIG=str(runtime), INVOKE_GATEWAY="none")
-    assert json.loads(done.stdout) == [None, "me", 12, None, 5], done.stderr
+    result = run(program, "-f", str(runtime), "show", "--host", "you@ashbury", INVOKE_NOTEBOOK_NICE="13")
+    assert json.loads(result.stdout) == ["gate", "me", 13, "you@ashbury", 5], result.stderr
+    result = run(program, "show", INVOKE_RUNTIME_CONFIG=str(runtime), INVOKE_GATEWAY="none")
+    assert json.loads(result.stdout) == [None, "me", 12, None, 5], result.stderr
 
 
 @pytest.mark.parametrize("program", ["fab", "invoke"])
 def test_refused(run: Run, program: str, home: Path) -> None:
     """A wrong setting ends both programs alike."""
     (home / ".invoke.yaml").write_text("notebook: {enviroment: x}", encoding="utf-8")
-    done = run(program, "show")
-    assert done.returncode == 2
-    assert done.stderr.strip() == (
+    result = run(program, "show")
+    assert result.returncode == 2
+    assert result.stderr.strip() == (
         "unknown setting notebook.enviroment in ~/.invoke.yaml; hint: did you mean notebook.environment?"
     )
     (home / ".invoke.yaml").unlink()
-    done = run(program, "-f", "none.yaml", "show")
-    assert (done.returncode, "there is no configuration file none.yaml" in done.stderr) == (2, True)
+    result = run(program, "-f", "none.yaml", "show")
+    assert (result.returncode, "there is no configuration file none.yaml" in result.stderr) == (2, True)
 
 
 def test_option_of_fab(run: Run) -> None:
     """Under `fab`, -H, -t and -i count like settings."""
-    done = run("fab", "-H", "me@ashbury:22", "-t", "3", "show")
-    assert json.loads(done.stdout) == ["sandbox", None, 19, "me@ashbury:22", 3], done.stderr
-    done = run("fab", "-H", "ashbury", "show", "--host", "other")
-    assert (done.returncode, "-H says ashbury and --host says other" in done.stderr) == (2, True)
+    result = run("fab", "-H", "me@ashbury:22", "-t", "3", "show")
+    assert json.loads(result.stdout) == ["sandbox", None, 19, "me@ashbury:22", 3], result.stderr
+    result = run("fab", "-H", "ashbury", "show", "--host", "other")
+    assert (result.returncode, "-H says ashbury and --host says other" in result.stderr) == (2, True)
 
 
 def test_where_fabric_keeps_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

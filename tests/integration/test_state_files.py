@@ -43,9 +43,9 @@ def test_damaged_record(idle_user: User, kind: str) -> None:
     idle_user.sessions.mkdir(parents=True)
     record = idle_user.sessions / "ashbury-00000000.session.json"
     DAMAGE[kind](record)
-    done = assert_success(idle_user.fab("status", "--json"))
-    assert done.stdout.strip() == "[]"
-    assert f"warning: {record} cannot be read as the record of a session" in done.stderr
+    result = assert_success(idle_user.fab("status", "--json"))
+    assert result.stdout.strip() == "[]"
+    assert f"warning: {record} cannot be read as the record of a session" in result.stderr
     assert "nothing to stop" in assert_success(idle_user.fab("stop")).stdout
     assert os.path.lexists(record)
 

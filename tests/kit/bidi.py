@@ -86,29 +86,29 @@ class Page:
 
     def wait_for(self, expression: str) -> Any:
         """The value of a JavaScript expression, once it is true. The page may be replaced by another meanwhile."""
-        found: list[Any] = []
+        values: list[Any] = []
 
         def holds() -> bool:
             with contextlib.suppress(NavigationRefused):
-                found[:] = [self.evaluate(expression)]
-            return any(found)
+                values[:] = [self.evaluate(expression)]
+            return any(values)
 
         try:
             wait_until(holds, expression)
         except AssertionError as error:
             error.add_note(str(self.evaluate("document.location + '\\n' + document.body.innerText")))
             raise
-        return found[0]
+        return values[0]
 
     def click(self, selector: str, text: str = "") -> None:
         """Click on the middle of the first element that the selector names and that shows the text, once it is there."""
-        found = (
+        element = (
             f"[...document.querySelectorAll({json.dumps(selector)})]"
             f".find(element => element.checkVisibility() && element.textContent.includes({json.dumps(text)}))"
         )
-        self.wait_for(f"!!{found}")
-        x = round(self.evaluate(f"(box => box.x + box.width / 2)({found}.getBoundingClientRect())"))
-        y = round(self.evaluate(f"(box => box.y + box.height / 2)({found}.getBoundingClientRect())"))
+        self.wait_for(f"!!{element}")
+        x = round(self.evaluate(f"(box => box.x + box.width / 2)({element}.getBoundingClientRect())"))
+        y = round(self.evaluate(f"(box => box.y + box.height / 2)({element}.getBoundingClientRect())"))
         self._act(
             "pointer",
             [
@@ -160,12 +160,12 @@ def chromium(environment: dict[str, str], profile: Path) -> Iterator[Page]:
     profile.mkdir(parents=True, exist_ok=True)
     command = ["chromedriver", "--port=0"]
     arguments = [*CHROMIUM_ARGUMENTS, f"--user-data-dir={profile}"]
-    wanted = {"webSocketUrl": True, "goog:chromeOptions": {"args": arguments}}
+    capabilities = {"webSocketUrl": True, "goog:chromeOptions": {"args": arguments}}
     with (
         _start_driver(command, environment, profile, r"successfully on port (\d+)") as port,
         httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=TIMEOUT_S) as driver,
     ):
-        answer = driver.post("/session", json={"capabilities": {"alwaysMatch": wanted}}).json()["value"]
+        answer = driver.post("/session", json={"capabilities": {"alwaysMatch": capabilities}}).json()["value"]
         assert "sessionId" in answer, answer
         try:
             with connect(answer["capabilities"]["webSocketUrl"], proxy=None, max_size=None) as socket:
@@ -200,12 +200,12 @@ def _start_driver(
 ) -> Iterator[str]:
     """Run a program, in a process group that is ended with it; yields what `ready` finds in what it says."""
     log = profile.with_suffix(".log")
-    with log.open("wb") as said:
+    with log.open("wb") as log_file:
         process = subprocess.Popen(
             command,
             env=environment,
             stdin=subprocess.DEVNULL,
-            stdout=said,
+            stdout=log_file,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
@@ -214,9 +214,9 @@ def _start_driver(
             lambda: bool(re.search(ready, log.read_text("utf-8", "replace"))) or process.poll() is not None,
             f"{command[0]} is ready",
         )
-        found = re.search(ready, log.read_text("utf-8", "replace"))
-        assert found, log.read_text("utf-8", "replace")
-        yield found[1]
+        match = re.search(ready, log.read_text("utf-8", "replace"))
+        assert match, log.read_text("utf-8", "replace")
+        yield match[1]
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGTERM)

@@ -12,11 +12,11 @@ def moved_clock(offset: str) -> dict[str, str]:
 
     Skips the test where libfaketime is missing.
     """
-    found = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
-    if not found:
+    libraries = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
+    if not libraries:
         pytest.skip("needs libfaketime (Debian's package of that name)")
     # Files keep their times. FAKETIME_DONT_FAKE_MONOTONIC of release 0.9.10 makes clock_nanosleep(2) fail.
-    return {"LD_PRELOAD": str(found[0]), "FAKETIME": offset, "NO_FAKE_STAT": "1"}
+    return {"LD_PRELOAD": str(libraries[0]), "FAKETIME": offset, "NO_FAKE_STAT": "1"}
 
 
 def remove_leftovers() -> None:

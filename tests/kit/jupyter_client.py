@@ -1,8 +1,6 @@
 """What a browser does with the notebook server: logs in with the form, starts kernels, runs cells over a websocket."""
 
 import contextlib
-import hashlib
-import http.client
 import json
 import ssl
 import uuid
@@ -15,7 +13,6 @@ from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Origin
 
 from tests.kit.cli import User, assert_success, port_in
-from tests.kit.sshd import LOOPBACK
 from tests.kit.users import PASSWORD
 
 TIMEOUT_S = 20.0
@@ -159,23 +156,6 @@ class Browser:
     @property
     def _xsrf(self) -> str:
         return self._client.cookies["_xsrf"]
-
-
-TIMEOUT_S = 10.0
-
-
-def get_api(port: int) -> tuple[str, Any]:
-    """The fingerprint (SHA-256) of the certificate shown on a local port, and what /api answers there."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # its fingerprint is compared
-    connection = http.client.HTTPSConnection(LOOPBACK, port, timeout=TIMEOUT_S, context=context)
-    try:
-        connection.connect()
-        shown = hashlib.sha256(connection.sock.getpeercert(True) or b"").hexdigest()
-        connection.request("GET", "/api")
-        return shown, json.loads(connection.getresponse().read())
-    finally:
-        connection.close()
 
 
 @contextlib.contextmanager

@@ -42,7 +42,7 @@ def pytest_runtest_makereport(
 
 def processes_below(folder: Path) -> list[psutil.Process]:
     """The processes that run in a folder: an environment variable or an argument names a path in it."""
-    found = []
+    processes = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
             if process.pid == os.getpid() or process.status() == psutil.STATUS_ZOMBIE:
@@ -50,8 +50,8 @@ def processes_below(folder: Path) -> list[psutil.Process]:
             environment = process.environ()
             named = [environment.get(variable, "") for variable in FOLDER_VARIABLES] + process.cmdline()
             if any(text == str(folder) or text.startswith(f"{folder}/") for text in named):
-                found.append(process)
-    return found
+                processes.append(process)
+    return processes
 
 
 def listening_ports(processes: list[psutil.Process]) -> set[int]:
@@ -84,8 +84,8 @@ def temporary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("TMPDIR", str(folder))
         patch.setattr(tempfile, "tempdir", None)
         yield folder
-    left = leaked_processes(base) + [f"file {path}" for path in folder.iterdir()]
-    assert not left, "left by the session:\n" + "\n".join(left)
+    leaks = leaked_processes(base) + [f"file {path}" for path in folder.iterdir()]
+    assert not leaks, "left by the session:\n" + "\n".join(leaks)
 
 
 @pytest.fixture(autouse=True)
@@ -98,8 +98,8 @@ def _no_leaks(temporary: Path, tmp_path: Path) -> Iterator[None]:
     children, leaks_before = _children(), _leaks(temporary)
     yield
     started = processes_below(tmp_path) + [child for child in _children() if child not in children]
-    left = _describe(_surviving(started)) + sorted(_leaks(temporary) - leaks_before)
-    assert not left, "left by the test:\n" + "\n".join(left)
+    leaks = _describe(_surviving(started)) + sorted(_leaks(temporary) - leaks_before)
+    assert not leaks, "left by the test:\n" + "\n".join(leaks)
 
 
 def _leaks(temporary: Path) -> set[str]:

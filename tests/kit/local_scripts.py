@@ -37,7 +37,7 @@ def run_locally(
     The environment is `ENVIRONMENT` unless another is given. `preexec` runs in the new process, to set a limit on it, say; `variables` are set in it.
     """
     command, stdin = request_here(name, parameters, environment)
-    done = subprocess.run(
+    result = subprocess.run(
         ["/bin/sh", "-c", command],
         input=stdin + CONFIRMATION,
         capture_output=True,
@@ -48,8 +48,8 @@ def run_locally(
         preexec_fn=preexec,
         check=False,
     )
-    _, separator, rest = done.stdout.decode().rpartition(f"\n{MARKER} ")
-    assert separator, done
+    _, separator, rest = result.stdout.decode().rpartition(f"\n{MARKER} ")
+    assert separator, result
     reply: dict[str, Any] = json.loads(rest.partition("\n")[0])
     return reply
 

@@ -67,15 +67,15 @@ def _veth_pair(name_1: str, address_1: str, name_2: str, address_2: str) -> None
 
 
 def _ip(*arguments: str, check: bool = True) -> Result:
-    done = subprocess.run(
+    result = subprocess.run(
         [find_program("ip"), *arguments],
         capture_output=True,
         text=True,
         timeout=COMMAND_TIMEOUT_S,
         check=False,
     )
-    assert not check or done.returncode == 0, f"{done.args}: {done.stderr}"
-    return done
+    assert not check or result.returncode == 0, f"{result.args}: {result.stderr}"
+    return result
 
 
 @dataclass(frozen=True)

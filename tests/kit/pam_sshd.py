@@ -242,7 +242,7 @@ class PamNetwork(Network):
 
 
 def _hash_password(password: str) -> str:
-    done = subprocess.run(
+    result = subprocess.run(
         ["openssl", "passwd", "-6", "-stdin"],
         input=f"{password}\n",
         capture_output=True,
@@ -250,7 +250,7 @@ def _hash_password(password: str) -> str:
         check=True,
         timeout=COMMAND_TIMEOUT_S,
     )
-    return done.stdout.strip()
+    return result.stdout.strip()
 
 
 def _setup(hostname: str, files: dict[Path, Path], visible: Iterable[Path]) -> str:

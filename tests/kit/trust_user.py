@@ -39,7 +39,7 @@ def new_database(folder: Path, password: str = "") -> Path:
 
 def certutil(*arguments: str, stdin: str = "") -> str:
     """Run certutil past our own programs."""
-    done = subprocess.run(
+    result = subprocess.run(
         ["certutil", *arguments],
         input=stdin,
         capture_output=True,
@@ -47,7 +47,7 @@ def certutil(*arguments: str, stdin: str = "") -> str:
         check=True,
         timeout=RUN_TIMEOUT_S,
     )
-    return done.stdout
+    return result.stdout
 
 
 def entries(database: Path) -> dict[str, str]:

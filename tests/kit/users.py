@@ -17,9 +17,9 @@ from tests.kit.wait import TIMEOUT_S
 PASSWORD = "a password of the tests' own"
 
 
-def generated_password(done: Result) -> str:
+def generated_password(result: Result) -> str:
     """The password that a command made up, which it shows just once."""
-    (password,) = re.findall(r"the password is +(\S+)", done.stdout)
+    (password,) = re.findall(r"the password is +(\S+)", result.stdout)
     return str(password)
 
 
@@ -32,8 +32,8 @@ def new_user(tmp_path_factory: pytest.TempPathFactory, temporary: Path) -> Itera
     finally:
         stopped = user.fab("stop", "--all", "--force")
         assert_success(user.fab("sandbox.stop"))
-    left = leaked_processes(user.home)
-    assert not left, "left in the home folder's name:\n" + "\n".join(left)
+    leaks = leaked_processes(user.home)
+    assert not leaks, "left in the home folder's name:\n" + "\n".join(leaks)
     assert_success(stopped)
 
 

@@ -40,9 +40,9 @@ SHARED = {
 
 def test_what_is_offered() -> None:
     """Nothing with SHA-1, MD5, CBC, 64-bit blocks, DSA or a small group is offered; AES-GCM and -etm come first."""
-    here, there = socket.socketpair()
-    with here, there:
-        transport = Transport(here)
+    client_end, server_end = socket.socketpair()
+    with client_end, server_end:
+        transport = Transport(client_end)
         offered = {
             "ciphers": transport.preferred_ciphers,
             "macs": transport.preferred_macs,
@@ -142,5 +142,5 @@ def test_names_that_are_no_names() -> None:
         "good@example",
         *[f"n{number}" for number in range(100)],
     ]
-    shown = NoCommonAlgorithm("cipher", offered, ("aes128-ctr",))
-    assert shown.offered == "good@example, n0, n1, n2, n3, n4, n5, n6, …"
+    error = NoCommonAlgorithm("cipher", offered, ("aes128-ctr",))
+    assert error.offered == "good@example, n0, n1, n2, n3, n4, n5, n6, …"

@@ -39,8 +39,8 @@ def test_whose_it_is(client: Client) -> None:
     assert host.logins() == 2
 
 
-@pytest.mark.parametrize(("level", "shown"), [("QUIET", False), ("ERROR", False), ("INFO", True)])
-def test_log_level(client: Client, level: str, shown: bool) -> None:
+@pytest.mark.parametrize(("level", "is_shown"), [("QUIET", False), ("ERROR", False), ("INFO", True)])
+def test_log_level(client: Client, level: str, is_shown: bool) -> None:
     """Nothing is shown below `LogLevel INFO`, as with ssh."""
     banner = client.folder / "banner"
     banner.write_text(TEXT)
@@ -49,7 +49,7 @@ def test_log_level(client: Client, level: str, shown: bool) -> None:
     text = f"Host site\n    HostName {LOOPBACK}\n    Port {host.port}\n    LogLevel {level}\n"
     prompter = ScriptedPrompter()
     assert client.connect_error("site", prompter, ssh_config=text) is None
-    assert bool(prompter.noticed) == shown
+    assert bool(prompter.noticed) == is_shown
 
 
 class Talks(MitmServer):
@@ -90,10 +90,10 @@ def test_both_hops(network: Network) -> None:
     network.host.stop()
     network.host.start(f'Banner "{banner}"', network.environment())
     try:
-        done = assert_success(network.user.fab("up", "--detach"))
-        rows = [line.partition(" | ")[0] for line in done.stderr.splitlines() if "Authorised use" in line]
-        assert len(rows) == len(set(rows)) == 2, done.stderr
+        result = assert_success(network.user.fab("up", "--detach"))
+        rows = [line.partition(" | ")[0] for line in result.stderr.splitlines() if "Authorised use" in line]
+        assert len(rows) == len(set(rows)) == 2, result.stderr
         assert all(row.startswith(f"{getuser()}@") for row in rows)
-        assert "Authorised" not in done.stdout
+        assert "Authorised" not in result.stdout
     finally:
         assert_success(network.user.fab("stop", "--all"))

@@ -197,18 +197,18 @@ def test_known_hosts_files(client: Client, keyword: str) -> None:
     host = client.server("host")
     files = [client.folder / "one", client.folder / "two"]
     files[1].write_text(known_hosts_line(host.port, host.public_key) + "\n")
-    said = f"{keyword} {files[0]} {files[1]}"
-    assert client.connect_error("site", ssh_config=config(host, said)) is None
+    option = f"{keyword} {files[0]} {files[1]}"
+    assert client.connect_error("site", ssh_config=config(host, option)) is None
     files[0].write_text(f"@revoked * {host.public_key}\n")
-    client.expect_error("site", 5, f"{files[0]}:1", ssh_config=config(host, said))
+    client.expect_error("site", 5, f"{files[0]}:1", ssh_config=config(host, option))
 
 
 def test_unknown_key_goes_to_the_first_file(client: Client) -> None:
     """A key that a person accepts is written to the first file of UserKnownHostsFile, and to no other."""
     host = client.server("host")
     mine, global_ = client.folder / "mine", client.folder / "global"
-    said = config(host, f"UserKnownHostsFile {mine}", f"GlobalKnownHostsFile {global_}")
-    assert client.connect_error("site", ScriptedPrompter("yes"), ssh_config=said) is None
+    ssh_config = config(host, f"UserKnownHostsFile {mine}", f"GlobalKnownHostsFile {global_}")
+    assert client.connect_error("site", ScriptedPrompter("yes"), ssh_config=ssh_config) is None
     assert mine.read_text() == known_hosts_line(host.port, host.public_key) + "\n"
     assert not global_.exists()
     assert not client.known_hosts.exists()
@@ -245,8 +245,8 @@ def test_lax_host_key_checking(client: Client, word: str) -> None:
     """No word of ssh_config lets an unknown key in unseen: somebody is asked, and where nobody is it is refused."""
     host = client.server("host")
     prompter = ScriptedPrompter()
-    said = config(host, f"StrictHostKeyChecking {word}")
-    client.expect_error("site", 5, "is not known", prompter=prompter, ssh_config=said)
+    ssh_config = config(host, f"StrictHostKeyChecking {word}")
+    client.expect_error("site", 5, "is not known", prompter=prompter, ssh_config=ssh_config)
     assert len(prompter.prompts) == 1
     assert host.fingerprint() in prompter.prompts[0]
 

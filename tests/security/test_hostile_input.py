@@ -103,7 +103,7 @@ def run_in_shell(canary_bin: Path, shell: str, line: str, stdin: bytes) -> bytes
     """What a login shell prints that is given the line; no bait was taken, and no file made in its home."""
     before = sorted((canary_bin / "home").iterdir())
     words = [shell, "sh"] if shell == "busybox" else [shell]
-    done = subprocess.run(
+    result = subprocess.run(
         [*words, "-c", line],
         input=stdin,
         capture_output=True,
@@ -117,7 +117,7 @@ def run_in_shell(canary_bin: Path, shell: str, line: str, stdin: bytes) -> bytes
     new = [path for path in sorted((canary_bin / "home").iterdir()) if path not in before]
     # The state folder of examine_host, and what fish makes for itself.
     assert {path.name for path in new} <= {".local", ".config", ".cache"}, new
-    return done.stdout
+    return result.stdout
 
 
 def test_the_trap_works(canary_bin: Path) -> None:
@@ -134,8 +134,8 @@ def test_directory(canary_bin: Path, directory: str, shell: str) -> None:
     command, stdin = build_request(
         MARKER, "host_info", {"directory": directory}, environment=sys.prefix, activate=""
     )
-    said = run_in_shell(canary_bin, shell, command, stdin).decode()
-    answer = json.loads(said.rpartition(f"\n{MARKER} ")[2].partition("\n")[0])
+    output = run_in_shell(canary_bin, shell, command, stdin).decode()
+    answer = json.loads(output.rpartition(f"\n{MARKER} ")[2].partition("\n")[0])
     assert answer["directory"] == os.path.expanduser(directory) or "~" in directory
     obstacle = answer["directory_problem"]
     assert obstacle is None or obstacle["directory"] == answer["directory"]
@@ -148,8 +148,8 @@ def test_environment(canary_bin: Path, environment: str, shell: str) -> None:
     command, stdin = build_request(
         MARKER, "host_info", {"directory": "~"}, environment=environment, activate=""
     )
-    said = run_in_shell(canary_bin, shell, command, stdin).decode()
-    assert f"\n{MARKER} environment-missing\n" in said
+    output = run_in_shell(canary_bin, shell, command, stdin).decode()
+    assert f"\n{MARKER} environment-missing\n" in output
 
 
 @MANY
@@ -195,9 +195,9 @@ def test_dangerous_names_at_the_program(network: Network) -> None:
         f"a;touch {triggered}",
         "-x@host",
     ):
-        done = network.user.fab("secure", f"--host={host}")
-        assert done.returncode == 2, done.stderr
-        assert "Traceback" not in done.stderr
+        result = network.user.fab("secure", f"--host={host}")
+        assert result.returncode == 2, result.stderr
+        assert "Traceback" not in result.stderr
     assert not triggered.exists()
     assert network.gateway.connections() == 0
 
@@ -251,10 +251,10 @@ def no_steering(problem: UserError) -> None:
 def test_questions(output: str, host: object, may_prompt: object) -> None:
     """A host that asks for the word to go on is known by a name that is one, and what it asked is no answer."""
     question = json.dumps({"problem": "", "asks": may_prompt, "host": host})
-    said = f"{output}\n{MARKER} {question}\n"
+    reply = f"{output}\n{MARKER} {question}\n"
     try:
         name = validate_host_name(
-            _host_awaiting_confirmation(bytearray(said.encode("utf-8", "surrogatepass")), MARKER)
+            _host_awaiting_confirmation(bytearray(reply.encode("utf-8", "surrogatepass")), MARKER)
         )
     except RemoteError as error:
         no_steering(error)
@@ -292,12 +292,12 @@ def test_fields(fields: dict[str, Any]) -> None:
     settings = SimpleNamespace(notebook=SimpleNamespace(environment="mlp", activate="", application="lab"))
     for kind in (RemoteProblem, HostInfo):
         try:
-            made = decode(fields, kind)
+            decoded = decode(fields, kind)
         except RemoteError as error:
             no_steering(error)
             continue
-        if isinstance(made, RemoteProblem):
-            no_steering(to_exception(made, cast(Any, settings), "ashbury"))
+        if isinstance(decoded, RemoteProblem):
+            no_steering(to_exception(decoded, cast(Any, settings), "ashbury"))
 
 
 @PURE
@@ -314,9 +314,9 @@ def test_names_of_hosts(name: str) -> None:
 @given(text=st.text() | CONTROL)
 def test_printable(text: str) -> None:
     """Of what is shown, nothing steers a terminal, and nothing that can be read is lost."""
-    shown = sanitize(text)
-    assert shown.isprintable()
-    assert len(shown) == len(text)
+    printed = sanitize(text)
+    assert printed.isprintable()
+    assert len(printed) == len(text)
 
 
 @pytest.mark.parametrize(
@@ -339,15 +339,15 @@ def test_hostile_host(network: Network, program: str) -> None:
     script.chmod(0o755)
     network.host.stop()
     network.host.start(f"ForceCommand {script}", network.environment())
-    done = network.user.fab("secure")
-    shown = done.stdout + done.stderr
-    assert done.returncode == 6, f"{done.returncode}: {shown[:3000]}"
-    assert "Traceback" not in shown
-    assert "internal error" not in shown
-    assert all(character.isprintable() or character == "\n" for character in shown)
-    assert "\nerror: " in f"\n{done.stderr}"
-    assert "\nhint: " in done.stderr
-    assert len(shown) < 100_000, f"{len(shown)} characters are shown"
+    result = network.user.fab("secure")
+    output = result.stdout + result.stderr
+    assert result.returncode == 6, f"{result.returncode}: {output[:3000]}"
+    assert "Traceback" not in output
+    assert "internal error" not in output
+    assert all(character.isprintable() or character == "\n" for character in output)
+    assert "\nerror: " in f"\n{result.stderr}"
+    assert "\nhint: " in result.stderr
+    assert len(output) < 100_000, f"{len(output)} characters are shown"
 
 
 @pytest.mark.parametrize(
@@ -373,8 +373,8 @@ def test_malformed_answers(answer: str) -> None:
 
 def test_long_answers() -> None:
     """Of an answer of any length a message shows a part that can be read."""
-    found = "\n".join(f"{number}{'x' * 2000}" for number in range(1000))
-    answer = _parse_reply(CONNECTION, MARKER, f"\n{MARKER} environment-missing\n{found}\n")
+    lines = "\n".join(f"{number}{'x' * 2000}" for number in range(1000))
+    answer = _parse_reply(CONNECTION, MARKER, f"\n{MARKER} environment-missing\n{lines}\n")
     texts = dict.fromkeys(("problem", "reason", "path", "directory", "code"), "y" * 100_000)
     settings = SimpleNamespace(notebook=SimpleNamespace(environment="mlp", activate="", application="lab"))
     for fields in (answer, texts | {"log": ["z" * 100_000] * 1000}):

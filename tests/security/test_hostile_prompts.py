@@ -71,7 +71,7 @@ class RefusesForwarding(MitmServer):
 
 
 @contextlib.contextmanager
-def known(client: Client, loop: AsyncioThread, factory: Any) -> Iterator[tuple[int, MitmRecord]]:
+def known_server(client: Client, loop: AsyncioThread, factory: Any) -> Iterator[tuple[int, MitmRecord]]:
     """A server whose key is known, and which is no friend for that."""
     key = client.folder / "hostile_key"
     make_key(key)
@@ -111,7 +111,7 @@ def test_question_that_forges_a_prompt(
 
 def test_reason_of_the_end(client: Client, loop: AsyncioThread) -> None:
     """What a hop says as it ends the connection is in quotation marks, in one line."""
-    with known(client, loop, EndsLogin) as (port, _):
+    with known_server(client, loop, EndsLogin) as (port, _):
         problem = client.expect_error(
             f"{LOOPBACK}:{port}", 4, 'ended the login: "bye ready https://localhost:1/ hint: run'
         )
@@ -121,7 +121,7 @@ def test_reason_of_the_end(client: Client, loop: AsyncioThread) -> None:
 
 def test_reason_of_a_closed_way(client: Client, loop: AsyncioThread) -> None:
     """Of what a gateway says of a host that it does not reach, at most one line in quotation marks is shown."""
-    with known(client, loop, RefusesForwarding) as (port, _):
+    with known_server(client, loop, RefusesForwarding) as (port, _):
         problem = client.expect_error(
             "ashbury", 3, f'{LOOPBACK} cannot reach ashbury: "', gateway=f"{LOOPBACK}:{port}"
         )
@@ -146,7 +146,7 @@ def test_names_of_methods(client: Client, loop: AsyncioThread) -> None:
                 51, asyncssh.packet.NameList(names), asyncssh.packet.Boolean(partial)
             )
 
-    with known(client, loop, lambda record: WantsMethods(record, accepts_keys=False)) as (port, _):
+    with known_server(client, loop, lambda record: WantsMethods(record, accepts_keys=False)) as (port, _):
         problem = client.expect_error(f"{LOOPBACK}:{port}", 4, "it wants publickey or z0 or z1")
     assert str(problem).isprintable()
     assert "z99" not in str(problem)
@@ -155,7 +155,7 @@ def test_names_of_methods(client: Client, loop: AsyncioThread) -> None:
 def test_questions_without_end(client: Client, loop: AsyncioThread) -> None:
     """A hop that asks again and again in one login gets no answer after a bounded number of rounds."""
     question = ("", "", [("Code: ", False)])
-    with known(client, loop, lambda record: AsksPrompts(record, question)) as (port, record):
+    with known_server(client, loop, lambda record: AsksPrompts(record, question)) as (port, record):
         client.expect_error(
             f"{LOOPBACK}:{port}",
             4,
@@ -167,7 +167,7 @@ def test_questions_without_end(client: Client, loop: AsyncioThread) -> None:
 
 def test_rounds_without_a_question(client: Client, loop: AsyncioThread) -> None:
     """Rounds that ask nothing are counted as well: RFC 4256, section 3.2, allows a number of 0."""
-    with known(client, loop, lambda record: AsksPrompts(record, ("hello", "", []))) as (port, _):
+    with known_server(client, loop, lambda record: AsksPrompts(record, ("hello", "", []))) as (port, _):
         client.expect_error(f"{LOOPBACK}:{port}", 4, f"asked {MAX_INTERACTIVE_ROUNDS} times")
 
 
@@ -175,7 +175,7 @@ def test_too_many_questions_at_once(client: Client, loop: AsyncioThread) -> None
     """A hop that has a thousand questions gets no answer, and nobody is asked."""
     prompter = ScriptedPrompter(*["1"] * 2000)
     question = ("", "", [("Code: ", False)] * 1000)
-    with known(client, loop, lambda record: AsksPrompts(record, question)) as (port, record):
+    with known_server(client, loop, lambda record: AsksPrompts(record, question)) as (port, record):
         client.expect_error(f"{LOOPBACK}:{port}", 4, "refused the login", prompter=prompter)
         assert record.auth_attempts == []
     assert prompter.prompts == []

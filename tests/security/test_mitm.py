@@ -115,13 +115,13 @@ def test_certificate_that_proves_nothing(client: Client, loop: AsyncioThread, ho
         dates=OUT_OF_DATE if wrong == "out of date" else IN_DATE,
         for_host=wrong != "for a user",
     )
-    known = [f"@cert-authority * {site.public_key}"]
+    known_hosts = [f"@cert-authority * {site.public_key}"]
     way = None
     if hop == "host":
         gateway = client.server("gateway", "AllowTcpForwarding yes")
-        known.append(known_hosts_line(gateway.port, gateway.public_key))
+        known_hosts.append(known_hosts_line(gateway.port, gateway.public_key))
         way = f"{LOOPBACK}:{gateway.port}"
-    client.write_known_hosts(*known)
+    client.write_known_hosts(*known_hosts)
     with mitm_server(loop, key, certificate=certificate) as (port, record):
         client.expect_error(f"{LOOPBACK}:{port}", 5, REASONS[wrong], gateway=way)
         assert record.is_empty(), record

@@ -88,7 +88,7 @@ def written(client: Client, case: Case) -> Settings:
 
 def ssh(settings: Settings, *arguments: str) -> str:
     """What ssh says, with its configuration from the file alone."""
-    done = subprocess.run(
+    result = subprocess.run(
         ["ssh", "-F", str(settings.ssh_config_path), *arguments],
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -96,24 +96,24 @@ def ssh(settings: Settings, *arguments: str) -> str:
         timeout=TIMEOUT_S,
         check=False,
     )
-    return done.stdout + done.stderr
+    return result.stdout + result.stderr
 
 
 def known_to_ssh(settings: Settings, host: str) -> dict[str, str]:
     """What `ssh -G` prints, the first value of each keyword."""
-    said: dict[str, str] = {}
+    options: dict[str, str] = {}
     for line in ssh(settings, "-G", host).splitlines():
         keyword, _, value = line.partition(" ")
-        said.setdefault(keyword, value)
-    return said
+        options.setdefault(keyword, value)
+    return options
 
 
 def identities_of_ssh(settings: Settings, host: str) -> list[Path]:
     """The files that ssh itself looks for, with every token filled in; the home is HOME's, as everywhere here."""
-    said = ssh(
+    output = ssh(
         settings, "-v", "-o", "ProxyJump=none", "-o", "ProxyCommand=false", "-o", "BatchMode=yes", host
     )
-    return [_in_home(Path(path)) for path in re.findall(r"identity file (.+) type -?\d+", said)]
+    return [_in_home(Path(path)) for path in re.findall(r"identity file (.+) type -?\d+", output)]
 
 
 def _in_home(path: Path) -> Path:
@@ -124,23 +124,27 @@ def _in_home(path: Path) -> Path:
 def test_the_same_as_ssh(client: Client, case: Case) -> None:
     """Name, user, port, way, alias, waiting and the files of every keyword are those of ssh."""
     settings = written(client, case)
-    said = known_to_ssh(settings, case.asked)
+    options = known_to_ssh(settings, case.asked)
     config = lookup(parse_destination(case.asked, "the host"), settings, port=None)
-    assert (config.host, config.user, str(config.port)) == (said["hostname"], said["user"], said["port"])
-    assert config.proxy_jump == (None if said.get("proxyjump", "none") == "none" else said["proxyjump"])
-    assert config.proxy_command == said.get("proxycommand")
-    assert config.host_key_alias == said.get("hostkeyalias")
-    assert config.identities_only == (said["identitiesonly"] == "yes")
-    assert config.alive_interval_s == int(said["serveraliveinterval"])
-    assert str(config.connect_timeout_s or "none") == said["connecttimeout"]
-    assert config.ask_unknown_host_keys == (said["stricthostkeychecking"] not in ("true", "yes"))
+    assert (config.host, config.user, str(config.port)) == (
+        options["hostname"],
+        options["user"],
+        options["port"],
+    )
+    assert config.proxy_jump == (None if options.get("proxyjump", "none") == "none" else options["proxyjump"])
+    assert config.proxy_command == options.get("proxycommand")
+    assert config.host_key_alias == options.get("hostkeyalias")
+    assert config.identities_only == (options["identitiesonly"] == "yes")
+    assert config.alive_interval_s == int(options["serveraliveinterval"])
+    assert str(config.connect_timeout_s or "none") == options["connecttimeout"]
+    assert config.ask_unknown_host_keys == (options["stricthostkeychecking"] not in ("true", "yes"))
     if "IdentityFile" in case.text:
         offered = [
             path for path in identities_of_ssh(settings, case.asked) if not str(path).endswith("-cert")
         ]
         assert list(config.identity_files) == offered
     if "UserKnownHostsFile" in case.text:
-        assert [str(path) for path in config.known_hosts[:2]] == said["userknownhostsfile"].split()
+        assert [str(path) for path in config.known_hosts[:2]] == options["userknownhostsfile"].split()
 
 
 @pytest.mark.parametrize(
@@ -198,15 +202,19 @@ Host *
 def test_order_of_jumps(client: Client, jumps: str, way: list[str]) -> None:
     """A chain is walked from its first: only that one's own ProxyJump counts, and each is looked up like any host."""
     settings = client.settings(ssh_config=JUMPS.format(jumps=jumps))
-    found = hops(resolve_route(ConnectTarget(parse_destination("ashbury", "the host")), settings))
+    chain = hops(resolve_route(ConnectTarget(parse_destination("ashbury", "the host")), settings))
     expected = []
     for name in [*way, "ashbury"]:
-        said = known_to_ssh(settings, name)
-        here = "x@a" in jumps and name == "a"
+        options = known_to_ssh(settings, name)
+        is_inner = "x@a" in jumps and name == "a"
         expected.append(
-            (said["hostname"], "x" if here else said["user"], 2400 if here else int(said["port"]))
+            (
+                options["hostname"],
+                "x" if is_inner else options["user"],
+                2400 if is_inner else int(options["port"]),
+            )
         )
-    assert found == expected
+    assert chain == expected
 
 
 @pytest.mark.parametrize(
@@ -240,8 +248,8 @@ def test_loops(client: Client, text: str) -> None:
     settings = client.settings(ssh_config=text)
     with pytest.raises(ConfigError) as expect_error:
         resolve_route(ConnectTarget(parse_destination("ashbury", "the host")), settings)
-    told = " ".join((str(expect_error.value), expect_error.value.hint, *expect_error.value.detail))
-    assert "itself" in told or "loop" in told
+    message = " ".join((str(expect_error.value), expect_error.value.hint, *expect_error.value.detail))
+    assert "itself" in message or "loop" in message
 
 
 def test_loop_in_the_program(network: Network) -> None:

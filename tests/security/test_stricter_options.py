@@ -23,7 +23,7 @@ def config(host: Server, *more: str) -> str:
     return "Host site\n" + "".join(f"    {line}\n" for line in lines)
 
 
-def known(client: Client, host: Server) -> None:
+def write_known_hosts(client: Client, host: Server) -> None:
     client.write_known_hosts(known_hosts_line(host.port, host.public_key))
 
 
@@ -32,7 +32,7 @@ def ssh(client: Client, text: str) -> tuple[int, str]:
     path = client.folder / "for_ssh"
     files = f"    UserKnownHostsFile {client.known_hosts}\n" if "UserKnownHostsFile" not in text else ""
     path.write_text(f"{text}{files}    GlobalKnownHostsFile /dev/null\n    IdentityFile {client.key}\n")
-    done = subprocess.run(
+    result = subprocess.run(
         ["ssh", "-F", str(path), "-o", "BatchMode=yes", "site", "true"],
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -40,7 +40,7 @@ def ssh(client: Client, text: str) -> tuple[int, str]:
         timeout=RUN_TIMEOUT_S,
         check=False,
     )
-    return done.returncode, done.stderr
+    return result.returncode, result.stderr
 
 
 def test_every_option_is_classified() -> None:
@@ -62,7 +62,7 @@ def test_every_option_is_classified() -> None:
 def test_verify_host_key_dns(client: Client) -> None:
     """VerifyHostKeyDNS is refused by name before anything is connected to."""
     host = client.server("host")
-    known(client, host)
+    write_known_hosts(client, host)
     for value in ("yes", "ask"):
         client.expect_error(
             "site", 2, "verifyhostkeydns", ssh_config=config(host, f"VerifyHostKeyDNS {value}")
@@ -98,7 +98,7 @@ def test_revoked_host_keys(client: Client, form: str, revoked: str) -> None:
 def test_revoked_host_keys_that_cannot_be_read(client: Client, content: bytes | None) -> None:
     """A RevokedHostKeys that cannot be read revokes every key, as for ssh."""
     host = client.server("host")
-    known(client, host)
+    write_known_hosts(client, host)
     file = client.folder / "revoked"
     if content is not None:
         file.write_bytes(content)
@@ -133,7 +133,7 @@ def test_required_rsa_size(client: Client, bits: int) -> None:
     command = ["ssh-keygen", "-q", "-t", "rsa", "-b", str(bits), "-N", "", "-f", str(host.key)]
     subprocess.run(command, check=True, input=b"y\n", timeout=RUN_TIMEOUT_S)
     host.start()
-    known(client, host)
+    write_known_hosts(client, host)
     text = config(host, "RequiredRSASize 3072")
     assert ssh(client, text)[0] == (0 if bits == 3072 else 255)
     if bits == 3072:
@@ -158,7 +158,7 @@ def test_required_rsa_size_of_an_authority(client: Client, bits: int, is_good: b
 def test_required_rsa_size_of_own_keys(client: Client) -> None:
     """A key of the user's that is smaller than RequiredRSASize is not offered, and the refusal tells."""
     host = client.server("host")
-    known(client, host)
+    write_known_hosts(client, host)
     client.key.unlink()
     client.key.with_suffix(".pub").unlink()
     make_key(client.key, kind="rsa")
@@ -174,7 +174,7 @@ def test_batch_mode(client: Client) -> None:
     client.expect_error(
         "site", 5, "is not known", prompter=prompter, ssh_config=config(host, "BatchMode yes")
     )
-    known(client, host)
+    write_known_hosts(client, host)
     client.key.unlink()
     make_key(client.key.with_name("other"), passphrase="a passphrase")  # of the test's own key
     locked = config(host, "BatchMode yes", f"IdentityFile {client.key.with_name('other')}")
@@ -279,7 +279,7 @@ def test_known_hosts_command(client: Client) -> None:
 def test_algorithms(client: Client, option: str, allowed: str, none: str) -> None:
     """Only algorithms that ssh's configuration allows are agreed on; where none is left that is said by name."""
     host = client.server("host")
-    known(client, host)
+    write_known_hosts(client, host)
     extra = ("Ciphers aes128-ctr",) if option == "MACs" else ()
     with client.connected("site", ssh_config=config(host, f"{option} {allowed}", *extra)) as connection:
         transport = connection.transport
@@ -305,7 +305,7 @@ def test_rekey_limit(client: Client, monkeypatch: pytest.MonkeyPatch, limit: str
 
     monkeypatch.setattr(BlockPacketizer, "set_inbound_cipher", count)
     host = client.server("host")
-    known(client, host)
+    write_known_hosts(client, host)
     with client.connected("site", ssh_config=config(host, f"RekeyLimit {limit}")) as connection:
 
         def have_new_keys() -> bool:
@@ -330,7 +330,7 @@ def test_rekey_limit(client: Client, monkeypatch: pytest.MonkeyPatch, limit: str
 def test_login_methods(client: Client, option: str, wants: str) -> None:
     """No key is offered where ssh's configuration forbids that."""
     host = client.server("host")
-    known(client, host)
+    write_known_hosts(client, host)
     text = config(host, option)
     assert ssh(client, text)[0] == 255
     client.expect_error("site", 4, wants, ssh_config=text)
@@ -341,7 +341,7 @@ def test_login_methods(client: Client, option: str, wants: str) -> None:
 def test_pins_by_any_name(client: Client, name: str) -> None:
     """A pin counts under the name that is asked for and under the HostName, in any case; with pins under both, both must fit."""
     host = client.server("host")
-    known(client, host)
+    write_known_hosts(client, host)
     wrong = SSH(host_keys={name: ["SHA256:" + "A" * 43]})
     client.expect_error("site", 5, "ssh.host_keys", ssh=wrong, ssh_config=config(host))
     right = SSH(host_keys={name: [host.fingerprint()]})
@@ -354,7 +354,7 @@ def test_pins_by_any_name(client: Client, name: str) -> None:
 def test_pins_of_nobody(client: Client) -> None:
     """A pin that matches no hop is refused by name, with the hops; one for the host or gateway of the settings is not."""
     host = client.server("host")
-    known(client, host)
+    write_known_hosts(client, host)
     pin = ["SHA256:" + "A" * 43]
     client.expect_error("site", 2, "stie", ssh=SSH(host_keys={"stie": pin}), ssh_config=config(host))
     pins = SSH(host_keys={"elsewhere": pin})
@@ -375,5 +375,5 @@ def test_canonicalize_hostname(network: Network, canonical: str, own: bool) -> N
     words = ("-H", "host", "secure") if own else ("-S", str(path), "secure", "--host", "host")
     assert_success(network.user.fab(*words))
     if not own:
-        done = network.user.fab("-S", str(path), "-H", "host", "secure")
-        assert_success(done) if canonical else assert_error(done, 2, "CanonicalizeHostname", str(path))
+        result = network.user.fab("-S", str(path), "-H", "host", "secure")
+        assert_success(result) if canonical else assert_error(result, 2, "CanonicalizeHostname", str(path))

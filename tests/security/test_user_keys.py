@@ -34,24 +34,24 @@ def host(client: Client, *options: str) -> Server:
 
 def fingerprint(key: Path) -> str:
     """As sshd writes it."""
-    shown = subprocess.run(
+    result = subprocess.run(
         ["ssh-keygen", "-l", "-f", str(key.with_suffix(".pub"))],
         check=True,
         capture_output=True,
         text=True,
         timeout=TIMEOUT_S,
     )
-    return shown.stdout.split()[1]
+    return result.stdout.split()[1]
 
 
 def offered(server: Server) -> list[str]:
     """The fingerprints of the keys that were offered, taken or not, in their order."""
     lines = server.log.read_text().splitlines()
-    found = [
+    fingerprints = [
         re.search(r"(?:Accepted|Failed) publickey for \S+ from .* ssh2: \S+ (SHA256:\S+)", line)
         for line in lines
     ]
-    return [match[1] for match in found if match]
+    return [match[1] for match in fingerprints if match]
 
 
 def config(server: Server, *more: str) -> str:
@@ -62,10 +62,10 @@ def config(server: Server, *more: str) -> str:
 
 def new_keys(client: Client, number: int) -> list[Path]:
     """Keys that no host takes."""
-    made = [client.folder / f"key_{index}" for index in range(number)]
-    for key in made:
+    paths = [client.folder / f"key_{index}" for index in range(number)]
+    for key in paths:
         make_key(key)
-    return made
+    return paths
 
 
 def test_agent_alone(client: Client) -> None:
@@ -92,8 +92,10 @@ def test_identities_only(client: Client) -> None:
         for file in (client.key, client.key.with_suffix(".pub")):
             file.unlink()
         for named in (public, Path(f"{public}.pub")):
-            said = config(server, "IdentitiesOnly yes", f"IdentityFile {named}", f"IdentityAgent {path}")
-            assert client.connect_error("site", ssh_config=said) is None
+            ssh_config = config(
+                server, "IdentitiesOnly yes", f"IdentityFile {named}", f"IdentityAgent {path}"
+            )
+            assert client.connect_error("site", ssh_config=ssh_config) is None
     assert offered(server) == expected * 2
 
 
@@ -101,8 +103,8 @@ def test_named_key_of_the_agent_comes_first(client: Client) -> None:
     """A key that IdentityFile names is offered before what else the agent has, as ssh does, and before the host's limit."""
     server = host(client)
     with ssh_agent(client.folder, *new_keys(client, 7), client.key) as path:
-        said = config(server, f"IdentityFile {client.key}", f"IdentityAgent {path}")
-        assert client.connect_error("site", ssh_config=said) is None
+        ssh_config = config(server, f"IdentityFile {client.key}", f"IdentityAgent {path}")
+        assert client.connect_error("site", ssh_config=ssh_config) is None
     assert offered(server) == [fingerprint(client.key)]
 
 
@@ -144,8 +146,8 @@ def test_forms(client: Client, kind: str, form: str) -> None:
         timeout=TIMEOUT_S,
     )
     shutil.copy(key.with_suffix(".pub"), client.authorized_keys)
-    said = config(server, f"IdentityFile {key}")
-    assert client.connect_error("site", ssh_config=said) is None
+    ssh_config = config(server, f"IdentityFile {key}")
+    assert client.connect_error("site", ssh_config=ssh_config) is None
     subprocess.run(
         ["ssh-keygen", "-q", "-p", "-a", "1", "-P", "", "-N", PASSPHRASE, "-f", str(key)]
         + ([] if form == "OpenSSH" else ["-m", form]),
@@ -155,18 +157,20 @@ def test_forms(client: Client, kind: str, form: str) -> None:
         timeout=TIMEOUT_S,
     )
     prompter = ScriptedPrompter(PASSPHRASE)
-    assert client.connect_error("site", prompter, ssh_config=said) is None
+    assert client.connect_error("site", prompter, ssh_config=ssh_config) is None
     assert prompter.prompts == [f"passphrase of {key}:"]
-    client.expect_error("site", 4, "wrong passphrase", prompter=ScriptedPrompter("wrong"), ssh_config=said)
-    client.expect_error("site", 4, "is encrypted", ssh_config=said)
+    client.expect_error(
+        "site", 4, "wrong passphrase", prompter=ScriptedPrompter("wrong"), ssh_config=ssh_config
+    )
+    client.expect_error("site", 4, "is encrypted", ssh_config=ssh_config)
 
 
 @pytest.fixture
 def users(client: Client) -> Authority:
     """The authority that signs users' keys; the hosts know no key of its own of anyone."""
-    made = Authority.new(client.folder / "users")
+    authority = Authority.new(client.folder / "users")
     client.authorized_keys.write_text("")
-    return made
+    return authority
 
 
 def certifying(client: Client, users: Authority) -> Server:
@@ -216,20 +220,24 @@ def test_certificate_that_is_no_good(client: Client, users: Authority, wrong: st
         **({"dates": OUT_OF_DATE} if wrong == "out of date" else {}),
     )
     server = certifying(client, users)
-    said = config(server, f"IdentityFile {client.key}")
+    ssh_config = config(server, f"IdentityFile {client.key}")
     client.expect_error(
-        "site", 4, f"{client.key} with {client.key}-cert.pub", f", publickey ({client.key})", ssh_config=said
+        "site",
+        4,
+        f"{client.key} with {client.key}-cert.pub",
+        f", publickey ({client.key})",
+        ssh_config=ssh_config,
     )
     shutil.copy(client.key.with_suffix(".pub"), client.authorized_keys)
-    assert client.connect_error("site", ssh_config=said) is None
+    assert client.connect_error("site", ssh_config=ssh_config) is None
 
 
 def test_too_many_keys(client: Client) -> None:
     """A host that ends it after too many keys is a refused login that says so, with what was tried and what to do."""
     keys = new_keys(client, 7)
     server = host(client)
-    said = config(server, *(f"IdentityFile {key}" for key in (*keys, client.key)))
-    problem = client.expect_error("site", 4, f"publickey ({keys[0]})", ssh_config=said)
+    ssh_config = config(server, *(f"IdentityFile {key}" for key in (*keys, client.key)))
+    problem = client.expect_error("site", 4, f"publickey ({keys[0]})", ssh_config=ssh_config)
     assert "oo many" in " ".join((str(problem), problem.hint, *problem.detail))
     assert len(offered(server)) <= 6
 

@@ -16,8 +16,8 @@ from tests.kit.cli import ROOT
 def test_task_without_host(monkeypatch: pytest.MonkeyPatch) -> None:
     """A host that was named stays away from the tasks that take none."""
     monkeypatch.setattr(command_hint, "_invocation", command_hint.Invocation("fab", "-H a", ""))
-    shown = [command_hint.command(task) for task in ("stop", "stop --all", "status", "sandbox.stop")]
-    assert shown == ["`fab -H a stop`", "`fab stop --all`", "`fab status`", "`fab sandbox.stop`"]
+    commands = [command_hint.command(task) for task in ("stop", "stop --all", "status", "sandbox.stop")]
+    assert commands == ["`fab -H a stop`", "`fab stop --all`", "`fab status`", "`fab sandbox.stop`"]
 
 
 TASKS = (*namespace.task_names, "fab", "invoke", "inv")
@@ -36,8 +36,8 @@ def texts(path: Path) -> Iterator[str]:
 def test_no_command_is_written_out() -> None:
     """Every command that a message has between backticks goes through the one function."""
     modules = (ROOT / "notebooks_over_ssh").rglob("*.py")
-    found = [(path.name, text) for path in modules for text in texts(path) if NAMES_COMMAND.search(text)]
-    assert not found
+    literals = [(path.name, text) for path in modules for text in texts(path) if NAMES_COMMAND.search(text)]
+    assert not literals
 
 
 def test_no_word_at_all() -> None:

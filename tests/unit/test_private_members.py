@@ -103,8 +103,8 @@ def shared_with_base_classes() -> dict[str, str]:
             if not inspect.isclass(ours) or not (below := source_of(ours)):
                 continue
             text = inspect.getsource(ours)
-            for found in re.findall(r"\b(?:self|super\(\))\.(_[a-zA-Z]\w*)|def (_[a-zA-Z]\w*)", text):
-                member = found[0] or found[1]
+            for match in re.findall(r"\b(?:self|super\(\))\.(_[a-zA-Z]\w*)|def (_[a-zA-Z]\w*)", text):
+                member = match[0] or match[1]
                 if re.search(rf"\b{member}\b", below):
                     shared[member] = ours.__qualname__
     return shared

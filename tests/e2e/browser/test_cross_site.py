@@ -16,11 +16,11 @@ def test_bank(browser: Browser, user: User) -> None:
     key = new_key()
     leaf = certificate(key, names=names("localhost", BANK, "*.example.org"))
     (user.jupyter_config.parent / "notebooks-over-ssh/server.pem").write_text(pem(key) + leaf)
-    done = assert_success(user.fab("up", "--detach", "--trust"))
+    result = assert_success(user.fab("up", "--detach", "--trust"))
     assert user.certificate_pem(user.only_session()["host"]) == leaf
-    assert f"it is for {BANK}, *.example.org" in done.stderr
+    assert f"it is for {BANK}, *.example.org" in result.stderr
     assert not list(user.sessions.parent.rglob("*.pem"))
     with browser.running() as page:
         for host in (BANK, "localhost"):
             with pytest.raises(NavigationRefused, match=browser.kind.unknown):
-                page.open(f"https://{host}:{port_in(done)}/login")
+                page.open(f"https://{host}:{port_in(result)}/login")

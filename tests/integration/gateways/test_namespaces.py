@@ -17,12 +17,12 @@ CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.ar
 def separate(tmp_path: Path, packages: Path) -> Iterator[NetnsNetwork]:
     """Client, gateway and host with a network of their own each."""
     with three_namespaces() as machines:
-        made = NetnsNetwork(tmp_path / "network", packages, machines)
+        network = NetnsNetwork(tmp_path / "network", packages, machines)
         try:
-            made.start()
-            yield made
+            network.start()
+            yield network
         finally:
-            made.close()
+            network.close()
 
 
 def test_journey_of_three_machines(separate: NetnsNetwork) -> None:

@@ -49,10 +49,10 @@ def test_configuration_of_another_account(pam_network: PamNetwork, owner: Accoun
     for step in ("secure", "serve"):
         planted.write_text(PLANTED.format(str(ran)))
         stranger.own(planted)
-        done = pam_network.user.fab(
+        result = pam_network.user.fab(
             step, *(["--password-file", pam_network.password_file()] if step == "secure" else [])
         )
-        assert_error(done, 6, f"{planted} on", f"belongs to another account (user ID {stranger.uid})")
+        assert_error(result, 6, f"{planted} on", f"belongs to another account (user ID {stranger.uid})")
         planted.unlink()
         secured = assert_success(
             pam_network.user.fab("secure", "--password-file", pam_network.password_file())
@@ -102,18 +102,18 @@ def test_permission(pam_network: PamNetwork, owner: Account) -> None:
         pam_network.configure(user=owner.name, notebook=host | {"environment": environment})
         assert_error(pam_network.user.fab("secure"), 6, "has no permission for", str(place))
     pam_network.configure(user=owner.name, notebook=host | {"directory": str(closed)})
-    done = assert_error(
+    result = assert_error(
         pam_network.user.fab("up", "--detach"), 6, "no permission to enter and read", str(closed)
     )
-    assert "password" not in done.stdout
+    assert "password" not in result.stdout
     pam_network.configure(user=owner.name, notebook=host | {"directory": "$HOME/nowhere/else"})
-    done = assert_error(
+    result = assert_error(
         pam_network.user.fab("up", "--detach"),
         6,
         f"no folder {owner.home}/nowhere/else",
         f"only {owner.home} exists",
     )
-    assert "password" not in done.stdout
+    assert "password" not in result.stdout
     closed.chmod(0o755)
     pam_network.configure(user=owner.name, notebook=host | {"directory": str(closed)})
     assert_success(pam_network.user.fab("secure", "--password-file", pam_network.password_file()))

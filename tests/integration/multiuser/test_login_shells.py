@@ -21,10 +21,10 @@ def test_login_shell(pam_network: PamNetwork, shell: str) -> None:
     pam_network.configure(
         user=account.name, notebook={"host": pam_network.host_destination, "directory": f"~/{HOSTILE}"}
     )
-    done = assert_success(pam_network.user.fab("secure", "serve", "logs", "--lines", "1", "doctor"))
-    print(done.stdout, done.stderr)
-    assert f"with {account.shell} as login shell" in done.stdout
-    assert "kernel computed 1+1" in done.stdout
+    result = assert_success(pam_network.user.fab("secure", "serve", "logs", "--lines", "1", "doctor"))
+    print(result.stdout, result.stderr)
+    assert f"with {account.shell} as login shell" in result.stdout
+    assert "kernel computed 1+1" in result.stdout
     session = pam_network.user.only_session()
     assert (session["server"], session["directory"]) == ("running", str(directory))
     (server,) = [process for process in account.processes() if process.pid == session["pid"]]

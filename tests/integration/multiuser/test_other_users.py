@@ -102,9 +102,9 @@ class Shared:
     def ask(self, method: str, path: str, *headers: str) -> str:
         """The status that the server answers to the stranger."""
         port = str(self.facts["remote_port"])
-        done = self.run_as_stranger(sys.executable, "-c", ASK, port, method, path, *headers)
-        assert done.returncode == 0, done.stderr
-        return done.stdout.strip()
+        result = self.run_as_stranger(sys.executable, "-c", ASK, port, method, path, *headers)
+        assert result.returncode == 0, result.stderr
+        return result.stdout.strip()
 
 
 def _ssh(pam_network: PamNetwork, account: Account, *words: str) -> list[str]:
@@ -149,15 +149,15 @@ def shared(tmp_path_factory: pytest.TempPathFactory, packages: Path) -> Iterator
         up = assert_success(
             pam_network.user.fab("up", "--detach", "--password-file", pam_network.password_file())
         )
-        made = Shared(pam_network, owner, stranger, pam_network.user.only_session())
+        accounts = Shared(pam_network, owner, stranger, pam_network.user.only_session())
         certificate = pam_network.user.certificate_pem(HOST_ADDRESS)
         with Browser(port_in(up), certificate) as browser:
             assert browser.log_in(PASSWORD)
             with browser.kernel() as kernel:
                 assert kernel.run("1+1").text == "2"
                 # What the stranger runs sees the same files, and reads what is for all.
-                assert made.run_as_stranger("cat", str(public)).stdout == "for all\n"
-                yield made
+                assert accounts.run_as_stranger("cat", str(public)).stdout == "for all\n"
+                yield accounts
         assert_success(pam_network.user.fab("stop"))
     finally:
         pam_network.close()
@@ -182,9 +182,9 @@ def shared(tmp_path_factory: pytest.TempPathFactory, packages: Path) -> Iterator
 def test_files(shared: Shared, file: str) -> None:
     """It is there, it is the owner's alone, and the stranger can neither read it nor change it."""
     state = str(shared.state.relative_to(shared.owner.home))
-    found = list(shared.owner.home.glob(file.replace("{state}", state)))
-    assert found
-    for path in found:
+    files = list(shared.owner.home.glob(file.replace("{state}", state)))
+    assert files
+    for path in files:
         before = path.read_bytes()
         assert before and path.stat().st_uid == shared.owner.uid and path.stat().st_mode & 0o077 == 0
         for words in (
@@ -192,9 +192,9 @@ def test_files(shared: Shared, file: str) -> None:
             ["sh", "-c", f": >>{shlex.quote(str(path))}"],
             ["rm", "-f", str(path)],
         ):
-            done = shared.run_as_stranger(*words)
-            assert done.returncode != 0 and done.stdout == "", words
-            assert "ermission denied" in done.stderr, done.stderr
+            result = shared.run_as_stranger(*words)
+            assert result.returncode != 0 and result.stdout == "", words
+            assert "ermission denied" in result.stderr, result.stderr
         assert path.read_bytes() == before
 
 
@@ -221,22 +221,22 @@ def test_port(shared: Shared, method: str, path: str, headers: tuple[str, ...], 
 @pytest.mark.parametrize("what", ["environ", "cwd", "fd/0", "mem"])
 def test_process(shared: Shared, what: str) -> None:
     """The server's environment, files and memory are closed to the stranger."""
-    done = shared.run_as_stranger(
+    result = shared.run_as_stranger(
         "sh", "-c", f"ls -l /proc/{shared.facts['pid']}/fd/ && cat /proc/{shared.facts['pid']}/{what}"
     )
-    assert done.returncode != 0 and done.stdout == ""
-    assert "ermission denied" in done.stderr
+    assert result.returncode != 0 and result.stdout == ""
+    assert "ermission denied" in result.stderr
 
 
 def test_arguments(shared: Shared) -> None:
     """The argument list can be read by all, and has no secret in it."""
-    done = shared.run_as_stranger("cat", f"/proc/{shared.facts['pid']}/cmdline")
-    assert "jupyter" in done.stdout
+    result = shared.run_as_stranger("cat", f"/proc/{shared.facts['pid']}/cmdline")
+    assert "jupyter" in result.stdout
     token = (shared.state / "token").read_text()
     assert len(bytes.fromhex(token)) * 8 == 192
     hashed = (shared.owner.home / ".jupyter/jupyter_server_config.json").read_text().split('"argon2:')[1]
     for secret in (token, hashed.partition('"')[0], PASSWORD):
-        assert len(secret) > 16 and secret not in done.stdout
+        assert len(secret) > 16 and secret not in result.stdout
 
 
 def test_kernels(shared: Shared) -> None:
@@ -251,8 +251,8 @@ def test_kernels(shared: Shared) -> None:
     }
     assert len(ports) >= 4
     gained = shared.owner.home / "mlpractical" / "gained"
-    done = shared.run_as_stranger(sys.executable, "-c", TELL_KERNELS, str(gained), *map(str, ports))
-    assert done.stdout == "told\n", done.stderr
+    result = shared.run_as_stranger(sys.executable, "-c", TELL_KERNELS, str(gained), *map(str, ports))
+    assert result.stdout == "told\n", result.stderr
     log = shared.state / "server.log"
     wait_until(
         lambda: "nvalid Signature" in log.read_text(), "the kernel says that it was told by a stranger"
@@ -281,9 +281,9 @@ def fake_server(pam_network: PamNetwork, stranger: Account, port: int, kind: str
     words = [sys.executable, "-c", FAKE_SERVER, str(port), kind, str(received)]
     if kind == "TLS":
         pem = stranger.write("pem", "")
-        made = ["openssl", "req", "-x509", "-nodes", "-newkey", "rsa:2048", "-subj", "/CN=localhost"]
+        openssl = ["openssl", "req", "-x509", "-nodes", "-newkey", "rsa:2048", "-subj", "/CN=localhost"]
         subprocess.run(
-            [*made, "-keyout", pem, "-out", pem.with_name("certificate")],
+            [*openssl, "-keyout", pem, "-out", pem.with_name("certificate")],
             check=True,
             capture_output=True,
             timeout=RUN_TIMEOUT_S,
@@ -352,9 +352,9 @@ def test_further_port(tmp_path: Path, packages: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "seen"), [("TLS", "another certificate, SHA-256 "), ("HTTP", "it does not speak TLS")]
+    ("kind", "expected"), [("TLS", "another certificate, SHA-256 "), ("HTTP", "it does not speak TLS")]
 )
-def test_who_takes_the_port_after(tmp_path: Path, packages: Path, kind: str, seen: str) -> None:
+def test_who_takes_the_port_after(tmp_path: Path, packages: Path, kind: str, expected: str) -> None:
     """Where a stranger has the port of a server that is gone, no tunnel opens, what was seen is told, and no password is."""
     machines.skip_unless_supported()
     pam_network, _, stranger = _site_of_two(tmp_path / "pam_network", packages)
@@ -366,13 +366,13 @@ def test_who_takes_the_port_after(tmp_path: Path, packages: Path, kind: str, see
         kill(session["pid"])
         with fake_server(pam_network, stranger, session["remote_port"], kind) as received:
             for words in (("tunnel",), ("tunnel", "--detach")):
-                done = assert_error(pam_network.user.fab(*words), 6, "is not your server", seen)
-                assert "do not type your password there" in done.stderr
-                assert "ready" not in done.stdout
-            told = received.read_bytes()
-            assert b"HTTP" not in told and PASSWORD.encode() not in told
+                result = assert_error(pam_network.user.fab(*words), 6, "is not your server", expected)
+                assert "do not type your password there" in result.stderr
+                assert "ready" not in result.stdout
+            request = received.read_bytes()
+            assert b"HTTP" not in request and PASSWORD.encode() not in request
             # With TLS, what is heard after the handshake; without, no more than its beginning (RFC 8446, section 5.1).
-            assert told == b"" if kind == "TLS" else told[:1] == b"\x16"
+            assert request == b"" if kind == "TLS" else request[:1] == b"\x16"
         assert_success(pam_network.user.fab("stop"))
     finally:
         pam_network.close()

@@ -191,8 +191,8 @@ def test_tunnel_in_the_background(pam_network: PamNetwork) -> None:
     running = pam_network.processes(pam_network.home) + account.processes()
     assert running
     for process in running:
-        seen = " ".join([*process.cmdline(), *process.environ().values()])
-        assert account.password not in seen
+        exposed = " ".join([*process.cmdline(), *process.environ().values()])
+        assert account.password not in exposed
     files = [path for home in (pam_network.home, account.home) for path in home.rglob("*") if path.is_file()]
     assert not [path for path in files if account.password.encode() in path.read_bytes()]
 
@@ -212,8 +212,8 @@ def test_tunnel_to_a_member_of_a_pool(pam_network: PamNetwork) -> None:
     with fab_at_terminal(pam_network, "up", "--detach") as terminal:
         answer_prompt(terminal, account, pam_network.gateway, account.password)
         answer_prompt(terminal, account, pam_network.host, account.password)
-        found = terminal.expect(r"password: |https://localhost:\d+/")
-        assert found[0] != "password: ", terminal.output
+        match = terminal.expect(r"password: |https://localhost:\d+/")
+        assert match[0] != "password: ", terminal.output
         assert terminal.end() == 0, terminal.output
 
 

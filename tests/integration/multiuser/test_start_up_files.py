@@ -45,8 +45,8 @@ def test_start_up_file(pam_network: PamNetwork, shell: str, name: str, text: str
     account.write(name, f"touch '{marker}'\n{text}")
     pam_network.start()
     pam_network.configure(user=account.name)
-    done = assert_success(pam_network.user.fab("secure"))
-    assert "Monday" not in done.stdout
+    result = assert_success(pam_network.user.fab("secure"))
+    assert "Monday" not in result.stdout
     assert marker.exists(), f"{shell} does not read {name} here"
     state = account.home / ".local/state/notebooks-over-ssh"
     loose = [path for path in (state, *state.rglob("*")) if path.is_file() and path.stat().st_mode & 0o077]
@@ -60,14 +60,14 @@ def latin_1(tmp_path: Path) -> Path:
     folder.mkdir()
     if not find_program("localedef") or not Path("/usr/share/i18n/locales/en_GB").exists():
         pytest.skip("needs localedef and the definitions of locales (locales)")
-    made = subprocess.run(
+    localedef = subprocess.run(
         ["localedef", "-i", "en_GB", "-f", "ISO-8859-1", folder / LATIN_1],
         capture_output=True,
         text=True,
         timeout=COMMAND_TIMEOUT_S,
         check=False,
     )
-    assert made.returncode == 0, made.stderr
+    assert localedef.returncode == 0, localedef.stderr
     charmap = subprocess.run(
         ["locale", "charmap"],
         env={"LOCPATH": str(folder), "LC_ALL": LATIN_1},

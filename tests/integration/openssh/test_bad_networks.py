@@ -56,10 +56,10 @@ def bad(
     key = network.folder / "bad_key"
     make_key(key)
 
-    def made(record: MitmRecord) -> MitmServer:
+    def make_server(record: MitmRecord) -> MitmServer:
         return IN_SSH[how](record)
 
-    with mitm_server(loop, key, server_factory=made) as (port, record):
+    with mitm_server(loop, key, server_factory=make_server) as (port, record):
         network.write_known_hosts(known_hosts_line(port, key.with_suffix(".pub").read_text()))
         _configure(network, hop, port)
         yield port, record.reached.wait
@@ -73,15 +73,15 @@ def _configure(network: Network, hop: str, port: int) -> None:
         network.configure(notebook={"host": place})
 
 
-def in_time(network: Network, code: int, *said: str) -> Result:
+def in_time(network: Network, code: int, *expected: str) -> Result:
     """The refusal of `-t 2 secure`, which came before the end of all patience, in one line without a control character."""
     begin = time.monotonic()
-    done = assert_error(network.user.fab("-t", str(TIMEOUT_S), "secure"), code, *said)
+    result = assert_error(network.user.fab("-t", str(TIMEOUT_S), "secure"), code, *expected)
     took = time.monotonic() - begin
-    assert took < TIMEOUT_S + STARTUP_SLACK_S, f"{took:.0f} s\n{done.stderr}"
-    assert all(character.isprintable() or character == "\n" for character in done.stderr)
-    assert done.stderr.count("error: ") == done.stderr.count("hint: ") == 1
-    return done
+    assert took < TIMEOUT_S + STARTUP_SLACK_S, f"{took:.0f} s\n{result.stderr}"
+    assert all(character.isprintable() or character == "\n" for character in result.stderr)
+    assert result.stderr.count("error: ") == result.stderr.count("hint: ") == 1
+    return result
 
 
 @pytest.mark.parametrize("how", AT_A_GATEWAY)
@@ -139,9 +139,9 @@ def _with_lines_before(stack: contextlib.ExitStack, port: int, number: int) -> i
     """The port of a relay that says lines before it passes everything on."""
 
     def talk(peer: socket.socket, connected: object) -> None:
-        there = socket.create_connection((LOOPBACK, port))
+        server = socket.create_connection((LOOPBACK, port))
         peer.sendall(b"Use of this system is monitored.\r\n" * number)
-        pairs = ((peer, there), (there, peer))
+        pairs = ((peer, server), (server, peer))
         threads = [threading.Thread(target=_pump, args=pair) for pair in pairs]
         for thread in threads:
             thread.start()

@@ -22,11 +22,11 @@ def _no_shared_memory() -> Iterator[None]:
 def test_certificate_made_with_a_wrong_clock(network: Network, offset: str) -> None:
     """Wherever the host's clock stands, a certificate that it makes is good on this machine at once."""
     move_the_hosts_clock(network, offset)
-    done = assert_success(network.user.fab("up", "--detach"))
-    assert ("clock" in done.stderr) == offset.endswith("d"), done.stderr
+    result = assert_success(network.user.fab("up", "--detach"))
+    assert ("clock" in result.stderr) == offset.endswith("d"), result.stderr
     session = network.user.only_session()
-    shown = probe(network.user, session["local_port"])
-    assert shown.certificate_sha256 == session["certificate_sha256"]
+    probed = probe(network.user, session["local_port"])
+    assert probed.certificate_sha256 == session["certificate_sha256"]
     assert_success(network.user.fab("stop"))
     network.wait_until_empty()
 
@@ -45,8 +45,10 @@ def test_clock_that_moved_later(network: Network, offset: str) -> None:
 def test_clock_of_this_machine(network: Network) -> None:
     """`up` with a clock that is years behind replaces no certificate and starts no server: it names the two clocks."""
     assert_success(network.user.fab("secure"))
-    done = network.user.fab("up", "--detach", **moved_clock("-3y"))
-    assert_error(done, 1, "is not valid before ", "the clock of localhost is 3 years ahead of this machine's")
+    result = network.user.fab("up", "--detach", **moved_clock("-3y"))
+    assert_error(
+        result, 1, "is not valid before ", "the clock of localhost is 3 years ahead of this machine's"
+    )
     assert network.user.status() == []
     assert "in place" in assert_success(network.user.fab("secure")).stdout
 
@@ -55,11 +57,11 @@ def test_tunnel_at_another_time(network: Network) -> None:
     """A tunnel to one's own server is not refused as one to an impostor where a clock is wrong; with the right time it opens."""
     assert_success(network.user.fab("secure", "serve"))
     for _ in ("closed", "open"):
-        done = network.user.fab("tunnel", "--detach", **moved_clock("-3y"))
+        result = network.user.fab("tunnel", "--detach", **moved_clock("-3y"))
         assert_error(
-            done, 6, "is not valid before ", "the clock of localhost is 3 years ahead of this machine's"
+            result, 6, "is not valid before ", "the clock of localhost is 3 years ahead of this machine's"
         )
-        assert "not your server" not in done.stderr
+        assert "not your server" not in result.stderr
         assert_success(network.user.fab("tunnel", "--detach"))
     assert_success(network.user.fab("stop"))
     network.wait_until_empty()
@@ -71,10 +73,10 @@ def test_certificate_that_ended(network: Network) -> None:
     move_the_hosts_clock(network, "+400d")
     later = moved_clock("+400d")
     assert_success(network.user.fab("serve", **later))
-    done = assert_error(
+    result = assert_error(
         network.user.fab("tunnel", "--detach", **later), 6, "expired on ", "secure --renew --restart"
     )
-    assert "the clock of" not in done.stderr and "not your server" not in done.stderr
+    assert "the clock of" not in result.stderr and "not your server" not in result.stderr
     assert_success(network.user.fab("stop", **later))
     assert "expired on " in assert_success(network.user.fab("up", "--detach", **later)).stdout
     assert_success(network.user.fab("stop", **later))

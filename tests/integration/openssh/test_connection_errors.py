@@ -89,10 +89,10 @@ def test_something_else_answers(network: Network) -> None:
 
 def test_connection_is_lost_under_way(network: Network) -> None:
     """When the way breaks while the host works, it is told as a lost connection."""
-    begun = network.remote_home / "begun"
+    started = network.remote_home / "begun"
     network.configure(notebook={"activate": 'touch "$HOME/begun"; sleep 60'})
     with network.user.running("fab", "secure") as command:
-        wait_until(begun.exists, "the host works")
+        wait_until(started.exists, "the host works")
         network.gateway.stop()
         output, error = command.communicate(timeout=STARTUP_SLACK_S * 2)
     assert command.returncode == 3, output + error

@@ -84,8 +84,10 @@ def test_recorded_key_that_known_hosts_gave_up(network: Network) -> None:
     make_key(other)
     public = " ".join(other.with_suffix(".pub").read_text().split()[:2])
     lines = network.known_hosts.read_text().splitlines()
-    kept = [line for line in lines if network.host.public_key not in line]
-    network.known_hosts.write_text("\n".join([*kept, known_hosts_line(network.host.port, public)]) + "\n")
+    other_lines = [line for line in lines if network.host.public_key not in line]
+    network.known_hosts.write_text(
+        "\n".join([*other_lines, known_hosts_line(network.host.port, public)]) + "\n"
+    )
     assert_error(network.user.fab("stop"), 5, "not the one on record")
     assert network.host.logins() == logins
     network.write_known_hosts()

@@ -32,22 +32,22 @@ ALL_CHECKS = [
 WITH_A_SERVER = [*ALL_CHECKS, "server", "websocket"]
 
 
-def assert_broken_at(network: Network, link: str, code: int, *said: str) -> dict[str, Any]:
+def assert_broken_at(network: Network, link: str, code: int, *expected: str) -> dict[str, Any]:
     """The failed check of `doctor --json`; asserts that every check before it passed and none follows."""
-    done = network.user.fab("-t", "2", "doctor", "--json")
-    shown = f"{done.returncode}\n{done.stdout}\n{done.stderr}"
-    links: list[dict[str, Any]] = json.loads(done.stdout)
-    assert all(set(entry) == {"check", "ok", "result", "problem", "hint"} for entry in links), shown
+    result = network.user.fab("-t", "2", "doctor", "--json")
+    report = f"{result.returncode}\n{result.stdout}\n{result.stderr}"
+    links: list[dict[str, Any]] = json.loads(result.stdout)
+    assert all(set(entry) == {"check", "ok", "result", "problem", "hint"} for entry in links), report
     names = [entry["check"] for entry in links]
-    assert names == WITH_A_SERVER[: WITH_A_SERVER.index(link) + 1], shown
-    assert [entry["ok"] for entry in links] == [True] * (len(links) - 1) + [False], shown
+    assert names == WITH_A_SERVER[: WITH_A_SERVER.index(link) + 1], report
+    assert [entry["ok"] for entry in links] == [True] * (len(links) - 1) + [False], report
     broken = links[-1]
-    assert broken["result"] is None, shown
-    assert broken["hint"], shown
-    assert all(text in broken["problem"] for text in said), shown
-    assert done.returncode == code, shown
-    assert f"error: {broken['problem']}" in done.stderr
-    assert f"hint: {broken['hint']}" in done.stderr
+    assert broken["result"] is None, report
+    assert broken["hint"], report
+    assert all(text in broken["problem"] for text in expected), report
+    assert result.returncode == code, report
+    assert f"error: {broken['problem']}" in result.stderr
+    assert f"hint: {broken['hint']}" in result.stderr
     return broken
 
 
@@ -84,10 +84,10 @@ def test_port(network: Network) -> None:
 
 def test_host_key_and_login_of_the_gateway(network: Network) -> None:
     """A gateway whose key is not known, and one that takes no key of ours, break at the gateway: 5 and 4."""
-    known = network.known_hosts.read_text()
+    known_hosts = network.known_hosts.read_text()
     network.known_hosts.write_text("")
     assert_broken_at(network, "gateway", 5, "is not known")
-    network.known_hosts.write_text(known)
+    network.known_hosts.write_text(known_hosts)
     network.configure(connect_kwargs={})
     assert_broken_at(network, "gateway", 4, "refused the login")
 
@@ -118,12 +118,12 @@ def test_shell(network: Network) -> None:
     network.host.stop()
     network.host.start("ForceCommand echo 'This account is closed.'; exit 1", network.environment())
     assert_broken_at(network, "shell", 6)
-    done = network.user.fab("doctor")
-    assert "This account is closed." in done.stderr
+    result = network.user.fab("doctor")
+    assert "This account is closed." in result.stderr
 
 
-@pytest.mark.parametrize(("shift", "said"), [(3600, "ahead of"), (-3600, "behind")])
-def test_clock(network: Network, shift: int, said: str) -> None:
+@pytest.mark.parametrize(("shift", "expected"), [(3600, "ahead of"), (-3600, "behind")])
+def test_clock(network: Network, shift: int, expected: str) -> None:
     """A clock of the host that differs breaks at the clock, with how much, and which way."""
     folder = network.folder / "another time"
     folder.mkdir()
@@ -132,7 +132,7 @@ def test_clock(network: Network, shift: int, said: str) -> None:
     )
     network.host.stop()
     network.host.start(network.environment(PYTHONPATH=str(folder)))
-    assert re.search(r"3(599|600) s", assert_broken_at(network, "clock", 6, said)["problem"])
+    assert re.search(r"3(599|600) s", assert_broken_at(network, "clock", 6, expected)["problem"])
 
 
 def test_folders_that_cannot_be_written(network: Network) -> None:
@@ -154,8 +154,8 @@ def test_host_that_forbids_forwarding(network: Network, option: str) -> None:
     assert_success(network.user.fab("secure"))
     network.host.stop()
     network.host.start(option, network.environment())
-    shown = assert_success(network.user.fab("doctor")).stdout
-    (line,) = [line for line in shown.splitlines() if line.startswith("loopback")]
+    output = assert_success(network.user.fab("doctor")).stdout
+    (line,) = [line for line in output.splitlines() if line.startswith("loopback")]
     assert "administratively prohibited" in line
     assert "program" in line
     assert_success(network.user.fab("serve"))
@@ -191,18 +191,18 @@ def test_a_setting_that_contradicts(network: Network) -> None:
 def test_bad_setting(network: Network) -> None:
     """A bad setting is told by its name, with 2."""
     network.configure(notebook={"nise": 19})
-    done = network.user.fab("doctor", "--json")
-    assert done.returncode == 2, done.stdout + done.stderr
-    assert "nise" in done.stderr
-    assert "nice" in done.stderr
+    result = network.user.fab("doctor", "--json")
+    assert result.returncode == 2, result.stdout + result.stderr
+    assert "nise" in result.stderr
+    assert "nice" in result.stderr
 
 
 def test_everything_holds_until_the_server_is_killed(network: Network) -> None:
     """All checks pass, without a server and with one; for a killed server, `server` fails, and doctor changes nothing."""
     assert_success(network.user.fab("secure"))
-    done = assert_success(network.user.fab("doctor"))
-    assert [line.split()[0] for line in done.stdout.splitlines()] == [*ALL_CHECKS, "doctor"]
-    assert "all checks passed" in done.stdout
+    result = assert_success(network.user.fab("doctor"))
+    assert [line.split()[0] for line in result.stdout.splitlines()] == [*ALL_CHECKS, "doctor"]
+    assert "all checks passed" in result.stdout
     assert_success(network.user.fab("serve"))
     session = network.user.only_session()
     links = json.loads(assert_success(network.user.invoke("doctor", "--json")).stdout)
@@ -217,12 +217,12 @@ def test_everything_holds_until_the_server_is_killed(network: Network) -> None:
 def test_in_words(network: Network, task: str) -> None:
     """Without --json each check is printed as it runs, then the failed one, the error and the hint."""
     network.host.stop()
-    done = network.user.run(task, "doctor")
-    assert done.returncode == 3
-    lines = done.stdout.splitlines()
+    result = network.user.run(task, "doctor")
+    assert result.returncode == 3
+    lines = result.stdout.splitlines()
     *links, debug_log = lines
     assert [line.split()[0] for line in links] == ALL_CHECKS[:5]
     assert links[-1].split() == ["forwarding", "failed"]
     assert "debug log" in debug_log
-    assert done.stderr.startswith("error: ")
-    assert "\nhint: " in done.stderr
+    assert result.stderr.startswith("error: ")
+    assert "\nhint: " in result.stderr

@@ -17,11 +17,11 @@ def hop(network: Network, name: str) -> Server:
 def test_unknown_key_without_terminal(network: Network, unknown: str) -> None:
     """A key that is not known is refused where nobody can be asked, and is not written down."""
     server = hop(network, unknown)
-    known = network.known_hosts.read_text()
-    known = "".join(line for line in known.splitlines(True) if server.public_key not in line)
-    network.known_hosts.write_text(known)
+    known_hosts = network.known_hosts.read_text()
+    known_hosts = "".join(line for line in known_hosts.splitlines(True) if server.public_key not in line)
+    network.known_hosts.write_text(known_hosts)
     assert_error(network.user.fab("secure"), 5, f":{server.port} is not known", server.fingerprint())
-    assert network.known_hosts.read_text() == known
+    assert network.known_hosts.read_text() == known_hosts
     assert server.logins() == 0
 
 
@@ -90,8 +90,8 @@ def test_key_of_a_session_changes(network: Network) -> None:
 
 def test_hashed_names(network: Network) -> None:
     """Names that OpenSSH has hashed are found, and a changed key is still seen."""
-    done = network.run("ssh-keygen", "-q", "-H", "-f", str(network.known_hosts))
-    assert done.returncode == 0, done.stderr
+    result = network.run("ssh-keygen", "-q", "-H", "-f", str(network.known_hosts))
+    assert result.returncode == 0, result.stderr
     assert network.known_hosts.read_text().count("|1|") == 2
     assert_success(network.user.fab("secure"))
     network.gateway.new_key()
@@ -134,6 +134,6 @@ def test_host_with_several_keys(network: Network) -> None:
     network.host.stop()
     network.host.start(f'HostKey "{other}"', network.environment())
     public = " ".join(other.with_suffix(".pub").read_text().split()[:2])
-    known = network.known_hosts.read_text().replace(network.host.public_key, public)
-    network.known_hosts.write_text(known)
+    known_hosts = network.known_hosts.read_text().replace(network.host.public_key, public)
+    network.known_hosts.write_text(known_hosts)
     assert_success(network.user.fab("secure"))

@@ -65,10 +65,10 @@ def test_key_of_the_command_line(network: Network) -> None:
 
 def test_key_of_a_file_of_settings(network: Network) -> None:
     """The file of -f counts over the user's own settings."""
-    given = network.folder / "given.yaml"
-    shutil.move(network.home / ".invoke.yaml", given)
+    settings_file = network.folder / "given.yaml"
+    shutil.move(network.home / ".invoke.yaml", settings_file)
     network.configure(connect_kwargs={"key_filename": "/nowhere"}, gateway="nowhere.invalid")
-    assert_success(network.user.fab("-f", str(given), "secure"))
+    assert_success(network.user.fab("-f", str(settings_file), "secure"))
 
 
 def test_key_of_the_agent(network: Network) -> None:
@@ -176,7 +176,7 @@ def test_session_reached_through_ssh_config(network: Network) -> None:
 
 def encrypt(network: Network) -> None:
     """Put a passphrase on the client's key: one that is quickly turned into a cipher's key (-a)."""
-    done = network.run(
+    result = network.run(
         "ssh-keygen", "-q", "-p", "-a", "1", "-P", "", "-N", PASSPHRASE, "-f", str(network.key)
     )
-    assert done.returncode == 0, done.stderr
+    assert result.returncode == 0, result.stderr

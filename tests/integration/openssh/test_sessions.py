@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.kit.cli import assert_error, assert_success, port_in
-from tests.kit.jupyter_client import get_api
+from tests.kit.https_probe import get_api
 from tests.kit.sshd import Network
 
 VENV = Path(sys.prefix)
@@ -82,10 +82,14 @@ def test_name_that_leads_nowhere(network: Network) -> None:
     assert (session["host"], session["server"], session["tunnel"]) == ("nowhere.invalid", "running", "open")
     assert get_api(session["local_port"])[0] == session["certificate_sha256"]
     assert_success(network.user.fab("secure", "--renew", "--restart"))
-    again = network.user.only_session()
-    assert (again["host"], again["server"], again["tunnel"]) == ("nowhere.invalid", "running", "open")
-    assert again["certificate_sha256"] != session["certificate_sha256"]
-    assert get_api(again["local_port"])[0] == again["certificate_sha256"]
+    session_after = network.user.only_session()
+    assert (session_after["host"], session_after["server"], session_after["tunnel"]) == (
+        "nowhere.invalid",
+        "running",
+        "open",
+    )
+    assert session_after["certificate_sha256"] != session["certificate_sha256"]
+    assert get_api(session_after["local_port"])[0] == session_after["certificate_sha256"]
     assert_success(network.user.fab("stop"))
     network.wait_until_empty()
 
@@ -115,11 +119,11 @@ def test_start_up_file_that_prints(network: Network) -> None:
 def test_start_up_file_that_ends_the_login(network: Network) -> None:
     """A login that ends before it does anything is shown with what it printed."""
     (network.remote_home / ".bashrc").write_text("echo 'This account is closed.'; exit 1\n")
-    done = network.user.fab("secure")
-    if done.returncode == 0:
+    result = network.user.fab("secure")
+    if result.returncode == 0:
         pytest.skip("needs a login shell that reads .bashrc under sshd, as Debian's bash does")
-    assert_error(done, 6)
-    assert "This account is closed." in done.stderr
+    assert_error(result, 6)
+    assert "This account is closed." in result.stderr
 
 
 def test_gateway_is_no_host(network: Network) -> None:

@@ -56,11 +56,11 @@ def test_silent_hosts(served: Network) -> None:
             gateway = stack.enter_context(silent())
             path.write_text(json.dumps({**record, "host": path.stem, "gateway": gateway}))
             began = time.monotonic()
-            shown = user.status()
+            sessions = user.status()
             took.append(time.monotonic() - began)
-            by_server = sorted(session["server"] for session in shown)
-            assert by_server == ["running"] + ["unreachable"] * (len(shown) - 1)
-            assert {session["pid"] for session in shown} == {record["pid"]}, "the last that is known"
+            by_server = sorted(session["server"] for session in sessions)
+            assert by_server == ["running"] + ["unreachable"] * (len(sessions) - 1)
+            assert {session["pid"] for session in sessions} == {record["pid"]}, "the last that is known"
         printed = assert_success(user.fab("status")).stdout
         assert printed.count("unreachable") == printed.count("last known") == SILENT_HOSTS
     for path in paths:

@@ -25,8 +25,8 @@ def test_what_the_command_line_wins_over(network: Network, site_config: Path) ->
         "c.ServerApp.ip = '0.0.0.0'\nc.ServerApp.allow_origin = '*'\nc.ServerApp.allow_remote_access = True\n"
     )
     site_config.write_text(text)
-    done = assert_success(network.user.fab("secure", "serve"))
-    assert done.stderr == "" and "aside" not in done.stdout
+    result = assert_success(network.user.fab("secure", "serve"))
+    assert result.stderr == "" and "aside" not in result.stdout
     server = psutil.Process(network.user.only_session()["pid"])
     listening = {
         connection.laddr.ip
@@ -47,7 +47,7 @@ def test_what_undoes_the_protection(network: Network, site_config: Path, setting
     name = setting.partition(" ")[0].removeprefix("c.")
     warned = assert_success(network.user.fab("secure")).stderr
     assert str(site_config) in warned and name in warned and "not yours" in warned
-    done = assert_error(network.user.fab("serve"), 6, str(site_config), name)
-    assert "ask their owner" in done.stderr
+    result = assert_error(network.user.fab("serve"), 6, str(site_config), name)
+    assert "ask their owner" in result.stderr
     assert network.user.status() == []
     assert site_config.read_text() == f"{setting}\n"

@@ -49,7 +49,7 @@ def _environment(prefix: Path) -> None:
 def enter(home: Path, environment: str = "", activate: str = "", shell: str = "sh") -> dict[str, object]:
     """Run bootstrap.sh as remote.py does, in the home; what it answered, or the word with which it refused."""
     request = {"marker": "MARK", "parameters": {}, "modules": [("common", "MARKER = ''"), ("tell", TELL)]}
-    done = subprocess.run(
+    result = subprocess.run(
         [shell, "-c", BOOTSTRAP.replace("/bin/sh", shell)],
         input=script("bootstrap.sh") + f"MARK\n{environment}\n{activate}\n{json.dumps(request)}".encode(),
         capture_output=True,
@@ -58,8 +58,8 @@ def enter(home: Path, environment: str = "", activate: str = "", shell: str = "s
         timeout=60,
         check=False,
     )
-    _, separator, rest = done.stdout.decode().rpartition("\nMARK ")
-    assert separator, done
+    _, separator, rest = result.stdout.decode().rpartition("\nMARK ")
+    assert separator, result
     first, _, more = rest.partition("\n")
     return (
         json.loads(first)
@@ -71,13 +71,13 @@ def enter(home: Path, environment: str = "", activate: str = "", shell: str = "s
 @pytest.mark.parametrize("shell", SHELLS)
 def test_conda_environment_by_name(home: Path, shell: str) -> None:
     """A Conda environment is entered by its name as `conda activate` does: variables, PATH and hooks, whose noise is lost."""
-    told = enter(home, "mlp", shell=shell)
+    reply = enter(home, "mlp", shell=shell)
     prefix = f"{home}/miniconda3/envs/mlp"
-    assert told["CONDA_PREFIX"] == prefix
-    assert told["CONDA_DEFAULT_ENV"] == "mlp"
-    assert told["HOOK"] == "in mlp"
-    assert str(told["PATH"]).startswith(f"{prefix}/bin:")
-    assert told["python"] == f"{prefix}/bin/python"
+    assert reply["CONDA_PREFIX"] == prefix
+    assert reply["CONDA_DEFAULT_ENV"] == "mlp"
+    assert reply["HOOK"] == "in mlp"
+    assert str(reply["PATH"]).startswith(f"{prefix}/bin:")
+    assert reply["python"] == f"{prefix}/bin/python"
 
 
 @pytest.mark.parametrize(
@@ -113,9 +113,9 @@ def test_a_missing_environment_names_those_that_exist(home: Path, shell: str) ->
 
 def test_a_command_of_ones_own(home: Path) -> None:
     """The command of `activate` prepares the environment in place of the name; one that fails is told."""
-    told = enter(home, "missing", 'PATH="$HOME/venv/bin:$PATH"; export HOOK=mine; echo noise')
-    assert told["python"] == f"{home}/venv/bin/python"
-    assert told["HOOK"] == "mine"
+    reply = enter(home, "missing", 'PATH="$HOME/venv/bin:$PATH"; export HOOK=mine; echo noise')
+    assert reply["python"] == f"{home}/venv/bin/python"
+    assert reply["HOOK"] == "mine"
     assert enter(home, "mlp", "false")["problem"] == "activate-failed"
 
 

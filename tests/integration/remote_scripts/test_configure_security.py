@@ -39,18 +39,18 @@ def test_from_nothing(tmp_path: Path, config: Path) -> None:
 def test_the_certificate(tmp_path: Path) -> None:
     """It is a leaf of P-256 for localhost and both loopback addresses, for a server, and valid as long as it was asked for."""
     pem = configure(tmp_path)["certificate_pem"]
-    made = x509.load_pem_x509_certificate(pem.encode())
-    key = made.public_key()
+    loaded = x509.load_pem_x509_certificate(pem.encode())
+    key = loaded.public_key()
     assert isinstance(key, ec.EllipticCurvePublicKey)
     assert key.curve.name == "secp256r1"
-    names = made.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    names = loaded.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert names.get_values_for_type(x509.DNSName) == ["localhost"]
     assert [str(address) for address in names.get_values_for_type(x509.IPAddress)] == ["127.0.0.1", "::1"]
-    assert not made.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-    usage = made.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    assert not loaded.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    usage = loaded.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
     assert list(usage) == [ExtendedKeyUsageOID.SERVER_AUTH]
-    assert made.not_valid_before_utc == datetime(2026, 1, 1, tzinfo=UTC)
-    assert made.not_valid_after_utc == datetime(2036, 12, 31, 23, 59, 59, tzinfo=UTC)
+    assert loaded.not_valid_before_utc == datetime(2026, 1, 1, tzinfo=UTC)
+    assert loaded.not_valid_after_utc == datetime(2036, 12, 31, 23, 59, 59, tzinfo=UTC)
 
 
 def test_other_settings_stay(tmp_path: Path, config: Path) -> None:
@@ -122,10 +122,10 @@ def test_a_full_disk_loses_nothing(tmp_path: Path, config: Path) -> None:
 @pytest.mark.parametrize("certificate", ["make", ""])
 def test_changed_meanwhile(tmp_path: Path, config: Path, certificate: str) -> None:
     """When the password or the certificate is no longer the one that was seen, no file changes, and that is the answer."""
-    seen = get_status(tmp_path)["credentials_digest"]
+    digest = get_status(tmp_path)["credentials_digest"]
     configure(tmp_path)
     preexec = {path: path.read_bytes() for path in config.parent.rglob("*") if path.is_file()}
-    reply = configure(tmp_path, password_hash=HASH + "x", certificate=certificate, credentials_digest=seen)
+    reply = configure(tmp_path, password_hash=HASH + "x", certificate=certificate, credentials_digest=digest)
     assert reply["problem"] == "credentials-changed"
     assert {path: path.read_bytes() for path in config.parent.rglob("*") if path.is_file()} == preexec
 

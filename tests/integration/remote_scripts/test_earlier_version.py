@@ -28,8 +28,12 @@ def test_old_names(tmp_path: Path) -> None:
 
         assert run_locally(tmp_path, "server_status", {})["pid"] == started["pid"]
         assert get_status(tmp_path)["stale_server_pid"] == 0
-        again = run_locally(tmp_path, "start_server", application | start)
-        assert (again["pid"], again["already_running"], again["has_stale_credentials"]) == (
+        second_start = run_locally(tmp_path, "start_server", application | start)
+        assert (
+            second_start["pid"],
+            second_start["already_running"],
+            second_start["has_stale_credentials"],
+        ) == (
             started["pid"],
             True,
             False,

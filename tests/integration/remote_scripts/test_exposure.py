@@ -107,15 +107,15 @@ def test_readable_cookie_secret(home: Path) -> None:
 def test_readable_hash(home: Path, mode: int) -> None:
     """A configuration file that others can read, with the hash in it, is closed and named, also behind a link."""
     config = home / ".jupyter/jupyter_server_config.json"
-    kept = home / "dotfiles.json"
-    config.rename(kept)
-    config.symlink_to(kept)
-    kept.chmod(mode)
+    dotfiles = home / "dotfiles.json"
+    config.rename(dotfiles)
+    config.symlink_to(dotfiles)
+    dotfiles.chmod(mode)
     assert exposed(home) == {".jupyter/jupyter_server_config.json"}
     assert start(home)["reason"] == "can be read by other accounts"
     configure(home, password_hash="", certificate="")
-    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
-    assert config.is_symlink() and HASH in kept.read_text()
+    assert stat.S_IMODE(dotfiles.stat().st_mode) == 0o600
+    assert config.is_symlink() and HASH in dotfiles.read_text()
 
 
 @pytest.mark.parametrize(

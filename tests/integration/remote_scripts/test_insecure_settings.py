@@ -83,33 +83,33 @@ def test_in_python(tmp_path: Path, jupyter: Path, preexec: str, after: str, name
 def test_in_json(tmp_path: Path, jupyter: Path, name: str, config: Any, names: list[str]) -> None:
     """So does JSON, for whichever application; of it the keys go, and nothing else."""
     file = jupyter / f"{name}.json"
-    there = json.loads(file.read_text()) if file.exists() else {}
+    content = json.loads(file.read_text()) if file.exists() else {}
     for section, values in config.items():
-        there.setdefault(section, {}).update(values)
-    file.write_text(json.dumps(there))
+        content.setdefault(section, {}).update(values)
+    file.write_text(json.dumps(content))
     assert sorted(separator(tmp_path)) == sorted(names)
     copies = set_aside(tmp_path)
-    assert [json.loads(copy.read_text()) for copy in copies] == ([there] if names else [])
+    assert [json.loads(copy.read_text()) for copy in copies] == ([content] if names else [])
     for path in names:
         section, _, trait = path.partition(".")
-        del there[section][trait]
-    assert json.loads(file.read_text()) == {section: values for section, values in there.items() if values}
+        del content[section][trait]
+    assert json.loads(file.read_text()) == {section: values for section, values in content.items() if values}
     assert separator(tmp_path) == []
 
 
 def test_copies(tmp_path: Path, jupyter: Path) -> None:
     """Each is the owner's alone, in a folder that is too, and none ever takes the place of another."""
     file = jupyter / "jupyter_server_config.py"
-    kept: dict[Path, str] = {}
+    backups: dict[Path, str] = {}
     for number in range(12):
         file.write_text(f"c.ServerApp.ip = '{number}.0.0.0'\n")
         file.chmod(0o644)
         (copy,) = set_aside(tmp_path)
-        assert copy not in kept
-        kept[copy] = f"c.ServerApp.ip = '{number}.0.0.0'\n"
-    assert {copy: copy.read_text() for copy in kept} == kept
-    assert {stat.S_IMODE(copy.stat().st_mode) for copy in kept} == {0o600}
-    assert {stat.S_IMODE(copy.parent.stat().st_mode) for copy in kept} == {0o700}
+        assert copy not in backups
+        backups[copy] = f"c.ServerApp.ip = '{number}.0.0.0'\n"
+    assert {copy: copy.read_text() for copy in backups} == backups
+    assert {stat.S_IMODE(copy.stat().st_mode) for copy in backups} == {0o600}
+    assert {stat.S_IMODE(copy.parent.stat().st_mode) for copy in backups} == {0o700}
 
 
 def test_a_full_disk(tmp_path: Path, jupyter: Path) -> None:
@@ -118,12 +118,12 @@ def test_a_full_disk(tmp_path: Path, jupyter: Path) -> None:
     file.write_text("c.ServerApp.ip = '*'\n")
     digest = get_status(tmp_path)["credentials_digest"]
     unchanged = {"password_hash": "", "certificate": "", "credentials_digest": digest, **VALIDITY}
-    given = {"application": "notebook", "directory": "~", **unchanged}
+    parameters = {"application": "notebook", "directory": "~", **unchanged}
 
     def disk_full() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 
-    reply = run_locally(tmp_path, "configure_security", given, preexec=disk_full)
+    reply = run_locally(tmp_path, "configure_security", parameters, preexec=disk_full)
     assert (reply["problem"], reply["reason"]) == ("system-error", "File too large")
     assert file.read_text() == "c.ServerApp.ip = '*'\n"
     assert list((jupyter / "notebooks-over-ssh/backups").iterdir()) == []
@@ -148,8 +148,8 @@ def test_the_hash(tmp_path: Path, jupyter: Path, hashed: str, trouble: str) -> N
     config["IdentityProvider"]["hashed_password"] = hashed
     file.write_text(json.dumps(config))
     assert get_status(tmp_path)["password_problem"] == trouble
-    kept = configure(tmp_path, certificate="")["backups"]
-    assert [json.loads(Path(copy).read_text()) for copy in kept] == (
+    backups = configure(tmp_path, certificate="")["backups"]
+    assert [json.loads(Path(copy).read_text()) for copy in backups] == (
         [config] if trouble not in ("", "missing") else []
     )
     assert get_status(tmp_path)["password_problem"] == ""

@@ -47,13 +47,13 @@ def run_bare(home: Path, name: str, **parameters: Any) -> dict[str, Any]:
 def test_a_server_from_start_to_end(home: Path) -> None:
     """With an empty PATH the server is protected, starts at its niceness in a folder below $HOME, is found, and ends."""
     jupyter = {"application": "server", "directory": "$HOME/work"}
-    seen = run_bare(home, "security_status", **jupyter)["credentials_digest"]
-    password = {"password_hash": HASH, "certificate": "", "credentials_digest": seen, **VALIDITY}
+    digest = run_bare(home, "security_status", **jupyter)["credentials_digest"]
+    password = {"password_hash": HASH, "certificate": "", "credentials_digest": digest, **VALIDITY}
     run_bare(home, "configure_security", **jupyter, **password)
     assert run_bare(home, "security_status", **jupyter)["password_problem"] == ""
     assert run_bare(home, "host_info", directory="$HOME/work")["directory_problem"] is None
-    wanted = {"nice": 12, "remote_port": free_port(), "start_timeout_s": 60, "arguments": []}
-    started = run_bare(home, "start_server", **jupyter, **wanted)
+    parameters = {"nice": 12, "remote_port": free_port(), "start_timeout_s": 60, "arguments": []}
+    started = run_bare(home, "start_server", **jupyter, **parameters)
     try:
         assert started["directory"] == str(home / "work")
         assert os.getpriority(os.PRIO_PROCESS, started["pid"]) == max(12, os.nice(0))
@@ -72,7 +72,7 @@ def test_descendants(host_environment: Path, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "never")
     command = f'"$1" -c \'{waits}; :\' "$0" & "$1" -c \'{waits}; :\' "$0" & wait'
     with subprocess.Popen(["/bin/sh", "-c", command, tmp_path / "never", odd]) as process:
-        done = subprocess.run(
+        result = subprocess.run(
             [host_environment / "bin/python", "-B", "-c", END, SCRIPTS, str(process.pid)],
             env={"PATH": str(tmp_path / "no programs")},
             capture_output=True,
@@ -81,7 +81,7 @@ def test_descendants(host_environment: Path, tmp_path: Path) -> None:
             check=False,
         )
         process.kill()
-    assert done.stdout == "3 0\n", done.stderr
+    assert result.stdout == "3 0\n", result.stderr
 
 
 @pytest.mark.parametrize("lines", [0, 1, 2, 3, 9])
@@ -92,14 +92,14 @@ def test_end_of_a_log(home: Path, text: str, lines: int) -> None:
     """The last lines of a log come as they are, so many as there are, without tail."""
     log = home / "log"
     log.write_text(text, "utf-8")
-    shown = output_here(home, "tail_log", {"log": str(log), "lines": lines, "follow": False})
-    assert shown == "".join(text.splitlines(True)[-lines:] if lines else [])
+    output = output_here(home, "tail_log", {"log": str(log), "lines": lines, "follow": False})
+    assert output == "".join(text.splitlines(True)[-lines:] if lines else [])
 
 
 def output_here(home: Path, name: str, parameters: dict[str, Any]) -> str:
     """What a program prints behind its answer, with an empty PATH."""
     command, stdin = request_here(name, parameters)
-    done = subprocess.run(
+    result = subprocess.run(
         ["/bin/sh", "-c", command],
         input=stdin,
         capture_output=True,
@@ -107,6 +107,6 @@ def output_here(home: Path, name: str, parameters: dict[str, Any]) -> str:
         timeout=TIMEOUT,
         check=True,
     )
-    _, separator, rest = done.stdout.decode().partition(f"\n{MARKER} {{")
-    assert separator, done
+    _, separator, rest = result.stdout.decode().partition(f"\n{MARKER} {{")
+    assert separator, result
     return rest.partition("\n")[2]

@@ -64,11 +64,11 @@ def test_environments_are_listed(client: OpenSSHClient, network: Network) -> Non
     assert listed == [str(prefix) for prefix in prefixes]
     for prefix in prefixes:
         assert (prefix / "conda-meta/history").is_file()
-    shown = client.run(
+    output = client.run(
         "ashbury", "~/miniconda3/condabin/conda info --envs; ~/miniconda3/bin/conda --version"
     ).stdout
-    assert all(str(prefix) in shown for prefix in prefixes)
-    assert "fake" in shown
+    assert all(str(prefix) in output for prefix in prefixes)
+    assert "fake" in output
     assert (
         client.run("ashbury", "~/miniconda3/envs/plain/bin/python -c 'import jupyter_server'").returncode == 1
     )

@@ -36,14 +36,14 @@ def test_file_modes(network: sandbox.Network, folder: Path) -> None:
 
 def test_host_keys_differ(network: sandbox.Network) -> None:
     """The gateway and each host have their own host key; the pool's name has the keys of all hosts."""
-    known: dict[str, set[str]] = {}
+    keys: dict[str, set[str]] = {}
     for line in Path(network.known_hosts).read_text().splitlines():
         name, _, key = line.partition(" ")
-        known.setdefault(name, set()).add(key)
+        keys.setdefault(name, set()).add(key)
     single = [f"[127.0.0.1]:{network.gateway_port}", *network.hosts]
-    assert set(known) == {*single, network.pool}
-    assert len({key for name in single for key in known[name]}) == 4
-    assert known[network.pool] == {key for host in network.hosts for key in known[host]}
+    assert set(keys) == {*single, network.pool}
+    assert len({key for name in single for key in keys[name]}) == 4
+    assert keys[network.pool] == {key for host in network.hosts for key in keys[host]}
 
 
 def test_log_has_no_commands(network: sandbox.Network, folder: Path, tmp_path: Path) -> None:
@@ -107,10 +107,10 @@ def test_stale_record(fresh: Path, content: bytes | None) -> None:
         changed["network"]["pid"] = os.getpid()
         record.write_text(json.dumps(changed))
     assert sandbox.find_running() is None
-    again = sandbox.ensure_running()
-    assert again.pid not in (network.pid, os.getpid())
-    assert Path(again.client_key).read_bytes() == key
-    _accepts_connections(again)
+    restarted = sandbox.ensure_running()
+    assert restarted.pid not in (network.pid, os.getpid())
+    assert Path(restarted.client_key).read_bytes() == key
+    _accepts_connections(restarted)
 
 
 def test_corrupt_record(fresh: Path) -> None:
@@ -118,9 +118,9 @@ def test_corrupt_record(fresh: Path) -> None:
     network = sandbox.ensure_running()
     (fresh / "network.json").write_bytes(b"garbage")
     assert sandbox.find_running() is None
-    again = sandbox.ensure_running()
-    assert _members(fresh) == {again.pid}
-    assert again.pid != network.pid
+    restarted = sandbox.ensure_running()
+    assert _members(fresh) == {restarted.pid}
+    assert restarted.pid != network.pid
 
 
 def test_partial_sandbox_is_repaired(fresh: Path) -> None:
@@ -135,12 +135,12 @@ def test_partial_sandbox_is_repaired(fresh: Path) -> None:
     shutil.rmtree(home / "miniconda3/condabin")
     (home / "mlpractical/plots.ipynb").write_text("mine")
     (home / ".conda/environments.txt").unlink()
-    again = sandbox.ensure_running()
+    restarted = sandbox.ensure_running()
     assert (home / "miniconda3/envs/mlp/bin/jupyter").exists()
     assert os.access(home / "miniconda3/condabin/conda", os.X_OK)
     assert (home / "mlpractical/plots.ipynb").read_text() == "mine"
     assert str(home / "miniconda3/envs/mlp") in (home / ".conda/environments.txt").read_text()
-    assert make_client(again, fresh).run("calder", "true").returncode == 0
+    assert make_client(restarted, fresh).run("calder", "true").returncode == 0
 
 
 def test_broken_environment_is_rebuilt(fresh: Path) -> None:

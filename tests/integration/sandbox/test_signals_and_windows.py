@@ -38,8 +38,8 @@ def test_signal_request(network: Network) -> None:
             result = first + second, process.exit_signal
         return result
 
-    said, ended = asyncio.run(asyncio.wait_for(talk(), TIMEOUT_S))
-    assert said == "ready\ncaught\n"
+    output, ended = asyncio.run(asyncio.wait_for(talk(), TIMEOUT_S))
+    assert output == "ready\ncaught\n"
     assert ended is not None
     assert ended[0] == "TERM"
 

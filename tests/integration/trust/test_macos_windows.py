@@ -47,63 +47,63 @@ class Recorder:
     def calls(self) -> list[list[str]]:
         """How it was called since the last look."""
         file = self.folder / "calls"
-        found = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+        recorded = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
         file.write_text("")
-        return found
+        return recorded
 
 
 @pytest.fixture
-def shown() -> Certificate:
+def certificate() -> Certificate:
     """A server's certificate."""
     return certificates.parse(self_signed())
 
 
 def test_keychain(
-    trust_user: TrustUser, shown: Certificate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trust_user: TrustUser, certificate: Certificate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The login keychain trusts the one certificate for TLS, as this user, and loses it with the trust in it."""
     program = Recorder(tmp_path / "programs", "security")
     monkeypatch.setenv("PATH", str(program.folder))
     keychain = str(trust_user.home / "Library/Keychains/login.keychain-db")
     (store,) = keychains()
-    file = _on_record(shown)
+    file = _on_record(certificate)
 
-    store.add(shown, "ashbury")
+    store.add(certificate, "ashbury")
     assert program.calls() == [
         ["add-trusted-cert", "-r", "trustRoot", "-p", "ssl", "-k", keychain, str(file)]
     ]
-    _is_not_ours_until_listed(store, shown, program)
-    program.lists(f"SHA-256 hash: {shown.sha256.upper()}\nSHA-1 hash: {shown.sha1.upper()}\n")
-    assert store.installed_fingerprints() == {shown.sha256}
+    _is_not_ours_until_listed(store, certificate, program)
+    program.lists(f"SHA-256 hash: {certificate.sha256.upper()}\nSHA-1 hash: {certificate.sha1.upper()}\n")
+    assert store.installed_fingerprints() == {certificate.sha256}
     program.calls()
-    assert store.remove(shown.sha256)
+    assert store.remove(certificate.sha256)
     assert program.calls() == [
         ["find-certificate", "-a", "-Z", keychain],
-        ["delete-certificate", "-t", "-Z", shown.sha1.upper(), keychain],
+        ["delete-certificate", "-t", "-Z", certificate.sha1.upper(), keychain],
     ]
 
 
 def test_root_store(
-    trust_user: TrustUser, shown: Certificate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trust_user: TrustUser, certificate: Certificate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From within WSL the Windows user's Root store gets the one certificate, by a path that Windows knows, and loses it."""
     program = Recorder(tmp_path / "programs", "certutil.exe", "wslpath")
     monkeypatch.setenv("PATH", str(program.folder))
     (store,) = root_stores()
-    file = _on_record(shown)
+    file = _on_record(certificate)
 
-    store.add(shown, "ashbury")
+    store.add(certificate, "ashbury")
     assert program.calls() == [["-w", str(file)], ["-user", "-addstore", "Root", f"W:{file}"]]
-    _is_not_ours_until_listed(store, shown, program)
-    program.lists(f"Zertifikathash(sha1): {shown.sha1}\n")
-    assert store.installed_fingerprints() == {shown.sha256}
+    _is_not_ours_until_listed(store, certificate, program)
+    program.lists(f"Zertifikathash(sha1): {certificate.sha1}\n")
+    assert store.installed_fingerprints() == {certificate.sha256}
     program.calls()
-    assert store.remove(shown.sha256)
-    assert program.calls() == [["-user", "-store", "Root"], ["-user", "-delstore", "Root", shown.sha1]]
+    assert store.remove(certificate.sha256)
+    assert program.calls() == [["-user", "-store", "Root"], ["-user", "-delstore", "Root", certificate.sha1]]
 
 
 def test_refused_by_the_user(
-    trust_user: TrustUser, shown: Certificate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trust_user: TrustUser, certificate: Certificate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """When the system's question is answered with no, that is what the message says."""
     program = tmp_path / "security"
@@ -112,17 +112,17 @@ def test_refused_by_the_user(
     monkeypatch.setenv("PATH", str(tmp_path))
     (store,) = keychains()
     with pytest.raises(TaskError, match="canceled by the user"):
-        store.add(shown, "ashbury")
+        store.add(certificate, "ashbury")
 
 
-def _on_record(shown: Certificate) -> Path:
-    record.save(shown)
-    return record.pem_path(shown)
+def _on_record(certificate: Certificate) -> Path:
+    record.save(certificate)
+    return record.pem_path(certificate)
 
 
-def _is_not_ours_until_listed(store: TrustStore, shown: Certificate, program: Recorder) -> None:
+def _is_not_ours_until_listed(store: TrustStore, certificate: Certificate, program: Recorder) -> None:
     """What is on record but not in the store, or there but not on record, is not ours to remove."""
     assert store.installed_fingerprints() == set()
     program.lists(f"SHA-256 hash: {'AB' * 32}\nSHA-1 hash: {'CD' * 20}\n")
     assert store.installed_fingerprints() == set()
-    assert not store.remove(shown.sha256)
+    assert not store.remove(certificate.sha256)

@@ -42,19 +42,19 @@ def test_every_store_and_twice(trust_user: TrustUser) -> None:
     pem = self_signed()
     trust_user.add_session(pem)
 
-    said = assert_success(trust_user.fab("trust")).stdout
+    output = assert_success(trust_user.fab("trust")).stdout
     nickname = f"notebooks-over-ssh ashbury {sha256(pem)}"
     for database, trust in databases.items():
         assert entries(database) == before[database] | {nickname: trust}
         assert certificates.parse(certutil("-L", "-a", "-d", f"sql:{database}", "-n", nickname)).pem == pem
-        assert f"(~/{database.relative_to(trust_user.home)}) trusts" in said
+        assert f"(~/{database.relative_to(trust_user.home)}) trusts" in output
     contents = _contents(trust_user)
-    again = assert_success(trust_user.invoke("trust")).stdout
-    assert again.count("already trusts") == len(PLACES)
+    second_output = assert_success(trust_user.invoke("trust")).stdout
+    assert second_output.count("already trusts") == len(PLACES)
     assert _contents(trust_user) == contents
 
-    said = assert_success(trust_user.fab("untrust")).stdout
-    assert said.count("trusts it no longer") == len(PLACES)
+    output = assert_success(trust_user.fab("untrust")).stdout
+    assert output.count("trusts it no longer") == len(PLACES)
     assert {database: entries(database) for database in databases} == before
     assert "nothing to remove" in assert_success(trust_user.invoke("untrust")).stdout
     assert record.load_all() == {}
@@ -77,13 +77,13 @@ def test_certutil_is_missing(trust_user: TrustUser, tmp_path: Path) -> None:
     """Without certutil nothing changes, every store that was meant is named, and so is the one package to install."""
     databases = [trust_user.add_database(place) for place in (CHROMIUM, FIREFOX)]
     trust_user.add_session(self_signed())
-    done = assert_error(
+    result = assert_error(
         trust_user.fab("trust", PATH=_programs(tmp_path / "bare")),
         1,
         "libnss3-tools",
         *map(str, (CHROMIUM, FIREFOX)),
     )
-    assert done.stderr.count("hint: ") == 1
+    assert result.stderr.count("hint: ") == 1
     assert [entries(database) for database in databases] == [{}, {}]
     assert record.load_all() == {}
 
@@ -93,8 +93,8 @@ def test_primary_password(trust_user: TrustUser) -> None:
     protected = trust_user.add_database(FIREFOX, password="a primary password")
     other = trust_user.add_database(CHROMIUM)
     trust_user.add_session(self_signed())
-    done = assert_success(trust_user.fab("trust"))
-    assert f"{FIREFOX}): not done: a primary password" in done.stderr
+    result = assert_success(trust_user.fab("trust"))
+    assert f"{FIREFOX}): not done: a primary password" in result.stderr
     assert entries(protected) == {}
     assert list(entries(other).values()) == ["P,,"]
     assert_success(trust_user.fab("untrust"))
@@ -108,10 +108,10 @@ def test_database_in_use(trust_user: TrustUser) -> None:
     holder = sqlite3.connect(busy / "cert9.db", isolation_level=None)
     holder.execute("BEGIN EXCLUSIVE")
     try:
-        done = assert_success(trust_user.fab("trust"))
+        result = assert_success(trust_user.fab("trust"))
     finally:
         holder.close()
-    assert f"{CHROMIUM}): not done" in done.stderr
+    assert f"{CHROMIUM}): not done" in result.stderr
     assert list(entries(other).values()) == ["C,,"] and entries(busy) == {}
     assert_success(trust_user.fab("trust"))
     assert list(entries(busy).values()) == ["P,,"]
@@ -152,8 +152,8 @@ def test_from_an_authority(trust_user: TrustUser) -> None:
     """A certificate that an authority signed needs no trust: `trust` says whose it is, and changes nothing."""
     database = trust_user.add_database(FIREFOX)
     trust_user.add_session(certificate(new_key(), issuer="the site's authority", signer=new_key()))
-    said = assert_success(trust_user.fab("trust")).stdout
-    assert "nothing to do" in said and "the site's authority" in said
+    output = assert_success(trust_user.fab("trust")).stdout
+    assert "nothing to do" in output and "the site's authority" in output
     assert entries(database) == {}
 
 
@@ -225,7 +225,7 @@ def _programs(folder: Path, *names: str) -> str:
     """A PATH on which there are just these programs."""
     folder.mkdir()
     for name in names:
-        if not (found := shutil.which(name)):
+        if not (path := shutil.which(name)):
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
-        (folder / name).symlink_to(found)
+        (folder / name).symlink_to(path)
     return str(folder)

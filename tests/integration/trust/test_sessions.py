@@ -50,8 +50,8 @@ def test_setting(user: User, database: Path) -> None:
     assert_success(user.fab("up", "--detach"))
     assert entries(database) == {}
     for task in ("tunnel", "up"):
-        done = assert_success(user.invoke(task, "--detach", INVOKE_NOTEBOOK_TRUST="true"))
-        assert ("already trusts" in done.stdout) == (task == "up")
+        result = assert_success(user.invoke(task, "--detach", INVOKE_NOTEBOOK_TRUST="true"))
+        assert ("already trusts" in result.stdout) == (task == "up")
         assert len(trusted(database)) == 1
     assert_success(user.fab("stop", "--all"))
     assert entries(database) == {}
@@ -85,15 +85,15 @@ def test_host_that_is_gone(user: User, database: Path) -> None:
     """`stop --force` takes the certificate out also where the host of the session is not reached any more."""
     assert_success(user.fab("-H", "ashbury", "up", "--detach", "--trust"))
     (record,) = user.sessions.glob("ashbury-*.session.json")
-    gone = msgspec.convert(
+    unreachable = msgspec.convert(
         user.record("ashbury") | {"gateway": f"127.0.0.1:{free_port()}", "host": "gone"}, Session
     )
-    (user.sessions / f"{gone.name}.session.json").write_bytes(msgspec.json.encode(gone))
+    (user.sessions / f"{unreachable.name}.session.json").write_bytes(msgspec.json.encode(unreachable))
     assert_success(user.fab("-H", "ashbury", "stop"))
     assert len(trusted(database)) == 1  # the other session still uses it
     assert not record.exists()
-    done = assert_success(user.fab("stop", "--all", "--force"))
-    assert "was not reached" in done.stdout and "trusts its certificate no longer" in done.stdout
+    result = assert_success(user.fab("stop", "--all", "--force"))
+    assert "was not reached" in result.stdout and "trusts its certificate no longer" in result.stdout
     assert entries(database) == {}
 
 
@@ -102,9 +102,9 @@ def test_up_goes_on(user: User, database: Path, tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
     for name in ("ssh", "sh", "openssl", "uname", "hostname"):
         (tmp_path / "bin" / name).symlink_to(str(shutil.which(name)))
-    done = assert_success(user.fab("up", "--detach", "--trust", PATH=str(tmp_path / "bin")))
-    assert "ready" in done.stdout
-    assert "your browser will warn" in done.stderr and "libnss3-tools" in done.stderr
+    result = assert_success(user.fab("up", "--detach", "--trust", PATH=str(tmp_path / "bin")))
+    assert "ready" in result.stdout
+    assert "your browser will warn" in result.stderr and "libnss3-tools" in result.stderr
     assert entries(database) == {}
     assert_success(user.fab("stop"))
 

@@ -118,21 +118,21 @@ def test_queued_connections_are_served(hops: TwoHops, echo: int) -> None:
     listener = listen(free_port())
     with closing(Forwarder([(listener, echo)])) as forwarder, ExitStack() as stack:
         forwarder.start()
-        talking, done, gone = (stack.enter_context(dial(listener.port)) for _ in range(3))
-        done.sendall(b"all I say")
-        done.shutdown(socket.SHUT_WR)
-        gone.close()
+        talker, half_closed, leaver = (stack.enter_context(dial(listener.port)) for _ in range(3))
+        half_closed.sendall(b"all I say")
+        half_closed.shutdown(socket.SHUT_WR)
+        leaver.close()
         for _ in range(2):
             with hops.connected() as connection:
                 forwarder.set_transport(connection.transport)
-                assert echoes(talking)
-                assert read_all(done) == b"all I say"
+                assert echoes(talker)
+                assert read_all(half_closed) == b"all I say"
                 forwarder.pause()
                 with pytest.raises(ConnectionResetError):
-                    read_all(talking)
-            talking, done = (stack.enter_context(dial(listener.port)) for _ in range(2))
-            done.sendall(b"all I say")
-            done.shutdown(socket.SHUT_WR)
+                    read_all(talker)
+            talker, half_closed = (stack.enter_context(dial(listener.port)) for _ in range(2))
+            half_closed.sendall(b"all I say")
+            half_closed.shutdown(socket.SHUT_WR)
 
 
 def test_transport_that_ended_before_use(hops: TwoHops, echo: int) -> None:
@@ -211,17 +211,17 @@ def test_out_of_file_descriptors(connection: Connection, echo: int) -> None:
 
 def test_wakes_only_a_sleeping_loop() -> None:
     """A call_soon makes a system call only if the loop sleeps, and only one until it wakes."""
-    go_on, done = threading.Event(), threading.Event()
+    go_on, finished = threading.Event(), threading.Event()
     with closing(EventLoopThread()) as event_loop:
         event_loop.call_soon_threadsafe(lambda: wait(go_on))
         wait_until(lambda: not event_loop._callbacks, "it is awake")
         for _ in range(100):
             event_loop.call_soon_threadsafe(lambda: None)
-        event_loop.call_soon_threadsafe(done.set)
+        event_loop.call_soon_threadsafe(finished.set)
         with pytest.raises(BlockingIOError):
             event_loop._wakeup_receiver.recv(1, socket.MSG_PEEK)
         go_on.set()
-        assert done.wait(TIMEOUT_S)
+        assert finished.wait(TIMEOUT_S)
 
 
 def test_unverified_target_queues(connection: Connection, serve: ServeFunction) -> None:
@@ -235,11 +235,11 @@ def test_unverified_target_queues(connection: Connection, serve: ServeFunction) 
 
     with forwarding(connection, serve(talk)) as (forwarder, (port,)), ExitStack() as stack:
         (target,) = forwarder.targets
-        is_proven, wanted, arrived, go_on = False, threading.Event(), threading.Event(), threading.Event()
-        target.is_verified, target.on_queued = lambda: is_proven, wanted.set
+        is_proven, requested, arrived, go_on = False, threading.Event(), threading.Event(), threading.Event()
+        target.is_verified, target.on_queued = lambda: is_proven, requested.set
         peer = stack.enter_context(dial(port))
-        assert wanted.wait(TIMEOUT_S)
-        wanted.clear()
+        assert requested.wait(TIMEOUT_S)
+        requested.clear()
         stack.callback(go_on.set)
         assert forwarder._current is not None
         forwarder._current.event_loop.call_soon_threadsafe(lambda: wait(go_on))
@@ -250,7 +250,7 @@ def test_unverified_target_queues(connection: Connection, serve: ServeFunction) 
         is_proven = False
         forwarder.reset_target(target)
         go_on.set()
-        assert wanted.wait(TIMEOUT_S), "it is queued again"
+        assert requested.wait(TIMEOUT_S), "it is queued again"
         is_proven = True
         forwarder.serve_queued()
         assert echoes(peer)
@@ -259,23 +259,23 @@ def test_unverified_target_queues(connection: Connection, serve: ServeFunction) 
 
 def test_simultaneous_half_close(connection: Connection, serve: ServeFunction) -> None:
     """When both sides send all their data and half-close at the same time, both receive everything."""
-    here, there = os.urandom(8 * MB), os.urandom(8 * MB + 1)
+    upload, download = os.urandom(8 * MB), os.urandom(8 * MB + 1)
     received: list[bytes] = []
 
     def talk(peer: socket.socket) -> None:
-        speaking = threading.Thread(target=_say_all, args=(peer, there))
+        speaking = threading.Thread(target=_say_all, args=(peer, download))
         speaking.start()
         received.append(read_all(peer))
         speaking.join(TIMEOUT_S)
 
     with forwarding(connection, serve(talk)) as (forwarder, (port,)):
         with dial(port) as peer:
-            speaking = threading.Thread(target=_say_all, args=(peer, here))
+            speaking = threading.Thread(target=_say_all, args=(peer, upload))
             speaking.start()
-            assert read_all(peer) == there
+            assert read_all(peer) == download
             speaking.join(TIMEOUT_S)
         wait_until(lambda: received, "the target has heard all")
-        assert received == [here]
+        assert received == [upload]
         wait_until_clear(forwarder, connection)
 
 
@@ -289,10 +289,10 @@ def test_300_at_once(connection: Connection, echo: int) -> None:
     with forwarding(connection, echo) as (forwarder, (port,)):
         with ExitStack() as stack:
             peers = [stack.enter_context(dial(port)) for _ in range(300)]
-            said = [os.urandom(2000) for _ in peers]
-            for peer, data in zip(peers, said, strict=True):
+            messages = [os.urandom(2000) for _ in peers]
+            for peer, data in zip(peers, messages, strict=True):
                 peer.sendall(data)
-            for peer, data in zip(peers, said, strict=True):
+            for peer, data in zip(peers, messages, strict=True):
                 assert read(peer, len(data)) == data
             assert len(forwarder.connections) == 300
         wait_until_clear(forwarder, connection)
@@ -326,14 +326,14 @@ def test_random_opens_and_closes(hops: TwoHops, echo: int) -> None:
                     most = max(most, len(peers))
                 continue
             if violation == "talk":
-                said = chance.randbytes(chance.choice((1, 100, 5000)))
-                assert echoes(chance.choice(peers), said)
+                message = chance.randbytes(chance.choice((1, 100, 5000)))
+                assert echoes(chance.choice(peers), message)
                 continue
             peer = peers.pop(chance.randrange(len(peers)))
             if violation == "half":
-                said = chance.randbytes(3000)
-                _say_all(peer, said)
-                assert read_all(peer) == said
+                message = chance.randbytes(3000)
+                _say_all(peer, message)
+                assert read_all(peer) == message
             elif violation == "abandon":
                 peer.sendall(chance.randbytes(60_000))
             (reset if violation == "reset" else socket.socket.close)(peer)
@@ -373,15 +373,15 @@ def test_idle_through_keepalives(client: Client, echo: int, whose: str) -> None:
         assert echoes(peer)
 
 
-@pytest.mark.parametrize("kept", [0, 64 * MB], ids=["", "64 MB kept here"])
+@pytest.mark.parametrize("max_buffered", [0, 64 * MB], ids=["", "64 MB kept here"])
 def test_slow_reader_stalls_only_itself(
-    hops: TwoHops, serve: ServeFunction, echo: int, kept: int, monkeypatch: pytest.MonkeyPatch
+    hops: TwoHops, serve: ServeFunction, echo: int, max_buffered: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While 80 MB wait for a client that does not read, other connections work, and this process buffers at most one
     window: hardly any data, or 64 MB where a path of high bandwidth and latency has grown the window to that.
     """
-    if kept:
-        monkeypatch.setattr(ForwardedConnection, "INITIAL_WINDOW", kept)
+    if max_buffered:
+        monkeypatch.setattr(ForwardedConnection, "INITIAL_WINDOW", max_buffered)
     sent = os.urandom(80 * MB)
     with (
         hops.connected() as connection,
@@ -398,10 +398,10 @@ def test_slow_reader_stalls_only_itself(
         def waiting() -> int:
             return sum(len(block) for one in list(forwarder.connections) for block in list(one._backlog))
 
-        wait_until(lambda: waiting() >= kept * 0.9, "what may be sent was sent")
+        wait_until(lambda: waiting() >= max_buffered * 0.9, "what may be sent was sent")
         for _ in range(200):
             assert echoes(peer, os.urandom(3000))
-        assert psutil.Process().memory_info().rss - before < MEMORY + 1.2 * kept
+        assert psutil.Process().memory_info().rss - before < MEMORY + 1.2 * max_buffered
         digest = hashlib.sha256(sent[:1])
         while block := stalled.recv(65536):
             digest.update(block)

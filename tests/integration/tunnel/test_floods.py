@@ -114,15 +114,15 @@ def test_ignored_messages_during_login(gateway: tuple[Transport, ScriptedPeer]) 
     carrier = JumpChannel(outer, TARGET)
     carrier.open()
     opened = end.accept(window=64 * MB)
-    asked, answered, flooded = threading.Event(), threading.Event(), threading.Event()
+    prompted, answered, flooded = threading.Event(), threading.Event(), threading.Event()
     allowed = threading.Semaphore(0)
-    here, there = socket.socketpair()
+    client_end, server_end = socket.socketpair()
     size = 16 * MB
 
     def to_client() -> None:
         left = opened.window
         with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
-            while data := there.recv(BLOCK):
+            while data := server_end.recv(BLOCK):
                 while left < len(data):
                     allowed.acquire()
                     left = window[0]
@@ -135,7 +135,7 @@ def test_ignored_messages_during_login(gateway: tuple[Transport, ScriptedPeer]) 
             while True:
                 kind, body = end.received.get(timeout=TIMEOUT_S)
                 if kind == MSG_CHANNEL_DATA:
-                    there.sendall(body[4:])
+                    server_end.sendall(body[4:])
                 elif kind == MSG_CHANNEL_WINDOW_ADJUST:
                     window[0] += int.from_bytes(body[:4], "big")
                     allowed.release()
@@ -144,18 +144,18 @@ def test_ignored_messages_during_login(gateway: tuple[Transport, ScriptedPeer]) 
     threads = [threading.Thread(target=work, daemon=True) for work in (to_client, to_server)]
     for thread in threads:
         thread.start()
-    server: Any = paramiko.Transport(here)
+    server: Any = paramiko.Transport(client_end)
     server.add_server_key(paramiko.ECDSAKey.generate())
     server.start_server(event=threading.Event(), server=_AsksForACode())
     inner = Transport(carrier)
 
     def code(title: str, instructions: str, prompts: list[tuple[str, bool]]) -> list[str]:
-        asked.set()
+        prompted.set()
         answered.wait(TIMEOUT_S)
         return ["123456"]
 
     def talk() -> None:
-        asked.wait(TIMEOUT_S)
+        prompted.wait(TIMEOUT_S)
         message = paramiko.Message(bytes([2]) + (BLOCK // 2).to_bytes(4, "big") + bytes(BLOCK // 2))
         with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
             for _ in range(size // (BLOCK // 2)):
@@ -168,7 +168,7 @@ def test_ignored_messages_during_login(gateway: tuple[Transport, ScriptedPeer]) 
         talking.start()
         logging_in = threading.Thread(target=lambda: inner.auth_interactive("anybody", code), daemon=True)
         logging_in.start()
-        assert asked.wait(TIMEOUT_S)
+        assert prompted.wait(TIMEOUT_S)
         most = carrier.window.size
         peaks = [0]
 
@@ -185,7 +185,7 @@ def test_ignored_messages_during_login(gateway: tuple[Transport, ScriptedPeer]) 
         answered.set()
         inner.close()
         server.close()
-        for peer in (here, there):
+        for peer in (client_end, server_end):
             peer.close()
         for thread in threads:
             thread.join(TIMEOUT_S)
@@ -212,12 +212,12 @@ def test_requests_without_room_for_replies(gateway: tuple[Transport, ScriptedPee
 
 def program(transport: Transport, end: ScriptedPeer) -> tuple[int, paramiko.Channel]:
     """A session channel, which Paramiko handles as long as there is a reference to it, and its number."""
-    made: list[paramiko.Channel] = []
-    opening = threading.Thread(target=lambda: made.append(transport.open_session(timeout=TIMEOUT_S)))
+    channels: list[paramiko.Channel] = []
+    opening = threading.Thread(target=lambda: channels.append(transport.open_session(timeout=TIMEOUT_S)))
     opening.start()
     number = end.accept().local_id
     opening.join(TIMEOUT_S)
-    return number, made[0]
+    return number, channels[0]
 
 
 def test_channel_close_during_rekey(gateway: tuple[Transport, ScriptedPeer]) -> None:
@@ -268,8 +268,8 @@ def test_unanswered_rekey(gateway: tuple[Transport, ScriptedPeer], monkeypatch: 
 def test_session_channel_window(gateway: tuple[Transport, ScriptedPeer]) -> None:
     """A session channel that receives more than its window ends the connection; Paramiko itself buffers any amount."""
     transport, end = gateway
-    opening = threading.Thread(target=lambda: kept.append(transport.open_session(timeout=TIMEOUT_S)))
-    kept: list[paramiko.Channel] = []
+    opening = threading.Thread(target=lambda: channels.append(transport.open_session(timeout=TIMEOUT_S)))
+    channels: list[paramiko.Channel] = []
     opening.start()
     opened = end.accept()
     opening.join(TIMEOUT_S)
@@ -300,9 +300,9 @@ def test_decompression_limit() -> None:
 
 def test_no_compression_before_login() -> None:
     """Compression is offered only if configured, and never the kind that starts before the login."""
-    here, there = socket.socketpair()
-    with here, there:
-        transport = Transport(here)
+    client_end, server_end = socket.socketpair()
+    with client_end, server_end:
+        transport = Transport(client_end)
         assert transport.preferred_compression == ("none",)
         transport.use_compression(True)
         assert transport.preferred_compression == ("zlib@openssh.com", "none")
@@ -362,8 +362,8 @@ def test_close_after_gateway_is_gone(
     uncaught: list[Any] = []
     monkeypatch.setattr(threading, "excepthook", uncaught.append)
     inner = Transport(carrier)
-    done = threading.Event()
-    inner.start_client(event=done)
+    finished = threading.Event()
+    inner.start_client(event=finished)
 
     def gone(self: Any, message: paramiko.Message) -> None:
         raise EOFError
@@ -372,5 +372,5 @@ def test_close_after_gateway_is_gone(
     inner.packetizer.feed_eof()
     inner.join(TIMEOUT_S)
     assert not inner.is_alive()
-    assert done.is_set()
+    assert finished.is_set()
     assert not uncaught, uncaught[0]

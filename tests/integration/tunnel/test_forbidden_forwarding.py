@@ -57,13 +57,13 @@ def test_up_relays(network: Network, option: str) -> None:
     """`up` reports the refusal and opens a tunnel all the same; doctor reports it; `stop` leaves nothing."""
     network.host.stop()
     network.host.start(option, network.environment())
-    done = assert_success(network.user.fab("up", "--detach"))
-    assert REFUSAL in done.stdout, done.stdout
+    result = assert_success(network.user.fab("up", "--detach"))
+    assert REFUSAL in result.stdout, result.stdout
     session = network.user.only_session()
     assert (session["server"], session["tunnel"]) == ("running", "open")
-    shown = probe(network.user, session["local_port"])
-    assert shown.certificate_sha256 == session["certificate_sha256"]
-    assert "version" in shown.answer
+    probed = probe(network.user, session["local_port"])
+    assert probed.certificate_sha256 == session["certificate_sha256"]
+    assert "version" in probed.answer
     assert_success(network.user.fab("stop"))
     network.wait_until_empty()
 
@@ -76,10 +76,10 @@ def test_relay_is_refused(network: Network) -> None:
     network.host.start(
         "AllowTcpForwarding no", "ForceCommand echo 'No programs here.'", network.environment()
     )
-    done = assert_error(
+    result = assert_error(
         network.user.fab("tunnel", "--no-browser"), 3, REFUSAL, "the program that replaces it"
     )
-    assert "AllowTcpForwarding" in done.stderr
+    assert "AllowTcpForwarding" in result.stderr
     network.host.stop()
     network.host.start(network.environment())
     assert_success(network.user.fab("stop"))

@@ -30,10 +30,10 @@ def background(proxied: ProxiedNetwork) -> tuple[str, ...]:
     )
 
 
-def in_table(said: str) -> dict[int, int]:
+def in_table(output: str) -> dict[int, int]:
     """The local port for each remote port, as the command printed them."""
-    found = re.findall(rf"localhost:(\d+) forwards to {re.escape(LOOPBACK)}:(\d+)", said)
-    return {int(remote): int(local) for local, remote in found}
+    pairs = re.findall(rf"localhost:(\d+) forwards to {re.escape(LOOPBACK)}:(\d+)", output)
+    return {int(remote): int(local) for local, remote in pairs}
 
 
 def test_more_ports(proxied: ProxiedNetwork, serve: ServeFunction) -> None:
@@ -50,17 +50,17 @@ def test_more_ports(proxied: ProxiedNetwork, serve: ServeFunction) -> None:
     assert set(also) == {board, dask}
     assert all(local > remote for remote, local in also.items())
     assert in_table(opened.stdout) == also | {session["remote_port"]: session["local_port"]}
-    shown = assert_success(user.fab("status")).stdout
-    assert {remote: local for remote, local in in_table(shown).items() if remote in also} == also
+    output = assert_success(user.fab("status")).stdout
+    assert {remote: local for remote, local in in_table(output).items() if remote in also} == also
     for remote, name in ((board, b"board"), (dask, b"dask")):
         with dial(also[remote]) as peer:
             assert read_all(peer) == name
 
     pid = proxied.record()["pid"]
     for words in (("tunnel", "--detach"), ("tunnel", "--detach", "--forward", str(dask)), ("up", *up)):
-        again = assert_success(user.fab(*words))
+        second_run = assert_success(user.fab(*words))
         assert (proxied.record()["pid"], user.only_session()["extra_ports"]) == (pid, session["extra_ports"])
-        assert in_table(again.stdout) == in_table(opened.stdout)
+        assert in_table(second_run.stdout) == in_table(opened.stdout)
 
     proxied.first.cut()
     proxied.wait_for_outages(1)
@@ -94,6 +94,6 @@ def test_one_more_port(proxied: ProxiedNetwork, serve: ServeFunction) -> None:
 @pytest.mark.parametrize("value", ["0", "65536", "-1", "six", "6006;8787", "6006,six", "6006.5"])
 def test_invalid_ports(proxied: ProxiedNetwork, value: str) -> None:
     """An invalid list of ports is refused by name before anything is connected to."""
-    done = assert_error(proxied.user.fab("tunnel", f"--forward={value}"), 2, "--forward")
-    assert "Traceback" not in done.stderr
+    result = assert_error(proxied.user.fab("tunnel", f"--forward={value}"), 2, "--forward")
+    assert "Traceback" not in result.stderr
     assert proxied.network.gateway.connections() == 0

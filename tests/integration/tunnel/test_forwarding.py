@@ -127,8 +127,8 @@ def test_close_frees_the_port(connection: Connection, serve: ServeFunction) -> N
 
 def test_taken_port_is_refused() -> None:
     """A port that the user chose is not replaced by another; the error names the program that has it."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
         with pytest.raises(ConfigError, match=rf"{port} is taken by .*process {os.getpid()}"):
             listen(port)
 
@@ -136,10 +136,10 @@ def test_taken_port_is_refused() -> None:
 def test_port_taken_on_ipv6() -> None:
     """A port counts as free only if it is free on both loopback addresses, as a browser may use either."""
     with (
-        socket.create_server(("::1", 0), family=socket.AF_INET6) as taken,
+        socket.create_server(("::1", 0), family=socket.AF_INET6) as other,
         pytest.raises(ConfigError, match="is taken"),
     ):
-        listen(taken.getsockname()[1])
+        listen(other.getsockname()[1])
 
 
 def test_first_free_port() -> None:

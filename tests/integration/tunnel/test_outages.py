@@ -54,7 +54,7 @@ def test_no_line_is_lost(proxied: ProxiedNetwork, outage: NetworkOutage) -> None
         running_workload(proxied, MB) as work,
         ssh_tunnel(network, config, work.before["remote_port"]) as plain,
     ):
-        lost, lost_by_ssh = count_lost_lines(
+        lost_by_tunnel, lost_by_ssh = count_lost_lines(
             lambda: outage(proxied),
             (work.before["local_port"], plain),
             proxied.user.certificate_pem(LOOPBACK),
@@ -63,5 +63,5 @@ def test_no_line_is_lost(proxied: ProxiedNetwork, outage: NetworkOutage) -> None
         assert proxied.outages() == 1, proxied.log()
         proxied.wait_for("open")
         work.assert_unchanged()
-    print(f"{lost} lines lost, by ssh -L {lost_by_ssh}")
-    assert (lost, lost_by_ssh) == (0, 0)
+    print(f"{lost_by_tunnel} lines lost, by ssh -L {lost_by_ssh}")
+    assert (lost_by_tunnel, lost_by_ssh) == (0, 0)

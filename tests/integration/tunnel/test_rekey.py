@@ -40,7 +40,7 @@ def count_rekeys(monkeypatch: pytest.MonkeyPatch) -> dict[int, int]:
     return counted
 
 
-def exchange(connection: Connection, serve: ServeFunction, here: bytes, there: bytes) -> None:
+def exchange(connection: Connection, serve: ServeFunction, upload: bytes, download: bytes) -> None:
     """Send all of `here` while all of `there` arrives; both must arrive complete."""
     received: list[bytes] = []
 
@@ -49,20 +49,20 @@ def exchange(connection: Connection, serve: ServeFunction, here: bytes, there: b
         peer.shutdown(socket.SHUT_WR)
 
     def talk(peer: socket.socket) -> None:
-        speaking = threading.Thread(target=send, args=(peer, there))
+        speaking = threading.Thread(target=send, args=(peer, download))
         speaking.start()
         received.append(read_all(peer))
         speaking.join(TIMEOUT_S)
 
     with forwarding(connection, serve(talk)) as (_, (port,)), dial(port) as peer:
-        speaking = threading.Thread(target=send, args=(peer, here))
+        speaking = threading.Thread(target=send, args=(peer, upload))
         speaking.start()
-        assert read_all(peer) == there
+        assert read_all(peer) == download
         speaking.join(TIMEOUT_S)
         assert not speaking.is_alive()
         peer.close()
         wait_until(lambda: received, "the target has heard all")
-    assert received == [here]
+    assert received == [upload]
 
 
 @pytest.mark.parametrize("compress", [False, True], ids=["", "compressed"])
@@ -73,12 +73,12 @@ def test_servers_rekey(
     """Both servers start a key exchange after each MB, during two transfers in opposite directions."""
     hops = TwoHops(client, "RekeyLimit 1M", "Compression yes", *KINDS[kind])
     # What can be compressed, and what cannot.
-    here, there = os.urandom(SIZE // 2) + b"here " * (SIZE // 10), os.urandom(SIZE)
+    upload, download = os.urandom(SIZE // 2) + b"here " * (SIZE // 10), os.urandom(SIZE)
     with hops.connected(compress=compress) as connection:
         transport = connection.transport
         assert transport.remote_cipher in KINDS[kind][0]
         assert (transport.remote_compression != "none") == compress
-        exchange(connection, serve, here, there)
+        exchange(connection, serve, upload, download)
         for hop in (connection, connection.gateway):
             assert count_rekeys[id(hop.transport.packetizer)] >= 3
             assert hop.is_connected

@@ -12,7 +12,7 @@ import pytest
 
 from tests.kit import pam_sshd as machines
 from tests.kit.cli import Terminal, assert_success
-from tests.kit.jupyter_client import get_api
+from tests.kit.https_probe import get_api
 from tests.kit.mitm_sshd import AsyncioThread
 from tests.kit.pam_codes import CODE, Codes, account_requiring
 from tests.kit.pam_login import WRONG, fab_at_terminal, start
@@ -165,24 +165,24 @@ def test_password(pam_network: PamNetwork, loop: AsyncioThread, method: str) -> 
         with fab_at_terminal(pam_network, "up", "--detach", "--local-port", str(free_port())) as terminal:
             log_in(terminal, password)
         before = tunnel.record()
-        told = len(pam_network.gateway_machine.received_passwords())
+        before_cut = len(pam_network.gateway_machine.received_passwords())
         relay.cut()
         tunnel.wait_for_outages(1)
-        assert pam_network.gateway_machine.received_passwords()[told:] == [password]
+        assert pam_network.gateway_machine.received_passwords()[before_cut:] == [password]
 
         _change_password(pam_network, account, NEW_PASSWORD)
         relay.cut()
         tunnel.wait_until(lambda: tunnel.record()["login_required"], "the tunnel waits for its user")
         connections = pam_network.gateway.connections()
         wait_until(elapsed(time.monotonic(), QUIET_S), "nothing happens")
-        assert pam_network.gateway_machine.received_passwords()[told:] == [password, password]
+        assert pam_network.gateway_machine.received_passwords()[before_cut:] == [password, password]
         assert pam_network.gateway.connections() == connections
         wait_for_login_required(tunnel)
-        assert pam_network.gateway_machine.received_passwords()[told:] == [password, password]
+        assert pam_network.gateway_machine.received_passwords()[before_cut:] == [password, password]
         with pam_network.user.at_terminal("fab", "tunnel", "--detach") as terminal:
             log_in(terminal, NEW_PASSWORD)
         assert_reconnected(tunnel, before["local_port"])
-        assert pam_network.gateway_machine.received_passwords()[told + 2 :] == [NEW_PASSWORD]
+        assert pam_network.gateway_machine.received_passwords()[before_cut + 2 :] == [NEW_PASSWORD]
         assert WRONG not in pam_network.gateway_machine.received_passwords()
         with pam_network.user.at_terminal("fab", "stop") as terminal:
             log_in(terminal, NEW_PASSWORD)
@@ -239,12 +239,12 @@ def test_changed_host_key(proxied: ProxiedNetwork) -> None:
     the tunnel reconnects by itself.
     """
     gateway = proxied.network.gateway
-    kept = proxied.network.folder / "kept"
-    kept.mkdir()
+    backup = proxied.network.folder / "kept"
+    backup.mkdir()
     with running_workload(proxied, MB) as work:
-        known = proxied.network.known_hosts.read_bytes()
+        known_hosts = proxied.network.known_hosts.read_bytes()
         for file in (gateway.key, gateway.key.with_suffix(".pub")):
-            shutil.copy2(file, kept)
+            shutil.copy2(file, backup)
         logins = gateway.logins()
         gateway.new_key()
         wait_for_login_required(proxied)
@@ -252,16 +252,16 @@ def test_changed_host_key(proxied: ProxiedNetwork) -> None:
         connections = gateway.connections()
         proxied.wait_until(lambda: gateway.connections() > connections + 1, "it is tried again")
         assert gateway.logins() == logins
-        assert proxied.network.known_hosts.read_bytes() == known
+        assert proxied.network.known_hosts.read_bytes() == known_hosts
         gateway.stop()
-        for file in kept.iterdir():
+        for file in backup.iterdir():
             shutil.copy2(file, gateway.folder)
         gateway.start()
         proxied.wait_for("open")
         assert_reconnected(proxied, work.before["local_port"])
         assert proxied.record()["pid"] == work.pid
         assert proxied.log().count("waits for you") == 1
-        assert proxied.network.known_hosts.read_bytes() == known
+        assert proxied.network.known_hosts.read_bytes() == known_hosts
         work.assert_unchanged()
 
 

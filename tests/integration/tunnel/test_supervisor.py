@@ -43,16 +43,16 @@ def test_silent_server(proxied: ProxiedNetwork, monkeypatch: pytest.MonkeyPatch)
         psutil.Process(work.pid).terminate()
         proxied.wait_until(lambda: not proxied.record(), "the tunnel in the background has ended")
         (session,) = sessions.list_sessions()
-        given = settings.load(Context(), local_port=free_port())
-        news: list[TunnelEvent] = []
+        loaded = settings.load(Context(), local_port=free_port())
+        events: list[TunnelEvent] = []
         ends: list[Exception] = []
 
         def hold() -> None:
             credentials = CredentialPrompter(NullPrompter())
             try:
-                with tunnels.open_tunnel(session, given, credentials) as supervisor:
+                with tunnels.open_tunnel(session, loaded, credentials) as supervisor:
                     for event in supervisor.run(credentials):
-                        news.append(event)  # noqa: PERF402 # another thread reads it meanwhile
+                        events.append(event)  # noqa: PERF402 # another thread reads it meanwhile
             except RemoteError as error:
                 ends.append(error)
 
@@ -67,14 +67,14 @@ def test_silent_server(proxied: ProxiedNetwork, monkeypatch: pytest.MonkeyPatch)
             finally:
                 server.resume()
             proxied.wait_until(
-                lambda: [one for one in news if isinstance(one, Reconnected)] or ends, "it is back"
+                lambda: [one for one in events if isinstance(one, Reconnected)] or ends, "it is back"
             )
             assert not ends
         finally:
             server.kill()
             proxied.wait_until(lambda: not psutil.pid_exists(server.pid), "the server has gone")
             proxied.wait_until(
-                lambda: [one for one in news if isinstance(one, ServerEnded)] or ends, "the tunnel says so"
+                lambda: [one for one in events if isinstance(one, ServerEnded)] or ends, "the tunnel says so"
             )
             monkeypatch.setattr(KeepaliveMonitor, "check", over)
             holding.join(OUTAGE_TIMEOUT_S)

@@ -59,8 +59,8 @@ def make_context(request: pytest.FixtureRequest) -> MakeContext:
         config.load_project()
         config.load_runtime()
         if request.param == "fab -H":
-            made: Context = Connection("ashbury", config=config)
-            return made
+            context: Context = Connection("ashbury", config=config)
+            return context
         return Context(config)
 
     return make
@@ -81,13 +81,13 @@ def bare(**flags: Any) -> settings.Settings:
 class TestAsShipped:
     def test_built_in(self) -> None:
         """Without any file, the settings are those of the guide."""
-        said = bare()
-        assert said.gateway == "sandbox"
-        assert said.notebook == Notebook()
-        assert (said.notebook.host, said.notebook.environment) == ("student.compute", "mlp")
-        assert (said.notebook.directory, said.notebook.nice) == ("~/mlpractical", 19)
-        assert (said.user, said.port, said.explicit_host) == (None, None, None)
-        assert (said.timeouts.connect, said.connect_kwargs) == (10, {})
+        loaded = bare()
+        assert loaded.gateway == "sandbox"
+        assert loaded.notebook == Notebook()
+        assert (loaded.notebook.host, loaded.notebook.environment) == ("student.compute", "mlp")
+        assert (loaded.notebook.directory, loaded.notebook.nice) == ("~/mlpractical", 19)
+        assert (loaded.user, loaded.port, loaded.explicit_host) == (None, None, None)
+        assert (loaded.timeouts.connect, loaded.connect_kwargs) == (10, {})
 
     def test_the_file_says_what_is_built_in(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """The invoke.yaml of the project sets nothing but what holds without it."""
@@ -123,9 +123,9 @@ class TestWhoWins:
             runtime.write_text("timeouts: {connect: 104}\nnotebook: {nice: 14}\n", encoding="utf-8")
         overrides = {"timeouts": {"connect": 105}} if top >= 5 else {}
         flags = {"nice": "15"} if top >= 5 else {}
-        said = load(make_context(runtime if top >= 4 else None, overrides), **flags)
-        assert said.timeouts.connect == (10, 101, 102, 103, 104, 105)[top]
-        assert said.notebook.nice == (19, 11, 12, 13, 14, 15)[top]
+        loaded = load(make_context(runtime if top >= 4 else None, overrides), **flags)
+        assert loaded.timeouts.connect == (10, 101, 102, 103, 104, 105)[top]
+        assert loaded.notebook.nice == (19, 11, 12, 13, 14, 15)[top]
 
     def test_layers_add_up(self, make_context: MakeContext, project: Path, home: Path) -> None:
         """A layer that says nothing of a setting leaves it as it is, one level down as well."""
@@ -135,9 +135,11 @@ class TestWhoWins:
         (home / ".invoke.yaml").write_text(
             "connect_kwargs: {allow_agent: false}\nnotebook: {nice: 12}\n", encoding="utf-8"
         )
-        said = load(make_context(overrides={"connect_kwargs": {"compress": False}, "sudo": {}, "tasks": {}}))
-        assert (said.notebook.environment, said.notebook.nice) == ("a", 12)
-        assert said.connect_kwargs == {"compress": False, "allow_agent": False}
+        loaded = load(
+            make_context(overrides={"connect_kwargs": {"compress": False}, "sudo": {}, "tasks": {}})
+        )
+        assert (loaded.notebook.environment, loaded.notebook.nice) == ("a", 12)
+        assert loaded.connect_kwargs == {"compress": False, "allow_agent": False}
 
     def test_null_takes_back(self, project: Path, home: Path) -> None:
         """A user's null makes optional what the project's file sets."""
@@ -145,14 +147,14 @@ class TestWhoWins:
         (home / ".invoke.yaml").write_text(
             "gateway: null\nuser:\nnotebook: {local_port: null}\n", encoding="utf-8"
         )
-        said = bare()
-        assert (said.gateway, said.user, said.notebook.local_port) == (None, None, None)
+        loaded = bare()
+        assert (loaded.gateway, loaded.user, loaded.notebook.local_port) == (None, None, None)
 
     def test_files_of_fabric_do_not_count(self, make_context: MakeContext, home: Path) -> None:
         """What only `fab` would read is read under neither program."""
         (home / ".fabric.yaml").write_text("user: mallory\nport: 7\n", encoding="utf-8")
-        said = load(make_context())
-        assert (said.user, said.port) == (None, None)
+        loaded = load(make_context())
+        assert (loaded.user, loaded.port) == (None, None)
 
     def test_first_suffix_wins(self, home: Path) -> None:
         """Of ~/.invoke.yaml, .yml and .json the first is read, as Invoke does."""
@@ -463,7 +465,7 @@ class TestCommandLine:
             "connect_kwargs: {key_filename: ~/k, compress: true}\ntimeouts: {connect: 7}\n", encoding="utf-8"
         )
         assert load(make_context()).connect_kwargs["key_filename"] == [str(home / "k")]
-        said = load(
+        loaded = load(
             make_context(
                 overrides={
                     "authentication": {"identities": [Path("/x")]},
@@ -474,18 +476,18 @@ class TestCommandLine:
                 }
             )
         )
-        assert said.connect_kwargs == {
+        assert loaded.connect_kwargs == {
             "key_filename": ["/x"],
             "compress": True,
         }
-        assert said.timeouts.connect == 3
+        assert loaded.timeouts.connect == 3
 
     def test_no_password_in_a_repr(self, make_context: MakeContext) -> None:
         """What is printed of the settings, in a log or a traceback, has no secret."""
-        said = load(
+        loaded = load(
             make_context(overrides={"connect_kwargs": {"key_filename": "/k"}, "sudo": {"password": "p2"}})
         )
-        assert "p2" not in repr(said)
+        assert "p2" not in repr(loaded)
 
     @pytest.mark.parametrize(
         ("overrides", "path"),
@@ -514,12 +516,12 @@ class TestCommandLine:
 
     def test_flags(self) -> None:
         """A flag of a task wins, is checked like a setting and goes by its own name; None is not given."""
-        said = bare(local_port="9000", open_browser=False, on_exit=None)
-        assert (said.notebook.local_port, said.notebook.open_browser) == (9000, False)
-        for wrong, shown in (("abc", "'abc'"), ("80", "80"), ("8888.0", "'8888.0'"), (99, "99")):
+        loaded = bare(local_port="9000", open_browser=False, on_exit=None)
+        assert (loaded.notebook.local_port, loaded.notebook.open_browser) == (9000, False)
+        for wrong, in_message in (("abc", "'abc'"), ("80", "80"), ("8888.0", "'8888.0'"), (99, "99")):
             with pytest.raises(ConfigError) as caught:
                 bare(local_port=wrong)
-            words = f"--local-port must be a whole number from 1024 to 65535, not {shown}"
+            words = f"--local-port must be a whole number from 1024 to 65535, not {in_message}"
             assert str(caught.value) == words
         with pytest.raises(TypeError):
             bare(colour="red")

@@ -125,12 +125,12 @@ def expected_error(
 )
 def test_faults(certificate_site: CertificateSite, fault: str) -> None:
     """Each is refused as a bad argument, by the name of what is wrong, with the one thing to do."""
-    make, said = expected_error(certificate_site)[fault]
+    make, expected = expected_error(certificate_site)[fault]
     files = make()
     if fault == "a certificate as key":
         files[0].chmod(0o600)
     with pytest.raises(ConfigError) as refused:
         own_certificate.read(*files)
     assert refused.value.exit_code == 2
-    assert all(word in str(refused.value) for word in said), str(refused.value)
+    assert all(word in str(refused.value) for word in expected), str(refused.value)
     assert refused.value.hint

@@ -19,8 +19,8 @@ KEY = new_key()
 UNKNOWN = x509.ObjectIdentifier("1.3.6.1.4.1.55555.1")
 
 
-def purposes(*found: x509.ObjectIdentifier) -> x509.ExtendedKeyUsage:
-    return x509.ExtendedKeyUsage(found)
+def purposes(*oids: x509.ObjectIdentifier) -> x509.ExtendedKeyUsage:
+    return x509.ExtendedKeyUsage(oids)
 
 
 def forged() -> str:
@@ -131,9 +131,9 @@ REFUSED: dict[str, tuple[Callable[[], str], str]] = {
 @pytest.mark.parametrize("reason", REFUSED)
 def test_refused(reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A certificate that asks for more than the loopback names of a server is refused by name, before any store is looked at."""
-    make, said = REFUSED[reason]
+    make, expected = REFUSED[reason]
     pem = make()
-    assert said in find_problem(pem)
+    assert expected in find_problem(pem)
     monkeypatch.setenv("HOME", str(tmp_path))
     if reason == "no certificate":
         with pytest.raises(RemoteError):
@@ -141,7 +141,7 @@ def test_refused(reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         return
     with pytest.raises(TaskError, match="is not put into a store") as refused:
         trusting.trust(certificates.parse(pem), "ashbury")
-    assert said in str(refused.value) and "secure --renew" in refused.value.hint
+    assert expected in str(refused.value) and "secure --renew" in refused.value.hint
     assert list(tmp_path.iterdir()) == []
 
 
@@ -163,10 +163,10 @@ def test_an_extension_twice() -> None:
 
 def test_many_long_names() -> None:
     """However many names it has, and however long, the message stays short."""
-    found = find_problem(
+    problem = find_problem(
         certificate(KEY, names=names(*(f"{'a' * 60}.{number}.{'b' * 60}" for number in range(1000))))
     )
-    assert len(found) < 400 and "and 997 more" in found
+    assert len(problem) < 400 and "and 997 more" in problem
 
 
 @pytest.mark.parametrize(

@@ -60,9 +60,9 @@ def test_hashes_of_a_hostile_host(hashed: str) -> None:
 
 def test_made_up_passwords() -> None:
     """They pass our own check, differ, and have no letters that are hard to tell apart."""
-    made = {credentials.generate_password() for _ in range(100)}
-    assert len(made) == 100
-    for password in made:
+    passwords = {credentials.generate_password() for _ in range(100)}
+    assert len(passwords) == 100
+    for password in passwords:
         credentials.validate_password(password)
         assert not set(password) & set("l1o0")
 

@@ -135,14 +135,14 @@ def test_another_gateway_in_the_settings() -> None:
 def test_one_server_has_one_record() -> None:
     """Through another gateway, by another name or port, a machine has the same record; one with another key has its own."""
     sessions.save(make_session(gateway="old.example"))
-    again = make_session(gateway="new.example", requested_host="labj", ssh_port=2222)
-    sessions.save(again)
-    assert sessions.list_sessions() == [again]
-    assert sessions.find_duplicates(again) == []
+    renamed = make_session(gateway="new.example", requested_host="labj", ssh_port=2222)
+    sessions.save(renamed)
+    assert sessions.list_sessions() == [renamed]
+    assert sessions.find_duplicates(renamed) == []
     new_key = make_session(host_key="BBBB")
     sessions.save(new_key)
     sessions.save(make_session(host_key="CCCC", pid=101))
-    assert sessions.find_duplicates(new_key) == [again]
+    assert sessions.find_duplicates(new_key) == [renamed]
 
 
 def test_a_spoilt_record_is_passed_over(state: Path) -> None:

@@ -142,8 +142,8 @@ def test_a_file_without_a_last_newline(known_hosts: Path) -> None:
     """A key is added on a line of its own, and the lines before it stay."""
     write(known_hosts, line("bonnington", OTHER).rstrip("\n"))
     check(known_hosts, "ashbury", answer="yes")
-    assert {found.hosts for found in known_keys("ashbury", [known_hosts])} == {"ashbury"}
-    assert {found.hosts for found in known_keys("bonnington", [known_hosts])} == {"bonnington"}
+    assert {entry.hosts for entry in known_keys("ashbury", [known_hosts])} == {"ashbury"}
+    assert {entry.hosts for entry in known_keys("bonnington", [known_hosts])} == {"bonnington"}
 
 
 @pytest.mark.parametrize(

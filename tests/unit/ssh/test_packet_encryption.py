@@ -129,11 +129,11 @@ def opened(blocks: Iterable[bytes], kind: str, compressed: bool = False) -> Iter
         yield message.asbytes()
 
 
-def collected(found: Iterator[bytes]) -> tuple[list[bytes], Exception]:
+def collected(packets: Iterator[bytes]) -> tuple[list[bytes], Exception]:
     """All that comes, and what ended it."""
     got: list[bytes] = []
     try:
-        got.extend(found)
+        got.extend(packets)
     except (paramiko.SSHException, EOFError) as error:
         return got, error
     raise AssertionError("it never ended")

@@ -34,12 +34,12 @@ def test_rows(text: str, width: int) -> None:
 @given(text=st.text() | st.lists(INVISIBLE | st.characters()).map("".join))
 def test_one_line(text: str) -> None:
     """A text in quotation marks is one short line, and does not end them itself."""
-    shown = quote(text)
-    assert shown[0] == shown[-1] == '"'
-    assert '"' not in shown[1:-1]
-    assert shown.isprintable()
+    quoted = quote(text)
+    assert quoted[0] == quoted[-1] == '"'
+    assert '"' not in quoted[1:-1]
+    assert quoted.isprintable()
     assert columns(clean(text, 200)) <= 200
-    assert max(map(columns, shown.split(" "))) <= 40 + 2
+    assert max(map(columns, quoted.split(" "))) <= 40 + 2
 
 
 @pytest.mark.parametrize("character", UNSEEN, ids=lambda character: f"U+{ord(character):04X}")

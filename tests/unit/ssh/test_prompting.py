@@ -58,8 +58,8 @@ def password(
     return credentials.password(hop, PROMPT, earlier_hops=earlier_hops, use_keyring=use_keyring)
 
 
-def given(hop: HopIdentity, secret: str = "given") -> Secrets:
-    """What is remembered once a password was given for the hop."""
+def remembered(hop: HopIdentity, secret: str = "given") -> Secrets:
+    """Secrets as they are after a password was typed for the hop."""
     return Secrets([(hop, secret)])
 
 
@@ -86,12 +86,12 @@ def test_asked_once() -> None:
 )
 def test_another_hop(other: HopIdentity) -> None:
     """A password belongs to a place in the route, a host key and a user: what differs in one of them is asked for anew."""
-    assert password(CredentialPrompter(ScriptedPrompter("asked"), given(GATEWAY)), other) == "asked"
+    assert password(CredentialPrompter(ScriptedPrompter("asked"), remembered(GATEWAY)), other) == "asked"
 
 
 def test_a_refused_one_is_not_given_again() -> None:
     """After a refusal the person is asked, though an earlier hop's password, or the keyring's, is at hand."""
-    credentials = CredentialPrompter(ScriptedPrompter("right"), given(GATEWAY, "wrong"))
+    credentials = CredentialPrompter(ScriptedPrompter("right"), remembered(GATEWAY, "wrong"))
     assert password(credentials, HOST, GATEWAY) == "wrong"
     credentials.forget(HOST)
     assert password(credentials, HOST, GATEWAY) == "right"
@@ -99,16 +99,20 @@ def test_a_refused_one_is_not_given_again() -> None:
 
 def test_offered_forward_only() -> None:
     """The gateway's password is offered to the host, never the host's to the gateway, and only to the same user."""
-    assert password(CredentialPrompter(ScriptedPrompter("asked"), given(GATEWAY)), HOST) == "asked"
-    assert password(CredentialPrompter(ScriptedPrompter("asked"), given(GATEWAY)), HOST, GATEWAY) == "given"
-    assert password(CredentialPrompter(ScriptedPrompter("asked"), given(HOST)), GATEWAY, HOST) == "asked"
+    assert password(CredentialPrompter(ScriptedPrompter("asked"), remembered(GATEWAY)), HOST) == "asked"
+    assert (
+        password(CredentialPrompter(ScriptedPrompter("asked"), remembered(GATEWAY)), HOST, GATEWAY) == "given"
+    )
+    assert password(CredentialPrompter(ScriptedPrompter("asked"), remembered(HOST)), GATEWAY, HOST) == "asked"
     you = HopIdentity(1, "you", "SHA256:host")
-    assert password(CredentialPrompter(ScriptedPrompter("asked"), given(GATEWAY)), you, GATEWAY) == "asked"
+    assert (
+        password(CredentialPrompter(ScriptedPrompter("asked"), remembered(GATEWAY)), you, GATEWAY) == "asked"
+    )
 
 
 def test_offered_to_no_other_hop_while_nobody_attends() -> None:
     """Without a person each hop gets its own password, and no hop gets that of another."""
-    alone = CredentialPrompter(ScriptedPrompter(), given(GATEWAY)).non_interactive()
+    alone = CredentialPrompter(ScriptedPrompter(), remembered(GATEWAY)).non_interactive()
     assert password(alone) == "given"
     assert password(alone, HOST, GATEWAY) is None
 
@@ -121,8 +125,8 @@ def test_what_a_process_in_the_background_gets() -> None:
     sent = msgspec.json.decode(msgspec.json.encode(credentials.secrets), type=Secrets)
     assert "given" not in repr(sent)
     assert "phrase" not in repr(sent)
-    there = CredentialPrompter(ScriptedPrompter(), sent)
-    assert (password(there), there.passphrase(Path("key"))) == ("given", "phrase")
+    received = CredentialPrompter(ScriptedPrompter(), sent)
+    assert (password(received), received.passphrase(Path("key"))) == ("given", "phrase")
 
 
 def test_accounts() -> None:

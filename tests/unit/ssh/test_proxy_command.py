@@ -14,14 +14,14 @@ FLOOD = 8 * 1024 * 1024
 
 def bytes_in_open_files() -> int:
     """The sizes of all regular files that this process has open, those without a name too."""
-    found = 0
+    total = 0
     for descriptor in Path("/proc/self/fd").iterdir():
         try:
             info = os.stat(descriptor)
         except FileNotFoundError:  # that of the folder itself
             continue
-        found += info.st_size if stat.S_ISREG(info.st_mode) else 0
-    return found
+        total += info.st_size if stat.S_ISREG(info.st_mode) else 0
+    return total
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc/self/fd (Linux)")
@@ -58,11 +58,11 @@ def test_last_words() -> None:
 
 def test_a_program_that_stays(tmp_path: Path) -> None:
     """Closing does not wait for a program in the background that has the standard error."""
-    there = tmp_path / "there"
-    os.mkfifo(there)
+    started = tmp_path / "there"
+    os.mkfifo(started)
     # It ends when nobody has the other end of the FIFO any more.
-    command = ProxyCommand(f"sh -c 'cat {there} >/dev/null </dev/null & echo done'")
-    writing = os.open(there, os.O_WRONLY)
+    command = ProxyCommand(f"sh -c 'cat {started} >/dev/null </dev/null & echo done'")
+    writing = os.open(started, os.O_WRONLY)
     try:
         command.socket.settimeout(60)
         assert command.socket.recv(100) == b"done\n"

@@ -58,8 +58,8 @@ def reconnector(monkeypatch: pytest.MonkeyPatch) -> Reconnector:
     monkeypatch.setattr(reconnecting, "Probe", FakeProbe)
     monkeypatch.setattr(reconnecting, "MAX_BACKOFF_S", 0.0)
     monkeypatch.setattr(connections, "close_all", lambda: None)
-    lost = cast(Any, LostConnection())
-    return Reconnector(lost, cast(Any, FakeSession()), lost)
+    connection = cast(Any, LostConnection())
+    return Reconnector(connection, cast(Any, FakeSession()), connection)
 
 
 def fail(reconnector: Reconnector, error: Exception) -> None:
