@@ -1,4 +1,4 @@
-"""Files and variables of settings that Invoke itself cannot read: an error that names them, and never a traceback."""
+"""Settings files and variables that Invoke itself cannot read are errors that name them, never a traceback."""
 
 import shutil
 import subprocess
@@ -29,8 +29,8 @@ FILES: dict[str, tuple[str, bytes | None, str]] = {
 
 @BOTH
 @pytest.mark.parametrize("kind", FILES)
-def test_file_of_the_command_line(idle_user: User, tmp_path: Path, program: str, kind: str) -> None:
-    """A file given with -f that cannot be read is refused with 2 and its name, and its line where there is one."""
+def test_unreadable_file(idle_user: User, tmp_path: Path, program: str, kind: str) -> None:
+    """An unreadable file of `-f` is refused with 2, its name, and its line where there is one."""
     name, content, error = FILES[kind]
     file = tmp_path / name
     if content is not None:
@@ -40,8 +40,8 @@ def test_file_of_the_command_line(idle_user: User, tmp_path: Path, program: str,
 
 
 @BOTH
-def test_folder_and_loop(idle_user: User, tmp_path: Path, program: str) -> None:
-    """So is a folder, and a link that leads to itself."""
+def test_folder_and_symlink_loop(idle_user: User, tmp_path: Path, program: str) -> None:
+    """A folder and a symlink to itself are refused as settings files."""
     folder = tmp_path / "folder.yaml"
     folder.mkdir()
     assert_error(
@@ -56,7 +56,7 @@ def test_folder_and_loop(idle_user: User, tmp_path: Path, program: str) -> None:
 
 @BOTH
 def test_variables(idle_user: User, program: str) -> None:
-    """A variable that cannot be what the setting is says so by its name, whichever program reads it first."""
+    """A variable whose value has the wrong type is refused by its name, whichever program reads it first."""
     assert_error(
         idle_user.run(program, "status", INVOKE_NOTEBOOK_NICE="abc"), 2, "INVOKE_NOTEBOOK_NICE must be"
     )
@@ -66,8 +66,8 @@ def test_variables(idle_user: User, program: str) -> None:
     assert_error(done, 2, f"Invoke cannot use one of the variables {name}", "list")
 
 
-def test_ssh_configuration(idle_user: User) -> None:
-    """A file that Fabric reads for -S and that does not exist is named."""
+def test_missing_ssh_config(idle_user: User) -> None:
+    """A missing file of `-S` is named."""
     assert_error(
         idle_user.fab("-S", "/nonexistent/config", "status"), 2, "/nonexistent/config cannot be read"
     )
@@ -75,7 +75,7 @@ def test_ssh_configuration(idle_user: User) -> None:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A copy of the project, whose own files can be broken."""
+    """A copy of the project, whose own files a test can break."""
     copy = tmp_path / "project"
     for folder in ("notebooks_over_ssh", "fabfile"):
         shutil.copytree(ROOT / folder, copy / folder)
@@ -98,13 +98,13 @@ def run_in(project: Path, user: User, program: str) -> Result:
 
 
 @pytest.mark.parametrize(("program", "name"), [("fab", "invoke"), ("invoke", "invoke"), ("fab", "fabric")])
-def test_file_of_the_project(project: Path, idle_user: User, program: str, name: str) -> None:
-    """A broken invoke.yaml in the project is refused by both programs, and a broken fabric.yaml by `fab`."""
+def test_broken_project_file(project: Path, idle_user: User, program: str, name: str) -> None:
+    """Both programs refuse a broken invoke.yaml in the project, and `fab` a broken fabric.yaml."""
     (project / f"{name}.yaml").write_bytes(YAML)
     assert_error(run_in(project, idle_user, program), 2, f"{name}.yaml, line 3: this is not YAML")
 
 
-def test_own_file(idle_user: User) -> None:
-    """So is a broken ~/.invoke.yaml by `fab`. (`invoke` reads it before the first line of ours.)"""
+def test_broken_user_file(idle_user: User) -> None:
+    """`fab` refuses a broken ~/.invoke.yaml. (`invoke` reads it before any code of this project runs.)"""
     (idle_user.home / ".invoke.yaml").write_bytes(YAML)
     assert_error(idle_user.fab("status"), 2, "~/.invoke.yaml, line 3: this is not YAML")

@@ -1,4 +1,4 @@
-"""An environment of years ago, with notebook 6, is protected and served as the newest is."""
+"""An environment with notebook 6 is secured and served like one with the newest release."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,9 @@ from tests.kit.users import PASSWORD
 
 
 def test_notebook_6(fresh_user: User, notebook6_venv: Path, tmp_path: Path) -> None:
-    """Password and certificate go where notebook 6 reads them, what is there stays, and a kernel answers through the tunnel."""
+    """Password and certificate are written where notebook 6 reads them, other settings stay, and a kernel answers
+    through the tunnel.
+    """
     assert_success(fresh_user.fab("sandbox.start"))
     theirs = fresh_user.remote_home / ".jupyter/jupyter_notebook_config.json"
     theirs.parent.mkdir()

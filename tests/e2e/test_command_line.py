@@ -1,4 +1,4 @@
-"""The command line before anything is connected to: the tasks there are, and how little it takes to list them."""
+"""The command line before any connection: the tasks and their flags, and that listing them is cheap."""
 
 import re
 import sys
@@ -42,13 +42,13 @@ HEAVY = (
 
 @pytest.fixture
 def nobody(tmp_path: Path, temporary: Path) -> User:
-    """Somebody who only asks, in whose home folder nothing ever is."""
+    """A user who only lists tasks, and whose home folder stays empty."""
     (tmp_path / "home").mkdir()
     return User(tmp_path / "home", temporary)
 
 
 def test_list(nobody: User) -> None:
-    """`--list` shows the same tasks with the same sentences under both programs, and imports no step for that."""
+    """`--list` shows the same tasks and help texts under both programs, and imports none of the slow modules."""
     listings = {}
     for program in ("fab", "invoke"):
         result = assert_success(
@@ -66,7 +66,7 @@ def test_list(nobody: User) -> None:
 
 @pytest.mark.parametrize("task", TASKS)
 def test_flags(task: str) -> None:
-    """Each task has the flags of the contract, each with a sentence about it."""
+    """Each task has the documented flags, each with a help text."""
     arguments = ParserContext(task, args=namespace[task].get_arguments()).help_tuples()
     assert all(sentence for _, sentence in arguments)
     flags = {part.split()[0].partition("=")[0] for names, _ in arguments for part in names.split(", ")}
@@ -74,7 +74,7 @@ def test_flags(task: str) -> None:
 
 
 def test_no_session(nobody: User) -> None:
-    """With no session `status --json` prints `[]` and `status` says so; neither starts anything."""
+    """Without a session `status --json` prints `[]` and `status` says so; neither starts anything."""
     assert nobody.status() == []
     assert "no session" in assert_success(nobody.fab("status")).stdout
     assert "not running" in assert_success(nobody.fab("sandbox.status")).stdout

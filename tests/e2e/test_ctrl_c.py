@@ -1,4 +1,4 @@
-"""Ctrl-C at any moment from the first line of ours to the end of Python."""
+"""Ctrl-C at any moment from the first line of this project's code to the end of Python."""
 
 import signal
 import subprocess
@@ -53,7 +53,7 @@ POINTS = 8
 
 @pytest.fixture
 def counting(tmp_path: Path) -> Path:
-    """A folder with a sitecustomize module that counts."""
+    """A folder with a sitecustomize module that counts lines."""
     (tmp_path / "sitecustomize.py").write_text(COUNTING)
     return tmp_path
 
@@ -61,7 +61,7 @@ def counting(tmp_path: Path) -> Path:
 def run(
     user: User, counting: Path, program: str, at: int, *, ignored: bool = False
 ) -> subprocess.CompletedProcess[str]:
-    """Run `status`, with the signal at that line; 0: never, -1: in the last exit handler of Python."""
+    """Run `status` and send SIGINT at that line; 0: never, -1: in the last exit handler of Python."""
 
     def dispositions() -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN if ignored else signal.SIG_DFL)
@@ -81,7 +81,7 @@ def run(
 
 @pytest.mark.parametrize("program", ["fab", "invoke"])
 def test_at_any_line(idle_user: User, counting: Path, program: str) -> None:
-    """From the first line of ours to the last of Python, Ctrl-C is one word and 130, and never a traceback."""
+    """At every line, Ctrl-C prints one word, exits with 130, and never shows a traceback."""
     assert_success(run(idle_user, counting, program, 0))
     lines = int((counting / "count").read_text())
     assert lines > 1000
@@ -94,7 +94,7 @@ def test_at_any_line(idle_user: User, counting: Path, program: str) -> None:
 
 
 @pytest.mark.parametrize("at", [2, -1])
-def test_ignored(idle_user: User, counting: Path, at: int) -> None:
-    """A SIGINT that is ignored, as in the background of a script, stays so."""
+def test_ignored_sigint(idle_user: User, counting: Path, at: int) -> None:
+    """A SIGINT that is ignored, as in a script's background job, stays ignored."""
     result = assert_success(run(idle_user, counting, "fab", at, ignored=True))
     assert result.stderr == ""

@@ -1,4 +1,4 @@
-"""The debug log tells what happened on the wire, and nothing that is secret."""
+"""The debug log records connections, keys, programs and channels, and no secret."""
 
 import json
 import re
@@ -10,8 +10,10 @@ from tests.kit.users import generated_password
 LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} \d+ [a-z_.]+: \S")
 
 
-def test_the_log_of_a_tunnel(fresh_user: User) -> None:
-    """With NOTEBOOKS_DEBUG=1, a log that only its user can read names hops, keys, programs and channels, and no secret."""
+def test_log_of_a_tunnel(fresh_user: User) -> None:
+    """With NOTEBOOKS_DEBUG=1, a log that only its user can read names hops, keys, programs and channels, and no
+    secret.
+    """
     result = assert_success(fresh_user.fab("up", "--detach", NOTEBOOKS_DEBUG="1"))
     checked = assert_success(fresh_user.fab("doctor", NOTEBOOKS_DEBUG="1"))
     log = fresh_user.home / ".local/state/notebooks-over-ssh/debug.log"
@@ -39,15 +41,15 @@ def test_the_log_of_a_tunnel(fresh_user: User) -> None:
     assert [secret for secret in secrets if secret in text] == []
 
 
-def test_without_being_asked_for(fresh_user: User) -> None:
-    """Without NOTEBOOKS_DEBUG nothing is written, and a doctor that finds a fault says how to get a log."""
+def test_off_by_default(fresh_user: User) -> None:
+    """Without NOTEBOOKS_DEBUG no log is written, and a doctor that finds an error says how to get one."""
     checked = fresh_user.fab("doctor", INVOKE_GATEWAY="nowhere.invalid")
     assert "NOTEBOOKS_DEBUG=1" in checked.stdout
     assert [path for path in fresh_user.files() if path.endswith("debug.log")] == []
 
 
 def test_debug_flag(fresh_user: User) -> None:
-    """`fab --debug` writes the same log, and what a peer says does not reach the terminal through it."""
+    """`fab --debug` writes the same log, and a peer's text does not reach the terminal through it."""
     assert_success(fresh_user.fab("sandbox.start"))
     done = fresh_user.fab("--debug", "doctor")
     log = fresh_user.home / ".local/state/notebooks-over-ssh/debug.log"
@@ -56,8 +58,8 @@ def test_debug_flag(fresh_user: User) -> None:
     assert "paramiko" not in done.stderr
 
 
-def test_a_log_that_cannot_be_written(fresh_user: User) -> None:
-    """A debug log that cannot be written is said so once, and stops nothing."""
+def test_unwritable_log(fresh_user: User) -> None:
+    """A debug log that cannot be written is reported once, and stops nothing."""
     assert_success(fresh_user.fab("sandbox.start"))
     folder = fresh_user.home / ".local/state/notebooks-over-ssh"
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,6 @@
-"""What a home folder has of Jupyter from earlier years is made good by `secure`, whichever Jupyter runs there now."""
+"""`secure` fixes the configuration of Jupyter that a home folder has from earlier years, whichever Jupyter runs there
+now.
+"""
 
 import json
 import socket
@@ -55,7 +57,9 @@ c.KernelManager.ip = '0.0.0.0'
 
 @dataclass(frozen=True)
 class Before:
-    """What is there before `secure`: files below the remote home, what goes from them, and what stays in them."""
+    """The configuration before `secure`: files below the remote home, the settings that it disables, and those that
+    it keeps.
+    """
 
     files: dict[str, str]
     told: set[str]
@@ -64,7 +68,7 @@ class Before:
 
 
 def old() -> Before:
-    """As a guide of 2019 had it: notebook 5 or 6, a hash of SHA-1, a certificate of RSA-1024 without names."""
+    """As a guide of 2019 describes it: notebook 5 or 6, a SHA-1 hash, an RSA-1024 certificate without names."""
     hashed = passwd(OLD_PASSWORD, "sha1")  # type: ignore[no-untyped-call] # Jupyter has no types here
     config = {
         "NotebookApp": {
@@ -96,7 +100,7 @@ def old() -> Before:
 
 
 def new() -> Before:
-    """As somebody has it who runs servers for others: much is open on purpose, in Python and in JSON."""
+    """As an administrator of shared servers may have it: much is open on purpose, in Python and in JSON."""
     hashed = passwd(OLD_PASSWORD)  # type: ignore[no-untyped-call]
     config = {
         "IdentityProvider": {"hashed_password": hashed},
@@ -139,7 +143,9 @@ def test_matrix(
     family: str,
     before: Any,
 ) -> None:
-    """The user is told what was wrong, a private copy of it is kept, what does no harm stays, and nothing is open."""
+    """`secure` reports each insecure setting, keeps a private backup, keeps harmless settings, and leaves nothing
+    open.
+    """
     there: Before = before()
     assert_success(fresh_user.fab("sandbox.start"))
     _write(fresh_user, there)
@@ -161,9 +167,9 @@ def test_matrix(
     keeps_its_password = before is new and family == "server"
     assert ("password unchanged" in up.stdout) == keeps_its_password
     passwords = (OLD_PASSWORD, PASSWORD) if keeps_its_password else (PASSWORD, OLD_PASSWORD)
-    _is_protected(fresh_user, port_in(up), *passwords)
+    _assert_protected(fresh_user, port_in(up), *passwords)
 
-    backups = _kept(fresh_user)
+    backups = _backups(fresh_user)
     for name, content in there.files.items():
         if _changed(fresh_user, name, content):
             assert content in backups.values(), f"no copy of {name} is kept"
@@ -172,7 +178,7 @@ def test_matrix(
     second_run = assert_success(fresh_user.fab(*fab, "up", "--detach"))
     assert "in place" in second_run.stdout and "aside" not in second_run.stdout
     assert_success(fresh_user.fab(*fab, "secure", "--renew"))
-    assert _kept(fresh_user).items() >= backups.items()
+    assert _backups(fresh_user).items() >= backups.items()
     assert_success(fresh_user.fab("stop"))
 
 
@@ -188,8 +194,10 @@ def test_matrix(
         ),
     ],
 )
-def test_what_only_running_it_tells(user: User, hidden: str, expected: str) -> None:
-    """A server that a setting opens which nobody can find in its file is ended as soon as that is seen, and 6 says what was."""
+def test_setting_computed_at_run_time(user: User, hidden: str, expected: str) -> None:
+    """A server that a setting computed at run time leaves open is stopped as soon as it is checked; 6 names the
+    setting.
+    """
     config = user.jupyter_config.with_suffix(".py")
     config.write_text(f"{hidden}\n")
     try:
@@ -207,7 +215,7 @@ def test_what_only_running_it_tells(user: User, hidden: str, expected: str) -> N
 
 
 def _write(user: User, there: Before) -> None:
-    """The files, open to all as an editor leaves them, and the certificate that they name."""
+    """Write the files with open permissions, as an editor leaves them, and the certificate that they name."""
     (user.remote_home / ".jupyter").mkdir()
     for name, content in there.files.items():
         path = user.remote_home / name
@@ -226,16 +234,16 @@ def _changed(user: User, name: str, content: str) -> bool:
     return (user.remote_home / name).read_text() != content
 
 
-def _kept(user: User) -> dict[str, str]:
-    """The copies of what was there, by name; nobody else can read them."""
+def _backups(user: User) -> dict[str, str]:
+    """The backups by name, which nobody else can read."""
     folder = user.remote_home / ".jupyter/notebooks-over-ssh/backups"
     paths = list(folder.iterdir())
     assert {stat.S_IMODE(path.stat().st_mode) for path in (folder, *paths)} <= {0o700, 0o600}
     return {path.name: path.read_text() for path in paths}
 
 
-def _is_protected(user: User, port: int, password: str, no_password: str) -> None:
-    """Of all that stands in the table of docs/security.md, what can be seen through the tunnel and beside it."""
+def _assert_protected(user: User, port: int, password: str, no_password: str) -> None:
+    """Check each row of the table in docs/security.md that can be observed through the tunnel or beside it."""
     session = user.only_session()
     with Browser(port, user.certificate_pem(session["host"])) as browser:
         assert not browser.log_in(no_password)
@@ -253,7 +261,7 @@ def _is_protected(user: User, port: int, password: str, no_password: str) -> Non
                 browser.attach(kernel.identity, TIMEOUT_S, origin="https://example.org"),
             ):
                 pass
-            _kernels_files_are_private(user, session["host"])
+            _assert_private_runtime_files(user, session["host"])
             addresses = {
                 connection.laddr.ip
                 for process in processes_below(user.home)
@@ -262,13 +270,15 @@ def _is_protected(user: User, port: int, password: str, no_password: str) -> Non
             }
             assert addresses <= {"127.0.0.1", "::1"}
     for version in (ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1):
-        assert not _speaks(port, version), version
-    assert _speaks(port, ssl.TLSVersion.TLSv1_2)
-    assert _speaks(port, ssl.TLSVersion.TLSv1_3)
+        assert not _accepts_tls(port, version), version
+    assert _accepts_tls(port, ssl.TLSVersion.TLSv1_2)
+    assert _accepts_tls(port, ssl.TLSVersion.TLSv1_3)
 
 
-def _kernels_files_are_private(user: User, host: str) -> None:
-    """What Jupyter writes while it runs: connection files with the kernels' keys, its own address and token."""
+def _assert_private_runtime_files(user: User, host: str) -> None:
+    """Files that Jupyter writes while it runs are private: connection files with the kernels' keys, its URL and
+    token.
+    """
     runtime = user.remote_state(host) / "runtime"
     files = [path for path in runtime.rglob("*") if path.is_file()]
     keys = [json.loads(path.read_text()) for path in files if path.name.startswith("kernel-")]
@@ -277,8 +287,8 @@ def _kernels_files_are_private(user: User, host: str) -> None:
     assert runtime.stat().st_mode & 0o777 == 0o700  # and, from some releases of Jupyter, the sticky bit
 
 
-def _speaks(port: int, version: ssl.TLSVersion) -> bool:
-    """Whether the server agrees to speak this version of TLS with a client that would speak any cipher of it."""
+def _accepts_tls(port: int, version: ssl.TLSVersion) -> bool:
+    """Whether the server accepts this version of TLS from a client that offers every cipher of it."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # what is asked is the version alone
     context.set_ciphers("ALL:@SECLEVEL=0")

@@ -1,4 +1,4 @@
-"""The whole story, from an empty home folder to a plot in the browser, and back to an empty home folder."""
+"""First use: from an empty home folder to a plot in the browser, and back to an empty home folder."""
 
 import base64
 import hashlib
@@ -16,7 +16,7 @@ CACHES = (".cache/", ".npm/", ".config/matplotlib/")
 
 
 def test_without_a_terminal(fresh_user: User) -> None:
-    """Unattended, `fab up --detach` leads from nothing to a plot in the browser, and two commands back to nothing."""
+    """Without a terminal, `fab up --detach` leads to a plot in the browser, and two commands remove everything."""
     result = assert_success(fresh_user.fab("up", "--detach"))
     password = generated_password(result)
     assert result.stdout.count(password) == 1
@@ -39,11 +39,11 @@ def test_without_a_terminal(fresh_user: User) -> None:
     assert_success(fresh_user.fab("stop"))
     assert fresh_user.status() == []
     assert_success(fresh_user.fab("sandbox.stop"))
-    _nothing_of(fresh_user)
+    _assert_nothing_left(fresh_user)
 
 
 def test_at_a_terminal(fresh_user: User) -> None:
-    """At a terminal, `fab up` asks for the password twice and unseen, and after Ctrl-C whether to stop the server."""
+    """At a terminal, `fab up` asks for the password twice without echo, and after Ctrl-C whether to stop the server."""
     with fresh_user.at_terminal("fab", "up") as terminal:
         terminal.expect(r"choose a password")
         terminal.type(PASSWORD)
@@ -60,7 +60,7 @@ def test_at_a_terminal(fresh_user: User) -> None:
     assert PASSWORD not in terminal.output
     assert fresh_user.status() == []
     assert_success(fresh_user.fab("sandbox.stop"))
-    _nothing_of(fresh_user)
+    _assert_nothing_left(fresh_user)
 
 
 def _draw_the_plot(kernel: Kernel, notebook: Path, host: str) -> None:
@@ -73,6 +73,6 @@ def _draw_the_plot(kernel: Kernel, notebook: Path, host: str) -> None:
     assert base64.b64decode(picture["image/png"]).startswith(b"\x89PNG")
 
 
-def _nothing_of(user: User) -> None:
+def _assert_nothing_left(user: User) -> None:
     assert leaked_processes(user.home) == []
     assert [path for path in user.files() if not path.startswith(CACHES)] == []

@@ -1,4 +1,4 @@
-"""A start that is interrupted, or that cannot be recorded: no server runs that `status` and `stop` do not know of."""
+"""After a start that is interrupted, or cannot be recorded, no server runs that `status` and `stop` do not find."""
 
 import contextlib
 import os
@@ -31,7 +31,7 @@ MOMENTS: dict[str, Moment] = {
 
 
 def servers(user: User) -> list[psutil.Process]:
-    """What of Jupyter runs, or is about to, and the programs that start it."""
+    """The processes of Jupyter, and of the programs that start it."""
     state = str(user.remote_home)
     return [
         process
@@ -41,8 +41,10 @@ def servers(user: User) -> list[psutil.Process]:
     ]
 
 
-def none_that_is_unknown(user: User) -> None:
-    """`status` shows what runs, a second `serve` finds it, `stop` ends it, and nothing is left on either side."""
+def assert_all_known(user: User) -> None:
+    """`status` shows each running server, a second `serve` finds it, `stop` ends it, and nothing is left on either
+    side.
+    """
     sessions = user.status()
     assert len(sessions) <= 1
     running = [session["pid"] for session in sessions if session["server"] == "running"]
@@ -64,7 +66,7 @@ def _pids(user: User) -> list[int]:
 
 @pytest.fixture
 def clean(user: User) -> Iterator[User]:
-    """The user, without a trace on the host of an earlier server."""
+    """The user, without files of an earlier server on the host."""
     shutil.rmtree(user.remote_state("ashbury"), ignore_errors=True)
     yield user
     user.stop_all_sessions()
@@ -75,7 +77,9 @@ def clean(user: User) -> Iterator[User]:
 )
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_interrupted(clean: User, moment: str, number: signal.Signals) -> None:
-    """Wherever a signal ends `serve`, what it leaves is known; where it can, it says that the server may go on."""
+    """At whatever step a signal ends `serve`, the server is on record; a signal that can be handled prints a warning
+    about it.
+    """
     with clean.running(*SERVE) as process:
         wait_until(lambda: MOMENTS[moment](clean) or process.poll() is not None, moment)
         was_starting = MOMENTS["the pending session"](clean)
@@ -85,11 +89,11 @@ def test_interrupted(clean: User, moment: str, number: signal.Signals) -> None:
     assert "Exception ignored" not in errors
     if was_starting and number is not signal.SIGKILL and not MOMENTS["the session"](clean):
         assert "the server on ashbury may go on" in errors
-    none_that_is_unknown(clean)
+    assert_all_known(clean)
 
 
-def test_stop_at_once(clean: User) -> None:
-    """A `stop` right after a `serve` that was killed waits for what that one has begun, and ends it."""
+def test_stop_after_kill(clean: User) -> None:
+    """A `stop` right after a killed `serve` waits for the server that is starting, and ends it."""
     with clean.running(*SERVE) as process:
         wait_until(lambda: MOMENTS["the pending session"](clean), "the pending session")
         process.kill()
@@ -100,7 +104,7 @@ def test_stop_at_once(clean: User) -> None:
 
 
 def test_second_run_repairs(clean: User) -> None:
-    """After a kill, `serve` finds the server or starts it, and it is an ordinary session then."""
+    """After a kill, `serve` finds the server or starts it, and the session is complete."""
     with clean.running(*SERVE) as process:
         wait_until(lambda: MOMENTS["the server's record"](clean), "the server's record")
         process.kill()
@@ -111,11 +115,11 @@ def test_second_run_repairs(clean: User) -> None:
     assert [clean.only_session()["pid"]] == pids
     assert clean.record("ashbury")["pid"] == pids[0]
     assert not list(clean.sessions.glob("*.pending.json"))
-    none_that_is_unknown(clean)
+    assert_all_known(clean)
 
 
-def test_start_that_takes_too_long(clean: User) -> None:
-    """A server that does not answer in time is known, so that what the hint says (stop --force) ends it."""
+def test_start_timeout(clean: User) -> None:
+    """A server that does not answer in time is on record, so that the command in the hint (stop --force) ends it."""
     slow = clean.jupyter_config.with_suffix(".py")
     slow.write_text("import time\ntime.sleep(600)\n")
     try:
@@ -136,7 +140,7 @@ def test_start_that_takes_too_long(clean: User) -> None:
 
 @contextlib.contextmanager
 def small_disk(folder: Path, size: str) -> Iterator[None]:
-    """A file system of so many bytes at the folder. Skips the test where none can be mounted."""
+    """Mount a file system of that size at the folder. Skips the test where none can be mounted."""
     result = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", f"size={size},mode=0700", "tmpfs", folder],
         capture_output=True,
@@ -152,7 +156,7 @@ def small_disk(folder: Path, size: str) -> Iterator[None]:
 
 @pytest.mark.parametrize("free", range(3))
 def test_full_disk(clean: User, free: int) -> None:
-    """With so many pages (4 KiB) free where sessions are recorded, `serve` fails and no unknown server runs."""
+    """With that many pages (4 KiB) free where sessions are recorded, `serve` fails and no unrecorded server runs."""
     clean.sessions.mkdir(mode=0o700, parents=True, exist_ok=True)
     with small_disk(clean.sessions, "16k"):
         with contextlib.suppress(OSError), (clean.sessions / "full").open("wb", buffering=0) as file:

@@ -1,4 +1,4 @@
-"""What comes in between: two at once, Ctrl-C in the middle, and a network that is gone."""
+"""Concurrent starts, Ctrl-C during a command, and a lost network."""
 
 import contextlib
 import json
@@ -15,7 +15,7 @@ from tests.kit.wait import TIMEOUT_S, wait_until
 
 
 def _command_line(process: psutil.Process) -> list[str]:
-    """The arguments of a process, none of one that has just ended."""
+    """The arguments of a process, [] if it has just ended."""
     try:
         return process.cmdline()
     except psutil.Error:
@@ -23,23 +23,23 @@ def _command_line(process: psutil.Process) -> list[str]:
 
 
 def servers(user: User) -> list[psutil.Process]:
-    """The notebook servers that run."""
+    """The running notebook servers."""
     return [p for p in processes_below(user.home) if "jupyter-notebook" in " ".join(_command_line(p))]
 
 
 def tunnels(user: User) -> list[psutil.Process]:
-    """The tunnels in the background that run."""
+    """The running background tunnels."""
     return [p for p in processes_below(user.home) if "notebooks_over_ssh.tunnel.daemon" in _command_line(p)]
 
 
 def daemon(user: User) -> int:
-    """The process of the sandbox."""
+    """The PID of the sandbox's daemon."""
     pid: int = json.loads((user.sandbox / "network.json").read_text())["network"]["pid"]
     return pid
 
 
-def test_several_at_once(user: User) -> None:
-    """Of several `serve` at the same moment one starts the server, and the others find it."""
+def test_concurrent_serve(user: User) -> None:
+    """Of several concurrent `serve` one starts the server, and the others find it."""
     commands = (("fab", "-H", "ashbury", "serve"), ("invoke", "serve", "--host", "ashbury")) * 2
     with contextlib.ExitStack() as stack:
         processes = [stack.enter_context(user.running(*command)) for command in commands]
@@ -51,8 +51,8 @@ def test_several_at_once(user: User) -> None:
     assert_success(user.fab("stop"))
 
 
-def test_interrupted_wherever(user: User) -> None:
-    """Ctrl-C in a step of `up --detach`, or between two, leaves nothing but a server, which the next `up` goes on with."""
+def test_ctrl_c_during_up(user: User) -> None:
+    """Ctrl-C during a step of `up --detach`, or between two, leaves at most a server, which the next `up` uses."""
 
     def secured(process: subprocess.Popen[str]) -> bool:
         return _says("secure", process)
@@ -89,8 +89,10 @@ def test_interrupted_wherever(user: User) -> None:
     assert servers(user) == tunnels(user) == []
 
 
-def test_network_gone(user: User) -> None:
-    """When the network goes down, the tunnel ends, `status` says what it cannot reach, and the next command repairs it."""
+def test_lost_network(user: User) -> None:
+    """When the network goes down, the tunnel ends, `status` reports the server as unreachable, and the next command
+    reconnects.
+    """
     assert_success(user.fab("-H", "ashbury", "up", "--detach"))
     before = user.only_session()
     kill(daemon(user))

@@ -1,4 +1,4 @@
-"""Where the browser opens, and what is there: with a display, without, and for an editor."""
+"""Where the browser opens: with a display, without one, and for an editor."""
 
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -14,7 +14,7 @@ ENCODED = "week%201/gr%C3%B6%C3%9Fe%20%26%20more%3F.ipynb"
 
 
 class Recorder:
-    """A browser that only writes down what it is to open, as Python's webbrowser starts it where there is a display."""
+    """A browser program that records its arguments, as Python's webbrowser starts it where there is a display."""
 
     def __init__(self, folder: Path) -> None:
         self._file = folder / "opened"
@@ -24,7 +24,7 @@ class Recorder:
         self.variables = {"DISPLAY": ":99", "BROWSER": f"{program} %s"}
 
     def opened(self) -> list[str]:
-        """The URLs since the last look."""
+        """The URLs since the last call."""
         lines = self._file.read_text().splitlines() if self._file.exists() else []
         assert set(lines[::2]) <= {"1"}
         self._file.unlink(missing_ok=True)
@@ -39,7 +39,7 @@ class Recorder:
     ],
 )
 def test_right_page(user: User, tmp_path: Path, application: str, page: str, folder: str) -> None:
-    """The browser opens once the server answers, on the notebook or the folder that was named, and there it is."""
+    """The browser opens once the server answers, on the notebook or folder that was named, and the page exists."""
     recorder = Recorder(tmp_path)
     variables = {**recorder.variables, "INVOKE_NOTEBOOK_APPLICATION": application}
     up = assert_success(user.fab("up", "--detach", "--open", NOTEBOOK, **variables))
@@ -58,7 +58,7 @@ def test_right_page(user: User, tmp_path: Path, application: str, page: str, fol
 
 
 def test_no_browser(user: User, tmp_path: Path) -> None:
-    """Without a display, with --no-browser and after a refusal nothing is opened, and the address is printed plainly."""
+    """Without a display, with --no-browser, and after an error no browser is opened, and the URL is printed."""
     recorder = Recorder(tmp_path)
     assert_error(user.fab("up", "--detach", "--open", "../x", **recorder.variables), 2, "--open")
     up = assert_success(
@@ -73,7 +73,9 @@ def test_no_browser(user: User, tmp_path: Path) -> None:
 
 
 def test_for_editors(user: User) -> None:
-    """`status --editors` prints the address alone, without a secret, and the SHA-256 to compare; without a tunnel it refuses."""
+    """`status --editors` prints the URL without a secret, and the SHA-256 to compare; without a tunnel it is an
+    error.
+    """
     assert_error(user.fab("status", "--editors"), 1, "no tunnel")
     assert_success(user.fab("serve"))
     assert_error(user.fab("status", "--editors"), 1, "no tunnel", "up --detach")

@@ -1,4 +1,4 @@
-"""The pool: one name for many machines, of which one has the server."""
+"""A pool: one name for several hosts, of which one has the server."""
 
 from notebooks_over_ssh.sandbox.paths import HOSTS
 from tests.kit.cli import User, assert_success
@@ -8,8 +8,8 @@ from tests.kit.sandbox_ssh import run_on_pool
 from tests.kit.users import PASSWORD
 
 
-def test_tunnel_leads_to_the_machine_that_answered(user: User) -> None:
-    """Though the pool has moved on, the tunnel leads to the machine that the server was started on."""
+def test_tunnel_reaches_the_session_host(user: User) -> None:
+    """The tunnel leads to the host on which the server was started, although the pool's name now leads to another."""
     output = assert_success(user.fab("-H", "student.compute", "serve")).stdout
     session = user.only_session()
     assert session["host"] in HOSTS

@@ -1,4 +1,4 @@
-"""A password and a certificate that are renewed while the server runs: it keeps the old ones until it is started again."""
+"""A password and a certificate that are renewed while the server runs: it uses the old ones until it is restarted."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,8 +25,8 @@ def _as_before(user: User) -> Iterator[None]:
     assert_success(user.fab("secure", "--renew", "--password-file", "-", stdin=PASSWORD))
 
 
-def renewed(user: User, *flags: str) -> str:
-    """What `secure --renew` said on both ways, once it has set NEW_PASSWORD."""
+def renew(user: User, *flags: str) -> str:
+    """Set NEW_PASSWORD with `secure --renew`; returns the output."""
     result = assert_success(
         user.fab("secure", "--renew", *flags, "--password-file", "-", stdin=f"{NEW_PASSWORD}\n")
     )
@@ -39,10 +39,12 @@ def logs_in(user: User, port: int, certificate_pem: str, password: str) -> bool:
 
 
 def test_without_a_restart(user: User) -> None:
-    """It is said that the server keeps the old ones; they work, also through a new tunnel, and it is said by each step again."""
+    """Without a restart each command warns that the server uses the old ones, and they work, also through a new
+    tunnel.
+    """
     opened = assert_success(user.fab("up", "--detach"))
     first, old = user.only_session(), user.certificate_pem(user.only_session()["host"])
-    output = renewed(user)
+    output = renew(user)
     assert f"warning: the server that runs {KEEPS}: `" in output and "secure --restart` does that" in output
     assert logs_in(user, port_in(opened), old, PASSWORD)
     assert not logs_in(user, port_in(opened), old, NEW_PASSWORD)
@@ -55,13 +57,13 @@ def test_without_a_restart(user: User) -> None:
 
 
 def test_with_a_restart(user: User) -> None:
-    """`--restart` starts it again on its host, with its tunnel on the port that it had; a second one does nothing."""
+    """`--restart` restarts the server on its host, with its tunnel on the same port; a second one does nothing."""
     # Ports that nothing else wants: here they must still be free when the server is started again.
     local_port, remote_port = free_port(), free_port()
     up = ("up", "--detach", "--local-port", str(local_port))
     assert_success(user.fab(*up, INVOKE_NOTEBOOK_REMOTE_PORT=str(remote_port)))
     first, old = user.only_session(), user.certificate_pem(user.only_session()["host"])
-    renewed(user)
+    renew(user)
     result = assert_success(user.fab("secure", "--restart"))
     assert KEEPS not in result.stderr and port_in(result) == local_port
     second, new = user.only_session(), user.certificate_pem(user.only_session()["host"])
@@ -86,12 +88,12 @@ def test_up_with_a_restart(user: User) -> None:
     )
 
 
-def test_busy_kernels_are_asked_about(user: User, tmp_path: Path) -> None:
-    """While a kernel computes nobody's work ends unasked: without a terminal not at all, at one with two answers of yes."""
+def test_busy_kernels(user: User, tmp_path: Path) -> None:
+    """While a kernel computes, the server is not restarted without a terminal; at one it takes two confirmations."""
     file = tmp_path / "password"
     file.write_text(NEW_PASSWORD)
     with busy_kernel(user) as kernel:
-        renewed(user)
+        renew(user)
         assert_error(user.fab("secure", "--restart"), 1, "a kernel computes")
         assert is_alive(psutil.Process(kernel))
         server = user.only_session()["pid"]
@@ -110,10 +112,12 @@ def test_busy_kernels_are_asked_about(user: User, tmp_path: Path) -> None:
     assert user.only_session()["pid"] != server
 
 
-def test_server_restarted_before_the_answer(user: User) -> None:
-    """A yes restarts the server that the question was about: one that another command started since is left alone."""
+def test_server_restarted_during_the_prompt(user: User) -> None:
+    """A yes restarts the server that the prompt was about; one that another command has started meanwhile is left
+    alone.
+    """
     assert_success(user.fab("serve"))
-    renewed(user)
+    renew(user)
     with user.at_terminal("fab", "secure") as terminal:
         terminal.expect("do that now")
         assert_success(user.fab("stop"))
@@ -125,10 +129,10 @@ def test_server_restarted_before_the_answer(user: User) -> None:
     assert user.only_session()["pid"] == server
 
 
-def test_server_gone_before_the_answer(user: User) -> None:
-    """A server without a record here that has ended since the question is not started in order to be stopped."""
+def test_server_ended_during_the_prompt(user: User) -> None:
+    """A server without a record here that ended during the prompt is not started only to be stopped."""
     assert_success(user.fab("serve"))
-    renewed(user)
+    renew(user)
     server = psutil.Process(user.only_session()["pid"])
     for record in user.sessions.iterdir():
         record.unlink()

@@ -1,4 +1,4 @@
-"""What can be seen of a server while it runs: by its owner, by the commands that look, and by everybody else."""
+"""What a running server exposes: to its owner, to commands that inspect it, and to others."""
 
 import base64
 import os
@@ -42,7 +42,7 @@ LOOPBACK = {"127.0.0.1", "::1"}
 
 
 class Watch(threading.Thread):
-    """Reads every argument list and environment that it can, again and again, until it is told to end."""
+    """Reads all argument lists and environments that it can, again and again, until it is stopped."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
@@ -65,7 +65,7 @@ class Watch(threading.Thread):
 
 @dataclass(frozen=True)
 class Session:
-    """A session with a server, a tunnel and a kernel; and what was seen and said while it was made."""
+    """A session with a server, a tunnel and a kernel, and what was observed and printed while it was made."""
 
     user: User
     facts: dict[str, Any]
@@ -91,7 +91,7 @@ def session(user: User) -> Iterator[Session]:
 
 
 def test_status_has_every_field(session: Session) -> None:
-    """`status --json` has every field of the contract, and true values in them, under both programs."""
+    """`status --json` has every documented field, with correct values, under both programs."""
     assert {name: type(session.facts.get(name)) for name in FIELDS} == FIELDS
     assert session.facts["server"] == "running"
     assert session.facts["tunnel"] == "open"
@@ -102,14 +102,14 @@ def test_status_has_every_field(session: Session) -> None:
     assert session.user.fab("status", "--json").stdout == session.user.invoke("status", "--json").stdout
 
 
-def test_status_for_a_person(session: Session) -> None:
-    """`status` shows the host, the ports, the address and the state."""
+def test_status_table(session: Session) -> None:
+    """`status` shows the host, the ports, the URL and the state."""
     output = assert_success(session.user.fab("status")).stdout
     for name in ("host", "server", "remote_port", "tunnel", "url"):
         assert str(session.facts[name]) in output
 
 
-def test_server_steps_back(session: Session) -> None:
+def test_nice(session: Session) -> None:
     """The server and its kernels run at nice 19."""
     server = psutil.Process(session.facts["pid"])
     assert server.children()
@@ -117,7 +117,7 @@ def test_server_steps_back(session: Session) -> None:
 
 
 def test_loopback_only(session: Session) -> None:
-    """Whatever of it listens, listens on this machine's loopback alone: server, kernels, tunnel, sandbox."""
+    """Server, kernels, tunnel and sandbox listen on this machine's loopback addresses only."""
     addresses = {
         (process.pid, connection.laddr.ip, connection.laddr.port)
         for process in processes_below(session.user.home)
@@ -130,7 +130,7 @@ def test_loopback_only(session: Session) -> None:
 
 @pytest.mark.parametrize("end", ["remote_port", "local_port"])
 def test_tls_only(session: Session, end: str) -> None:
-    """What is asked without TLS is not answered."""
+    """A request without TLS gets no response."""
     with socket.create_connection(("127.0.0.1", session.facts[end]), timeout=TIMEOUT_S) as connection:
         connection.sendall(b"GET /login HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         answer = b""
@@ -142,8 +142,8 @@ def test_tls_only(session: Session, end: str) -> None:
     assert b"HTTP" not in answer
 
 
-def test_strangers_are_kept_out(session: Session) -> None:
-    """Who has not logged in gets the form and nothing else, and a wrong password does not help."""
+def test_login_is_required(session: Session) -> None:
+    """A client that has not logged in gets only the login form, and a wrong password does not help."""
     with Browser(session.facts["local_port"], session.user.certificate_pem(session.facts["host"])) as browser:
         for path in ("/api/kernels", "/api/contents", "/api/sessions", "/api/terminals"):
             assert browser.status(path) == 403
@@ -152,22 +152,24 @@ def test_strangers_are_kept_out(session: Session) -> None:
         assert not browser.log_in("")
 
 
-def test_the_certificate_vouches_for_itself_alone(session: Session) -> None:
-    """A browser that knows nothing of the certificate refuses the server; the names in it are loopback's."""
+def test_certificate_is_self_signed(session: Session) -> None:
+    """A client without the certificate refuses the server; the certificate's names are loopback's."""
     with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
         httpx.get(session.facts["url"], verify=ssl.create_default_context(), trust_env=False)
 
 
 def test_no_secret_in_processes(session: Session) -> None:
-    """No secret was in an argument list or an environment at any moment: from `secure` on, with a kernel running."""
+    """No secret was in an argument list or an environment at any moment, from `secure` on, also with a running
+    kernel.
+    """
     for content, where in session.watch.seen.items():
         for name, secret in _secrets(session).items():
             assert secret not in content, f"{name} is in {where}"
     assert any(str(session.user.home).encode() in content for content in session.watch.seen)
 
 
-def test_no_secret_for_others_to_read(session: Session) -> None:
-    """No file that others could read has a secret in it."""
+def test_no_secret_in_readable_files(session: Session) -> None:
+    """No file that others can read contains a secret."""
     open_to_others = 0
     for path in _files(session.user.home):
         if path.stat().st_mode & 0o044:
@@ -179,7 +181,7 @@ def test_no_secret_for_others_to_read(session: Session) -> None:
 
 
 def test_no_secret_in_a_log(session: Session) -> None:
-    """No log has a secret in it, whoever may read it; neither has what the commands said."""
+    """No log contains a secret, whoever may read it, and neither does the commands' output."""
     logs = [path for path in _files(session.user.home) if path.suffix == ".log"]
     assert {"daemon.log", "server.log"} <= {path.name for path in logs}
     logged = {str(path): path.read_bytes() for path in logs} | {"the output": session.said.encode()}
@@ -189,7 +191,7 @@ def test_no_secret_in_a_log(session: Session) -> None:
 
 
 def test_private_folders(session: Session) -> None:
-    """Only their owner can enter the folders of sessions, of the sandbox, and of what protects the server."""
+    """Only their owner can enter the folders of the sessions, of the sandbox, and of the server's credentials."""
     user = session.user
     folders = [user.sessions, user.sandbox, user.remote_state(session.facts["host"])]
     folders += [user.jupyter_config.parent / "notebooks-over-ssh"]
@@ -198,7 +200,7 @@ def test_private_folders(session: Session) -> None:
     }
 
 
-def test_last_lines_of_the_log(session: Session) -> None:
+def test_log_lines(session: Session) -> None:
     """`logs --lines 5` shows the last five lines of the server's log."""
     log = session.user.remote_state(session.facts["host"]) / "server.log"
     lines = assert_success(session.user.fab("logs", "--lines", "5")).stdout.splitlines()
@@ -206,7 +208,7 @@ def test_last_lines_of_the_log(session: Session) -> None:
     assert_error(session.user.invoke("logs", "--lines", "-1"), 2, "--lines")
 
 
-def test_log_as_it_grows(session: Session) -> None:
+def test_log_follow(session: Session) -> None:
     """`logs --follow` shows each new line; Ctrl-C ends it with 0 and leaves nothing on the host."""
     log = session.user.remote_state(session.facts["host"]) / "server.log"
     before = set(processes_below(session.user.home))
@@ -221,7 +223,7 @@ def test_log_as_it_grows(session: Session) -> None:
     wait_until(lambda: set(processes_below(session.user.home)) <= before, "no tail is left")
 
 
-def test_a_taken_port_is_named(session: Session) -> None:
+def test_taken_local_port(session: Session) -> None:
     """A local port that another program has is refused, and the program named; the old tunnel stays."""
     port = free_port()
     with socket.create_server(("127.0.0.1", port)):
@@ -233,7 +235,7 @@ def test_a_taken_port_is_named(session: Session) -> None:
 
 
 def _secrets(session: Session) -> dict[str, bytes]:
-    """Everything that nobody else may learn, by name."""
+    """Every secret, by name."""
     user = session.user
     config = user.jupyter_config.read_text()
     (password_hash,) = (part for part in config.split('"') if part.startswith("argon2:"))

@@ -1,4 +1,4 @@
-"""The sandbox starts for a task that needs a host, says so, and is never started by a task that only looks."""
+"""The sandbox starts, with a message, for a task that needs a host, and not for a task that only reads."""
 
 import json
 from pathlib import Path
@@ -21,8 +21,8 @@ def nobody(tmp_path_factory: pytest.TempPathFactory, temporary: Path) -> User:
 
 
 @pytest.mark.parametrize("task", LOOKING)
-def test_looking_starts_nothing(nobody: User, task: str) -> None:
-    """With nothing on record, a task that only looks leaves the sandbox as it is; one that wants a host of it says what starts it."""
+def test_reading_tasks_start_nothing(nobody: User, task: str) -> None:
+    """Without a session, a task that only reads does not start the sandbox; one that needs a host of it has a hint."""
     result = nobody.fab(*task.split())
     assert not nobody.sandbox.exists()
     assert STARTS not in result.stdout
@@ -30,8 +30,10 @@ def test_looking_starts_nothing(nobody: User, task: str) -> None:
         assert_error(result, 3, "the sandbox is not running", "fab up`")
 
 
-def test_sandbox_comes_and_goes(fresh_user: User) -> None:
-    """Its start is said once and first, with what ends it; `stop` says that it keeps running; a session outlives it, and is stopped."""
+def test_sandbox_messages(fresh_user: User) -> None:
+    """The first task reports the start and how to end it; `stop` reports that the sandbox keeps running; a session
+    survives the sandbox, and can be stopped.
+    """
     started = assert_success(fresh_user.fab("secure", "--password-file", "-", stdin=PASSWORD)).stdout
     first, *more = started.splitlines()
     assert STARTS in first and "fab sandbox.stop` ends" in first

@@ -1,4 +1,4 @@
-"""The password and the certificate: set once, renewed when asked or when due, one's own where wanted."""
+"""The password and the certificate: set once, renewed on request or when due, or the user's own."""
 
 import json
 import ssl
@@ -25,10 +25,10 @@ ANOTHER_PASSWORD = "quite another password"
 @pytest.fixture(autouse=True)
 def _protected(user: User) -> Iterator[None]:
     """Each test begins and ends with PASSWORD and a fresh certificate, without a server."""
-    contents = {path: path.read_bytes() for path in _protection(user)}
+    contents = {path: path.read_bytes() for path in _protected_files(user)}
     yield
     user.stop_all_sessions()
-    for path in _protection(user):
+    for path in _protected_files(user):
         path.unlink()
     for path, content in contents.items():
         path.touch(0o600)
@@ -36,7 +36,7 @@ def _protected(user: User) -> Iterator[None]:
 
 
 def test_twice_changes_nothing(user: User) -> None:
-    """`secure` that finds everything in place says so and touches no file."""
+    """A second `secure` reports that everything is in place, and changes no file."""
     before = _state(user)
     for program in ("fab", "invoke"):
         assert "in place" in assert_success(user.run(program, "secure")).stdout
@@ -47,8 +47,8 @@ def test_twice_changes_nothing(user: User) -> None:
     assert _state(user) == before
 
 
-def test_the_same_password_again(user: User) -> None:
-    """Setting the password that is set changes nothing, warns of nothing and leaves the server that runs as it is."""
+def test_same_password(user: User) -> None:
+    """Setting the current password again changes nothing, prints no warning and leaves the running server alone."""
     assert_success(user.fab("up", "--detach"))
     before, session = user.jupyter_config.read_bytes(), user.only_session()
     for words in (("secure",), ("up", "--detach")):
@@ -61,17 +61,17 @@ def test_the_same_password_again(user: User) -> None:
 
 
 def test_private_files(user: User) -> None:
-    """The key and the configuration with the hash are their owner's alone, and so is the folder of the key."""
+    """The key, the configuration with the hash, and the key's folder are accessible to their owner only."""
     assert_success(user.fab("secure", "--renew"))
     folder = user.jupyter_config.parent / "notebooks-over-ssh"
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    keys = [path for path in _protection(user) if b"PRIVATE KEY" in path.read_bytes()]
+    keys = [path for path in _protected_files(user) if b"PRIVATE KEY" in path.read_bytes()]
     assert keys
     assert {stat.S_IMODE(path.stat().st_mode) for path in (*keys, user.jupyter_config)} == {0o600}
 
 
-def test_chain_of_an_authority(user: User, tmp_path: Path) -> None:
-    """Who trusts a site's authority, and knows nothing of this server, reaches it at localhost with nothing to say of it."""
+def test_certificate_chain(user: User, tmp_path: Path) -> None:
+    """A client that trusts the site's CA connects to localhost without an error."""
     root = make_signed("the root", ca=True)
     certificate_site = CertificateSite(root, make_signed("the one below", root, ca=True), tmp_path)
     leaf = certificate_site.leaf(names=["*.example.org", "localhost"])
@@ -86,7 +86,7 @@ def test_chain_of_an_authority(user: User, tmp_path: Path) -> None:
 
 
 def test_own_certificate_then_renewed(user: User, tmp_path: Path) -> None:
-    """A certificate of one's own is served; after `--renew` and a restart another is, and the old password opens nothing."""
+    """The user's own certificate is served; after `--renew` and a restart a new one is, and the old password fails."""
     certificate, key = _make_pair(tmp_path, days=90)
     assert_success(user.fab("secure", "--certificate", str(certificate), "--key", str(key)))
     up = assert_success(user.fab("up", "--detach"))
@@ -112,14 +112,14 @@ def test_own_certificate_then_renewed(user: User, tmp_path: Path) -> None:
         assert browser.log_in(ANOTHER_PASSWORD)
 
 
-def test_renewed_without_a_terminal(user: User) -> None:
-    """`--renew` with nobody to ask makes a password up, another each time, and shows it once."""
+def test_generated_password(user: User) -> None:
+    """`--renew` without a terminal generates a new password each time, and shows it once."""
     first, second = (assert_success(user.fab("secure", "--renew")) for _ in range(2))
     assert generated_password(first) != generated_password(second)
 
 
 def test_other_settings_survive(user: User) -> None:
-    """What the user has set in Jupyter's configuration is there after `secure --renew`, with only ours changed."""
+    """`secure --renew` keeps the user's other settings in Jupyter's configuration."""
     config = json.loads(user.jupyter_config.read_text())
     mine: dict[str, Any] = {
         "ServerApp": {"shutdown_no_activity_timeout": 86400},
@@ -135,7 +135,7 @@ def test_other_settings_survive(user: User) -> None:
 
 
 @pytest.mark.parametrize("fault", ["mismatched", "expired", "not yet", "no key", "not PEM"])
-def test_own_certificate_that_is_no_good(user: User, tmp_path: Path, fault: str) -> None:
+def test_invalid_own_certificate(user: User, tmp_path: Path, fault: str) -> None:
     """A pair that cannot be served is refused with 2, and nothing is changed."""
     certificate, key = _make_pair(
         tmp_path, days=-1 if fault == "expired" else 90, begins=5 if fault == "not yet" else -10
@@ -152,8 +152,8 @@ def test_own_certificate_that_is_no_good(user: User, tmp_path: Path, fault: str)
     assert _state(user) == before
 
 
-def test_certificate_near_its_end(user: User, tmp_path: Path) -> None:
-    """A certificate that ends soon is renewed by the next `secure`, which says so; the password stays."""
+def test_certificate_is_renewed_when_due(user: User, tmp_path: Path) -> None:
+    """The next `secure` renews a certificate that expires soon, and reports it; the password stays."""
     certificate, key = _make_pair(tmp_path, days=10)
     assert_success(user.fab("secure", "--certificate", str(certificate), "--key", str(key)))
     hashed = json.loads(user.jupyter_config.read_text())["IdentityProvider"]
@@ -168,8 +168,8 @@ def test_certificate_near_its_end(user: User, tmp_path: Path) -> None:
     assert "in place" in assert_success(user.fab("secure")).stdout
 
 
-def _protection(user: User) -> list[Path]:
-    """The files that protect the server: Jupyter's configuration, and what is in our folder beside it."""
+def _protected_files(user: User) -> list[Path]:
+    """The files that protect the server: Jupyter's configuration, and those in our folder beside it."""
     folder = user.jupyter_config.parent / "notebooks-over-ssh"
     return [user.jupyter_config, *(path for path in folder.iterdir() if path.is_file())]
 
@@ -185,7 +185,7 @@ def _state(user: User) -> dict[str, tuple[bytes, int, int]]:
 
 
 def _make_pair(folder: Path, *, days: int, begins: int = -10) -> tuple[Path, Path]:
-    """A self-signed certificate for localhost, good for so many days from now, and its key."""
+    """A self-signed certificate for localhost, valid for that many days from now, and its key."""
     folder.mkdir(exist_ok=True)
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "a server of mine")])

@@ -1,4 +1,4 @@
-"""Several sessions, or one that is not meant: whoever names a host or a user means that one."""
+"""Which of several sessions a command uses: a named host or user always wins."""
 
 from collections.abc import Iterator
 from getpass import getuser
@@ -30,8 +30,8 @@ def hosts(user: User) -> list[str]:
     return [session["host"] for session in user.status() if session["server"] == "running"]
 
 
-def test_host_of_a_variable(one: User) -> None:
-    """`stop` and `serve` with INVOKE_NOTEBOOK_HOST are for that host, and leave the only session alone."""
+def test_host_variable(one: User) -> None:
+    """`stop` and `serve` with INVOKE_NOTEBOOK_HOST use that host, and leave the only session alone."""
     server = psutil.Process(one.only_session()["pid"])
     result = assert_success(one.fab("stop", INVOKE_NOTEBOOK_HOST="bonnington"))
     assert "no server of yours ran on bonnington" in result.stdout
@@ -43,7 +43,7 @@ def test_host_of_a_variable(one: User) -> None:
     assert one.status() == []
 
 
-def test_user_of_a_variable(one: User) -> None:
+def test_user_variable(one: User) -> None:
     """A user that a variable names is not taken for the user of the only session."""
     assert_error(one.fab("tunnel", "--detach", INVOKE_USER="somebody"), 1, "no server of yours is known")
     assert_error(one.fab("stop", INVOKE_USER="somebody"), 2, f"{getuser()}@ashbury", "stop --all")
@@ -52,8 +52,8 @@ def test_user_of_a_variable(one: User) -> None:
     assert one.status() == []
 
 
-def test_host_of_the_own_file(one: User) -> None:
-    """A host in the user's own file is named too; a flag wins over it."""
+def test_host_in_user_file(one: User) -> None:
+    """A host in the user's own file counts as named; a flag wins over it."""
     file = one.home / ".invoke.yaml"
     file.write_text("notebook:\n  host: bonnington\n")
     try:
@@ -69,7 +69,7 @@ def test_host_of_the_own_file(one: User) -> None:
     "task", [("stop",), ("tunnel", "--detach"), ("serve",), ("secure", "--renew"), ("logs",)], ids=" ".join
 )
 def test_several_without_a_terminal(two: User, task: tuple[str, ...]) -> None:
-    """Where several sessions fit and nobody can be asked, nothing is done, and they are listed."""
+    """When several sessions match and there is no terminal, nothing is done, and they are listed."""
     before = [session["pid"] for session in two.status()]
     assert_error(
         two.fab(*task), 2, "2 sessions match", f"{getuser()}@ashbury", f"{getuser()}@bonnington", "--host"
@@ -78,7 +78,7 @@ def test_several_without_a_terminal(two: User, task: tuple[str, ...]) -> None:
 
 
 def test_several_at_a_terminal(two: User) -> None:
-    """At a terminal one is picked by its number; anything else, Ctrl-C and Ctrl-D do nothing."""
+    """At a terminal a number picks the session; any other input, Ctrl-C and Ctrl-D do nothing."""
     with two.at_terminal("fab", "stop") as terminal:
         terminal.expect(r"which session\?")
         terminal.type("3")
@@ -104,6 +104,6 @@ def test_several_at_a_terminal(two: User) -> None:
 
 
 def test_status_shows_the_user(one: User) -> None:
-    """`status` shows whose session it is, to a person and to a program."""
+    """`status` and `status --json` show whose session it is."""
     assert f"{getuser()}@ashbury" in assert_success(one.fab("status")).stdout
     assert one.only_session()["user"] == getuser()

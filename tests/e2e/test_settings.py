@@ -1,4 +1,4 @@
-"""The settings of one run: a file of `-f` and `INVOKE_` variables count, under both programs."""
+"""Settings of one run: a file of `-f` and `INVOKE_` variables count under both programs."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,9 @@ from tests.kit.wait import TIMEOUT_S
 
 
 def test_another_application(user: User, tmp_path: Path) -> None:
-    """With `-f FILE` the server is the application of the file; a variable says the same, and `status` shows it."""
+    """With `-f FILE` the server is the application that the file names; so it is with a variable, and `status` shows
+    it.
+    """
     file = tmp_path / "mine.yaml"
     file.write_text("notebook:\n  application: lab\n  nice: 15\n")
     with_file = ("fab", "-f", str(file), "up", "--detach")
@@ -36,7 +38,7 @@ def test_another_application(user: User, tmp_path: Path) -> None:
 
 
 def test_variable(user: User) -> None:
-    """A variable counts: `up` starts that application; where nobody is asked, Ctrl-C ends the tunnel and not the server."""
+    """With a variable `up` starts that application; without a terminal, Ctrl-C ends the tunnel and not the server."""
     with user.running("invoke", "up", INVOKE_NOTEBOOK_APPLICATION="lab") as process:
         assert process.stdout
         assert any("ctrl-c" in line for line in iter(process.stdout.readline, ""))
@@ -49,7 +51,7 @@ def test_variable(user: User) -> None:
 
 
 def test_more_arguments(user: User, tmp_path: Path) -> None:
-    """`notebook.arguments` reach Jupyter, each as one argument to the letter, beside those that protect it."""
+    """`notebook.arguments` reach Jupyter, each as one literal argument, beside those that protect it."""
     name = "a b'c\"$(touch ran)`touch ran`;ü"
     file = tmp_path / "mine.yaml"
     arguments = ["--ServerApp.terminals_enabled=False", f"--ServerApp.iopub_data_rate_limit={2e6}"]

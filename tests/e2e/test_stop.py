@@ -1,4 +1,4 @@
-"""The end of a session, in order or not."""
+"""The end of a session, clean or not."""
 
 import socket
 
@@ -12,7 +12,9 @@ from tests.kit.users import PASSWORD
 
 
 def test_busy_kernel(user: User) -> None:
-    """While a kernel computes, `stop` without a terminal stops nothing; with --force it and all it started are gone."""
+    """While a kernel computes, `stop` without a terminal stops nothing; with --force the kernel and its children are
+    gone.
+    """
     with busy_kernel(user) as kernel:
         running = psutil.Process(kernel).children() + [psutil.Process(kernel)]
         assert len(running) == 2
@@ -28,13 +30,13 @@ def test_busy_kernel(user: User) -> None:
 
 
 def test_twice(user: User) -> None:
-    """`stop` with nothing to stop ends with 0 and says so, with a host and without."""
+    """`stop` with nothing to stop exits with 0 and says so, with a host and without."""
     for arguments in (("stop",), ("stop", "--all"), ("-H", "ashbury", "stop"), ("stop", "--force")):
         assert assert_success(user.fab(*arguments)).stdout
 
 
-def test_server_killed_behind_our_back(user: User) -> None:
-    """When the server is gone without us, `status` says so, no tunnel leads there, `up` starts another."""
+def test_server_was_killed(user: User) -> None:
+    """When the server was killed, `status` reports it, no tunnel leads to its port, and `up` starts another."""
     # Ports that nothing else wants: what is shown here is what happens to just these.
     local_port, remote_port = free_port(), str(free_port())
     up = ("-H", "ashbury", "up", "--detach")

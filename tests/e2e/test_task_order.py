@@ -1,4 +1,4 @@
-"""The commands in any order, each as often as one likes."""
+"""The commands in any order, each any number of times."""
 
 import pytest
 
@@ -16,7 +16,7 @@ UP, SERVE, TUNNEL, STATUS, STOP = "up", "serve", "tunnel", "status", "stop"
     [(UP, SERVE, TUNNEL, STATUS, STOP), (SERVE, STATUS, TUNNEL, UP, STOP), (STOP, SERVE, UP, TUNNEL, STATUS)],
     ids=" ".join,
 )
-def test_every_order_and_twice(user: User, order: tuple[str, ...]) -> None:
+def test_every_order(user: User, order: tuple[str, ...]) -> None:
     """Every command can follow every other and itself: one server runs, and one tunnel."""
     port = free_port()
     commands = {
@@ -46,7 +46,7 @@ def test_every_order_and_twice(user: User, order: tuple[str, ...]) -> None:
 
 
 def test_tunnel_without_a_session(user: User) -> None:
-    """A tunnel to a server that was never started is refused with what to do first."""
+    """`tunnel` without a server is refused with a hint."""
     assert_error(user.invoke("tunnel", "--detach"), 1, "student.compute", "serve")
     assert_error(user.fab("-H", "ashbury", "tunnel", "--detach"), 1, "ashbury", "serve")
     assert list(user.sessions.iterdir()) == []

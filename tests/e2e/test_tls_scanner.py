@@ -1,4 +1,4 @@
-"""A TLS scanner has nothing to say of the server, but that nobody whom it knows has signed its certificate."""
+"""A TLS scanner finds no fault with the server, except that its certificate is self-signed."""
 
 import ast
 import json
@@ -29,7 +29,7 @@ def _no_session_is_left(user: User) -> Iterator[None]:
 
 
 def scan(scanner: Path, port: int, folder: Path, *options: str) -> tuple[dict[str, Any], dict[str, str]]:
-    """What it found, and by name what does not comply with the configuration that Mozilla recommends to servers.
+    """The scanner's report, and by name what does not comply with Mozilla's recommended configuration for servers.
 
     Left out is what it says of curves, once it is clear that it only says that there are stronger ones too.
     """
@@ -53,8 +53,8 @@ def scan(scanner: Path, port: int, folder: Path, *options: str) -> tuple[dict[st
     return server["scan_result"], complaints
 
 
-def test_the_servers_own_certificate(user: User, scanner: Path, tmp_path: Path) -> None:
-    """It complains of the path to an authority, for there is none, and of no version, cipher, key, date or known attack."""
+def test_generated_certificate(user: User, scanner: Path, tmp_path: Path) -> None:
+    """The scanner reports only the missing path to a CA, and no version, cipher, key, date or known attack."""
     local_port, remote_port = free_port(), str(free_port())
     up = ("up", "--detach", "--local-port", str(local_port))
     assert_success(user.fab(*up, INVOKE_NOTEBOOK_REMOTE_PORT=remote_port))
@@ -75,8 +75,8 @@ def test_the_servers_own_certificate(user: User, scanner: Path, tmp_path: Path) 
     assert deployment["received_chain_has_valid_order"] and not deployment["verified_certificate_chain"]
 
 
-def test_a_certificate_of_the_sites_own(user: User, scanner: Path, tmp_path: Path) -> None:
-    """With a chain of an authority that it is told of it has nothing to complain of at all."""
+def test_site_certificate(user: User, scanner: Path, tmp_path: Path) -> None:
+    """With a certificate of a CA that it trusts, the scanner reports nothing."""
     root = make_signed("the root", ca=True)
     certificate_site = CertificateSite(root, make_signed("the one below", root, ca=True), tmp_path)
     leaf = certificate_site.leaf()

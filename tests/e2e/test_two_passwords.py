@@ -1,4 +1,4 @@
-"""Two commands that set the password at the same time: one sets it, and the other is told."""
+"""Two commands set the password at the same time: one sets it, and the other reports that."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -15,9 +15,9 @@ def logs_in(user: User, port: int, password: str) -> bool:
         return browser.log_in(password)
 
 
-def test_first_ups_at_once(fresh_user: User) -> None:
-    """Of two first `up`s at once with different passwords the one that says "password set" is right; the other says that
-    it set none.
+def test_concurrent_first_ups(fresh_user: User) -> None:
+    """Of two concurrent first `up`s with different passwords the one that reports "password set" has set it; the
+    other reports that it set none.
     """
 
     def up(password: str) -> Result:
@@ -36,8 +36,8 @@ def test_first_ups_at_once(fresh_user: User) -> None:
     assert not logs_in(fresh_user, port, other)
 
 
-def test_set_while_another_asks(fresh_user: User) -> None:
-    """Whoever is asked for a password while another command sets one is told so, and what that one set stays."""
+def test_set_during_the_prompt(fresh_user: User) -> None:
+    """When a password is set during another command's prompt, that command says so, and the password stays."""
     with fresh_user.at_terminal("fab", "secure") as terminal:
         terminal.expect("choose a password")
         assert_success(fresh_user.fab("secure", "--password-file", "-", stdin=PASSWORD))

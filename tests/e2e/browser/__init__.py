@@ -1,1 +1,1 @@
-"""The whole story in real browsers: Chromium and Firefox, driven over WebDriver BiDi."""
+"""First use and reconnecting in real browsers: Chromium and Firefox, driven over WebDriver BiDi."""

@@ -1,4 +1,4 @@
-"""A server behind an open tunnel, browsers that have never run, and a folder for what they showed."""
+"""A server behind an open tunnel, browsers with new profiles, and a folder for their screenshots."""
 
 import tempfile
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from tests.kit.users import PASSWORD, new_user
 
 @pytest.fixture(scope="module")
 def user(tmp_path_factory: pytest.TempPathFactory, temporary: Path) -> Iterator[User]:
-    """A user with a server and an open tunnel, whose browsers know nothing."""
+    """A user with a server and an open tunnel, whose browsers have new profiles."""
     with new_user(tmp_path_factory, temporary) as user:
         assert_success(user.fab("up", "--detach", "--password-file", "-", stdin=f"{PASSWORD}\n"))
         yield user
@@ -21,13 +21,13 @@ def user(tmp_path_factory: pytest.TempPathFactory, temporary: Path) -> Iterator[
 
 @pytest.fixture(scope="module")
 def address(user: User) -> str:
-    """Where the tunnel leads from, without a slash at the end."""
+    """The tunnel's URL, without a slash at the end."""
     return f"https://localhost:{port_in(assert_success(user.fab('tunnel', '--detach')))}"
 
 
 @pytest.fixture(params=KINDS, ids=lambda kind: kind.name)
 def browser(request: pytest.FixtureRequest, user: User) -> Iterator[Browser]:
-    """Each kind of browser, which nothing was said to before and which trusts nothing of ours afterwards."""
+    """Each kind of browser, with a new profile; afterwards it trusts none of our certificates."""
     # Chromium has a socket there, and unix(7) allows 107 bytes for its path: too few for the folders of a worker.
     with tempfile.TemporaryDirectory(dir="/tmp") as temporary:
         yield Browser(request.param, user, Path(temporary))

@@ -1,4 +1,4 @@
-"""No certificate of a host lets a browser believe that the host is some other web site."""
+"""No certificate of a host lets a browser accept that host as another web site."""
 
 import pytest
 
@@ -8,8 +8,8 @@ from tests.kit.certificates import certificate, names, new_key, pem
 from tests.kit.cli import User, assert_success, port_in
 
 
-def test_bank(browser: Browser, user: User) -> None:
-    """A leaf on the host for localhost and a bank is not trusted by `up --trust`: the browser opens neither with it."""
+def test_certificate_for_another_site(browser: Browser, user: User) -> None:
+    """`up --trust` does not add a certificate for localhost and a bank: the browser opens neither with it."""
     with browser.running():
         pass  # Firefox makes its store when it runs first
     assert_success(user.fab("stop", "--all"))

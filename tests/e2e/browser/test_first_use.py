@@ -1,4 +1,6 @@
-"""The whole story as a person sees it: the warning, and none; the login, the plot, and what was saved; the warning again."""
+"""First use in a browser: certificate warning, `trust`, login, plot, saved notebook, and the warning again after
+`untrust`.
+"""
 
 import json
 import ssl
@@ -21,8 +23,10 @@ from tests.kit.wait import wait_until
 PLOT = "!!document.querySelector('.jp-OutputArea-output img')?.naturalWidth"
 
 
-def test_from_the_warning_to_the_plot_and_back(browser: Browser, user: User, address: str) -> None:
-    """Before `trust` the browser warns, after it not; the notebook runs, is saved and survives a reload; then it warns again."""
+def test_trust_notebook_untrust(browser: Browser, user: User, address: str) -> None:
+    """The browser warns before `trust` and not after it; the notebook runs, is saved and survives a reload; then it
+    warns again.
+    """
     with browser.running() as page:
         assert_warned(address, page, browser)
         browser.save_screenshot(page, "1-warning")
@@ -53,24 +57,24 @@ def test_from_the_warning_to_the_plot_and_back(browser: Browser, user: User, add
 
 
 def test_nothing_else_is_trusted(browser: Browser, user: User, address: str, tmp_path: Path) -> None:
-    """What the trusted certificate's own key signs for localhost is not trusted: it is no authority."""
+    """A certificate for localhost that the trusted certificate's key signed is not trusted: it is no CA."""
     with browser.running():
         pass  # Firefox makes its store when it runs first
     assert_success(user.fab("trust"))
-    with served(signed_with_the_key_of(user, tmp_path)) as mitm_server, browser.running() as page:
+    with serve_certificate(signed_by_server(user, tmp_path)) as mitm_server, browser.running() as page:
         page.open(address)
         with pytest.raises(NavigationRefused, match=r"CERT|KEY_USAGE"):
             page.open(mitm_server)
 
 
 def assert_warned(address: str, page: Page, browser: Browser) -> None:
-    """The browser does not open the page, for it does not know the certificate."""
+    """The browser does not open the page, since it does not trust the certificate."""
     with pytest.raises(NavigationRefused, match=browser.kind.unknown):
         page.open(address)
 
 
 def strip_outputs(notebook: Path) -> bytes:
-    """The notebook as it was before anybody ran it."""
+    """The notebook without outputs and execution counts."""
     content = json.loads(notebook.read_text())
     for cell in content["cells"]:
         if cell["cell_type"] == "code":
@@ -78,8 +82,8 @@ def strip_outputs(notebook: Path) -> bytes:
     return json.dumps(content).encode()
 
 
-def signed_with_the_key_of(user: User, folder: Path) -> Path:
-    """A key and a certificate for localhost that was signed by the server's key, in the name of its certificate."""
+def signed_by_server(user: User, folder: Path) -> Path:
+    """A key, and a certificate for localhost signed by the server's key in the name of its certificate."""
     theirs = (user.jupyter_config.parent / "notebooks-over-ssh/server.pem").read_bytes()
     signer = load_pem_private_key(theirs, None)
     assert isinstance(signer, EllipticCurvePrivateKey)
@@ -91,8 +95,8 @@ def signed_with_the_key_of(user: User, folder: Path) -> Path:
 
 
 @contextmanager
-def served(key_and_chain: Path) -> Iterator[str]:
-    """A server that shows this certificate; its address."""
+def serve_certificate(key_and_chain: Path) -> Iterator[str]:
+    """A server with this certificate; yields its address."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(key_and_chain)
     with HTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler) as server:

@@ -1,4 +1,4 @@
-"""The way is lost while a notebook is open: the page finds its server again by itself, with the same kernel."""
+"""The connection is lost while a notebook is open: the page reconnects by itself, to the same kernel."""
 
 import json
 from collections.abc import Iterator
@@ -17,11 +17,11 @@ from tests.kit.wait import wait_until
 
 
 @pytest.fixture
-def relay(user: User) -> Iterator[TcpProxy]:
-    """A piece of the way before the gateway of the sandbox."""
+def proxy(user: User) -> Iterator[TcpProxy]:
+    """A TCP proxy before the sandbox's gateway."""
     network = json.loads((user.sandbox / "network.json").read_text())["network"]
-    with closing(AsyncioThread()) as loop, closing(TcpProxy(loop, network["gateway_port"])) as relay:
-        yield relay
+    with closing(AsyncioThread()) as loop, closing(TcpProxy(loop, network["gateway_port"])) as proxy:
+        yield proxy
 
 
 @pytest.fixture(scope="module")
@@ -33,18 +33,18 @@ def user(tmp_path_factory: pytest.TempPathFactory, temporary: Path) -> Iterator[
 
 
 @pytest.fixture
-def settings(user: User, relay: TcpProxy, tmp_path: Path) -> str:
-    """A file of settings by which the gateway is reached over the relay, as any gateway is."""
+def settings(user: User, proxy: TcpProxy, tmp_path: Path) -> str:
+    """A settings file in which the gateway is the proxy, as any other gateway."""
     known_hosts = (user.sandbox / "known_hosts").read_text()
     ours = user.home / ".ssh/known_hosts"
     ours.parent.mkdir(mode=0o700, exist_ok=True)
     gateway_key = known_hosts.splitlines()[0].split(" ", 1)[1]
-    ours.write_text(f"{known_hosts}[127.0.0.1]:{relay.port} {gateway_key}\n")
+    ours.write_text(f"{known_hosts}[127.0.0.1]:{proxy.port} {gateway_key}\n")
     file = tmp_path / "relay.yaml"
     file.write_text(
         json.dumps(
             {
-                "gateway": f"127.0.0.1:{relay.port}",
+                "gateway": f"127.0.0.1:{proxy.port}",
                 "connect_kwargs": {"key_filename": str(user.sandbox / "client_key")},
                 "notebook": {"host": "ashbury"},
             }
@@ -53,7 +53,7 @@ def settings(user: User, relay: TcpProxy, tmp_path: Path) -> str:
     return str(file)
 
 
-def test_tunnel_is_cut_and_comes_back(browser: Browser, user: User, relay: TcpProxy, settings: str) -> None:
+def test_reconnect(browser: Browser, user: User, proxy: TcpProxy, settings: str) -> None:
     """The connection is cut and comes back: the page reconnects by itself, and the next cell runs in the same kernel."""
     with browser.running():
         pass  # Firefox makes its store when it runs first
@@ -66,19 +66,19 @@ def test_tunnel_is_cut_and_comes_back(browser: Browser, user: User, relay: TcpPr
         log_in(page)
         page.wait_for(READY)
         before = run(page, "import os; kept = 'kept'; print('first', kept, os.getpid())", "first kept")
-        assert relay.refuse() > 0
-        wait_until(lambda: wait_for_tunnel(user, "reconnecting"), "the tunnel is being reconnected")
+        assert proxy.refuse() > 0
+        wait_until(lambda: tunnel_is(user, "reconnecting"), "the tunnel is being reconnected")
         page.wait_for(f"!({READY})")
         browser.save_screenshot(page, "4-cut")
-        relay.resume()
-        wait_until(lambda: wait_for_tunnel(user, "open"), "the tunnel is open again")
+        proxy.resume()
+        wait_until(lambda: tunnel_is(user, "open"), "the tunnel is open again")
         after = run(page, "print('second', kept, os.getpid())", "second kept")
         assert after.split()[-1] == before.split()[-1]
     assert_success(user.fab("-f", settings, "stop", "--force"))
 
 
 def run(page: Page, code: str, answer: str) -> str:
-    """Type a cell below the first and run it; returns what it printed, which begins with the answer."""
+    """Type a cell below the first and run it; returns its output, which begins with `expected`."""
     page.click(".jp-MarkdownCell")
     page.click("[data-jp-item-name=insert] .jp-ToolbarButtonComponent")
     page.wait_for("!!document.querySelector('.jp-CodeCell.jp-mod-active')")
@@ -90,6 +90,6 @@ def run(page: Page, code: str, answer: str) -> str:
     return str(page.wait_for(f"{outputs}.find(text => text.startsWith({answer!r}))"))
 
 
-def wait_for_tunnel(user: User, state: str) -> bool:
-    """What `status` would say, from the record itself: nothing is asked over the way that is cut."""
+def tunnel_is(user: User, state: str) -> bool:
+    """Whether the tunnel's record has this state; `status` itself would connect over the route that is cut."""
     return any(json.loads(path.read_text())["state"] == state for path in user.sessions.glob("*.tunnel.json"))
