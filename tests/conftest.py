@@ -12,6 +12,7 @@ pytest_plugins = (
     "tests.kit.markers",
     "tests.kit.nested_transports",
     "tests.kit.pam_codes",
+    "tests.kit.remote_modules",
     "tests.kit.trust_user",
     "tests.kit.users",
 )

@@ -8,6 +8,7 @@ Runs on the host, with whatever Python is there: nothing newer than 3.6, nothing
 """
 
 import errno
+import functools
 import grp
 import os
 import pwd
@@ -96,9 +97,12 @@ def data_folders():
 
 
 def python_paths():
-    """Python itself and the folders of its module search path, without their contents."""
+    """Python itself, the folders from which it loads modules, without their contents, and the file that kernels run first."""
     paths = [sys.executable] + sys.path
-    return paths + [site.getusersitepackages()] if site.ENABLE_USER_SITE else paths
+    if site.ENABLE_USER_SITE:
+        paths.append(site.getusersitepackages())
+    # PYTHONPYCACHEPREFIX, from Python 3.8 on; and IPython runs PYTHONSTARTUP, as an interactive Python does.
+    return paths + list(filter(None, [getattr(sys, "pycache_prefix", None), os.environ.get("PYTHONSTARTUP")]))
 
 
 class Inspection(object):
@@ -244,6 +248,7 @@ def has_access_list(path):
         return False
 
 
+@functools.lru_cache(maxsize=None)
 def is_trusted_group(group, user):
     try:
         account, entry = pwd.getpwuid(user), grp.getgrgid(group)
@@ -251,8 +256,10 @@ def is_trusted_group(group, user):
         return False
     if entry.gr_name in ROOT_GROUPS:
         return True
-    is_own = entry.gr_name == account.pw_name and account.pw_gid == group
-    return is_own and not set(entry.gr_mem) - {account.pw_name}
+    if entry.gr_name != account.pw_name or account.pw_gid != group or set(entry.gr_mem) - {account.pw_name}:
+        return False
+    # An account need not be listed in the group that it logs in with (group(5)).
+    return all(other.pw_gid != group or other.pw_uid == user for other in pwd.getpwall())
 
 
 def devices_without_modes():

@@ -1,10 +1,8 @@
 """One table says which traits of Jupyter matter for the protection of the server, and each place uses it."""
 
 import ast
-import importlib
 import re
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -21,13 +19,8 @@ CHECKED = {name: trait for name, trait in TRAITS.items() if trait.safe is not No
 
 
 @pytest.fixture
-def insecure_settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    """The program of the host, imported by the names that it has there."""
-    before = set(sys.modules)
-    monkeypatch.syspath_prepend(PACKAGE / "remote_scripts")
-    yield importlib.import_module("insecure_settings")
-    for name in set(sys.modules) - before:
-        del sys.modules[name]
+def insecure_settings(import_remote: Callable[[str], ModuleType]) -> ModuleType:
+    return import_remote("insecure_settings")
 
 
 @pytest.mark.parametrize("name", TRAITS)
