@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 NAME = "localhost"
 """The host name of the tunnel's local end, which the certificate must be valid for."""
 MIN_RSA_BITS = 2048
+SIGNATURE_HASHES = ("sha256", "sha384", "sha512")
 NO_CHECK_TIME = 0x200000  # X509_V_FLAG_NO_CHECK_TIME of OpenSSL's x509_vfy.h, for which ssl has no name
 
 
@@ -135,8 +136,10 @@ def weak_cryptography(cert: x509.Certificate) -> str:
             pass
         case _:
             return "browsers do not support its type of key"
-    if digest is not None and digest.name in ("md5", "sha1"):
-        return f"it is signed with {digest.name.upper()}"
+    if digest is None or digest.name not in SIGNATURE_HASHES:
+        return (
+            f"it is signed with {digest.name.upper() if digest else 'no hash'}, which browsers do not accept"
+        )
     return ""
 
 

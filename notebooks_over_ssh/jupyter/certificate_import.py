@@ -9,7 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from notebooks_over_ssh.errors import ConfigError
-from notebooks_over_ssh.jupyter.certificate import NAME, find_leaf_problem, is_signed_by
+from notebooks_over_ssh.jupyter.certificate import (
+    NAME,
+    find_leaf_problem,
+    is_signed_by,
+    malformed_is_value_error,
+)
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -25,13 +30,17 @@ def read(certificate_file: Path, key_file: Path) -> str:
     """
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-    chain = _chain(certificate_file)
-    key = _key(key_file)
-    _check_order(chain, key, certificate_file, key_file)
+    try:
+        with malformed_is_value_error():
+            chain = _chain(certificate_file)
+            key = _key(key_file)
+            _check_order(chain, key, certificate_file, key_file)
+            problem = find_leaf_problem(chain[0])
+    except ValueError as error:
+        raise ConfigError(f"{certificate_file} is unreadable: {error}", hint=HINT_REQUEST_NEW) from error
     for number, cert in enumerate(chain, 1):
         label = str(certificate_file) if len(chain) == 1 else f"certificate {number} of {certificate_file}"
         _check_dates(cert, label)
-    problem = find_leaf_problem(chain[0])
     if problem:
         raise ConfigError(
             f"cannot use {certificate_file}: {problem}, so browsers would warn, or trust too much",

@@ -1,6 +1,7 @@
 """Certificates as servers have them, good and bad ones."""
 
 import hashlib
+import ssl
 import subprocess
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -21,7 +22,7 @@ SigningKey = CertificateIssuerPrivateKeyTypes
 def certificate(
     key: SigningKey,
     *,
-    subject: str = "a server",
+    subject: str | x509.Name = "a server",
     issuer: str = "",
     signer: SigningKey | None = None,
     days: tuple[int, int] = (-1, 90),
@@ -29,8 +30,8 @@ def certificate(
 ) -> str:
     """A certificate of a server for localhost, as PEM: signed by itself unless an issuer and its key are given.
 
-    `days` are those from now at which it begins and ends. `extensions` replace or, where None, remove those of
-    EXTENSIONS, and add others.
+    A text as subject is the common name. `days` are those from now at which it begins and ends. `extensions` replace
+    or, where None, remove those of EXTENSIONS, and add others.
     """
     now = datetime.now(UTC)
     builder = (
@@ -118,6 +119,27 @@ def pem(key: SigningKey) -> str:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
 
 
+def patched(certificate_pem: str, old: bytes, new: bytes) -> str:
+    """The certificate with other bytes in its DER form, which leaves its signature as it was."""
+    der = ssl.PEM_cert_to_DER_cert(certificate_pem)
+    assert old in der and len(old) == len(new)
+    return ssl.DER_cert_to_PEM_cert(der.replace(old, new))
+
+
+def malformed(certificate_pem: str) -> dict[str, str]:
+    """The certificate, which must be for localhost alone and of an EC key, damaged in ways that DER allows."""
+    signature, curve = b"\x2a\x86\x48\xce\x3d\x04\x03\x02", b"\x2a\x86\x48\xce\x3d\x03\x01\x07"
+    changes = {
+        # keyUsage becomes a second subjectAltName: id-ce 15 and 17 (RFC 5280, section 4.2.1).
+        "an extension twice": (b"\x06\x03\x55\x1d\x0f", b"\x06\x03\x55\x1d\x11"),
+        "an unknown version": (b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x04"),
+        "an X.400 address": (b"\x82\x09localhost", b"\xa3\x09\x04\x07calhost"),
+        "an unknown signature": (signature, signature[:-1] + b"\x0f"),
+        "an unknown curve": (curve, curve[:-1] + b"\x0f"),
+    }
+    return {name: patched(certificate_pem, *change) for name, change in changes.items()}
+
+
 def sha256(certificate_pem: str) -> str:
     """The SHA-256 of its DER form, as browsers show it, without the colons."""
     return hashlib.sha256(
@@ -125,5 +147,7 @@ def sha256(certificate_pem: str) -> str:
     ).hexdigest()
 
 
-def _name(common_name: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, common_name)])
+def _name(name: str | x509.Name) -> x509.Name:
+    if isinstance(name, x509.Name):
+        return name
+    return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])

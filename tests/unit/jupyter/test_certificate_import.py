@@ -3,16 +3,26 @@
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from notebooks_over_ssh.errors import ConfigError
-from notebooks_over_ssh.jupyter import certificate
+from notebooks_over_ssh.jupyter import certificate as certificates
 from notebooks_over_ssh.jupyter import certificate_import as own_certificate
 from tests.kit.certificate_chains import CertificateSite, ChainMember, Key, make_signed
+from tests.kit.certificates import certificate, malformed, new_key
+
+KEY = new_key()
+MALFORMED = malformed(certificate(KEY))
+# The certificate of a key that agrees on secrets and signs nothing (RFC 7748).
+UNABLE = make_signed(
+    "the one below", make_signed("the root", ca=True), key=cast(Any, X25519PrivateKey.generate())
+).pem
 
 
 @pytest.fixture
@@ -33,7 +43,7 @@ def test_a_chain(certificate_site: CertificateSite) -> None:
     assert re.findall("-----BEGIN (.+)-----", pem) == ["PRIVATE KEY", "CERTIFICATE", "CERTIFICATE"]
     assert "Bag" not in pem and "subject" not in pem
     assert not own_certificate.is_self_signed(pem)
-    assert certificate.find_problem(pem) == ""
+    assert certificates.find_problem(pem) == ""
 
 
 @pytest.mark.parametrize(
@@ -64,10 +74,16 @@ def expected_error(
     def alone(member: ChainMember) -> Callable[[], tuple[Path, Path]]:
         return with_([member, certificate_site.intermediate], member.key)
 
-    def open_to_others() -> tuple[Path, Path]:
-        files = certificate_site.files([leaf], leaf.key)
-        files[1].chmod(0o640)
-        return files
+    def open_to_others(mode: int) -> Callable[[], tuple[Path, Path]]:
+        def make() -> tuple[Path, Path]:
+            files = certificate_site.files([leaf], leaf.key)
+            files[1].chmod(mode)
+            return files
+
+        return make
+
+    def damaged(pem: str) -> Callable[[], tuple[Path, Path]]:
+        return with_([pem], KEY)
 
     def der() -> tuple[Path, Path]:
         files = certificate_site.files([leaf], leaf.key)
@@ -110,11 +126,17 @@ def expected_error(
         "Ed25519": (alone(certificate_site.leaf(key=ed25519.Ed25519PrivateKey.generate())), ("browsers do not support",)),
         "P-521": (alone(certificate_site.leaf(key=ec.generate_private_key(ec.SECP521R1()))), ("browsers do not support",)),
         "DSA": (with_key(lambda: dsa.generate_private_key(1024)), ("browsers do not support",)),
-        "others can read the key": (open_to_others, ("others can read", "server.key")),
+        "the group can read the key": (open_to_others(0o640), ("others can read", "server.key")),
+        "all can read the key": (open_to_others(0o604), ("others can read", "server.key")),
+        "others can write the key": (open_to_others(0o602), ("others can read", "server.key")),
+        "a signer that cannot sign": (
+            with_([leaf, UNABLE], leaf.key), ("certificate 2", "did not sign the one before it")
+        ),
         "a passphrase": (with_([leaf], leaf.key, passphrase=b"x"), ("server.key", "passphrase")),
         "the wrong way round": (lambda: (with_([leaf], leaf.key)()[1], certificate_site.folder / "chain.pem"), ("a key, but no",)),
         "a certificate as key": (lambda: (with_([leaf], leaf.key)()[0],) * 2, ("no key",)),
         "DER": (der, ("chain.pem", "no PEM certificate")),
+        **{name: (damaged(pem), ("chain.pem", "unreadable")) for name, pem in MALFORMED.items()},
         "nothing there": (lambda: (certificate_site.folder / "x", certificate_site.folder / "y"), ("cannot read", "/x")),
     }  # fmt: skip
 
@@ -134,3 +156,9 @@ def test_faults(certificate_site: CertificateSite, fault: str) -> None:
     assert refused.value.exit_code == 2
     assert all(word in str(refused.value) for word in expected), str(refused.value)
     assert refused.value.hint
+
+
+def test_self_signed() -> None:
+    """A certificate that names itself as its issuer, but that another key signed, is not self-signed."""
+    assert own_certificate.is_self_signed(certificate(KEY))
+    assert not own_certificate.is_self_signed(certificate(KEY, signer=new_key()))
