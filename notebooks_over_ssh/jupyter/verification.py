@@ -4,13 +4,14 @@ import base64
 import email.utils
 import hashlib
 import http.client
-import json
 import os
 import socket
 import ssl
 import time
 from collections.abc import Callable
 from contextlib import closing
+
+import msgspec
 
 from notebooks_over_ssh.errors import RemoteError
 from notebooks_over_ssh.jupyter import certificate
@@ -25,6 +26,12 @@ NOT_TLS_REASONS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "
 
 Dial = Callable[[], socket.socket]
 """Opens a connection to the server to be verified."""
+
+
+class ApiReply(msgspec.Struct):
+    """The reply of Jupyter's /api, which needs no login."""
+
+    version: str
 
 
 def verify_server(session: Session, dial: Dial, timeout_s: float) -> float | None:
@@ -45,9 +52,7 @@ def verify_server(session: Session, dial: Dial, timeout_s: float) -> float | Non
             connection.request("GET", "/api", headers={"Host": "localhost"})
             response = connection.getresponse()
             clock_offset_s = _clock_offset_s(response.headers.get("Date", ""))
-            reply = json.loads(response.read(MAX_REPLY_BYTES))
-            if not isinstance(reply, dict) or "version" not in reply:
-                raise ValueError(f"/api answered {reply!r}")
+            msgspec.json.decode(response.read(MAX_REPLY_BYTES), type=ApiReply)
             return clock_offset_s
         except ssl.SSLCertVerificationError as error:
             presented = _presented_fingerprint(dial, timeout_s)
@@ -58,7 +63,7 @@ def verify_server(session: Session, dial: Dial, timeout_s: float) -> float | Non
                 ) from error
             detail = f", SHA-256 {presented}" if presented else ""
             raise _wrong_server(session, f"it presented another certificate{detail}") from error
-        except (OSError, ValueError, http.client.HTTPException) as error:
+        except (OSError, ValueError, http.client.HTTPException, RecursionError) as error:
             if isinstance(error, ssl.SSLError) and error.reason in NOT_TLS_REASONS:
                 raise _wrong_server(session, "it does not speak TLS") from error
             raise RemoteError(

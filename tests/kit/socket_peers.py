@@ -1,0 +1,78 @@
+"""Servers at the other end of a socket pair, for code that is handed a function to connect with."""
+
+import contextlib
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+TIMEOUT_S = 10.0
+
+
+@dataclass
+class Peer:
+    """A server; each of its connections has a thread of its own."""
+
+    serve: Callable[[socket.socket], None]
+    requests: list[bytes] = field(default_factory=list)
+    """What came over each connection, after its handshake."""
+    connections: int = 0
+    _threads: list[threading.Thread] = field(default_factory=list)
+
+    def dial(self) -> socket.socket:
+        """A new connection to it."""
+        here, there = socket.socketpair()
+        there.settimeout(TIMEOUT_S)
+        self.connections += 1
+        thread = threading.Thread(target=self._run, args=(there,))
+        self._threads.append(thread)
+        thread.start()
+        return here
+
+    def join(self) -> None:
+        """Wait until every connection has ended."""
+        for thread in self._threads:
+            thread.join(TIMEOUT_S)
+            assert not thread.is_alive()
+
+    def _run(self, there: socket.socket) -> None:
+        with there, contextlib.suppress(OSError):
+            self.serve(there)
+
+
+@contextlib.contextmanager
+def raw_peer(serve: Callable[[socket.socket], None]) -> Iterator[Peer]:
+    """A peer that does what `serve` does with each connection."""
+    peer = Peer(serve)
+    try:
+        yield peer
+    finally:
+        peer.join()
+
+
+@contextlib.contextmanager
+def tls_peer(pem: str, folder: Path, reply: bytes) -> Iterator[Peer]:
+    """A peer with the key and certificate of the PEM text, which sends the same reply to every request."""
+    file = folder / "peer.pem"
+    file.write_text(pem)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(file)
+
+    def serve(there: socket.socket) -> None:
+        with context.wrap_socket(there, server_side=True) as tls:
+            request = tls.recv(65536)
+            peer.requests.append(request)
+            if request:
+                tls.sendall(reply)
+                tls.unwrap()
+
+    with raw_peer(serve) as peer:
+        yield peer
+
+
+def read_to_end(there: socket.socket) -> None:
+    """Read until the other end closes."""
+    while there.recv(65536):
+        pass
