@@ -5,11 +5,14 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
+from contextlib import nullcontext
 
 import paramiko
 import pytest
+from paramiko.kex_gex import KexGexSHA256
+from paramiko.kex_mlkem import KexMLKEM768X25519
 
-from notebooks_over_ssh.ssh.algorithms import GroupExchange, NoCommonAlgorithm
+from notebooks_over_ssh.ssh.algorithms import NoCommonAlgorithm
 from notebooks_over_ssh.ssh.protocol.message import Message
 from notebooks_over_ssh.ssh.protocol.transport import Transport
 from tests.kit.ports import free_port
@@ -19,6 +22,30 @@ from tests.kit.wait import wait_until
 
 TIMEOUT_S = 10
 WEAK = re.compile(r"sha1|md5|cbc|3des|arcfour|dss|^ssh-rsa|^zlib$|group1-|-96|umac-64|v00@openssh\.com\.")
+POST_QUANTUM = "mlkem768x25519-sha256"
+KEYS = (
+    *("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521"),
+    *("rsa-sha2-512", "rsa-sha2-256"),
+)
+OFFERED = {
+    "kex": (
+        *("curve25519-sha256", "curve25519-sha256@libssh.org"),
+        *("ecdh-sha2-nistp256", "ecdh-sha2-nistp384", "ecdh-sha2-nistp521"),
+        *("diffie-hellman-group16-sha512", "diffie-hellman-group-exchange-sha256"),
+        "diffie-hellman-group14-sha256",
+    ),
+    "keys": KEYS,
+    "pubkeys": KEYS,
+    "ciphers": (
+        *("aes128-gcm@openssh.com", "aes256-gcm@openssh.com"),
+        *("aes128-ctr", "aes192-ctr", "aes256-ctr"),
+    ),
+    "macs": (
+        *("hmac-sha2-256-etm@openssh.com", "hmac-sha2-512-etm@openssh.com"),
+        *("hmac-sha2-256", "hmac-sha2-512"),
+    ),
+    "compression": ("none",),
+}
 LACKS = {
     "3des": ("cipher", "Ciphers 3des-cbc"),
     "cbc": ("cipher", "Ciphers aes128-cbc,aes256-cbc"),
@@ -39,23 +66,26 @@ SHARED = {
 
 
 def test_what_is_offered() -> None:
-    """Nothing with SHA-1, MD5, CBC, 64-bit blocks, DSA or a small group is offered; AES-GCM and -etm come first."""
+    """These algorithms are offered in this order, and none that rests on SHA-1, MD5, CBC, 64-bit blocks or a small group."""
     client_end, server_end = socket.socketpair()
     with client_end, server_end:
         transport = Transport(client_end)
         offered = {
+            "kex": tuple(name for name in transport.preferred_kex if name != POST_QUANTUM),
+            "keys": tuple(name for name in transport.preferred_keys if "-cert-" not in name),
+            "pubkeys": tuple(name for name in transport.preferred_pubkeys if "-cert-" not in name),
             "ciphers": transport.preferred_ciphers,
             "macs": transport.preferred_macs,
-            "keys": transport.preferred_keys,
-            "pubkeys": transport.preferred_pubkeys,
-            "kex": transport.preferred_kex,
             "compression": transport.preferred_compression,
         }
-    assert not [name for names in offered.values() for name in names if WEAK.search(name)]
-    assert all(names for names in offered.values())
-    assert offered["ciphers"][:2] == ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
-    assert all(name.endswith("-etm@openssh.com") for name in offered["macs"][:2])
-    assert set(offered["kex"]) <= set(Transport._kex_info)
+        assert offered == OFFERED
+        assert transport.preferred_kex[0] == (
+            POST_QUANTUM if KexMLKEM768X25519.is_available() else OFFERED["kex"][0]
+        )
+        certified = [name for name in transport.preferred_keys if "-cert-" in name]
+        assert {name.partition("-cert-")[0] for name in certified} <= set(OFFERED["keys"])
+        assert not [name for names in (*offered.values(), certified) for name in names if WEAK.search(name)]
+        assert set(transport.preferred_kex) <= set(Transport._kex_info)
 
 
 @pytest.mark.parametrize("name", LACKS)
@@ -123,13 +153,22 @@ def test_tinysshd(client: Client, tinysshd: int) -> None:
     )
 
 
-def test_a_small_group() -> None:
-    """A server that chooses a group below 2048 bits is refused."""
+@pytest.mark.parametrize(("bits", "is_refused"), [(1024, True), (2047, True), (2048, False), (4096, False)])
+def test_a_small_group(monkeypatch: pytest.MonkeyPatch, bits: int, is_refused: bool) -> None:
+    """A group that the server chooses is refused below 2048 bits, by the method that is registered for its name."""
+    accepted: list[int] = []
+    monkeypatch.setattr(
+        KexGexSHA256, "_parse_kexdh_gex_group", lambda self, message: accepted.append(message.get_mpint())
+    )
     message = paramiko.Message()
-    message.add_mpint(2**1535 + 1)
+    prime = 2 ** (bits - 1) + 1
+    message.add_mpint(prime)
     message.add_mpint(2)
-    with pytest.raises(paramiko.SSHException, match="1536 bits"):
-        GroupExchange(None)._parse_kexdh_gex_group(Message(message.asbytes()))
+    method = Transport._kex_info["diffie-hellman-group-exchange-sha256"](None)
+    expected = pytest.raises(paramiko.SSHException, match=f"{bits} bits") if is_refused else nullcontext()
+    with expected:
+        method._parse_kexdh_gex_group(Message(message.asbytes()))
+    assert accepted == ([] if is_refused else [prime])
 
 
 def test_names_that_are_no_names() -> None:

@@ -5,8 +5,9 @@ import hashlib
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 
 import paramiko
@@ -20,6 +21,7 @@ from hypothesis import strategies as st
 from paramiko.compress import ZlibCompressor
 from paramiko.packet import Packetizer
 
+from notebooks_over_ssh.ssh.protocol import packetizer
 from notebooks_over_ssh.ssh.protocol.compression import Decompressor
 from notebooks_over_ssh.ssh.protocol.nested_packetizer import NestedPacketizer
 from notebooks_over_ssh.ssh.protocol.packet_encryption import MAX_PACKET_BYTES, MIN_PACKET_BYTES
@@ -299,3 +301,41 @@ def _read_while_feeding(packets: NestedPacketizer, carrier: JumpChannel, sent_by
         packets.read_message()
     finally:
         thread.join(TIMEOUT_S)
+
+
+@pytest.mark.parametrize("limit", ["time", "bytes"])
+@pytest.mark.parametrize("direction", ["inbound", "outbound"])
+def test_new_keys(monkeypatch: pytest.MonkeyPatch, direction: str, limit: str) -> None:
+    """New keys are due after an hour, and after 4 GiB in one direction, not before; with new keys the count begins again."""
+    now = 1000.0
+    monkeypatch.setattr(packetizer, "time", SimpleNamespace(monotonic=lambda: now))
+    packets: Any = BlockPacketizer(SentBytes())
+    packets.packet_handler = lambda number, payload: True
+
+    def begin() -> Callable[[], None]:
+        """With new keys, what sends or receives the next packet."""
+        for each in ("inbound", "outbound"):
+            set_ciphers(packets, each, "ctr")
+        packets.reset_seqno_in()
+        packets.reset_seqno_out()
+        if direction == "outbound":
+            return lambda: packets.send_message(paramiko.Message(bytes([KIND])))
+        wire = iter(sealed([b""] * 5, "ctr"))
+        return lambda: packets.receive_data(next(wire))
+
+    counter = "_sent_bytes" if direction == "outbound" else "received_bytes"
+    for _ in range(2):
+        handle_one = begin()
+        handle_one()
+        size = getattr(packets, counter)
+        if limit == "time":
+            now += 3599
+        else:
+            setattr(packets, counter, 2**32 - 2 * size)
+        handle_one()
+        assert not packets.need_rekey()
+        now += 1
+        handle_one()
+        assert packets.need_rekey()
+    begin()()
+    assert not packets.need_rekey()

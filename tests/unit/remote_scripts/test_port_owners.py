@@ -1,0 +1,83 @@
+"""Whose program listens on a port of the host: anybody's but the account's own and root's is reported."""
+
+import io
+import os
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+USER, ROOT, SYSTEM, OTHER, OVERFLOW = 1000, 0, 33, 1001, 65534
+HEADER = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
+
+
+def row(port: int, user: int, *, address: str = "0100007F", state: str = "0A") -> str:
+    """A row of /proc/net/tcp."""
+    return (
+        f"   0: {address}:{port:04X} 00000000:0000 {state} 00000000:00000000 00:00000000 00000000"
+        f" {user:5}        0 {port} 1 0000000000000000 100 0 0 10 0\n"
+    )
+
+
+TCP = [
+    row(7001, USER),
+    row(7002, ROOT),
+    row(7003, SYSTEM),
+    row(7004, OTHER, address="00000000"),
+    row(7005, OVERFLOW),
+    row(7006, OTHER, state="01"),
+    row(7007, USER),
+    row(7007, OTHER, address="0200007F"),
+]
+TCP6 = [
+    row(7008, OTHER, address="00000000000000000000000001000000"),
+    row(7009, USER, address="00000000000000000000000000000000"),
+]
+FILES = {"/proc/net/tcp": TCP, "/proc/net/tcp6": TCP6}
+FOREIGN = [(7003, SYSTEM), (7004, OTHER), (7005, OVERFLOW), (7007, OTHER), (7008, OTHER)]
+
+
+@pytest.fixture
+def report(
+    import_remote: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., list[tuple[int, int]]]:
+    """Returns what the program reports of some ports, on a host with the files of /proc that are given."""
+    program = import_remote("port_owners")
+    common: Any = import_remote("common")
+    monkeypatch.setattr(os, "getuid", lambda: USER)
+    replies: list[dict[str, Any]] = []
+    monkeypatch.setattr(program, "reply", lambda **fields: replies.append(fields))
+
+    def run(ports: range | list[int], files: dict[str, list[str]]) -> list[tuple[int, int]]:
+        def opened(path: str | Path, *_: object) -> io.StringIO:
+            if path not in files:
+                raise FileNotFoundError(path)
+            return io.StringIO(HEADER + "".join(files[str(path)]))
+
+        monkeypatch.setattr(common, "open", opened, raising=False)
+        program.main({"ports": list(ports)})
+        reply = replies.pop()
+        assert reply["problem"] == ""
+        foreign: list[tuple[int, int]] = reply["foreign"]
+        return foreign
+
+    return run
+
+
+def test_everybody_else(report: Callable[..., list[tuple[int, int]]]) -> None:
+    """A listener of every other account counts, whatever its user ID and address; a connection does not."""
+    assert report(range(7000, 7100), FILES) == FOREIGN
+
+
+@pytest.mark.parametrize("port", range(7001, 7011))
+def test_the_ports_asked_for(report: Callable[..., list[tuple[int, int]]], port: int) -> None:
+    """Other ports are not reported."""
+    assert report([port], FILES) == [entry for entry in FOREIGN if entry[0] == port]
+
+
+def test_a_host_without_ipv6(report: Callable[..., list[tuple[int, int]]]) -> None:
+    """Where one of the two files is missing, the other one counts."""
+    assert report([7008, 7004], {"/proc/net/tcp": TCP}) == [(7004, OTHER)]
+    assert report([7008, 7004], {"/proc/net/tcp6": TCP6}) == [(7008, OTHER)]
