@@ -3,11 +3,13 @@
     uv run python -m benchmarks.soak [--minutes N]
 
 Everything runs on this machine: OpenSSH's sshd twice, as the gateway and the host, Jupyter on the host, and
-`fab up --detach`. Each round opens connections, downloads on 1, 20 and 128 at once, uploads, and runs a cell that prints
-over a kernel's websocket; some connections stay open throughout, like those of a browser's page. A pause between rounds
-keeps the machine usable. The tunnel returns free memory to the system once a minute, so the minimum of each minute counts.
-The first minutes are a warm-up. Exits with 1 when the mean of the last WINDOW minutes exceeds TOLERANCE times
-that of the first WINDOW minutes after the warm-up.
+`fab up --detach`. Each round opens connections, downloads on 1, 20 and 128 at once, uploads, and runs a cell that
+prints over a kernel's websocket. Some connections stay open throughout, like those of a browser's page. A pause between
+rounds keeps the machine usable.
+
+The tunnel returns free memory to the system once a minute, so the minimum of each minute counts. The first WARM_UP
+minutes do not count. Exits with 1 if the mean of the last WINDOW minutes exceeds TOLERANCE times that of the first
+WINDOW minutes.
 """
 
 import argparse
@@ -37,7 +39,7 @@ WARM_UP, WINDOW = 2, 5  # minutes
 TIMEOUT_S = 60.0  # for each workload of a round
 IDLE_CONNECTIONS = 8
 LINES = 300
-PASSWORD = "a password of the benchmark"  # noqa: S105 # of a server for the time of this run
+PASSWORD = "a password of the benchmark"  # noqa: S105 # only for the server of this run
 
 
 class BenchmarkNetwork:

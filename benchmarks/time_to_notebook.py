@@ -1,10 +1,10 @@
-"""Measures the time from `fab up` to a notebook, and the round trips to the gateway that it takes.
+"""Measures the time from `fab up` to a notebook, and how many round trips to the gateway it takes.
 
     uv run python -m benchmarks.time_to_notebook [--runs N]
 
-Everything runs on this machine: OpenSSH's sshd twice, as the gateway and the host, and Jupyter on the host. The server is
-secured beforehand. Competitors take turns, so that a slow moment affects all of them. Compare values of one run only: they
-depend on the machine.
+Everything runs on this machine: OpenSSH's sshd twice, as the gateway and the host, and Jupyter on the host. The
+server is secured beforehand. Competitors take turns, so that a slow moment affects all of them. Compare values of one
+run only: they depend on the machine.
 """
 
 import argparse
@@ -78,20 +78,20 @@ class BenchmarkNetwork:
 
     def fab(self, *arguments: str) -> str:
         """Run `fab` and return its output. Raises RuntimeError when it fails."""
-        done = self.network.user.fab(*arguments)
-        if done.returncode:
-            raise RuntimeError(f"fab {' '.join(arguments)}: {done.stdout}{done.stderr}")
-        return done.stdout
+        result = self.network.user.fab(*arguments)
+        if result.returncode:
+            raise RuntimeError(f"fab {' '.join(arguments)}: {result.stdout}{result.stderr}")
+        return result.stdout
 
     def ssh(self, *arguments: str) -> str:
         """Run OpenSSH's client and return its output. Raises RuntimeError when it fails."""
-        done = self.network.run("ssh", "-F", str(self.ssh_config), *arguments)
-        if done.returncode:
-            raise RuntimeError(f"ssh {' '.join(arguments)}: {done.stderr}")
-        return done.stdout
+        result = self.network.run("ssh", "-F", str(self.ssh_config), *arguments)
+        if result.returncode:
+            raise RuntimeError(f"ssh {' '.join(arguments)}: {result.stderr}")
+        return result.stdout
 
     def up(self) -> float:
-        """`fab up` without a running server, until a response."""
+        """The seconds from `fab up`, without a running server, to a response."""
         started_at = time.monotonic()
         with self._in_foreground() as output:
             self._wait_for_response(ready_port(output))
@@ -99,8 +99,8 @@ class BenchmarkNetwork:
         self.fab("stop")
         return duration
 
-    def up_again(self) -> float:
-        """`fab up --detach` with a running server, until it exits."""
+    def up_detached(self) -> float:
+        """The seconds that `fab up --detach` takes with a running server."""
         started_at = time.monotonic()
         self.fab("up", "--detach")
         duration = time.monotonic() - started_at
@@ -108,14 +108,14 @@ class BenchmarkNetwork:
         return duration
 
     def up_in_foreground(self) -> float:
-        """`fab up` with a running server, until it prints `ready`."""
+        """The seconds from `fab up`, with a running server, to its line `ready`."""
         started_at = time.monotonic()
         with self._in_foreground():
             return time.monotonic() - started_at
 
     @contextlib.contextmanager
     def _in_foreground(self) -> Iterator[str]:
-        """Run `fab up` while the body runs, which begins after `ready`; yields the output up to there."""
+        """Run `fab up` while the body runs. Yields its output up to the line `ready`, once that is printed."""
         command = subprocess.Popen(
             [BIN_DIR / "fab", "up"],
             cwd=ROOT,
@@ -141,7 +141,7 @@ class BenchmarkNetwork:
                 command.wait(TIMEOUT_S)
 
     def with_openssh(self) -> float:
-        """The same steps with OpenSSH's client, as in a script, until a response."""
+        """The seconds that the same steps take with OpenSSH's client, as in a script, to a response."""
         started_at = time.monotonic()
         start = f"cd mlpractical && PATH={self.environment}/bin:$PATH && " + (
             f"{{ nohup {JUPYTER_COMMAND} >jupyter.log 2>&1 </dev/null & echo $!; }}"
@@ -171,7 +171,7 @@ class BenchmarkNetwork:
             self.ssh("host", f"kill {pid}; while kill -0 {pid} 2>/dev/null; do sleep 0.1; done")
 
     def bare_jupyter(self) -> float:
-        """Jupyter without SSH, until a response."""
+        """The seconds from the start of Jupyter, without SSH, to a response."""
         home = self.network.remote_home
         started_at = time.monotonic()
         with (self.work / "jupyter.log").open("wb") as log:
@@ -201,7 +201,7 @@ class BenchmarkNetwork:
             server.wait(TIMEOUT_S)
 
     def jump(self) -> float:
-        """`ssh -J gateway host true`."""
+        """The seconds that `ssh -J gateway host true` takes."""
         started_at = time.monotonic()
         self.ssh("host", "true")
         return time.monotonic() - started_at
@@ -263,9 +263,9 @@ def times(benchmark_network: BenchmarkNetwork, runs: int) -> None:
 
 def round_trips(benchmark_network: BenchmarkNetwork, runs: int) -> None:
     """Measure and print the number of round trips to the gateway that each command waits for."""
-    fresh = {"fab up until a response, no server": benchmark_network.up}
-    again = {
-        "fab up --detach, running server": benchmark_network.up_again,
+    without_server = {"fab up until a response, no server": benchmark_network.up}
+    with_server = {
+        "fab up --detach, running server": benchmark_network.up_detached,
         "fab up until ready, running server": benchmark_network.up_in_foreground,
         "ssh -J gateway host true": benchmark_network.jump,
     }
@@ -282,12 +282,12 @@ def round_trips(benchmark_network: BenchmarkNetwork, runs: int) -> None:
     proxy = ("benchmarks.latency_proxy", str(gateway))
     with run_server(*proxy, "0") as near, run_server(*proxy, str(ROUND_TRIP_MS)) as far:
         ports = {0: near, ROUND_TRIP_MS: far}
-        measure(fresh)
+        measure(without_server)
         benchmark_network.fab("serve")
-        measure(again)
+        measure(with_server)
         benchmark_network.fab("stop", "--all")
     print(f"\nround trips to the gateway, from the best of {runs} runs at 0 and {ROUND_TRIP_MS} ms")
-    for name in (*again, *fresh):
+    for name in (*with_server, *without_server):
         # Noise only makes a run longer, so take the minimum.
         near_s, far_s = (min(values[name, milliseconds]) for milliseconds in ports)
         count = (far_s - near_s) * 1000 / ROUND_TRIP_MS

@@ -3,10 +3,16 @@
     uv run python -m benchmarks.tunnel [--quick] [--competitor NAME]... [--delay-ms N] [--chart]
 
 Everything runs on this machine: OpenSSH's sshd twice, as the gateway and the host, and a load server behind them. The
-competitors are `ours`, this project's tunnel; `guide`, the command in the guide; `ssh-jump`, OpenSSH at its fastest and
-the baseline; `fabric` and `asyncssh`, the forwarding of these libraries; `no-tunnel`, a direct connection, which shows the
-limit of the set-up. They take turns, so that a slow moment affects all of them. Compare values of one run only: they
-depend on the machine.
+competitors are:
+
+    ours        this project's tunnel
+    guide       the command in the guide
+    ssh-jump    OpenSSH at its fastest, the baseline
+    fabric      Fabric's forwarding
+    asyncssh    asyncssh's forwarding
+    no-tunnel   a direct connection, which shows the limit of the set-up
+
+They take turns, so that a slow moment affects all of them. Compare values of one run only: they depend on the machine.
 """
 
 import argparse
@@ -117,10 +123,10 @@ def main() -> int:
     """Parse the options, measure, and print the results."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument(
-        "--quick", action="store_true", help="small workloads in one round, to see that all works"
+        "--quick", action="store_true", help="small workloads in one round, to check that everything works"
     )
     parser.add_argument(
-        "--competitor", action="append", choices=[*COMPETITORS], help="measure this one only; repeatable"
+        "--competitor", action="append", choices=[*COMPETITORS], help="measure only this one; repeatable"
     )
     parser.add_argument(
         "--delay-ms",

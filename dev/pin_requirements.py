@@ -19,7 +19,7 @@ PROJECT, REQUIREMENTS = ROOT / "pyproject.toml", ROOT / "requirements.txt"
 
 
 def write() -> None:
-    """Update the pins in pyproject.toml and requirements.txt; pins that still satisfy the requirements stay. Raises TaskError."""
+    """Update the pins in both files, and keep those that still satisfy the requirements. Raises TaskError."""
     pin(PROJECT, REQUIREMENTS)
     print_step(
         "project",

@@ -62,7 +62,7 @@ def fabric(endpoint: Endpoint, local_port: int) -> None:
 
 
 def asyncssh(endpoint: Endpoint, local_port: int) -> None:
-    """asyncssh's `forward_local_port`, through a tunnel connection, with AES-GCM, the second cipher in its default list."""
+    """asyncssh's `forward_local_port` through a tunnel connection, with AES-GCM, second in its default list."""
     import asyncio
 
     from asyncssh import connect

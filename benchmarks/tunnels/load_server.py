@@ -2,9 +2,9 @@
 
     python -m benchmarks.tunnels.load_server
 
-Prints the port that it listens on, and exits at the end of its standard input. A client sends a header first: one of the
-request types below, and a number of eight bytes in network byte order. The protocol does not use half-close, which some
-forwarders do not pass on.
+Prints the port that it listens on, and exits at the end of its standard input. A client sends a header first: one of
+the request types below, and a number of eight bytes in network byte order. The protocol does not use half-close, which
+some forwarders do not pass on.
 """
 
 import contextlib

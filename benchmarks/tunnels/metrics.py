@@ -19,7 +19,7 @@ class Metric(NamedTuple):
 
 
 class Profile(NamedTuple):
-    """Sizes of the workloads. Transfers take the fastest competitor more than a second, and the slowest some seconds."""
+    """Sizes of the workloads. A transfer takes the fastest competitor more than a second, and the slowest a few."""
 
     rounds: int
     near: Amount
