@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 def _run(c: Any, host: str | None = None, **flags: Any) -> "Run":
-    """Read the settings; imported here, as `--list` does not need them."""
+    """Read the settings. Imports here, because `--list` does not need them."""
     from notebooks_over_ssh.tasks.run import Run
 
     return Run.from_command_line(c, host, **flags)
@@ -86,7 +86,7 @@ def tunnel(
     no_browser: bool = False,
     trust: bool = False,
 ) -> None:
-    """Step 3: forward a local port to it and open the browser."""
+    """Step 3: forward a local port and open the browser."""
     from notebooks_over_ssh.tasks.trust import try_trust
     from notebooks_over_ssh.tasks.tunnel import (
         open_in_background,
@@ -107,7 +107,7 @@ def tunnel(
 
 @task(help=HOST)
 def trust(c: Any, host: str | None = None) -> None:
-    """Add this server's certificate to your browsers' trust stores."""
+    """Add the server's certificate to your browsers."""
     from notebooks_over_ssh.tasks.trust import trust
     from notebooks_over_ssh.tasks.tunnel import require_session
 
@@ -116,7 +116,7 @@ def trust(c: Any, host: str | None = None) -> None:
 
 @task(help=HOST)
 def untrust(c: Any, host: str | None = None) -> None:
-    """Remove it from your browsers' trust stores."""
+    """Remove the server's certificate from your browsers."""
     from notebooks_over_ssh.tasks.trust import untrust
 
     untrust(_run(c, host).choose_session().settings)
@@ -181,9 +181,7 @@ def status(c: Any, json: bool = False, editors: bool = False) -> None:
     (status_as_json if json else status)(settings)
 
 
-@task(
-    help=HOST | {"follow": "Print new lines until Ctrl-C.", "lines": "How many of the last lines to print."}
-)
+@task(help=HOST | {"follow": "Print new lines until Ctrl-C.", "lines": "The number of lines to print."})
 def logs(c: Any, host: str | None = None, follow: bool = False, lines: str = "50") -> None:
     """Show the end of the server's log."""
     from notebooks_over_ssh.tasks.logs import follow as follow_log
@@ -217,8 +215,8 @@ def stop_sandbox(c: Any) -> None:
 
 
 @task(name="status")
-def show_sandbox(c: Any) -> None:
-    """Show whether the sandbox runs."""
+def sandbox_status(c: Any) -> None:
+    """Show whether the sandbox is running."""
     from notebooks_over_ssh.tasks.sandbox import status
 
     status()
@@ -235,5 +233,5 @@ namespace = Collection(
     status,
     logs,
     doctor,
-    sandbox=Collection(start_sandbox, stop_sandbox, show_sandbox),
+    sandbox=Collection(start_sandbox, stop_sandbox, sandbox_status),
 )

@@ -1,4 +1,4 @@
-"""The checks behind `doctor`: everything a server depends on, from this machine to a working kernel."""
+"""The checks behind `doctor`, from this machine to a working kernel."""
 
 import socket
 import time
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
 
 TIMEOUT_S = 60
 MIN_FREE_BYTES = 100 * 1024 * 1024
-# What Kerberos allows (RFC 4120, section 8.2), and less than certificates, builds and time stamps of files bear.
+# As in Kerberos (RFC 4120, section 8.2). Certificates, builds and time stamps of files tolerate more.
 CLOCK_TOLERANCE = 300.0  # seconds
 
 
 @dataclass(frozen=True)
 class CheckResult:
-    """The result of one check, or the UserError with which it failed."""
+    """The result of one check, or the UserError that it raised."""
 
     name: str
     result: str
@@ -91,13 +91,13 @@ class _Checks:
         if self.settings.gateway == SANDBOX:
             yield "sandbox", self._sandbox
         machine = self.session.machine if self.session else None
-        there = make_target(self.settings, self._destination(), machine)
-        self.hops = ssh.resolve_hops(self.settings, there, self.credentials)
+        target = make_target(self.settings, self._destination(), machine)
+        self.hops = ssh.resolve_hops(self.settings, target, self.credentials)
         if not self.hops[0].command:
             yield "name", self._name
             yield "port", self._port
         for hop in self.hops[:-1]:
-            yield "gateway", lambda hop=hop: self._login(hop)  # type: ignore[misc] # each its own hop
+            yield "gateway", lambda hop=hop: self._login(hop)  # type: ignore[misc] # binds this iteration's hop
         if len(self.hops) > 1:
             yield "forwarding", self._forwarding
         yield "host", self._host
@@ -126,7 +126,7 @@ class _Checks:
 
     def _sandbox(self) -> str:
         gateway = sandbox_gateway()
-        return f"runs, its gateway on {gateway.config.host}:{gateway.config.port}"
+        return f"running, gateway on {gateway.config.host}:{gateway.config.port}"
 
     def _name(self) -> str:
         first = self.hops[0]
@@ -137,7 +137,7 @@ class _Checks:
                 f"there is no host called {first.host}: {error}",
                 hint="check the name, and whether you are online",
             ) from error
-        return f"{first.host} is {', '.join(dict.fromkeys(str(entry[4][0]) for entry in addresses))}"
+        return f"{first.host} has the address {', '.join(dict.fromkeys(str(entry[4][0]) for entry in addresses))}"
 
     def _port(self) -> str:
         first = self.hops[0]
@@ -178,7 +178,7 @@ class _Checks:
         return f"{self.host.host} runs programs, with {self.host.shell or 'an unknown shell'} as login shell"
 
     def _clock(self) -> str:
-        """Compare the clocks; the host read its own between the request and the reply, so this is the smallest difference."""
+        """Compare the clocks. The host read its own between request and reply, so this is the minimum difference."""
         assert self.host is not None
         earliest, latest = self.query_interval
         difference = max(self.host.time - latest, 0.0) or min(self.host.time - earliest, 0.0)
@@ -186,9 +186,11 @@ class _Checks:
             direction = "ahead of" if difference > 0 else "behind"
             raise RemoteError(
                 f"the clock of {self.host.host} is {abs(difference):.0f} s {direction} this machine's",
-                hint="correct the clock that is wrong: the validity of a certificate depends on it",
+                hint="correct the wrong clock: the certificate's dates are checked by it",
             )
-        return f"{self.host.host} and this machine agree to {max(abs(difference), latest - earliest):.1f} s"
+        return (
+            f"{self.host.host} and this machine agree within {max(abs(difference), latest - earliest):.1f} s"
+        )
 
     def _space(self) -> str:
         assert self.host is not None
@@ -210,7 +212,7 @@ class _Checks:
         return self.host.directory
 
     def _loopback(self) -> str:
-        """Check that the host forwards to its own ports; without a server, to the first port that one would use."""
+        """Check that the host forwards to its own ports: the server's, or the first that one would try."""
         source = self.session if isinstance(self.session, Session) else self.settings.notebook
         port = source.remote_port
         label = self._connection.label
@@ -218,7 +220,7 @@ class _Checks:
         if not refusal:
             return f"{label} forwards to its own ports"
         use_relay(self._connection, refusal)
-        return f"{label} forbids forwarding ({refusal}): a program there carries the connections"
+        return f"{label} forbids forwarding ({refusal}): a program there relays the connections"
 
     def _jupyter(self) -> str:
         self.security = security.get_status(self._connection, self.settings)
@@ -233,26 +235,26 @@ class _Checks:
         ):
             if problem:
                 raise RemoteError(
-                    f"the server has no protection yet ({what}: {problem})",
+                    f"the server is not protected ({what}: {problem})",
                     hint=f"{command('secure')} sets it",
                 )
         for exposure in status.exposed:
             raise RemoteError(
                 f"other accounts of the host can change or read {exposure.path}",
-                hint=f"{command('secure')} closes it to them",
+                hint=f"{command('secure')} removes their access",
             )
         for setting in status.insecure_settings:
             raise RemoteError(
                 f"{setting.path} sets {setting.name}, which undoes the protection",
-                hint=f"{command('secure')} sets it aside where the file is yours; else ask who keeps it",
+                hint=f"{command('secure')} disables it if the file is yours; otherwise ask its owner",
             )
         cert = certificate.parse(status.certificate_pem)
         check_dates(cert, status.host, status.time - time.time())
         if cert.expires_within(self.settings.notebook.renew_days):
             raise RemoteError(
-                f"the certificate ends on {cert.expires:%Y-%m-%d}", hint=f"{command('secure')} renews it"
+                f"the certificate expires on {cert.expires:%Y-%m-%d}", hint=f"{command('secure')} renews it"
             )
-        return f"password set, certificate good until {cert.expires:%Y-%m-%d}"
+        return f"password set, certificate valid until {cert.expires:%Y-%m-%d}"
 
     def _kernel(self) -> str:
         parameters = {"timeout_s": TIMEOUT_S}
@@ -266,9 +268,10 @@ class _Checks:
         state = server.get_state(self._connection)
         if not state.running:
             raise RemoteError(
-                f"the server on {self.session.host} has ended", hint=f"{command('serve')} starts it again"
+                f"the server on {self.session.host} has ended",
+                hint=f"{command('serve')} starts it again",
             )
-        return f"runs on {self.session.host}, port {self.session.remote_port} (process {state.pid})"
+        return f"running on {self.session.host}, port {self.session.remote_port} (process {state.pid})"
 
     def _websocket(self) -> str:
         assert isinstance(self.session, Session)
@@ -279,4 +282,4 @@ class _Checks:
                 forwarder.open_connection, self._connection.port_transport, self.session.remote_port
             )
             check_websocket(self.session, dial, TIMEOUT_S)
-        return "the server proves itself through a tunnel, and answers a websocket"
+        return "through a tunnel, the server presents its certificate and answers a WebSocket request"

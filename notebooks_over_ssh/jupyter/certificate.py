@@ -1,4 +1,4 @@
-"""The certificate of the server: its contents, and whether browsers accept it."""
+"""The server's certificate: its contents, and whether browsers accept it."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def parse(pem: str) -> Certificate:
     except ValueError as error:
         raise RemoteError(
             f"the certificate on the host is unreadable: {error}",
-            hint=f"{command('secure --renew')} makes a new one",
+            hint=f"{command('secure --renew')} creates a new one",
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""A certificate that the user brings, from a site's authority: checked before it is installed on the host."""
+"""Reads a certificate of the user's own, and validates it before it is installed on the host."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ def _chain(file: Path) -> list[x509.Certificate]:
         if b"PRIVATE KEY-----" in content:
             raise _swapped_files(file, "a key, but no certificate") from error
         raise ConfigError(
-            f"{file} has no PEM certificate: {error}",
-            hint="name a PEM file; openssl x509 -inform der -in FILE -out FILE.pem converts one from DER",
+            f"{file} contains no PEM certificate: {error}",
+            hint="give a PEM file; openssl x509 -inform der -in FILE -out FILE.pem converts one from DER",
         ) from error
 
 
@@ -78,7 +78,7 @@ def _key(file: Path) -> PrivateKeyTypes:
 
     content = _content(file)
     if os.name == "posix" and file.stat().st_mode & 0o077:
-        raise ConfigError(f"others can read {file}", hint=f"chmod 600 {file}")
+        raise ConfigError(f"other users can read {file}", hint=f"chmod 600 {file}")
     try:
         return load_pem_private_key(content, password=None)
     except TypeError as error:
@@ -89,7 +89,9 @@ def _key(file: Path) -> PrivateKeyTypes:
     except ValueError as error:
         if b"-----BEGIN CERTIFICATE-----" in content:
             raise _swapped_files(file, "a certificate, but no key") from error
-        raise ConfigError(f"{file} has no PEM key: {error}", hint="name the PEM file of the key") from error
+        raise ConfigError(
+            f"{file} contains no PEM key: {error}", hint="give the PEM file of the key"
+        ) from error
 
 
 def _content(file: Path) -> bytes:
@@ -102,7 +104,9 @@ def _content(file: Path) -> bytes:
 
 
 def _swapped_files(file: Path, content_name: str) -> ConfigError:
-    return ConfigError(f"{file} has {content_name}", hint="check whether --certificate and --key are swapped")
+    return ConfigError(
+        f"{file} contains {content_name}", hint="check whether --certificate and --key are swapped"
+    )
 
 
 def _check_order(
@@ -113,12 +117,12 @@ def _check_order(
     if not matching:
         raise ConfigError(
             f"{key_file} is not the key of {certificate_file}",
-            hint="name the two files that were made together",
+            hint="give the key that belongs to the certificate",
         )
     if matching[0] != 1:
         raise ConfigError(
             f"{certificate_file} begins with the certificate of {_subject(chain[0])};"
-            f" that of the server is number {matching[0]}",
+            f" the server's is number {matching[0]}",
             hint="put the server's certificate first, followed by the signer of each",
         )
     for number, (cert, signer) in enumerate(pairwise(chain), 1):
@@ -140,8 +144,8 @@ def _check_dates(cert: x509.Certificate, label: str) -> None:
 
 
 def _subject(cert: x509.Certificate) -> str:
-    return cert.subject.rfc4514_string() or "nobody"
+    return cert.subject.rfc4514_string() or "an unnamed subject"
 
 
 def _issuer(cert: x509.Certificate) -> str:
-    return cert.issuer.rfc4514_string() or "nobody"
+    return cert.issuer.rfc4514_string() or "an unnamed issuer"

@@ -1,7 +1,7 @@
 """The profile of a certificate that may enter a trust store: a self-signed leaf for the loopback names only.
 
 A browser trusts a certificate in its store for every name and purpose that it states, and the certificate comes from a
-host that others may control. So all of its contents must be on an allow-list here (RFC 5280, section 4.2).
+host that others may control. So everything in it must be on an allow-list here (RFC 5280, section 4.2).
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def find_problem(pem: str) -> str:
 
 def _problems(certificate: x509.Certificate) -> Iterator[str]:
     if certificate.version is not x509.Version.v3:
-        yield "it is not an X.509 version 3 certificate, so it could sign others for any site"
+        yield "it is not an X.509 version 3 certificate, so it could sign other certificates for any site"
         return
     extensions = {type(extension.value): extension for extension in certificate.extensions}
     values = {kind: extension.value for kind, extension in extensions.items()}
@@ -61,9 +61,9 @@ def _problems(certificate: x509.Certificate) -> Iterator[str]:
         case x509.BasicConstraints(ca=False):
             pass
         case None:
-            yield "it does not state that it cannot sign others (no BasicConstraints)"
+            yield "it does not state that it cannot sign other certificates (no BasicConstraints)"
         case _:
-            yield "it could sign others for any site"
+            yield "it could sign other certificates for any site"
     yield from _name_problems(certificate, values.get(x509.SubjectAlternativeName))
     yield from _usage_problems(values.get(x509.KeyUsage), values.get(x509.ExtendedKeyUsage))
     for kind, extension in extensions.items():

@@ -4,7 +4,9 @@ from notebooks_over_ssh.errors import RemoteError
 from notebooks_over_ssh.jupyter.certificate import Certificate
 from notebooks_over_ssh.util.command_hint import command
 
-MIN_REPORTED_DIFFERENCE = 60.0  # seconds; a smaller one may be the duration of the request, and does no harm
+MIN_REPORTED_DIFFERENCE = (
+    60.0  # seconds; a smaller one is harmless, and may only be the duration of the request
+)
 DAY = 86400.0  # seconds
 _UNITS = (
     (2 * 365 * 86400, 365 * 86400, "years"),
@@ -15,7 +17,7 @@ _UNITS = (
 
 
 def describe_difference(host: str, clock_offset_s: float | None) -> str:
-    """A sentence saying how far the host's clock is ahead or behind; "" if the clocks agree or the offset is unknown."""
+    """A sentence on how far the host's clock is ahead or behind; "" if the clocks agree or the offset is unknown."""
     if clock_offset_s is None or not abs(clock_offset_s) >= MIN_REPORTED_DIFFERENCE:
         return ""
     size, name = next((size, name) for minimum, size, name in _UNITS if abs(clock_offset_s) >= minimum)
@@ -36,5 +38,5 @@ def check_dates(certificate: Certificate, host: str, clock_offset_s: float | Non
     raise RemoteError(
         f"the certificate of your server on {host} {problem} by this machine's clock"
         + (f", and {difference}" if difference else ""),
-        hint=f"set the clock that is wrong; {command('secure --renew --restart')} makes another certificate",
+        hint=f"correct the wrong clock, or create another certificate: {command('secure --renew --restart')}",
     )

@@ -31,8 +31,8 @@ class SandboxNotRunning(ConnectError):
 def connect(settings: Settings, credentials: CredentialPrompter) -> Connection:
     """The Connection to the host of the one session that matches the settings, else to the host in them.
 
-    Raises UserError.
-    A host with another key than the session's record is accepted if known_hosts has that key and its host name matches.
+    A host that presents another key than the one on record is accepted if known_hosts has that key, and if it reports
+    the same host name. Raises UserError.
     """
     session = sessions.find(settings)
     if session is None:
@@ -78,9 +78,7 @@ def sandbox_gateway() -> Hop:
     """The gateway of the sandbox, with its login settings. Raises SandboxNotRunning."""
     network = sandbox.find_running()
     if network is None:
-        raise SandboxNotRunning(
-            "the sandbox is not running", hint=f"{command('up')} starts it, and a server in it"
-        )
+        raise SandboxNotRunning("the sandbox is not running", hint=f"{command('up')} starts it")
     config = HopConfig(
         host="127.0.0.1",
         user=getpass.getuser(),

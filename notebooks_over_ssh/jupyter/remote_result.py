@@ -14,7 +14,7 @@ from notebooks_over_ssh.util.command_hint import command
 
 Fields = TypeVar("Fields", bound=msgspec.Struct)
 HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
-# What a message shows of a reply, at most: characters of a text, lines of a log, names in a list.
+# The limits of a reply in a message: characters of a text, lines of a log, names in a list.
 MAX_TEXT_LENGTH, MAX_LOG_LINES, MAX_NAMES = 300, 20, 20
 # By the name of the error in errno(3).
 SYSTEM_HINTS = {
@@ -128,10 +128,10 @@ def to_exception(reply: RemoteProblem, settings: Settings, host: str) -> RemoteS
             + (f"; it has {alternatives}" if alternatives else ", and no other was found"),
             "set notebook.environment to one of them, or to the path of one"
             if alternatives
-            else "make one there, or set notebook.environment to its path",
+            else "create one there, or set notebook.environment to the path of one",
         ),
-        "environment-closed": (
-            f"your account on {host} has no permission for {', '.join(reply.alternatives)}, part of the {environment_label}",
+        "environment-inaccessible": (
+            f"your account on {host} has no permission for {alternatives}, part of the {environment_label}",
             "ask its owner for permission to read and enter it, or set notebook.environment to another",
         ),
         "activate-failed": (
@@ -151,7 +151,7 @@ def to_exception(reply: RemoteProblem, settings: Settings, host: str) -> RemoteS
             f"{host} has no folder {reply.directory}" + (f"; only {reply.path} exists" if reply.path else ""),
             "set notebook.directory to a folder that exists",
         ),
-        "directory-closed": (
+        "directory-inaccessible": (
             f"your account on {host} has no permission to enter and read {reply.directory}",
             "ask its owner for permission, or set notebook.directory to another folder",
         ),
@@ -169,19 +169,19 @@ def to_exception(reply: RemoteProblem, settings: Settings, host: str) -> RemoteS
             f"the notebook server on {host} is not protected ({reply.reason}), so it was not started",
             f"{command('secure')} sets its password and certificate",
         ),
-        "served-unprotected": (
+        "audit-failed": (
             f"the notebook server on {host} was stopped: {reply.reason}",
-            "look for the setting that allows it, in ~/.jupyter on the host",
+            "find the setting that allows it, in ~/.jupyter on the host",
         ),
-        "contradicted": (
+        "insecure-setting": (
             f"{reply.path} on {host} sets {reply.reason}, so the notebook server was not started",
             f"it undoes the protection: {command('secure')} disables it in your own files; for others, ask their owner",
         ),
         "openssl-missing": (
-            f"{host} has no openssl program to make the certificate with",
-            f"install it in the environment, or {command('secure --certificate FILE --key FILE')} with your own",
+            f"{host} has no openssl, which creates the certificate",
+            f"install it in the environment, or use your own: {command('secure --certificate FILE --key FILE')}",
         ),
-        "not-written": (
+        "write-failed": (
             f"cannot write the password and certificate on {host}: {reply.reason}",
             "check this on the host",
         ),
@@ -193,21 +193,21 @@ def to_exception(reply: RemoteProblem, settings: Settings, host: str) -> RemoteS
             f"{host} got no confirmation in time, so the notebook server was not started",
             "run the command again",
         ),
-        "died": (
+        "exited": (
             f"the notebook server on {host} ended during its start",
-            "the end of its log, above, says why",
+            "see the end of its log above",
         ),
         "no-answer": (
             f"the notebook server on {host} does not answer: {reply.reason}",
-            f"wait longer with notebook.start_timeout_s; {command('stop --force')} ends it",
+            f"increase notebook.start_timeout_s, or stop the server: {command('stop --force')}",
         ),
         "kernel-failed": (
             f"a kernel of the {environment_label} on {host} does not work: {reply.reason}",
             "upgrade ipykernel in the environment: pip install --upgrade ipykernel",
         ),
-        "still-there": (
-            f"the notebook server on {host} (process {reply.pid}) does not end",
-            "ask the administrators of the host to end it",
+        "still-running": (
+            f"the notebook server on {host} (process {reply.pid}) does not exit",
+            "ask the administrators of the host to kill it",
         ),
     }.get(reply.problem, (f"the program on {host} failed: {reply.problem} {reply.reason}", ""))
     return RemoteScriptError(reply, message, hint)

@@ -1,4 +1,4 @@
-"""The password hash and the certificate of the server on the host, and the settings and files that would undo them."""
+"""The password hash and certificate of the server on the host, and the settings and files that would undo them."""
 
 from __future__ import annotations
 
@@ -105,17 +105,23 @@ def get_status(connection: Connection, settings: Settings) -> SecurityStatus:
 
 
 def install(
-    connection: Connection, settings: Settings, found: SecurityStatus, *, password_hash: str, certificate: str
+    connection: Connection,
+    settings: Settings,
+    status: SecurityStatus,
+    *,
+    password_hash: str,
+    certificate: str,
 ) -> SecurityUpdate:
     """Write the hash and the certificate, unless empty, to Jupyter's configuration. Other settings stay as they are.
 
     `certificate` is PEM with its key, or NEW_CERTIFICATE to have the host make one, whose key never leaves the host.
-    Raises RemoteError, and TaskError if password or certificate have changed since `found`; nothing is changed then.
+    Raises RemoteError, and TaskError if password or certificate have changed since `status` was read; then nothing is
+    changed.
     """
     # Browsers check the dates by this machine's clock; a day early, for the clocks of other machines.
     not_before = datetime.now(UTC) - timedelta(days=1)
     parameters = {
-        "credentials_digest": found.credentials_digest,
+        "credentials_digest": status.credentials_digest,
         "password_hash": password_hash,
         "certificate": certificate,
         "not_before": not_before.strftime(UTC_TIME),
@@ -123,12 +129,12 @@ def install(
     }
     try:
         return decode(_run(connection, settings, "configure_security", parameters), SecurityUpdate)
-    except RemoteScriptError as obstructed:
-        if obstructed.problem == "credentials-changed":
+    except RemoteScriptError as error:
+        if error.problem == "credentials-changed":
             raise TaskError(
                 f"another command set the password or certificate on {connection.label} meanwhile;"
                 " this one changed nothing",
-                hint=f"use the ones that are set, or set others: {command('secure --renew')}",
+                hint=f"use those, or set new ones: {command('secure --renew')}",
             ) from None
         raise
 

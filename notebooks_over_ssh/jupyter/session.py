@@ -58,7 +58,7 @@ class RemoteHost(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
 
 class PendingSession(RemoteHost, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A session whose server is about to be started. After an interrupted start, only the host knows whether it is running."""
+    """A session whose server is about to be started. After an interrupt, only the host knows whether it was."""
 
 
 class Session(RemoteHost, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -181,13 +181,13 @@ def delete_pending(session: AnySession) -> None:
 
 
 def find_any_gateway(settings: Settings) -> AnySession | None:
-    """As `find`; else the one session that matches but for its gateway, as after the settings were edited."""
+    """As `find`; without a match, the one session that matches apart from its gateway, which may have been edited."""
     session = find(settings)
     if session is not None:
         return session
     gateways = {session.gateway for session in list_records()} - {settings.gateway}
-    candidates_ = [find(msgspec.structs.replace(settings, gateway=gateway)) for gateway in gateways]
-    matches = [session for session in candidates_ if session]
+    sessions = [find(msgspec.structs.replace(settings, gateway=gateway)) for gateway in gateways]
+    matches = [session for session in sessions if session]
     return matches[0] if len(matches) == 1 else None
 
 
@@ -215,8 +215,8 @@ def save(session: Session) -> None:
 
 def delete(session: AnySession) -> None:
     """Delete the records of the session and of its tunnel."""
-    for ending in ("session.json", "pending.json", "tunnel.json", "tunnel.lock", "tunnel.log"):
-        state_files.remove(_folder() / f"{session.name}.{ending}")
+    for suffix in (SESSION, PENDING, ".tunnel.json", ".tunnel.lock", ".tunnel.log"):
+        state_files.remove(_folder() / f"{session.name}{suffix}")
 
 
 def get_tunnel(session: AnySession) -> Tunnel | None:
@@ -227,7 +227,7 @@ def get_tunnel(session: AnySession) -> Tunnel | None:
 
 
 def lock_tunnel(session: AnySession, timeout: float) -> AbstractContextManager[BaseFileLock]:
-    """Take the lock that a tunnel holds while it runs. Raises TaskError, and filelock.Timeout after `timeout` seconds."""
+    """Acquire the lock that a tunnel holds while it runs. Raises TaskError, or filelock.Timeout after `timeout` s."""
     return state_files.acquire(_folder() / f"{session.name}.tunnel.lock", timeout)
 
 

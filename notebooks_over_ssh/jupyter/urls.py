@@ -7,9 +7,9 @@ from notebooks_over_ssh.jupyter.session import Session, Tunnel
 
 
 def build_url(path: str, session: Session, tunnel: Tunnel) -> str:
-    """The URL of a notebook, file or folder below the server's directory; for "" that of the first page.
+    """The URL of a notebook, file or folder below the server's directory, or of the first page for "".
 
-    It contains no secret. `jupyter server` has only one page. Raises ConfigError if the path is not below the directory.
+    Contains no secret. `jupyter server` has only one page. Raises ConfigError if the path is not below the directory.
     """
     path = parse_notebook_path(path, "the page")
     if not path or session.application == "server":

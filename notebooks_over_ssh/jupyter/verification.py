@@ -1,4 +1,4 @@
-"""Verifies that the server at the other end of the tunnel is that of the session."""
+"""Verifies that the server at the other end of the tunnel is the session's."""
 
 import base64
 import email.utils
@@ -38,8 +38,8 @@ def verify_server(session: Session, dial: Dial, timeout_s: float) -> float | Non
     """Verify that the session's server answers, over TLS.
 
     Only the session's certificate, which came over SSH, is accepted; nothing is sent to a server that presents another.
-    Its dates are not checked. Returns by how many seconds the host's clock is ahead of this machine's, None if the reply
-    has no date. Raises RemoteError.
+    Its dates are not checked. Returns how many seconds the host's clock is ahead of this machine's, or None if the
+    reply has no date. Raises RemoteError.
     """
     expected = certificate.parse(session.certificate_pem)
     context = certificate.client_context(expected)
@@ -59,7 +59,7 @@ def verify_server(session: Session, dial: Dial, timeout_s: float) -> float | Non
             if presented == expected.sha256:
                 raise RemoteError(
                     f"the certificate of your server on {session.host} cannot be used: {error.verify_message}",
-                    hint=f"{command('secure --renew --restart')} makes a new one",
+                    hint=f"{command('secure --renew --restart')} creates a new one",
                 ) from error
             detail = f", SHA-256 {presented}" if presented else ""
             raise _wrong_server(session, f"it presented another certificate{detail}") from error
@@ -139,7 +139,7 @@ def _presented_fingerprint(dial: Dial, timeout_s: float) -> str:
 
 
 def _clock_offset_s(date: str) -> float | None:
-    """By how many seconds a Date header (RFC 9110, section 6.6.1) is ahead of this machine's clock."""
+    """How many seconds a Date header (RFC 9110, section 6.6.1) is ahead of this machine's clock."""
     try:
         return email.utils.parsedate_to_datetime(date).timestamp() - time.time()
     except (ValueError, OverflowError, OSError):

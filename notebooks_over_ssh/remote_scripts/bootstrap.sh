@@ -18,7 +18,7 @@ refuse() { # problem, then the alternatives, one per line
     exit 0
 }
 
-# The installation folders of Conda, Mamba and Micromamba. ~/.conda/environments.txt lists environments in other places.
+# The installation folders of Conda, Mamba and Micromamba. ~/.conda/environments.txt lists environments elsewhere.
 roots() {
     for root in "${CONDA_EXE:+${CONDA_EXE%/*/*}}" "${MAMBA_ROOT_PREFIX:-}" \
         "$HOME/miniconda3" "$HOME/miniforge3" "$HOME/mambaforge" "$HOME/anaconda3" "$HOME/micromamba" \
@@ -48,10 +48,10 @@ names() {
 }
 
 # The first file or folder in the path of an environment's Python that this account has no permission to enter or run.
-closed() { # the environment's folder
-    place=$1/bin/python
-    while [ -n "$place" ] && [ ! -e "$place" ]; do place=${place%/*}; done
-    [ -x "${place:-/}" ] || printf '%s\n' "$place"
+find_inaccessible() { # the environment's folder
+    component=$1/bin/python
+    while [ -n "$component" ] && [ ! -e "$component" ]; do component=${component%/*}; done
+    [ -x "${component:-/}" ] || printf '%s\n' "$component"
 }
 
 # The folders that may be the environment although no Python was found there: its path, or its name below a root.
@@ -83,8 +83,8 @@ if [ -n "$activate" ]; then
 elif [ -n "$environment" ]; then
     prefix=$(find_prefix)
     if [ -z "$prefix" ] || [ ! -x "$prefix/bin/python" ]; then
-        closed=$(candidates | while IFS= read -r candidate; do closed "$candidate"; done)
-        [ -z "$closed" ] || refuse environment-closed "$closed"
+        inaccessible=$(candidates | while IFS= read -r candidate; do find_inaccessible "$candidate"; done)
+        [ -z "$inaccessible" ] || refuse environment-inaccessible "$inaccessible"
         refuse environment-missing "$(names)"
     fi
     PATH=$prefix/bin:$PATH
@@ -112,7 +112,7 @@ fi
 # File names are UTF-8, whatever the locale of the login is.
 exec "$python" -X utf8 -c '
 import sys
-sys.path[:] = [place for place in sys.path if place]
+sys.path[:] = [entry for entry in sys.path if entry]
 import json, types
 request = json.loads(sys.stdin.buffer.readline().decode("utf-8"))
 for name, text in request["modules"]:

@@ -43,7 +43,7 @@ def reply_error(error):
 def wait_for_confirmation():
     """Report the name of this host, and wait until the client confirms; returns whether it did.
 
-    The client confirms once it has recorded the session. Without that, nothing is started that nobody could find.
+    The client confirms once it has recorded the session. So no server is started without a record of it.
     """
     reply(problem="", asks=True)
     ready, _, _ = select.select([0], [], [], CONFIRM_TIMEOUT_S)
@@ -150,7 +150,7 @@ def ps(columns, *processes):
 
 
 def listeners():
-    """The listening TCP sockets of the host: family, address (hexadecimal words), port, user, socket; none without /proc.
+    """The host's listening TCP sockets: family, address (hexadecimal words), port, user, socket; none without /proc.
 
     proc(5): /proc/net/tcp and tcp6 have the local address and port, the remote ones, the state (0A is TCP_LISTEN), and
     later the user and the inode.
@@ -180,7 +180,7 @@ def directory_problem(directory):
     if os.path.isdir(directory):
         if os.access(directory, os.R_OK | os.X_OK):
             return None
-        return dict(problem="directory-closed", directory=directory)
+        return dict(problem="directory-inaccessible", directory=directory)
     parent = directory
     while parent and not os.path.isdir(parent):
         parent = os.path.dirname(parent) if parent != os.path.dirname(parent) else ""

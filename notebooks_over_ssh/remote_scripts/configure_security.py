@@ -112,7 +112,7 @@ def main(parameters):
                 return reply(problem="openssl-missing")
             raise
         except (RuntimeError, SyntaxError, ValueError) as error:
-            return reply(problem="not-written", reason=str(error))
+            return reply(problem="write-failed", reason=str(error))
         pem, problem = check_certificate(*jupyter.certificate_paths(config))
         reply(
             problem="",

@@ -24,8 +24,8 @@ _RUNTIME = "the runtime files are in a folder that only you can read"
 _NO_SERVER = "it starts no server"
 
 _WEB_SITES = "other web sites could use the server; now none can"
-_LOGIN = "it set another password; now only the one that was set here is accepted"
-_CERTIFICATE = "it named another certificate; now only the one that was set here is used"
+_LOGIN = "it set another password; now only the one from secure is accepted"
+_CERTIFICATE = "it named another certificate; now only the one from secure is used"
 
 
 class Trait(NamedTuple):

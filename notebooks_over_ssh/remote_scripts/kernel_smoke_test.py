@@ -25,5 +25,5 @@ def main(parameters):
         client.stop_channels()
         manager.shutdown_kernel(now=True)
     if status != "ok":
-        return reply(problem="kernel-failed", reason="1+1 ended as " + status)
+        return reply(problem="kernel-failed", reason="1+1 returned the status " + status)
     reply(problem="", kernel=manager.kernel_name)

@@ -28,7 +28,7 @@ from jupyter_traits import COMPUTED, TRAITS
 from process_tree import find_tree, terminate
 from server_state import Server
 
-END_TIMEOUT_S = 10
+TERMINATE_TIMEOUT_S = 10
 # TLS 1.2 ciphers that no older version has; the list for TLS 1.3 is separate, and stays (ciphers(1)).
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 # They would give the server another token or port, or make its runtime files readable by all (jupyter_core).
@@ -71,7 +71,7 @@ def start(server, parameters):
         return dict(problem="not-protected", reason=reason), None
     for setting in jupyter.find_insecure_settings(config):
         if not setting["overridden"]:
-            return dict(problem="contradicted", reason=setting["name"], path=setting["path"]), None
+            return dict(problem="insecure-setting", reason=setting["name"], path=setting["path"]), None
     directory = directory_path(parameters["directory"])
     problem = directory_problem(directory)
     if problem:
@@ -128,7 +128,7 @@ def start(server, parameters):
         credentials_digest=jupyter.credentials_digest(config),
         started=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     )
-    # The shell starts the server once the record is written. If this program ends earlier, the shell reads EOF and ends.
+    # The shell starts the server once the record is written. If this program exits earlier, the shell reads EOF.
     with process.stdin:
         server.save(record)
         process.stdin.write(b"go\n")
@@ -181,7 +181,7 @@ def wait_until_ready(server, record, already_running, timeout_s):
     while time.monotonic() < deadline:
         if process_start(record["pid"]) != record["process_start"]:
             if_unchanged(server, record, server.delete)
-            return dict(problem="died", log=server.log_tail(20))
+            return dict(problem="exited", log=server.log_tail(20))
         info = server.read_server_info(record["pid"])
         if info:
             if record["port"] != info["port"]:
@@ -190,9 +190,9 @@ def wait_until_ready(server, record, already_running, timeout_s):
             try:
                 finding = server.audit(record, max(1, deadline - time.monotonic()))
                 if finding:
-                    terminate(find_tree(record["pid"]), END_TIMEOUT_S)
+                    terminate(find_tree(record["pid"]), TERMINATE_TIMEOUT_S)
                     if_unchanged(server, record, server.delete)
-                    return dict(problem="served-unprotected", reason=finding, log=server.log_tail(20))
+                    return dict(problem="audit-failed", reason=finding, log=server.log_tail(20))
                 fields = {
                     name: record[name]
                     for name in ("pid", "port", "application", "version", "directory", "started")

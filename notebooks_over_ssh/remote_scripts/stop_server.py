@@ -24,7 +24,7 @@ def main(parameters):
         processes = find_tree(record["pid"])
         forced = not terminate(processes, parameters["stop_timeout_s"])
         if any(process_start(pid) == start for pid, start in processes.items()):
-            return reply(problem="still-there", pid=record["pid"])
+            return reply(problem="still-running", pid=record["pid"])
         server.delete()
         shutil.rmtree(server.runtime, ignore_errors=True)
         reply(problem="", was_running=True, forced=forced, pid=record["pid"])

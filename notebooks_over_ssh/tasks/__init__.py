@@ -1,1 +1,1 @@
-"""The commands: what each does in what order, and what the user reads."""
+"""The commands: the order of their steps, and their output."""

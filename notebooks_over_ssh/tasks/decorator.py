@@ -26,16 +26,17 @@ def task(
     """Turn a function into a Fabric task. Its arguments become flags; `help` describes each of them."""
 
     def decorate(body: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-        check = fabric.task(_check_host_option)
-        checked = fabric.task(help=help or {}, pre=[check], **options)
-        decorated: Callable[Parameters, Result] = checked(_handle_errors(body))
-        return decorated
+        pre = [fabric.task(_check_host_option)]
+        result: Callable[Parameters, Result] = fabric.task(help=help or {}, pre=pre, **options)(
+            _handle_errors(body)
+        )
+        return result
 
     return decorate
 
 
 def _handle_errors(task: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-    """End the program with the exit code of a UserError, and after any other error without a traceback.
+    """Print an error instead of a traceback, and exit with its exit code.
 
     SIGINT and SIGTERM raise an exception in the task, so that it releases its resources before the program exits.
     """
@@ -70,7 +71,7 @@ def _start_debug_log(name: str) -> None:
 
 
 def _check_host_option(c: Any) -> None:
-    """Check --host before Fabric creates the task's Connection, as Fabric shows errors there as tracebacks."""
+    """Check --host before Fabric creates the task's Connection, because an error there would be a traceback."""
     from notebooks_over_ssh.config import settings
 
     try:

@@ -1,4 +1,4 @@
-"""doctor: check each part from this machine to a working kernel, and print one fix for a failure."""
+"""doctor: check everything from this machine to a working kernel, and print how to fix the first failure."""
 
 from notebooks_over_ssh import debug_log
 from notebooks_over_ssh.diagnostics import run_checks
@@ -8,7 +8,7 @@ from notebooks_over_ssh.terminal import print_detail, print_json, print_step, pr
 
 
 def doctor(run: Run) -> None:
-    """Run the checks and print each result as it comes. Raises the UserError of the first check that fails."""
+    """Run the checks, and print each result at once. Raises the UserError of the first check that fails."""
     checks = run_checks(run.settings, run.credentials)
     while True:
         with progress("doctor", "running the next check"):
@@ -20,7 +20,7 @@ def doctor(run: Run) -> None:
             print_step(check.name, "failed")
             if not debug_log.is_enabled():
                 print_detail(
-                    f"{debug_log.VARIABLE}=1 before a command writes a debug log to {debug_log.path()}"
+                    f"{debug_log.VARIABLE}=1 in the environment writes a debug log to {debug_log.path()}"
                 )
             _show_debug_log()
             raise check.problem
@@ -28,7 +28,7 @@ def doctor(run: Run) -> None:
 
 
 def doctor_as_json(run: Run) -> None:
-    """Print a list of objects: `check`, `ok`, `result`, `problem`, `hint`. Raises the UserError of a failed check."""
+    """Print the results as a JSON list. Raises the UserError of the check that failed."""
     checks = list(run_checks(run.settings, run.credentials))
     rows = [
         {
@@ -48,4 +48,4 @@ def doctor_as_json(run: Run) -> None:
 
 def _show_debug_log() -> None:
     if debug_log.is_enabled():
-        print_detail(f"the debug log is {debug_log.path()}")
+        print_detail(f"debug log: {debug_log.path()}")

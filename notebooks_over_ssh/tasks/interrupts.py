@@ -1,6 +1,6 @@
 """Ctrl-C and SIGTERM raise an exception within a task, and end the program at once outside of one.
 
-While Python imports modules or shuts down, an exception would not be caught, or an exit handler would print it.
+While Python imports modules or shuts down, nothing would catch the exception, or an exit handler would print it.
 """
 
 import os
@@ -20,7 +20,7 @@ TERMINATED = 128 + signal.SIGTERM
 def exit_on_interrupt() -> None:
     """From now on, print `interrupted` and exit with INTERRUPTED on SIGINT, except in `raised_in_task`.
 
-    A SIGINT that is ignored, as in the background of a script, or that another program handles stays as it is.
+    Does nothing if SIGINT is ignored, as in a background job of a shell script, or has another handler.
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _exit)

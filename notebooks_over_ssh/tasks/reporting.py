@@ -14,23 +14,23 @@ def report(error: Exception) -> int:
         # The reader of the output has exited, so no message would be seen.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 1
-    problem = error if isinstance(error, UserError) else _unexpected(error)
+    problem = error if isinstance(error, UserError) else _internal_error(error)
     print_error(problem)
     return problem.exit_code
 
 
-def _unexpected(error: Exception) -> TaskError:
+def _internal_error(error: Exception) -> TaskError:
     message = f"internal error: {type(error).__name__}: {error}"
     try:
         with tempfile.NamedTemporaryFile(
             "w", prefix="notebooks-over-ssh-", suffix=".txt", delete=False
         ) as file:
             traceback.print_exception(error, file=file)
-    except OSError:  # no folder for temporary files, or a full one
+    except OSError:  # no temporary directory, or no space in it
         frames = traceback.extract_tb(error.__traceback__)
         return TaskError(
             message,
-            hint="this is a fault of this program; please report it, with these lines",
+            hint="this is a bug: please report it with these lines",
             detail=tuple(f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames),
         )
-    return TaskError(message, hint=f"this is a fault of this program; please report it, with {file.name}")
+    return TaskError(message, hint=f"this is a bug: please report it and attach {file.name}")

@@ -1,4 +1,4 @@
-"""One run of a command: the context that its tasks hand down."""
+"""The context of one command, which its tasks pass down."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from notebooks_over_ssh.terminal import TerminalPrompter, is_interactive, print_
 class Run:
     """The settings of one command, and how it prompts the user.
 
-    The layers below the tasks take the part that they need, and do not know this class.
+    Layers below the tasks do not know this class: each gets only the parts that it needs.
     """
 
     settings: Settings
@@ -32,18 +32,18 @@ class Run:
         return cls(configuration.load(c, host=host, **flags), CredentialPrompter(prompter), prompter)
 
     def with_settings(self, settings: Settings) -> Run:
-        """The same run with these settings."""
+        """A copy with these settings."""
         return replace(self, settings=settings)
 
     def with_notebook(self, **changes: Any) -> Run:
-        """The same run with these settings of the `notebook` section changed."""
+        """A copy with these settings of the `notebook` section changed."""
         notebook = msgspec.structs.replace(self.settings.notebook, **changes)
         return self.with_settings(msgspec.structs.replace(self.settings, notebook=notebook))
 
     def choose_session(self) -> Run:
-        """The same run with settings that select one session, if several match and the user picks one.
+        """If several sessions match, prompt for one, and return a copy with settings that match only that one.
 
-        Raises ConfigError if several match and none is picked.
+        Raises ConfigError if several match and the user picks none.
         """
         candidates = sessions.candidates(self.settings)
         if len(candidates) < 2:

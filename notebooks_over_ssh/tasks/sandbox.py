@@ -28,9 +28,9 @@ def stop() -> None:
             sessions.delete(session)
     with progress("sandbox", "stopping the sandbox"):
         existed = sandbox.stop()
-    print_step("sandbox", "stopped, its files are deleted" if existed else "was not running", start_time)
+    print_step("sandbox", "stopped, and its files deleted" if existed else "was not running", start_time)
     for store in manager.remove_unused():
-        print_step("sandbox", f"{store} trusts its certificate no longer")
+        print_step("sandbox", f"removed its certificate from {store}")
 
 
 def status() -> None:
@@ -44,8 +44,8 @@ def status() -> None:
 def _show(network: sandbox.Network, start_time: float | None) -> None:
     print_step(
         "sandbox",
-        f"runs (process {network.pid}), its gateway on 127.0.0.1:{network.gateway_port}",
+        f"running (process {network.pid}), gateway on 127.0.0.1:{network.gateway_port}",
         start_time,
     )
-    print_detail(f"hosts {', '.join(network.hosts)}; {network.pool} is the pool of them all")
+    print_detail(f"hosts {', '.join(network.hosts)}; pool {network.pool}")
     print_detail(f"home folder {network.home}; {command('sandbox.stop')} deletes it")

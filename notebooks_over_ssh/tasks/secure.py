@@ -7,8 +7,7 @@ from typing import NamedTuple
 
 from notebooks_over_ssh.config.settings import Settings
 from notebooks_over_ssh.errors import ConfigError, TaskError
-from notebooks_over_ssh.jupyter import certificate, passwords, security, server
-from notebooks_over_ssh.jupyter import certificate_import as own_certificate
+from notebooks_over_ssh.jupyter import certificate, certificate_import, passwords, security, server
 from notebooks_over_ssh.jupyter import session as sessions
 from notebooks_over_ssh.jupyter.clock import DAY, describe_difference
 from notebooks_over_ssh.jupyter.connecting import connect
@@ -16,15 +15,15 @@ from notebooks_over_ssh.jupyter.session import AnySession
 from notebooks_over_ssh.ssh.connection import Connection
 from notebooks_over_ssh.tasks.run import Run
 from notebooks_over_ssh.tasks.start_sandbox import start_if_needed
+from notebooks_over_ssh.tasks.trust import remove_replaced
 from notebooks_over_ssh.terminal import TerminalPrompter, print_detail, print_step, progress, warn
-from notebooks_over_ssh.trust_stores import manager
 from notebooks_over_ssh.util.command_hint import command
 
 STDIN_PATH = "-"
 
 
 class SecureOptions(NamedTuple):
-    """The flags of `secure`; the files are paths."""
+    """The flags of `secure`. Files are given as paths."""
 
     renew: bool = False
     password_file: str | None = None
@@ -34,16 +33,16 @@ class SecureOptions(NamedTuple):
 
 
 class StaleServer(NamedTuple):
-    """A running server that still uses an older password or certificate, and the session it belongs to."""
+    """A running server that still uses an older password or certificate: its session and PID."""
 
     session: AnySession
     pid: int
 
 
 def secure(run: Run, options: SecureOptions) -> StaleServer | None:
-    """Set a password or certificate that is missing, weak, expired or to be renewed, and disable settings that undo it.
+    """Replace a password or certificate that is missing, weak or expired, and disable settings that would undo them.
 
-    Returns the server that runs with an older password or certificate, or None. Raises a UserError.
+    Returns the running server if it still uses an older password or certificate, else None. Raises a UserError.
     """
     start_time = time.monotonic()
     settings = run.settings
@@ -51,7 +50,7 @@ def secure(run: Run, options: SecureOptions) -> StaleServer | None:
     own_pem = _read_own_certificate(options)
     password = _read_password_file(options.password_file) if options.password_file else None
     start_if_needed(settings.gateway)
-    with progress("secure", "looking at what protects the notebook server"):
+    with progress("secure", "checking the password and the certificate"):
         connection = connect(settings, run.credentials)
         status = security.get_status(connection, settings)
     clock_offset_s = status.time - time.time()
@@ -63,16 +62,16 @@ def secure(run: Run, options: SecureOptions) -> StaleServer | None:
     must_fix = any(setting.is_owned for setting in status.insecure_settings) or bool(status.exposed)
     if password and not set_password and not is_set:
         warn(
-            f"the password is already set, and stays; {command('secure --renew --password-file FILE')} sets the one of the file"
+            f"another password is already set, and stays: {command('secure --renew --password-file FILE')} replaces it"
         )
     if not (set_password or make_certificate or own_pem or must_fix):
-        what = "password unchanged, certificate" if is_set else "password and certificate are"
-        print_step("secure", f"{what} in place, {_format_expiry(status.certificate_pem)}", start_time)
+        expiry_date = _expiry_date(status.certificate_pem)
+        print_step("secure", f"password and certificate unchanged, valid until {expiry_date}", start_time)
         _warn_unowned_settings(status.insecure_settings)
         return _stale_server(status.stale_server_pid, status.host, connection, settings)
 
     if make_certificate and clock_difference:
-        warn(f"{clock_difference}, and the new certificate goes by this machine's")
+        warn(f"{clock_difference}; the new certificate is dated by this machine's clock")
     generated = ""
     if set_password and password is None:
         password, generated = _prompt_password(run.prompter)
@@ -91,36 +90,38 @@ def secure(run: Run, options: SecureOptions) -> StaleServer | None:
         )
     if update.certificate_problem:
         raise ConfigError(
-            f"the host cannot serve with that certificate: {update.certificate_problem}",
-            hint=f"{command('secure --renew')} makes one for it instead",
+            f"the host cannot use that certificate: {update.certificate_problem}",
+            hint=f"{command('secure --renew')} creates one on the host instead",
         )
     changes = [
         _describe_change("password set", status.password_problem, renew)
         if set_password
         else "password unchanged",
         _describe_change(
-            f"certificate {'installed' if own_pem else 'made'}", "" if own_pem else reason_to_renew, renew
+            f"certificate {'installed' if own_pem else 'created'}", "" if own_pem else reason_to_renew, renew
         )
         if own_pem or make_certificate
         else "certificate unchanged",
     ]
-    print_step("secure", f"{', '.join(changes)}, {_format_expiry(update.certificate_pem)}", start_time)
+    print_step(
+        "secure", f"{', '.join(changes)}, valid until {_expiry_date(update.certificate_pem)}", start_time
+    )
     _report_disabled_settings(update)
-    if own_pem and own_certificate.is_self_signed(own_pem):
-        from notebooks_over_ssh.jupyter import certificate_profile  # slow to import, and seldom wanted
+    if own_pem and certificate_import.is_self_signed(own_pem):
+        from notebooks_over_ssh.jupyter import certificate_profile  # slow to import, and rarely needed
 
         profile_problem = certificate_profile.find_problem(own_pem)
         advice = (
-            f"and {command('trust')} refuses it: {profile_problem}"
+            f", and {command('trust')} refuses it: {profile_problem}"
             if profile_problem
-            else f"until {command('trust')} adds it to the browser's store"
+            else f" until {command('trust')} adds it to their trust stores"
         )
-        warn(f"no authority has signed that certificate: a browser warns of it, {advice}")
+        warn(f"that certificate is self-signed, so browsers show a warning{advice}")
     if generated:
         print_detail(f"the password is  {generated}")
-        print_detail(f"it is shown this once; {command('secure --renew')} sets another")
+        print_detail(f"it will not be shown again; {command('secure --renew')} sets a new one")
     if not update.stale_server_pid:
-        _remove_replaced_trust(status.certificate_pem, update.certificate_pem)
+        remove_replaced("secure", status.certificate_pem, update.certificate_pem)
     return _stale_server(update.stale_server_pid, status.host, connection, settings)
 
 
@@ -140,9 +141,9 @@ def _report_disabled_settings(update: security.SecurityUpdate) -> None:
         print_detail(f"{exposure.path}: {exposure.explanation}")
     for setting in update.insecure_settings:
         if setting.is_owned:
-            print_detail(f"{setting.path}: {setting.setting} is set aside: {setting.explanation}")
+            print_detail(f"{setting.path}: disabled {setting.setting}: {setting.explanation}")
     for backup in update.backups:
-        print_detail(f"what was there is kept, for you alone: {backup}")
+        print_detail(f"backup of the old file: {backup}")
     _warn_unowned_settings(update.insecure_settings)
 
 
@@ -150,53 +151,42 @@ def _warn_unowned_settings(insecure_settings: tuple[security.InsecureSetting, ..
     for setting in insecure_settings:
         if not setting.is_owned:
             warn(
-                f"{setting.path} sets {setting.setting}, which undoes the protection, and is not yours to change"
+                f"{setting.path} sets {setting.setting}, which undoes the protection; "
+                "it is not your own file, so it was not changed"
             )
-
-
-def _remove_replaced_trust(old_pem: str, new_pem: str) -> None:
-    try:
-        for store in manager.remove_replaced(old_pem, new_pem):
-            print_step(
-                "secure",
-                f"{store} trusts the old certificate no longer; {command('trust')} has it trust the new one, "
-                f"once {command('serve')} has found it",
-            )
-    except TaskError as error:
-        warn(f"{error} ({error.hint})")
 
 
 def _renewal_reason(status: security.SecurityStatus, settings: Settings, clock_difference: str) -> str:
     """Why the current certificate must be renewed; "" if it need not be.
 
-    Raises TaskError where only its dates are, and `clock_difference` says how far apart the clocks are that they were compared with.
+    Raises TaskError if its dates are the only reason, and the clocks differ as `clock_difference` says.
     """
     problem = status.certificate_problem or certificate.find_problem(status.certificate_pem)
     if problem:
         return problem
     cert, days = certificate.parse(status.certificate_pem), settings.notebook.renew_days
-    due = cert.date_problem() or (f"ends within {days} days" if cert.expires_within(days) else "")
+    due = cert.date_problem() or (f"expires within {days} days" if cert.expires_within(days) else "")
     if due and clock_difference:
         raise TaskError(
             f"the certificate on {status.host} {due} by this machine's clock, and {clock_difference}",
-            hint=f"set the clock that is wrong; {command('secure --renew')} makes a certificate that goes by this machine's",
+            hint=f"correct the wrong clock, or create a certificate by this machine's: {command('secure --renew')}",
         )
     return due
 
 
-def _format_expiry(pem: str) -> str:
-    return f"good until {certificate.parse(pem).expires:%Y-%m-%d}"
+def _expiry_date(pem: str) -> str:
+    return f"{certificate.parse(pem).expires:%Y-%m-%d}"
 
 
 def _is_set(password: str, status: security.SecurityStatus) -> bool:
-    """Whether this password is already set and its hash is strong; then the hash stays, as a running server uses it."""
+    """Whether this password is set already, with a strong hash. The hash then stays, as a running server may use it."""
     return not status.password_problem and passwords.matches(password, status.password_hash)
 
 
 def _prompt_password(prompter: TerminalPrompter) -> tuple[str, str]:
-    """Prompt for a password. Returns it, and again if it was generated and has to be shown; else ""."""
+    """Prompt for a password. Returns it, and the same again if it was generated and must be shown, else ""."""
     while True:
-        first = prompter.ask_secret("choose a password for the notebook server (enter: make one up):")
+        first = prompter.ask_secret("new password for the notebook server (leave it empty to generate one):")
         if not first:
             generated = passwords.generate_password()
             return generated, generated
@@ -205,18 +195,18 @@ def _prompt_password(prompter: TerminalPrompter) -> tuple[str, str]:
         except ConfigError as error:
             warn(str(error))
             continue
-        if prompter.ask_secret("once more:") == first:
+        if prompter.ask_secret("confirm the password:") == first:
             return first, ""
-        warn("the two were not the same")
+        warn("the passwords do not match")
 
 
 def _read_own_certificate(options: SecureOptions) -> str:
-    """The user's own certificate and key as PEM, "" where none was given."""
+    """The user's own certificate and key as PEM; "" if none was given."""
     if options.certificate_file is None and options.key_file is None:
         return ""
     if options.certificate_file is None or options.key_file is None:
         raise ConfigError("--certificate and --key go together", hint="give both files, or neither")
-    return own_certificate.read(
+    return certificate_import.read(
         Path(options.certificate_file).expanduser(), Path(options.key_file).expanduser()
     )
 

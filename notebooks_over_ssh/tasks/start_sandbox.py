@@ -7,12 +7,12 @@ from notebooks_over_ssh.util.command_hint import command
 
 
 def start_if_needed(gateway: str | None) -> None:
-    """Start the sandbox if it is the gateway and is not running. Raises TaskError."""
+    """Start the sandbox if it is the gateway and not running. Raises TaskError."""
     if gateway != SANDBOX or sandbox.find_running() is not None:
         return
     print_step(
         "sandbox",
-        f"starting a gateway and three compute hosts on this machine; {command('sandbox.stop')} ends them",
+        f"starting a gateway and three compute hosts on this machine; {command('sandbox.stop')} stops them",
     )
     with progress("sandbox", "starting"):
         sandbox.ensure_running()

@@ -17,41 +17,41 @@ from notebooks_over_ssh.ssh.prompting import CredentialPrompter, NullPrompter
 from notebooks_over_ssh.terminal import print_detail, print_json, print_step, warn
 from notebooks_over_ssh.util.command_hint import command
 
-# All hosts together, as long as -t gives no other time: somebody looks, and a tunnel keeps its own watch.
+# For all hosts together, unless -t is given: the user waits for the output, and a tunnel checks its connection itself.
 REPLY_TIMEOUT_S = 6  # seconds
 
 
 def status(settings: Settings) -> None:
-    """Print every session for the user."""
+    """Print every session as text."""
     states = _states(settings)
     if not states:
         print_step("status", "no session")
         if sandbox_runs():
-            print_detail(f"the sandbox runs: {command('sandbox.stop')} ends it")
+            print_detail(f"the sandbox is running: {command('sandbox.stop')} stops it")
     for state in states:
-        what = (
+        application = (
             f"jupyter {state['application']} in {state['directory']}" if state["application"] else "jupyter"
         )
-        print_step(f"{state['user']}@{state['host']}", f"{what}: {state['server']}")
+        print_step(f"{state['user']}@{state['host']}", f"{application}: {state['server']}")
         if state["server"] == "unreachable" and state["gateway"] == SANDBOX and not sandbox_runs():
             print_detail(f"the sandbox is not running: {command('up')} starts it")
         last_known = "last known: " if state["server"] == "unreachable" else ""
         port = state["remote_port"] or "not known yet"
-        where = f"port {port}, process {state['pid']}, " if state["pid"] else ""
+        process = f"port {port}, process {state['pid']}, " if state["pid"] else ""
         if state["started"]:
-            print_detail(f"{last_known}{where}started {state['started']}")
-        print_detail(f"tunnel {state['tunnel']}{'  ' + state['url'] if state['url'] else ''}")
+            print_detail(f"{last_known}{process}started {state['started']}")
+        print_detail(f"tunnel {state['tunnel']}{' ' + state['url'] if state['url'] else ''}")
         if state["login_required"]:
-            what = (
+            remedy = (
                 f"{command('serve')} starts it again"
                 if state["server"] == "stopped"
                 else f"{command('tunnel')} logs in again"
             )
-            print_detail(f"it waits for you: {state['login_required']}; {what}")
+            print_detail(f"waiting for you: {state['login_required']}; {remedy}")
         for remote, local in state["extra_ports"].items():
             print_detail(f"localhost:{local} forwards to {state['host']}:{remote}")
         if state["certificate_expires"]:
-            print_detail(f"certificate good until {state['certificate_expires'][:10]}")
+            print_detail(f"certificate valid until {state['certificate_expires'][:10]}")
 
 
 def status_as_json(settings: Settings) -> None:
@@ -60,26 +60,26 @@ def status_as_json(settings: Settings) -> None:
 
 
 def print_editor_urls() -> None:
-    """Print what an editor that can use an existing Jupyter server asks for. Raises TaskError where no tunnel is open."""
+    """Print the URLs and fingerprints that an editor needs to connect. Raises TaskError if no tunnel is open."""
     tunnels = [(session, sessions.get_tunnel(session)) for session in sessions.list_sessions()]
     for session, tunnel in tunnels:
         if tunnel:
             print_step(session.host, tunnel.url)
             print_detail("VS Code: Select Kernel, Existing Jupyter Server, this URL, then the password")
             print_detail("PyCharm: Tools, Add Jupyter Connection, this URL")
-            print_detail("an editor that asks about the certificate must show this SHA-256:")
+            print_detail("if the editor asks about the certificate, compare its SHA-256:")
             print_detail(certificate.parse(session.certificate_pem).sha256)
     if not any(tunnel for _, tunnel in tunnels):
         raise TaskError("no tunnel is open", hint=f"{command('up --detach')} opens one")
 
 
-def _warn_of_damaged_records() -> None:
+def _warn_damaged_records() -> None:
     for path in sessions.damaged_records():
-        warn(f"{path} cannot be read as the record of a session, and is left out: move it away")
+        warn(f"{path} is not a valid session record, so it is not shown: move it away")
 
 
 def _states(settings: Settings) -> list[dict[str, Any]]:
-    _warn_of_damaged_records()
+    _warn_damaged_records()
     records = sessions.list_records()
     return [
         _state(session, state) for session, state in zip(records, _query_all(records, settings), strict=True)
@@ -88,7 +88,7 @@ def _states(settings: Settings) -> list[dict[str, Any]]:
 
 def _state(session: AnySession, server_state: server.ServerState | None) -> dict[str, Any]:
     tunnel = sessions.get_tunnel(session)
-    # The host knows better: a start that was interrupted, or done from another machine, is not on record here.
+    # Prefer the host's own record: this machine has none of a start that was interrupted or made from another machine.
     source: Any = server_state if server_state and server_state.running else session
     cert = _certificate(getattr(source, "certificate_pem", None))
     stopped = server_state is not None and not server_state.running
@@ -120,7 +120,7 @@ def _certificate(pem: str | None) -> certificate.Certificate | None:
 
 
 def _query_all(records: Sequence[AnySession], settings: Settings) -> list[server.ServerState | None]:
-    """What each session's host says of its server; they are asked side by side, and one that stays silent says None."""
+    """The state of each session's server; None if the host does not reply. Queries all hosts at the same time."""
     default = type(settings.timeouts)().connect
     timeout = REPLY_TIMEOUT_S if settings.timeouts.connect == default else settings.timeouts.connect
     settings = msgspec.structs.replace(
@@ -139,7 +139,7 @@ def _query_all(records: Sequence[AnySession], settings: Settings) -> list[server
 
 
 class _StatusQuery(threading.Thread):
-    """Asks one host; a daemon, as looking up a name or a silent network may take longer than anybody waits."""
+    """Queries one host in a daemon thread, because DNS or a connection may block for longer than the timeout."""
 
     def __init__(self, session: AnySession, settings: Settings) -> None:
         super().__init__(name=f"status of {session.host}", daemon=True)
@@ -151,12 +151,12 @@ class _StatusQuery(threading.Thread):
     def run(self) -> None:
         try:
             self.state = _query_host(self._session, self._settings)
-        except Exception as error:  # noqa: BLE001 # it is raised where it is waited for
+        except Exception as error:  # noqa: BLE001 # raised again by the thread that joins this one
             self.error = error
 
 
 def _query_host(session: AnySession, settings: Settings) -> server.ServerState | None:
-    """What the session's host says of its server; None where it cannot be asked."""
+    """The state of the session's server; None if its host cannot be reached."""
     try:
         return server.get_state(connect_to_session(session, settings, CredentialPrompter(NullPrompter())))
     except UserError:

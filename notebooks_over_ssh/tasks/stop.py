@@ -32,36 +32,37 @@ from notebooks_over_ssh.util.command_hint import command
 
 
 def stop(run: Run, *, force: bool = False) -> None:
-    """Stop the selected session; if none is on record, our server on the host that the user named.
+    """Stop the selected session; without a record, stop the server on the host that the user named.
 
-    Says where the sandbox keeps running. With `force` busy kernels end too, and a session whose host cannot be reached is forgotten. Raises a UserError.
+    `force` also stops a server with busy kernels, and removes the record of a session whose host cannot be reached.
+    Raises a UserError.
     """
     settings = run.settings
     session = sessions.find_any_gateway(settings)
     if session is not None:
         stop_session(session, run, force=force)
-        tell_that_sandbox_runs()
+        report_idle_sandbox()
     elif settings.explicit_host is not None:
         start_time = time.monotonic()
         connection = connect_to(settings, settings.destination(), run.credentials)
         _report_stopped(_stop_server(connection, run, force=force), connection.label, start_time)
         for other in sessions.list_records():
-            print_detail(f"on record is {other}")
+            print_detail(f"there is a session: {other}")
     elif sessions.list_records():
         raise ConfigError(
-            f"no session of these settings ({_describe_settings(settings)})",
-            hint=f"name one by its host, user and gateway; {command('stop --all')} stops them all",
+            f"no session matches these settings ({_describe_settings(settings)})",
+            hint=f"name its host, user and gateway, or stop all: {command('stop --all')}",
             detail=tuple(map(str, sessions.list_records())),
         )
     else:
         print_step("stop", "no session, nothing to stop")
-        tell_that_sandbox_runs()
+        report_idle_sandbox()
 
 
-def tell_that_sandbox_runs() -> None:
-    """Print that the sandbox keeps running and how to stop it, if no session needs it."""
+def report_idle_sandbox() -> None:
+    """If the sandbox is running without a session, print how to stop it."""
     if sandbox_runs() and not any(session.gateway == SANDBOX for session in sessions.list_records()):
-        print_detail(f"the sandbox keeps running: {command('sandbox.stop')} ends it")
+        print_detail(f"the sandbox is still running: {command('sandbox.stop')} stops it")
 
 
 def _describe_settings(settings: Settings) -> str:
@@ -70,7 +71,7 @@ def _describe_settings(settings: Settings) -> str:
 
 
 def stop_all(run: Run, *, force: bool = False) -> None:
-    """Stop every session on record, through any gateway. Raises the last UserError after all were tried."""
+    """Stop every session on record, through any gateway. Tries all of them, then raises the last UserError."""
     records = sessions.list_records()
     if not records:
         print_step("stop", "no session, nothing to stop")
@@ -80,38 +81,38 @@ def stop_all(run: Run, *, force: bool = False) -> None:
             stop_session(session, run, force=force)
         except UserError as error:
             problems.append(error)
-    tell_that_sandbox_runs()
+    report_idle_sandbox()
     if problems:
         raise problems[-1]
 
 
 def stop_session(session: AnySession, run: Run, *, force: bool = False) -> None:
-    """Stop the session's server and tunnel, and delete its record. Raises a UserError, and keeps the record then."""
+    """Stop the session's server and tunnel, and delete its record. Raises a UserError; the record then stays."""
     start_time = time.monotonic()
     if session.gateway == SANDBOX and not sandbox_runs() and sandbox.has_processes():
-        start_if_needed(session.gateway)  # its background process was killed, and the server was not
+        start_if_needed(session.gateway)  # its daemon was killed, but not the server
     try:
-        with progress("stop", f"ending the server on {session.host}"):
+        with progress("stop", f"stopping the server on {session.host}"):
             connection = connect_to_session(session, run.settings, run.credentials)
     except SandboxNotRunning:
-        _forget(session)
-        print_step("stop", f"the sandbox is not running, so the session on {session.host} is forgotten")
-        return _remove_replaced_trust()
+        _remove_session(session)
+        print_step("stop", f"removed the session on {session.host}, because the sandbox is not running")
+        return _remove_unused_certificates()
     except (ConnectError, AuthenticationError, HostKeyError) as error:
         if not force:
             raise type(error)(
                 str(error),
-                hint=f"{error.hint}; {command('stop --force')} forgets the session without its host",
+                hint=f"{error.hint}; {command('stop --force')} removes only the session's record",
             ) from error
-        _forget(session)
+        _remove_session(session)
         print_step(
-            "stop", f"{session.host} was not reached; its session is forgotten, its server may still run"
+            "stop", f"removed the session on {session.host}, whose server may still be running: {error}"
         )
-        return _remove_replaced_trust()
+        return _remove_unused_certificates()
     stopped = _stop_server(connection, run, force=force)
-    tunnel = _forget(session)
+    tunnel = _remove_session(session)
     _report_stopped(stopped, session.host, start_time, tunnel)
-    _remove_replaced_trust()
+    _remove_unused_certificates()
 
 
 def stop_for_restart(session: AnySession, pid: int, run: Run) -> server.ServerState | None:
@@ -126,44 +127,44 @@ def stop_for_restart(session: AnySession, pid: int, run: Run) -> server.ServerSt
     if state.pid != pid:
         return None
     stopped = _stop_server(connection, run, force=False)
-    tunnel = _forget(session)
+    tunnel = _remove_session(session)
     host = {name: getattr(session, name) for name in PendingSession.__struct_fields__}
     sessions.save_pending(PendingSession(**host))
     _report_stopped(stopped, session.host, start_time, tunnel)
-    _remove_replaced_trust()
+    _remove_unused_certificates()
     return state
 
 
-def _forget(session: AnySession) -> Tunnel | None:
+def _remove_session(session: AnySession) -> Tunnel | None:
     tunnel = tunnels.terminate(session)
     sessions.delete(session)
     return tunnel
 
 
-def _remove_replaced_trust() -> None:
+def _remove_unused_certificates() -> None:
     for store in manager.remove_unused():
-        print_step("stop", f"{store} trusts its certificate no longer")
+        print_step("stop", f"removed its certificate from {store}")
 
 
 def _stop_server(connection: Connection, run: Run, *, force: bool) -> server.StopResult:
     try:
-        return _end_unless_busy(connection, run.settings, force=force)
+        return _stop_with_progress(connection, run.settings, force=force)
     except server.KernelsBusyError as busy:
-        kernels = "a kernel computes" if busy.number == 1 else f"{busy.number} kernels compute"
-        if not run.prompter.confirm(f"{kernels} on {connection.label}: end the server all the same?"):
+        problem = "a kernel is busy" if busy.number == 1 else f"{busy.number} kernels are busy"
+        if not run.prompter.confirm(f"{problem} on {connection.label}: stop the server anyway?"):
             raise TaskError(
-                f"{kernels} on {connection.label}, so nothing was stopped",
-                hint=f"{command('stop --force')} stops it all the same",
+                f"{problem} on {connection.label}, so nothing was stopped",
+                hint=f"{command('stop --force')} stops it anyway",
             ) from busy
-    return _end_unless_busy(connection, run.settings, force=True)
+    return _stop_with_progress(connection, run.settings, force=True)
 
 
-def _end_unless_busy(connection: Connection, settings: Settings, *, force: bool) -> server.StopResult:
+def _stop_with_progress(connection: Connection, settings: Settings, *, force: bool) -> server.StopResult:
     try:
-        with progress("stop", f"ending the server on {connection.label}"):
+        with progress("stop", f"stopping the server on {connection.label}"):
             return server.stop(connection, settings, force=force)
     except KeyboardInterrupt:
-        warn(f"the server on {connection.label} may still run: status shows it")
+        warn(f"the server on {connection.label} may still be running: {command('status')} shows it")
         raise
 
 
@@ -171,9 +172,9 @@ def _report_stopped(
     stopped: server.StopResult, host: str, start_time: float, tunnel: Tunnel | None = None
 ) -> None:
     if not stopped.was_running:
-        print_step("stop", f"no server of yours ran on {host}", start_time)
+        print_step("stop", f"no server of yours was running on {host}", start_time)
     else:
-        how = ", which had to be forced" if stopped.forced else ""
-        print_step("stop", f"server on {host} ended (process {stopped.pid}){how}", start_time)
+        reason = ", killed because it did not exit in time" if stopped.forced else ""
+        print_step("stop", f"stopped the server on {host} (process {stopped.pid}){reason}", start_time)
     if tunnel:
-        print_step("stop", f"tunnel on port {tunnel.local_port} closed")
+        print_step("stop", f"closed the tunnel on port {tunnel.local_port}")

@@ -1,4 +1,4 @@
-"""tunnel: forwards a local port to the session's server through the gateway, until Ctrl-C."""
+"""tunnel: forward a local port to the session's server through the gateway, until Ctrl-C."""
 
 import logging
 import os
@@ -31,8 +31,8 @@ def require_session(settings: Settings) -> Session:
     if session is None:
         host = settings.destination().host
         raise TaskError(
-            f"no server of yours is known on {host}",
-            hint=f"{command('serve')} starts one, or finds a running one",
+            f"there is no session on {host}",
+            hint=f"{command('serve')} starts a server, or finds the running one",
         )
     if isinstance(session, PendingSession):
         raise TaskError(
@@ -43,9 +43,9 @@ def require_session(settings: Settings) -> Session:
 
 
 def open_in_background(session: Session, run: Run, preferred_port: int | None = None) -> None:
-    """Open a tunnel in a background process; returns when it is open. Raises a UserError.
+    """Open a tunnel in a background process, and return when it is open. Raises a UserError.
 
-    `preferred_port` is the local port of an earlier tunnel: unless the settings name a port, it stays the same.
+    `preferred_port` is the local port of an earlier tunnel, used again unless the settings name another one.
     """
     start_if_needed(session.gateway)
     start_time = time.monotonic()
@@ -59,7 +59,7 @@ def open_in_background(session: Session, run: Run, preferred_port: int | None = 
 
 @contextmanager
 def open_tunnel(session: Session, run: Run) -> Iterator[TunnelSupervisor | None]:
-    """Open a tunnel for the body; None if another process has one already. Raises a UserError."""
+    """Open a tunnel while the body runs; yields None if another process already has one. Raises a UserError."""
     start_if_needed(session.gateway)
     start_time = time.monotonic()
     with ExitStack() as stack:
@@ -80,9 +80,9 @@ def open_tunnel(session: Session, run: Run) -> Iterator[TunnelSupervisor | None]
 
 
 def run_until_interrupted(supervisor: TunnelSupervisor | None, run: Run) -> bool:
-    """Keep the tunnel open until Ctrl-C or SIGTERM; returns whether it was Ctrl-C. Raises a UserError.
+    """Keep the tunnel open until Ctrl-C or SIGTERM; returns False after SIGTERM. Raises a UserError.
 
-    Another command sends SIGTERM to close the tunnel: `stop`, or one that replaces the tunnel.
+    SIGTERM comes from a command that closes the tunnel (`stop`) or replaces it.
     """
     if supervisor is None:
         return False
@@ -101,14 +101,14 @@ def run_until_interrupted(supervisor: TunnelSupervisor | None, run: Run) -> bool
 
 
 def _replace_existing(session: Session, settings: Settings) -> int | None:
-    """End a tunnel that does not fit the settings; returns its local port, so that the next one can keep it."""
+    """Close a tunnel that does not match the settings, and return its local port for the next one."""
     tunnel = sessions.get_tunnel(session)
     if tunnel is None:
         return None
     port = settings.notebook.local_port
     if port not in (None, tunnel.local_port):
-        listen(port).close()  # a port that is taken is an error while the old tunnel is still open
-        print_step("tunnel", f"moves from port {tunnel.local_port} to {port}")
+        listen(port).close()  # fail on a port that is in use before the old tunnel is closed
+        print_step("tunnel", f"moving from port {tunnel.local_port} to {port}")
     tunnels.terminate(session)
     return tunnel.local_port
 
@@ -123,15 +123,15 @@ def _announce(session: Session, tunnel: Tunnel, settings: Settings, start_time: 
         print_detail(f"localhost:{local} forwards to {session.host}:{remote}")
     if tunnel.forwarding_refusal:
         print_detail(
-            f"{session.host} forbids forwarding ({tunnel.forwarding_refusal}): connections go through a program there"
+            f"{session.host} forbids forwarding ({tunnel.forwarding_refusal}): a program there relays the connections"
         )
     url = urls.build_url(settings.notebook.open, session, tunnel)
     print_step("ready", url)
-    print_detail(f"its certificate has SHA-256 {certificate.parse(session.certificate_pem).sha256}")
-    if settings.notebook.open_browser and _has_a_display():
+    print_detail(f"certificate SHA-256: {certificate.parse(session.certificate_pem).sha256}")
+    if settings.notebook.open_browser and _has_display():
         webbrowser.open(url)
 
 
-def _has_a_display() -> bool:
-    """Whether a browser can open a window; a text browser would take over the terminal."""
+def _has_display() -> bool:
+    """Whether a browser can open a window. Without one, webbrowser may start a text browser in the terminal."""
     return sys.platform != "linux" or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))

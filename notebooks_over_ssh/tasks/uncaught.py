@@ -1,4 +1,4 @@
-"""What ends the program outside of a task: Invoke reads files and variables before the task is called, and catches nothing."""
+"""Exceptions outside of a task: Invoke reads files and variables before it calls one, and catches no errors there."""
 
 import os
 import sys
@@ -11,21 +11,21 @@ if TYPE_CHECKING:
 
 
 def explain_uncaught() -> None:
-    """From now on, end the program at an uncaught exception with an error, a hint and an exit code, without a traceback."""
-    sys.excepthook = _end
+    """From now on, report an uncaught exception as an error with a hint and an exit code, without a traceback."""
+    sys.excepthook = _report_and_exit
 
 
-def _end(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+def _report_and_exit(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     if not isinstance(error, Exception):
         return sys.__excepthook__(kind, error, trace)
     from notebooks_over_ssh.tasks.reporting import report
 
     # Python ends with the code of a SystemExit that the hook raises (Python/pythonrun.c, _PyErr_PrintEx).
-    raise SystemExit(report(_explained(error)))
+    raise SystemExit(report(_find_cause(error)))
 
 
-def _explained(error: Exception) -> Exception:
-    """The UserError behind an exception of Invoke's, as our own reading of the same files and variables finds it."""
+def _find_cause(error: Exception) -> Exception:
+    """The UserError for an exception of Invoke, found by reading the same files and variables again."""
     from invoke.exceptions import AmbiguousEnvVar, UncastableEnvVar
 
     from notebooks_over_ssh.config import settings
@@ -42,7 +42,7 @@ def _explained(error: Exception) -> Exception:
             read_mapping(path, path.name)
     except ConfigError as problem:
         return problem
-    if isinstance(error, AmbiguousEnvVar | UncastableEnvVar) or _passed_through(error, "invoke.env"):
+    if isinstance(error, AmbiguousEnvVar | UncastableEnvVar) or _was_raised_below(error, "invoke.env"):
         prefix = f"{config.env_prefix or config.prefix.upper()}_"
         names = ", ".join(sorted(name for name in os.environ if name.startswith(prefix)))
         return ConfigError(
@@ -58,7 +58,7 @@ def _explained(error: Exception) -> Exception:
 
 
 def _config_of(error: Exception) -> "Config | None":
-    """The configuration of the program that the exception ended."""
+    """The configuration of the Program that raised the exception."""
     from invoke.program import Program
 
     for frame, _ in traceback.walk_tb(error.__traceback__):
@@ -68,7 +68,7 @@ def _config_of(error: Exception) -> "Config | None":
     return None
 
 
-def _passed_through(error: Exception, module: str) -> bool:
+def _was_raised_below(error: Exception, module: str) -> bool:
     return any(
         frame.f_globals.get("__name__") == module for frame, _ in traceback.walk_tb(error.__traceback__)
     )

@@ -1,38 +1,35 @@
-"""up: secure, serve and tunnel in one command, and the restart of a server whose credentials are stale."""
+"""up: secure, serve and tunnel in one command; and the restart of a server with stale credentials."""
 
 from notebooks_over_ssh.jupyter import session as sessions
 from notebooks_over_ssh.jupyter.session import Session
 from notebooks_over_ssh.tasks.run import Run
 from notebooks_over_ssh.tasks.secure import SecureOptions, secure
-from notebooks_over_ssh.tasks.serve import goes_on_after_interrupt, serve
-from notebooks_over_ssh.tasks.stop import stop_for_restart, stop_session, tell_that_sandbox_runs
+from notebooks_over_ssh.tasks.serve import STALE_CREDENTIALS_WARNING, report_running_on_interrupt, serve
+from notebooks_over_ssh.tasks.stop import report_idle_sandbox, stop_for_restart, stop_session
 from notebooks_over_ssh.tasks.trust import try_trust
 from notebooks_over_ssh.tasks.tunnel import open_in_background, open_tunnel, run_until_interrupted
 from notebooks_over_ssh.terminal import print_step, warn
 from notebooks_over_ssh.util.command_hint import command
 
-STALE_CREDENTIALS_WARNING = (
-    "the server that runs keeps its older password or certificate until it is started again"
-)
-NOTHING_STALE = "no server runs with an older password or certificate, so none was started again"
+NOTHING_STALE = "no running server uses an older password or certificate, so none was restarted"
 
 
 def secure_and_restart(run: Run, options: SecureOptions) -> None:
-    """Set the password and certificate; restart a server that uses older ones, with its tunnel, if the user wants that."""
+    """Set the password and certificate. If a server uses older ones, restart it and its tunnel when the user agrees."""
     stale = secure(run, options)
     if stale is None:
         if options.restart:
             print_step("secure", NOTHING_STALE)
         return
-    if not _restart_wanted(run, options):
-        warn(f"{STALE_CREDENTIALS_WARNING}: {command('secure --restart')} does that")
+    if not _should_restart(run, options):
+        warn(f"{STALE_CREDENTIALS_WARNING}: {command('secure --restart')} restarts it")
         return
     tunnel = sessions.get_tunnel(stale.session)
     stopped = stop_for_restart(stale.session, stale.pid, run)
     if stopped is None:
         print_step("secure", NOTHING_STALE)
         return
-    # On the ports that they had, so that the address in the browser still leads there.
+    # Keep both ports, so that the address in the browser stays valid.
     run = run.with_notebook(remote_port=stopped.port or run.settings.notebook.remote_port)
     session = serve(run)
     if run.settings.notebook.trust:
@@ -43,9 +40,9 @@ def secure_and_restart(run: Run, options: SecureOptions) -> None:
 
 
 def up(run: Run, options: SecureOptions) -> None:
-    """Secure, serve, and keep a tunnel open; after Ctrl-C, stop or keep the server as `on_exit` says."""
+    """Secure, serve, and keep a tunnel open until Ctrl-C. Then stop the server, keep it or ask, as `on_exit` says."""
     session = _secure_and_serve(run, options)
-    with goes_on_after_interrupt(session):
+    with report_running_on_interrupt(session):
         if run.settings.notebook.trust:
             try_trust(session)
         with open_tunnel(session, run) as supervisor:
@@ -55,9 +52,9 @@ def up(run: Run, options: SecureOptions) -> None:
 
 
 def up_in_background(run: Run, options: SecureOptions) -> None:
-    """Secure, serve, and leave a tunnel in the background."""
+    """Secure, serve, and open a tunnel in the background."""
     session = _secure_and_serve(run, options)
-    with goes_on_after_interrupt(session):
+    with report_running_on_interrupt(session):
         if run.settings.notebook.trust:
             try_trust(session)
         open_in_background(session, run)
@@ -65,13 +62,13 @@ def up_in_background(run: Run, options: SecureOptions) -> None:
 
 def _secure_and_serve(run: Run, options: SecureOptions) -> Session:
     stale = secure(run, options)
-    if stale is not None and _restart_wanted(run, options):
+    if stale is not None and _should_restart(run, options):
         stop_for_restart(stale.session, stale.pid, run)
     return serve(run)
 
 
-def _restart_wanted(run: Run, options: SecureOptions) -> bool:
-    return options.restart or run.prompter.confirm(f"{STALE_CREDENTIALS_WARNING}: do that now?")
+def _should_restart(run: Run, options: SecureOptions) -> bool:
+    return options.restart or run.prompter.confirm(f"{STALE_CREDENTIALS_WARNING}: restart it now?")
 
 
 def _on_exit(session: Session, run: Run) -> None:
@@ -80,9 +77,9 @@ def _on_exit(session: Session, run: Run) -> None:
         on_exit == "ask" and run.prompter.confirm(f"stop the server on {session.host} too?")
     ):
         stop_session(session, run)
-        tell_that_sandbox_runs()
+        report_idle_sandbox()
     else:
         print_step(
             "serve",
-            f"the server on {session.host} keeps running: {command('tunnel')} leads to it again, {command('stop')} ends it",
+            f"the server on {session.host} keeps running: {command('tunnel')} reconnects, {command('stop')} stops it",
         )

@@ -1,4 +1,4 @@
-"""The interface of a trust store, and how its programs are run."""
+"""The interface of a trust store, and a function to run its programs."""
 
 import subprocess
 from pathlib import Path
@@ -7,12 +7,12 @@ from typing import Protocol
 from notebooks_over_ssh.errors import TaskError
 from notebooks_over_ssh.jupyter.certificate import Certificate
 
-# Long enough for the user to confirm, as macOS and Windows require.
+# Long enough for the confirmation that macOS and Windows ask the user for.
 CONFIRM_TIMEOUT_S = 120
 
 
 class TrustStore(Protocol):
-    """One store of one browser, or of the system."""
+    """A trust store of one browser, or of the system."""
 
     @property
     def name(self) -> str:
@@ -22,14 +22,14 @@ class TrustStore(Protocol):
         """The SHA-256 of every trusted certificate that this program added. Raises TaskError."""
 
     def add(self, certificate: Certificate, host: str) -> None:
-        """Trust the certificate of a server on `host`. Raises TaskError, and changes nothing then."""
+        """Trust the certificate of a server on `host`. Raises TaskError; the store is then unchanged."""
 
     def remove(self, sha256: str) -> bool:
         """Remove our certificate with this SHA-256; returns whether there was one. Raises TaskError."""
 
 
 def run(argv: list[str], *, stdin: str = "") -> str:
-    """Run a program and return its output. It cannot prompt at the terminal, and Ctrl-C does not interrupt it.
+    """Run a program in a session of its own, without terminal and Ctrl-C, and return its output.
 
     Raises TaskError with the last line of its output.
     """
@@ -45,7 +45,7 @@ def run(argv: list[str], *, stdin: str = "") -> str:
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise TaskError(f"{Path(argv[0]).name} did not run: {error}", hint="try again") from error
+        raise TaskError(f"cannot run {Path(argv[0]).name}: {error}", hint="try again") from error
     if result.returncode:
         lines = (result.stderr.strip() or result.stdout.strip()).splitlines()
         raise TaskError(f"{Path(argv[0]).name} failed: {lines[-1] if lines else result.returncode}")

@@ -1,6 +1,6 @@
 """The record of installed certificates: a PEM file for each, written before the first store is changed.
 
-So a certificate that an interrupted run left in a store is found again, and without a record no store is queried.
+So the record has every certificate that an interrupted run left in a store, and without records no store is queried.
 """
 
 from pathlib import Path
@@ -24,7 +24,7 @@ def load_all() -> dict[str, Certificate]:
 
 
 def pem_path(certificate: Certificate) -> Path:
-    """The certificate's file, for programs that read one."""
+    """The path of the certificate's file, for programs that read one."""
     return _folder() / f"{certificate.sha256}.pem"
 
 

@@ -1,4 +1,4 @@
-"""The login keychain of macOS: security(1) reads and writes it, and macOS asks the user to confirm."""
+"""The login keychain of macOS, through security(1); macOS asks the user to confirm each change."""
 
 import re
 import shutil
@@ -38,18 +38,18 @@ class Keychain:
 
 
 def keychains() -> list[TrustStore]:
-    """The login keychain, where the program that opens it is."""
+    """The login keychain, if security(1) is installed."""
     program = shutil.which("security")
     return [Keychain(program, Path.home() / "Library/Keychains/login.keychain-db")] if program else []
 
 
 def list_argv(keychain: Keychain) -> list[str]:
-    """What lists every certificate with its hashes."""
+    """The command that lists all certificates with their hashes."""
     return [keychain.program, "find-certificate", "-a", "-Z", str(keychain.file)]
 
 
 def add_argv(keychain: Keychain, file: Path) -> list[str]:
-    """What trusts a certificate that signed itself, for TLS only; without -d for this user only."""
+    """The command that trusts a self-signed certificate, for TLS only and, without -d, for this user only."""
     return (
         [keychain.program, "add-trusted-cert", "-r", "trustRoot", "-p", "ssl"]
         + ["-k", str(keychain.file), str(file)]
@@ -57,5 +57,5 @@ def add_argv(keychain: Keychain, file: Path) -> list[str]:
 
 
 def remove_argv(keychain: Keychain, certificate: Certificate) -> list[str]:
-    """What removes a certificate together with the trust in it."""
+    """The command that removes a certificate and its trust settings."""
     return [keychain.program, "delete-certificate", "-t", "-Z", certificate.sha1.upper(), str(keychain.file)]

@@ -1,4 +1,4 @@
-"""Adds certificates to, and removes them from, every trust store of the user."""
+"""Adds certificates to all trust stores of the user, and removes them again."""
 
 import shutil
 import sys
@@ -18,7 +18,7 @@ from notebooks_over_ssh.util.command_hint import command
 
 @dataclass(frozen=True)
 class TrustResult:
-    """The result for one store: `changed` is False if it was up to date or the change failed."""
+    """The result for one store. `changed` is False if it had the certificate already, or if the change failed."""
 
     store: str
     changed: bool
@@ -28,20 +28,20 @@ class TrustResult:
 def trust(certificate: Certificate, host: str) -> list[TrustResult]:
     """Add the certificate of the server on `host` to every store.
 
-    Raises TaskError where there is no store, or for a certificate that is more than a server's own for the loopback names.
+    Raises TaskError if there is no store, or if the certificate does not fit the profile in certificate_profile.py.
     """
-    # Imported here, as it takes longer than most commands run.
+    # Slow to import, and rarely needed.
     from notebooks_over_ssh.jupyter import certificate_profile
 
     problem = certificate_profile.find_problem(certificate.pem)
     if problem:
         raise TaskError(
-            f"the certificate on {host} is not put into a store: {problem}",
-            hint=f"make one that is for this server alone: {command('secure --renew --restart')}",
+            f"the certificate on {host} was added to no trust store: {problem}",
+            hint=f"create one for this server only: {command('secure --renew --restart')}",
         )
     stores = _stores()
     if not stores:
-        raise TaskError("no browser of yours was found that has a store", hint=_no_store_hint())
+        raise TaskError("found no browser with a trust store", hint=_no_store_hint())
     was_installed = certificate.sha256 in installed.load_all()
     installed.save(certificate)
     results = [_trust_in(store, certificate, host) for store in stores]
@@ -51,9 +51,9 @@ def trust(certificate: Certificate, host: str) -> list[TrustResult]:
 
 
 def remove(fingerprints: set[str]) -> list[str]:
-    """Remove the certificates with these SHA-256 from every store; returns the stores that had one.
+    """Remove the certificates with these SHA-256 from every store; returns the names of stores that had one.
 
-    Raises TaskError after trying all; certificates that could not be removed stay on record.
+    Raises TaskError after all were tried; certificates that could not be removed stay on record.
     """
     stores = _stores() if fingerprints else []
     changed_stores, problems = [], []
@@ -71,12 +71,12 @@ def remove(fingerprints: set[str]) -> list[str]:
 
 
 def remove_unused() -> list[str]:
-    """Remove the recorded certificates that no session uses any more."""
+    """Remove recorded certificates that no session uses; returns the names of stores that had one."""
     return remove(installed.load_all().keys() - _in_use())
 
 
 def remove_replaced(old_pem: str, new_pem: str) -> list[str]:
-    """Remove a certificate that another one replaced on its host."""
+    """Remove a certificate that was replaced on its host; returns the names of stores that had it."""
     try:
         old = certificates.parse(old_pem).sha256
     except RemoteError:
@@ -85,7 +85,7 @@ def remove_replaced(old_pem: str, new_pem: str) -> list[str]:
 
 
 def find_unused() -> set[str]:
-    """The SHA-256 of all that no session uses, whether on record or, where that is lost, under our name in a store."""
+    """The SHA-256 of all certificates, on record or with our nickname in a store, that no session uses."""
     fingerprints = set(installed.load_all())
     for store in _stores():
         try:
@@ -122,4 +122,4 @@ def _trust_in(store: TrustStore, certificate: Certificate, host: str) -> TrustRe
 
 def _no_store_hint() -> str:
     firefox = any(shutil.which(name) for name in ("firefox", "firefox-esr"))
-    return f"start {'Firefox' if firefox else 'the browser'} once, which makes one, then: {command('trust')}"
+    return f"start {'Firefox' if firefox else 'the browser'} once, which creates its store, then run {command('trust')}"

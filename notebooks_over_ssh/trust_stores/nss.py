@@ -1,7 +1,7 @@
-"""The NSS databases of Chromium and Firefox: NSS's own certutil(1) reads and writes them.
+"""The NSS databases of Chromium and Firefox, through NSS's certutil(1).
 
-Chromium trusts a leaf as a "trusted peer" (P). Firefox has no use for P: it trusts what is marked C, which for a
-certificate that is no authority (RFC 5280, section 4.2.1.9) makes it good for itself and for nothing that it would sign.
+Chromium trusts a leaf certificate with the flag P, "trusted peer". Firefox ignores P, but trusts one with C. For a
+certificate that is not a CA (RFC 5280, section 4.2.1.9), C covers the certificate itself and nothing that it signs.
 """
 
 import os
@@ -19,13 +19,13 @@ from notebooks_over_ssh.trust_stores.base import run
 from notebooks_over_ssh.util.command_hint import command
 
 DATABASE_FILE = "cert9.db"
-# A colon would be read as the end of a token's name.
+# No colon, because NSS takes the text before one for a token's name.
 NICKNAME = "notebooks-over-ssh {host} {sha256}"
 _ENTRY_PATTERN = re.compile(r"^(notebooks-over-ssh \S+ ([0-9a-f]{64})) +(\S*,\S*,\S*) *$", re.MULTILINE)
 _CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "brave-browser") + (
     "microsoft-edge", "microsoft-edge-stable", "vivaldi", "vivaldi-stable", "opera",
 )  # fmt: skip
-# By the ID of os-release(5), or what it is like.
+# By ID or ID_LIKE of os-release(5).
 _PACKAGES = {
     "debian": "libnss3-tools",
     "fedora": "nss-tools",
@@ -38,7 +38,7 @@ _PACKAGES = {
 
 @dataclass(frozen=True)
 class Database:
-    """One database: Chromium's shared one, or that of a Firefox profile; `trust` is what the browser goes by."""
+    """Chromium's shared database, or that of a Firefox profile; `trust` has the flags that the browser requires."""
 
     browser: str
     folder: Path
@@ -63,16 +63,18 @@ class Database:
             self._certutil("-A", "-a", "-t", self.trust, "-n", nickname, stdin=certificate.pem)
             if certificate.sha256 not in self.installed_fingerprints():
                 raise TaskError(
-                    f"{self.browser} has the certificate already, under a name that is not ours",
+                    f"{self.browser} already has the certificate, under another name",
                     hint="remove it in the browser's settings, and try again",
                 )
         except TaskError as error:
-            self.remove(certificate.sha256)  # with a primary password set, it is in, but without trust
+            self.remove(
+                certificate.sha256
+            )  # with a primary password, certutil adds it, but without the flags
             if "PASSWORD" not in str(error):
                 raise
             raise TaskError(
-                "a primary password protects it, which is not asked for here",
-                hint=f"remove the password for as long as {command('trust')} takes",
+                "it is protected by a primary password, which is not supported",
+                hint=f"remove the primary password while {command('trust')} runs",
             ) from error
 
     def remove(self, sha256: str) -> bool:
@@ -99,11 +101,11 @@ class Database:
 
 
 def databases() -> list[Database]:
-    """Every database of this user, and the one that a Chromium that has not run yet will use."""
+    """Every database of this user, including the one that an installed Chromium will create at its first start."""
     home = Path.home()
     chromium = _with_database(_chromium_folders(home))
     if not chromium and _has_chromium():
-        # Every release takes it where it is there; those before 146 look nowhere else.
+        # All releases use this one if it exists; those before 146 use no other.
         chromium = [home / ".pki/nssdb"]
     chromium_databases = [Database("Chromium", folder, "P,,") for folder in chromium]
     return chromium_databases + [
@@ -112,7 +114,7 @@ def databases() -> list[Database]:
 
 
 def _chromium_folders(home: Path) -> Iterator[Path]:
-    """docs/linux/cert_management.md of Chromium; a snap and a Flatpak have the same below homes of their own."""
+    """See docs/linux/cert_management.md of Chromium; snaps and Flatpaks have the same below their own homes."""
     yield home / ".pki/nssdb"
     yield Path(os.environ.get("XDG_DATA_HOME") or home / ".local/share") / "pki/nssdb"
     for suffix in ("current/.pki/nssdb", "current/.local/share/pki/nssdb"):
@@ -122,7 +124,7 @@ def _chromium_folders(home: Path) -> Iterator[Path]:
 
 
 def _firefox_folders(home: Path) -> Iterator[Path]:
-    """The folders of profiles: below ~/.mozilla, or since release 147 below XDG's folder for settings."""
+    """The folders of the profiles: below ~/.mozilla, or since release 147 below XDG_CONFIG_HOME."""
     if sys.platform == "darwin":
         yield from home.glob("Library/Application Support/Firefox/Profiles/*")
         return
@@ -140,7 +142,7 @@ def _with_database(folders: Iterator[Path]) -> list[Path]:
 
 
 def _has_chromium() -> bool:
-    # A snap makes a database in a home of its own, once it runs.
+    # A snap creates a database in its own home when it first runs.
     programs = (shutil.which(name) for name in _CHROMIUMS)
     return any(program and not program.startswith("/snap/") for program in programs)
 

@@ -1,4 +1,4 @@
-"""The user's Root store of Windows: its certutil.exe, also from within WSL, and Windows asks the user to confirm."""
+"""The user's Root store of Windows, through certutil.exe, also from WSL; Windows asks the user to confirm."""
 
 import re
 import shutil
@@ -9,13 +9,13 @@ from notebooks_over_ssh.jupyter.certificate import Certificate
 from notebooks_over_ssh.trust_stores import installed
 from notebooks_over_ssh.trust_stores.base import TrustStore, run
 
-# Its words are in the language of the system; only the hashes are not.
+# certutil's output is localized, apart from the hashes.
 _HASH_PATTERN = re.compile(r"\b([0-9a-f]{40})\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class RootStore:
-    """The store of the user that is logged on to Windows."""
+    """The Root store of the user who is logged on to Windows."""
 
     program: str
 
@@ -38,23 +38,23 @@ class RootStore:
 
 
 def root_stores() -> list[TrustStore]:
-    """The store, where the program that opens it is."""
+    """The store, if certutil.exe is installed."""
     program = shutil.which("certutil.exe")
     return [RootStore(program)] if program else []
 
 
 def list_argv(store: RootStore) -> list[str]:
-    """What lists every certificate with its SHA-1."""
+    """The command that lists all certificates with their SHA-1."""
     return [store.program, "-user", "-store", "Root"]
 
 
 def add_argv(store: RootStore, file: str) -> list[str]:
-    """What adds a certificate for this user alone."""
+    """The command that adds a certificate for this user only."""
     return [store.program, "-user", "-addstore", "Root", file]
 
 
 def remove_argv(store: RootStore, certificate: Certificate) -> list[str]:
-    """What removes just that certificate."""
+    """The command that removes the certificate."""
     return [store.program, "-user", "-delstore", "Root", certificate.sha1]
 
 

@@ -36,6 +36,6 @@ def test_notebook_6(fresh_user: User, notebook6_venv: Path, tmp_path: Path) -> N
         fresh_user.fab("-f", str(settings), "up", "--detach", "--open", "plots.ipynb")
     )
     assert "/notebooks/plots.ipynb" in second_run.stdout
-    assert "in place" in second_run.stdout
+    assert "password and certificate unchanged" in second_run.stdout
     assert fresh_user.only_session()["pid"] == session["pid"]
     assert_success(fresh_user.fab("stop"))

@@ -161,7 +161,7 @@ def test_matrix(
     up = assert_success(fresh_user.fab(*fab, "up", "--detach", *ANSWERS, stdin=f"{PASSWORD}\n"))
     assert f"jupyter {application} {'6.' if family == 'classic' else ''}" in up.stdout
     for setting in there.told:
-        assert f"{setting} is set aside" in up.stdout, setting
+        assert f"disabled {setting}" in up.stdout, setting
     assert not any(secret in up.stdout + up.stderr for secret in there.secrets)
     # A hash that is good, where this Jupyter reads it, stays.
     keeps_its_password = before is new and family == "server"
@@ -176,7 +176,7 @@ def test_matrix(
     for name, what in there.stays.items():
         assert what in (fresh_user.remote_home / name).read_text(), name
     second_run = assert_success(fresh_user.fab(*fab, "up", "--detach"))
-    assert "in place" in second_run.stdout and "aside" not in second_run.stdout
+    assert "password and certificate unchanged" in second_run.stdout and "disabled" not in second_run.stdout
     assert_success(fresh_user.fab(*fab, "secure", "--renew"))
     assert _backups(fresh_user).items() >= backups.items()
     assert_success(fresh_user.fab("stop"))

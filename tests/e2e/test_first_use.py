@@ -45,9 +45,9 @@ def test_without_a_terminal(fresh_user: User) -> None:
 def test_at_a_terminal(fresh_user: User) -> None:
     """At a terminal, `fab up` asks for the password twice without echo, and after Ctrl-C whether to stop the server."""
     with fresh_user.at_terminal("fab", "up") as terminal:
-        terminal.expect(r"choose a password")
+        terminal.expect(r"new password")
         terminal.type(PASSWORD)
-        terminal.expect(r"once more")
+        terminal.expect(r"confirm the password")
         terminal.type(PASSWORD)
         port = int(terminal.expect(r"ready.* https://localhost:(\d+)/")[1])
         terminal.expect(r"ctrl-c")

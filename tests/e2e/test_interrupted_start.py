@@ -88,7 +88,7 @@ def test_interrupted(clean: User, moment: str, number: signal.Signals) -> None:
     assert "Traceback" not in output + errors
     assert "Exception ignored" not in errors
     if was_starting and number is not signal.SIGKILL and not MOMENTS["the session"](clean):
-        assert "the server on ashbury may go on" in errors
+        assert "the server on ashbury may be running" in errors
     assert_all_known(clean)
 
 
@@ -133,7 +133,7 @@ def test_start_timeout(clean: User) -> None:
     assert [session["pid"]] == [process.pid for process in servers(clean)]
     output = assert_success(clean.fab("status")).stdout
     assert f"{getuser()}@ashbury" in output and "running" in output
-    assert "ended" in assert_success(clean.fab("stop", "--force")).stdout
+    assert "stopped the server on" in assert_success(clean.fab("stop", "--force")).stdout
     wait_until(lambda: not servers(clean), "nothing runs")
     assert clean.status() == []
 
@@ -168,7 +168,7 @@ def test_full_disk(clean: User, free: int) -> None:
             assert_error(result, 1, "No space left on device")
             assert servers(clean) == []
         elif free == 1:
-            assert_error(result, 1, "the server runs on ashbury", "No space left on device")
+            assert_error(result, 1, "the server is running on ashbury", "No space left on device")
         else:
             assert_success(result)
         sessions = clean.status()

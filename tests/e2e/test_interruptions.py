@@ -45,7 +45,9 @@ def test_concurrent_serve(user: User) -> None:
         processes = [stack.enter_context(user.running(*command)) for command in commands]
         outputs = [process.communicate(timeout=TIMEOUT_S) for process in processes]
     assert [process.returncode for process in processes] == [0] * len(commands), outputs
-    assert sorted("already runs" in output for output, _ in outputs) == [False] + [True] * (len(commands) - 1)
+    assert sorted("already running" in output for output, _ in outputs) == [False] + [True] * (
+        len(commands) - 1
+    )
     (server,) = servers(user)
     assert user.only_session()["pid"] == server.pid
     assert_success(user.fab("stop"))

@@ -30,5 +30,5 @@ def test_tunnel_reaches_the_session_host(user: User) -> None:
             kernels = browser.kernels()
     assert elsewhere == 2
     second_run = assert_success(user.fab("-H", "student.compute", "serve")).stdout
-    assert f"already runs on {session['host']}, port {session['remote_port']}" in second_run
+    assert f"already running on {session['host']}, port {session['remote_port']}" in second_run
     assert_success(user.fab("stop"))

@@ -14,7 +14,7 @@ from tests.kit.users import PASSWORD
 from tests.kit.wait import TIMEOUT_S
 
 NEW_PASSWORD = "the password after it"
-KEEPS = "keeps its older password or certificate until it is started again"
+KEEPS = "the running server uses an older password or certificate until it is restarted"
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +45,7 @@ def test_without_a_restart(user: User) -> None:
     opened = assert_success(user.fab("up", "--detach"))
     first, old = user.only_session(), user.certificate_pem(user.only_session()["host"])
     output = renew(user)
-    assert f"warning: the server that runs {KEEPS}: `" in output and "secure --restart` does that" in output
+    assert f"warning: {KEEPS}: `" in output and "secure --restart` restarts it" in output
     assert logs_in(user, port_in(opened), old, PASSWORD)
     assert not logs_in(user, port_in(opened), old, NEW_PASSWORD)
     for words in (("secure",), ("serve",), ("up", "--detach")):
@@ -73,7 +73,7 @@ def test_with_a_restart(user: User) -> None:
     assert new != old
     assert logs_in(user, port_in(result), new, NEW_PASSWORD)
     assert not logs_in(user, port_in(result), new, PASSWORD)
-    assert "none was started again" in assert_success(user.fab("secure", "--restart")).stdout
+    assert "none was restarted" in assert_success(user.fab("secure", "--restart")).stdout
     assert user.only_session()["pid"] == second["pid"]
 
 
@@ -94,18 +94,18 @@ def test_busy_kernels(user: User, tmp_path: Path) -> None:
     file.write_text(NEW_PASSWORD)
     with busy_kernel(user) as kernel:
         renew(user)
-        assert_error(user.fab("secure", "--restart"), 1, "a kernel computes")
+        assert_error(user.fab("secure", "--restart"), 1, "a kernel is busy")
         assert is_alive(psutil.Process(kernel))
         server = user.only_session()["pid"]
         with user.at_terminal("fab", "secure") as terminal:
-            terminal.expect("do that now")
+            terminal.expect("restart it now")
             terminal.type("n")
             assert terminal.end() == 0, terminal.output
         assert user.only_session()["pid"] == server
         with user.at_terminal("fab", "secure") as terminal:
-            terminal.expect("do that now")
+            terminal.expect("restart it now")
             terminal.type("y")
-            terminal.expect("a kernel computes")
+            terminal.expect("a kernel is busy")
             terminal.type("y")
             assert terminal.end() == 0, terminal.output
     assert not psutil.pid_exists(kernel)
@@ -119,12 +119,12 @@ def test_server_restarted_during_the_prompt(user: User) -> None:
     assert_success(user.fab("serve"))
     renew(user)
     with user.at_terminal("fab", "secure") as terminal:
-        terminal.expect("do that now")
+        terminal.expect("restart it now")
         assert_success(user.fab("stop"))
         assert_success(user.fab("serve"))
         server = user.only_session()["pid"]
         terminal.type("y")
-        terminal.expect("none was started again")
+        terminal.expect("none was restarted")
         assert terminal.end() == 0, terminal.output
     assert user.only_session()["pid"] == server
 
@@ -137,10 +137,10 @@ def test_server_ended_during_the_prompt(user: User) -> None:
     for record in user.sessions.iterdir():
         record.unlink()
     with user.at_terminal("fab", "secure") as terminal:
-        terminal.expect("do that now")
+        terminal.expect("restart it now")
         server.terminate()
         server.wait(TIMEOUT_S)
         terminal.type("y")
-        terminal.expect("none was started again")
+        terminal.expect("none was restarted")
         assert terminal.end() == 0, terminal.output
     assert user.status() == []

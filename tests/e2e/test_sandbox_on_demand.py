@@ -11,7 +11,7 @@ from tests.kit.users import PASSWORD
 
 LOOKING = ("logs", "doctor", "status", "stop", "stop --all", "tunnel", "trust", "untrust", "sandbox.status")
 STARTS = "starting a gateway and three compute hosts on this machine"
-KEEPS_RUNNING = "the sandbox keeps running: `"
+KEEPS_RUNNING = "the sandbox is still running: `"
 
 
 @pytest.fixture(scope="module")
@@ -36,12 +36,12 @@ def test_sandbox_messages(fresh_user: User) -> None:
     """
     started = assert_success(fresh_user.fab("secure", "--password-file", "-", stdin=PASSWORD)).stdout
     first, *more = started.splitlines()
-    assert STARTS in first and "fab sandbox.stop` ends" in first
+    assert STARTS in first and "fab sandbox.stop` stops" in first
     assert STARTS not in "".join(more)
 
     assert STARTS not in assert_success(fresh_user.fab("serve")).stdout
     assert KEEPS_RUNNING in assert_success(fresh_user.fab("stop")).stdout
-    assert "fab sandbox.stop` ends it" in assert_success(fresh_user.fab("status")).stdout
+    assert "fab sandbox.stop` stops it" in assert_success(fresh_user.fab("status")).stdout
     assert KEEPS_RUNNING in assert_success(fresh_user.fab("stop")).stdout
 
     assert_success(fresh_user.fab("serve"))
@@ -52,6 +52,6 @@ def test_sandbox_messages(fresh_user: User) -> None:
     for process in processes_below(fresh_user.home):
         kill(process.pid)
     stopped = assert_success(fresh_user.fab("stop")).stdout
-    assert "the sandbox is not running, so the session on" in stopped
+    assert "because the sandbox is not running" in stopped
     assert KEEPS_RUNNING not in stopped
     assert fresh_user.status() == []

@@ -39,7 +39,7 @@ def test_twice_changes_nothing(user: User) -> None:
     """A second `secure` reports that everything is in place, and changes no file."""
     before = _state(user)
     for program in ("fab", "invoke"):
-        assert "in place" in assert_success(user.run(program, "secure")).stdout
+        assert "password and certificate unchanged" in assert_success(user.run(program, "secure")).stdout
     assert (
         "password is already set"
         in assert_success(user.fab("secure", "--password-file", "-", stdin=ANOTHER_PASSWORD)).stderr
@@ -53,10 +53,10 @@ def test_same_password(user: User) -> None:
     before, session = user.jupyter_config.read_bytes(), user.only_session()
     for words in (("secure",), ("up", "--detach")):
         result = assert_success(user.fab(*words, "--password-file", "-", stdin=PASSWORD))
-        assert "password unchanged, certificate in place" in result.stdout and result.stderr == ""
+        assert "password and certificate unchanged" in result.stdout and result.stderr == ""
     assert user.only_session()["pid"] == session["pid"]
     result = assert_success(user.fab("secure", "--renew", "--password-file", "-", stdin=PASSWORD))
-    assert "password unchanged, certificate made" in result.stdout
+    assert "password unchanged, certificate created" in result.stdout
     assert user.jupyter_config.read_bytes() == before
 
 
@@ -81,7 +81,7 @@ def test_certificate_chain(user: User, tmp_path: Path) -> None:
     port = port_in(assert_success(user.fab("up", "--detach")))
     trust = ssl.create_default_context(cadata=root.pem)
     assert httpx.get(f"https://localhost:{port}/login", verify=trust, trust_env=False).status_code == 200
-    assert "in place" in assert_success(user.fab("secure")).stdout
+    assert "password and certificate unchanged" in assert_success(user.fab("secure")).stdout
     assert_success(user.fab("tunnel", "--detach"))
 
 
@@ -158,14 +158,14 @@ def test_certificate_is_renewed_when_due(user: User, tmp_path: Path) -> None:
     assert_success(user.fab("secure", "--certificate", str(certificate), "--key", str(key)))
     hashed = json.loads(user.jupyter_config.read_text())["IdentityProvider"]
     result = assert_success(user.fab("secure"))
-    assert "certificate made" in result.stdout and "ends within 30 days" in result.stdout
+    assert "certificate created" in result.stdout and "expires within 30 days" in result.stdout
     assert "password unchanged" in result.stdout
     assert json.loads(user.jupyter_config.read_text())["IdentityProvider"] == hashed
     renewed = x509.load_pem_x509_certificate(
         (user.jupyter_config.parent / "notebooks-over-ssh/server.pem").read_bytes()
     )
     assert renewed.not_valid_after_utc > datetime.now(UTC) + timedelta(days=300)
-    assert "in place" in assert_success(user.fab("secure")).stdout
+    assert "password and certificate unchanged" in assert_success(user.fab("secure")).stdout
 
 
 def _protected_files(user: User) -> list[Path]:

@@ -34,8 +34,8 @@ def test_host_variable(one: User) -> None:
     """`stop` and `serve` with INVOKE_NOTEBOOK_HOST use that host, and leave the only session alone."""
     server = psutil.Process(one.only_session()["pid"])
     result = assert_success(one.fab("stop", INVOKE_NOTEBOOK_HOST="bonnington"))
-    assert "no server of yours ran on bonnington" in result.stdout
-    assert f"on record is {getuser()}@ashbury through sandbox" in result.stdout
+    assert "no server of yours was running on bonnington" in result.stdout
+    assert f"there is a session: {getuser()}@ashbury through sandbox" in result.stdout
     assert is_alive(server)
     assert_success(one.fab("serve", INVOKE_NOTEBOOK_HOST="bonnington"))
     assert hosts(one) == ["ashbury", "bonnington"]
@@ -45,7 +45,7 @@ def test_host_variable(one: User) -> None:
 
 def test_user_variable(one: User) -> None:
     """A user that a variable names is not taken for the user of the only session."""
-    assert_error(one.fab("tunnel", "--detach", INVOKE_USER="somebody"), 1, "no server of yours is known")
+    assert_error(one.fab("tunnel", "--detach", INVOKE_USER="somebody"), 1, "there is no session on")
     assert_error(one.fab("stop", INVOKE_USER="somebody"), 2, f"{getuser()}@ashbury", "stop --all")
     assert hosts(one) == ["ashbury"]
     assert_success(one.fab("stop", INVOKE_USER=getuser()))
@@ -57,7 +57,7 @@ def test_host_in_user_file(one: User) -> None:
     file = one.home / ".invoke.yaml"
     file.write_text("notebook:\n  host: bonnington\n")
     try:
-        assert_error(one.fab("tunnel", "--detach"), 1, "no server of yours is known on bonnington")
+        assert_error(one.fab("tunnel", "--detach"), 1, "there is no session on bonnington")
         assert hosts(one) == ["ashbury"]
         assert_success(one.fab("-H", "ashbury", "stop"))
     finally:

@@ -18,7 +18,7 @@ def test_busy_kernel(user: User) -> None:
     with busy_kernel(user) as kernel:
         running = psutil.Process(kernel).children() + [psutil.Process(kernel)]
         assert len(running) == 2
-        result = assert_error(user.fab("stop"), 1, "a kernel computes")
+        result = assert_error(user.fab("stop"), 1, "a kernel is busy")
         assert "--force" in result.stderr.partition("hint: ")[2]
         session = user.only_session()
         assert (session["server"], session["tunnel"]) == ("running", "open")

@@ -65,5 +65,5 @@ def test_sigterm_and_ctrl_c(user: User) -> None:
     assert (session["server"], session["tunnel"]) == ("running", "closed")
     with in_foreground(user, "stop") as process:
         interrupt(process)
-        assert "server on ashbury ended" in wait_for_end(process)
+        assert "stopped the server on ashbury" in wait_for_end(process)
     assert user.status() == []

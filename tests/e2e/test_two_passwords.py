@@ -30,7 +30,7 @@ def test_concurrent_first_ups(fresh_user: User) -> None:
     if results[other].returncode:
         assert_error(results[other], 1, MEANWHILE, "secure --renew")
     else:
-        assert "the password is already set" in results[other].stderr
+        assert "another password is already set" in results[other].stderr
     port = port_in(assert_success(results[setter]))
     assert logs_in(fresh_user, port, setter)
     assert not logs_in(fresh_user, port, other)
@@ -39,13 +39,13 @@ def test_concurrent_first_ups(fresh_user: User) -> None:
 def test_set_during_the_prompt(fresh_user: User) -> None:
     """When a password is set during another command's prompt, that command says so, and the password stays."""
     with fresh_user.at_terminal("fab", "secure") as terminal:
-        terminal.expect("choose a password")
+        terminal.expect("new password")
         assert_success(fresh_user.fab("secure", "--password-file", "-", stdin=PASSWORD))
         config = fresh_user.jupyter_config.read_bytes()
         pem = fresh_user.jupyter_config.parent / "notebooks-over-ssh/server.pem"
         key = pem.read_bytes()
         terminal.type(PASSWORDS[1])
-        terminal.expect("once more")
+        terminal.expect("confirm the password")
         terminal.type(PASSWORDS[1])
         assert terminal.end() == 1, terminal.output
     assert MEANWHILE in terminal.output and "password set" not in terminal.output

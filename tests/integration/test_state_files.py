@@ -45,7 +45,7 @@ def test_damaged_record(idle_user: User, kind: str) -> None:
     DAMAGE[kind](record)
     result = assert_success(idle_user.fab("status", "--json"))
     assert result.stdout.strip() == "[]"
-    assert f"warning: {record} cannot be read as the record of a session" in result.stderr
+    assert f"warning: {record} is not a valid session record" in result.stderr
     assert "nothing to stop" in assert_success(idle_user.fab("stop")).stdout
     assert os.path.lexists(record)
 

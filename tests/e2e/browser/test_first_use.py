@@ -51,7 +51,7 @@ def test_trust_notebook_untrust(browser: Browser, user: User, address: str) -> N
         page.reload()
         page.wait_for(PLOT)
 
-    assert "trusts it no longer" in assert_success(user.fab("untrust")).stdout
+    assert "removed the certificate from" in assert_success(user.fab("untrust")).stdout
     with browser.running() as page:
         assert_warned(address, page, browser)
 

@@ -118,7 +118,7 @@ def test_permission(pam_network: PamNetwork, owner: Account) -> None:
     pam_network.configure(user=owner.name, notebook=host | {"directory": str(closed)})
     assert_success(pam_network.user.fab("secure", "--password-file", pam_network.password_file()))
     served = assert_success(pam_network.user.fab("serve"))
-    assert f"{closed} on {HOST_ADDRESS} is read-only for you" in served.stderr
+    assert f"no write permission for {closed} on {HOST_ADDRESS}" in served.stderr
     assert_success(pam_network.user.fab("stop"))
 
 

@@ -174,7 +174,7 @@ def test_directory_and_environment(network: Network) -> None:
 
 def test_protection(network: Network) -> None:
     """A server without protection breaks at the certificate, and secure mends it."""
-    assert "secure" in assert_broken_at(network, "certificate", 6, "no protection")["hint"]
+    assert "secure" in assert_broken_at(network, "certificate", 6, "not protected")["hint"]
 
 
 def test_a_setting_that_contradicts(network: Network) -> None:
@@ -184,7 +184,7 @@ def test_a_setting_that_contradicts(network: Network) -> None:
     config.write_text("c.ServerApp.allow_remote_access = True\n")
     broken = assert_broken_at(network, "certificate", 6, "ServerApp.allow_remote_access", str(config))
     assert "secure" in broken["hint"]
-    assert "is set aside" in assert_success(network.user.fab("secure")).stdout
+    assert ": disabled " in assert_success(network.user.fab("secure")).stdout
     assert_success(network.user.fab("doctor"))
 
 

@@ -26,7 +26,7 @@ def test_what_the_command_line_wins_over(network: Network, site_config: Path) ->
     )
     site_config.write_text(text)
     result = assert_success(network.user.fab("secure", "serve"))
-    assert result.stderr == "" and "aside" not in result.stdout
+    assert result.stderr == "" and "disabled" not in result.stdout
     server = psutil.Process(network.user.only_session()["pid"])
     listening = {
         connection.laddr.ip
@@ -46,7 +46,7 @@ def test_what_undoes_the_protection(network: Network, site_config: Path, setting
     site_config.write_text(f"{setting}\n")
     name = setting.partition(" ")[0].removeprefix("c.")
     warned = assert_success(network.user.fab("secure")).stderr
-    assert str(site_config) in warned and name in warned and "not yours" in warned
+    assert str(site_config) in warned and name in warned and "not your own file" in warned
     result = assert_error(network.user.fab("serve"), 6, str(site_config), name)
     assert "ask their owner" in result.stderr
     assert network.user.status() == []

