@@ -16,7 +16,7 @@ UV = [str(BIN_DIR / "uv"), "run", "--no-project"]
 
 
 def command_in_hint(home: Path, typed: Sequence[str], task: Sequence[str], on_path: bool = True) -> str:
-    """What stands between backticks in the hint of a task that fails, run as typed."""
+    """The text between backticks in the hint of a failing task, run as typed."""
     path = f"{BIN_DIR}:{os.environ['PATH']}" if on_path else "/usr/bin:/bin"
     result = subprocess.run(
         [*typed, *task],
@@ -41,7 +41,7 @@ def command_in_hint(home: Path, typed: Sequence[str], task: Sequence[str], on_pa
     ids=" ".join,
 )
 def test_program(tmp_path: Path, typed: list[str]) -> None:
-    """A hint begins with what the user typed before the task: uv, a module of Python, a path."""
+    """A hint begins with what the user typed before the task: uv, a Python module, a path."""
     on_path = typed[0] != str(BIN_DIR / "fab")
     hint = command_in_hint(tmp_path, typed, ["status", "--editors"], on_path)
     # A path that PATH leads to as well is not worth repeating.
@@ -62,13 +62,13 @@ def test_program(tmp_path: Path, typed: list[str]) -> None:
     ],
 )  # fmt: skip
 def test_options(tmp_path: Path, typed: list[str], task: list[str], expected: str) -> None:
-    """A hint keeps the options that lead to the same session, as they were written."""
+    """A hint keeps the options that select the session, as they were typed."""
     (tmp_path / "a site.yaml").write_text("gateway: gate.example\n")
     words = [word.format(home=tmp_path) for word in typed]
     assert command_in_hint(tmp_path, words, task) == expected.format(home=tmp_path)
 
 
 def test_uv_above_another_program(tmp_path: Path) -> None:
-    """A program that uv did not start itself is not said to be one of uv's."""
+    """A program that uv did not start itself is not reported as one of uv's."""
     typed = [*UV, "sh", "-c", "fab status --editors; exit 1"]
     assert command_in_hint(tmp_path, typed, []) == "fab up --detach"

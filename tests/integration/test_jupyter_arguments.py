@@ -3,7 +3,7 @@
 from tests.kit.cli import User, assert_error
 
 
-def test_at_the_program(idle_user: User) -> None:
+def test_insecure_argument(idle_user: User) -> None:
     """A Jupyter argument that weakens the protection exits with 2 before anything starts, from a file or a variable."""
     settings = idle_user.home / "more.yaml"
     settings.write_text("notebook: {arguments: [--ServerApp.ip=0.0.0.0]}")

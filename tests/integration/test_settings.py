@@ -75,7 +75,7 @@ def run(tmp_path: Path) -> Run:
 
 @pytest.mark.parametrize("program", ["fab", "invoke"])
 def test_same_effect(run: Run, program: str, home: Path, tmp_path: Path) -> None:
-    """Each layer counts alike under both programs."""
+    """Each layer counts the same under both programs."""
     assert json.loads(run(program, "show").stdout) == ["sandbox", None, 19, None, 10]
     (home / ".invoke.yaml").write_text("user: me\ngateway: gate\nnotebook: {nice: 12}", encoding="utf-8")
     assert json.loads(run(program, "show").stdout) == ["gate", "me", 12, None, 10]
@@ -89,7 +89,7 @@ def test_same_effect(run: Run, program: str, home: Path, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("program", ["fab", "invoke"])
 def test_refused(run: Run, program: str, home: Path) -> None:
-    """A wrong setting ends both programs alike."""
+    """An invalid setting ends both programs with the same error."""
     (home / ".invoke.yaml").write_text("notebook: {enviroment: x}", encoding="utf-8")
     result = run(program, "show")
     assert result.returncode == 2
@@ -109,8 +109,8 @@ def test_option_of_fab(run: Run) -> None:
     assert (result.returncode, "-H says ashbury and --host says other" in result.stderr) == (2, True)
 
 
-def test_where_fabric_keeps_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`fab` puts its options where the settings read them; Fabric has no public name for that place."""
+def test_fabric_stores_its_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`fab` stores its options where the settings read them; Fabric has no public name for that place."""
     config: dict[str, Any] = {}
     program = make_program()
     monkeypatch.setattr(program, "execute", lambda: config.update(program.config._overrides))

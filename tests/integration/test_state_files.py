@@ -39,7 +39,7 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("kind", DAMAGE)
 def test_damaged_record(idle_user: User, kind: str) -> None:
-    """A record that cannot be read is left out and stays; `status` names it, whatever else is done goes on."""
+    """An unreadable record is skipped and kept; `status` names it, and other commands work."""
     idle_user.sessions.mkdir(parents=True)
     record = idle_user.sessions / "ashbury-00000000.session.json"
     DAMAGE[kind](record)
@@ -52,7 +52,7 @@ def test_damaged_record(idle_user: User, kind: str) -> None:
 
 @pytest.mark.parametrize("task", TASKS)
 def test_file_in_the_way(idle_user: User, task: str) -> None:
-    """Where the state folder cannot be made, each task says so before it connects, with the path."""
+    """Where the state folder cannot be created, each task says so before it connects, with the path."""
     folder = idle_user.sessions.parent
     folder.parent.mkdir(parents=True)
     folder.touch()
@@ -62,7 +62,7 @@ def test_file_in_the_way(idle_user: User, task: str) -> None:
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root, to give a folder away")
 def test_folder_of_another_account(idle_user: User) -> None:
-    """Records that another account wrote are not believed: the folder is named."""
+    """Records in a folder of another account are not used: the folder is named."""
     idle_user.sessions.mkdir(parents=True)
     os.chown(idle_user.sessions, 65534, 65534)
     for task in ("status", "stop"):
@@ -71,8 +71,8 @@ def test_folder_of_another_account(idle_user: User) -> None:
         )
 
 
-def test_reading_makes_nothing(idle_user: User) -> None:
-    """A look leaves the home folder as it was."""
+def test_reading_creates_nothing(idle_user: User) -> None:
+    """Commands that only read leave the home folder as it was."""
     for task in ("status", "stop", "untrust", "sandbox.status"):
         assert_success(idle_user.fab(task))
     assert list(idle_user.home.iterdir()) == []

@@ -1,1 +1,1 @@
-"""The same way through other gateways: the sandbox's, OpenSSH's, dropbear's; and several in a row."""
+"""Other gateways: the sandbox's, OpenSSH's, dropbear's; and chains of several."""

@@ -1,4 +1,4 @@
-"""Each gateway in its turn; what a test starts ends with it."""
+"""Each kind of gateway in turn."""
 
 import contextlib
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from tests.kit.topologies import DropbearNetwork, GatewaySite, SshdNetwork, netw
 
 @contextlib.contextmanager
 def running(kind: str, folder: Path, packages: Path) -> Iterator[SshdNetwork | DropbearNetwork]:
-    """A network with a gateway of the kind."""
+    """A running network with this kind of gateway."""
     created = (DropbearNetwork if kind == "dropbear" else SshdNetwork)(folder / "network", packages)
     try:
         created.start()
@@ -24,7 +24,7 @@ def running(kind: str, folder: Path, packages: Path) -> Iterator[SshdNetwork | D
 def gateway_site(
     request: pytest.FixtureRequest, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, temporary: Path
 ) -> Iterator[GatewaySite]:
-    """Every gateway, with a host behind it."""
+    """Each kind of gateway, with a host behind it."""
     if request.param == "sandbox":
         with sandbox_site(tmp_path_factory, temporary) as created:
             yield created
@@ -37,6 +37,6 @@ def gateway_site(
 def forwarder(
     request: pytest.FixtureRequest, tmp_path: Path, packages: Path
 ) -> Iterator[SshdNetwork | DropbearNetwork]:
-    """Every gateway that can be told what it forwards to."""
+    """Each kind of gateway whose forwarding can be restricted."""
     with running(request.param, tmp_path, packages) as servers:
         yield servers

@@ -1,4 +1,4 @@
-"""Several gateways in a row, gateways of other kinds of address, and a command in the place of one."""
+"""Chains of gateways, gateways with IPv6 addresses, and a command in place of a gateway."""
 
 import contextlib
 import socket
@@ -19,7 +19,7 @@ LOOPBACK_6 = "::1"
 
 @pytest.fixture
 def second(network: Network) -> Iterator[Server]:
-    """A gateway between the first one and the host, which the first one alone is to reach."""
+    """A second gateway, between the first one and the host."""
     server = Server(
         "second gateway",
         network.folder / "second",
@@ -37,7 +37,7 @@ def second(network: Network) -> Iterator[Server]:
 
 
 def chain(network: Network, second: Server) -> str:
-    """Both gateways, the nearest first."""
+    """The setting for both gateways, the nearest first."""
     return f"{getuser()}@{network.gateway_destination},{getuser()}@{LOOPBACK}:{second.port}"
 
 
@@ -49,19 +49,19 @@ def ssh_config(network: Network, second: Server, jumps: str) -> None:
 
 
 def has_ipv6() -> bool:
-    """Whether this machine has the loopback address of IPv6."""
+    """Whether this machine has the IPv6 loopback address."""
     with contextlib.suppress(OSError), socket.create_server((LOOPBACK_6, 0), family=socket.AF_INET6):
         return True
     return False
 
 
 def logins(network: Network, second: Server) -> tuple[int, int, int]:
-    """How often somebody logged in on each hop."""
+    """The number of logins on each hop."""
     return network.gateway.logins(), second.logins(), network.host.logins()
 
 
-def test_chain_of_two(network: Network, second: Server) -> None:
-    """Two gateways with a comma between are passed in their order, by every step and by the tunnel."""
+def test_two_gateways(network: Network, second: Server) -> None:
+    """Every command and the tunnel pass through two gateways, separated by a comma, in their order."""
     network.configure(gateway=chain(network, second))
     assert_success(network.user.fab("up", "--detach"))
     session = network.user.only_session()
@@ -73,8 +73,8 @@ def test_chain_of_two(network: Network, second: Server) -> None:
     second.wait_until_no_clients()
 
 
-def test_chain_is_not_passed_in_another_order(network: Network, second: Server) -> None:
-    """The first of a chain is the first that is spoken to, and the second is reached from there."""
+def test_order_of_gateways(network: Network, second: Server) -> None:
+    """The first gateway of a chain is connected to first, and the second through it."""
     network.configure(gateway=chain(network, second))
     network.gateway.stop()
     assert_error(network.user.fab("secure"), 3, f"refused the connection on port {network.gateway.port}")
@@ -86,7 +86,7 @@ def test_chain_is_not_passed_in_another_order(network: Network, second: Server) 
 
 
 def test_changed_key_in_the_middle(network: Network, second: Server) -> None:
-    """Another key of the second gateway than the one on record is 5, and nothing is proved to it."""
+    """A changed key of the second gateway exits with 5, and nothing is sent to it."""
     network.configure(gateway=chain(network, second))
     second.new_key()
     assert_error(network.user.fab("secure"), 5, f"{network.known_hosts}:3")
@@ -94,7 +94,7 @@ def test_changed_key_in_the_middle(network: Network, second: Server) -> None:
 
 
 def test_second_gateway_does_not_forward(network: Network, second: Server) -> None:
-    """It is the gateway that forbids it of which that is told: 3."""
+    """The error names the gateway that refuses to forward: 3."""
     network.configure(gateway=chain(network, second))
     second.stop()
     second.start("AllowTcpForwarding no", *GATEWAY_OPTIONS)
@@ -103,7 +103,7 @@ def test_second_gateway_does_not_forward(network: Network, second: Server) -> No
 
 
 def test_chain_of_ssh_config(network: Network, second: Server) -> None:
-    """`ProxyJump a,b` is passed in its order, and so is the jump of a jump."""
+    """`ProxyJump a,b` is followed in its order, and so is the ProxyJump of a jump host."""
     ssh_config(network, second, "gateway,second")
     network.gateway.stop()
     assert_error(network.user.fab("secure"), 3, "gateway refused the connection")
@@ -118,8 +118,10 @@ def test_chain_of_ssh_config(network: Network, second: Server) -> None:
     assert logins(network, second) == (2, 2, 2)
 
 
-def test_gateway_of_ipv6(network: Network) -> None:
-    """A gateway with an IPv6 address in brackets is reached, known by it, and told by it when it is gone."""
+def test_ipv6_gateway(network: Network) -> None:
+    """A gateway with an IPv6 address in brackets is connected to, found in known_hosts, and named in errors by that
+    address.
+    """
     if not has_ipv6():
         pytest.skip("needs IPv6 on loopback")
     gateway = Server(
@@ -142,8 +144,8 @@ def test_gateway_of_ipv6(network: Network) -> None:
     assert_error(network.user.fab("secure"), 3, f"refused the connection on port {gateway.port}")
 
 
-def test_command_is_gone_afterwards(network: Network) -> None:
-    """A command in the place of a gateway has ended with the task: after success, after a refusal, with a tunnel."""
+def test_command_ends_with_the_task(network: Network) -> None:
+    """A command in place of a gateway has ended with the task: after success, after a refusal, with a tunnel."""
     config = network.folder / "ssh_config"
     config.write_text(network.ssh_config())
     network.configure(gateway=f"ssh -F {config} -W %h:%p gateway")
@@ -162,8 +164,8 @@ def test_command_is_gone_afterwards(network: Network) -> None:
     assert commands() == []
 
 
-def test_command_of_a_chain(network: Network, second: Server, tmp_path: Path) -> None:
-    """A command may itself pass several gateways, with OpenSSH's own -J."""
+def test_command_with_jumps(network: Network, second: Server, tmp_path: Path) -> None:
+    """A command may itself pass several gateways, with OpenSSH's -J."""
     config = tmp_path / "ssh_config"
     config.write_text(f"Host second\n    Port {second.port}\n    ProxyJump gateway\n{network.ssh_config()}")
     network.configure(gateway=f"ssh -F {config} -W %h:%p second")
@@ -173,8 +175,8 @@ def test_command_of_a_chain(network: Network, second: Server, tmp_path: Path) ->
     second.wait_until_no_clients()
 
 
-def test_examination_of_a_host_with_another_name(network: Network) -> None:
-    """Where the host's own name leads nowhere from the gateway, `doctor` goes by the name that was asked for."""
+def test_doctor_uses_requested_name(network: Network) -> None:
+    """Where the host's own name cannot be resolved from the gateway, `doctor` uses the name that the user gave."""
     network.set_hostname("nowhere.invalid")
     assert_success(network.user.fab("secure", "serve"))
     assert "kernel computed 1+1" in assert_success(network.user.fab("doctor")).stdout

@@ -1,4 +1,4 @@
-"""A host with dropbear that forbids forwarding runs the program that carries connections."""
+"""On a host with dropbear that forbids forwarding, a program relays connections."""
 
 import os
 import socket
@@ -17,7 +17,7 @@ from tests.kit.two_hops import dial, echoes, forwarding
 
 @pytest.fixture
 def dropbear(client: Client, tmp_path: Path) -> Iterator[Dropbear]:
-    """One that opens no channel to a port (-j in dropbear(8))."""
+    """A host that opens no direct-tcpip channel (-j in dropbear(8))."""
     for program in ("dropbear", "dropbearconvert", "unshare"):
         if not find_program(program):
             pytest.skip(f"needs the program {program}")
@@ -33,13 +33,13 @@ def dropbear(client: Client, tmp_path: Path) -> Iterator[Dropbear]:
 
 
 def echo(peer: socket.socket) -> None:
-    """Send back what comes, and end when it ends."""
+    """Send back all data until end of file."""
     while block := peer.recv(65536):
         peer.sendall(block)
 
 
-def test_a_program_carries_connections(client: Client, dropbear: Dropbear, serve: ServeFunction) -> None:
-    """The refusal is told by its reason, and the connection works all the same."""
+def test_relay(client: Client, dropbear: Dropbear, serve: ServeFunction) -> None:
+    """The refusal is reported with its reason, and the connection works."""
     with client.connected(f"{LOOPBACK}:{dropbear.port}") as connection:
         refusal = forwarding_refusal(connection, 1)
         assert refusal == "administratively prohibited"

@@ -1,4 +1,4 @@
-"""What holds for one gateway holds for every other: the way through it, and what is said when it is not open."""
+"""Connections and errors are the same with every kind of gateway."""
 
 import socket
 import time
@@ -13,8 +13,8 @@ TIMEOUT_S = 2
 STARTUP_SLACK_S = 6
 
 
-def test_journey(gateway_site: GatewaySite) -> None:
-    """The whole way through the gateway: secured, served, tunnelled to, seen with its own certificate, stopped."""
+def test_session(gateway_site: GatewaySite) -> None:
+    """secure, serve, tunnel, status and stop work through the gateway, with the server's own certificate."""
     assert_success(gateway_site.user.fab("secure", "serve", "tunnel", "--detach"))
     session = gateway_site.user.only_session()
     assert (session["server"], session["tunnel"]) == ("running", "open")
@@ -26,8 +26,8 @@ def test_journey(gateway_site: GatewaySite) -> None:
     assert gateway_site.user.status() == []
 
 
-def test_nothing_behind_it(gateway_site: GatewaySite) -> None:
-    """A host that the gateway does not know, and a port of one that is closed, are 3, by name."""
+def test_unreachable_host(gateway_site: GatewaySite) -> None:
+    """An unknown host and a closed port exit with 3, by name."""
     assert_error(gateway_site.user.fab("-H", "nowhere.invalid", "secure"), 3, "nowhere.invalid")
     assert_error(
         gateway_site.user.fab("-H", gateway_site.closed_destination, "secure"),
@@ -36,30 +36,30 @@ def test_nothing_behind_it(gateway_site: GatewaySite) -> None:
     )
 
 
-def test_wrong_key_of_the_user(gateway_site: GatewaySite) -> None:
-    """A key that the gateway does not take is 4, with what it would take and the key that was tried."""
+def test_refused_key(gateway_site: GatewaySite) -> None:
+    """A key that the gateway refuses exits with 4, the methods it accepts, and the key that was tried."""
     wrong = gateway_site.user.home / "wrong_key"
     make_key(wrong)
     gateway_site.configure(connect_kwargs={"key_filename": str(wrong)})
     assert_error(gateway_site.user.fab("secure"), 4, "it wants publickey", f"publickey ({wrong})")
 
 
-def test_changed_key_of_the_gateway(gateway_site: GatewaySite) -> None:
-    """Another key than the one on record is 5, with the place of the record."""
+def test_changed_host_key(gateway_site: GatewaySite) -> None:
+    """A key other than the one on record exits with 5, and the record's file and line are named."""
     gateway_site.change_key()
     assert_error(gateway_site.user.fab("secure"), 5, "not the one on record", str(gateway_site.known_hosts))
 
 
 def test_silent_gateway(gateway_site: GatewaySite) -> None:
-    """A gateway that says nothing is 3, after the seconds of -t."""
+    """A gateway that does not answer exits with 3 after the timeout of -t."""
     with gateway_site.silent_gateway():
         begin = time.monotonic()
         assert_error(gateway_site.user.fab("-t", str(TIMEOUT_S), "secure"), 3, f"within {TIMEOUT_S} s")
         assert time.monotonic() - begin < TIMEOUT_S + STARTUP_SLACK_S
 
 
-def test_gateway_that_is_gone(gateway_site: GatewaySite) -> None:
-    """A gateway that does not listen is 3, with its port."""
+def test_closed_gateway_port(gateway_site: GatewaySite) -> None:
+    """A gateway that does not listen exits with 3, with its port."""
     gateway_site.end_gateway()
     assert_error(
         gateway_site.user.fab("secure"),
@@ -69,7 +69,7 @@ def test_gateway_that_is_gone(gateway_site: GatewaySite) -> None:
 
 
 def test_silent_host(forwarder: SshdNetwork | DropbearNetwork) -> None:
-    """A host behind the gateway that says nothing is 3, after the seconds of -t."""
+    """A host behind the gateway that does not answer exits with 3 after the timeout of -t."""
     with socket.create_server((LOOPBACK, 0)) as server:
         forwarder.configure(notebook={"host": f"{LOOPBACK}:{server.getsockname()[1]}"})
         begin = time.monotonic()
@@ -78,7 +78,7 @@ def test_silent_host(forwarder: SshdNetwork | DropbearNetwork) -> None:
 
 
 def test_forwarding_is_forbidden(forwarder: SshdNetwork | DropbearNetwork) -> None:
-    """A gateway that forwards nothing is told from one that cannot reach the host: 3."""
+    """A gateway that forbids forwarding is distinguished from one that cannot reach the host: 3."""
     forwarder.forbid_forwarding()
     assert_error(forwarder.user.fab("secure"), 3, "does not let you through")
     assert forwarder.gateway.logins() == 1

@@ -1,4 +1,4 @@
-"""A host that the network itself shows only to the gateway."""
+"""A host that only the gateway can reach, in network namespaces."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +15,7 @@ CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.ar
 
 @pytest.fixture
 def separate(tmp_path: Path, packages: Path) -> Iterator[NetnsNetwork]:
-    """Client, gateway and host with a network of their own each."""
+    """Client, gateway and host, each in its own network namespace."""
     with three_namespaces() as machines:
         network = NetnsNetwork(tmp_path / "network", packages, machines)
         try:
@@ -25,8 +25,8 @@ def separate(tmp_path: Path, packages: Path) -> Iterator[NetnsNetwork]:
             network.close()
 
 
-def test_journey_of_three_machines(separate: NetnsNetwork) -> None:
-    """Through the gateway the whole journey works to a host that cannot be reached past it."""
+def test_session(separate: NetnsNetwork) -> None:
+    """All commands work through the gateway to a host that cannot be reached otherwise."""
     user = separate.user
     past_it = user.execute(["python3", "-c", CONNECT, HOST, str(separate.host.port)])
     assert "Network is unreachable" in past_it.stderr
@@ -50,8 +50,8 @@ def test_journey_of_three_machines(separate: NetnsNetwork) -> None:
     )
 
 
-def test_host_that_the_network_swallows(separate: NetnsNetwork) -> None:
-    """A host whose cable is out is 3 after the seconds of -t at most; when it is back, the way is open again."""
+def test_lost_packets(separate: NetnsNetwork) -> None:
+    """A host whose packets are lost exits with 3 within the timeout of -t; when its link is up again, it is reached."""
     user, machines = separate.user, separate.machines
     cable = [*netns_exec(machines.host), "ip", "link", "set", "to-gateway"]
     assert_success(user.execute([*cable, "down"]))

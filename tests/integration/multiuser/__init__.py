@@ -1,1 +1,1 @@
-"""Real accounts: passwords, one-time codes and agents, and every usual login shell, on sshd with PAM."""
+"""Real accounts: passwords, one-time codes, agents, and every usual login shell, with sshd and PAM."""

@@ -1,4 +1,4 @@
-"""What another account could change or read of a user's Jupyter is closed to it, or refused by name."""
+"""Files of a user's Jupyter that another account could change or read are made private, or refused by name."""
 
 import os
 import subprocess
@@ -26,7 +26,7 @@ SYSTEM_USER = 997
 
 @pytest.fixture
 def owner(pam_network: PamNetwork) -> Account:
-    """The account whose server it is, on a site that runs, its home open to all as it is at many."""
+    """The server's account, on a running site, with a home folder open to all as many sites have it."""
     owner, _ = pam_network.account(), pam_network.account()
     owner.home.chmod(0o755)
     pam_network.start()
@@ -38,7 +38,9 @@ def owner(pam_network: PamNetwork) -> Account:
 
 
 def test_configuration_of_another_account(pam_network: PamNetwork, owner: Account) -> None:
-    """A configuration that a stranger put into an open ~/.jupyter runs in no server; without it the folder is closed to them."""
+    """No server runs a configuration that another account put into an open ~/.jupyter; without it the folder is made
+    private.
+    """
     ran = owner.home / "mlpractical" / "ran"
     folder = owner.home / ".jupyter"
     folder.mkdir()
@@ -72,7 +74,7 @@ def test_configuration_of_another_account(pam_network: PamNetwork, owner: Accoun
 
 
 def test_groups(pam_network: PamNetwork, owner: Account) -> None:
-    """A folder that the account's own group can write to stays; one of a group with others in it is closed."""
+    """A folder that the account's own group can write to stays; one of a group with other members is made private."""
     folder = owner.home / ".jupyter"
     folder.mkdir()
     owner.own(folder)
@@ -87,7 +89,7 @@ def test_groups(pam_network: PamNetwork, owner: Account) -> None:
 
 
 def test_permission(pam_network: PamNetwork, owner: Account) -> None:
-    """An environment or a folder that the account may not enter is told as that; a read-only folder is mentioned."""
+    """An environment or a folder that the account may not enter is reported as such; so is a read-only folder."""
     closed = pam_network.folder / "closed"
     (closed / "bin").mkdir(parents=True)
     (closed / "bin/python").symlink_to(sys.executable)
@@ -124,7 +126,7 @@ def test_permission(pam_network: PamNetwork, owner: Account) -> None:
 
 @contextmanager
 def listening(user: int, port: int) -> Iterator[None]:
-    """A program of the user listens on the port."""
+    """A program of that user listens on the port."""
     with subprocess.Popen(
         [sys.executable, "-S", "-c", LISTEN, str(user), str(port)],
         stdin=subprocess.PIPE,
@@ -139,8 +141,8 @@ def listening(user: int, port: int) -> Iterator[None]:
             process.stdin.close()
 
 
-def test_further_port_of_a_system_user(pam_network: PamNetwork, owner: Account) -> None:
-    """No tunnel opens to a port on which an account of the system's own listens; to one of root's, one does."""
+def test_forwarded_port_of_a_system_user(pam_network: PamNetwork, owner: Account) -> None:
+    """No tunnel opens to a port on which a system account listens; to one of root's, one does."""
     assert_success(pam_network.user.fab("secure", "--password-file", pam_network.password_file(), "serve"))
     port = free_port()
     with listening(SYSTEM_USER, port):

@@ -1,4 +1,4 @@
-"""Whatever the login shell of an account, and whatever its start-up files do: the same happens."""
+"""Commands work the same with every login shell, whatever its start-up files do."""
 
 import pytest
 
@@ -12,7 +12,7 @@ HOSTILE = 'it\'s a "$HOME" `touch ran` $(touch ran) !! \\ %s; touch ran & ~ * {a
 
 @pytest.mark.parametrize("shell", SHELLS)
 def test_login_shell(pam_network: PamNetwork, shell: str) -> None:
-    """Every step works with each shell, in the very directory that is meant, and runs nothing that its name spells."""
+    """Every command works with each shell, in exactly the configured directory, and its name is not evaluated."""
     account = pam_network.account(shell)
     directory = account.home / HOSTILE
     directory.mkdir()

@@ -1,4 +1,4 @@
-"""Accounts that want a code that is good only once, alone and after another proof (AuthenticationMethods)."""
+"""Accounts that require a one-time code, alone or after another method (AuthenticationMethods)."""
 
 from tests.kit.cli import Terminal, assert_error
 from tests.kit.pam_codes import CODE, Codes, account_requiring
@@ -16,7 +16,7 @@ def answer_code(terminal: Terminal, account: Account, hop: Server, code: str) ->
 
 
 def test_code(pam_network: PamNetwork, codes: Codes) -> None:
-    """A code is asked for by account and hop; another one when it is wrong."""
+    """The prompt for a code names account and hop; after a wrong code it appears again."""
     account = account_requiring(pam_network, codes, "keyboard-interactive", CODE)
     with fab_at_terminal(pam_network, "secure") as terminal:
         answer_code(terminal, account, pam_network.gateway, "000000")
@@ -26,7 +26,7 @@ def test_code(pam_network: PamNetwork, codes: Codes) -> None:
 
 
 def test_wrong_codes(pam_network: PamNetwork, codes: Codes) -> None:
-    """After three wrong codes it is 4, with what the hop wanted."""
+    """Three wrong codes exit with 4, and the methods that the hop accepts."""
     account = account_requiring(pam_network, codes, "keyboard-interactive", CODE)
     with fab_at_terminal(pam_network, "secure") as terminal:
         for _ in range(3):
@@ -36,8 +36,10 @@ def test_wrong_codes(pam_network: PamNetwork, codes: Codes) -> None:
     assert terminal.output.count("One-time password") == 3
 
 
-def test_password_and_code_at_once(pam_network: PamNetwork, codes: Codes) -> None:
-    """One conversation may ask for the password and a code; a wrong code asks for both, and makes no try of itself."""
+def test_password_and_code_in_one_conversation(pam_network: PamNetwork, codes: Codes) -> None:
+    """One conversation may ask for the password and a code; after a wrong code both are asked for again, with no
+    automatic attempt.
+    """
     account = account_requiring(pam_network, codes, "keyboard-interactive", PASSWORD_RULE, CODE)
     with fab_at_terminal(pam_network, "secure") as terminal:
         answer_prompt(terminal, account, pam_network.gateway, account.password)
@@ -48,7 +50,7 @@ def test_password_and_code_at_once(pam_network: PamNetwork, codes: Codes) -> Non
 
 
 def test_key_then_code(pam_network: PamNetwork, codes: Codes) -> None:
-    """`publickey,keyboard-interactive`: the key is offered, then the code is asked for."""
+    """`publickey,keyboard-interactive`: the key is used, then the code is asked for."""
     account = account_requiring(pam_network, codes, "publickey,keyboard-interactive", CODE)
     with fab_at_terminal(pam_network, "secure") as terminal:
         answer_code(terminal, account, pam_network.gateway, codes.next())
@@ -79,7 +81,7 @@ def test_password_then_code(pam_network: PamNetwork, codes: Codes) -> None:
 
 
 def test_code_for_the_tunnel(pam_network: PamNetwork, codes: Codes) -> None:
-    """A code is good only once: the tunnel in the background, another login, asks for one of its own."""
+    """A background tunnel logs in with a code of its own, since each is valid once."""
     account = account_requiring(pam_network, codes, "publickey,keyboard-interactive", CODE)
     with fab_at_terminal(pam_network, "up", "--detach") as terminal:
         answer_code(terminal, account, pam_network.gateway, codes.next())
@@ -92,7 +94,7 @@ def test_code_for_the_tunnel(pam_network: PamNetwork, codes: Codes) -> None:
 
 
 def test_without_terminal(pam_network: PamNetwork, codes: Codes) -> None:
-    """Where nobody can be asked for a code it is 4, and none is tried."""
+    """Without a terminal a required code exits with 4, and none is sent."""
     account = account_requiring(pam_network, codes, "publickey,keyboard-interactive", CODE)
     assert_error(
         pam_network.user.fab("secure"),

@@ -1,4 +1,4 @@
-"""Another user of the host, with an account of their own there, gains nothing by what they try."""
+"""Another user of the host, with an account there, gains no access."""
 
 import shlex
 import subprocess
@@ -77,7 +77,7 @@ while True:
 
 @dataclass(frozen=True)
 class Shared:
-    """A host on which the owner has a server with a kernel that lives, and a stranger has an account."""
+    """A host on which the owner has a server with a running kernel, and a stranger has an account."""
 
     pam_network: PamNetwork
     owner: Account
@@ -89,7 +89,7 @@ class Shared:
         return self.owner.home / ".local/state/notebooks-over-ssh" / HOST_ADDRESS
 
     def run_as_stranger(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """Run a program on the host as the stranger, who has logged in there."""
+        """Run a program on the host as the stranger, over the stranger's own login."""
         return subprocess.run(
             _ssh(self.pam_network, self.stranger, *words),
             stdin=subprocess.DEVNULL,
@@ -99,8 +99,8 @@ class Shared:
             check=False,
         )
 
-    def ask(self, method: str, path: str, *headers: str) -> str:
-        """The status that the server answers to the stranger."""
+    def status_for_stranger(self, method: str, path: str, *headers: str) -> str:
+        """The status code of the server's answer to the stranger."""
         port = str(self.facts["remote_port"])
         result = self.run_as_stranger(sys.executable, "-c", ASK, port, method, path, *headers)
         assert result.returncode == 0, result.stderr
@@ -115,8 +115,8 @@ def _ssh(pam_network: PamNetwork, account: Account, *words: str) -> list[str]:
     ]
 
 
-def _site_of_two(folder: Path, packages: Path) -> tuple[PamNetwork, Account, Account]:
-    """Both machines run; the owner's home is open, as it is at many sites, so that only what is made private is."""
+def _start_both(folder: Path, packages: Path) -> tuple[PamNetwork, Account, Account]:
+    """Start both machines; the owner's home is open, as at many sites, so only file modes protect anything."""
     pam_network = PamNetwork(folder, packages)
     try:
         owner, stranger = pam_network.account(), pam_network.account()
@@ -139,9 +139,9 @@ def _site_of_two(folder: Path, packages: Path) -> tuple[PamNetwork, Account, Acc
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory, packages: Path) -> Iterator[Shared]:
-    """One for all that the stranger tries without harm to the others."""
+    """One site for all attempts of the stranger that do not affect the others."""
     machines.skip_unless_supported()
-    pam_network, owner, stranger = _site_of_two(tmp_path_factory.mktemp("others") / "pam_network", packages)
+    pam_network, owner, stranger = _start_both(tmp_path_factory.mktemp("others") / "pam_network", packages)
     try:
         public = owner.write("public", "for all\n")
         # Something from an earlier time, so that there is a copy of what was there.
@@ -180,7 +180,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory, packages: Path) -> Iterator
     ],
 )
 def test_files(shared: Shared, file: str) -> None:
-    """It is there, it is the owner's alone, and the stranger can neither read it nor change it."""
+    """The file exists, belongs to the owner, and the stranger can neither read nor change it."""
     state = str(shared.state.relative_to(shared.owner.home))
     files = list(shared.owner.home.glob(file.replace("{state}", state)))
     assert files
@@ -214,13 +214,13 @@ def test_files(shared: Shared, file: str) -> None:
     ],
 )
 def test_port(shared: Shared, method: str, path: str, headers: tuple[str, ...], answers: str) -> None:
-    """Who connects to the port gets the login form and nothing else."""
-    assert shared.ask(method, path, *headers) == answers
+    """A client of the port gets only the login form."""
+    assert shared.status_for_stranger(method, path, *headers) == answers
 
 
 @pytest.mark.parametrize("what", ["environ", "cwd", "fd/0", "mem"])
 def test_process(shared: Shared, what: str) -> None:
-    """The server's environment, files and memory are closed to the stranger."""
+    """The stranger can read neither the server's environment nor its files and memory."""
     result = shared.run_as_stranger(
         "sh", "-c", f"ls -l /proc/{shared.facts['pid']}/fd/ && cat /proc/{shared.facts['pid']}/{what}"
     )
@@ -229,7 +229,7 @@ def test_process(shared: Shared, what: str) -> None:
 
 
 def test_arguments(shared: Shared) -> None:
-    """The argument list can be read by all, and has no secret in it."""
+    """The argument list is readable by all, and contains no secret."""
     result = shared.run_as_stranger("cat", f"/proc/{shared.facts['pid']}/cmdline")
     assert "jupyter" in result.stdout
     token = (shared.state / "token").read_text()
@@ -240,7 +240,7 @@ def test_arguments(shared: Shared) -> None:
 
 
 def test_kernels(shared: Shared) -> None:
-    """A kernel's ports are open to all on the host, and do nothing that is not signed with its key."""
+    """A kernel's ports are open to all on the host, and execute only messages signed with its key."""
     own = {process.pid: process for process in shared.owner.processes()}
     ports = {
         connection.laddr.port
@@ -261,7 +261,7 @@ def test_kernels(shared: Shared) -> None:
 
 
 def test_gateway(shared: Shared) -> None:
-    """Who is on the gateway finds no port there that leads to the server: nothing that serves the owner listens."""
+    """No port on the gateway leads to the server: no program of the owner's listens there."""
     serving = [process for process in shared.pam_network.gateway.children() if process.is_running()]
     assert serving
     listening = [
@@ -276,7 +276,7 @@ def test_gateway(shared: Shared) -> None:
 
 @contextmanager
 def fake_server(pam_network: PamNetwork, stranger: Account, port: int, kind: str) -> Iterator[Path]:
-    """The stranger listens on the port; where what they hear is written."""
+    """The stranger listens on the port; yields the file with the data that it receives."""
     received = stranger.write("heard", "")
     words = [sys.executable, "-c", FAKE_SERVER, str(port), kind, str(received)]
     if kind == "TLS":
@@ -304,10 +304,10 @@ def fake_server(pam_network: PamNetwork, stranger: Account, port: int, kind: str
 
 
 @pytest.mark.parametrize("kind", ["TLS", "HTTP", "silent"])
-def test_who_takes_the_port_first(tmp_path: Path, packages: Path, kind: str) -> None:
-    """Where a stranger has the port before the server, the server takes another, and the stranger hears nothing at all."""
+def test_port_taken_before_the_server(tmp_path: Path, packages: Path, kind: str) -> None:
+    """When a stranger has the port first, the server takes another, and the stranger receives nothing."""
     machines.skip_unless_supported()
-    pam_network, _, stranger = _site_of_two(tmp_path / "pam_network", packages)
+    pam_network, _, stranger = _start_both(tmp_path / "pam_network", packages)
     try:
         port = free_port()
         pam_network.configure(
@@ -328,10 +328,10 @@ def test_who_takes_the_port_first(tmp_path: Path, packages: Path, kind: str) -> 
         pam_network.close()
 
 
-def test_further_port(tmp_path: Path, packages: Path) -> None:
-    """Where a stranger listens on a port that is named with `--forward`, no tunnel opens to it; without that port, one does."""
+def test_forwarded_port(tmp_path: Path, packages: Path) -> None:
+    """When a stranger listens on a port of `--forward`, no tunnel opens; without that port, one does."""
     machines.skip_unless_supported()
-    pam_network, _, stranger = _site_of_two(tmp_path / "pam_network", packages)
+    pam_network, _, stranger = _start_both(tmp_path / "pam_network", packages)
     try:
         assert_success(
             pam_network.user.fab("secure", "--password-file", pam_network.password_file(), "serve")
@@ -354,10 +354,12 @@ def test_further_port(tmp_path: Path, packages: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "expected"), [("TLS", "another certificate, SHA-256 "), ("HTTP", "it does not speak TLS")]
 )
-def test_who_takes_the_port_after(tmp_path: Path, packages: Path, kind: str, expected: str) -> None:
-    """Where a stranger has the port of a server that is gone, no tunnel opens, what was seen is told, and no password is."""
+def test_port_taken_after_the_server(tmp_path: Path, packages: Path, kind: str, expected: str) -> None:
+    """When a stranger has the port of a server that has ended, no tunnel opens, the error describes the stranger's
+    server, and no password is sent.
+    """
     machines.skip_unless_supported()
-    pam_network, _, stranger = _site_of_two(tmp_path / "pam_network", packages)
+    pam_network, _, stranger = _start_both(tmp_path / "pam_network", packages)
     try:
         assert_success(
             pam_network.user.fab("secure", "--password-file", pam_network.password_file(), "serve")

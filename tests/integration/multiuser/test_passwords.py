@@ -1,4 +1,4 @@
-"""Accounts that log in with a password: who is asked, how often, and where the answer goes."""
+"""Accounts that log in with a password: which prompts appear, how often, and which hop gets the answer."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ OTHER_NAME = "127.0.0.3"
 
 
 def account_requiring(pam_network: PamNetwork, method: str) -> Account:
-    """An account for which both hops want the method, each with a password of its own; they are running."""
+    """An account whose two hops, both running, require the method, each with its own password."""
     account = pam_network.account()
     pam_network.host_machine.passwords[account.name] = f"another {account.password}"
     start(pam_network, account, method)
@@ -23,14 +23,14 @@ def account_requiring(pam_network: PamNetwork, method: str) -> Account:
 
 
 def passwords(pam_network: PamNetwork, account: Account) -> tuple[str, str]:
-    """The account's password at the gateway, and at the host."""
+    """The account's password on the gateway, and on the host."""
     return pam_network.gateway_machine.passwords[account.name], pam_network.host_machine.passwords[
         account.name
     ]
 
 
 def failures(server: Server) -> int:
-    """How often sshd says that a proof was wrong."""
+    """The number of failed attempts in sshd's log."""
     return server.log.read_text().count("Failed password for") + server.log.read_text().count(
         "Failed keyboard-interactive/pam for"
     )
@@ -38,7 +38,7 @@ def failures(server: Server) -> int:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_two_hops(pam_network: PamNetwork, method: str) -> None:
-    """Each hop's password is asked for once, by account and hop, and told to that hop alone."""
+    """Each hop's password is asked for once, by account and hop, and sent to that hop only."""
     account = account_requiring(pam_network, method)
     gateway, host = passwords(pam_network, account)
     with fab_at_terminal(pam_network, "secure") as terminal:
@@ -52,7 +52,7 @@ def test_two_hops(pam_network: PamNetwork, method: str) -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_wrong_password(pam_network: PamNetwork, method: str) -> None:
-    """A wrong password is asked for again, three times at most; then it is 4, with what was wanted and tried."""
+    """A wrong password is asked for three times at most; then it exits with 4, the accepted methods and the attempts."""
     account = account_requiring(pam_network, method)
     with fab_at_terminal(pam_network, "secure") as terminal:
         for _ in range(3):
@@ -71,7 +71,7 @@ def test_wrong_password(pam_network: PamNetwork, method: str) -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_second_try(pam_network: PamNetwork, method: str) -> None:
-    """After a wrong password the right one is good, and a hop gets no try that nobody made."""
+    """After a wrong password the right one works, and there is no automatic attempt."""
     account = account_requiring(pam_network, method)
     gateway, host = passwords(pam_network, account)
     with fab_at_terminal(pam_network, "secure") as terminal:
@@ -84,7 +84,7 @@ def test_second_try(pam_network: PamNetwork, method: str) -> None:
 
 
 def test_ctrl_c_at_the_prompt(pam_network: PamNetwork) -> None:
-    """Ctrl-C instead of an answer ends the task with a word of its own line, without a try."""
+    """Ctrl-C at the prompt ends the task with one word on its own line, without an attempt."""
     account = account_requiring(pam_network, "password")
     with fab_at_terminal(pam_network, "secure") as terminal:
         terminal.expect(f"{account_label(account, pam_network.gateway)} password: ")
@@ -97,7 +97,7 @@ def test_ctrl_c_at_the_prompt(pam_network: PamNetwork) -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_without_terminal(pam_network: PamNetwork, method: str) -> None:
-    """Where nobody can be asked it is 4, and no hop is told a password that was made up."""
+    """Without a terminal it exits with 4, and no password is sent."""
     account = account_requiring(pam_network, method)
     assert_error(
         pam_network.user.fab("secure"),
@@ -110,7 +110,7 @@ def test_without_terminal(pam_network: PamNetwork, method: str) -> None:
 
 
 def test_password_for_next_hop(pam_network: PamNetwork) -> None:
-    """With ssh.password_for_next_hop one prompt is enough, where the password is the same."""
+    """With ssh.password_for_next_hop one prompt is enough if both passwords are the same."""
     account = pam_network.account()
     start(pam_network, account, "password")
     pam_network.configure(
@@ -126,8 +126,8 @@ def test_password_for_next_hop(pam_network: PamNetwork) -> None:
     assert pam_network.received_passwords() == ([account.password], [account.password])
 
 
-def test_password_that_is_not_the_next_hop_s(pam_network: PamNetwork) -> None:
-    """With password_for_next_hop and another password there, it is offered once and then asked for."""
+def test_different_password_on_next_hop(pam_network: PamNetwork) -> None:
+    """With password_for_next_hop, a password that the next hop refuses is offered once, then its own is asked for."""
     account = account_requiring(pam_network, "password")
     gateway, host = passwords(pam_network, account)
     pam_network.configure(
@@ -143,7 +143,7 @@ def test_password_that_is_not_the_next_hop_s(pam_network: PamNetwork) -> None:
     assert pam_network.host_machine.received_passwords() == [gateway, host]
 
 
-def test_password_of_somebody_else(pam_network: PamNetwork) -> None:
+def test_password_of_another_account(pam_network: PamNetwork) -> None:
     """With password_for_next_hop a password is not offered to another account's login."""
     other = pam_network.account()
     account = account_requiring(pam_network, "password")
@@ -164,7 +164,7 @@ def test_password_of_somebody_else(pam_network: PamNetwork) -> None:
 
 
 def test_two_ports_of_one_address(pam_network: PamNetwork) -> None:
-    """Two hops that differ by their port alone are two: a password for the first is not told to the second."""
+    """Two hops that differ only by their port are two: the first one's password is not sent to the second."""
     account = pam_network.account()
     pam_network.host_machine.passwords[account.name] = host = f"another {account.password}"
     pam_network.host_address = LOOPBACK
@@ -177,7 +177,9 @@ def test_two_ports_of_one_address(pam_network: PamNetwork) -> None:
 
 
 def test_tunnel_in_the_background(pam_network: PamNetwork) -> None:
-    """`up --detach` asks for each password once: the tunnel gets them through a pipe, and nobody sees them."""
+    """`up --detach` asks for each password once: the tunnel gets them through a pipe, where no other user can read
+    them.
+    """
     account = account_requiring(pam_network, "password")
     gateway, host = passwords(pam_network, account)
     with fab_at_terminal(pam_network, "up", "--detach") as terminal:
@@ -203,8 +205,8 @@ def test_tunnel_in_the_background(pam_network: PamNetwork) -> None:
     assert failures(pam_network.gateway) == failures(pam_network.host) == 0
 
 
-def test_tunnel_to_a_member_of_a_pool(pam_network: PamNetwork) -> None:
-    """Where the machine has another name than the pool, its password is the pool's and is not asked for again."""
+def test_tunnel_to_a_pool_member(pam_network: PamNetwork) -> None:
+    """A pool member with another host name uses the pool's password, which is not asked for again."""
     account = pam_network.account()
     pam_network.host_machine.hostname = OTHER_NAME
     pam_network.extra_addresses.append(OTHER_NAME)
@@ -218,7 +220,7 @@ def test_tunnel_to_a_member_of_a_pool(pam_network: PamNetwork) -> None:
 
 
 def test_agent(pam_network: PamNetwork) -> None:
-    """With a key in the agent nothing is asked, though passwords would do as well."""
+    """With a key in the agent no prompt appears, although passwords are accepted too."""
     account = pam_network.account()
     start(pam_network, account, "publickey password")
     with ssh_agent(pam_network.folder, pam_network.key) as socket:

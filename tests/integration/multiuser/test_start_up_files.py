@@ -1,4 +1,4 @@
-"""What an account's start-up files and its locale do must not reach the answers, nor change which folder is meant."""
+"""An account's start-up files and locale neither reach the replies nor change which folder is used."""
 
 import subprocess
 from pathlib import Path
@@ -39,7 +39,7 @@ LATIN_1 = "en_GB.ISO-8859-1"
     ],
 )
 def test_start_up_file(pam_network: PamNetwork, shell: str, name: str, text: str) -> None:
-    """What a start-up file prints, becomes or sets is no hindrance, and is no answer of the host."""
+    """A start-up file that prints, runs exec, or sets options is no obstacle, and its output is no reply of the host."""
     account = pam_network.account(shell)
     marker = account.home / "it ran"
     account.write(name, f"touch '{marker}'\n{text}")
@@ -55,7 +55,7 @@ def test_start_up_file(pam_network: PamNetwork, shell: str, name: str, text: str
 
 @pytest.fixture
 def latin_1(tmp_path: Path) -> Path:
-    """A folder with a locale whose letters are single bytes."""
+    """A folder with a single-byte locale."""
     folder = tmp_path / "locales"
     folder.mkdir()
     if not find_program("localedef") or not Path("/usr/share/i18n/locales/en_GB").exists():
@@ -82,7 +82,7 @@ def latin_1(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("locale", ["C", LATIN_1])
 def test_locale(pam_network: PamNetwork, latin_1: Path, locale: str) -> None:
-    """Whatever the locale of the login, the folder of the settings is the one whose name has these letters in UTF-8."""
+    """Whatever the login's locale, the configured folder is the one with this name in UTF-8."""
     account = pam_network.account()
     directory = account.home / "Übungen ñ 数"
     directory.mkdir()

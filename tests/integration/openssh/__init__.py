@@ -1,1 +1,1 @@
-"""The path that the real thing takes: OpenSSH's sshd as the gateway and as the host behind it."""
+"""OpenSSH's sshd as the gateway and as the host behind it."""

@@ -1,4 +1,4 @@
-"""A way that is broken or stands still: it is told on which hop, in time, and Ctrl-C ends it at every point."""
+"""Faulty networks and servers: errors name the hop within the timeout, and Ctrl-C works at every point."""
 
 import contextlib
 import re
@@ -44,10 +44,10 @@ HANGING = [
 
 
 @contextlib.contextmanager
-def bad(
+def faulty_hop(
     network: Network, loop: AsyncioThread, hop: str, how: str
 ) -> Iterator[tuple[int, "Callable[[float], bool]"]]:
-    """A server in the place of a hop, known and configured, that goes wrong in this way; gives its port."""
+    """A faulty server in place of a hop, known and configured; yields its port."""
     if how in RAW:
         with raw_server(RAW[how]) as (port, connected):
             _configure(network, hop, port)
@@ -73,8 +73,8 @@ def _configure(network: Network, hop: str, port: int) -> None:
         network.configure(notebook={"host": place})
 
 
-def in_time(network: Network, code: int, *expected: str) -> Result:
-    """The refusal of `-t 2 secure`, which came before the end of all patience, in one line without a control character."""
+def assert_error_in_time(network: Network, code: int, *expected: str) -> Result:
+    """The error of `-t 2 secure`, within the timeout, in one line without control characters."""
     begin = time.monotonic()
     result = assert_error(network.user.fab("-t", str(TIMEOUT_S), "secure"), code, *expected)
     took = time.monotonic() - begin
@@ -85,58 +85,58 @@ def in_time(network: Network, code: int, *expected: str) -> Result:
 
 
 @pytest.mark.parametrize("how", AT_A_GATEWAY)
-def test_gateway_that_goes_wrong(network: Network, loop: AsyncioThread, how: str) -> None:
-    """A gateway that stops, closes or babbles at any point is named, before long."""
-    with bad(network, loop, "gateway", how):
-        in_time(network, 3, LOOPBACK)
+def test_faulty_gateway(network: Network, loop: AsyncioThread, how: str) -> None:
+    """A gateway that stalls, closes or floods at any step is named, within the timeout."""
+    with faulty_hop(network, loop, "gateway", how):
+        assert_error_in_time(network, 3, LOOPBACK)
 
 
 @pytest.mark.parametrize("how", [*RAW, *IN_SSH])
-def test_host_that_goes_wrong(network: Network, loop: AsyncioThread, how: str) -> None:
-    """So is a host behind a good gateway."""
+def test_faulty_host(network: Network, loop: AsyncioThread, how: str) -> None:
+    """A faulty host behind a good gateway is named."""
     network.configure()
-    with bad(network, loop, "host", how):
-        in_time(network, 3, LOOPBACK)
+    with faulty_hop(network, loop, "host", how):
+        assert_error_in_time(network, 3, LOOPBACK)
     assert network.gateway.logins() == 1
 
 
-def test_names_that_do_not_exist(network: Network) -> None:
-    """A name that does not exist is told, on either hop, with the way on which it was looked for."""
+def test_unknown_names(network: Network) -> None:
+    """An unknown host name is reported for either hop, with where it was looked up."""
     network.configure(gateway="nowhere.invalid")
-    in_time(network, 3, "there is no host called nowhere.invalid")
+    assert_error_in_time(network, 3, "there is no host called nowhere.invalid")
     network.configure(notebook={"host": "nowhere.invalid"})
-    in_time(network, 3, LOOPBACK, "cannot reach nowhere.invalid")
+    assert_error_in_time(network, 3, LOOPBACK, "cannot reach nowhere.invalid")
 
 
 def test_refused_port(network: Network) -> None:
-    """A port on which nobody listens is told, on either hop."""
+    """A closed port is reported for either hop."""
     network.host.stop()
-    in_time(network, 3, "cannot reach")
+    assert_error_in_time(network, 3, "cannot reach")
     network.gateway.stop()
-    in_time(network, 3, f"port {network.gateway.port}")
+    assert_error_in_time(network, 3, f"port {network.gateway.port}")
 
 
 @pytest.mark.parametrize("hop", ["gateway", "host"])
 def test_filtered_port(network: Network, hop: str) -> None:
-    """A port from which nothing comes back is given up after the seconds of -t."""
+    """A port that does not answer fails after the timeout of -t."""
     with filtered_port() as port:
         _configure(network, hop, port)
-        in_time(network, 3, f"within {TIMEOUT_S} s")
+        assert_error_in_time(network, 3, f"within {TIMEOUT_S} s")
 
 
 def test_long_banner(network: Network, loop: AsyncioThread) -> None:
-    """Lines before the version (RFC 4253, section 4.2), a hundred of them, are no hindrance."""
+    """A hundred lines before the version (RFC 4253, section 4.2) are no error."""
     with contextlib.ExitStack() as stack:
-        port = _with_lines_before(stack, network.gateway.port, 100)
+        port = _with_banner(stack, network.gateway.port, 100)
         network.write_known_hosts(known_hosts_line(port, network.gateway.public_key))
         network.configure(gateway=f"{LOOPBACK}:{port}")
         # That the gateway let us in is seen by what it says of a host that is down.
         network.host.stop()
-        in_time(network, 3, "cannot reach")
+        assert_error_in_time(network, 3, "cannot reach")
 
 
-def _with_lines_before(stack: contextlib.ExitStack, port: int, number: int) -> int:
-    """The port of a relay that says lines before it passes everything on."""
+def _with_banner(stack: contextlib.ExitStack, port: int, number: int) -> int:
+    """The port of a proxy that sends lines before everything else."""
 
     def talk(peer: socket.socket, connected: object) -> None:
         server = socket.create_connection((LOOPBACK, port))
@@ -160,29 +160,29 @@ def _pump(source: socket.socket, sink: socket.socket) -> None:
 
 
 @pytest.mark.parametrize("hop", ["gateway", "host"])
-def test_too_many_who_log_in(network: Network, hop: str) -> None:
-    """A server that takes nobody more at the moment (MaxStartups, PerSourceMaxStartups) is named."""
+def test_max_startups(network: Network, hop: str) -> None:
+    """A server that accepts no more logins (MaxStartups, PerSourceMaxStartups) is named."""
     server = network.gateway if hop == "gateway" else network.host
     server.stop()
     more = GATEWAY_OPTIONS if hop == "gateway" else (network.environment(),)
     server.start("PerSourceMaxStartups 1", "AllowTcpForwarding yes", *more)
     with socket.create_connection((LOOPBACK, server.port)) as before:
         before.recv(8)
-        in_time(network, 3, LOOPBACK)
+        assert_error_in_time(network, 3, LOOPBACK)
         assert "Startups" in server.log.read_text()
     server.wait_until_no_clients()
 
 
-def test_no_session(network: Network) -> None:
-    """A host that opens no session (MaxSessions 0) is named; the same on a gateway is no hindrance."""
+def test_max_sessions_0(network: Network) -> None:
+    """A host that permits no session (MaxSessions 0) is named; a gateway needs none."""
     network.gateway.stop()
     network.gateway.start("MaxSessions 0", *GATEWAY_OPTIONS)
     network.host.stop()
     network.host.start("MaxSessions 0", network.environment())
-    in_time(network, 3, LOOPBACK)
+    assert_error_in_time(network, 3, LOOPBACK)
 
 
-def test_one_session(network: Network) -> None:
+def test_max_sessions_1(network: Network) -> None:
     """One session at a time (MaxSessions 1) is enough, on both hops."""
     network.gateway.stop()
     network.gateway.start("MaxSessions 1", *GATEWAY_OPTIONS)
@@ -192,13 +192,13 @@ def test_one_session(network: Network) -> None:
 
 
 def echoes(terminal: Terminal) -> bool:
-    """Whether the terminal shows what is typed, and gives whole lines, as it does at the shell's prompt."""
+    """Whether the terminal echoes input and is in line mode, as at the shell's prompt."""
     flags = termios.tcgetattr(terminal._descriptor)[3]
     return bool(flags & termios.ECHO) and bool(flags & termios.ICANON)
 
 
-def interrupted(terminal: Terminal) -> None:
-    """Press Ctrl-C, and see that the program ends at once, with one word, at a terminal as it was."""
+def assert_interrupted(terminal: Terminal) -> None:
+    """Press Ctrl-C: the program ends at once, prints one word, and restores the terminal."""
     begin = time.monotonic()
     terminal.interrupt()
     code = terminal.end()
@@ -210,8 +210,8 @@ def interrupted(terminal: Terminal) -> None:
 
 
 @contextlib.contextmanager
-def watched(network: Network, *command: str) -> Iterator[Terminal]:
-    """A program at a terminal whose settings are as before in the end."""
+def restored_terminal(network: Network, *command: str) -> Iterator[Terminal]:
+    """A program at a terminal whose settings must be restored in the end."""
     with network.user.at_terminal(*command) as terminal:
         yield terminal
         # Linux keeps the settings of a terminal that only this side has open.
@@ -219,22 +219,25 @@ def watched(network: Network, *command: str) -> Iterator[Terminal]:
 
 
 @pytest.mark.parametrize(("hop", "how"), HANGING)
-def test_interrupt_where_it_hangs(network: Network, loop: AsyncioThread, hop: str, how: str) -> None:
-    """Ctrl-C ends it at once wherever a server stands still, at a terminal as it was, and nobody stays logged in."""
-    with bad(network, loop, hop, how) as (_, connected), watched(network, "fab", "secure") as terminal:
+def test_interrupt_while_a_server_stalls(network: Network, loop: AsyncioThread, hop: str, how: str) -> None:
+    """Ctrl-C ends the program at once wherever a server stalls, restores the terminal, and leaves no login."""
+    with (
+        faulty_hop(network, loop, hop, how) as (_, connected),
+        restored_terminal(network, "fab", "secure") as terminal,
+    ):
         assert connected(STARTUP_SLACK_S), f"it never got there: {terminal.output}"
-        interrupted(terminal)
+        assert_interrupted(terminal)
     network.gateway.wait_until_no_clients()
 
 
-def test_interrupt_on_the_way_to_a_filtered_port(network: Network) -> None:
-    """So it does while a port does not answer at all."""
+def test_interrupt_while_connecting(network: Network) -> None:
+    """Ctrl-C works while a port does not answer."""
     with filtered_port() as port:
         network.configure(gateway=f"{LOOPBACK}:{port}")
-        with watched(network, "fab", "secure") as terminal:
+        with restored_terminal(network, "fab", "secure") as terminal:
             program = psutil.Process(terminal._process.pid)
             wait_until(lambda: "SYN_SENT" in _states(program), "it knocks")
-            interrupted(terminal)
+            assert_interrupted(terminal)
 
 
 def _states(process: psutil.Process) -> list[str]:
@@ -242,10 +245,10 @@ def _states(process: psutil.Process) -> list[str]:
 
 
 @pytest.mark.parametrize("question", ["host key", "passphrase", "password"])
-def test_interrupt_at_a_question(network: Network, question: str) -> None:
-    """Ctrl-C at a question ends it at once, and what is typed is shown again."""
-    with asked(network, question) as terminal:
-        interrupted(terminal)
+def test_interrupt_at_a_prompt(network: Network, question: str) -> None:
+    """Ctrl-C at a prompt ends the program at once, and turns echo on again."""
+    with at_prompt(network, question) as terminal:
+        assert_interrupted(terminal)
     network.gateway.wait_until_no_clients()
 
 
@@ -257,9 +260,9 @@ def test_interrupt_at_a_question(network: Network, question: str) -> None:
         ("password", 1, "the question was not answered"),
     ],
 )
-def test_end_of_input_at_a_question(network: Network, question: str, code: int, error: str) -> None:
-    """Ctrl-D at a question is an error that says so, with a hint, and what is typed is shown again."""
-    with asked(network, question) as terminal:
+def test_end_of_input_at_a_prompt(network: Network, question: str, code: int, error: str) -> None:
+    """Ctrl-D at a prompt is an error with a hint, and turns echo on again."""
+    with at_prompt(network, question) as terminal:
         terminal.end_input()
         terminal.expect(rf"error:\S* {error}")
         terminal.expect(r"\nhint: \S")
@@ -269,8 +272,8 @@ def test_end_of_input_at_a_question(network: Network, question: str, code: int, 
 
 
 @contextlib.contextmanager
-def asked(network: Network, question: str) -> Iterator[Terminal]:
-    """A program at a terminal that has asked the question."""
+def at_prompt(network: Network, question: str) -> Iterator[Terminal]:
+    """A program at a terminal that has printed the prompt."""
     if question == "host key":
         network.known_hosts.write_text("")
     elif question == "passphrase":
@@ -279,7 +282,7 @@ def asked(network: Network, question: str) -> Iterator[Terminal]:
     else:
         network.gateway.stop()
         network.gateway.start("PasswordAuthentication yes", "PubkeyAuthentication no", *GATEWAY_OPTIONS)
-    with watched(network, "fab", "secure") as terminal:
+    with restored_terminal(network, "fab", "secure") as terminal:
         terminal.expect(
             {"host key": r"fingerprint\] ", "passphrase": "passphrase of ", "password": "password: "}[
                 question

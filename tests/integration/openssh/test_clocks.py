@@ -1,4 +1,6 @@
-"""A host or a machine whose clock is wrong: the server is known by its certificate, and the clock is named where it matters."""
+"""With a wrong clock on the host or this machine the server is recognized by its certificate, and the clock is named
+where it matters.
+"""
 
 from collections.abc import Iterator
 
@@ -20,7 +22,7 @@ def _no_shared_memory() -> Iterator[None]:
 
 @pytest.mark.parametrize("offset", OFFSETS)
 def test_certificate_made_with_a_wrong_clock(network: Network, offset: str) -> None:
-    """Wherever the host's clock stands, a certificate that it makes is good on this machine at once."""
+    """A certificate made on a host with a wrong clock is valid on this machine at once."""
     move_the_hosts_clock(network, offset)
     result = assert_success(network.user.fab("up", "--detach"))
     assert ("clock" in result.stderr) == offset.endswith("d"), result.stderr
@@ -33,7 +35,9 @@ def test_certificate_made_with_a_wrong_clock(network: Network, offset: str) -> N
 
 @pytest.mark.parametrize("offset", OFFSETS)
 def test_clock_that_moved_later(network: Network, offset: str) -> None:
-    """A certificate from before the host's clock went wrong goes on to be good: the server starts at once, and opens."""
+    """A certificate from before the host's clock changed stays valid: the server starts at once, and the tunnel
+    opens.
+    """
     assert_success(network.user.fab("secure"))
     move_the_hosts_clock(network, offset)
     assert_success(network.user.fab("up", "--detach", INVOKE_NOTEBOOK_START_TIMEOUT_S="20"))
@@ -43,7 +47,9 @@ def test_clock_that_moved_later(network: Network, offset: str) -> None:
 
 
 def test_clock_of_this_machine(network: Network) -> None:
-    """`up` with a clock that is years behind replaces no certificate and starts no server: it names the two clocks."""
+    """`up` with a local clock that is years behind replaces no certificate and starts no server: it names both
+    clocks.
+    """
     assert_success(network.user.fab("secure"))
     result = network.user.fab("up", "--detach", **moved_clock("-3y"))
     assert_error(
@@ -54,7 +60,7 @@ def test_clock_of_this_machine(network: Network) -> None:
 
 
 def test_tunnel_at_another_time(network: Network) -> None:
-    """A tunnel to one's own server is not refused as one to an impostor where a clock is wrong; with the right time it opens."""
+    """With a wrong clock the user's own server is not reported as an impostor; with the right time the tunnel opens."""
     assert_success(network.user.fab("secure", "serve"))
     for _ in ("closed", "open"):
         result = network.user.fab("tunnel", "--detach", **moved_clock("-3y"))
@@ -67,8 +73,8 @@ def test_tunnel_at_another_time(network: Network) -> None:
     network.wait_until_empty()
 
 
-def test_certificate_that_ended(network: Network) -> None:
-    """A certificate whose time is over is told as that, without a word of clocks; `up` makes another."""
+def test_expired_certificate(network: Network) -> None:
+    """An expired certificate is reported as such, without mentioning clocks; `up` makes a new one."""
     assert_success(network.user.fab("secure"))
     move_the_hosts_clock(network, "+400d")
     later = moved_clock("+400d")
@@ -84,6 +90,6 @@ def test_certificate_that_ended(network: Network) -> None:
 
 
 def move_the_hosts_clock(network: Network, offset: str) -> None:
-    """Let the clock of all that runs on the host from now on be off."""
+    """Shift the clock of everything that starts on the host from now on."""
     network.host.stop()
     network.host.start(network.environment(**moved_clock(offset)))

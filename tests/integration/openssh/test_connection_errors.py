@@ -1,4 +1,4 @@
-"""What is said when the way is not open: the gateway, the forwarding, the host behind it."""
+"""The errors of failed connections: gateway, forwarding, and the host behind it."""
 
 import contextlib
 import socket
@@ -18,7 +18,7 @@ STARTUP_SLACK_S = 6
 
 @contextlib.contextmanager
 def silent_port() -> Iterator[int]:
-    """A port that lets everyone in and never says a word."""
+    """A port that accepts connections and sends nothing."""
     with socket.create_server((LOOPBACK, 0)) as server:
         yield server.getsockname()[1]
 
@@ -29,7 +29,7 @@ def silent_port() -> Iterator[int]:
     ids=["no forwarding", "not to this host"],
 )
 def test_gateway_does_not_forward(network: Network, option: str) -> None:
-    """A gateway that refuses to forward is told from one that cannot reach the host."""
+    """A gateway that forbids forwarding is distinguished from one that cannot reach the host."""
     network.gateway.stop()
     network.gateway.start(option, *GATEWAY_OPTIONS)
     assert_error(network.user.fab("secure"), 3, f"{LOOPBACK} does not let you through")
@@ -37,13 +37,13 @@ def test_gateway_does_not_forward(network: Network, option: str) -> None:
 
 
 def test_host_is_down(network: Network) -> None:
-    """A host that does not listen is named, and so is the gateway that said so."""
+    """A host that does not listen is named, and the gateway that reported it."""
     network.host.stop()
     assert_error(network.user.fab("secure"), 3, "cannot reach", "Connect")
 
 
-def test_host_has_no_such_name(network: Network) -> None:
-    """A name that the gateway does not know is told as a host that cannot be reached."""
+def test_unknown_host(network: Network) -> None:
+    """A name that the gateway cannot resolve is reported as an unreachable host."""
     assert_error(network.user.fab("-H", "nowhere.invalid", "secure"), 3, "nowhere.invalid")
 
 
@@ -53,15 +53,15 @@ def test_gateway_is_down(network: Network) -> None:
     assert_error(network.user.fab("secure"), 3, f"refused the connection on port {network.gateway.port}")
 
 
-def test_gateway_has_no_such_name(network: Network) -> None:
-    """A name of a gateway that does not exist is told as that."""
+def test_unknown_gateway(network: Network) -> None:
+    """A gateway's name that does not exist is reported as such."""
     network.configure(gateway="nowhere.invalid")
     assert_error(network.user.fab("secure"), 3, "there is no host called nowhere.invalid")
 
 
 @pytest.mark.parametrize("silent", ["gateway", "host"])
-def test_silence(network: Network, silent: str) -> None:
-    """A port that accepts and never says what it is, on either hop, is given up after the seconds of -t."""
+def test_silent_port(network: Network, silent: str) -> None:
+    """A port that accepts and sends no version, on either hop, fails after the timeout of -t."""
     with silent_port() as port:
         place = f"{LOOPBACK}:{port}"
         if silent == "gateway":
@@ -73,8 +73,8 @@ def test_silence(network: Network, silent: str) -> None:
         assert time.monotonic() - begin < TIMEOUT_S + STARTUP_SLACK_S
 
 
-def test_something_else_answers(network: Network) -> None:
-    """A port on which something else than SSH answers is no gateway."""
+def test_no_ssh_server(network: Network) -> None:
+    """A port on which something other than SSH answers is reported as such."""
     with socket.create_server((LOOPBACK, 0)) as server:
         network.configure(gateway=f"{LOOPBACK}:{server.getsockname()[1]}")
         with network.user.running("fab", "secure") as command:
@@ -87,8 +87,8 @@ def test_something_else_answers(network: Network) -> None:
     assert "Traceback" not in error
 
 
-def test_connection_is_lost_under_way(network: Network) -> None:
-    """When the way breaks while the host works, it is told as a lost connection."""
+def test_lost_connection(network: Network) -> None:
+    """A connection that breaks during a command is reported as lost."""
     started = network.remote_home / "begun"
     network.configure(notebook={"activate": 'touch "$HOME/begun"; sleep 60'})
     with network.user.running("fab", "secure") as command:
@@ -100,14 +100,14 @@ def test_connection_is_lost_under_way(network: Network) -> None:
 
 
 def test_no_gateway(network: Network) -> None:
-    """With no gateway the host is reached at once."""
+    """Without a gateway the host is connected to directly."""
     network.configure(gateway=None)
     assert_success(network.user.fab("secure"))
     assert (network.gateway.connections(), network.host.logins()) == (0, 1)
 
 
-def test_command_for_a_gateway(network: Network) -> None:
-    """A command that leads to the host takes the gateway's place, for every step, and ends with it."""
+def test_proxy_command(network: Network) -> None:
+    """A command in place of the gateway works with every task, and ends with it."""
     config = network.folder / "ssh_config"
     config.write_text(network.ssh_config())
     network.configure(gateway=f"ssh -F {config} -W %h:%p gateway")
@@ -122,8 +122,8 @@ def test_command_for_a_gateway(network: Network) -> None:
     ["sh -c 'exit 1' %h:%p", "no-such-program-anywhere %h %p", "sleep 100"],
     ids=["it fails", "it is missing", "it never answers"],
 )
-def test_command_that_leads_nowhere(network: Network, command: str) -> None:
-    """A command that fails, is missing or never answers is a connection that could not be made; it is ended."""
+def test_failing_proxy_command(network: Network, command: str) -> None:
+    """A command that fails, is missing or never answers is a connection error; it is terminated."""
     network.configure(gateway=command)
     begin = time.monotonic()
     assert_error(network.user.fab("-t", str(TIMEOUT_S), "secure"), 3)

@@ -1,4 +1,4 @@
-"""A session keeps the destination that the user named, and every later step goes there."""
+"""A session keeps the destination that the user named, and every later command uses it."""
 
 from getpass import getuser
 
@@ -11,7 +11,7 @@ ALIAS = "labj"
 
 
 def alias(network: Network) -> str:
-    """An ssh_config in which only the alias has the way to the host, and the key that opens it."""
+    """An ssh_config in which only the alias has the route to the host, and its key."""
     return f"""\
 Host gateway
     HostName {LOOPBACK}
@@ -28,7 +28,7 @@ Host gateway {ALIAS}
 
 
 def configure(network: Network) -> None:
-    """Have the alias in ~/.ssh/config, and nothing else in the settings."""
+    """Write the alias to ~/.ssh/config, and nothing else to the settings."""
     (network.home / ".ssh" / "config").write_text(alias(network))
     network.configure(gateway=None, connect_kwargs={}, notebook={"host": ALIAS})
 
@@ -36,7 +36,7 @@ def configure(network: Network) -> None:
 # The machine's own name leads to it too, past the gateway; to a port that refuses; to nothing at all.
 @pytest.mark.parametrize("own_name", ["localhost", "localhost6.invalid"])
 def test_alias(network: Network, own_name: str) -> None:
-    """A host with its own IdentityFile and ProxyJump is reached by them in every step, whatever it calls itself."""
+    """A host with its own IdentityFile and ProxyJump is reached by them in every command, whatever its host name."""
     network.set_hostname(own_name)
     configure(network)
     assert_success(network.user.fab("secure", "serve"))
@@ -50,7 +50,7 @@ def test_alias(network: Network, own_name: str) -> None:
 
 
 def test_new_key_of_the_host(network: Network) -> None:
-    """A host with a new key is reached again once known_hosts has it, though the session's record has the old one."""
+    """A host with a new key is connected to once known_hosts has it, although the session's record has the old one."""
     assert_success(network.user.fab("secure", "serve"))
     network.host.new_key()
     assert_error(network.user.fab("stop"), 5, "not the one on record")
@@ -61,8 +61,8 @@ def test_new_key_of_the_host(network: Network) -> None:
     network.wait_until_empty()
 
 
-def test_gateway_that_was_edited(network: Network) -> None:
-    """A gateway that has another name in the settings by now leaves nothing behind: one server has one record and one tunnel."""
+def test_renamed_gateway(network: Network) -> None:
+    """After the gateway's name changes in the settings, the server still has one record and one tunnel."""
     assert_success(network.user.fab("up", "--detach"))
     before = network.user.only_session()
     network.configure(gateway=f"{getuser()}@{network.gateway_destination}")
@@ -76,8 +76,8 @@ def test_gateway_that_was_edited(network: Network) -> None:
     network.wait_until_empty()
 
 
-def test_recorded_key_that_known_hosts_gave_up(network: Network) -> None:
-    """A key on the record of a session is refused when known_hosts has another in its place."""
+def test_replaced_host_key(network: Network) -> None:
+    """A session's recorded key is refused when known_hosts has another in its place."""
     assert_success(network.user.fab("secure", "serve"))
     logins = network.host.logins()
     other = network.folder / "other"

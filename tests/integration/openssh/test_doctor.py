@@ -64,13 +64,13 @@ def non_ssh_port() -> Iterator[int]:
 
 
 def test_name(network: Network) -> None:
-    """A gateway whose name does not exist breaks at the name."""
+    """A gateway whose name does not exist fails the check `name`."""
     network.configure(gateway="nowhere.invalid")
     assert_broken_at(network, "name", 3, "nowhere.invalid")
 
 
 def test_port(network: Network) -> None:
-    """A gateway that does not listen, is no SSH server, or closes at once breaks at the port."""
+    """A gateway that does not listen, is no SSH server, or closes at once fails the check `port`."""
     with non_ssh_port() as port:
         network.configure(gateway=f"{LOOPBACK}:{port}")
         assert_broken_at(network, "port", 3, "not SSH")
@@ -83,7 +83,7 @@ def test_port(network: Network) -> None:
 
 
 def test_host_key_and_login_of_the_gateway(network: Network) -> None:
-    """A gateway whose key is not known, and one that takes no key of ours, break at the gateway: 5 and 4."""
+    """An unknown host key and a refused key fail the check `gateway`, with 5 and 4."""
     known_hosts = network.known_hosts.read_text()
     network.known_hosts.write_text("")
     assert_broken_at(network, "gateway", 5, "is not known")
@@ -93,7 +93,7 @@ def test_host_key_and_login_of_the_gateway(network: Network) -> None:
 
 
 def test_forwarding(network: Network) -> None:
-    """A gateway that does not forward, and a host that does not listen, break at the forwarding."""
+    """A gateway that does not forward, and a host that does not listen, fail the check `forwarding`."""
     network.host.stop()
     assert_broken_at(network, "forwarding", 3, "cannot reach")
     network.gateway.stop()
@@ -102,7 +102,7 @@ def test_forwarding(network: Network) -> None:
 
 
 def test_host(network: Network) -> None:
-    """A host whose key is another, or that takes no key of ours, breaks at the host."""
+    """A host with another key, or that refuses the user's key, fails the check `host`."""
     nobody = network.folder / "nobody"
     nobody.write_text("")
     network.host.authorized_keys = nobody
@@ -114,7 +114,7 @@ def test_host(network: Network) -> None:
 
 
 def test_shell(network: Network) -> None:
-    """A host that runs nothing breaks at the shell, with what it printed."""
+    """A host that runs no program fails the check `shell`, with its output."""
     network.host.stop()
     network.host.start("ForceCommand echo 'This account is closed.'; exit 1", network.environment())
     assert_broken_at(network, "shell", 6)
@@ -124,7 +124,7 @@ def test_shell(network: Network) -> None:
 
 @pytest.mark.parametrize(("shift", "expected"), [(3600, "ahead of"), (-3600, "behind")])
 def test_clock(network: Network, shift: int, expected: str) -> None:
-    """A clock of the host that differs breaks at the clock, with how much, and which way."""
+    """A host's clock that differs fails the check `clock`, with the difference and its direction."""
     folder = network.folder / "another time"
     folder.mkdir()
     (folder / "sitecustomize.py").write_text(
@@ -135,8 +135,8 @@ def test_clock(network: Network, shift: int, expected: str) -> None:
     assert re.search(r"3(599|600) s", assert_broken_at(network, "clock", 6, expected)["problem"])
 
 
-def test_folders_that_cannot_be_written(network: Network) -> None:
-    """A folder in which nothing can be saved breaks at the directory; one that `serve` must write, at the shell."""
+def test_unwritable_folders(network: Network) -> None:
+    """A read-only working folder fails the check `directory`; a folder that `serve` must write, the check `shell`."""
     # A file system in which not even root makes files (sysfs(5)).
     network.configure(notebook={"directory": "/sys/kernel"})
     broken = assert_broken_at(network, "directory", 6, "/sys/kernel", "saved")
@@ -150,7 +150,7 @@ def test_folders_that_cannot_be_written(network: Network) -> None:
 
 @pytest.mark.parametrize("option", ["AllowTcpForwarding no", "DisableForwarding yes"])
 def test_host_that_forbids_forwarding(network: Network, option: str) -> None:
-    """A host that forbids forwarding is named, with the reason that it gives, and a program takes its place."""
+    """A host that forbids forwarding is named, with its reason, and a program relays connections."""
     assert_success(network.user.fab("secure"))
     network.host.stop()
     network.host.start(option, network.environment())
@@ -164,7 +164,7 @@ def test_host_that_forbids_forwarding(network: Network, option: str) -> None:
 
 
 def test_directory_and_environment(network: Network) -> None:
-    """A folder and an environment that are missing break where they are needed, with their names."""
+    """A missing folder and a missing environment fail their checks, with their names."""
     network.configure(notebook={"directory": "~/no such folder"})
     assert_broken_at(network, "directory", 6, "no such folder")
     network.configure(notebook={"environment": "missing"})
@@ -172,13 +172,13 @@ def test_directory_and_environment(network: Network) -> None:
     assert "notebook.environment" in broken["hint"]
 
 
-def test_protection(network: Network) -> None:
-    """A server without protection breaks at the certificate, and secure mends it."""
+def test_unprotected_server(network: Network) -> None:
+    """A server without credentials fails the check `certificate`, and secure fixes it."""
     assert "secure" in assert_broken_at(network, "certificate", 6, "not protected")["hint"]
 
 
-def test_a_setting_that_contradicts(network: Network) -> None:
-    """A setting of Jupyter's that undoes the protection breaks at the certificate, with its name and its file; secure mends it."""
+def test_insecure_setting(network: Network) -> None:
+    """An insecure setting of Jupyter fails the check `certificate`, with its name and file; secure fixes it."""
     assert_success(network.user.fab("secure"))
     config = network.remote_home / ".jupyter/jupyter_lab_config.py"
     config.write_text("c.ServerApp.allow_remote_access = True\n")
@@ -189,7 +189,7 @@ def test_a_setting_that_contradicts(network: Network) -> None:
 
 
 def test_bad_setting(network: Network) -> None:
-    """A bad setting is told by its name, with 2."""
+    """An invalid setting is reported by its name, with 2."""
     network.configure(notebook={"nise": 19})
     result = network.user.fab("doctor", "--json")
     assert result.returncode == 2, result.stdout + result.stderr
@@ -197,8 +197,10 @@ def test_bad_setting(network: Network) -> None:
     assert "nice" in result.stderr
 
 
-def test_everything_holds_until_the_server_is_killed(network: Network) -> None:
-    """All checks pass, without a server and with one; for a killed server, `server` fails, and doctor changes nothing."""
+def test_all_checks_pass(network: Network) -> None:
+    """All checks pass, without a server and with one; for a killed server, `server` fails, and doctor changes
+    nothing.
+    """
     assert_success(network.user.fab("secure"))
     result = assert_success(network.user.fab("doctor"))
     assert [line.split()[0] for line in result.stdout.splitlines()] == [*ALL_CHECKS, "doctor"]
@@ -214,7 +216,7 @@ def test_everything_holds_until_the_server_is_killed(network: Network) -> None:
 
 
 @pytest.mark.parametrize("task", ["fab", "invoke"])
-def test_in_words(network: Network, task: str) -> None:
+def test_text_output(network: Network, task: str) -> None:
     """Without --json each check is printed as it runs, then the failed one, the error and the hint."""
     network.host.stop()
     result = network.user.run(task, "doctor")

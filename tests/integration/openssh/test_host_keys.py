@@ -1,4 +1,4 @@
-"""Nobody is logged in to whom cannot be known: the keys in known_hosts, on both hops."""
+"""No login without a verified host key, on both hops."""
 
 import pytest
 
@@ -15,7 +15,7 @@ def hop(network: Network, name: str) -> Server:
 
 @pytest.mark.parametrize("unknown", HOPS)
 def test_unknown_key_without_terminal(network: Network, unknown: str) -> None:
-    """A key that is not known is refused where nobody can be asked, and is not written down."""
+    """Without a terminal an unknown key is refused, and not added to known_hosts."""
     server = hop(network, unknown)
     known_hosts = network.known_hosts.read_text()
     known_hosts = "".join(line for line in known_hosts.splitlines(True) if server.public_key not in line)
@@ -26,14 +26,14 @@ def test_unknown_key_without_terminal(network: Network, unknown: str) -> None:
 
 
 def test_unknown_key_without_known_hosts(network: Network) -> None:
-    """A home folder without known_hosts knows nobody, and still has no such file afterwards."""
+    """Without a known_hosts file every key is unknown, and no such file is created."""
     network.known_hosts.unlink()
     assert_error(network.user.fab("secure"), 5, f":{network.gateway.port} is not known")
     assert not network.known_hosts.exists()
 
 
-def test_person_accepts(network: Network) -> None:
-    """A person is shown the fingerprint and accepts with yes, or with the fingerprint itself; that is kept."""
+def test_user_accepts_key(network: Network) -> None:
+    """The prompt shows the fingerprint, accepts yes or the fingerprint itself, and the key is added."""
     network.known_hosts.write_text("# mine, without an end of line")
     with network.user.at_terminal("fab", "secure", "--password-file", network.password_file()) as terminal:
         terminal.expect(rf":{network.gateway.port} is not known: ssh-ed25519 SHA256:")
@@ -52,8 +52,8 @@ def test_person_accepts(network: Network) -> None:
 
 
 @pytest.mark.parametrize("answer", ["no", "", "y", "SHA256:AAAAC3NzaC1lZDI1NTE5AAAAIJ"])
-def test_person_does_not_accept(network: Network, answer: str) -> None:
-    """Everything else than yes and the right fingerprint is a no."""
+def test_user_refuses_key(network: Network, answer: str) -> None:
+    """Every answer but yes and the right fingerprint counts as no."""
     network.known_hosts.write_text("")
     with network.user.at_terminal("fab", "secure") as terminal:
         terminal.expect(QUESTION)
@@ -65,7 +65,7 @@ def test_person_does_not_accept(network: Network, answer: str) -> None:
 
 @pytest.mark.parametrize("changed", HOPS)
 def test_changed_key(network: Network, changed: str) -> None:
-    """Another key than the known one is refused, with the line that has the known one."""
+    """A changed key is refused, with the line of the recorded one."""
     hop(network, changed).new_key()
     line = 1 + HOPS.index(changed)
     assert_error(network.user.fab("secure"), 5, "not the one on record", f"{network.known_hosts}:{line}")
@@ -73,15 +73,15 @@ def test_changed_key(network: Network, changed: str) -> None:
 
 
 def test_changed_key_at_terminal(network: Network) -> None:
-    """A changed key is nothing that a person is asked about."""
+    """A changed key is refused without a prompt."""
     network.host.new_key()
     with network.user.at_terminal("fab", "secure") as terminal:
         assert terminal.end() == 5
     assert "[yes/no" not in terminal.output
 
 
-def test_key_of_a_session_changes(network: Network) -> None:
-    """A host that was set up anew since the session began is not taken for the same, though known_hosts has its key."""
+def test_session_host_key_changed(network: Network) -> None:
+    """A host that was reinstalled since the session started is refused, although known_hosts has its key."""
     assert_success(network.user.fab("secure", "serve"))
     network.host.new_key()
     network.write_known_hosts()
@@ -89,7 +89,7 @@ def test_key_of_a_session_changes(network: Network) -> None:
 
 
 def test_hashed_names(network: Network) -> None:
-    """Names that OpenSSH has hashed are found, and a changed key is still seen."""
+    """Hashed names are found, and a changed key is noticed."""
     result = network.run("ssh-keygen", "-q", "-H", "-f", str(network.known_hosts))
     assert result.returncode == 0, result.stderr
     assert network.known_hosts.read_text().count("|1|") == 2
@@ -100,14 +100,14 @@ def test_hashed_names(network: Network) -> None:
 
 @pytest.mark.parametrize("revoked", HOPS)
 def test_revoked_key(network: Network, revoked: str) -> None:
-    """A key that is marked as revoked is refused, though another line accepts it."""
+    """A key marked as revoked is refused, although another line accepts it."""
     network.write_known_hosts(f"@revoked * {hop(network, revoked).public_key}")
     assert_error(network.user.fab("secure"), 5, "revoked", f"{network.known_hosts}:3")
     assert hop(network, revoked).logins() == 0
 
 
-def test_lines_that_say_something_else(network: Network) -> None:
-    """Lines for authorities, comments and nonsense make no difference, nor do keys of others."""
+def test_other_lines(network: Network) -> None:
+    """CA lines, comments, invalid lines and other hosts' keys make no difference."""
     network.write_known_hosts(
         f"@cert-authority *.example.ac.uk {network.host.public_key}",
         "# a comment",
@@ -120,15 +120,15 @@ def test_lines_that_say_something_else(network: Network) -> None:
     assert_success(network.user.fab("secure"))
 
 
-def test_authority_is_no_key(network: Network) -> None:
-    """The key of an authority is not accepted as the key of a host."""
+def test_ca_key_is_no_host_key(network: Network) -> None:
+    """The key of a CA is not accepted as the key of a host."""
     keys = (known_hosts_line(server.port, server.public_key) for server in (network.gateway, network.host))
     network.known_hosts.write_text("".join(f"@cert-authority {line}\n" for line in keys))
     assert_error(network.user.fab("secure"), 5, "is not known")
 
 
 def test_host_with_several_keys(network: Network) -> None:
-    """A host that has several keys shows the one that is known, though another would come first."""
+    """A host with several keys uses the known one, although another has precedence."""
     other = network.folder / "other_key"
     make_key(other, kind="ecdsa")
     network.host.stop()

@@ -1,4 +1,4 @@
-"""Who the user is: keys, where they come from, and what is said when none is good."""
+"""The user's keys: where they come from, and the errors when none is accepted."""
 
 import shutil
 from getpass import getuser
@@ -13,7 +13,7 @@ PASSPHRASE = "correct horse battery staple"
 
 
 def test_wrong_key(network: Network) -> None:
-    """A key that the gateway does not take is named, with what it would take."""
+    """A key that the gateway refuses is named, with the methods that it accepts."""
     wrong = network.home / "wrong_key"
     make_key(wrong)
     network.configure(connect_kwargs={"key_filename": str(wrong)})
@@ -23,7 +23,7 @@ def test_wrong_key(network: Network) -> None:
 
 
 def test_wrong_key_for_the_host(network: Network) -> None:
-    """A key that opens the gateway and not the host is told as refused by the host."""
+    """A key that the gateway accepts and the host refuses is reported as refused by the host."""
     nobody = network.folder / "nobody"
     nobody.write_text("")
     network.host.authorized_keys = nobody
@@ -34,13 +34,13 @@ def test_wrong_key_for_the_host(network: Network) -> None:
 
 
 def test_no_key(network: Network) -> None:
-    """Without any key it is said that none was found."""
+    """Without any key the error says that none was found."""
     network.configure(connect_kwargs={})
     assert_error(network.user.fab("secure"), 4, "it wants publickey", "no key was found")
 
 
 def test_several_keys(network: Network) -> None:
-    """Keys are tried in their order until one is good."""
+    """Keys are tried in their order until one is accepted."""
     wrong = network.home / "wrong_key"
     make_key(wrong)
     network.configure(connect_kwargs={"key_filename": [str(wrong), "~/missing", str(network.key)]})
@@ -48,8 +48,8 @@ def test_several_keys(network: Network) -> None:
 
 
 @pytest.mark.parametrize("kind", ["ed25519", "ecdsa", "rsa"])
-def test_usual_places(network: Network, kind: str) -> None:
-    """A key of each usual kind is found in the usual place."""
+def test_default_keys(network: Network, kind: str) -> None:
+    """A key of each usual type is found at its default path."""
     key = network.home / ".ssh" / f"id_{kind}"
     make_key(key, kind=kind)
     shutil.copy(key.with_suffix(".pub"), network.authorized_keys)
@@ -63,8 +63,8 @@ def test_key_of_the_command_line(network: Network) -> None:
     assert_success(network.user.fab("-i", str(network.key), "secure"))
 
 
-def test_key_of_a_file_of_settings(network: Network) -> None:
-    """The file of -f counts over the user's own settings."""
+def test_key_of_a_settings_file(network: Network) -> None:
+    """The file of -f wins over the user's own settings."""
     settings_file = network.folder / "given.yaml"
     shutil.move(network.home / ".invoke.yaml", settings_file)
     network.configure(connect_kwargs={"key_filename": "/nowhere"}, gateway="nowhere.invalid")
@@ -72,19 +72,19 @@ def test_key_of_a_file_of_settings(network: Network) -> None:
 
 
 def test_key_of_the_agent(network: Network) -> None:
-    """A key that only the agent has opens both hops."""
+    """A key that only the agent has is used on both hops."""
     network.configure(connect_kwargs={})
     with ssh_agent(network.folder, network.key) as path:
         network.key.unlink()
         assert_success(network.user.fab("secure", SSH_AUTH_SOCK=path))
 
 
-def test_agent_that_is_gone(network: Network) -> None:
-    """A socket of an agent that has ended is no hindrance."""
+def test_stale_agent_socket(network: Network) -> None:
+    """The socket of an agent that has ended is no error."""
     assert_success(network.user.fab("secure", SSH_AUTH_SOCK=str(network.folder / "gone")))
 
 
-def test_place_of_the_command_line(network: Network) -> None:
+def test_destination_of_the_command_line(network: Network) -> None:
     """-H gives user, host and port, and wins over the settings; under invoke --host does."""
     network.configure(user="nobody-here", gateway=f"{getuser()}@{network.gateway_destination}")
     assert_error(network.user.fab("secure"), 4, f"nobody-here@{LOOPBACK}")
@@ -99,13 +99,13 @@ def test_place_of_the_command_line(network: Network) -> None:
 
 
 def test_encrypted_key_without_terminal(network: Network) -> None:
-    """An encrypted key that nobody can unlock is told as that."""
+    """An encrypted key without a terminal is reported as such."""
     encrypt(network)
     assert_error(network.user.fab("secure"), 4, f"{network.key} is encrypted")
 
 
 def test_encrypted_key_at_terminal(network: Network) -> None:
-    """The passphrase is asked for once, for both hops and for the tunnel that stays in the background."""
+    """The passphrase is asked for once, for both hops and for the background tunnel."""
     encrypt(network)
     with network.user.at_terminal(
         "fab", "up", "--detach", "--password-file", network.password_file()
@@ -123,7 +123,7 @@ def test_encrypted_key_at_terminal(network: Network) -> None:
 
 
 def test_wrong_passphrase(network: Network) -> None:
-    """A wrong passphrase is told as that, in the end."""
+    """A wrong passphrase is reported as such, in the end."""
     encrypt(network)
     with network.user.at_terminal("fab", "secure") as terminal:
         terminal.expect("passphrase of ")
@@ -133,7 +133,7 @@ def test_wrong_passphrase(network: Network) -> None:
 
 
 def test_ssh_config(network: Network) -> None:
-    """The file of -S gives address, port, key and the way there; and the user, as the refusal of another one shows."""
+    """The file of -S gives address, port, key, route and user, as an error with another user shows."""
     config = network.folder / "ssh_config"
     elsewhere = network.key.rename(network.key.with_name("elsewhere"))
     config.write_text(network.ssh_config().replace(str(network.key), str(elsewhere)))
@@ -145,7 +145,7 @@ def test_ssh_config(network: Network) -> None:
 
 
 def test_ssh_config_of_the_user(network: Network) -> None:
-    """~/.ssh/config counts without being asked for, unless load_ssh_configs says no."""
+    """~/.ssh/config counts by default, unless load_ssh_configs is false."""
     (network.home / ".ssh" / "config").write_text(network.ssh_config())
     network.configure(gateway="gateway", connect_kwargs={}, notebook={"host": "host"})
     assert_success(network.user.fab("secure"))
@@ -153,7 +153,7 @@ def test_ssh_config_of_the_user(network: Network) -> None:
     assert_error(network.user.fab("secure"), 3, "there is no host called gateway")
 
 
-def test_ssh_config_with_a_command(network: Network) -> None:
+def test_proxy_command_of_ssh_config(network: Network) -> None:
     """A ProxyCommand of ssh_config leads to the host as well."""
     config = network.folder / "ssh_config"
     config.write_text(
@@ -165,7 +165,7 @@ def test_ssh_config_with_a_command(network: Network) -> None:
 
 
 def test_session_reached_through_ssh_config(network: Network) -> None:
-    """A session begun under a name that only ssh_config knows can be looked at and stopped later."""
+    """A session under a name that only ssh_config knows can be shown and stopped later."""
     (network.home / ".ssh" / "config").write_text(network.ssh_config())
     network.configure(gateway=None, connect_kwargs={}, notebook={"host": "host"})
     assert_success(network.user.fab("secure", "serve"))
@@ -175,7 +175,7 @@ def test_session_reached_through_ssh_config(network: Network) -> None:
 
 
 def encrypt(network: Network) -> None:
-    """Put a passphrase on the client's key: one that is quickly turned into a cipher's key (-a)."""
+    """Encrypt the client's key with a passphrase, with few KDF rounds (-a)."""
     result = network.run(
         "ssh-keygen", "-q", "-p", "-a", "1", "-P", "", "-N", PASSPHRASE, "-f", str(network.key)
     )

@@ -1,4 +1,4 @@
-"""The whole way, as a person goes it: secure, serve, tunnel, look, stop."""
+"""A whole session: secure, serve, tunnel, status, stop."""
 
 import sys
 from pathlib import Path
@@ -20,8 +20,8 @@ printf 'a line without an end'
 """
 
 
-def test_whole_journey(network: Network) -> None:
-    """Each step does its part through both hops, and at the end nothing is left on either side."""
+def test_session(network: Network) -> None:
+    """Each command works through both hops, and in the end nothing is left on either side."""
     secured = assert_success(network.user.fab("secure"))
     assert "the password is" in secured.stdout
     served = assert_success(network.user.fab("serve"))
@@ -52,7 +52,7 @@ def test_whole_journey(network: Network) -> None:
     ],
 )
 def test_other_environments(network: Network, notebook: dict[str, str]) -> None:
-    """The server runs in the environment of a path, or in the one that a command of the user's prepares."""
+    """The server runs in an environment given by its path, or prepared by the user's own command."""
     (network.remote_home / "a venv").symlink_to(VENV)
     network.configure(notebook=notebook)
     assert_success(network.user.fab("secure", "serve"))
@@ -62,8 +62,8 @@ def test_other_environments(network: Network, notebook: dict[str, str]) -> None:
     assert_success(network.user.fab("stop"))
 
 
-def test_one_connection_to_a_place_in_a_run(network: Network) -> None:
-    """Two steps in one run share the login on each hop; a tunnel in the background has one of its own."""
+def test_tasks_share_connections(network: Network) -> None:
+    """Two tasks in one run share the login on each hop; a background tunnel has its own."""
     assert_success(network.user.fab("secure", "serve"))
     assert (network.gateway.logins(), network.host.logins()) == (1, 1)
     assert_success(network.user.fab("up", "--detach"))
@@ -74,8 +74,8 @@ def test_one_connection_to_a_place_in_a_run(network: Network) -> None:
     assert (network.gateway.connections(), network.host.connections()) == (4, 4)
 
 
-def test_name_that_leads_nowhere(network: Network) -> None:
-    """Where the host's own name cannot be reached from the gateway, the name that was asked for still leads to it."""
+def test_unresolvable_host_name(network: Network) -> None:
+    """Where the host's own name cannot be resolved from the gateway, the name that the user gave is used."""
     network.set_hostname("nowhere.invalid")
     assert_success(network.user.fab("up", "--detach"))
     session = network.user.only_session()
@@ -94,8 +94,8 @@ def test_name_that_leads_nowhere(network: Network) -> None:
     network.wait_until_empty()
 
 
-def test_name_of_another_machine(network: Network) -> None:
-    """Where the host's own name leads to another machine, the name that was asked for still leads to the right one."""
+def test_host_name_of_another_machine(network: Network) -> None:
+    """Where the host's own name leads to another machine, the name that the user gave is used."""
     with network.another_host("127.0.0.2", network.host.port) as other:
         network.set_hostname("127.0.0.2")
         assert_success(network.user.fab("secure", "serve"))
@@ -104,8 +104,8 @@ def test_name_of_another_machine(network: Network) -> None:
     network.wait_until_empty()
 
 
-def test_start_up_file_that_prints(network: Network) -> None:
-    """What a start-up file of the login shell prints is no answer of the host, whatever it looks like."""
+def test_printing_start_up_file(network: Network) -> None:
+    """The output of a login shell's start-up file is no reply of the host, whatever it looks like."""
     (network.remote_home / ".bashrc").write_text(NOISE)
     config = network.folder / "ssh_config"
     config.write_text(network.ssh_config())
@@ -116,8 +116,8 @@ def test_start_up_file_that_prints(network: Network) -> None:
     assert_success(network.user.fab("stop"))
 
 
-def test_start_up_file_that_ends_the_login(network: Network) -> None:
-    """A login that ends before it does anything is shown with what it printed."""
+def test_start_up_file_that_exits(network: Network) -> None:
+    """A login that ends before it runs the program is reported with its output."""
     (network.remote_home / ".bashrc").write_text("echo 'This account is closed.'; exit 1\n")
     result = network.user.fab("secure")
     if result.returncode == 0:
@@ -127,6 +127,6 @@ def test_start_up_file_that_ends_the_login(network: Network) -> None:
 
 
 def test_gateway_is_no_host(network: Network) -> None:
-    """A machine that gives no shell is told as that, with what it printed."""
+    """A machine that gives no shell is reported as such, with its output."""
     network.configure(gateway=None, notebook={"host": network.gateway_destination})
     assert_error(network.user.fab("secure"), 6, "This gateway gives no shell.")

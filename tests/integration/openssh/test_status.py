@@ -1,4 +1,4 @@
-"""`status` asks every host at the same time, and waits only briefly for those that are silent."""
+"""`status` queries all hosts concurrently, and waits only briefly for silent ones."""
 
 import contextlib
 import json
@@ -16,14 +16,14 @@ SILENT_HOSTS = 4
 
 @contextlib.contextmanager
 def silent_gateway() -> Iterator[str]:
-    """The place of a gateway that lets everyone in and never says a word."""
+    """The address of a gateway that accepts connections and sends nothing."""
     with socket.create_server((LOOPBACK, 0)) as server:
         yield f"{LOOPBACK}:{server.getsockname()[1]}"
 
 
 @contextlib.contextmanager
 def black_hole() -> Iterator[str]:
-    """The place of a gateway to which nothing gets through: its queue is full, so the system drops each SYN (listen(2))."""
+    """The address of a gateway whose backlog is full, so that the kernel drops each SYN (listen(2))."""
     with socket.socket() as server, contextlib.ExitStack() as stack:
         server.bind((LOOPBACK, 0))
         server.listen(0)
@@ -35,8 +35,8 @@ def black_hole() -> Iterator[str]:
 
 
 @pytest.fixture
-def served(network: Network) -> Iterator[Network]:
-    """A server that runs, without a tunnel."""
+def serving_user(network: Network) -> Iterator[Network]:
+    """A user with a running server, without a tunnel."""
     assert_success(network.user.fab("secure"))
     assert_success(network.user.fab("serve"))
     try:
@@ -45,9 +45,9 @@ def served(network: Network) -> Iterator[Network]:
         assert_success(network.user.fab("stop", "--force"))
 
 
-def test_silent_hosts(served: Network) -> None:
-    """Hosts that are silent cost no more time together than one, and change nothing for those that answer."""
-    user = served.user
+def test_silent_hosts(serving_user: Network) -> None:
+    """Several silent hosts take no longer than one, and do not affect those that answer."""
+    user = serving_user.user
     record = user.record("localhost")
     paths = [user.sessions / f"silent-{number}.session.json" for number in range(SILENT_HOSTS)]
     took = []

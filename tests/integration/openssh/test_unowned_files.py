@@ -1,4 +1,4 @@
-"""Jupyter's configuration that is not the account's own, as a site may keep it, is never changed."""
+"""Jupyter's configuration that the account does not own, as a site may have it, is never changed."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from tests.kit.sshd import LOOPBACK, Network
 
 @pytest.fixture
 def site_config(network: Network) -> Path:
-    """A file that every Jupyter of the host reads before the account's own (JUPYTER_CONFIG_PATH)."""
+    """A file that every Jupyter on the host reads before the account's own (JUPYTER_CONFIG_PATH)."""
     folder = network.folder / "etc"
     folder.mkdir()
     network.host.stop()
@@ -19,8 +19,8 @@ def site_config(network: Network) -> Path:
     return folder / "jupyter_server_config.py"
 
 
-def test_what_the_command_line_wins_over(network: Network, site_config: Path) -> None:
-    """Nothing is said of a setting that counts for nothing here, and the server is on loopback all the same."""
+def test_overridden_setting(network: Network, site_config: Path) -> None:
+    """A setting that the command line overrides is not reported, and the server listens on loopback only."""
     text = (
         "c.ServerApp.ip = '0.0.0.0'\nc.ServerApp.allow_origin = '*'\nc.ServerApp.allow_remote_access = True\n"
     )
@@ -41,8 +41,8 @@ def test_what_the_command_line_wins_over(network: Network, site_config: Path) ->
 @pytest.mark.parametrize(
     "setting", ["c.NotebookApp.ip = '0.0.0.0'", "c.PasswordIdentityProvider.hashed_password = ''"]
 )
-def test_what_undoes_the_protection(network: Network, site_config: Path, setting: str) -> None:
-    """It is named with its file by `secure`, and nothing is started under it: 6, and whom to ask."""
+def test_insecure_setting(network: Network, site_config: Path, setting: str) -> None:
+    """`secure` names the insecure setting and its file, and nothing starts with it: 6, and whom to ask."""
     site_config.write_text(f"{setting}\n")
     name = setting.partition(" ")[0].removeprefix("c.")
     warned = assert_success(network.user.fab("secure")).stderr

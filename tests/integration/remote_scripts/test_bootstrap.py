@@ -1,4 +1,4 @@
-"""bootstrap.sh finds and enters the environment that is meant, and runs nothing that it is told as a name."""
+"""bootstrap.sh finds and activates the right environment, and never evaluates a name."""
 
 import json
 import shutil
@@ -27,7 +27,7 @@ RunBootstrap = Callable[..., dict[str, object]]
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with a Conda installation, an environment made elsewhere, and a venv, all with spaces in their paths."""
+    """A home with a Conda installation, an environment outside of it, and a venv, all with spaces in their paths."""
     home = tmp_path_factory.mktemp("a home")
     for prefix in ("miniconda3", "miniconda3/envs/mlp", "miniconda3/envs/plain", "else where/envs/far"):
         _environment(home / prefix)
@@ -47,7 +47,7 @@ def _environment(prefix: Path) -> None:
 
 
 def enter(home: Path, environment: str = "", activate: str = "", shell: str = "sh") -> dict[str, object]:
-    """Run bootstrap.sh as remote.py does, in the home; what it answered, or the word with which it refused."""
+    """Run bootstrap.sh as remote.py does, in the home; returns its reply, or the word with which it refused."""
     request = {"marker": "MARK", "parameters": {}, "modules": [("common", "MARKER = ''"), ("tell", TELL)]}
     result = subprocess.run(
         [shell, "-c", BOOTSTRAP.replace("/bin/sh", shell)],
@@ -70,7 +70,9 @@ def enter(home: Path, environment: str = "", activate: str = "", shell: str = "s
 
 @pytest.mark.parametrize("shell", SHELLS)
 def test_conda_environment_by_name(home: Path, shell: str) -> None:
-    """A Conda environment is entered by its name as `conda activate` does: variables, PATH and hooks, whose noise is lost."""
+    """A Conda environment is activated by its name as `conda activate` does: variables, PATH and hooks, whose output
+    is discarded.
+    """
     reply = enter(home, "mlp", shell=shell)
     prefix = f"{home}/miniconda3/envs/mlp"
     assert reply["CONDA_PREFIX"] == prefix
@@ -92,35 +94,35 @@ def test_conda_environment_by_name(home: Path, shell: str) -> None:
     ],
 )
 def test_other_conda_environments(home: Path, environment: str, prefix: str) -> None:
-    """The base, one made outside of Conda's own folder, and one by its path are entered too."""
+    """The base, an environment outside of Conda's folder, and one given by its path are activated too."""
     assert enter(home, environment)["CONDA_PREFIX"] == f"{home}/{prefix}"
 
 
 def test_venv_by_path(home: Path) -> None:
-    """A venv is entered by its path, absolute or below the home."""
+    """A venv is activated by its path, absolute or below the home."""
     assert enter(home, "~/venv")["VIRTUAL_ENV"] == f"{home}/venv"
     assert enter(home, f"{home}/venv")["VIRTUAL_ENV"] == f"{home}/venv"
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-def test_a_missing_environment_names_those_that_exist(home: Path, shell: str) -> None:
-    """What is missing is refused with the names of all environments that are there, each once."""
+def test_missing_environment(home: Path, shell: str) -> None:
+    """A missing environment is refused with the names of all existing ones, each once."""
     assert enter(home, "missing", shell=shell) == {
         "problem": "environment-missing",
         "alternatives": ["base", "far", "mlp", "plain"],
     }
 
 
-def test_a_command_of_ones_own(home: Path) -> None:
-    """The command of `activate` prepares the environment in place of the name; one that fails is told."""
+def test_activate_command(home: Path) -> None:
+    """The command of `activate` is run in place of activating a name; a failure is reported."""
     reply = enter(home, "missing", 'PATH="$HOME/venv/bin:$PATH"; export HOOK=mine; echo noise')
     assert reply["python"] == f"{home}/venv/bin/python"
     assert reply["HOOK"] == "mine"
     assert enter(home, "mlp", "false")["problem"] == "activate-failed"
 
 
-def test_a_file_in_the_home_does_not_shadow_the_standard_library(home: Path) -> None:
-    """A json.py in the folder where a login begins is not imported."""
+def test_home_is_not_on_sys_path(home: Path) -> None:
+    """A json.py in the login's working directory is not imported."""
     (home / "json.py").write_text("raise SystemExit('shadowed')")
     try:
         assert enter(home, "mlp")["CONDA_DEFAULT_ENV"] == "mlp"
@@ -139,8 +141,8 @@ HOSTILE = st.lists(
     max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(environment=HOSTILE, shell=st.sampled_from(SHELLS))
-def test_hostile_names_run_nothing(home: Path, environment: str, shell: str) -> None:
-    """Whatever a name contains, it is looked up and nothing else: no file appears, and it is not found."""
+def test_hostile_names(home: Path, environment: str, shell: str) -> None:
+    """Whatever a name contains, it is only looked up and not found: no file appears."""
     preexec = sorted(home.rglob("*"))
     assert enter(home, environment, shell=shell)["problem"] == "environment-missing"
     assert sorted(home.rglob("*")) == preexec

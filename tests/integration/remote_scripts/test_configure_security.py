@@ -1,4 +1,4 @@
-"""protect.py sets the hash and the certificate, whatever else is in the configuration."""
+"""configure_security.py writes the hash and the certificate, whatever else the configuration contains."""
 
 import json
 import resource
@@ -22,8 +22,8 @@ def config(tmp_path: Path) -> Path:
     return tmp_path / ".jupyter" / "jupyter_server_config.json"
 
 
-def test_from_nothing(tmp_path: Path, config: Path) -> None:
-    """In an empty home both are made, private from all others though the umask lets everything through."""
+def test_empty_home(tmp_path: Path, config: Path) -> None:
+    """In an empty home both are created, private in spite of a permissive umask."""
     assert get_status(tmp_path)["certificate_problem"] == "missing"
     assert configure(tmp_path)["problem"] == ""
     separator = get_status(tmp_path)
@@ -36,8 +36,10 @@ def test_from_nothing(tmp_path: Path, config: Path) -> None:
     ]
 
 
-def test_the_certificate(tmp_path: Path) -> None:
-    """It is a leaf of P-256 for localhost and both loopback addresses, for a server, and valid as long as it was asked for."""
+def test_certificate(tmp_path: Path) -> None:
+    """The certificate is a P-256 leaf for localhost and both loopback addresses, for servers, valid for the requested
+    time.
+    """
     pem = configure(tmp_path)["certificate_pem"]
     loaded = x509.load_pem_x509_certificate(pem.encode())
     key = loaded.public_key()
@@ -54,7 +56,7 @@ def test_the_certificate(tmp_path: Path) -> None:
 
 
 def test_other_settings_stay(tmp_path: Path, config: Path) -> None:
-    """What the user had set stays as it was; a second run with the same hash changes no byte."""
+    """The user's other settings stay as they are; a second run with the same hash changes no byte."""
     config.parent.mkdir()
     theirs: dict[str, dict[str, Any]] = {
         "ServerApp": {"root_dir": "/home/é", "terminals_enabled": False},
@@ -72,8 +74,8 @@ def test_other_settings_stay(tmp_path: Path, config: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["{not json", "[1, 2]", '{"ServerApp": 3}', "\udcff\udcfe"])
-def test_an_unreadable_configuration_is_left(tmp_path: Path, config: Path, text: str) -> None:
-    """A configuration that makes no sense is named, and not a byte of it changes."""
+def test_invalid_configuration(tmp_path: Path, config: Path, text: str) -> None:
+    """An invalid configuration is reported by name, and not a byte of it changes."""
     config.parent.mkdir()
     config.write_bytes(text.encode("utf-8", "surrogateescape"))
     for reply in (get_status(tmp_path), configure(tmp_path)):
@@ -81,8 +83,8 @@ def test_an_unreadable_configuration_is_left(tmp_path: Path, config: Path, text:
     assert config.read_bytes() == text.encode("utf-8", "surrogateescape")
 
 
-def test_a_link_stays_a_link(tmp_path: Path, config: Path) -> None:
-    """A configuration that is a link to a file elsewhere is changed there."""
+def test_symlink(tmp_path: Path, config: Path) -> None:
+    """A configuration that is a symlink is changed at its target."""
     config.parent.mkdir()
     real = tmp_path / "dotfiles.json"
     real.write_text("{}")
@@ -92,8 +94,8 @@ def test_a_link_stays_a_link(tmp_path: Path, config: Path) -> None:
     assert "IdentityProvider" in json.loads(real.read_text())
 
 
-def test_a_full_disk_loses_nothing(tmp_path: Path, config: Path) -> None:
-    """When nothing more can be written, the old configuration and certificate are whole, and the cause is told."""
+def test_full_disk(tmp_path: Path, config: Path) -> None:
+    """On a full disk the old configuration and certificate stay intact, and the cause is reported."""
     configure(tmp_path)
     pem = config.parent / "notebooks-over-ssh" / "server.pem"
     preexec = config.read_bytes(), pem.read_bytes()
@@ -121,7 +123,7 @@ def test_a_full_disk_loses_nothing(tmp_path: Path, config: Path) -> None:
 
 @pytest.mark.parametrize("certificate", ["make", ""])
 def test_changed_meanwhile(tmp_path: Path, config: Path, certificate: str) -> None:
-    """When the password or the certificate is no longer the one that was seen, no file changes, and that is the answer."""
+    """When the password or the certificate has changed since it was read, no file changes, and the reply says so."""
     digest = get_status(tmp_path)["credentials_digest"]
     configure(tmp_path)
     preexec = {path: path.read_bytes() for path in config.parent.rglob("*") if path.is_file()}
@@ -130,15 +132,15 @@ def test_changed_meanwhile(tmp_path: Path, config: Path, certificate: str) -> No
     assert {path: path.read_bytes() for path in config.parent.rglob("*") if path.is_file()} == preexec
 
 
-def test_a_key_that_others_can_read(tmp_path: Path, config: Path) -> None:
-    """A key that was left open to others is not good enough."""
+def test_readable_key(tmp_path: Path, config: Path) -> None:
+    """A key that other users can read is reported."""
     configure(tmp_path)
     (config.parent / "notebooks-over-ssh" / "server.pem").chmod(0o644)
     assert get_status(tmp_path)["certificate_problem"] == "others can read the key"
 
 
-def test_a_certificate_of_another_key(tmp_path: Path, config: Path) -> None:
-    """A certificate and a key that do not belong together are no protection."""
+def test_certificate_of_another_key(tmp_path: Path, config: Path) -> None:
+    """A certificate that does not belong to the key is reported."""
     configure(tmp_path)
     pem = config.parent / "notebooks-over-ssh" / "server.pem"
     first = pem.read_text()

@@ -1,4 +1,4 @@
-"""A server that an earlier version started is found, used and stopped, by the names that its files have."""
+"""A server of an earlier version is found, used and stopped, by the old names of its files."""
 
 import json
 import os
@@ -13,7 +13,9 @@ pytestmark = pytest.mark.usefixtures("host_environment")
 
 
 def test_old_names(tmp_path: Path) -> None:
-    """With `access` for `token` and `protected_with` for `credentials_digest` it is the running server; stop removes both."""
+    """With `access` for `token` and `protected_with` for `credentials_digest` the running server is found; stop
+    removes both.
+    """
     application = {"application": "notebook", "directory": "~"}
     start = {"nice": 0, "remote_port": free_port(), "start_timeout_s": 60, "arguments": []}
     assert configure(tmp_path)["problem"] == ""

@@ -1,4 +1,6 @@
-"""What others could change or read is found, whatever Jupyter reads it for, and closed where it is the account's."""
+"""Files that other users could change or read are found wherever Jupyter reads them, and made private if the account
+owns them.
+"""
 
 import os
 import stat
@@ -24,14 +26,14 @@ def home(tmp_path: Path) -> Path:
 
 
 def exposed(home: Path) -> set[str]:
-    """What look_at_protection names, below the home."""
+    """The paths that security_status names, below the home."""
     reply = get_status(home)
     assert reply["problem"] == "", reply
     return {os.path.relpath(each["path"], home) for each in reply["exposed"]}
 
 
 def start(home: Path, **parameters: Any) -> dict[str, Any]:
-    """The answer of start_server.py where it must not start anything."""
+    """The reply of start_server.py where it must not start a server."""
     wanted = {
         "application": "notebook",
         "directory": "~",
@@ -64,7 +66,9 @@ def start(home: Path, **parameters: Any) -> dict[str, Any]:
     ],
 )
 def test_writable(home: Path, path: str) -> None:
-    """A file or folder that all can write to keeps the server from starting, and is closed by name; twice changes nothing."""
+    """A file or folder that all can write to keeps the server from starting, and is made private by name; a second
+    run changes nothing.
+    """
     target = home / path
     target.parent.mkdir(parents=True, exist_ok=True)
     if path.endswith("/"):
@@ -94,7 +98,7 @@ def test_writable(home: Path, path: str) -> None:
 
 
 def test_readable_cookie_secret(home: Path) -> None:
-    """A configuration file with the secret that signs login cookies is closed too when others can read it."""
+    """A readable configuration file with the secret that signs login cookies is made private too."""
     config = home / ".jupyter/jupyter_server_config.py"
     config.write_text("c.ServerApp.cookie_secret = b'0123456789abcdef'\n")
     config.chmod(0o644)
@@ -105,7 +109,7 @@ def test_readable_cookie_secret(home: Path) -> None:
 
 @pytest.mark.parametrize("mode", [0o644, 0o640])
 def test_readable_hash(home: Path, mode: int) -> None:
-    """A configuration file that others can read, with the hash in it, is closed and named, also behind a link."""
+    """A readable configuration file with the hash is made private and named, also behind a symlink."""
     config = home / ".jupyter/jupyter_server_config.json"
     dotfiles = home / "dotfiles.json"
     config.rename(dotfiles)
@@ -122,7 +126,7 @@ def test_readable_hash(home: Path, mode: int) -> None:
     "variable", ["JUPYTER_CONFIG_DIR", "JUPYTER_CONFIG_PATH", "JUPYTER_PATH", "IPYTHONDIR", "PYTHONPATH"]
 )
 def test_folders_of_variables(home: Path, tmp_path: Path, variable: str) -> None:
-    """A folder that a variable names counts; where it is missing, the one does in which somebody else could make it."""
+    """A folder that a variable names counts; if it is missing, the parent in which another user could create it does."""
     shared = tmp_path / "shared"
     shared.mkdir()
     shared.chmod(0o1777)
@@ -139,8 +143,8 @@ def test_folders_of_variables(home: Path, tmp_path: Path, variable: str) -> None
     assert separator["problem"] == ""
 
 
-def test_a_link_into_a_shared_folder(home: Path, tmp_path: Path) -> None:
-    """A folder that is reached through a link counts as one that is there."""
+def test_symlink_into_a_shared_folder(home: Path, tmp_path: Path) -> None:
+    """A folder behind a symlink counts like any other."""
     shared = tmp_path / "shared"
     (shared / "kernels").mkdir(parents=True)
     (home / ".local/share/jupyter").mkdir(parents=True)
@@ -151,7 +155,7 @@ def test_a_link_into_a_shared_folder(home: Path, tmp_path: Path) -> None:
 
 
 def test_files_of_another_account(home: Path) -> None:
-    """A file that belongs to another account is refused by name, and nothing changes, though the rest could be closed."""
+    """A file of another account is refused by name, and nothing changes, although the rest could be made private."""
     if os.geteuid() != 0:
         pytest.skip("needs root, to give a file to another user")
     planted = home / ".jupyter/jupyter_server_config.py"
@@ -165,8 +169,8 @@ def test_files_of_another_account(home: Path) -> None:
     assert stat.S_IMODE((home / ".jupyter").stat().st_mode) == 0o777
 
 
-def test_the_environment_of_a_colleague(home: Path, tmp_path: Path) -> None:
-    """The owner of an environment may change it, and nobody else may."""
+def test_environment_of_another_account(home: Path, tmp_path: Path) -> None:
+    """The owner of an environment may be able to change it, and nobody else."""
     if os.geteuid() != 0:
         pytest.skip("needs root, to give an environment to another user")
     prefix = tmp_path / "environment"
@@ -182,7 +186,7 @@ def test_the_environment_of_a_colleague(home: Path, tmp_path: Path) -> None:
 
 
 def test_many(home: Path) -> None:
-    """Of very many files that others can change all are closed, and an answer names some."""
+    """All of very many files that others can change are made private, and the reply names some."""
     folder = home / ".jupyter/lab"
     folder.mkdir()
     for number in range(200):

@@ -1,4 +1,4 @@
-"""What undoes the protection is found wherever Jupyter reads it, and set aside without harm to the rest of the file."""
+"""Insecure settings are found wherever Jupyter reads them, and disabled without changing the rest of the file."""
 
 import json
 import resource
@@ -22,13 +22,13 @@ def jupyter(tmp_path: Path) -> Path:
     return tmp_path / ".jupyter"
 
 
-def separator(home: Path) -> list[str]:
-    """The names of what contradicts, in the order of the files."""
+def insecure_settings(home: Path) -> list[str]:
+    """The names of the insecure settings, in the order of the files."""
     return [setting["name"] for setting in get_status(home)["insecure_settings"]]
 
 
-def set_aside(home: Path) -> list[Path]:
-    """Set aside what contradicts; the copies of what was there."""
+def disable(home: Path) -> list[Path]:
+    """Disable the insecure settings; returns the backups."""
     reply = configure(home, password_hash="", certificate="")
     assert reply["problem"] == "", reply
     return [Path(copy) for copy in reply["backups"]]
@@ -55,15 +55,17 @@ def set_aside(home: Path) -> list[Path]:
     ],
 )  # fmt: skip
 def test_in_python(tmp_path: Path, jupyter: Path, preexec: str, after: str, names: list[str]) -> None:
-    """A statement that contradicts becomes `pass`, wherever it stands; all else stays to the letter; twice changes nothing."""
+    """An insecure statement becomes `pass`, wherever it is; all else stays byte for byte; a second run changes
+    nothing.
+    """
     file = jupyter / "jupyter_server_config.py"
     file.write_text(f"{preexec}\n", "utf-8")
-    assert separator(tmp_path) == names
-    copies = set_aside(tmp_path)
+    assert insecure_settings(tmp_path) == names
+    copies = disable(tmp_path)
     text = file.read_text("utf-8")
     assert text.partition(MARK)[0] == f"{after or preexec}\n"
     assert [copy.read_text("utf-8") for copy in copies] == ([f"{preexec}\n"] if names else [])
-    assert separator(tmp_path) == [] and set_aside(tmp_path) == []
+    assert insecure_settings(tmp_path) == [] and disable(tmp_path) == []
     assert file.read_text("utf-8") == text
     if names:
         compile(text, "x", "exec")
@@ -81,30 +83,30 @@ def test_in_python(tmp_path: Path, jupyter: Path, preexec: str, after: str, name
     ],
 )  # fmt: skip
 def test_in_json(tmp_path: Path, jupyter: Path, name: str, config: Any, names: list[str]) -> None:
-    """So does JSON, for whichever application; of it the keys go, and nothing else."""
+    """In JSON, for each application, the insecure keys are removed, and nothing else."""
     file = jupyter / f"{name}.json"
     content = json.loads(file.read_text()) if file.exists() else {}
     for section, values in config.items():
         content.setdefault(section, {}).update(values)
     file.write_text(json.dumps(content))
-    assert sorted(separator(tmp_path)) == sorted(names)
-    copies = set_aside(tmp_path)
+    assert sorted(insecure_settings(tmp_path)) == sorted(names)
+    copies = disable(tmp_path)
     assert [json.loads(copy.read_text()) for copy in copies] == ([content] if names else [])
     for path in names:
         section, _, trait = path.partition(".")
         del content[section][trait]
     assert json.loads(file.read_text()) == {section: values for section, values in content.items() if values}
-    assert separator(tmp_path) == []
+    assert insecure_settings(tmp_path) == []
 
 
-def test_copies(tmp_path: Path, jupyter: Path) -> None:
-    """Each is the owner's alone, in a folder that is too, and none ever takes the place of another."""
+def test_backups(tmp_path: Path, jupyter: Path) -> None:
+    """Each backup is readable by the owner only, in a folder that is too, and none overwrites another."""
     file = jupyter / "jupyter_server_config.py"
     backups: dict[Path, str] = {}
     for number in range(12):
         file.write_text(f"c.ServerApp.ip = '{number}.0.0.0'\n")
         file.chmod(0o644)
-        (copy,) = set_aside(tmp_path)
+        (copy,) = disable(tmp_path)
         assert copy not in backups
         backups[copy] = f"c.ServerApp.ip = '{number}.0.0.0'\n"
     assert {copy: copy.read_text() for copy in backups} == backups
@@ -112,8 +114,8 @@ def test_copies(tmp_path: Path, jupyter: Path) -> None:
     assert {stat.S_IMODE(copy.parent.stat().st_mode) for copy in backups} == {0o700}
 
 
-def test_a_full_disk(tmp_path: Path, jupyter: Path) -> None:
-    """Where no copy can be kept nothing is set aside, the cause is told, and the next time it is."""
+def test_full_disk(tmp_path: Path, jupyter: Path) -> None:
+    """When no backup can be written nothing is disabled, the cause is reported, and the next run succeeds."""
     file = jupyter / "jupyter_server_config.py"
     file.write_text("c.ServerApp.ip = '*'\n")
     digest = get_status(tmp_path)["credentials_digest"]
@@ -127,7 +129,7 @@ def test_a_full_disk(tmp_path: Path, jupyter: Path) -> None:
     assert (reply["problem"], reply["reason"]) == ("system-error", "File too large")
     assert file.read_text() == "c.ServerApp.ip = '*'\n"
     assert list((jupyter / "notebooks-over-ssh/backups").iterdir()) == []
-    assert len(set_aside(tmp_path)) == 1
+    assert len(disable(tmp_path)) == 1
 
 
 @pytest.mark.parametrize(
@@ -141,8 +143,8 @@ def test_a_full_disk(tmp_path: Path, jupyter: Path) -> None:
         ("", "missing"),
     ],
 )
-def test_the_hash(tmp_path: Path, jupyter: Path, hashed: str, trouble: str) -> None:
-    """A hash that is weak, or none, is no password; the file that had a weak one is kept when it goes."""
+def test_weak_hash(tmp_path: Path, jupyter: Path, hashed: str, trouble: str) -> None:
+    """A weak hash, or none, counts as no password; the file with the weak one is backed up when it is replaced."""
     file = jupyter / "jupyter_server_config.json"
     config = json.loads(file.read_text())
     config["IdentityProvider"]["hashed_password"] = hashed

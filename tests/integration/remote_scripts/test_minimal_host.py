@@ -30,7 +30,7 @@ print(len(processes), sum(process_tree.process_start(pid) == start for pid, star
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """A home with a certificate, for which openssl is needed, and the folder that the server starts in."""
+    """A home with a certificate, for which openssl is needed, and the server's working folder."""
     home = tmp_path / "home"
     (home / "work").mkdir(parents=True)
     assert configure(home, application="server", password_hash="")["problem"] == ""
@@ -38,14 +38,16 @@ def home(tmp_path: Path) -> Path:
 
 
 def run_bare(home: Path, name: str, **parameters: Any) -> dict[str, Any]:
-    """The answer of a program on a host whose PATH leads nowhere."""
+    """The reply of a program on a host whose PATH is empty."""
     reply = run_locally(home, name, parameters, variables={"PATH": str(home / "no programs")})
     assert reply["problem"] == "", reply
     return reply
 
 
-def test_a_server_from_start_to_end(home: Path) -> None:
-    """With an empty PATH the server is protected, starts at its niceness in a folder below $HOME, is found, and ends."""
+def test_server(home: Path) -> None:
+    """With an empty PATH the server is protected, starts at its niceness in a folder below $HOME, is found, and is
+    stopped.
+    """
     jupyter = {"application": "server", "directory": "$HOME/work"}
     digest = run_bare(home, "security_status", **jupyter)["credentials_digest"]
     password = {"password_hash": HASH, "certificate": "", "credentials_digest": digest, **VALIDITY}
@@ -65,7 +67,7 @@ def test_a_server_from_start_to_end(home: Path) -> None:
 
 
 def test_descendants(host_environment: Path, tmp_path: Path) -> None:
-    """A process ends with all that it started, without ps, and whatever the programs are called."""
+    """A process is terminated with all its descendants, without ps, whatever the programs are called."""
     odd = tmp_path / "a) R 1 (b"
     odd.symlink_to("/bin/sh")
     waits = 'read -r line <"$0"'
@@ -88,8 +90,8 @@ def test_descendants(host_environment: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text", ["", "\n", "one", "one\n", "one\ntwo\nthree", "one\n\nthree\n", "ä" * 100_000 + "\nb\n"]
 )
-def test_end_of_a_log(home: Path, text: str, lines: int) -> None:
-    """The last lines of a log come as they are, so many as there are, without tail."""
+def test_tail_of_a_log(home: Path, text: str, lines: int) -> None:
+    """The last lines of a log are printed as they are, as many as exist, without tail."""
     log = home / "log"
     log.write_text(text, "utf-8")
     output = output_here(home, "tail_log", {"log": str(log), "lines": lines, "follow": False})
@@ -97,7 +99,7 @@ def test_end_of_a_log(home: Path, text: str, lines: int) -> None:
 
 
 def output_here(home: Path, name: str, parameters: dict[str, Any]) -> str:
-    """What a program prints behind its answer, with an empty PATH."""
+    """The output of a program after its reply, with an empty PATH."""
     command, stdin = request_here(name, parameters)
     result = subprocess.run(
         ["/bin/sh", "-c", command],

@@ -1,4 +1,4 @@
-"""What runs on the host asks little of it."""
+"""The programs of the host run with old Pythons."""
 
 import ast
 import sys
@@ -12,13 +12,13 @@ OURS = {script.stem for script in SCRIPTS}
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
 def test_syntax_of_python_3_6(script: Path) -> None:
-    """The Python of an old environment can read it."""
+    """Python 3.6 can parse them."""
     ast.parse(script.read_text(), feature_version=(3, 6))
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
 def test_imports(script: Path) -> None:
-    """It imports its siblings and the standard library; what Jupyter brings, or old Pythons lack, only where it is used."""
+    """They import each other and the standard library; Jupyter's packages and newer modules only where they are used."""
     tree = ast.parse(script.read_text())
     top = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
     names = {alias.name for node in top if isinstance(node, ast.Import) for alias in node.names}

@@ -1,4 +1,4 @@
-"""The program that carries connections leads to ports of its own host only, and ends with its standard input."""
+"""The program that relays connections connects to its own host only, and ends with its standard input."""
 
 import contextlib
 import socket
@@ -29,7 +29,7 @@ Program = subprocess.Popen[bytes]
 
 @pytest.fixture
 def program(tmp_path: Path) -> Iterator[Program]:
-    """The program, as on a host, once it serves."""
+    """The running program, as on a host."""
     command, stdin = request_here("relay", {})
     with subprocess.Popen(
         ["sh", "-c", command],
@@ -49,8 +49,8 @@ def program(tmp_path: Path) -> Iterator[Program]:
         process.wait(TIMEOUT)
 
 
-def opened(program: Program, host: str, port: int) -> tuple[int, int]:
-    """The kind of the answer to an attempt to connect, and the number behind the channel's: of a refusal, its code."""
+def open_reply(program: Program, host: str, port: int) -> tuple[int, int]:
+    """The message type of the reply to an open, and the number after the channel's: for a failure, its code."""
     assert program.stdin
     assert program.stdout
     kind = b"direct-tcpip"
@@ -65,27 +65,27 @@ def opened(program: Program, host: str, port: int) -> tuple[int, int]:
 
 
 def test_only_to_its_own_host(program: Program) -> None:
-    """A connection to another address is refused, as is one to a port where nothing listens; others are made."""
+    """A connection to another address is refused, as is one to a closed port; others are made."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         for host in ("192.0.2.1", "localhost.example.org", "0.0.0.0"):
             refusal = MSG_CHANNEL_OPEN_FAILURE, OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
-            assert opened(program, host, port) == refusal
+            assert open_reply(program, host, port) == refusal
         failure = MSG_CHANNEL_OPEN_FAILURE, OPEN_FAILED_CONNECT_FAILED
-        assert opened(program, "127.0.0.1", free_port()) == failure
-        assert opened(program, "127.0.0.1", port)[0] == MSG_CHANNEL_OPEN_SUCCESS
+        assert open_reply(program, "127.0.0.1", free_port()) == failure
+        assert open_reply(program, "127.0.0.1", port)[0] == MSG_CHANNEL_OPEN_SUCCESS
 
 
-def test_listens_on_nothing(program: Program) -> None:
-    """It has no port by which another user could reach it."""
+def test_listens_nowhere(program: Program) -> None:
+    """It has no listening port."""
     connections = psutil.Process(program.pid).net_connections("all")
     assert not [connection for connection in connections if connection.status == psutil.CONN_LISTEN]
 
 
 def test_ends_with_its_input(program: Program) -> None:
-    """When the session ends, so does the program, with the connections that it carries."""
+    """When the session ends, so does the program, with its connections."""
     with socket.create_server(("127.0.0.1", 0)) as server:
-        assert opened(program, "127.0.0.1", server.getsockname()[1])[0] == MSG_CHANNEL_OPEN_SUCCESS
+        assert open_reply(program, "127.0.0.1", server.getsockname()[1])[0] == MSG_CHANNEL_OPEN_SUCCESS
         peer, _ = server.accept()
         assert program.stdin
         program.stdin.close()
@@ -95,8 +95,8 @@ def test_ends_with_its_input(program: Program) -> None:
             assert peer.recv(1) == b""
 
 
-def test_a_message_without_bound(program: Program) -> None:
-    """A message that says it is larger than any ends the program; nothing is kept of it."""
+def test_oversized_message(program: Program) -> None:
+    """A message above the maximum size ends the program; nothing of it is kept."""
     assert program.stdin
     program.stdin.write(struct.pack(">I", 2**31))
     program.stdin.flush()

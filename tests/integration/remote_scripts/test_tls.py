@@ -1,4 +1,4 @@
-"""Which versions of TLS the server speaks, with the Python of this environment and with the system's own."""
+"""The TLS versions of the server, with the Python of this environment and with the system's own."""
 
 import socket
 import ssl
@@ -18,7 +18,7 @@ TIMEOUT = 10.0  # seconds
 
 @pytest.fixture
 def port(host_environment: Path, tmp_path: Path) -> Iterator[int]:
-    """The port of a Jupyter server that runs in the environment of the host."""
+    """The port of a Jupyter server in the host's environment."""
     home = tmp_path / "home"
     home.mkdir()
     jupyter = {"application": "server", "directory": "~"}
@@ -33,7 +33,7 @@ def port(host_environment: Path, tmp_path: Path) -> Iterator[int]:
 
 
 def test_versions(port: int) -> None:
-    """The server refuses TLS 1.0 and 1.1 with an alert and speaks 1.2 and 1.3, whatever its Python says of its minimum."""
+    """The server refuses TLS 1.0 and 1.1 with an alert and accepts 1.2 and 1.3, whatever its Python's minimum."""
     outcomes = {version: _handshake(port, version) for version in VERSIONS}
     refused = {version for version, outcome in outcomes.items() if "ALERT" in outcome}
     assert refused == {ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1}, outcomes
@@ -42,7 +42,7 @@ def test_versions(port: int) -> None:
 
 
 def _handshake(port: int, version: ssl.TLSVersion) -> str:
-    """What a client that offers this version alone ends up with: the version, or the name of OpenSSL's error."""
+    """The result of a handshake with this version only: the version, or the name of OpenSSL's error."""
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     client.check_hostname, client.verify_mode = False, ssl.CERT_NONE  # nothing is sent over it
     client.set_ciphers("ALL:@SECLEVEL=0")

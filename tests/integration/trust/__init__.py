@@ -1,1 +1,1 @@
-"""The stores of browsers: found, added to, and left as they were, with NSS's own certutil."""
+"""The browsers' trust stores: found, added to, and restored, with NSS's own certutil."""

@@ -1,4 +1,4 @@
-"""What is asked of the programs of macOS and Windows, which are not here: each argument list, and nothing else."""
+"""The argument lists for the programs of macOS and Windows, which are not installed here."""
 
 import json
 import sys
@@ -30,7 +30,7 @@ if sys.argv[1] == "-w":
 
 
 class Recorder:
-    """A program that does nothing but remember how it was called."""
+    """A program that only records its arguments."""
 
     def __init__(self, folder: Path, *names: str) -> None:
         folder.mkdir()
@@ -41,11 +41,11 @@ class Recorder:
             (folder / name).chmod(0o755)
 
     def lists(self, text: str) -> None:
-        """What it prints when it is asked for a list."""
+        """Set the output for a command that lists certificates."""
         (self.folder / "listing").write_text(text)
 
     def calls(self) -> list[list[str]]:
-        """How it was called since the last look."""
+        """The argument lists since the last call."""
         file = self.folder / "calls"
         recorded = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
         file.write_text("")
@@ -61,7 +61,7 @@ def certificate() -> Certificate:
 def test_keychain(
     trust_user: TrustUser, certificate: Certificate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The login keychain trusts the one certificate for TLS, as this user, and loses it with the trust in it."""
+    """The login keychain trusts the certificate for TLS, as this user; removing it removes its trust settings too."""
     program = Recorder(tmp_path / "programs", "security")
     monkeypatch.setenv("PATH", str(program.folder))
     keychain = str(trust_user.home / "Library/Keychains/login.keychain-db")
@@ -72,7 +72,7 @@ def test_keychain(
     assert program.calls() == [
         ["add-trusted-cert", "-r", "trustRoot", "-p", "ssl", "-k", keychain, str(file)]
     ]
-    _is_not_ours_until_listed(store, certificate, program)
+    _assert_listed_and_recorded(store, certificate, program)
     program.lists(f"SHA-256 hash: {certificate.sha256.upper()}\nSHA-1 hash: {certificate.sha1.upper()}\n")
     assert store.installed_fingerprints() == {certificate.sha256}
     program.calls()
@@ -86,7 +86,7 @@ def test_keychain(
 def test_root_store(
     trust_user: TrustUser, certificate: Certificate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """From within WSL the Windows user's Root store gets the one certificate, by a path that Windows knows, and loses it."""
+    """From WSL, the Windows user's Root store gets the certificate, by a Windows path, and loses it again."""
     program = Recorder(tmp_path / "programs", "certutil.exe", "wslpath")
     monkeypatch.setenv("PATH", str(program.folder))
     (store,) = root_stores()
@@ -94,7 +94,7 @@ def test_root_store(
 
     store.add(certificate, "ashbury")
     assert program.calls() == [["-w", str(file)], ["-user", "-addstore", "Root", f"W:{file}"]]
-    _is_not_ours_until_listed(store, certificate, program)
+    _assert_listed_and_recorded(store, certificate, program)
     program.lists(f"Zertifikathash(sha1): {certificate.sha1}\n")
     assert store.installed_fingerprints() == {certificate.sha256}
     program.calls()
@@ -105,7 +105,7 @@ def test_root_store(
 def test_refused_by_the_user(
     trust_user: TrustUser, certificate: Certificate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When the system's question is answered with no, that is what the message says."""
+    """When the user refuses the system's dialog, the message says so."""
     program = tmp_path / "security"
     program.write_text("#!/bin/sh\necho 'The authorization was canceled by the user.' >&2\nexit 1\n")
     program.chmod(0o755)
@@ -120,8 +120,8 @@ def _on_record(certificate: Certificate) -> Path:
     return record.pem_path(certificate)
 
 
-def _is_not_ours_until_listed(store: TrustStore, certificate: Certificate, program: Recorder) -> None:
-    """What is on record but not in the store, or there but not on record, is not ours to remove."""
+def _assert_listed_and_recorded(store: TrustStore, certificate: Certificate, program: Recorder) -> None:
+    """Only a certificate that is both on record and in the store is ours to remove."""
     assert store.installed_fingerprints() == set()
     program.lists(f"SHA-256 hash: {'AB' * 32}\nSHA-1 hash: {'CD' * 20}\n")
     assert store.installed_fingerprints() == set()

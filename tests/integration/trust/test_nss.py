@@ -1,4 +1,4 @@
-"""`trust` and `untrust`: just one certificate goes into every store, once, and nothing of it stays."""
+"""`trust` adds exactly one certificate to every store, once, and `untrust` removes it."""
 
 import errno
 import os
@@ -33,8 +33,10 @@ PLACES = {
 }
 
 
-def test_every_store_and_twice(trust_user: TrustUser) -> None:
-    """Every database gets the one certificate as its browser wants it; the second time nothing changes; then it is gone."""
+def test_every_store(trust_user: TrustUser) -> None:
+    """Every database gets the certificate with the trust its browser needs; a second run changes nothing; then it is
+    removed.
+    """
     databases = {trust_user.add_database(place): trust for place, trust in PLACES.items()}
     for database in databases:
         certutil("-A", "-a", "-d", f"sql:{database}", "-n", "of my own", "-t", "C,,", stdin=self_signed())
@@ -60,8 +62,8 @@ def test_every_store_and_twice(trust_user: TrustUser) -> None:
     assert record.load_all() == {}
 
 
-def test_chromium_that_has_not_run(trust_user: TrustUser, tmp_path: Path) -> None:
-    """For a Chromium that has made no database yet, one is made, private; for nobody's Chromium none is."""
+def test_new_chromium(trust_user: TrustUser, tmp_path: Path) -> None:
+    """For a Chromium without a database yet, a private one is created; without a Chromium, none is."""
     trust_user.add_session(self_signed())
     bare = _programs(tmp_path / "bare", "certutil")
     assert_error(trust_user.fab("trust", PATH=bare), 1, "no browser")
@@ -74,7 +76,7 @@ def test_chromium_that_has_not_run(trust_user: TrustUser, tmp_path: Path) -> Non
 
 
 def test_certutil_is_missing(trust_user: TrustUser, tmp_path: Path) -> None:
-    """Without certutil nothing changes, every store that was meant is named, and so is the one package to install."""
+    """Without certutil nothing changes, and every store and the one package to install are named."""
     databases = [trust_user.add_database(place) for place in (CHROMIUM, FIREFOX)]
     trust_user.add_session(self_signed())
     result = assert_error(
@@ -89,7 +91,7 @@ def test_certutil_is_missing(trust_user: TrustUser, tmp_path: Path) -> None:
 
 
 def test_primary_password(trust_user: TrustUser) -> None:
-    """A Firefox profile that a password protects is left as it was, and the reason told; the other store is done."""
+    """A Firefox profile with a primary password is not changed, and the reason reported; the other store is."""
     protected = trust_user.add_database(FIREFOX, password="a primary password")
     other = trust_user.add_database(CHROMIUM)
     trust_user.add_session(self_signed())
@@ -102,7 +104,7 @@ def test_primary_password(trust_user: TrustUser) -> None:
 
 
 def test_database_in_use(trust_user: TrustUser) -> None:
-    """A database that another program holds is named with the reason; the other is done, and a second run does the rest."""
+    """A database that another program has locked is reported; the other is changed, and a second run completes it."""
     busy, other = (trust_user.add_database(place) for place in (CHROMIUM, FIREFOX))
     trust_user.add_session(self_signed())
     holder = sqlite3.connect(busy / "cert9.db", isolation_level=None)
@@ -118,7 +120,7 @@ def test_database_in_use(trust_user: TrustUser) -> None:
 
 
 def test_still_trusted(trust_user: TrustUser, tmp_path: Path) -> None:
-    """Where it cannot be taken out, `untrust` fails and says where it still is; the next one takes it out."""
+    """When a certificate cannot be removed, `untrust` fails and names the store; the next run removes it."""
     database = trust_user.add_database(CHROMIUM)
     trust_user.add_session(self_signed())
     assert_success(trust_user.fab("trust"))
@@ -127,8 +129,8 @@ def test_still_trusted(trust_user: TrustUser, tmp_path: Path) -> None:
     assert entries(database) == {}
 
 
-def test_authority(trust_user: TrustUser, tmp_path: Path) -> None:
-    """A certificate that could sign others is put into no store."""
+def test_ca_certificate(trust_user: TrustUser, tmp_path: Path) -> None:
+    """A certificate that can sign others is added to no store."""
     databases = [trust_user.add_database(place) for place in (CHROMIUM, FIREFOX)]
     for pem in (authority(new_key()), version_1(tmp_path)):
         trust_user.add_session(pem)
@@ -138,7 +140,7 @@ def test_authority(trust_user: TrustUser, tmp_path: Path) -> None:
 
 
 def test_other_web_sites(trust_user: TrustUser) -> None:
-    """A certificate that is for a web site too is put into no store, and the message names the site."""
+    """A certificate that is also for another web site is added to no store, and the message names the site."""
     databases = [trust_user.add_database(place) for place in (CHROMIUM, FIREFOX)]
     trust_user.add_session(
         certificate(new_key(), names=names("localhost", "www.bank.example", "*.example.org"))
@@ -148,8 +150,8 @@ def test_other_web_sites(trust_user: TrustUser) -> None:
     assert record.load_all() == {}
 
 
-def test_from_an_authority(trust_user: TrustUser) -> None:
-    """A certificate that an authority signed needs no trust: `trust` says whose it is, and changes nothing."""
+def test_certificate_of_a_ca(trust_user: TrustUser) -> None:
+    """A certificate that a CA signed needs no trust: `trust` names the CA, and changes nothing."""
     database = trust_user.add_database(FIREFOX)
     trust_user.add_session(certificate(new_key(), issuer="the site's authority", signer=new_key()))
     output = assert_success(trust_user.fab("trust")).stdout
@@ -157,8 +159,8 @@ def test_from_an_authority(trust_user: TrustUser) -> None:
     assert entries(database) == {}
 
 
-def test_another_certificate(trust_user: TrustUser) -> None:
-    """When the session has another certificate by now, `trust` puts it in the place of the old one."""
+def test_replaced_certificate(trust_user: TrustUser) -> None:
+    """When the session's certificate has changed, `trust` replaces the old one."""
     database = trust_user.add_database(CHROMIUM)
     trust_user.add_session(self_signed())
     assert_success(trust_user.fab("trust"))
@@ -169,7 +171,7 @@ def test_another_certificate(trust_user: TrustUser) -> None:
 
 
 def test_hosts_with_one_home(trust_user: TrustUser) -> None:
-    """A certificate that two sessions share stays trusted until both are over."""
+    """A certificate that two sessions share stays trusted until both have ended."""
     database = trust_user.add_database(CHROMIUM)
     pem = self_signed()
     first, second = (trust_user.add_session(pem, host) for host in ("ashbury", "bonnington"))
@@ -185,7 +187,7 @@ def test_hosts_with_one_home(trust_user: TrustUser) -> None:
 
 
 def test_lost_records(trust_user: TrustUser) -> None:
-    """Also when all records are gone, `untrust` finds what is ours in the databases by its name."""
+    """Without any records, `untrust` finds our certificates in the databases by their names."""
     databases = [trust_user.add_database(place) for place in (CHROMIUM, FIREFOX)]
     trust_user.add_session(self_signed())
     assert_success(trust_user.fab("trust"))
@@ -198,7 +200,7 @@ def test_lost_records(trust_user: TrustUser) -> None:
     "host", ["-D", "--help", "a b", "token:name", "x\n-d y", "$(touch pwned)", "ä" * 300]
 )
 def test_hostile_names(trust_user: TrustUser, host: str) -> None:
-    """Whatever a host or the folder of a profile is called, it is no option and no command, and is found again."""
+    """Whatever the name of a host or a profile's folder, it is no option and no command, and is found again."""
     databases = [
         trust_user.add_database(f".mozilla/firefox/{name}") for name in ("-d x", "$(touch pwned)", "ä;b")
     ]
@@ -222,7 +224,7 @@ def _contents(trust_user: TrustUser) -> dict[str, tuple[bytes, int]]:
 
 
 def _programs(folder: Path, *names: str) -> str:
-    """A PATH on which there are just these programs."""
+    """A PATH with these programs only."""
     folder.mkdir()
     for name in names:
         if not (path := shutil.which(name)):

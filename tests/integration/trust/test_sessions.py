@@ -1,4 +1,4 @@
-"""Trust over the life of a session: on the way up, with a new certificate, and at the end, in the sandbox."""
+"""Trust during a session: added by `up`, updated for a new certificate, and removed at the end, in the sandbox."""
 
 import shutil
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from tests.kit.users import PASSWORD
 
 @pytest.fixture(scope="module")
 def database(_secured_user: User) -> Iterator[Path]:
-    """The user's Chromium database; nothing of it is there for the tests that come after."""
+    """The user's Chromium database, which is deleted afterwards."""
     folder = new_database(_secured_user.home / ".pki/nssdb")
     yield folder
     shutil.rmtree(folder.parent)
@@ -31,12 +31,12 @@ def user(_secured_user: User) -> Iterator[User]:
 
 
 def trusted(database: Path) -> set[str]:
-    """The SHA-256 of each certificate of ours that the browser trusts."""
+    """The SHA-256 of each of our certificates that the browser trusts."""
     return {nickname.rpartition(" ")[2] for nickname, trust in entries(database).items() if trust == "P,,"}
 
 
 def test_up_and_stop(user: User, database: Path) -> None:
-    """`up --trust` has the session's certificate trusted before the browser is opened; `stop` takes it out."""
+    """`up --trust` adds the session's certificate before the browser opens; `stop` removes it."""
     up = assert_success(user.fab("up", "--detach", "--trust"))
     assert up.stdout.index("trusts the certificate") < up.stdout.index("ready")
     assert trusted(database) == {sha256(user.certificate_pem(user.only_session()["host"]))}
@@ -46,7 +46,7 @@ def test_up_and_stop(user: User, database: Path) -> None:
 
 
 def test_setting(user: User, database: Path) -> None:
-    """Without a word no store is touched; with `notebook.trust` both `up` and `tunnel` have it trusted, once."""
+    """By default no store is changed; with `notebook.trust` both `up` and `tunnel` add the certificate, once."""
     assert_success(user.fab("up", "--detach"))
     assert entries(database) == {}
     for task in ("tunnel", "up"):
@@ -58,12 +58,12 @@ def test_setting(user: User, database: Path) -> None:
 
 
 def renew(user: User) -> Result:
-    """Another certificate, with the password that the other tests log in with."""
+    """Renew the certificate, with the password that the other tests log in with."""
     return user.fab("secure", "--renew", "--password-file", "-", stdin=f"{PASSWORD}\n")
 
 
-def test_renewed(user: User, database: Path) -> None:
-    """A certificate that was replaced is trusted as long as a server runs with it, and then no longer."""
+def test_renewed_certificate(user: User, database: Path) -> None:
+    """A replaced certificate stays trusted as long as a server uses it, and no longer."""
     assert_success(user.fab("up", "--detach", "--trust"))
     old = trusted(database)
     assert_success(renew(user))
@@ -81,8 +81,8 @@ def test_renewed(user: User, database: Path) -> None:
     assert_success(user.fab("stop"))
 
 
-def test_host_that_is_gone(user: User, database: Path) -> None:
-    """`stop --force` takes the certificate out also where the host of the session is not reached any more."""
+def test_unreachable_host(user: User, database: Path) -> None:
+    """`stop --force` removes the certificate although the session's host is unreachable."""
     assert_success(user.fab("-H", "ashbury", "up", "--detach", "--trust"))
     (record,) = user.sessions.glob("ashbury-*.session.json")
     unreachable = msgspec.convert(
@@ -97,8 +97,8 @@ def test_host_that_is_gone(user: User, database: Path) -> None:
     assert entries(database) == {}
 
 
-def test_up_goes_on(user: User, database: Path, tmp_path: Path) -> None:
-    """Where trust cannot be had, `up --trust` says so and goes on: the notebook is there, with the warning."""
+def test_up_without_trust(user: User, database: Path, tmp_path: Path) -> None:
+    """When no store can be changed, `up --trust` says so and continues, with the browser's warning."""
     (tmp_path / "bin").mkdir()
     for name in ("ssh", "sh", "openssl", "uname", "hostname"):
         (tmp_path / "bin" / name).symlink_to(str(shutil.which(name)))
@@ -111,8 +111,8 @@ def test_up_goes_on(user: User, database: Path, tmp_path: Path) -> None:
     assert_success(user.fab("stop"))
 
 
-def test_end_of_the_sandbox(fresh_user: User) -> None:
-    """`sandbox.stop` leaves no certificate of its hosts in a store."""
+def test_sandbox_stop(fresh_user: User) -> None:
+    """`sandbox.stop` removes the certificates of its hosts from all stores."""
     database = new_database(fresh_user.home / ".pki/nssdb")
     assert_success(fresh_user.fab("up", "--detach", "--trust"))
     assert len(trusted(database)) == 1
