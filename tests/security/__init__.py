@@ -1,1 +1,1 @@
-"""Tests of what hostile hosts, networks and accounts can do."""
+"""Attacks by hosts, networks and other accounts."""

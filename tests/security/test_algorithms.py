@@ -1,4 +1,6 @@
-"""Only algorithms that OpenSSH itself still offers protect a connection, and a server without one is told apart."""
+"""Only algorithms that OpenSSH still offers by default are offered, and a server without any of them gets its own
+error.
+"""
 
 import re
 import shutil
@@ -65,8 +67,8 @@ SHARED = {
 }
 
 
-def test_what_is_offered() -> None:
-    """These algorithms are offered in this order, and none that rests on SHA-1, MD5, CBC, 64-bit blocks or a small group."""
+def test_offered_algorithms() -> None:
+    """Nothing with SHA-1, MD5, CBC, 64-bit blocks, DSA or a small group is offered; AES-GCM and -etm come first."""
     client_end, server_end = socket.socketpair()
     with client_end, server_end:
         transport = Transport(client_end)
@@ -89,8 +91,8 @@ def test_what_is_offered() -> None:
 
 
 @pytest.mark.parametrize("name", LACKS)
-def test_a_server_that_lacks_all_of_it(client: Client, name: str) -> None:
-    """It cannot be connected to; the message says what each side has, and the hint is more than to try again."""
+def test_no_common_algorithm(client: Client, name: str) -> None:
+    """A server without a common algorithm is refused; the error lists both sides' algorithms, with a specific hint."""
     kind, options = LACKS[name]
     server = client.server("host", *options.split("\n"))
     client.write_known_hosts(known_hosts_line(server.port, server.public_key))
@@ -102,8 +104,10 @@ def test_a_server_that_lacks_all_of_it(client: Client, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SHARED)
-def test_a_hardened_server(client: Client, name: str) -> None:
-    """A server with just one good algorithm of a kind is connected to, with strict key exchange where it has that."""
+def test_hardened_server(client: Client, name: str) -> None:
+    """A server with a single secure algorithm of each kind is connected to, with strict key exchange where it has
+    that.
+    """
     server = client.server("host", *SHARED[name].split("\n"))
     client.write_known_hosts(known_hosts_line(server.port, server.public_key))
     with client.connected(server) as connection:
@@ -143,7 +147,7 @@ def tinysshd(client: Client) -> Iterator[int]:
 
 
 def test_tinysshd(client: Client, tinysshd: int) -> None:
-    """tinysshd has chacha20-poly1305 only, and is told so."""
+    """tinysshd, which has only chacha20-poly1305, is refused with that error."""
     client.expect_error(
         f"{LOOPBACK}:{tinysshd}",
         3,
@@ -154,8 +158,8 @@ def test_tinysshd(client: Client, tinysshd: int) -> None:
 
 
 @pytest.mark.parametrize(("bits", "is_refused"), [(1024, True), (2047, True), (2048, False), (4096, False)])
-def test_a_small_group(monkeypatch: pytest.MonkeyPatch, bits: int, is_refused: bool) -> None:
-    """A group that the server chooses is refused below 2048 bits, by the method that is registered for its name."""
+def test_small_group(monkeypatch: pytest.MonkeyPatch, bits: int, is_refused: bool) -> None:
+    """A server that chooses a group below 2048 bits is refused."""
     accepted: list[int] = []
     monkeypatch.setattr(
         KexGexSHA256, "_parse_kexdh_gex_group", lambda self, message: accepted.append(message.get_mpint())
@@ -171,8 +175,10 @@ def test_a_small_group(monkeypatch: pytest.MonkeyPatch, bits: int, is_refused: b
     assert accepted == ([] if is_refused else [prime])
 
 
-def test_names_that_are_no_names() -> None:
-    """Of what a server offers, only names are shown, and few: the rest could steer a terminal, or fill it."""
+def test_invalid_algorithm_names() -> None:
+    """Of the algorithms that a server offers, only valid names are shown, and few: others could control or fill a
+    terminal.
+    """
     offered = [
         "\033[31mred",
         "a" * 65,

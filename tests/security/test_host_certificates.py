@@ -1,4 +1,4 @@
-"""Hosts whose keys an authority has signed, and the ssh_config keywords by which a key is looked up: as ssh(1) has them."""
+"""Host certificates, and the ssh_config keywords for looking up host keys, work as in ssh(1)."""
 
 import base64
 import subprocess
@@ -30,8 +30,10 @@ def site(client: Client) -> Authority:
 @pytest.mark.parametrize(
     ("kind", "of_authority"), [*zip(KINDS, KINDS, strict=True), ("ed25519", "rsa"), ("rsa", "ed25519")]
 )
-def test_kinds(client: Client, kind: str, of_authority: str) -> None:
-    """Keys and authorities of every kind are good, the signatures of RSA being of SHA-2; nothing is asked or written."""
+def test_key_types(client: Client, kind: str, of_authority: str) -> None:
+    """Host keys and CAs of every type are accepted, RSA with SHA-2 signatures; there is no prompt, and nothing is
+    written.
+    """
     site = Authority.new(client.folder / "site", kind=of_authority)
     host = certified_host(client, site, LOOPBACK, kind=kind)
     line = f"@cert-authority * {site.public_key}"
@@ -43,8 +45,8 @@ def test_kinds(client: Client, kind: str, of_authority: str) -> None:
 
 
 @pytest.mark.parametrize("names", ["plain", "hashed", "pattern", "list"])
-def test_names_of_the_authority_line(client: Client, site: Authority, names: str) -> None:
-    """The line of the authority is found by a plain name, a hashed one, a pattern and a list."""
+def test_host_patterns(client: Client, site: Authority, names: str) -> None:
+    """The CA's line matches by a plain name, a hashed one, a pattern and a list."""
     host = certified_host(client, site, LOOPBACK)
     plain = f"[{LOOPBACK}]:{host.port}"
     client.write_known_hosts(f"{plain} {site.public_key}")
@@ -74,7 +76,7 @@ def test_names_of_the_authority_line(client: Client, site: Authority, names: str
     ],
     ids=["another name", "spent", "not yet", "of a user"],
 )
-def test_bad_certificates(
+def test_invalid_certificates(
     client: Client,
     loop: AsyncioThread,
     site: Authority,
@@ -83,7 +85,9 @@ def test_bad_certificates(
     for_host: bool,
     reason: str,
 ) -> None:
-    """A certificate for another name, out of date, or of a user is refused with the reason; nobody is asked."""
+    """A certificate for another name, outside its validity, or for users is refused with the reason, without a
+    prompt.
+    """
     key = client.folder / "host_key"
     make_key(key)
     certificate = site.sign(key, *names, dates=dates, for_host=for_host)
@@ -103,10 +107,10 @@ def test_bad_certificates(
     ],
     ids=["changed after it was signed", "no name", "an unknown condition"],
 )
-def test_certificates_that_no_server_would_load(
+def test_malformed_certificates(
     client: Client, site: Authority, names: tuple[str, ...], extra: dict[str, str], reason: str
 ) -> None:
-    """A certificate that was changed after it was signed, that has no name, or an unknown condition, proves nothing."""
+    """A certificate that was altered, has no principal, or has an unknown critical option is refused."""
     path = client.folder / "host_key"
     make_key(path)
     kind, written = site.sign(path, *names, **extra).read_text().split()[:2]  # type: ignore[arg-type]
@@ -122,8 +126,8 @@ def test_certificates_that_no_server_would_load(
         )
 
 
-def test_another_authority(client: Client, site: Authority) -> None:
-    """A certificate of an authority that is not known counts as the key without it: unknown, or known by itself."""
+def test_unknown_ca(client: Client, site: Authority) -> None:
+    """A certificate of an unknown CA counts as its plain key: unknown, or known by itself."""
     host = certified_host(client, Authority.new(client.folder / "other"), LOOPBACK)
     client.write_known_hosts(f"@cert-authority * {site.public_key}")
     client.expect_error(host, 5, "is not known")
@@ -135,7 +139,7 @@ def test_another_authority(client: Client, site: Authority) -> None:
 
 @pytest.mark.parametrize("revoked", ["authority", "key"])
 def test_revoked(client: Client, site: Authority, revoked: str) -> None:
-    """A good certificate is refused when its authority is revoked, or its key, with the line that says so."""
+    """A valid certificate is refused when its CA or its key is revoked, with the line in known_hosts."""
     host = certified_host(client, site, LOOPBACK)
     spent = site.public_key if revoked == "authority" else host.public_key
     client.write_known_hosts(f"@cert-authority * {site.public_key}", f"@revoked * {spent}")
@@ -144,15 +148,15 @@ def test_revoked(client: Client, site: Authority, revoked: str) -> None:
     assert prompter.prompts == []
 
 
-def test_authority_of_others(client: Client, site: Authority) -> None:
-    """An authority whose line is for other hosts proves nothing here."""
+def test_ca_for_other_hosts(client: Client, site: Authority) -> None:
+    """A CA whose line is for other hosts has no effect."""
     host = certified_host(client, site, LOOPBACK)
     client.write_known_hosts(f"@cert-authority *.example {site.public_key}")
     client.expect_error(host, 5, "is not known")
 
 
-def test_certificate_through_both_hops(network: Network) -> None:
-    """The real program takes certificates on both hops, with no key of theirs on record."""
+def test_both_hops(network: Network) -> None:
+    """The program accepts certificates on both hops, without plain keys in known_hosts."""
     site = Authority.new(network.folder / "site")
     for server, options in (
         (network.gateway, ("AllowTcpForwarding yes",)),
@@ -170,13 +174,13 @@ def test_certificate_through_both_hops(network: Network) -> None:
 
 
 def config(host: Server, *more: str) -> str:
-    """An ssh_config that calls the host `site`, with more lines about it."""
+    """An ssh_config that names the host `site`, with more lines for it."""
     lines = (*more, f"HostName {LOOPBACK}", f"Port {host.port}")
     return "Host site\n" + "".join(f"    {line}\n" for line in lines)
 
 
 def test_host_key_alias(client: Client) -> None:
-    """HostKeyAlias is the name that is looked up, without a port, and the one that a certificate must be for."""
+    """HostKeyAlias is the name that is looked up, without a port."""
     host = client.server("host")
     client.write_known_hosts(f"alias {host.public_key}")
     assert client.connect_error("site", ssh_config=config(host, "HostKeyAlias alias")) is None
@@ -184,7 +188,7 @@ def test_host_key_alias(client: Client) -> None:
 
 
 def test_host_key_alias_of_a_certificate(client: Client, site: Authority) -> None:
-    """A certificate must be for the alias."""
+    """A certificate must be for HostKeyAlias."""
     host = certified_host(client, site, "alias")
     client.write_known_hosts(f"@cert-authority * {site.public_key}")
     assert client.connect_error("site", ssh_config=config(host, "HostKeyAlias alias")) is None
@@ -193,7 +197,7 @@ def test_host_key_alias_of_a_certificate(client: Client, site: Authority) -> Non
 
 @pytest.mark.parametrize("keyword", ["UserKnownHostsFile", "GlobalKnownHostsFile"])
 def test_known_hosts_files(client: Client, keyword: str) -> None:
-    """Both keywords name files, several each; a key in any of them is known, and a revoked one in any is revoked."""
+    """Both keywords name several files; a key in any of them is known, and one revoked in any is revoked."""
     host = client.server("host")
     files = [client.folder / "one", client.folder / "two"]
     files[1].write_text(known_hosts_line(host.port, host.public_key) + "\n")
@@ -203,8 +207,8 @@ def test_known_hosts_files(client: Client, keyword: str) -> None:
     client.expect_error("site", 5, f"{files[0]}:1", ssh_config=config(host, option))
 
 
-def test_unknown_key_goes_to_the_first_file(client: Client) -> None:
-    """A key that a person accepts is written to the first file of UserKnownHostsFile, and to no other."""
+def test_accepted_key_is_written_to_the_first_file(client: Client) -> None:
+    """An accepted key is written to the first file of UserKnownHostsFile, and to no other."""
     host = client.server("host")
     mine, global_ = client.folder / "mine", client.folder / "global"
     ssh_config = config(host, f"UserKnownHostsFile {mine}", f"GlobalKnownHostsFile {global_}")
@@ -215,7 +219,7 @@ def test_unknown_key_goes_to_the_first_file(client: Client) -> None:
 
 
 def test_several_keys_for_one_name(client: Client) -> None:
-    """A name may have several keys of one type, as a pool has; any of them is good."""
+    """A name may have several keys of one type, as a pool has; each of them is accepted."""
     host = client.server("host")
     other = client.folder / "other"
     make_key(other)
@@ -231,7 +235,7 @@ def test_several_keys_for_one_name(client: Client) -> None:
 
 @pytest.mark.parametrize("word", ["yes", "true", "Yes"])
 def test_strict_host_key_checking(client: Client, word: str) -> None:
-    """`StrictHostKeyChecking yes` asks nobody."""
+    """`StrictHostKeyChecking yes` refuses without a prompt."""
     host = client.server("host")
     prompter = ScriptedPrompter("yes")
     client.expect_error(
@@ -242,7 +246,9 @@ def test_strict_host_key_checking(client: Client, word: str) -> None:
 
 @pytest.mark.parametrize("word", ["no", "off", "accept-new", "ask"])
 def test_lax_host_key_checking(client: Client, word: str) -> None:
-    """No word of ssh_config lets an unknown key in unseen: somebody is asked, and where nobody is it is refused."""
+    """With every value of StrictHostKeyChecking an unknown key needs a confirmation, and is refused without a
+    terminal.
+    """
     host = client.server("host")
     prompter = ScriptedPrompter()
     ssh_config = config(host, f"StrictHostKeyChecking {word}")
@@ -252,7 +258,7 @@ def test_lax_host_key_checking(client: Client, word: str) -> None:
 
 
 def test_strict_host_key_checking_at_a_terminal(network: Network) -> None:
-    """With -S and `StrictHostKeyChecking yes` a person at a terminal is not asked either."""
+    """With -S and `StrictHostKeyChecking yes` there is no prompt at a terminal either."""
     network.known_hosts.write_text("")
     path = network.folder / "ssh_config"
     path.write_text(network.ssh_config() + "    StrictHostKeyChecking yes\n")
@@ -263,7 +269,9 @@ def test_strict_host_key_checking_at_a_terminal(network: Network) -> None:
 
 
 def test_pins(client: Client, tmp_path: Path) -> None:
-    """A fingerprint in ssh.host_keys is all that counts: right, nothing is asked; wrong, no line helps."""
+    """With a fingerprint in ssh.host_keys nothing else counts: the right key needs no prompt, a wrong one is refused
+    whatever known_hosts has.
+    """
     host = client.server("host")
     other = tmp_path / "other"
     make_key(other)

@@ -1,4 +1,4 @@
-"""Whatever a setting or a host says, nothing runs that is not meant, and nothing steers the terminal."""
+"""Whatever a setting or a host contains, no unintended program runs, and nothing controls the terminal."""
 
 import json
 import os
@@ -87,7 +87,7 @@ PURE = hypothesis_settings(MANY, max_examples=300)
 
 @pytest.fixture(scope="module")
 def canary_bin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A home, and before everything else on PATH programs that write down that they were called."""
+    """A home, and first on PATH programs that record their calls."""
     folder = tmp_path_factory.mktemp("trap")
     for sub in ("home", "bin"):
         (folder / sub).mkdir()
@@ -100,7 +100,7 @@ def canary_bin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def run_in_shell(canary_bin: Path, shell: str, line: str, stdin: bytes) -> bytes:
-    """What a login shell prints that is given the line; no bait was taken, and no file made in its home."""
+    """The output of a login shell for the command line; no canary ran, and no file appeared in its home."""
     before = sorted((canary_bin / "home").iterdir())
     words = [shell, "sh"] if shell == "busybox" else [shell]
     result = subprocess.run(
@@ -120,8 +120,8 @@ def run_in_shell(canary_bin: Path, shell: str, line: str, stdin: bytes) -> bytes
     return result.stdout
 
 
-def test_the_trap_works(canary_bin: Path) -> None:
-    """The proof of the proofs: a bait that is taken is seen."""
+def test_canary_works(canary_bin: Path) -> None:
+    """A canary that runs is detected."""
     with pytest.raises(AssertionError, match="it ran bait"):
         run_in_shell(canary_bin, "sh", "bait", b"")
     (canary_bin / "sprung").unlink()
@@ -130,7 +130,7 @@ def test_the_trap_works(canary_bin: Path) -> None:
 @MANY
 @given(directory=HOSTILE, shell=st.sampled_from([*SHELLS, *LOGIN_SHELLS]))
 def test_directory(canary_bin: Path, directory: str, shell: str) -> None:
-    """A folder of any name is looked for as it is written, under every login shell."""
+    """A folder of any name is looked up literally, under every login shell."""
     command, stdin = build_request(
         MARKER, "host_info", {"directory": directory}, environment=sys.prefix, activate=""
     )
@@ -144,7 +144,7 @@ def test_directory(canary_bin: Path, directory: str, shell: str) -> None:
 @MANY
 @given(environment=HOSTILE.filter(bool), shell=st.sampled_from([*SHELLS, *LOGIN_SHELLS]))
 def test_environment(canary_bin: Path, environment: str, shell: str) -> None:
-    """An environment of any name is not found, and that is all."""
+    """An environment of any name is not found, and nothing else happens."""
     command, stdin = build_request(
         MARKER, "host_info", {"directory": "~"}, environment=environment, activate=""
     )
@@ -155,7 +155,7 @@ def test_environment(canary_bin: Path, environment: str, shell: str) -> None:
 @MANY
 @given(log=HOSTILE, shell=st.sampled_from([*SHELLS, *LOGIN_SHELLS]))
 def test_log(canary_bin: Path, log: str, shell: str) -> None:
-    """A log of any path is read, or missing, and that is all."""
+    """A log of any path is read or missing, and nothing else happens."""
     parameters = {"log": log, "lines": 10, "follow": False}
     command, stdin = build_request(MARKER, "tail_log", parameters, environment=sys.prefix, activate="")
     assert f"\n{MARKER} {{".encode() in run_in_shell(canary_bin, shell, command, stdin)
@@ -163,8 +163,8 @@ def test_log(canary_bin: Path, log: str, shell: str) -> None:
 
 @PURE
 @given(parameters=st.dictionaries(HOSTILE, st.one_of(HOSTILE, st.integers(), st.none()), max_size=4))
-def test_the_command_says_nothing(parameters: dict[str, Any]) -> None:
-    """What the login shell is given is the same for all parameters, and has nothing in it for a shell to expand."""
+def test_command_is_constant(parameters: dict[str, Any]) -> None:
+    """The command line for the login shell is the same for all parameters, and contains nothing to expand."""
     command, _ = build_request(MARKER, "host_info", parameters, environment="mlp", activate="")
     assert command == build_request("x", "host_info", {}, environment="", activate="")[0]
     assert command.isascii()
@@ -174,7 +174,7 @@ def test_the_command_says_nothing(parameters: dict[str, Any]) -> None:
 @PURE
 @given(host=HOSTILE)
 def test_host_names(host: str) -> None:
-    """A name of a host or a user is either letters, digits, dots and dashes or refused."""
+    """A host or user name either consists of letters, digits, dots and dashes or is refused."""
     try:
         place = parse_destination(host, "the host")
     except ConfigError:
@@ -186,8 +186,8 @@ def test_host_names(host: str) -> None:
     assert not (place.user or "").startswith("-")
 
 
-def test_dangerous_names_at_the_program(network: Network) -> None:
-    """The program refuses them with 2 and runs nothing, wherever they stand."""
+def test_hostile_names(network: Network) -> None:
+    """The program refuses hostile names with 2 and runs nothing, wherever they are given."""
     triggered = network.folder / "sprung"
     for host in (
         f"-oProxyCommand=touch {triggered}",
@@ -203,7 +203,7 @@ def test_dangerous_names_at_the_program(network: Network) -> None:
 
 
 class _LostConnection:
-    """What _parse_reply asks of a Connection."""
+    """The part of a Connection that _parse_reply uses."""
 
     original_host = label = "ashbury"
     is_connected = True
@@ -239,8 +239,8 @@ NOISE = st.lists(
 ).map("".join)
 
 
-def no_steering(problem: UserError) -> None:
-    """It says what to do, and whatever is shown of it has no control character."""
+def assert_printable(problem: UserError) -> None:
+    """The error has a hint, and its output has no control character."""
     assert problem.hint or isinstance(problem, RemoteScriptError)
     for text in (str(problem), problem.hint, *problem.detail):
         assert sanitize(text).isprintable()
@@ -248,8 +248,10 @@ def no_steering(problem: UserError) -> None:
 
 @PURE
 @given(output=NOISE, host=st.text(max_size=20) | st.none() | st.integers(), may_prompt=st.booleans() | JSON)
-def test_questions(output: str, host: object, may_prompt: object) -> None:
-    """A host that asks for the word to go on is known by a name that is one, and what it asked is no answer."""
+def test_confirmation_requests(output: str, host: object, may_prompt: object) -> None:
+    """A host that asks for the confirmation is recognized by a valid host name, and its request is not parsed as a
+    reply.
+    """
     question = json.dumps({"problem": "", "asks": may_prompt, "host": host})
     reply = f"{output}\n{MARKER} {question}\n"
     try:
@@ -257,7 +259,7 @@ def test_questions(output: str, host: object, may_prompt: object) -> None:
             _host_awaiting_confirmation(bytearray(reply.encode("utf-8", "surrogatepass")), MARKER)
         )
     except RemoteError as error:
-        no_steering(error)
+        assert_printable(error)
     else:
         assert "/" not in name and not name.startswith(".")
     with pytest.raises(RemoteError):
@@ -266,19 +268,19 @@ def test_questions(output: str, host: object, may_prompt: object) -> None:
 
 @PURE
 @given(output=NOISE)
-def test_answers(output: str) -> None:
-    """Any answer is either one with a problem that is a text, or told as a failure of the host."""
+def test_replies(output: str) -> None:
+    """Any reply is either a problem with a text, or reported as an error of the host."""
     try:
         answer = _parse_reply(CONNECTION, MARKER, output)
     except RemoteError as error:
-        no_steering(error)
+        assert_printable(error)
         return
     assert isinstance(answer["problem"], str)
     for kind in (RemoteProblem, HostInfo):
         try:
             decode(answer, kind)
         except RemoteError as error:
-            no_steering(error)
+            assert_printable(error)
 
 
 @PURE
@@ -287,33 +289,33 @@ def test_answers(output: str) -> None:
         st.sampled_from([*HostInfo.__struct_fields__, "problem", "alternatives", "log"]), JSON
     )
 )
-def test_fields(fields: dict[str, Any]) -> None:
-    """Fields of other kinds than those meant are told as a failure of the host, never an error of ours."""
+def test_field_types(fields: dict[str, Any]) -> None:
+    """A reply with fields of wrong types is reported as an error of the host, not as an internal error."""
     settings = SimpleNamespace(notebook=SimpleNamespace(environment="mlp", activate="", application="lab"))
     for kind in (RemoteProblem, HostInfo):
         try:
             decoded = decode(fields, kind)
         except RemoteError as error:
-            no_steering(error)
+            assert_printable(error)
             continue
         if isinstance(decoded, RemoteProblem):
-            no_steering(to_exception(decoded, cast(Any, settings), "ashbury"))
+            assert_printable(to_exception(decoded, cast(Any, settings), "ashbury"))
 
 
 @PURE
 @given(name=st.one_of(HOSTILE, CONTROL, st.text(max_size=300)))
-def test_names_of_hosts(name: str) -> None:
-    """A host that calls itself anything but a name is told as a failure of the host."""
+def test_reported_host_names(name: str) -> None:
+    """A host that reports an invalid host name is an error of the host."""
     try:
         assert set(validate_host_name(name)) <= set(string.ascii_letters + string.digits + ".-")
     except RemoteError as error:
-        no_steering(error)
+        assert_printable(error)
 
 
 @PURE
 @given(text=st.text() | CONTROL)
-def test_printable(text: str) -> None:
-    """Of what is shown, nothing steers a terminal, and nothing that can be read is lost."""
+def test_sanitize(text: str) -> None:
+    """Printed text contains no control character, and all that can be read."""
     printed = sanitize(text)
     assert printed.isprintable()
     assert len(printed) == len(text)
@@ -333,7 +335,7 @@ def test_printable(text: str) -> None:
     ids=["10 MB", "random", "control characters", "fake marker", "killed", "no end", "nothing"],
 )
 def test_hostile_host(network: Network, program: str) -> None:
-    """A host that answers nonsense, of any size, is told as 6 with what it printed, and steers no terminal."""
+    """A host that sends invalid replies, of any size, exits with 6 and its output, and does not control the terminal."""
     script = network.folder / "login"
     script.write_text(f"#!/bin/sh\n{program}\n".replace("\\\\", "\\").replace('\\"', '"'))
     script.chmod(0o755)
@@ -363,16 +365,16 @@ def test_hostile_host(network: Network, program: str) -> None:
     ],
     ids=["half a character", "in a name", "deep lists", "deep objects", "too long", "no JSON", "cut"],
 )
-def test_malformed_answers(answer: str) -> None:
-    """What is no JSON for us is one failure of the host, of bounded length."""
+def test_malformed_replies(answer: str) -> None:
+    """A reply that is no valid JSON is one error of the host, of bounded length."""
     with pytest.raises(RemoteError, match="gave no answer that makes sense") as raised:
         _parse_reply(CONNECTION, MARKER, f"\n{MARKER} {answer}\n")
-    no_steering(raised.value)
+    assert_printable(raised.value)
     assert sum(map(len, raised.value.detail)) < 10_000
 
 
-def test_long_answers() -> None:
-    """Of an answer of any length a message shows a part that can be read."""
+def test_long_replies() -> None:
+    """The message shows a readable part of a reply of any length."""
     lines = "\n".join(f"{number}{'x' * 2000}" for number in range(1000))
     answer = _parse_reply(CONNECTION, MARKER, f"\n{MARKER} environment-missing\n{lines}\n")
     texts = dict.fromkeys(("problem", "reason", "path", "directory", "code"), "y" * 100_000)
@@ -382,8 +384,8 @@ def test_long_answers() -> None:
         assert len(str(problem)) + sum(map(len, problem.detail)) < 15_000
 
 
-def test_lines_without_an_end() -> None:
-    """Of a line of a log that never ends only the beginning is kept, and the next line comes whole."""
+def test_endless_log_line() -> None:
+    """Of an endless line in a log only the beginning is kept, and the next line is complete."""
     blocks = [b"first\nx"] + [b"x" * 65536] * 500 + [b"\nlast"]
 
     class EndlessFile:

@@ -1,4 +1,4 @@
-"""What a hop asks and says never passes for words of ours: each row of it begins with whose it is."""
+"""A hop's prompts and messages cannot pass for ours: each row begins with the account there."""
 
 import asyncio
 import contextlib
@@ -23,7 +23,7 @@ PADDINGS = {"a new line": "\n", "spaces": " " * 190, "dots": "." * 178, "an en s
 
 
 class AsksPrompts(MitmServer):
-    """Takes no key, and has a question as often as it likes: RFC 4256."""
+    """Refuses keys, and sends prompts any number of times: RFC 4256."""
 
     def __init__(self, record: MitmRecord, *questions: tuple[str, str, list[tuple[str, bool]]]) -> None:
         super().__init__(record, accepts_keys=False)
@@ -51,7 +51,7 @@ class AsksPrompts(MitmServer):
 
 
 class EndsLogin(MitmServer):
-    """Ends the login with a reason of its own (RFC 4253, section 11.1)."""
+    """Ends the login with its own reason (RFC 4253, section 11.1)."""
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
         super().connection_made(conn)
@@ -64,7 +64,7 @@ class EndsLogin(MitmServer):
 
 
 class RefusesForwarding(MitmServer):
-    """Lets in, and opens no channel, for a reason of its own (RFC 4254, section 5.1)."""
+    """Accepts the login, and opens no channel, with its own reason (RFC 4254, section 5.1)."""
 
     def connection_requested(self, *where: Any) -> Any:
         raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, FORGED_LINES)
@@ -72,7 +72,7 @@ class RefusesForwarding(MitmServer):
 
 @contextlib.contextmanager
 def known_server(client: Client, loop: AsyncioThread, factory: Any) -> Iterator[tuple[int, MitmRecord]]:
-    """A server whose key is known, and which is no friend for that."""
+    """A server whose key is in known_hosts."""
     key = client.folder / "hostile_key"
     make_key(key)
     with mitm_server(loop, key, server_factory=factory) as (port, record):
@@ -82,10 +82,10 @@ def known_server(client: Client, loop: AsyncioThread, factory: Any) -> Iterator[
 
 @pytest.mark.parametrize("place", ["title", "instructions", "prompt"])
 @pytest.mark.parametrize("padding", PADDINGS)
-def test_question_that_forges_a_prompt(
-    network: Network, loop: AsyncioThread, place: str, padding: str
-) -> None:
-    """At a terminal every row of a gateway's question begins with its account, and the last line says where the answer goes."""
+def test_forged_prompt(network: Network, loop: AsyncioThread, place: str, padding: str) -> None:
+    """At a terminal every row of a gateway's prompt begins with its account, and the last line says which hop gets
+    the answer.
+    """
     texts = {"title": "", "instructions": "", "prompt": "Code: "}
     texts[place] = f"Code:{PADDINGS[padding]}{FORGED}"
     question = (texts["title"], texts["instructions"], [(texts["prompt"], False)])
@@ -109,8 +109,8 @@ def test_question_that_forges_a_prompt(
     assert any(FORGED.strip() in row for row in rows[:-1]), rows
 
 
-def test_reason_of_the_end(client: Client, loop: AsyncioThread) -> None:
-    """What a hop says as it ends the connection is in quotation marks, in one line."""
+def test_disconnect_reason(client: Client, loop: AsyncioThread) -> None:
+    """The reason of a disconnect is shown in quotation marks, in one line."""
     with known_server(client, loop, EndsLogin) as (port, _):
         problem = client.expect_error(
             f"{LOOPBACK}:{port}", 4, 'ended the login: "bye ready https://localhost:1/ hint: run'
@@ -119,8 +119,8 @@ def test_reason_of_the_end(client: Client, loop: AsyncioThread) -> None:
     assert problem.hint.startswith("name the right key")
 
 
-def test_reason_of_a_closed_way(client: Client, loop: AsyncioThread) -> None:
-    """Of what a gateway says of a host that it does not reach, at most one line in quotation marks is shown."""
+def test_open_failure_reason(client: Client, loop: AsyncioThread) -> None:
+    """Of the reason for which a gateway opens no channel, at most one line in quotation marks is shown."""
     with known_server(client, loop, RefusesForwarding) as (port, _):
         problem = client.expect_error(
             "ashbury", 3, f'{LOOPBACK} cannot reach ashbury: "', gateway=f"{LOOPBACK}:{port}"
@@ -130,8 +130,8 @@ def test_reason_of_a_closed_way(client: Client, loop: AsyncioThread) -> None:
     assert problem.hint.startswith("the host may be down")
 
 
-def test_names_of_methods(client: Client, loop: AsyncioThread) -> None:
-    """Methods of authentication are named only where they have a name (RFC 4250, section 4.6.1)."""
+def test_method_names(client: Client, loop: AsyncioThread) -> None:
+    """Authentication methods are shown only if their names are valid (RFC 4250, section 4.6.1)."""
 
     class WantsMethods(MitmServer):
         def connection_made(self, conn: Any) -> None:
@@ -152,8 +152,8 @@ def test_names_of_methods(client: Client, loop: AsyncioThread) -> None:
     assert "z99" not in str(problem)
 
 
-def test_questions_without_end(client: Client, loop: AsyncioThread) -> None:
-    """A hop that asks again and again in one login gets no answer after a bounded number of rounds."""
+def test_endless_prompts(client: Client, loop: AsyncioThread) -> None:
+    """A hop that sends prompts again and again in one login gets no answer after a bounded number of rounds."""
     question = ("", "", [("Code: ", False)])
     with known_server(client, loop, lambda record: AsksPrompts(record, question)) as (port, record):
         client.expect_error(
@@ -165,14 +165,14 @@ def test_questions_without_end(client: Client, loop: AsyncioThread) -> None:
         assert record.auth_attempts == ["answer 1"] * MAX_INTERACTIVE_ROUNDS
 
 
-def test_rounds_without_a_question(client: Client, loop: AsyncioThread) -> None:
-    """Rounds that ask nothing are counted as well: RFC 4256, section 3.2, allows a number of 0."""
+def test_rounds_without_prompts(client: Client, loop: AsyncioThread) -> None:
+    """Rounds without prompts count as well: RFC 4256, section 3.2, allows zero."""
     with known_server(client, loop, lambda record: AsksPrompts(record, ("hello", "", []))) as (port, _):
         client.expect_error(f"{LOOPBACK}:{port}", 4, f"asked {MAX_INTERACTIVE_ROUNDS} times")
 
 
-def test_too_many_questions_at_once(client: Client, loop: AsyncioThread) -> None:
-    """A hop that has a thousand questions gets no answer, and nobody is asked."""
+def test_too_many_prompts(client: Client, loop: AsyncioThread) -> None:
+    """A round with a thousand prompts gets no answer, and none is shown."""
     prompter = ScriptedPrompter(*["1"] * 2000)
     question = ("", "", [("Code: ", False)] * 1000)
     with known_server(client, loop, lambda record: AsksPrompts(record, question)) as (port, record):

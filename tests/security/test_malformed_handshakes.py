@@ -1,4 +1,4 @@
-"""Whatever a server sends in the handshake and the login, one Problem of ours comes out, and a tunnel tries again."""
+"""Whatever a server sends in the handshake and the login, the result is one UserError, and a tunnel tries again."""
 
 import logging
 from collections.abc import Iterator
@@ -58,7 +58,7 @@ def malformed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client
 def observed_error(
     malformed: tuple[Client, MalformedServer], stage: str, mutate: Mutation, *, raw: bool = False
 ) -> None:
-    """Connect while the server spoils the packet of the stage; see what comes out."""
+    """Connect while the server replaces the packet of the stage; returns the error."""
     client, server = malformed
     server.mutate_next(stage, mutate, raw=raw)
     problem = client.connect_error(f"anybody@127.0.0.1:{server.port}")
@@ -77,8 +77,8 @@ def _send_raw(mutated: bytes) -> Mutation:
 
 @pytest.mark.parametrize("body", BODIES)
 @pytest.mark.parametrize("stage", STAGES)
-def test_every_kind_of_message(malformed: tuple[Client, MalformedServer], stage: str, body: str) -> None:
-    """Every message, malformed in every way, in the place of every packet."""
+def test_every_message(malformed: tuple[Client, MalformedServer], stage: str, body: str) -> None:
+    """Every message, malformed in every way, in place of every packet, is one error."""
     for kind in KINDS:
         mutated = bytes([kind]) + BODIES[body]
         observed_error(malformed, stage, _send_raw(mutated))
@@ -86,8 +86,8 @@ def test_every_kind_of_message(malformed: tuple[Client, MalformedServer], stage:
 
 @pytest.mark.parametrize("raw", RAW)
 @pytest.mark.parametrize("stage", STAGES)
-def test_no_packet_at_all(malformed: tuple[Client, MalformedServer], stage: str, raw: str) -> None:
-    """Bytes that are no packet, before the keys and after."""
+def test_random_bytes(malformed: tuple[Client, MalformedServer], stage: str, raw: str) -> None:
+    """Random bytes in place of a packet, before and after the key exchange, are one error."""
     observed_error(malformed, stage, _send_raw(RAW[raw]), raw=True)
 
 
@@ -97,10 +97,10 @@ def test_no_packet_at_all(malformed: tuple[Client, MalformedServer], stage: str,
     changes=st.lists(st.tuples(st.integers(0, 2000), st.binary(max_size=8)), max_size=3),
 )
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_a_good_packet_spoilt(
+def test_damaged_packet(
     malformed: tuple[Client, MalformedServer], stage: str, cut: int, changes: list[tuple[int, bytes]]
 ) -> None:
-    """The right packet, cut off or with some bytes changed."""
+    """The right packet, truncated or with some bytes changed, is one error."""
 
     def mutate(payload: bytes) -> bytes:
         mutated = bytearray(payload)
@@ -112,8 +112,8 @@ def test_a_good_packet_spoilt(
     observed_error(malformed, stage, mutate)
 
 
-def test_a_farewell_that_is_not_utf8(malformed: tuple[Client, MalformedServer]) -> None:
-    """DISCONNECT with a reason in another encoding is an end like any other, before the keys and after."""
+def test_disconnect_in_another_encoding(malformed: tuple[Client, MalformedServer]) -> None:
+    """DISCONNECT with a reason that is not UTF-8 is a disconnect like any other, before and after the key exchange."""
     farewell = b"\x01\0\0\0\x02\0\0\0\x03\xff\xfeh\0\0\0\0"
     for stage in STAGES:
         observed_error(malformed, stage, _send_raw(farewell))

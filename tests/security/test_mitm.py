@@ -1,4 +1,4 @@
-"""Somebody in the middle, on either hop: nothing is given away before it is known who answers."""
+"""A man in the middle, on either hop, receives nothing before its host key is verified."""
 
 import contextlib
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ HOPS = ("gateway", "host")
 def in_the_middle(
     network: Network, loop: AsyncioThread, hop: str, **notebook: object
 ) -> Iterator[MitmRecord]:
-    """An impostor in the place of a hop, whose key is on record under the impostor's port; the rest is as it should be."""
+    """A MITM server in place of a hop, whose real key is in known_hosts under the server's port."""
     key = network.folder / "impostor_key"
     make_key(key)
     true = network.gateway if hop == "gateway" else network.host
@@ -32,8 +32,8 @@ def in_the_middle(
 
 
 @pytest.mark.parametrize("hop", HOPS)
-def test_right_key_on_record(network: Network, loop: AsyncioThread, hop: str) -> None:
-    """An impostor that shows another key than the one on record is refused, and gets not a byte after its key."""
+def test_changed_key(network: Network, loop: AsyncioThread, hop: str) -> None:
+    """A MITM server with another key than the recorded one is refused, and receives nothing after its key."""
     with in_the_middle(network, loop, hop) as record:
         assert_error(network.user.fab("secure"), 5, "not the one on record", str(network.known_hosts))
         assert record.is_empty(), record
@@ -42,8 +42,8 @@ def test_right_key_on_record(network: Network, loop: AsyncioThread, hop: str) ->
 
 
 @pytest.mark.parametrize("hop", HOPS)
-def test_nothing_on_record(network: Network, loop: AsyncioThread, hop: str) -> None:
-    """Where nothing is on record and nobody can be asked, an impostor gets not a byte after its key."""
+def test_unknown_key(network: Network, loop: AsyncioThread, hop: str) -> None:
+    """Without a recorded key and a terminal, a MITM server receives nothing after its key."""
     with in_the_middle(network, loop, hop) as record:
         network.known_hosts.write_text(
             ""
@@ -57,8 +57,8 @@ def test_nothing_on_record(network: Network, loop: AsyncioThread, hop: str) -> N
 
 
 @pytest.mark.parametrize("hop", HOPS)
-def test_person_looks_at_the_fingerprint(network: Network, loop: AsyncioThread, hop: str) -> None:
-    """While a person compares the fingerprint, and after a no, an impostor has got nothing."""
+def test_prompt_for_the_fingerprint(network: Network, loop: AsyncioThread, hop: str) -> None:
+    """During the prompt with the fingerprint, and after a no, a MITM server has received nothing."""
     with in_the_middle(network, loop, hop) as record:
         network.known_hosts.write_text(
             ""
@@ -73,16 +73,16 @@ def test_person_looks_at_the_fingerprint(network: Network, loop: AsyncioThread, 
         assert record.is_empty(), record
 
 
-def test_another_program_of_the_tasks(network: Network, loop: AsyncioThread) -> None:
-    """The other tasks hold to it too."""
+def test_other_tasks(network: Network, loop: AsyncioThread) -> None:
+    """The other tasks refuse it too."""
     with in_the_middle(network, loop, "gateway") as record:
         for task in ("serve", "up", "doctor"):
             assert_error(network.user.invoke(task), 5, "not the one on record")
         assert record.is_empty(), record
 
 
-def test_the_record_is_kept(client: Client, loop: AsyncioThread) -> None:
-    """The proof of the proofs: an impostor whose key is accepted gets the key's signature, and a password."""
+def test_record(client: Client, loop: AsyncioThread) -> None:
+    """The MITM server records: one whose key is accepted receives the key's signature, and a password."""
     key = client.folder / "impostor_key"
     make_key(key)
     with mitm_server(loop, key) as (port, record):
@@ -103,8 +103,10 @@ REASONS = {
 
 @pytest.mark.parametrize("wrong", REASONS)
 @pytest.mark.parametrize("hop", HOPS)
-def test_certificate_that_proves_nothing(client: Client, loop: AsyncioThread, hop: str, wrong: str) -> None:
-    """An impostor's certificate that is another's, spent, or for another host gets it nothing; the reason is told."""
+def test_invalid_certificate(client: Client, loop: AsyncioThread, hop: str, wrong: str) -> None:
+    """A MITM server with a certificate of another CA, an expired one, or one for another host receives nothing; the
+    error has the reason.
+    """
     site = Authority.new(client.folder / "site")
     signs = Authority.new(client.folder / "other") if wrong == "another authority" else site
     key = client.folder / "impostor_key"
@@ -127,8 +129,8 @@ def test_certificate_that_proves_nothing(client: Client, loop: AsyncioThread, ho
         assert record.is_empty(), record
 
 
-def test_certificate_that_is_good(client: Client, loop: AsyncioThread) -> None:
-    """The proof of the refusals: the same server with a good certificate is let in on without a question."""
+def test_valid_certificate(client: Client, loop: AsyncioThread) -> None:
+    """The same server with a valid certificate is connected to without a prompt."""
     site = Authority.new(client.folder / "site")
     key = client.folder / "impostor_key"
     make_key(key)

@@ -1,4 +1,4 @@
-"""What ssh_config says is read as ssh(1) reads it: compared with what the program itself says that it would do."""
+"""ssh_config is read as ssh(1) reads it: compared with the output of `ssh -G`."""
 
 import os
 import pwd
@@ -23,7 +23,7 @@ ACCOUNT = Path(pwd.getpwuid(os.getuid()).pw_dir)
 
 @dataclass(frozen=True)
 class Case:
-    """A configuration, a host that is asked for, and whether Paramiko's reader must understand it too."""
+    """A configuration, the host to connect to, and whether Paramiko's parser must understand it too."""
 
     text: str
     asked: str = "ashbury"
@@ -80,14 +80,14 @@ def _own_files(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KEYS", "/keys/of/mine")
 
 
-def written(client: Client, case: Case) -> Settings:
+def load_settings(client: Client, case: Case) -> Settings:
     """Settings with the case's configuration as the file of -S."""
     (client.folder / "included").write_text("Host ashbury\n User included\n HostName in.example\n")
     return client.settings(ssh_config=case.text.format(folder=client.folder))
 
 
 def ssh(settings: Settings, *arguments: str) -> str:
-    """What ssh says, with its configuration from the file alone."""
+    """The output of ssh, with its configuration from the file alone."""
     result = subprocess.run(
         ["ssh", "-F", str(settings.ssh_config_path), *arguments],
         stdin=subprocess.DEVNULL,
@@ -99,8 +99,8 @@ def ssh(settings: Settings, *arguments: str) -> str:
     return result.stdout + result.stderr
 
 
-def known_to_ssh(settings: Settings, host: str) -> dict[str, str]:
-    """What `ssh -G` prints, the first value of each keyword."""
+def ssh_options(settings: Settings, host: str) -> dict[str, str]:
+    """The output of `ssh -G`, with the first value of each keyword."""
     options: dict[str, str] = {}
     for line in ssh(settings, "-G", host).splitlines():
         keyword, _, value = line.partition(" ")
@@ -108,8 +108,8 @@ def known_to_ssh(settings: Settings, host: str) -> dict[str, str]:
     return options
 
 
-def identities_of_ssh(settings: Settings, host: str) -> list[Path]:
-    """The files that ssh itself looks for, with every token filled in; the home is HOME's, as everywhere here."""
+def ssh_identities(settings: Settings, host: str) -> list[Path]:
+    """The identity files that ssh tries, with all tokens expanded; the home is HOME's, as everywhere here."""
     output = ssh(
         settings, "-v", "-o", "ProxyJump=none", "-o", "ProxyCommand=false", "-o", "BatchMode=yes", host
     )
@@ -121,10 +121,10 @@ def _in_home(path: Path) -> Path:
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_the_same_as_ssh(client: Client, case: Case) -> None:
-    """Name, user, port, way, alias, waiting and the files of every keyword are those of ssh."""
-    settings = written(client, case)
-    options = known_to_ssh(settings, case.asked)
+def test_parity_with_ssh(client: Client, case: Case) -> None:
+    """Name, user, port, route, alias, timeout and the files of every keyword are those of ssh."""
+    settings = load_settings(client, case)
+    options = ssh_options(settings, case.asked)
     config = lookup(parse_destination(case.asked, "the host"), settings, port=None)
     assert (config.host, config.user, str(config.port)) == (
         options["hostname"],
@@ -139,9 +139,7 @@ def test_the_same_as_ssh(client: Client, case: Case) -> None:
     assert str(config.connect_timeout_s or "none") == options["connecttimeout"]
     assert config.ask_unknown_host_keys == (options["stricthostkeychecking"] not in ("true", "yes"))
     if "IdentityFile" in case.text:
-        offered = [
-            path for path in identities_of_ssh(settings, case.asked) if not str(path).endswith("-cert")
-        ]
+        offered = [path for path in ssh_identities(settings, case.asked) if not str(path).endswith("-cert")]
         assert list(config.identity_files) == offered
     if "UserKnownHostsFile" in case.text:
         assert [str(path) for path in config.known_hosts[:2]] == options["userknownhostsfile"].split()
@@ -152,9 +150,9 @@ def test_the_same_as_ssh(client: Client, case: Case) -> None:
     [case for case in CASES.values() if case.by_paramiko],
     ids=[name for name, case in CASES.items() if case.by_paramiko],
 )
-def test_the_same_without_ssh(client: Client, case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where there is no ssh, Paramiko's reader comes to the same; the usual keys and the lists of algorithms apart, of which ssh knows more."""
-    settings = written(client, case)
+def test_parity_of_paramiko(client: Client, case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without an installed ssh, Paramiko's parser gives the same result, except for default keys and algorithm lists."""
+    settings = load_settings(client, case)
     place = parse_destination(case.asked, "the host")
     with_ssh = lookup(place, settings, port=None)
     monkeypatch.setenv("PATH", str(client.folder / "nothing"))
@@ -200,12 +198,14 @@ Host *
     ],
 )
 def test_order_of_jumps(client: Client, jumps: str, way: list[str]) -> None:
-    """A chain is walked from its first: only that one's own ProxyJump counts, and each is looked up like any host."""
+    """A chain is followed from its first hop: only that one's own ProxyJump counts, and each is looked up like any
+    host.
+    """
     settings = client.settings(ssh_config=JUMPS.format(jumps=jumps))
     chain = hops(resolve_route(ConnectTarget(parse_destination("ashbury", "the host")), settings))
     expected = []
     for name in [*way, "ashbury"]:
-        options = known_to_ssh(settings, name)
+        options = ssh_options(settings, name)
         is_inner = "x@a" in jumps and name == "a"
         expected.append(
             (
@@ -220,8 +220,8 @@ def test_order_of_jumps(client: Client, jumps: str, way: list[str]) -> None:
 @pytest.mark.parametrize(
     "command", ["nc %h %p", "relay --as %r --to %n:%p", "echo 100%%%h", "ssh -W [%h]:%p gw"]
 )
-def test_tokens_of_a_command(client: Client, command: str) -> None:
-    """The tokens of ProxyCommand are filled in as ssh does: `ssh -v` tells what it runs."""
+def test_proxy_command_tokens(client: Client, command: str) -> None:
+    """The tokens of ProxyCommand are expanded as in ssh: `ssh -v` shows the command that it runs."""
     text = f"Host ashbury\n HostName a.example\n Port 2210\n User s1\n ProxyCommand : {command}\n"
     settings = client.settings(ssh_config=text)
     run = re.search(
@@ -244,7 +244,7 @@ LOOPS = {
 
 @pytest.mark.parametrize("text", LOOPS.values(), ids=LOOPS)
 def test_loops(client: Client, text: str) -> None:
-    """A ProxyJump that leads back to itself is a bad setting, as it is to ssh, and no endless way."""
+    """A ProxyJump that leads back to itself is an invalid setting, as it is to ssh."""
     settings = client.settings(ssh_config=text)
     with pytest.raises(ConfigError) as expect_error:
         resolve_route(ConnectTarget(parse_destination("ashbury", "the host")), settings)
@@ -253,7 +253,7 @@ def test_loops(client: Client, text: str) -> None:
 
 
 def test_loop_in_the_program(network: Network) -> None:
-    """The program ends with 2 and a hint, before it connects to anything."""
+    """The program exits with 2 and a hint, before it connects to anything."""
     path = network.folder / "ssh_config"
     path.write_text("Host *\n ProxyJump gateway\n")
     network.configure(gateway=None, notebook={"host": "host"})
@@ -265,7 +265,7 @@ def test_loop_in_the_program(network: Network) -> None:
     "text", ["Host ashbury\n NoSuchKeyword yes\n", "Host ashbury\n Port none-at-all\n", "Include {folder}\n"]
 )
 def test_configuration_that_ssh_refuses(client: Client, text: str) -> None:
-    """What ssh itself cannot read is a bad setting, with ssh's own words."""
+    """A configuration that ssh cannot read is an invalid setting, with ssh's own message."""
     settings = client.settings(ssh_config=text.format(folder=client.folder))
     if "Bad configuration" not in ssh(settings, "-G", "ashbury") and "terminating" not in ssh(
         settings, "-G", "ashbury"

@@ -1,4 +1,4 @@
-"""An option of ssh_config that asks for more care counts as with ssh(1), or is refused by name."""
+"""An option of ssh_config for stricter checks works as in ssh(1), or is refused by name."""
 
 import shutil
 import subprocess
@@ -18,7 +18,7 @@ from tests.kit.wait import wait_until
 
 
 def config(host: Server, *more: str) -> str:
-    """An ssh_config that calls the host `site`, with more lines about it."""
+    """An ssh_config that names the host `site`, with more lines for it."""
     lines = (*more, f"HostName {LOOPBACK}", f"Port {host.port}")
     return "Host site\n" + "".join(f"    {line}\n" for line in lines)
 
@@ -28,7 +28,7 @@ def write_known_hosts(client: Client, host: Server) -> None:
 
 
 def ssh(client: Client, text: str) -> tuple[int, str]:
-    """How `ssh site true` ends with the configuration, and what it says."""
+    """The result of `ssh site true` with the configuration."""
     path = client.folder / "for_ssh"
     files = f"    UserKnownHostsFile {client.known_hosts}\n" if "UserKnownHostsFile" not in text else ""
     path.write_text(f"{text}{files}    GlobalKnownHostsFile /dev/null\n    IdentityFile {client.key}\n")
@@ -44,7 +44,7 @@ def ssh(client: Client, text: str) -> tuple[int, str]:
 
 
 def test_every_option_is_classified() -> None:
-    """Every option that this machine's `ssh -G` prints, and that its manual has, is honoured, refused or irrelevant."""
+    """Every option in the output of `ssh -G`, and in the manual, is honoured, refused or irrelevant."""
     if shutil.which("ssh") is None:
         pytest.skip("needs the program ssh (OpenSSH client)")
     printed = subprocess.run(
@@ -73,7 +73,7 @@ def test_verify_host_key_dns(client: Client) -> None:
 @pytest.mark.parametrize("form", ["text", "list"])
 @pytest.mark.parametrize("revoked", ["key", "authority", "another"])
 def test_revoked_host_keys(client: Client, form: str, revoked: str) -> None:
-    """A key in RevokedHostKeys is refused, and so is a certificate whose authority is: in a text or a revocation list."""
+    """A key in RevokedHostKeys is refused, and so is a certificate whose CA is: in a text file or a KRL."""
     site = Authority.new(client.folder / "site")
     host = certified_host(client, site, LOOPBACK)
     client.write_known_hosts(f"@cert-authority * {site.public_key}")
@@ -95,8 +95,8 @@ def test_revoked_host_keys(client: Client, form: str, revoked: str) -> None:
 
 
 @pytest.mark.parametrize("content", [None, b"SSHKRL\n\0 and nonsense"], ids=["missing", "nonsense"])
-def test_revoked_host_keys_that_cannot_be_read(client: Client, content: bytes | None) -> None:
-    """A RevokedHostKeys that cannot be read revokes every key, as for ssh."""
+def test_unreadable_revoked_host_keys(client: Client, content: bytes | None) -> None:
+    """An unreadable RevokedHostKeys file revokes every key, as in ssh."""
     host = client.server("host")
     write_known_hosts(client, host)
     file = client.folder / "revoked"
@@ -117,7 +117,7 @@ def test_revoked_host_keys_that_cannot_be_read(client: Client, content: bytes | 
     ids=["SHA-1", "SHA-1 allowed", "left out"],
 )
 def test_ca_signature_algorithms(client: Client, how: dict[str, str], option: str) -> None:
-    """A certificate that its authority signed with SHA-1, or with what CASignatureAlgorithms leaves out, is refused."""
+    """A certificate that its CA signed with SHA-1, or with an algorithm that CASignatureAlgorithms omits, is refused."""
     site = Authority.new(client.folder / "site", kind="rsa")
     host = certified_host(client, site, LOOPBACK, **how)
     client.write_known_hosts(f"@cert-authority * {site.public_key}")
@@ -126,7 +126,7 @@ def test_ca_signature_algorithms(client: Client, how: dict[str, str], option: st
 
 @pytest.mark.parametrize("bits", [2048, 3072])
 def test_required_rsa_size(client: Client, bits: int) -> None:
-    """A host key of RSA that is smaller than RequiredRSASize is refused, also one that is known."""
+    """An RSA host key smaller than RequiredRSASize is refused, even a known one."""
     host = client.server("host")
     host.stop()
     host.key.unlink()
@@ -143,8 +143,8 @@ def test_required_rsa_size(client: Client, bits: int) -> None:
 
 
 @pytest.mark.parametrize(("bits", "is_good"), [(3072, True), (8192, False)])
-def test_required_rsa_size_of_an_authority(client: Client, bits: int, is_good: bool) -> None:
-    """A certificate of an authority whose key of RSA is smaller than RequiredRSASize is refused; ssh looks at the host's alone."""
+def test_required_rsa_size_of_a_ca(client: Client, bits: int, is_good: bool) -> None:
+    """A certificate of a CA whose RSA key is smaller than RequiredRSASize is refused; ssh checks only the host's key."""
     site = Authority.new(client.folder / "site", kind="rsa")
     host = certified_host(client, site, LOOPBACK)
     client.write_known_hosts(f"@cert-authority * {site.public_key}")
@@ -156,7 +156,7 @@ def test_required_rsa_size_of_an_authority(client: Client, bits: int, is_good: b
 
 
 def test_required_rsa_size_of_own_keys(client: Client) -> None:
-    """A key of the user's that is smaller than RequiredRSASize is not offered, and the refusal tells."""
+    """A user's key smaller than RequiredRSASize is not offered, and the error says so."""
     host = client.server("host")
     write_known_hosts(client, host)
     client.key.unlink()
@@ -168,7 +168,7 @@ def test_required_rsa_size_of_own_keys(client: Client) -> None:
 
 
 def test_batch_mode(client: Client) -> None:
-    """With `BatchMode yes` nobody is asked, neither about a host key nor for a passphrase."""
+    """With `BatchMode yes` there is no prompt, neither for a host key nor for a passphrase."""
     host = client.server("host")
     prompter = ScriptedPrompter("yes", "yes")
     client.expect_error(
@@ -182,8 +182,10 @@ def test_batch_mode(client: Client) -> None:
     assert prompter.prompts == []
 
 
-def test_no_known_hosts_of_ones_own(client: Client) -> None:
-    """With `UserKnownHostsFile none` an accepted key is good for the run and written nowhere, not to the global file."""
+def test_user_known_hosts_file_none(client: Client) -> None:
+    """With `UserKnownHostsFile none` an accepted key is accepted for this run and written nowhere, not even to the
+    global file.
+    """
     host = client.server("host")
     global_ = client.folder / "global"
     global_.write_text("")
@@ -194,7 +196,7 @@ def test_no_known_hosts_of_ones_own(client: Client) -> None:
 
 
 def test_known_hosts_with_a_space(client: Client) -> None:
-    """A known_hosts file whose path has a space is read, and written to."""
+    """A known_hosts file whose path contains a space is read and written."""
     host = client.server("host")
     folder = client.folder / "a folder"
     folder.mkdir()
@@ -232,7 +234,7 @@ LINES = {
 
 @pytest.mark.parametrize(("text", "is_known"), LINES.values(), ids=LINES)
 def test_lines_of_known_hosts(client: Client, text: str, is_known: bool) -> None:
-    """A line of known_hosts ends at a newline only, and one that is malformed is skipped: as ssh has it."""
+    """A line of known_hosts ends only at a newline, and a malformed line is skipped, as in ssh."""
     host = client.server("host")
     name, base64 = f"[{LOOPBACK}]:{host.port}", host.public_key.split()[1]
     written = text.format(name=name, key=host.public_key, base64=base64)
@@ -245,7 +247,9 @@ def test_lines_of_known_hosts(client: Client, text: str, is_known: bool) -> None
 
 
 def test_known_hosts_command(client: Client) -> None:
-    """What KnownHostsCommand prints counts like lines of known_hosts, revoked keys too; one that fails refuses the host."""
+    """The output of KnownHostsCommand counts like lines of known_hosts, revoked keys too; if it fails, the host is
+    refused.
+    """
     host = client.server("host")
     lines = client.folder / "lines"
     program = client.folder / "program"
@@ -277,7 +281,7 @@ def test_known_hosts_command(client: Client) -> None:
     ],
 )
 def test_algorithms(client: Client, option: str, allowed: str, none: str) -> None:
-    """Only algorithms that ssh's configuration allows are agreed on; where none is left that is said by name."""
+    """Only algorithms that ssh's configuration allows are negotiated; if none is left, the error names the option."""
     host = client.server("host")
     write_known_hosts(client, host)
     extra = ("Ciphers aes128-ctr",) if option == "MACs" else ()
@@ -295,7 +299,7 @@ def test_algorithms(client: Client, option: str, allowed: str, none: str) -> Non
 
 @pytest.mark.parametrize("limit", ["64K", "default 1", "64G 1d"])
 def test_rekey_limit(client: Client, monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
-    """New keys are made after as many bytes, or seconds, as RekeyLimit says; a limit above ours changes nothing."""
+    """A key exchange starts after the bytes or seconds of RekeyLimit; a limit above ours changes nothing."""
     exchanges: list[float] = []
     take = BlockPacketizer.set_inbound_cipher
 
@@ -328,7 +332,7 @@ def test_rekey_limit(client: Client, monkeypatch: pytest.MonkeyPatch, limit: str
     ],
 )
 def test_login_methods(client: Client, option: str, wants: str) -> None:
-    """No key is offered where ssh's configuration forbids that."""
+    """No key is offered where ssh's configuration forbids it."""
     host = client.server("host")
     write_known_hosts(client, host)
     text = config(host, option)
@@ -339,7 +343,9 @@ def test_login_methods(client: Client, option: str, wants: str) -> None:
 
 @pytest.mark.parametrize("name", ["SITE", "Site", LOOPBACK])
 def test_pins_by_any_name(client: Client, name: str) -> None:
-    """A pin counts under the name that is asked for and under the HostName, in any case; with pins under both, both must fit."""
+    """A pin counts under the name that the user gave and under HostName, in any case; with pins under both, both must
+    match.
+    """
     host = client.server("host")
     write_known_hosts(client, host)
     wrong = SSH(host_keys={name: ["SHA256:" + "A" * 43]})
@@ -351,8 +357,10 @@ def test_pins_by_any_name(client: Client, name: str) -> None:
     client.expect_error("site", 5, "ssh.host_keys", ssh=both, ssh_config=config(host))
 
 
-def test_pins_of_nobody(client: Client) -> None:
-    """A pin that matches no hop is refused by name, with the hops; one for the host or gateway of the settings is not."""
+def test_unused_pins(client: Client) -> None:
+    """A pin that matches no hop is refused by name, with the hops; one for the host or gateway of the settings is
+    not.
+    """
     host = client.server("host")
     write_known_hosts(client, host)
     pin = ["SHA256:" + "A" * 43]
@@ -367,7 +375,9 @@ def test_pins_of_nobody(client: Client) -> None:
 @pytest.mark.parametrize("canonical", ["", "\n CanonicalDomains example.invalid"])
 @pytest.mark.parametrize("own", [True, False], ids=["~/.ssh/config", "-S"])
 def test_canonicalize_hostname(network: Network, canonical: str, own: bool) -> None:
-    """With CanonicalizeHostname, -H leads to the host as it does for ssh; with -S and no CanonicalDomains, it is refused by name."""
+    """With CanonicalizeHostname, -H leads to the same host as with ssh; with -S and no CanonicalDomains, it is
+    refused by name.
+    """
     path = network.home / ".ssh" / ("config" if own else "another")
     path.write_text(f"{network.ssh_config()} CanonicalizeHostname yes{canonical}\n")
     network.configure(gateway=None, connect_kwargs={})

@@ -1,4 +1,4 @@
-"""Which keys are offered, in which form, with which certificates: as the hop's own log has it."""
+"""Which keys are offered, in which format, with which certificates, according to the hop's own log."""
 
 import re
 import shutil
@@ -26,14 +26,14 @@ TIMEOUT_S = 20
 
 
 def host(client: Client, *options: str) -> Server:
-    """A host whose key is known, and which writes down every key that it is offered."""
+    """A host whose key is known, and whose log has every key that it is offered."""
     server = client.server("host", "MaxAuthTries 6", *options)
     client.write_known_hosts(known_hosts_line(server.port, server.public_key))
     return server
 
 
 def fingerprint(key: Path) -> str:
-    """As sshd writes it."""
+    """The fingerprint, as sshd logs it."""
     result = subprocess.run(
         ["ssh-keygen", "-l", "-f", str(key.with_suffix(".pub"))],
         check=True,
@@ -45,7 +45,7 @@ def fingerprint(key: Path) -> str:
 
 
 def offered(server: Server) -> list[str]:
-    """The fingerprints of the keys that were offered, taken or not, in their order."""
+    """The fingerprints of all offered keys, in their order."""
     lines = server.log.read_text().splitlines()
     fingerprints = [
         re.search(r"(?:Accepted|Failed) publickey for \S+ from .* ssh2: \S+ (SHA256:\S+)", line)
@@ -55,13 +55,13 @@ def offered(server: Server) -> list[str]:
 
 
 def config(server: Server, *more: str) -> str:
-    """An ssh_config that calls the host `site`."""
+    """An ssh_config that names the host `site`."""
     lines = (*more, f"HostName {LOOPBACK}", f"Port {server.port}")
     return "Host site\n" + "".join(f"    {line}\n" for line in lines)
 
 
 def new_keys(client: Client, number: int) -> list[Path]:
-    """Keys that no host takes."""
+    """Keys that no host accepts."""
     paths = [client.folder / f"key_{index}" for index in range(number)]
     for key in paths:
         make_key(key)
@@ -69,7 +69,7 @@ def new_keys(client: Client, number: int) -> list[Path]:
 
 
 def test_agent_alone(client: Client) -> None:
-    """A key that only the agent has is good, also after others that are not."""
+    """A key that only the agent has is accepted, also after others that are not."""
     server = host(client)
     others = new_keys(client, 2)
     with ssh_agent(client.folder, *others, client.key) as path, pytest.MonkeyPatch.context() as patch:
@@ -100,7 +100,7 @@ def test_identities_only(client: Client) -> None:
 
 
 def test_named_key_of_the_agent_comes_first(client: Client) -> None:
-    """A key that IdentityFile names is offered before what else the agent has, as ssh does, and before the host's limit."""
+    """A key that IdentityFile names is offered before the agent's others, as in ssh, and so within the host's limit."""
     server = host(client)
     with ssh_agent(client.folder, *new_keys(client, 7), client.key) as path:
         ssh_config = config(server, f"IdentityFile {client.key}", f"IdentityAgent {path}")
@@ -109,7 +109,7 @@ def test_named_key_of_the_agent_comes_first(client: Client) -> None:
 
 
 def test_identity_agent(client: Client) -> None:
-    """IdentityAgent wins over SSH_AUTH_SOCK, and `none` is none."""
+    """IdentityAgent wins over SSH_AUTH_SOCK, and `none` means no agent."""
     server = host(client)
     (other,) = new_keys(client, 1)
     nowhere = f"IdentityFile {client.folder / 'nowhere'}"
@@ -134,8 +134,8 @@ def test_identity_agent(client: Client) -> None:
 
 
 @pytest.mark.parametrize(("kind", "form"), FORMS)
-def test_forms(client: Client, kind: str, form: str) -> None:
-    """A private key of every kind is read in every form that ssh-keygen writes, plain and with a passphrase."""
+def test_key_formats(client: Client, kind: str, form: str) -> None:
+    """A private key of every type is read in every format that ssh-keygen writes, plain and with a passphrase."""
     server = host(client)
     key = client.folder / "in_a_form"
     subprocess.run(
@@ -167,7 +167,7 @@ def test_forms(client: Client, kind: str, form: str) -> None:
 
 @pytest.fixture
 def users(client: Client) -> Authority:
-    """The authority that signs users' keys; the hosts know no key of its own of anyone."""
+    """The CA that signs users' keys; the host accepts no plain key."""
     authority = Authority.new(client.folder / "users")
     client.authorized_keys.write_text("")
     return authority
@@ -179,7 +179,7 @@ def certifying(client: Client, users: Authority) -> Server:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_certificate_beside_the_key(client: Client, users: Authority, kind: str) -> None:
-    """KEY-cert.pub beside a key of every kind is shown with it."""
+    """KEY-cert.pub beside a key of every type is offered with it."""
     key = client.folder / "key"
     make_key(key, kind=kind)
     users.sign(key, getuser(), for_host=False)
@@ -189,7 +189,7 @@ def test_certificate_beside_the_key(client: Client, users: Authority, kind: str)
 
 
 def test_certificate_file(client: Client, users: Authority) -> None:
-    """CertificateFile names one that lies elsewhere; one of another key, or that is missing, is no hindrance."""
+    """CertificateFile names a certificate elsewhere; one of another key, or a missing one, is ignored."""
     (other,) = new_keys(client, 1)
     moved = users.sign(client.key, getuser(), for_host=False).rename(client.folder / "elsewhere.pub")
     others = users.sign(other, getuser(), for_host=False)
@@ -201,7 +201,7 @@ def test_certificate_file(client: Client, users: Authority) -> None:
 
 
 def test_certificate_of_the_agent(client: Client, users: Authority) -> None:
-    """A certificate that the agent has is shown too."""
+    """A certificate in the agent is offered too."""
     users.sign(client.key, getuser(), for_host=False)
     server = certifying(client, users)
     with ssh_agent(client.folder, client.key) as path:
@@ -211,8 +211,8 @@ def test_certificate_of_the_agent(client: Client, users: Authority) -> None:
 
 
 @pytest.mark.parametrize("wrong", ["out of date", "another user"])
-def test_certificate_that_is_no_good(client: Client, users: Authority, wrong: str) -> None:
-    """A certificate that the host does not take is a refused login, and the key alone is tried after it."""
+def test_refused_certificate(client: Client, users: Authority, wrong: str) -> None:
+    """When a certificate is refused, the plain key is tried after it, and the login fails."""
     users.sign(
         client.key,
         "somebody-else" if wrong == "another user" else getuser(),
@@ -233,7 +233,7 @@ def test_certificate_that_is_no_good(client: Client, users: Authority, wrong: st
 
 
 def test_too_many_keys(client: Client) -> None:
-    """A host that ends it after too many keys is a refused login that says so, with what was tried and what to do."""
+    """A host that disconnects after too many keys is an authentication error, with the attempts and a hint."""
     keys = new_keys(client, 7)
     server = host(client)
     ssh_config = config(server, *(f"IdentityFile {key}" for key in (*keys, client.key)))
@@ -242,8 +242,8 @@ def test_too_many_keys(client: Client) -> None:
     assert len(offered(server)) <= 6
 
 
-def test_two_keys_one_after_the_other(client: Client) -> None:
-    """A host may want two keys (publickey,publickey): no key is offered twice, and one alone is not enough."""
+def test_two_keys(client: Client) -> None:
+    """A host may require two keys (publickey,publickey): no key is offered twice, and one alone is not enough."""
     (second,) = new_keys(client, 1)
     both = client.authorized_keys.read_text() + second.with_suffix(".pub").read_text()
     client.authorized_keys.write_text(both)

@@ -1,4 +1,4 @@
-"""The layout keeps its promises: arrows run down only, and each door is the only one."""
+"""The layers import only downwards, some calls have only one place, and tests share only the toolkit."""
 
 import ast
 import re
@@ -33,13 +33,13 @@ MODULES = [
 
 
 def package_of(module: str) -> str:
-    """`notebooks_over_ssh.ssh.remote` is in the room `ssh`."""
+    """`notebooks_over_ssh.ssh.remote` is in the package `ssh`."""
     parts = module.split(".")
     return parts[1] if len(parts) > 1 else "__init__"
 
 
 def imported_modules(path: Path) -> Iterator[str]:
-    """The modules of ours that a module imports, anywhere in it."""
+    """Our modules that a module imports, anywhere in it."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module == "notebooks_over_ssh":
             yield from (f"notebooks_over_ssh.{alias.name}" for alias in node.names)
@@ -55,7 +55,7 @@ def module_of(path: Path) -> str:
 
 @pytest.mark.parametrize("path", MODULES, ids=module_of)
 def test_imports_respect_layers(path: Path) -> None:
-    """A room imports only from itself and from floors below its own."""
+    """A package imports only itself and lower layers."""
     importer = package_of(module_of(path))
     for name in imported_modules(path):
         assert package_of(name) == importer or LAYER[package_of(name)] > LAYER[importer], (
@@ -99,7 +99,7 @@ def dotted_name(node: ast.expr) -> str:
     ],
 )
 def test_restricted_calls(name: str, allowed: set[str]) -> None:
-    """Some things are done in one place, or nowhere."""
+    """These names are used in the allowed modules only."""
     assert {module_of(path) for path in MODULES if name in names_used_in(path)} == allowed
 
 
@@ -107,7 +107,7 @@ TESTS = [*(ROOT / "tests").rglob("*.py")]
 
 
 def test_no_test_imports_a_test() -> None:
-    """Tests share nothing but the toolkit: no module outside of tests/kit is imported by another."""
+    """Tests share only the toolkit: nothing imports a module of another tests folder."""
     imports = [
         f"{module_of(path)} imports {node.module}"
         for path in [*TESTS, *(ROOT / "benchmarks").rglob("*.py")]
@@ -119,7 +119,7 @@ def test_no_test_imports_a_test() -> None:
 
 
 def test_helpers_are_in_the_toolkit() -> None:
-    """Beside the tests themselves and tests/kit there are only the conftest.py files, which hold fixtures."""
+    """Outside of tests/kit there are only test modules and conftest.py files."""
     others = [
         module_of(path)
         for path in TESTS
@@ -132,5 +132,5 @@ def test_helpers_are_in_the_toolkit() -> None:
 
 @pytest.mark.parametrize("path", MODULES, ids=module_of)
 def test_small_modules(path: Path) -> None:
-    """A module fits on a few screens."""
+    """A module has at most 300 lines."""
     assert len(path.read_text().splitlines()) <= 300

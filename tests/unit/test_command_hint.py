@@ -1,4 +1,4 @@
-"""Commands in messages are those that the user can type as they stand."""
+"""Commands in messages can be typed as they are."""
 
 import ast
 import re
@@ -14,7 +14,7 @@ from tests.kit.cli import ROOT
 
 
 def test_task_without_host(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A host that was named stays away from the tasks that take none."""
+    """A named host is left out for tasks without a host."""
     monkeypatch.setattr(command_hint, "_invocation", command_hint.Invocation("fab", "-H a", ""))
     commands = [command_hint.command(task) for task in ("stop", "stop --all", "status", "sandbox.stop")]
     assert commands == ["`fab -H a stop`", "`fab stop --all`", "`fab status`", "`fab sandbox.stop`"]
@@ -33,13 +33,13 @@ def texts(path: Path) -> Iterator[str]:
             yield node.value
 
 
-def test_no_command_is_written_out() -> None:
-    """Every command that a message has between backticks goes through the one function."""
+def test_no_literal_commands() -> None:
+    """Every command between backticks in a message comes from the one function."""
     modules = (ROOT / "notebooks_over_ssh").rglob("*.py")
     literals = [(path.name, text) for path in modules for text in texts(path) if NAMES_COMMAND.search(text)]
     assert not literals
 
 
-def test_no_word_at_all() -> None:
-    """`fab` alone, which runs the default task, can be read."""
+def test_no_task() -> None:
+    """`fab` alone, which runs the default task, is parsed."""
     assert command_hint._read(["fab"], [sys.executable, "fab"])

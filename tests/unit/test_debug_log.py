@@ -1,4 +1,4 @@
-"""The lines of the debug log, whatever a peer puts into them."""
+"""The lines of the debug log, whatever a peer sends."""
 
 import logging
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def test_hostile_text(log: Path) -> None:
-    """What a peer says stays in its line, without control characters, and is cut."""
+    """A peer's text stays in its line, without control characters, and is cut."""
     logging.getLogger("notebooks_over_ssh.ssh").debug(
         "%s: hello", "host\n2026-01-01 forged\x1b[2J" + "x" * 9000
     )
@@ -37,7 +37,7 @@ def test_hostile_text(log: Path) -> None:
 
 
 def test_size(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two files of the greatest size are kept, and no more."""
+    """Two files of the maximum size are kept, and no more."""
     monkeypatch.setattr(logging.getLogger("notebooks_over_ssh").handlers[0], "maxBytes", 1000)
     for number in range(100):
         logging.getLogger("notebooks_over_ssh").debug("event %d", number)

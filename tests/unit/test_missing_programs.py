@@ -34,7 +34,7 @@ def _raise(error: Exception) -> None:
 @pytest.mark.parametrize(
     ("program", "source"), [("certutil", PRODUCT), ("busybox", Path(__file__)), ("fab", Path(__file__))]
 )
-def test_what_stays_a_failure(program: str, source: Path) -> None:
-    """Where the product starts the program, or any machine must have it, the failure stays one."""
+def test_other_failures(program: str, source: Path) -> None:
+    """Where the product starts the program, or any machine must have it, the test fails."""
     assert missing_program(failure("ssh-keygen")) == "ssh-keygen"
     assert missing_program(failure(program, source)) == ""

@@ -1,4 +1,4 @@
-"""The private members of Paramiko, Fabric and Invoke that the code relies on: each is named, and is there."""
+"""The private members of Paramiko, Fabric and Invoke that the code relies on: each is listed, and exists."""
 
 import ast
 import importlib
@@ -48,7 +48,7 @@ def is_private(name: str) -> bool:
 
 
 def source_of(owner: type) -> str:
-    """The source of the class and of every class below it that comes from one of the libraries."""
+    """The source of the class and of its base classes in the libraries."""
     bases = [base for base in owner.__mro__ if base.__module__.partition(".")[0] in LIBRARIES]
     return "".join(source(base) for base in bases)
 
@@ -66,8 +66,8 @@ def modules() -> Iterator[tuple[str, ast.Module]]:
             yield ".".join(parts).removesuffix(".__init__"), ast.parse(path.read_text())
 
 
-def of_others() -> dict[str, str]:
-    """Every private name that is looked up and that no module here defines, with a module that looks it up."""
+def foreign_members() -> dict[str, str]:
+    """Every private name that is used and that no module here defines, with a module that uses it."""
     looked_up: dict[str, str] = {}
     defined: set[str] = set()
     for module, tree in modules():
@@ -90,7 +90,7 @@ def of_others() -> dict[str, str]:
 
 
 def shared_with_base_classes() -> dict[str, str]:
-    """Every private name in a class of ours that a class of the libraries below it has too, with our class."""
+    """Every private name in a class of ours that a base class in the libraries has too, with our class."""
     shared: dict[str, str] = {}
     for name, tree in modules():
         names = [node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and node.bases]
@@ -117,13 +117,13 @@ def shared_with_base_classes() -> dict[str, str]:
         f"{owner.__module__}.{owner.__name__}.{name}" for owner, names in RELIED_ON.items() for name in names
     ],
 )
-def test_is_there(owner: type, name: str) -> None:
-    """The library that is installed still has the member."""
+def test_exists(owner: type, name: str) -> None:
+    """The installed library has the member."""
     assert re.search(rf"\b{name}\b", source_of(owner)), f"{owner.__qualname__} has no {name} any more"
 
 
-def test_all_are_named() -> None:
-    """No module relies on a private member that is not in the table, and the table has none that nobody relies on."""
-    relied_on = of_others() | shared_with_base_classes()
+def test_list_is_complete() -> None:
+    """The table has exactly the private members that the modules rely on."""
+    relied_on = foreign_members() | shared_with_base_classes()
     of_the_standard_library = {"_context"}  # http.client.HTTPSConnection
     assert set(relied_on) - of_the_standard_library == NAMED, relied_on

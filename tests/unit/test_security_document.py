@@ -1,4 +1,4 @@
-"""Every claim of docs/security.md names a test that there is."""
+"""Every claim of docs/security.md names an existing test."""
 
 import re
 from pathlib import Path
@@ -16,7 +16,7 @@ def test_each_row_names_its_tests() -> None:
 
 
 def test_named_tests_exist() -> None:
-    """Each file that is named is there."""
+    """Each named file exists."""
     named = re.findall(r"`([\w/]+\.py)`", DOCUMENT.read_text())
     exceptions = ("jupyter_server_config.py",)
     missing = [name for name in named if name not in exceptions and not (TESTS / name).is_file()]

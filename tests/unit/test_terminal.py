@@ -1,4 +1,4 @@
-"""What is printed and asked: one line a call, and no line that a peer could have made."""
+"""Output and prompts: one line per call, and no line that a peer could have forged."""
 
 import io
 import sys
@@ -23,7 +23,7 @@ FORGED = "1.0\nready       https://localhost:1/\r\nhint: run it\x1b[2K\u2028erro
     ],
 )
 def test_one_line(capsys: pytest.CaptureFixture[str], show: Callable[[str], None]) -> None:
-    """Whatever is in a text, it is one line, in which nothing steers the terminal."""
+    """Any text is printed as one line without control characters."""
     show(FORGED)
     (line,) = "".join(capsys.readouterr()).splitlines()
     assert line.isprintable()
@@ -31,7 +31,7 @@ def test_one_line(capsys: pytest.CaptureFixture[str], show: Callable[[str], None
 
 
 def test_error(capsys: pytest.CaptureFixture[str]) -> None:
-    """An error is one line, its hint is one, and each line that shows more begins with whose it is."""
+    """An error is one line, its hint is one, and each line of details begins with its owner."""
     terminal.print_error(RemoteError(FORGED, hint="try again", detail=("a line", FORGED), source="ashbury"))
     *details, error, hint = capsys.readouterr().err.splitlines()
     assert all(line.startswith("  ashbury | ") for line in details)
@@ -48,7 +48,7 @@ class SmallTerminal(io.StringIO):
 
 @pytest.mark.parametrize("pad", [" ".join(["word"] * 40), "x" * 200, "x" * 53 + " "])
 def test_rows_of_an_error(monkeypatch: pytest.MonkeyPatch, pad: str) -> None:
-    """At a terminal the further rows of an error are indented, so that none of them is a hint."""
+    """At a terminal the further rows of an error are indented, so that none of them looks like a hint."""
     shown = SmallTerminal()
     monkeypatch.setattr(terminal, "terminal_columns", lambda: 60)
     with monkeypatch.context() as patch:

@@ -1,4 +1,4 @@
-"""More arguments for Jupyter: passed on as they are, unless they would undo the protection of the server."""
+"""Additional arguments for Jupyter are passed on, unless they would weaken the server's protection."""
 
 import pytest
 
@@ -28,8 +28,8 @@ UNDOING = (
 
 @pytest.mark.parametrize("trait", UNDOING)
 @pytest.mark.parametrize("form", ["--ServerApp.{}=x", "--NotebookApp.{}=x", "--LabApp.{}", "--{}=x", "--{}"])
-def test_what_undoes_the_protection(trait: str, form: str) -> None:
-    """It is refused by its name in every spelling: with a class, alone, and with a value or none."""
+def test_protected_traits(trait: str, form: str) -> None:
+    """A protected trait is refused by its name in every spelling: with a class, alone, and with a value or none."""
     argument = form.format(trait if "." in form else trait.replace("_", "-"))
     with pytest.raises(ConfigError, match=argument.partition("=")[0]):
         check_arguments(["--debug", argument], NAME)
@@ -50,8 +50,8 @@ def test_what_undoes_the_protection(trait: str, form: str) -> None:
         *["-y", "list", "stop", "0.0.0.0", "--", "", "--ServerApp.ip 0.0.0.0", "--a.b.c=1", "--ServerApp=1"],
     ],
 )
-def test_other_ways_round(argument: str) -> None:
-    """Aliases, beginnings, other classes, subcommands and loose values are refused too."""
+def test_other_spellings(argument: str) -> None:
+    """Aliases, prefixes, other classes, subcommands and positional arguments are refused too."""
     with pytest.raises(ConfigError) as problem:
         check_arguments([argument], NAME)
     assert NAME in str(problem.value)
@@ -66,6 +66,6 @@ def test_other_ways_round(argument: str) -> None:
         *["--NotebookApp.iopub_data_rate_limit=1e10", "--LabApp.default_url=/lab/tree/a b.ipynb"],
     ],
 )
-def test_what_does_no_harm(argument: str) -> None:
-    """It is let through, with whatever value."""
+def test_harmless_arguments(argument: str) -> None:
+    """Other arguments are accepted, with any value."""
     check_arguments([argument], NAME)

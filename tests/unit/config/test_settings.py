@@ -1,4 +1,4 @@
-"""The settings: who wins over whom, what is refused and in what words, alike under `fab` and `invoke`."""
+"""The settings: precedence, validation and its messages, under `fab` and `invoke` alike."""
 
 import json
 import os
@@ -47,7 +47,7 @@ def project() -> Path:
 
 @pytest.fixture(params=["invoke", "fab", "fab -H"])
 def make_context(request: pytest.FixtureRequest) -> MakeContext:
-    """Makes what a task is given under each of the programs, from a Config that read all it reads itself."""
+    """Make the context of a task under each of the programs, from a Config that read its own files."""
 
     def make(runtime: Path | None = None, overrides: dict[str, Any] | None = None) -> Context:
         kind = InvokeConfig if request.param == "invoke" else FabricConfig
@@ -67,7 +67,7 @@ def make_context(request: pytest.FixtureRequest) -> MakeContext:
 
 
 def refused(text: str, *, name: str = ".invoke.yaml") -> ConfigError:
-    """What `load` says about a home folder whose configuration file has `text`."""
+    """The error of `load` for a home folder whose configuration file has `text`."""
     (Path.home() / name).write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError) as caught:
         load(Context(InvokeConfig(lazy=True)))
@@ -78,8 +78,8 @@ def bare(**flags: Any) -> settings.Settings:
     return load(Context(InvokeConfig(lazy=True)), **flags)
 
 
-class TestAsShipped:
-    def test_built_in(self) -> None:
+class TestDefaults:
+    def test_defaults(self) -> None:
         """Without any file, the settings are those of the guide."""
         loaded = bare()
         assert loaded.gateway == "sandbox"
@@ -89,8 +89,8 @@ class TestAsShipped:
         assert (loaded.user, loaded.port, loaded.explicit_host) == (None, None, None)
         assert (loaded.timeouts.connect, loaded.connect_kwargs) == (10, {})
 
-    def test_the_file_says_what_is_built_in(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The invoke.yaml of the project sets nothing but what holds without it."""
+    def test_project_file_equals_defaults(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The project's invoke.yaml sets only what is the default without it."""
         without = bare()
         monkeypatch.setattr(settings, "PROJECT_FILE", ROOT / "invoke.yaml")
         assert bare() == without
@@ -101,15 +101,15 @@ class TestAsShipped:
         assert next(line for line in lines if line and not line.startswith("#")) == "gateway: sandbox"
 
 
-class TestWhoWins:
+class TestPrecedence:
     LAYERS = ("built in", "project", "user", "variable", "runtime", "command line")
 
     @pytest.mark.parametrize("top", range(len(LAYERS)), ids=LAYERS)
-    def test_each_layer_wins_over_those_below(
+    def test_layers(
         self, make_context: MakeContext, project: Path, home: Path, tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch, top: int,
     ) -> None:  # fmt: skip
-        """Built in < project < ~/.invoke.yaml < variables < -f < command line, for each kind of context."""
+        """Defaults < project < ~/.invoke.yaml < variables < -f < command line, for each kind of context."""
         runtime = tmp_path / "run.yaml"
         if top >= 1:
             project.write_text("timeouts: {connect: 101}\nnotebook: {nice: 11}\n", encoding="utf-8")
@@ -127,8 +127,8 @@ class TestWhoWins:
         assert loaded.timeouts.connect == (10, 101, 102, 103, 104, 105)[top]
         assert loaded.notebook.nice == (19, 11, 12, 13, 14, 15)[top]
 
-    def test_layers_add_up(self, make_context: MakeContext, project: Path, home: Path) -> None:
-        """A layer that says nothing of a setting leaves it as it is, one level down as well."""
+    def test_layers_are_merged(self, make_context: MakeContext, project: Path, home: Path) -> None:
+        """A layer without a setting leaves its value as it is, one level down as well."""
         project.write_text(
             "connect_kwargs: {compress: true}\nnotebook: {environment: a, nice: 11}\n", encoding="utf-8"
         )
@@ -141,8 +141,8 @@ class TestWhoWins:
         assert (loaded.notebook.environment, loaded.notebook.nice) == ("a", 12)
         assert loaded.connect_kwargs == {"compress": False, "allow_agent": False}
 
-    def test_null_takes_back(self, project: Path, home: Path) -> None:
-        """A user's null makes optional what the project's file sets."""
+    def test_null_unsets(self, project: Path, home: Path) -> None:
+        """A null in the user's file unsets what the project's file sets."""
         project.write_text("gateway: g\nuser: u\nnotebook: {local_port: 9000}\n", encoding="utf-8")
         (home / ".invoke.yaml").write_text(
             "gateway: null\nuser:\nnotebook: {local_port: null}\n", encoding="utf-8"
@@ -151,7 +151,7 @@ class TestWhoWins:
         assert (loaded.gateway, loaded.user, loaded.notebook.local_port) == (None, None, None)
 
     def test_files_of_fabric_do_not_count(self, make_context: MakeContext, home: Path) -> None:
-        """What only `fab` would read is read under neither program."""
+        """Files that only `fab` would read are read under neither program."""
         (home / ".fabric.yaml").write_text("user: mallory\nport: 7\n", encoding="utf-8")
         loaded = load(make_context())
         assert (loaded.user, loaded.port) == (None, None)
@@ -167,7 +167,7 @@ class TestWhoWins:
 
     @pytest.mark.parametrize("text", ["", "\n", "# nothing\n", "---\n", "notebook:\n", "\ufeffnotebook:\n"])
     def test_empty_file(self, home: Path, text: str) -> None:
-        """A file, or a heading, with nothing below it sets nothing."""
+        """An empty file or section sets nothing."""
         (home / ".invoke.yaml").write_text(text, encoding="utf-8")
         assert bare().notebook == Notebook()
 
@@ -213,15 +213,15 @@ class TestVariables:
     def test_each_type(
         self, monkeypatch: pytest.MonkeyPatch, variable: str, text: str, value: Callable[[Any], bool]
     ) -> None:
-        """A variable is read as what its setting is."""
+        """A variable is parsed as its setting's type."""
         monkeypatch.setenv(f"INVOKE_{variable}", text)
         assert value(bare())
 
     @pytest.mark.parametrize(
         "variable", ["RUN_ECHO", "DEBUG", "SUDO_USER", "TASKS_DEDUPE", "RUNTIME_CONFIG", "MY_OTHER_PROJECT"]
     )
-    def test_of_others(self, monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
-        """What Invoke or another project reads is let through."""
+    def test_unrelated_variables(self, monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+        """Variables of Invoke or of another project are ignored."""
         before = bare()
         monkeypatch.setenv(f"INVOKE_{variable}", "whatever")
         assert bare() == before
@@ -270,20 +270,20 @@ class TestVariables:
     def test_refused(
         self, monkeypatch: pytest.MonkeyPatch, variable: str, text: str, message: str, hint: str
     ) -> None:
-        """A wrong variable is named, with the nearest right one."""
+        """An unknown variable is refused, with the closest known one."""
         monkeypatch.setenv(f"INVOKE_{variable}", text)
         with pytest.raises(ConfigError) as caught:
             bare()
         assert (str(caught.value), caught.value.hint) == (message, hint)
 
     def test_not_utf8(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Bytes that are no text are refused, for no path on the host is meant by them."""
+        """A value that is not UTF-8 is refused."""
         monkeypatch.setitem(os.environ, "INVOKE_NOTEBOOK_DIRECTORY", "caf\udce9")
         with pytest.raises(ConfigError, match="INVOKE_NOTEBOOK_DIRECTORY must be one line of text"):
             bare()
 
 
-class TestFilesRefused:
+class TestInvalidFiles:
     @pytest.mark.parametrize(
         ("text", "message", "hint"),
         [
@@ -374,8 +374,8 @@ class TestFilesRefused:
              "write one setting a line, as in gateway: sandbox"),
         ],
     )  # fmt: skip
-    def test_words(self, text: str, message: str, hint: str) -> None:
-        """What is wrong is named, with its file and the one thing to do about it."""
+    def test_messages(self, text: str, message: str, hint: str) -> None:
+        """The error names the setting and its file, and the hint the one thing to do."""
         problem = refused(text)
         assert (str(problem), problem.hint) == (message, hint)
         assert problem.exit_code == 2
@@ -393,14 +393,16 @@ class TestFilesRefused:
             ("? [a]\n: b\n", 1),
         ],
     )
-    def test_malformed(self, text: str, line: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-        """A file that is not plain YAML is refused with its line, and nothing in it runs."""
+    def test_malformed_yaml(
+        self, text: str, line: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        """A file that is not plain YAML is refused with its line, and its tags are not executed."""
         monkeypatch.chdir(tmp_path)
         assert str(refused(text)).startswith(f"~/.invoke.yaml, line {line}: this is not YAML: ")
         assert not (tmp_path / "owned").exists()
 
     def test_malformed_json(self) -> None:
-        """JSON has lines too, and its keys count once."""
+        """Errors in JSON have lines too, and duplicate keys are refused."""
         problem = refused('{"notebook":\n {"nice": 12,}}', name=".invoke.json")
         assert str(problem).startswith("~/.invoke.json, line 2: this is not JSON: ")
         problem = refused('{"notebook": {"nice": 12, "nice": 13}}', name=".invoke.json")
@@ -408,23 +410,23 @@ class TestFilesRefused:
 
     @pytest.mark.parametrize("text", ["[" * 5000, "a: 2026-99-99", "&a [*a]", "gateway: &a [*a]"])
     def test_hostile_yaml(self, text: str) -> None:
-        """Nesting without end, references to oneself and impossible dates are refused, not followed."""
+        """Unbounded nesting, recursive references and impossible dates are refused."""
         assert "~/.invoke.yaml" in str(refused(text))
 
     def test_not_utf8(self, home: Path) -> None:
-        """A file in another encoding is refused with the place of the first byte that shows it."""
+        """A file in another encoding is refused with the position of the first invalid byte."""
         (home / ".invoke.yaml").write_bytes("user: andré".encode("latin-1"))
         with pytest.raises(ConfigError, match="~/.invoke.yaml is not UTF-8: byte 10 is 0xe9"):
             bare()
 
     def test_not_a_file(self, home: Path) -> None:
-        """A folder in the place of the file is refused, not passed over."""
+        """A folder in place of the file is refused, not skipped."""
         (home / ".invoke.yaml").mkdir()
         with pytest.raises(ConfigError, match="~/.invoke.yaml cannot be read: "):
             bare()
 
     def test_each_layer_is_named(self, make_context: MakeContext, project: Path, tmp_path: Path) -> None:
-        """A message names the file that is wrong, not the one whose value counts in the end."""
+        """The error names the file with the invalid value, not the one whose value would win."""
         runtime = tmp_path / "run.yaml"
         runtime.write_text("notebook: {nice: 12}", encoding="utf-8")
         project.write_text("notebook: {nice: 25}", encoding="utf-8")
@@ -437,23 +439,23 @@ class TestFilesRefused:
         with pytest.raises(ConfigError, match=r"connect_kwargs.timeout in the command line must be"):
             load(make_context(overrides={"connect_kwargs": {"timeout": 4000}}))
 
-    def test_no_runtime_file(self, make_context: MakeContext, tmp_path: Path) -> None:
-        """A file given with -f has to exist; Invoke by itself goes on without it."""
+    def test_missing_runtime_file(self, make_context: MakeContext, tmp_path: Path) -> None:
+        """A file given with -f must exist; Invoke by itself ignores a missing one."""
         with pytest.raises(ConfigError, match="there is no configuration file .*none.yaml"):
             load(make_context(tmp_path / "none.yaml"))
 
     @pytest.mark.parametrize("key", ["environment", "directory", "activate", "host"])
     @pytest.mark.parametrize("bad", ["\n", "\0", "\x1b", "\x7f", "\x85", "\u2028"])
     def test_control_characters(self, key: str, bad: str) -> None:
-        """No text has a line end or another control character, not even as its last."""
+        """No text contains a line end or another control character, not even at its end."""
         problem = refused(json.dumps({"notebook": {key: f"a{bad}"}}), name=".invoke.json")
         assert str(problem).startswith(f"notebook.{key} in ~/.invoke.json must be one line of text")
 
     @pytest.mark.parametrize("key", ["environment", "directory", "activate"])
     @given(text=st.text(st.characters(exclude_categories=["C", "Zl", "Zp"]), min_size=1))
     @hypothesis_settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
-    def test_everything_else_goes(self, key: str, text: str) -> None:
-        """Spaces, quotes, dollars and other scripts pass unchanged, for they are quoted where used."""
+    def test_other_characters(self, key: str, text: str) -> None:
+        """Spaces, quotes, dollars and all scripts pass unchanged, since they are quoted where used."""
         (Path.home() / ".invoke.json").write_text(json.dumps({"notebook": {key: text}}), encoding="utf-8")
         assert getattr(bare().notebook, key) == text
 
@@ -483,7 +485,7 @@ class TestCommandLine:
         assert loaded.timeouts.connect == 3
 
     def test_no_password_in_a_repr(self, make_context: MakeContext) -> None:
-        """What is printed of the settings, in a log or a traceback, has no secret."""
+        """The repr of the settings, as in a log or a traceback, contains no secret."""
         loaded = load(
             make_context(overrides={"connect_kwargs": {"key_filename": "/k"}, "sudo": {"password": "p2"}})
         )
@@ -500,7 +502,9 @@ class TestCommandLine:
     def test_flags_without_effect(
         self, make_context: MakeContext, overrides: dict[str, Any], path: str
     ) -> None:
-        """-T, --prompt-for-login-password and --prompt-for-passphrase, which would have no effect, are refused by name."""
+        """-T, --prompt-for-login-password and --prompt-for-passphrase, which would have no effect, are refused by
+        name.
+        """
         with pytest.raises(ConfigError, match=f"{path} in the command line is not supported") as caught:
             load(make_context(overrides=overrides))
         assert "hunter2" not in f"{caught.value} {caught.value.hint}"
@@ -515,7 +519,7 @@ class TestCommandLine:
         assert load(Context(FabricConfig())).ssh_config_path is None
 
     def test_flags(self) -> None:
-        """A flag of a task wins, is checked like a setting and goes by its own name; None is not given."""
+        """A task's flag wins, is validated like a setting and named by its flag; None counts as not given."""
         loaded = bare(local_port="9000", open_browser=False, on_exit=None)
         assert (loaded.notebook.local_port, loaded.notebook.open_browser) == (9000, False)
         for wrong, in_message in (("abc", "'abc'"), ("80", "80"), ("8888.0", "'8888.0'"), (99, "99")):
@@ -529,7 +533,7 @@ class TestCommandLine:
 
 class TestHost:
     def test_flag(self) -> None:
-        """--host is given back as written, and place() fills in what it leaves open."""
+        """--host is returned as written, and destination() fills in what it omits."""
         assert bare(host="me@ashbury:2222").explicit_host == "me@ashbury:2222"
         assert bare(host="me@ashbury:2222").destination() == Destination("ashbury", "me", 2222)
         assert bare().destination() == Destination("student.compute")
@@ -541,37 +545,37 @@ class TestHost:
         "written", ["ashbury", "me@ashbury", "ashbury:22", "{user}@ashbury:22", "[::1]:2222", "::1", "a@b@c"]
     )
     def test_option(self, written: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        """What -H says is given back as written, though a Connection keeps only parts of it."""
+        """-H is returned as written, although a Connection keeps only parts of it."""
         written = written.format(user=FabricConfig().user)
         for argv in (["-H", written], ["-H", f"other,{written}"], [f"-H{written}"], [f"--hosts={written}"]):
             monkeypatch.setattr(sys, "argv", ["fab", *argv, "up"])
             assert load(Connection(written, config=FabricConfig())).explicit_host == written
 
     def test_option_without_a_command_line(self) -> None:
-        """In process, what a Connection was told is found by comparison with its defaults."""
+        """Without a command line, the values of a Connection are found by comparison with its defaults."""
         for written in ("ashbury", "me@ashbury:2222", "ashbury:2222"):
             assert load(Connection(written, config=FabricConfig())).explicit_host == written
 
     def test_both(self) -> None:
-        """--host and -H may both be given if they say the same."""
+        """--host and -H may both be given if they agree."""
         c = Connection("ashbury", config=FabricConfig())
         assert load(c, host="ashbury").explicit_host == "ashbury"
         with pytest.raises(ConfigError, match="-H says ashbury and --host says other"):
             load(c, host="other")
 
     def test_option_is_checked(self) -> None:
-        """What a Connection would take is refused if it is no place."""
+        """A -H that a Connection would accept is refused if it is no valid destination."""
         with pytest.raises(ConfigError, match="-H must be a host"):
             load(Connection("a b;c", config=FabricConfig()))
 
     @pytest.mark.parametrize("gateway", ["ssh -W %h:%p gate", "gate", "me@gate:22", "me@[::1]:22", "sandbox"])
     def test_gateways(self, home: Path, gateway: str) -> None:
-        """A gateway is a place, the sandbox or a command, and is given back as it was written."""
+        """A gateway is a destination, the sandbox or a command, and is returned as written."""
         (home / ".invoke.json").write_text(json.dumps({"gateway": gateway}), encoding="utf-8")
         assert bare().gateway == gateway
 
 
-class TestPlaces:
+class TestDestinations:
     @pytest.mark.parametrize(
         ("text", "place"),
         [
@@ -587,8 +591,8 @@ class TestPlaces:
             ("a_b-c", Destination("a_b-c")),
         ],
     )
-    def test_right(self, text: str, place: Destination) -> None:
-        """Names, addresses, users and ports are told apart, and put together again."""
+    def test_valid(self, text: str, place: Destination) -> None:
+        """Names, addresses, users and ports are parsed, and formatted again."""
         assert parse_destination(text, "it") == place
         assert parse_destination(str(place), "it") == place
 
@@ -604,15 +608,15 @@ class TestPlaces:
             "host:22:22", "host\ud800",
         ],
     )  # fmt: skip
-    def test_wrong(self, text: str) -> None:
-        """Whatever a shell, OpenSSH or a reader could take for something else is refused by name."""
+    def test_invalid(self, text: str) -> None:
+        """A destination that a shell, OpenSSH or a reader could misinterpret is refused by name."""
         with pytest.raises(ConfigError) as caught:
             parse_destination(text, "--host")
         assert str(caught.value).startswith("--host ")
         assert caught.value.hint
 
     def test_punycode(self) -> None:
-        """A name in another script is refused with the form that will do."""
+        """An internationalized name is refused with its punycode form."""
         with pytest.raises(ConfigError) as caught:
             parse_destination("m\u00fcnchen.example", "--host")
         assert "xn--" in caught.value.hint
@@ -621,8 +625,8 @@ class TestPlaces:
     @given(st.text(st.sampled_from("ab1.-_:[]@ $'\"\\/;\n\t\0%é٢"), max_size=12) | st.text(max_size=12))
     @example("a@-b")
     @hypothesis_settings(max_examples=200)
-    def test_nothing_hostile_passes(self, text: str) -> None:
-        """Whatever passes has a harmless host, user and port, and says all that the text said."""
+    def test_random_text(self, text: str) -> None:
+        """Whatever is accepted has a harmless host, user and port, and formats to the same text."""
         try:
             place = parse_destination(text, "it")
         except ConfigError:

@@ -1,4 +1,4 @@
-"""A certificate from a site's authority: every mistake that a person makes with one is named before it costs anything."""
+"""Importing a certificate of the site's CA: every common mistake has its own error."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -31,8 +31,8 @@ def certificate_site(tmp_path: Path) -> CertificateSite:
     return CertificateSite(root, make_signed("the one below", root, ca=True), tmp_path)
 
 
-def test_a_chain(certificate_site: CertificateSite) -> None:
-    """The server's own, then who signed it: taken over in that order with the key, and none of the words around them."""
+def test_chain(certificate_site: CertificateSite) -> None:
+    """The server's certificate and the CA's are imported in that order with the key, without the text around them."""
     leaf = certificate_site.leaf()
     files = certificate_site.files(
         ["Bag Attributes: from a browser\n", leaf, "subject=…\n", certificate_site.intermediate], leaf.key
@@ -49,8 +49,10 @@ def test_a_chain(certificate_site: CertificateSite) -> None:
 @pytest.mark.parametrize(
     "make", [lambda: rsa.generate_private_key(65537, 2048), lambda: ec.generate_private_key(ec.SECP384R1())]
 )
-def test_kinds_of_keys(certificate_site: CertificateSite, make: Callable[[], Key]) -> None:
-    """RSA of 2048 bits and P-384 will do, also with the root at the end, and with no authority at all, which is told."""
+def test_key_types(certificate_site: CertificateSite, make: Callable[[], Key]) -> None:
+    """RSA of 2048 bits and P-384 are accepted, also with the root in the chain, and self-signed, which is_self_signed
+    reports.
+    """
     key = make()
     leaf = certificate_site.leaf(key=key)
     own_certificate.read(
@@ -60,10 +62,10 @@ def test_kinds_of_keys(certificate_site: CertificateSite, make: Callable[[], Key
     assert own_certificate.is_self_signed(own_certificate.read(*certificate_site.files([alone], alone.key)))
 
 
-def expected_error(
+def cases(
     certificate_site: CertificateSite,
 ) -> dict[str, tuple[Callable[[], tuple[Path, Path]], tuple[str, ...]]]:
-    """By name, how to make the two files, and what the message names."""
+    """By name, how to make the two files, and the texts in the message."""
     leaf, other = certificate_site.leaf(), certificate_site.leaf()
 
     def with_(
@@ -143,11 +145,11 @@ def expected_error(
 
 @pytest.mark.parametrize(
     "fault",
-    list(expected_error(CertificateSite(make_signed("x", ca=True), make_signed("x", ca=True), Path()))),
+    list(cases(CertificateSite(make_signed("x", ca=True), make_signed("x", ca=True), Path()))),
 )
-def test_faults(certificate_site: CertificateSite, fault: str) -> None:
-    """Each is refused as a bad argument, by the name of what is wrong, with the one thing to do."""
-    make, expected = expected_error(certificate_site)[fault]
+def test_invalid(certificate_site: CertificateSite, fault: str) -> None:
+    """Each mistake is refused as an invalid argument, by name, with a hint."""
+    make, expected = cases(certificate_site)[fault]
     files = make()
     if fault == "a certificate as key":
         files[0].chmod(0o600)

@@ -1,4 +1,4 @@
-"""Which certificates may enter a trust store: every property that could make a browser believe more is refused by name."""
+"""Which certificates may be added to a trust store: every property that could grant more is refused by name."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -163,7 +163,7 @@ REFUSED: dict[str, tuple[Callable[[], str], str]] = {
 
 @pytest.mark.parametrize("reason", REFUSED)
 def test_refused(reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A certificate that asks for more than the loopback names of a server is refused by name, before any store is looked at."""
+    """A certificate for more than a server's loopback names is refused by name, before any store is read."""
     make, expected = REFUSED[reason]
     pem = make()
     assert expected in find_problem(pem)
@@ -179,12 +179,12 @@ def test_refused(reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_version_1(tmp_path: Path) -> None:
-    """A certificate from before there were extensions is refused: nothing in it says that it cannot sign others."""
+    """A version 1 certificate is refused: without extensions, nothing says that it cannot sign others."""
     assert "could sign other certificates" in find_problem(version_1(tmp_path))
 
 
 def test_many_long_names() -> None:
-    """However many names it has, and however long, the message stays short."""
+    """However many names a certificate has, and however long, the message stays short."""
     problem = find_problem(
         certificate(KEY, names=names(*(f"{'a' * 60}.{number}.{'b' * 60}" for number in range(1000))))
     )
@@ -212,5 +212,5 @@ def test_malformed(kind: str, pem: str) -> None:
     ],
 )
 def test_allowed(make: Callable[[], str]) -> None:
-    """A leaf that signed itself, for loopback alone, fits."""
+    """A self-signed leaf for loopback names only is accepted."""
     assert find_problem(make()) == ""

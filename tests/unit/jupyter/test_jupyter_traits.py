@@ -1,4 +1,4 @@
-"""One table says which traits of Jupyter matter for the protection of the server, and each place uses it."""
+"""One table lists the traits of Jupyter that matter for the server's protection, and each module uses it."""
 
 import ast
 import re
@@ -20,6 +20,7 @@ CHECKED = {name: trait for name, trait in TRAITS.items() if trait.safe is not No
 
 @pytest.fixture
 def insecure_settings(import_remote: Callable[[str], ModuleType]) -> ModuleType:
+    """The program of the host, imported by the name that it has there."""
     return import_remote("insecure_settings")
 
 
@@ -34,7 +35,7 @@ def test_refused_as_argument(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "trait"), CHECKED.items())
 def test_insecure_in_a_file(insecure_settings: ModuleType, name: str, trait: Trait) -> None:
-    """A checked trait is insecure with any value but the safe ones, on the classes of the table only, and has an effect."""
+    """A checked trait is insecure with any value but the safe ones, on the table's classes only, and has an effect."""
     sections = ("ServerApp", "IdentityProvider", "Session")
     section = next(section for section in sections if re.fullmatch(trait.classes, section))
     safe = [EXPECTED[trait.safe]] if isinstance(trait.safe, str) else list(trait.safe)

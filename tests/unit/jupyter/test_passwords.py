@@ -1,4 +1,4 @@
-"""A password's hash is what Jupyter itself checks, and a made-up one is strong."""
+"""Password hashes are those that Jupyter checks, and generated passwords are strong."""
 
 import pytest
 from jupyter_server.auth.security import passwd, passwd_check
@@ -12,7 +12,7 @@ from notebooks_over_ssh.jupyter import passwords as credentials
     "password", ["correct horse", "pässwörd mit ß", "日本語のパスワード", "a'b\"c$d\\e f"]
 )
 def test_jupyter_accepts_the_hash(password: str, argon2: bool) -> None:
-    """Jupyter takes the password for its hash and no other, for each form of hash and any letters."""
+    """Jupyter accepts the password for its hash and no other, for each type of hash and any characters."""
     hashed = credentials.hash_password(password, argon2=argon2)
     assert hashed.startswith("argon2:$argon2id$" if argon2 else "sha256:")
     assert passwd_check(hashed, password)  # type: ignore[no-untyped-call] # Jupyter has no types here
@@ -20,7 +20,7 @@ def test_jupyter_accepts_the_hash(password: str, argon2: bool) -> None:
 
 
 def test_hashes_are_salted() -> None:
-    """One password has another hash each time."""
+    """One password has a different hash each time."""
     for argon2 in (True, False):
         assert credentials.hash_password("correct horse", argon2=argon2) != credentials.hash_password(
             "correct horse", argon2=argon2
@@ -28,15 +28,15 @@ def test_hashes_are_salted() -> None:
 
 
 @pytest.mark.parametrize("argon2", [True, False])
-def test_recognized_from_its_hash(argon2: bool) -> None:
-    """A password matches the hash that was made of it, and no other does."""
+def test_password_matches_its_hash(argon2: bool) -> None:
+    """A password matches its own hash, and no other password does."""
     hashed = credentials.hash_password("pässwörd mit ß", argon2=argon2)
     assert credentials.matches("pässwörd mit ß", hashed)
     assert not credentials.matches("pässwörd mit s", hashed)
 
 
-def test_recognized_from_the_hash_of_jupyter() -> None:
-    """The hash that `jupyter server password` writes is recognized too."""
+def test_password_matches_jupyters_hash() -> None:
+    """The hash that `jupyter server password` writes matches too."""
     assert credentials.matches("correct horse", passwd("correct horse"))  # type: ignore[no-untyped-call]
 
 
@@ -53,13 +53,13 @@ def test_recognized_from_the_hash_of_jupyter() -> None:
         "argon2:$argon2id$v=19$m=4294967295,t=4294967295,p=8$PKAHl7C7Cd7GIY194s5HCQ$v/gcGWgEsEJe89fgHYfKCmrbxQJOLfgXngvMFVJaaaY",
     ],
 )
-def test_hashes_of_a_hostile_host(hashed: str) -> None:
-    """A hash that is malformed, or whose check would take all memory, matches nothing, and is not computed."""
+def test_hostile_hashes(hashed: str) -> None:
+    """A hash that is malformed, or would take all memory to check, matches nothing, and is not computed."""
     assert not credentials.matches("correct horse", hashed)
 
 
-def test_made_up_passwords() -> None:
-    """They pass our own check, differ, and have no letters that are hard to tell apart."""
+def test_generated_passwords() -> None:
+    """Generated passwords pass our own validation, differ, and contain no ambiguous characters."""
     passwords = {credentials.generate_password() for _ in range(100)}
     assert len(passwords) == 100
     for password in passwords:
@@ -69,7 +69,9 @@ def test_made_up_passwords() -> None:
 
 @pytest.mark.parametrize("password", ["", "1234567", "x" * 1025, "with\nnewline", "with\0zero"])
 def test_bad_passwords_are_refused(password: str) -> None:
-    """Too short, too long or impossible to type into a form is refused, and the message does not repeat it."""
+    """A password that is too short, too long or impossible to type into a form is refused, and the message does not
+    repeat it.
+    """
     with pytest.raises(ConfigError) as refused:
         credentials.validate_password(password)
     assert not password or password not in str(refused.value)

@@ -1,4 +1,4 @@
-"""What is remembered of sessions survives whatever else is in the folder."""
+"""The records of sessions, whatever else is in their folder."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ from tests.kit.sessions import make_session
 
 @pytest.fixture(autouse=True)
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home without records; returns where they are going to be."""
+    """A home without records; returns the folder for them."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     return tmp_path / "state" / "notebooks-over-ssh" / "sessions"
@@ -25,8 +25,8 @@ def find(host: str | None = None) -> AnySession | None:
     return sessions.find(settings.load(Context(), host=host))
 
 
-def test_remember_and_forget(state: Path) -> None:
-    """A session is found until it is forgotten, and nothing is left of it then; twice is fine."""
+def test_save_and_delete(state: Path) -> None:
+    """A session is found until it is deleted, and nothing is left of it then; a second delete does nothing."""
     session = make_session()
     sessions.save(session)
     sessions.save(session)
@@ -37,8 +37,10 @@ def test_remember_and_forget(state: Path) -> None:
     assert list(state.iterdir()) == []
 
 
-def test_which_session_is_meant() -> None:
-    """The only one without a word; of several the one named, by its own name or by that of its pool; else they are listed."""
+def test_selection() -> None:
+    """The only session is the default; of several, the one named by its own or its pool's name; otherwise they are
+    listed.
+    """
     assert find() is None
     first = make_session("ashbury")
     sessions.save(first)
@@ -77,10 +79,10 @@ def test_which_session_is_meant() -> None:
         ({"INVOKE_NOTEBOOK_HOST": "ashbury"}, "notebook: {host: bonnington}", True),
     ],
 )
-def test_whoever_names_a_host_or_user_means_that_one(
+def test_named_host_or_user_wins(
     variables: dict[str, str], file: str, assert_found: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The only session is not taken where a variable or the user's own file names another host, user, port or gateway."""
+    """The only session is not used when a variable or the user's own file names another host, user, port or gateway."""
     session = make_session("ashbury")
     sessions.save(session)
     (tmp_path / ".invoke.yaml").write_text(file)
@@ -89,8 +91,8 @@ def test_whoever_names_a_host_or_user_means_that_one(
     assert find() == (session if assert_found else None)
 
 
-def test_a_session_that_was_picked_is_the_only_one() -> None:
-    """Settings that name one session fit no other, whatever else is on record."""
+def test_picked_session() -> None:
+    """Settings that name one session match no other, whatever else is on record."""
     known = [
         make_session(
             host, user=user, gateway=gateway, ssh_port=port, host_key=f"key through {gateway}, {port}"
@@ -107,7 +109,7 @@ def test_a_session_that_was_picked_is_the_only_one() -> None:
 
 
 def test_pending_session(state: Path) -> None:
-    """A pending session is found like any other, until its server is on record or it is forgotten."""
+    """A pending session is found like any other, until its server is on record or it is deleted."""
     session = make_session()
     pending = PendingSession(**{name: getattr(session, name) for name in RemoteHost.__struct_fields__})
     sessions.save_pending(pending)
@@ -122,7 +124,7 @@ def test_pending_session(state: Path) -> None:
 
 
 def test_another_gateway_in_the_settings() -> None:
-    """A session that was reached through another gateway than that of the settings is found by its record; of two, none is."""
+    """A session that was connected to through another gateway is found by its record; of two, none is."""
     old = make_session("calder", gateway="old.example")
     sessions.save(old)
     for host in (None, "calder", "student.compute"):
@@ -133,7 +135,9 @@ def test_another_gateway_in_the_settings() -> None:
 
 
 def test_one_server_has_one_record() -> None:
-    """Through another gateway, by another name or port, a machine has the same record; one with another key has its own."""
+    """Through another gateway, by another name or port, a machine has the same record; one with another key has its
+    own.
+    """
     sessions.save(make_session(gateway="old.example"))
     renamed = make_session(gateway="new.example", requested_host="labj", ssh_port=2222)
     sessions.save(renamed)
@@ -145,8 +149,8 @@ def test_one_server_has_one_record() -> None:
     assert sessions.find_duplicates(new_key) == [renamed]
 
 
-def test_a_spoilt_record_is_passed_over(state: Path) -> None:
-    """Records that are cut short, of another kind or unreadable do not hide the good one."""
+def test_damaged_record(state: Path) -> None:
+    """Records that are truncated, of another type or unreadable do not hide the valid one."""
     good = make_session()
     sessions.save(good)
     for name, text in {
@@ -159,8 +163,8 @@ def test_a_spoilt_record_is_passed_over(state: Path) -> None:
     assert sessions.list_sessions() == [good]
 
 
-def test_a_tunnel_is_as_open_as_its_lock() -> None:
-    """A tunnel counts while its process holds the lock, whatever the record says afterwards."""
+def test_tunnel_lock() -> None:
+    """A tunnel counts as open while its process holds the lock, whatever the record says afterwards."""
     session = make_session()
     tunnel = Tunnel(pid=1, local_port=8888, remote_port=8889, state="open")
     with sessions.lock_tunnel(session, 1):
@@ -193,8 +197,8 @@ def test_records_of_an_earlier_version(state: Path) -> None:
 
 
 @pytest.mark.parametrize("host", ["ashbury", "ashbury.example.org", "10.0.0.1", "fe80::1"])
-def test_names_of_files(state: Path, host: str) -> None:
-    """Any host has a file of its own in the folder, and two machines of one name have two."""
+def test_file_names(state: Path, host: str) -> None:
+    """Any host has its own file in the folder, and two machines of one name have two."""
     sessions.save(make_session(host))
     sessions.save(make_session(host, host_key="BBBB"))
     assert len(list(state.glob("*.session.json"))) == 2

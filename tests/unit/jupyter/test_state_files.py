@@ -1,4 +1,6 @@
-"""A state folder that is damaged, full, in the way or somebody else's: an error with its path and a hint, or a warning."""
+"""A state folder that is damaged, full, in the way or another user's: an error with its path and a hint, or a
+warning.
+"""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,8 +23,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "state" / "notebooks-over-ssh"
 
 
-def test_what_cannot_be_written(folder: Path) -> None:
-    """A lock, a log, a removal and a certificate that fail are each an error with the path, none an exception of Python's."""
+def test_unwritable_files(folder: Path) -> None:
+    """A lock, a log, a deletion and a certificate that fail are each an error with the path, never an OSError."""
     sessions_folder = folder / "sessions"
     (sessions_folder / "x").mkdir(parents=True)
     with pytest.raises(TaskError, match=f"cannot lock {sessions_folder}/x"):

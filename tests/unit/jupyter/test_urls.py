@@ -1,4 +1,4 @@
-"""The page that the browser opens on, whatever a folder or a file is called."""
+"""The URL that the browser opens, whatever the name of a folder or file."""
 
 from pathlib import Path
 
@@ -35,7 +35,7 @@ TUNNEL = Tunnel(pid=1, local_port=8888, remote_port=8889, state="open")
     ],
 )
 def test_page(application: str, path: str, page: str) -> None:
-    """Every application has its own page for a notebook and a folder, and each name in the path stays one name."""
+    """Every application has its own URL for a notebook and a folder, and each name in the path is one path segment."""
     url = pages.build_url(path, make_session(application=application), TUNNEL)
     assert url == f"https://localhost:8888/{page}"
 
@@ -44,8 +44,8 @@ def test_page(application: str, path: str, page: str) -> None:
     "path",
     ["/etc/passwd", "~/x", "~me", "..", "../x", "a/../../x", "a/..", "//evil.example/x", "a\nb", "a\x1bb"],
 )
-def test_no_way_out(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What leads out of the directory, or is no one line of text, is refused as a setting, by name."""
+def test_invalid_paths(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A path that leads out of the directory, or contains control characters, is refused as a setting, by name."""
     monkeypatch.setenv("HOME", str(tmp_path))
     with pytest.raises(ConfigError, match="--open"):
         settings.load(Context(), open=path)

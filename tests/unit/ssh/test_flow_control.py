@@ -1,4 +1,4 @@
-"""A window grows to what the path holds where a reader drains it, stays small elsewhere, and is bounded always."""
+"""A window grows to the path's capacity where its data is read, stays small otherwise, and is always bounded."""
 
 import heapq
 from collections.abc import Callable
@@ -27,7 +27,7 @@ class Clock:
 
 
 class SimulatedPath:
-    """A path with a rate and a round trip, by which one peer sends all that its window lets it, packet after packet."""
+    """A path with a rate and a round-trip time; the peer sends all that its window permits, in packets."""
 
     def __init__(self, rate: float, round_trip_s: float, path: PathEstimate | None = None) -> None:
         self.clock = Clock()
@@ -43,7 +43,7 @@ class SimulatedPath:
         self._events: list[tuple[float, int, Callable[[], None]]] = []
 
     def run(self, seconds: float, reader_rate: float = float("inf")) -> float:
-        """Let so much time go by; returns the bytes a second that the reader got."""
+        """Advance the time by `seconds`; returns the bytes per second that the reader got."""
         before, end = self.delivered, self.clock() + seconds
         self._reader_rate, self._reader_free_at = reader_rate, self.clock()
         self._send()
@@ -82,30 +82,32 @@ class SimulatedPath:
     ("rate", "round_trip_s"),
     [(100e6, 0.1), (30e6, 0.3), (250e6, 0.02), (100e6, 0.03)],
 )
-def test_follows_a_long_fat_path(rate: float, round_trip_s: float) -> None:
-    """After a few seconds the window is no more what limits a transfer."""
+def test_long_fat_path(rate: float, round_trip_s: float) -> None:
+    """After a few seconds the window no longer limits a transfer."""
     link = SimulatedPath(rate, round_trip_s)
     link.run(3)
     assert link.run(2) > 0.9 * rate
 
 
 @pytest.mark.parametrize(("rate", "round_trip_s"), [(100e6, 0.1), (30e6, 0.3), (5e6, 0.2), (100e6, 0.001)])
-def test_is_no_long_queue(rate: float, round_trip_s: float) -> None:
-    """It ends near what the path holds: no more than three times that, and a few MB, wait in front of a keystroke."""
+def test_short_queue(rate: float, round_trip_s: float) -> None:
+    """The window ends near the bandwidth-delay product: at most three times that, and a few MB, are queued before a
+    keystroke.
+    """
     link = SimulatedPath(rate, round_trip_s)
     link.run(8)
     assert link.window.size <= 3 * rate * round_trip_s + 8 * MB
 
 
-def test_a_slow_reader_is_sent_little() -> None:
-    """A reader that takes less than the path brings does not make the window grow."""
+def test_slow_reader() -> None:
+    """A reader slower than the path does not make the window grow."""
     link = SimulatedPath(100e6, 0.02)
     link.run(5, reader_rate=1e6)
     assert link.window.size <= 8 * MB
 
 
-def test_a_stopped_reader_bounds_what_is_kept() -> None:
-    """Where nobody reads, nothing is granted, and what is kept is one window."""
+def test_stopped_reader() -> None:
+    """While nobody reads, the window is not opened again, and one window is buffered."""
     link = SimulatedPath(100e6, 0.1)
     link.run(3)
     link.run(3, reader_rate=1e-9)
@@ -116,15 +118,15 @@ def test_a_stopped_reader_bounds_what_is_kept() -> None:
     assert link.window.size == largest <= MAX_WINDOW
 
 
-def test_a_fast_path_never_passes_the_largest() -> None:
-    """However fat the path is, a window stays within MAX_WINDOW."""
+def test_max_window() -> None:
+    """However fast the path is, a window stays within MAX_WINDOW."""
     link = SimulatedPath(2e9, 0.2)
     link.run(4)
     assert link.window.size <= MAX_WINDOW
 
 
-def test_all_together_are_bounded() -> None:
-    """Many fat streams share what their transport may keep, and give it back when they close."""
+def test_shared_budget() -> None:
+    """Many fast channels share their transport's budget, and return it when they close."""
     path = PathEstimate()
     links = [SimulatedPath(1e9, 0.1, path) for _ in range(8)]
     for link in links:
@@ -136,8 +138,8 @@ def test_all_together_are_bounded() -> None:
     assert path.growth_left == TOTAL_GROWTH_BUDGET
 
 
-def test_the_next_one_has_what_a_closed_one_gave_back() -> None:
-    """After many streams that came and went, one more grows as the first did."""
+def test_budget_is_returned() -> None:
+    """After many channels opened and closed, one more grows as the first did."""
     path, sizes = PathEstimate(), []
     for _ in range(24):
         link = SimulatedPath(1e9, 0.1, path)
@@ -148,8 +150,8 @@ def test_the_next_one_has_what_a_closed_one_gave_back() -> None:
     assert sizes[0] * len(sizes) > TOTAL_GROWTH_BUDGET
 
 
-def test_what_is_taken_after_the_end_keeps_nothing() -> None:
-    """A reader that is slower than its peer, which has closed long ago, leaves the others all their growth."""
+def test_data_consumed_after_close() -> None:
+    """Data consumed after the channel closed takes nothing of the budget."""
     path = PathEstimate()
     path.add_rtt_sample(0.1)
     clock = Clock()
@@ -168,8 +170,8 @@ def test_what_is_taken_after_the_end_keeps_nothing() -> None:
     assert path.growth_left == TOTAL_GROWTH_BUDGET
 
 
-def test_more_than_was_allowed() -> None:
-    """A peer that sends more than its window is refused at the very byte."""
+def test_window_exceeded() -> None:
+    """A peer that sends one byte more than its window is refused."""
     window = Window(PathEstimate(), INITIAL, Clock())
     window.on_received(INITIAL)
     with pytest.raises(paramiko.SSHException, match="more than the window"):
@@ -190,11 +192,9 @@ def test_more_than_was_allowed() -> None:
     st.sampled_from([0.0001, 0.01, 0.1, 0.5]),
 )
 @settings(max_examples=100, deadline=None)
-def test_never_more_than_it_says(
-    steps: list[tuple[int, float, float, float, bool]], round_trip_s: float
-) -> None:
-    """Whatever is received and taken when: a peer that keeps to what it was granted is never refused, is never left with
-    nothing once all was taken, and what is on its way and unread stays within the bounds.
+def test_random_transfers(steps: list[tuple[int, float, float, float, bool]], round_trip_s: float) -> None:
+    """For any sequence of sends and reads, a peer that keeps to its window is never refused, may send again once all
+    was read, and the data in flight and unread stays bounded.
     """
     path, clock = PathEstimate(), Clock()
     path.add_rtt_sample(round_trip_s)

@@ -1,4 +1,4 @@
-"""A host key counts as known exactly where sshd(8) says so."""
+"""A host key is known exactly when sshd(8) says so."""
 
 import base64
 import contextlib
@@ -73,7 +73,7 @@ def hashed(name: str) -> str:
     ],
 )
 def test_known_names(known_hosts: Path, hosts: str, name: str) -> None:
-    """A name is found plain, in a list, by a pattern, with its port and hashed; then nobody is asked."""
+    """A name is found plain, in a list, by a pattern, with its port and hashed, without a prompt."""
     write(known_hosts, "# a comment\n\n" + line(hosts))
     assert check(known_hosts, name).prompts == []
 
@@ -90,7 +90,9 @@ def test_known_names(known_hosts: Path, hosts: str, name: str) -> None:
     ],
 )
 def test_other_names(known_hosts: Path, hosts: str, name: str) -> None:
-    """A line for another name, another port or an excluded name says nothing; without a person that is a refusal."""
+    """A line for another name, another port or an excluded name does not match; without a terminal the key is
+    refused.
+    """
     write(known_hosts, line(hosts))
     with pytest.raises(HostKeyError, match="is not known") as refused:
         check(known_hosts, name)
@@ -99,38 +101,38 @@ def test_other_names(known_hosts: Path, hosts: str, name: str) -> None:
 
 
 def test_every_member_of_a_pool(known_hosts: Path) -> None:
-    """A name with several keys of one type is good with each of them."""
+    """A name with several keys of one type accepts each of them."""
     write(known_hosts, line("student.compute", OTHER) + line("student.compute"))
     check(known_hosts, "student.compute", KEY)
     check(known_hosts, "student.compute", OTHER)
 
 
-def test_a_changed_key_is_refused(known_hosts: Path) -> None:
-    """A key that contradicts the file is refused, whatever a person would answer, and the line is named."""
+def test_changed_key(known_hosts: Path) -> None:
+    """A key that differs from the recorded one is refused without a prompt, and the line is named."""
     write(known_hosts, "# first\n" + line("ashbury", OTHER))
     with pytest.raises(HostKeyError, match="not the one on record") as refused:
         check(known_hosts, "ashbury", answer="yes")
     assert f"{known_hosts}:2" in refused.value.hint
 
 
-def test_a_revoked_key_is_refused(known_hosts: Path) -> None:
-    """A key that is marked as revoked is refused though another line has it."""
+def test_revoked_key(known_hosts: Path) -> None:
+    """A revoked key is refused although another line has it."""
     write(known_hosts, line("ashbury") + line("*", marker="@revoked "))
     with pytest.raises(HostKeyError, match="revoked"):
         check(known_hosts, "ashbury", answer="yes")
 
 
 @pytest.mark.parametrize("answer", ["yes", "YES", pytest.param(fingerprint(KEY), id="fingerprint")])
-def test_accepted_keys_are_remembered(known_hosts: Path, answer: str) -> None:
-    """Yes, or the fingerprint itself, accepts an unknown key, which is known from then on; the file is private."""
+def test_accepted_keys_are_recorded(known_hosts: Path, answer: str) -> None:
+    """Yes, or the fingerprint itself, accepts an unknown key and records it; the file is private."""
     prompter = check(known_hosts, "ashbury", answer=answer)
     assert fingerprint(KEY) in prompter.prompts[0]
     assert check(known_hosts, "ashbury").prompts == []
     assert known_hosts.stat().st_mode & 0o777 == 0o600
 
 
-def test_accepted_keys_are_hashed_where_ssh_hashes_them(known_hosts: Path) -> None:
-    """With HashKnownHosts the name is not to be read in the file, and is known all the same."""
+def test_hash_known_hosts(known_hosts: Path) -> None:
+    """With HashKnownHosts the name is hashed in the file, and found."""
     hop = HopConfig(host="ashbury", user="me", port=22, known_hosts=(known_hosts,), hash_known_hosts=True)
     HostKeyPolicy(hop, CredentialPrompter(ScriptedPrompter("yes"))).missing_host_key(CLIENT, "ashbury", KEY)
     assert known_hosts.read_text().startswith("|1|")
@@ -138,8 +140,8 @@ def test_accepted_keys_are_hashed_where_ssh_hashes_them(known_hosts: Path) -> No
     assert check(known_hosts, "ashbury").prompts == []
 
 
-def test_a_file_without_a_last_newline(known_hosts: Path) -> None:
-    """A key is added on a line of its own, and the lines before it stay."""
+def test_missing_final_newline(known_hosts: Path) -> None:
+    """A key is added on its own line, and the lines before it stay."""
     write(known_hosts, line("bonnington", OTHER).rstrip("\n"))
     check(known_hosts, "ashbury", answer="yes")
     assert {entry.hosts for entry in known_keys("ashbury", [known_hosts])} == {"ashbury"}
@@ -150,8 +152,8 @@ def test_a_file_without_a_last_newline(known_hosts: Path) -> None:
     "answer",
     ["", "y", "no", "SHA256:AAAA", pytest.param(fingerprint(OTHER), id="fingerprint of another"), None],
 )
-def test_anything_else_is_a_no(known_hosts: Path, answer: str | None) -> None:
-    """Only a whole yes or this very fingerprint accepts; nothing is written otherwise."""
+def test_other_answers_refuse(known_hosts: Path, answer: str | None) -> None:
+    """Only a full yes or the right fingerprint accepts; otherwise nothing is written."""
     with pytest.raises(HostKeyError):
         check(known_hosts, "ashbury", answer=answer)
     assert not known_hosts.exists()
@@ -160,22 +162,22 @@ def test_anything_else_is_a_no(known_hosts: Path, answer: str | None) -> None:
 def session_policy(
     known_hosts: Path, name: str, machine: str = "ashbury", recorded_key: paramiko.PKey = KEY
 ) -> HostKeyPolicy:
-    """The policy for the destination of a session that runs on `machine`, which showed the recorded key."""
+    """The policy for the destination of a session on `machine`, which had the recorded key."""
     return policy(
         known_hosts, name, ScriptedPrompter("yes"), machine=Machine(machine, recorded_key.get_base64())
     )
 
 
-def test_the_key_of_a_session_is_known(known_hosts: Path) -> None:
-    """The machine that a session runs on is known by its key, also under a name that no file has."""
+def test_recorded_key_of_a_session(known_hosts: Path) -> None:
+    """A session's machine is recognized by its recorded key, also under a name that is in no file."""
     checking = session_policy(known_hosts, "ashbury")
     checking.missing_host_key(CLIENT, "ashbury", KEY)
     with pytest.raises(HostKeyError, match="not the one on record"):
         checking.missing_host_key(CLIENT, "ashbury", OTHER)
 
 
-def test_known_hosts_overrules_the_key_of_a_session(known_hosts: Path) -> None:
-    """Where known_hosts has another key for the name, the recorded one is refused, and the new one good for that machine."""
+def test_known_hosts_overrides_the_recorded_key(known_hosts: Path) -> None:
+    """Where known_hosts has another key for the name, the recorded one is refused, and the new one accepted."""
     write(known_hosts, line("ashbury", OTHER))
     checking = session_policy(known_hosts, "ashbury")
     with pytest.raises(HostKeyError, match="not the one on record"):
@@ -183,8 +185,8 @@ def test_known_hosts_overrules_the_key_of_a_session(known_hosts: Path) -> None:
     checking.missing_host_key(CLIENT, "ashbury", OTHER)
 
 
-def test_another_member_of_the_pool(known_hosts: Path) -> None:
-    """A pool that leads to another member, whose key is known as well, has not led to the machine of the session."""
+def test_another_pool_member(known_hosts: Path) -> None:
+    """A pool that leads to another member, whose key is known too, is not the session's machine."""
     write(known_hosts, line("student.compute") + line("student.compute", OTHER))
     checking = session_policy(known_hosts, "student.compute")
     checking.missing_host_key(CLIENT, "student.compute", KEY)
@@ -203,7 +205,9 @@ def test_another_member_of_the_pool(known_hosts: Path) -> None:
 def test_key_of_a_pool_for_a_member(
     known_hosts: Path, text: str, recorded_key: paramiko.PKey, error: type[HostKeyError]
 ) -> None:
-    """What known_hosts has for a pool counts for a member only where it has nothing for its own name, and never for another."""
+    """The pool's entry in known_hosts counts for a member only if there is none for its own name, and never for
+    another.
+    """
     write(known_hosts, text)
     pool = HopConfig(host="pool", user="me", port=22, known_hosts=(known_hosts,))
     machine = Machine("ashbury", recorded_key.get_base64())
@@ -214,7 +218,7 @@ def test_key_of_a_pool_for_a_member(
 
 
 class Reached:
-    """A client whose server has an address of the network for documentation (RFC 5737)."""
+    """A client whose server has an address for documentation (RFC 5737)."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.sock = socket.socket()
@@ -245,7 +249,9 @@ def test_address(
     is_good: bool,
     prompts: bool,
 ) -> None:
-    """With CheckHostIP a key that known_hosts does not have for the address is asked about, and a revoked one refused."""
+    """With CheckHostIP, a key that known_hosts lacks for the address needs a confirmation, and a revoked one is
+    refused.
+    """
     write(known_hosts, line("ashbury") + line("192.0.2.7", key, marker))
     client: Any = Reached(monkeypatch)
     prompter = ScriptedPrompter(answer)
@@ -257,7 +263,7 @@ def test_address(
 
 
 def test_known_types_come_first(known_hosts: Path) -> None:
-    """The host is asked for a key of a type that can be checked."""
+    """Key types that known_hosts has are requested first."""
     write(known_hosts, line("ashbury"))
     checking = policy(known_hosts, "ashbury", ScriptedPrompter())
     assert checking.order_algorithms(("ssh-ed25519", KEY.get_name()))[0] == KEY.get_name()

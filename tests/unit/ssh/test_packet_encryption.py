@@ -1,4 +1,4 @@
-"""Packets come out as they went in, wherever the network cut them, and a damaged one never comes out at all."""
+"""Packets arrive as they were sent, wherever the network split them, and a damaged one is never delivered."""
 
 import contextlib
 import hashlib
@@ -37,22 +37,22 @@ Payloads = st.lists(st.binary(min_size=0, max_size=3000), min_size=1, max_size=8
 
 
 class SentBytes:
-    """Takes what a packetizer sends."""
+    """A socket that keeps what is sent."""
 
     def __init__(self) -> None:
         self.sent: list[bytes] = []
 
     def send(self, data: bytes) -> int:
-        """Take all of it."""
+        """Accept all of the data."""
         self.sent.append(bytes(data))
         return len(data)
 
     def close(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 class BlockSource:
-    """Gives what arrives, a block a time, then the end."""
+    """A socket that returns one block per call, then end of file."""
 
     def __init__(self, blocks: Iterable[bytes]) -> None:
         self._blocks = [block for block in blocks if block]
@@ -62,34 +62,34 @@ class BlockSource:
         return self._blocks.pop(0) if self._blocks else b""
 
     def settimeout(self, timeout_s: float) -> None:
-        """Nothing: it never waits."""
+        """Do nothing: it never waits."""
 
 
 class JumpChannel:
-    """Gives what arrives to whoever it carries, a block a time and in the thread that asks it to."""
+    """A jump channel that passes one block per call to its receiver, in the caller's thread."""
 
     def __init__(self) -> None:
         self.granted = 0
         """How many bytes more the peer may send than at the beginning."""
 
     def set_receiver(self, feed: Any, end: Any) -> None:
-        """Remember both."""
+        """Keep the receiver's callbacks."""
         self.feed, self.feed_eof = feed, end
 
     def consumed(self, size: int) -> None:
-        """Count it."""
+        """Count the bytes."""
         self.granted += size
 
     credit = consumed
 
     def close(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     shutdown = settimeout = lambda self, _: None
 
 
 def set_ciphers(packets: Any, direction: str, kind: str, compressed: bool = False) -> None:
-    """Give the packetizer the keys of a kind for a direction, `outbound` or `inbound`."""
+    """Set the packetizer's keys for a direction, `outbound` or `inbound`."""
     suffix = "out" if direction == "outbound" else "in"
     setter = getattr(packets, f"set_{direction}_cipher")
     if kind == "gcm":
@@ -104,8 +104,8 @@ def set_ciphers(packets: Any, direction: str, kind: str, compressed: bool = Fals
         getattr(packets, f"set_{direction}_compressor")(zlib)
 
 
-def sealed(payloads: Iterable[bytes], kind: str, compressed: bool = False) -> list[bytes]:
-    """What Paramiko's own packetizer puts on the wire for the payloads, a packet each."""
+def encrypt(payloads: Iterable[bytes], kind: str, compressed: bool = False) -> list[bytes]:
+    """The packets that Paramiko's own packetizer sends for the payloads, one each."""
     sent_bytes: Any = SentBytes()
     packets: Any = Packetizer(sent_bytes)
     set_ciphers(packets, "outbound", kind, compressed)
@@ -115,14 +115,14 @@ def sealed(payloads: Iterable[bytes], kind: str, compressed: bool = False) -> li
     return sent
 
 
-def pieces(data: bytes, cuts: Iterable[int]) -> list[bytes]:
-    """The data, cut at the places, which count from its beginning and around its end."""
+def split(data: bytes, cuts: Iterable[int]) -> list[bytes]:
+    """The data, split at these offsets from its beginning and around its end."""
     places = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})
     return [data[a:b] for a, b in pairwise(places)]
 
 
-def opened(blocks: Iterable[bytes], kind: str, compressed: bool = False) -> Iterator[bytes]:
-    """The payloads in the blocks, as our packets read them. Raises EOFError at the end, SSHException."""
+def decrypt(blocks: Iterable[bytes], kind: str, compressed: bool = False) -> Iterator[bytes]:
+    """The payloads in the blocks, as our packetizer reads them. Raises EOFError at the end, SSHException."""
     packets = BlockPacketizer(BlockSource(blocks))
     set_ciphers(packets, "inbound", kind, compressed)
     while True:
@@ -131,8 +131,8 @@ def opened(blocks: Iterable[bytes], kind: str, compressed: bool = False) -> Iter
         yield message.asbytes()
 
 
-def collected(packets: Iterator[bytes]) -> tuple[list[bytes], Exception]:
-    """All that comes, and what ended it."""
+def collect(packets: Iterator[bytes]) -> tuple[list[bytes], Exception]:
+    """All payloads, and the exception that ended them."""
     got: list[bytes] = []
     try:
         got.extend(packets)
@@ -145,28 +145,28 @@ def collected(packets: Iterator[bytes]) -> tuple[list[bytes], Exception]:
 @pytest.mark.parametrize("kind", KINDS)
 @given(payloads=Payloads, cuts=st.lists(st.integers(0, 50_000), max_size=40))
 @settings(max_examples=60, deadline=None)
-def test_cut_anywhere(kind: str, compressed: bool, payloads: list[bytes], cuts: list[int]) -> None:
-    """However the stream of packets is cut into blocks, the same payloads come out in the same order."""
-    sent_bytes = b"".join(sealed(payloads, kind, compressed))
-    got, end = collected(opened(pieces(sent_bytes, cuts), kind, compressed))
+def test_split_anywhere(kind: str, compressed: bool, payloads: list[bytes], cuts: list[int]) -> None:
+    """However the packets are split into blocks, the payloads arrive unchanged and in order."""
+    sent_bytes = b"".join(encrypt(payloads, kind, compressed))
+    got, end = collect(decrypt(split(sent_bytes, cuts), kind, compressed))
     assert got == payloads
     assert isinstance(end, EOFError)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_byte_by_byte(kind: str) -> None:
-    """A network that brings one byte at a time is slow, and nothing else."""
+    """Blocks of one byte work."""
     payloads = [b"", b"x" * 15, b"y" * 16, b"z" * 1000]
-    sent_bytes = b"".join(sealed(payloads, kind))
-    assert collected(opened([sent_bytes[at : at + 1] for at in range(len(sent_bytes))], kind))[0] == payloads
+    sent_bytes = b"".join(encrypt(payloads, kind))
+    assert collect(decrypt([sent_bytes[at : at + 1] for at in range(len(sent_bytes))], kind))[0] == payloads
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(payloads=Payloads, cuts=st.lists(st.integers(0, 50_000), max_size=20))
 @settings(max_examples=60, deadline=None)
-def test_taken_at_once(kind: str, payloads: list[bytes], cuts: list[int]) -> None:
-    """What a stream takes as it arrives is the same, too, and keeps its order among what is read."""
-    packets = BlockPacketizer(BlockSource(pieces(b"".join(sealed(payloads, kind)), cuts)))
+def test_inline_packets(kind: str, payloads: list[bytes], cuts: list[int]) -> None:
+    """Packets that a channel handles as they arrive keep their order among the others."""
+    packets = BlockPacketizer(BlockSource(split(b"".join(encrypt(payloads, kind)), cuts)))
     set_ciphers(packets, "inbound", kind)
     everything: list[bytes] = []
     turn = iter(range(10**6))
@@ -187,14 +187,14 @@ def test_taken_at_once(kind: str, payloads: list[bytes], cuts: list[int]) -> Non
 @pytest.mark.parametrize("kind", KINDS)
 @given(payloads=Payloads, cuts=st.lists(st.integers(0, 50_000), max_size=20))
 @settings(max_examples=40, deadline=None)
-def test_carried(kind: str, payloads: list[bytes], cuts: list[int]) -> None:
-    """A transport inside another one reads the same, whichever thread brings its blocks."""
+def test_nested_packetizer(kind: str, payloads: list[bytes], cuts: list[int]) -> None:
+    """A nested packetizer reads the same, whichever thread feeds its blocks."""
     carrier = JumpChannel()
     packets = NestedPacketizer(carrier)
     set_ciphers(packets, "inbound", kind)
 
     def feed() -> None:
-        for block in pieces(b"".join(sealed(payloads, kind)), cuts):
+        for block in split(b"".join(encrypt(payloads, kind)), cuts):
             carrier.feed(memoryview(block))
 
     thread = threading.Thread(target=feed)
@@ -208,7 +208,7 @@ def test_carried(kind: str, payloads: list[bytes], cuts: list[int]) -> None:
 
 
 def test_lines_before_the_packets() -> None:
-    """No line that comes before the packets is lost, however the threads that bring and read them take turns."""
+    """No line before the packets is lost, however the feeding and the reading thread interleave."""
     carrier = JumpChannel()
     packets = NestedPacketizer(carrier)
     nested = [f"line {number}" for number in range(5000)]
@@ -240,8 +240,8 @@ def test_lines_before_the_packets() -> None:
 )
 @settings(max_examples=100, deadline=None)
 def test_damaged(kind: str, payloads: list[bytes], where: int, bit: int, cuts: list[int]) -> None:
-    """One wrong bit anywhere, and neither its packet nor a later one comes out."""
-    packets = sealed(payloads, kind)
+    """After one wrong bit anywhere, neither its packet nor a later one is delivered."""
+    packets = encrypt(payloads, kind)
     sent_bytes = bytearray(b"".join(packets))
     at = where % len(sent_bytes)
     sent_bytes[at] ^= 1 << bit
@@ -249,16 +249,16 @@ def test_damaged(kind: str, payloads: list[bytes], where: int, bit: int, cuts: l
     while at >= len(packets[whole]):
         at -= len(packets[whole])
         whole += 1
-    got, _ = collected(opened(pieces(bytes(sent_bytes), cuts), kind))
+    got, _ = collect(decrypt(split(bytes(sent_bytes), cuts), kind))
     assert got == payloads[:whole]
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "plain"])
-def test_repeated_and_left_out(kind: str) -> None:
-    """A packet that comes twice, or not at all, is no packet of this place."""
-    first, second, third = sealed([b"one", b"two", b"three"], kind)
+def test_replayed_and_missing(kind: str) -> None:
+    """A repeated packet, or one after a missing packet, is refused."""
+    first, second, third = encrypt([b"one", b"two", b"three"], kind)
     for sent_bytes in (first + first + second, first + third, second):
-        got, end = collected(opened([sent_bytes], kind))
+        got, end = collect(decrypt([sent_bytes], kind))
         assert got in ([], [b"one"])
         assert isinstance(end, paramiko.SSHException)
 
@@ -266,27 +266,27 @@ def test_repeated_and_left_out(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["plain", "gcm", "ctr-etm"])
 @pytest.mark.parametrize("size", [0, 1, MIN_PACKET_BYTES - 1, MAX_PACKET_BYTES + 1, 2**31, 2**32 - 1])
 def test_impossible_length(kind: str, size: int) -> None:
-    """A length that no packet can have is refused as soon as it is there: nobody waits for 4 GB."""
-    got, end = collected(opened([size.to_bytes(4, "big")], kind))
+    """An impossible length is refused at once: nobody waits for 4 GB."""
+    got, end = collect(decrypt([size.to_bytes(4, "big")], kind))
     assert got == []
     assert isinstance(end, paramiko.SSHException)
 
 
-def test_nothing_but_padding() -> None:
+def test_no_payload() -> None:
     """A packet without a payload is refused."""
     for padding in (11, 12, 255):
         packet = (12).to_bytes(4, "big") + bytes([padding]) + bytes(11)
-        got, end = collected(opened([packet], "plain"))
+        got, end = collect(decrypt([packet], "plain"))
         assert got == []
         assert isinstance(end, paramiko.SSHException)
 
 
-def test_damage_is_of_one_transport() -> None:
-    """A damaged packet of a carried transport ends that one, and not the thread that brought it."""
+def test_damage_ends_one_transport() -> None:
+    """A damaged packet of a nested transport ends that one, and not the thread that fed it."""
     carrier = JumpChannel()
     packets = NestedPacketizer(carrier)
     set_ciphers(packets, "inbound", "gcm")
-    (sent_bytes,) = sealed([b"hello"], "gcm")
+    (sent_bytes,) = encrypt([b"hello"], "gcm")
     with pytest.raises(paramiko.SSHException):
         _read_while_feeding(packets, carrier, sent_bytes[:-1] + bytes([sent_bytes[-1] ^ 1]))
     carrier.feed(memoryview(sent_bytes))
@@ -320,7 +320,7 @@ def test_new_keys(monkeypatch: pytest.MonkeyPatch, direction: str, limit: str) -
         packets.reset_seqno_out()
         if direction == "outbound":
             return lambda: packets.send_message(paramiko.Message(bytes([KIND])))
-        wire = iter(sealed([b""] * 5, "ctr"))
+        wire = iter(encrypt([b""] * 5, "ctr"))
         return lambda: packets.receive_data(next(wire))
 
     counter = "_sent_bytes" if direction == "outbound" else "received_bytes"

@@ -1,4 +1,4 @@
-"""What a peer says reads as the peer's, in whatever characters, length and width of terminal."""
+"""Text of a peer is recognizable as the peer's, whatever its characters, its length and the terminal's width."""
 
 import unicodedata
 
@@ -23,7 +23,7 @@ def columns(text: str) -> int:
 
 @given(text=st.text() | st.lists(INVISIBLE | st.characters()).map("".join), width=st.integers(40, 200))
 def test_rows(text: str, width: int) -> None:
-    """Each row begins with its owner and fits the terminal; it has nothing in it that is not seen."""
+    """Each row begins with its owner, fits the terminal, and contains only visible characters."""
     for row in prefix_lines(OWNER, text, width):
         assert row.startswith(f"{OWNER} | ")
         assert columns(row) < width
@@ -32,8 +32,8 @@ def test_rows(text: str, width: int) -> None:
 
 
 @given(text=st.text() | st.lists(INVISIBLE | st.characters()).map("".join))
-def test_one_line(text: str) -> None:
-    """A text in quotation marks is one short line, and does not end them itself."""
+def test_quote(text: str) -> None:
+    """A quoted text is one short line, and does not end its quotation marks itself."""
     quoted = quote(text)
     assert quoted[0] == quoted[-1] == '"'
     assert '"' not in quoted[1:-1]
@@ -43,14 +43,14 @@ def test_one_line(text: str) -> None:
 
 
 @pytest.mark.parametrize("character", UNSEEN, ids=lambda character: f"U+{ord(character):04X}")
-def test_what_is_not_seen(character: str) -> None:
-    """A character that shows nothing, or steers, counts as a space, also in the name of an owner."""
+def test_invisible_characters(character: str) -> None:
+    """An invisible or control character counts as a space, also in the owner's name."""
     assert clean(f"{character}a{character * 3}b{character}") == "a b"
     assert prefix_lines(f"me{character}", "a", 80) == ["me | a"]
 
 
 def test_quotation_marks() -> None:
-    """A text cannot end its quotation, and a word of any length can be wrapped."""
+    """A text cannot end its quotation, and a word of any length is wrapped."""
     assert quote('he said "yes"') == "\"he said 'yes'\""
     assert quote("x" * 100) == f'"{"x" * 40} {"x" * 40} {"x" * 20}"'
 
@@ -75,14 +75,14 @@ def test_quotation_marks() -> None:
     ids=lambda padding: f"{len(padding)} of U+{ord(padding[-1]):04X}",
 )
 def test_forged_prompt(padding: str) -> None:
-    """No padding, and no end of a line, brings a prompt for another hop to the beginning of a row."""
+    """No padding, and no line end, moves a prompt for another hop to the beginning of a row."""
     rows = prefix_lines(OWNER, f"Code:{padding}{FORGED}", DEFAULT_COLUMNS)
     assert all(row.startswith(f"{OWNER} | ") for row in rows)
     assert all(columns(row) < DEFAULT_COLUMNS for row in rows)
 
 
-def test_what_people_read() -> None:
-    """Lines, accents and scripts of the world stay as they are."""
+def test_readable_text() -> None:
+    """Lines, accents and all scripts stay as they are."""
     text = "Duo two-factor login for zoë\n\n 1. Push to +XX XXX\n 2. 電話\nPasscode (1-2):"
     assert prefix_lines(OWNER, text, 80) == [
         f"{OWNER} | Duo two-factor login for zoë",
@@ -93,7 +93,7 @@ def test_what_people_read() -> None:
 
 
 def test_bounds() -> None:
-    """A text without an end is cut, and so is the name of its owner on a narrow terminal."""
+    """An endless text is cut, and so is its owner's name on a narrow terminal."""
     assert len(prefix_lines(OWNER, "x\n" * 10**6, 80)) == 21
     assert len("".join(prefix_lines(OWNER, "x" * 10**6, 80))) < 3000
     assert all(columns(row) < 40 for row in prefix_lines("me@" + "h" * 200, "word " * 50, 40))

@@ -1,4 +1,4 @@
-"""A secret is asked for once, and given to nobody but whom the prompt names."""
+"""A secret is asked for once, and given only to the hop that the prompt names."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +20,7 @@ HOST = HopIdentity(1, "me", "SHA256:host")
 
 
 class MemoryKeyring(KeyringBackend):
-    """A keyring of the test's own."""
+    """A keyring in memory."""
 
     priority = 1
 
@@ -41,7 +41,7 @@ class MemoryKeyring(KeyringBackend):
 
 @pytest.fixture
 def memory_keyring() -> Iterator[MemoryKeyring]:
-    """The keyring of this machine, for the time of the test."""
+    """A keyring in memory, in place of this machine's."""
     before = keyring.get_keyring()
     memory_keyring = MemoryKeyring()
     keyring.set_keyring(memory_keyring)
@@ -64,7 +64,7 @@ def remembered(hop: HopIdentity, secret: str = "given") -> Secrets:
 
 
 def test_asked_once() -> None:
-    """The same hop's password is given from memory; that of another is asked for."""
+    """A hop's password is asked for once; another hop's is asked for again."""
     person = ScriptedPrompter("first", "second")
     credentials = CredentialPrompter(person)
     assert [password(credentials), password(credentials), password(credentials, HOST)] == [
@@ -85,12 +85,14 @@ def test_asked_once() -> None:
     ids=["another place in the route", "another host key", "another user"],
 )
 def test_another_hop(other: HopIdentity) -> None:
-    """A password belongs to a place in the route, a host key and a user: what differs in one of them is asked for anew."""
+    """A password is bound to a position in the route, a host key and a user: if one of them differs, there is a
+    prompt.
+    """
     assert password(CredentialPrompter(ScriptedPrompter("asked"), remembered(GATEWAY)), other) == "asked"
 
 
-def test_a_refused_one_is_not_given_again() -> None:
-    """After a refusal the person is asked, though an earlier hop's password, or the keyring's, is at hand."""
+def test_refused_password() -> None:
+    """After a refusal there is a prompt, although an earlier hop's password, or the keyring's, is available."""
     credentials = CredentialPrompter(ScriptedPrompter("right"), remembered(GATEWAY, "wrong"))
     assert password(credentials, HOST, GATEWAY) == "wrong"
     credentials.forget(HOST)
@@ -110,15 +112,15 @@ def test_offered_forward_only() -> None:
     )
 
 
-def test_offered_to_no_other_hop_while_nobody_attends() -> None:
-    """Without a person each hop gets its own password, and no hop gets that of another."""
+def test_non_interactive() -> None:
+    """Without a terminal each hop gets its own password, and none that of another."""
     alone = CredentialPrompter(ScriptedPrompter(), remembered(GATEWAY)).non_interactive()
     assert password(alone) == "given"
     assert password(alone, HOST, GATEWAY) is None
 
 
-def test_what_a_process_in_the_background_gets() -> None:
-    """All that was given reaches another process by way of JSON, and no representation shows it."""
+def test_secrets_as_json() -> None:
+    """All secrets survive the encoding as JSON for another process, and no repr shows them."""
     credentials = CredentialPrompter(ScriptedPrompter("given", "phrase"))
     password(credentials)
     credentials.passphrase(Path("key"))
@@ -130,13 +132,15 @@ def test_what_a_process_in_the_background_gets() -> None:
 
 
 def test_accounts() -> None:
-    """A port other than that of SSH makes another account of it."""
+    """An account's label includes the port if it is not the default."""
     assert account("me", "host", 22) == account("me", "host", None) == "me@host"
     assert account("me", "host", 2222) == "me@host:2222"
 
 
 def test_keyring(memory_keyring: MemoryKeyring) -> None:
-    """With the setting, a password is kept in the keyring and asked for no more in a later run; without it nothing is."""
+    """With the setting, a password is stored in the keyring and not asked for in a later run; without it nothing is
+    stored.
+    """
     person = ScriptedPrompter("given")
     assert password(CredentialPrompter(person)) == "given"
     assert memory_keyring.stored == {}
@@ -151,7 +155,7 @@ def test_keyring(memory_keyring: MemoryKeyring) -> None:
 
 
 def test_keyring_with_a_wrong_password(memory_keyring: MemoryKeyring) -> None:
-    """A kept password that is refused is asked for, and the new one is kept in its place."""
+    """A stored password that is refused is asked for, and replaced."""
     memory_keyring.set_password("notebooks-over-ssh", NAME, "old")
     credentials = CredentialPrompter(ScriptedPrompter("new"))
     assert password(credentials, use_keyring=True) == "old"
@@ -161,12 +165,12 @@ def test_keyring_with_a_wrong_password(memory_keyring: MemoryKeyring) -> None:
 
 
 def test_locked_keyring(memory_keyring: MemoryKeyring) -> None:
-    """A keyring that does not open is no obstacle: the person is asked."""
+    """A locked keyring is no error: there is a prompt."""
     memory_keyring.locked = True
     assert password(CredentialPrompter(ScriptedPrompter("given")), use_keyring=True) == "given"
 
 
-def test_end_of_input_instead_of_a_code() -> None:
-    """Ctrl-D at the question for a code that is echoed is an error; nobody is taken for absent."""
+def test_end_of_input() -> None:
+    """Ctrl-D at a prompt with echo is an error, different from having no terminal."""
     with pytest.raises(TaskError, match="not answered"):
         CredentialPrompter(ScriptedPrompter()).ask_otp("code:", echo=True)

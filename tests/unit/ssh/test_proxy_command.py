@@ -1,4 +1,4 @@
-"""What a command in the place of a gateway says on its standard error: the end is kept, and no more than that."""
+"""The stderr of a command in place of a gateway: only its end is kept."""
 
 import os
 import stat
@@ -13,7 +13,7 @@ FLOOD = 8 * 1024 * 1024
 
 
 def bytes_in_open_files() -> int:
-    """The sizes of all regular files that this process has open, those without a name too."""
+    """The total size of this process's open regular files, unlinked ones included."""
     total = 0
     for descriptor in Path("/proc/self/fd").iterdir():
         try:
@@ -26,7 +26,7 @@ def bytes_in_open_files() -> int:
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc/self/fd (Linux)")
 def test_flood() -> None:
-    """Of 8 MB of errors neither memory nor a file keeps more than the end, and the command is not kept waiting."""
+    """Of 8 MB on stderr neither memory nor a file keeps more than the end, and the command is not blocked."""
     before = bytes_in_open_files()
     tracemalloc.start()
     command = ProxyCommand(
@@ -45,8 +45,8 @@ def test_flood() -> None:
         command.close()
 
 
-def test_last_words() -> None:
-    """What it said last is there when the connection has ended, in its order, and each line is cut."""
+def test_stderr_tail() -> None:
+    """The last lines are available when the connection has ended, in order, each of them cut."""
     command = ProxyCommand("sh -c 'for n in 1 2 3 4 5 6; do echo line $n >&2; done'")
     try:
         command.socket.settimeout(60)
@@ -56,8 +56,8 @@ def test_last_words() -> None:
         command.close()
 
 
-def test_a_program_that_stays(tmp_path: Path) -> None:
-    """Closing does not wait for a program in the background that has the standard error."""
+def test_inherited_stderr(tmp_path: Path) -> None:
+    """Closing does not wait for a background program that inherited stderr."""
     started = tmp_path / "there"
     os.mkfifo(started)
     # It ends when nobody has the other end of the FIFO any more.

@@ -1,4 +1,4 @@
-"""The reconnect loop says when to connect and when to wait for the user."""
+"""The reconnect loop: when to connect and when to wait for the user."""
 
 from typing import Any, ClassVar, cast
 
@@ -13,7 +13,7 @@ from notebooks_over_ssh.tunnel.reconnecting import Attempt, Reconnector
 
 
 class FakeProbe:
-    """Of a first hop that answers."""
+    """A probe of a first hop that answers."""
 
     is_possible = True
     open_probes: ClassVar[set["FakeProbe"]] = set()
@@ -39,7 +39,7 @@ class LostConnection:
 
 
 class EnterPresser(NullPrompter):
-    """A user who logs in whenever they are asked to."""
+    """A user who logs in at every prompt."""
 
     is_interactive = True
 
@@ -54,7 +54,7 @@ class FakeSession:
 
 @pytest.fixture
 def reconnector(monkeypatch: pytest.MonkeyPatch) -> Reconnector:
-    """One whose attempts follow each other at once."""
+    """A reconnector without delays between attempts."""
     monkeypatch.setattr(reconnecting, "Probe", FakeProbe)
     monkeypatch.setattr(reconnecting, "MAX_BACKOFF_S", 0.0)
     monkeypatch.setattr(connections, "close_all", lambda: None)
@@ -68,7 +68,9 @@ def fail(reconnector: Reconnector, error: Exception) -> None:
 
 
 def test_steps(reconnector: Reconnector) -> None:
-    """Other failures are retried, a wrong host key is reported once, a refused login waits for the user, success ends it."""
+    """Other errors are retried, a wrong host key is reported once, a refused login waits for the user, success ends
+    it.
+    """
     steps = reconnector.steps(CredentialPrompter(EnterPresser()))
     assert next(steps) == Attempt("")
     fail(reconnector, ConnectError("unreachable"))
