@@ -2,9 +2,11 @@
 
 from notebooks_over_ssh.tasks.interrupts import exit_on_interrupt
 from notebooks_over_ssh.tasks.uncaught import explain_uncaught
+from notebooks_over_ssh.util.bytecode import cache_bytecode
 
 exit_on_interrupt()  # before the slow imports below
 explain_uncaught()
+cache_bytecode()
 
 from notebooks_over_ssh.collection import namespace
 

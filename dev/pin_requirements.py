@@ -16,6 +16,7 @@ from notebooks_over_ssh.terminal import print_step
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT, REQUIREMENTS = ROOT / "pyproject.toml", ROOT / "requirements.txt"
+USERS = ("--extra", "sandbox", "--group", "patchwork")
 
 
 def write() -> None:
@@ -54,12 +55,12 @@ def pin(project: Path, requirements: Path) -> None:
         unpinned, pins = Path(folder) / PROJECT.name, Path(folder) / "pins.txt"
         pins.write_text("\n".join(uv.pop("constraint-dependencies", [])), encoding="utf-8")
         unpinned.write_text(tomlkit.dumps(document), encoding="utf-8")
-        _compile(unpinned, pins, "--group", "sandbox", "--group", "dev")
+        _compile(unpinned, pins, *USERS, "--group", "dev")
         versions = tomlkit.array().multiline(True)
         versions.extend(sorted(_pins(pins)))
     uv["constraint-dependencies"] = versions
     project.write_text(tomlkit.dumps(document), encoding="utf-8")
-    _compile(project, requirements, "--group", "sandbox", "--generate-hashes")
+    _compile(project, requirements, *USERS, "--generate-hashes")
 
 
 def _compile(project: Path, output: Path, *options: str) -> None:

@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from notebooks_over_ssh.collection import namespace
 
-__all__ = ["namespace"]
+__all__ = ["__version__", "namespace"]
+
+__version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:

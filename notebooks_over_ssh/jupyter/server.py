@@ -55,6 +55,7 @@ class ServerState(msgspec.Struct, frozen=True, kw_only=True):
     started: str | None
     certificate_pem: str | None
     log: str
+    has_log: bool
 
 
 class StopResult(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,6 +3,8 @@
 Runs on the host, with whatever Python is there: nothing newer than 3.6, nothing outside the standard library.
 """
 
+import os
+
 from common import reply
 from server_state import Server
 
@@ -22,4 +24,5 @@ def main(parameters):
         started=fields.get("started"),
         certificate_pem=fields.get("certificate_pem"),
         log=server.log,
+        has_log=os.path.exists(server.log),
     )

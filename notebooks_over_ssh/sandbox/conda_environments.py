@@ -10,6 +10,7 @@ from pathlib import Path
 
 from notebooks_over_ssh.errors import TaskError
 from notebooks_over_ssh.sandbox.fake_programs import install_program
+from notebooks_over_ssh.util.installation import sandbox_command
 
 _CONDA = Path(__file__).with_name("static") / "conda" / "conda"
 PATH_FILE = "sandbox.pth"  # read at start-up by the `site` module
@@ -99,7 +100,7 @@ def _package_dirs() -> list[str]:
         if spec is None or spec.origin is None:
             raise TaskError(
                 f"the sandbox needs the package {name}, which is not installed",
-                hint="install it with `uv sync --group sandbox`",
+                hint=f"install it: `{sandbox_command()}`",
             )
         package_dirs[str(Path(spec.origin).parent.parent)] = None
     return list(package_dirs)

@@ -22,6 +22,7 @@ from notebooks_over_ssh.sandbox.process_cleanup import find_daemons, find_proces
 from notebooks_over_ssh.sandbox.startup_message import StartupMessage, describe_os_error, hint_for
 from notebooks_over_ssh.sandbox.state import Network, find_running
 from notebooks_over_ssh.util.command_hint import command
+from notebooks_over_ssh.util.installation import sandbox_command
 
 START_TIMEOUT_S = 60.0
 _MAX_LOG_BYTES = 1024 * 1024
@@ -127,7 +128,7 @@ def _require_packages() -> None:
     if missing:
         raise TaskError(
             f"the sandbox needs packages that are not installed: {', '.join(missing)}",
-            hint="install them with `uv sync --group sandbox`, or set `gateway` in invoke.yaml to your own gateway",
+            hint=f"install them: `{sandbox_command()}`; or set `gateway` in ~/.invoke.yaml to your own gateway",
         )
 
 

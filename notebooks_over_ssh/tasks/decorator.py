@@ -2,14 +2,15 @@
 
 import functools
 import logging
+import sys
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
-import fabric
 from invoke.exceptions import Exit
+from invoke.tasks import task as invoke_task
 
 from notebooks_over_ssh import debug_log
-from notebooks_over_ssh.errors import Terminated, UserError
+from notebooks_over_ssh.errors import TaskError, Terminated, UserError
 from notebooks_over_ssh.tasks.interrupts import INTERRUPTED, TERMINATED, raised_in_task
 from notebooks_over_ssh.tasks.reporting import report
 from notebooks_over_ssh.terminal import show_ending, warn
@@ -23,11 +24,11 @@ _log = logging.getLogger(__name__)
 def task(
     help: dict[str, str] | None = None, **options: Any
 ) -> Callable[[Callable[Parameters, Result]], Callable[Parameters, Result]]:
-    """Turn a function into a Fabric task. Its arguments become flags; `help` describes each of them."""
+    """Turn a function into a task. Its arguments become flags; `help` describes each of them."""
 
     def decorate(body: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-        pre = [fabric.task(_check_host_option)]
-        result: Callable[Parameters, Result] = fabric.task(help=help or {}, pre=pre, **options)(
+        pre = [invoke_task(_check_host_option)]
+        result: Callable[Parameters, Result] = invoke_task(help=help or {}, pre=pre, **options)(
             _handle_errors(body)
         )
         return result
@@ -44,6 +45,7 @@ def _handle_errors(task: Callable[Parameters, Result]) -> Callable[Parameters, R
     @functools.wraps(task)
     def body(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
         try:
+            _require_posix()
             with raised_in_task():
                 _start_debug_log(task.__name__)
                 return task(*args, **kwargs)
@@ -60,6 +62,15 @@ def _handle_errors(task: Callable[Parameters, Result]) -> Callable[Parameters, R
             raise Exit(code=report(error)) from error
 
     return body
+
+
+def _require_posix() -> None:
+    # Before any import of a module that Python has on POSIX only.
+    if sys.platform == "win32":
+        raise TaskError(
+            "Windows itself is not supported",
+            hint="run it in WSL (https://learn.microsoft.com/windows/wsl/install)",
+        )
 
 
 def _start_debug_log(name: str) -> None:

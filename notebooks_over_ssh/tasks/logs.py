@@ -5,7 +5,6 @@ from notebooks_over_ssh.jupyter import server
 from notebooks_over_ssh.jupyter.connecting import connect
 from notebooks_over_ssh.ssh.connection import Connection
 from notebooks_over_ssh.ssh.remote import follow_log, tail_log
-from notebooks_over_ssh.ssh.remote_files import has_file
 from notebooks_over_ssh.tasks.run import Run
 from notebooks_over_ssh.terminal import print_line
 from notebooks_over_ssh.util.command_hint import command
@@ -43,9 +42,9 @@ def _parse_lines(lines: str) -> int:
 
 def _find_log(run: Run) -> tuple[Connection, str]:
     connection = connect(run.settings, run.credentials)
-    log = server.get_state(connection).log
-    if not has_file(connection, log):
+    state = server.get_state(connection)
+    if not state.has_log:
         raise TaskError(
             f"there is no log on {connection.label} yet", hint=f"{command('serve')} starts the server"
         )
-    return connection, log
+    return connection, state.log

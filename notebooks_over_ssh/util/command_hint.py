@@ -80,7 +80,7 @@ def _program(argv: Sequence[str], original: Sequence[str]) -> list[str]:
 
 
 def _typed_to_uv(name: str, arguments: Sequence[str]) -> list[str]:
-    """`uv run` and the program, as typed, where it was started so; uv stays its parent, and passes the arguments on."""
+    """`uv run` or `uvx` and the program, as typed, where it was started so; uv stays its parent, and passes the arguments on."""
     import psutil  # slow to import, and few messages name a command
 
     try:
@@ -88,7 +88,8 @@ def _typed_to_uv(name: str, arguments: Sequence[str]) -> list[str]:
             words = parent.cmdline()
             typed, passed_on = words[: -len(arguments) or None], words[len(words) - len(arguments) :]
             if Path(words[0]).stem == "uv" and Path(typed[-1]).stem == name and passed_on == list(arguments):
-                return typed
+                # `uvx` runs as `uv tool uvx`.
+                return ["uvx", *typed[3:]] if typed[1:3] == ["tool", "uvx"] else typed
     except (psutil.Error, IndexError):
         pass
     return []

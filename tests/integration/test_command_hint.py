@@ -35,9 +35,9 @@ def command_in_hint(home: Path, typed: Sequence[str], task: Sequence[str], on_pa
 
 @pytest.mark.parametrize(
     "typed",
-    [["fab"], ["invoke"], ["inv"], [str(BIN_DIR / "fab")], [str(BIN_DIR / "invoke")]]
-    + [["python", "-m", module] for module in ("fabric", "invoke")]
-    + [[*UV, *program] for program in (["fab"], ["invoke"], ["python", "-m", "fabric"])],
+    [["fab"], ["invoke"], ["inv"], ["notebooks"], [str(BIN_DIR / "fab")], [str(BIN_DIR / "invoke")]]
+    + [["python", "-m", module] for module in ("fabric", "invoke", "notebooks_over_ssh")]
+    + [[*UV, *program] for program in (["fab"], ["notebooks"], ["python", "-m", "fabric"])],
     ids=" ".join,
 )
 def test_program(tmp_path: Path, typed: list[str]) -> None:
@@ -59,6 +59,7 @@ def test_program(tmp_path: Path, typed: list[str]) -> None:
         (["invoke"], ["tunnel", "--host=me@ashbury:22"], "invoke serve --host=me@ashbury:22"),
         (["fab", "-f", "{home}/a site.yaml"], ["tunnel"], "fab -f '{home}/a site.yaml' serve"),
         (["fab", "-i", "/a/key", "-t", "9"], ["tunnel"], "fab -i /a/key serve"),
+        (["notebooks", "-H", "ashbury"], ["tunnel"], "notebooks -H ashbury serve"),
     ],
 )  # fmt: skip
 def test_options(tmp_path: Path, typed: list[str], task: list[str], expected: str) -> None:

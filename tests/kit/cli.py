@@ -14,7 +14,7 @@ import sys
 import termios
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,10 @@ class User:
 
     home: Path
     temporary: Path
+    folder: Path = field(default=ROOT, kw_only=True)
+    """Where they run the programs."""
+    programs: Path = field(default=BIN_DIR, kw_only=True)
+    """Where the programs are."""
 
     @property
     def sessions(self) -> Path:
@@ -74,13 +78,13 @@ class User:
 
     def run(self, program: str, *arguments: str, stdin: str = "", **variables: str) -> Result:
         """Run `fab` or `invoke` to its end, without a terminal."""
-        return self.execute([str(BIN_DIR / program), *arguments], stdin, **variables)
+        return self.execute([str(self.programs / program), *arguments], stdin, **variables)
 
     def execute(self, command: list[str], stdin: str = "", **variables: str) -> Result:
         """Run any program as this user, to its end and without a terminal."""
         return subprocess.run(
             command,
-            cwd=ROOT,
+            cwd=self.folder,
             env=self.environment(**variables),
             input=stdin,
             capture_output=True,

@@ -12,6 +12,9 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "notebooks_over_ssh"
 # From the top floor to the ground; what stands on one line is no part of what else stands on it.
 LAYERS = (
+    ("__main__",),
+    ("cli",),
+    ("program",),
     ("__init__",),
     ("collection",),
     ("tasks",),
@@ -42,7 +45,8 @@ def imported_modules(path: Path) -> Iterator[str]:
     """Our modules that a module imports, anywhere in it."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module == "notebooks_over_ssh":
-            yield from (f"notebooks_over_ssh.{alias.name}" for alias in node.names)
+            names = [alias.name for alias in node.names if alias.name != "__version__"]
+            yield from (f"notebooks_over_ssh.{name}" for name in names)
         elif (
             isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("notebooks_over_ssh.")
         ):
@@ -84,7 +88,7 @@ def dotted_name(node: ast.expr) -> str:
     ("name", "allowed"),
     [
         ("fabric.Connection", {"notebooks_over_ssh.ssh.connection"}),
-        ("fabric.Config", {"notebooks_over_ssh.ssh.connection"}),
+        ("fabric.Config", {"notebooks_over_ssh.program", "notebooks_over_ssh.ssh.connection"}),
         ("c.config", {"notebooks_over_ssh.config.settings"}),
         ("print", {"notebooks_over_ssh.terminal"}),
         ("getpass.getpass", {"notebooks_over_ssh.terminal"}),

@@ -20,7 +20,7 @@ def test_task_without_host(monkeypatch: pytest.MonkeyPatch) -> None:
     assert commands == ["`fab -H a stop`", "`fab stop --all`", "`fab status`", "`fab sandbox.stop`"]
 
 
-TASKS = (*namespace.task_names, "fab", "invoke", "inv")
+TASKS = (*namespace.task_names, "fab", "invoke", "inv", "notebooks")
 NAMES_COMMAND = re.compile(rf"`({'|'.join(map(re.escape, TASKS))})\b")
 
 

@@ -1,0 +1,88 @@
+"""The program `notebooks`: Invoke's command line with this collection, and the options of `fab` that name a host."""
+
+import os
+
+from invoke.config import Config
+from invoke.parser.argument import Argument
+from invoke.program import Program
+
+from notebooks_over_ssh import __version__
+from notebooks_over_ssh.collection import namespace
+from notebooks_over_ssh.errors import ConfigError
+from notebooks_over_ssh.util.bytecode import cache_bytecode
+
+# What Invoke's other options change, the tasks do not use.
+INVOKE_OPTIONS = {
+    *("complete", "config", "debug", "help", "list", "list-depth", "list-format"),
+    *("print-completion-script", "version", "write-pyc"),
+}
+
+
+class Notebooks(Program):
+    """Invoke's program with this collection in place of a tasks.py.
+
+    It reads no settings itself: config/settings.py does, and never runs a file that is written in Python.
+    """
+
+    def core_args(self) -> list[Argument]:
+        """The options before the task: Invoke's, and those that `fab` has besides."""
+        return [
+            *(argument for argument in super().core_args() if argument.name in INVOKE_OPTIONS),
+            Argument(names=("hosts", "H"), help="The host, as user@host:port."),
+            Argument(names=("identity", "i"), kind=list, help="A private key file. Repeatable."),
+            Argument(names=("ssh-config", "S"), help="The OpenSSH client configuration to use."),
+            Argument(names=("connect-timeout", "t"), kind=int, help="How long a hop may take, in seconds."),
+        ]
+
+    def create_config(self) -> None:
+        """Make the configuration for the parser."""
+        self.config = Config(lazy=True)
+
+    def parse_core(self, argv: list[str] | None) -> None:
+        """Parse the options before the task."""
+        super().parse_core(argv)
+        cache_bytecode()
+
+    def parse_cleanup(self) -> None:
+        """List the tasks or print help. Raises ConfigError for a command after `--`.
+
+        Fabric would run it through a connection of its own, which accepts any host key.
+        """
+        super().parse_cleanup()
+        if self.core.remainder:
+            raise ConfigError("a command for the host after -- is not supported", hint="run it with ssh")
+
+    def update_config(self, merge: bool = True) -> None:
+        """Make the configuration for the tasks, as `fab` makes it of the same options."""
+        import fabric
+
+        connect_kwargs = {
+            "key_filename": self.args["identity"].value,
+            "timeout": self.args["connect-timeout"].value,
+        }
+        config = fabric.Config(
+            # The tasks read ~/.ssh/config themselves, through `ssh -G`.
+            defaults=fabric.Config.global_defaults() | {"load_ssh_configs": False},
+            overrides={"connect_kwargs": {name: value for name, value in connect_kwargs.items() if value}},
+            runtime_path=self.args["config"].value or os.environ.get("INVOKE_RUNTIME_CONFIG"),
+            runtime_ssh_path=self.args["ssh-config"].value,
+            lazy=True,
+        )
+        config.load_ssh_config()
+        self.config = config
+
+    def execute(self) -> None:
+        """Run the tasks, with a Connection to each -H as their context."""
+        from fabric import Executor
+
+        self.executor_class = Executor
+        super().execute()
+
+
+program = Notebooks(
+    name="notebooks",
+    binary="notebooks",
+    binary_names=["notebooks"],
+    version=__version__,
+    namespace=namespace,
+)

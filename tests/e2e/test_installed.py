@@ -1,0 +1,106 @@
+"""The wheel, installed where there is no checkout."""
+
+import json
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.kit.cli import ROOT, User, assert_success, port_in
+from tests.kit.wait import TIMEOUT_S
+
+UV = [sys.executable, "-m", "uv", "--offline", "--quiet"]
+PACKAGE = ROOT / "notebooks_over_ssh"
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of this checkout."""
+    folder = tmp_path_factory.mktemp("wheel")
+    _run(
+        [
+            *UV,
+            "build",
+            "--wheel",
+            "--no-build-isolation",
+            "--python",
+            sys.executable,
+            "-o",
+            str(folder),
+            str(ROOT),
+        ]
+    )
+    (wheel,) = folder.glob("*.whl")
+    return wheel
+
+
+@pytest.fixture(scope="module")
+def venv(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A venv with the wheel, which imports everything else from the tests' own environment."""
+    venv = tmp_path_factory.mktemp("installed") / "venv"
+    _run([*UV, "venv", "--python", sys.executable, str(venv)])
+    _run([*UV, "pip", "install", "--no-deps", "--python", str(venv / "bin/python"), str(wheel)])
+    (packages,) = venv.glob("lib/python*/site-packages")
+    # The .pth files of that folder, and so the checkout, are not looked at (site, "Module contents").
+    (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return venv
+
+
+@pytest.fixture
+def installed(fresh_user: User, venv: Path, tmp_path: Path) -> Iterator[User]:
+    """A user who has the wheel and no checkout, in an empty folder."""
+    folder = tmp_path / "anywhere"
+    folder.mkdir()
+    user = replace(fresh_user, folder=folder, programs=venv / "bin")
+    yield user
+    assert not list(folder.iterdir())
+
+
+def _run(command: list[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=2 * TIMEOUT_S, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_contents(wheel: Path) -> None:
+    """The wheel has every file of the package, with its permissions, and no other."""
+    tracked = subprocess.run(
+        ["git", "ls-files", "-z", PACKAGE],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=True,
+    ).stdout.split("\0")[:-1]
+    with zipfile.ZipFile(wheel) as archive:
+        entries = {info.filename: info for info in archive.infolist() if ".dist-info/" not in info.filename}
+    assert set(entries) == set(tracked)
+    for name, info in entries.items():
+        assert bool(info.external_attr >> 16 & 0o100) == bool((ROOT / name).stat().st_mode & 0o100), name
+
+
+def test_first_notebook(installed: User, venv: Path) -> None:
+    """Without a checkout, `notebooks up` starts a server in the sandbox, and further commands find it."""
+    location = installed.execute(
+        [str(venv / "bin/python"), "-c", "import notebooks_over_ssh as n; print(n.__file__)"]
+    )
+    assert location.stdout.startswith(str(venv)), location.stdout
+    port = port_in(assert_success(installed.run("notebooks", "up", "--detach", "--no-browser")))
+    assert httpx.get(f"https://localhost:{port}/api", verify=False).json()["version"]
+    shown = assert_success(installed.run("notebooks", "status"))
+    assert f"https://localhost:{port}/" in shown.stdout
+    assert_success(installed.run("notebooks", "stop"))
+    assert json.loads(assert_success(installed.run("notebooks", "status", "--json")).stdout) == []
+    assert_success(installed.run("notebooks", "sandbox.stop"))
+
+
+def test_module(installed: User, venv: Path) -> None:
+    """`python -m notebooks_over_ssh` is the same program, and its hints say so."""
+    done = installed.execute([str(venv / "bin/python"), "-m", "notebooks_over_ssh", "tunnel"])
+    assert done.returncode == 1
+    assert f"{venv / 'bin/python'} -m notebooks_over_ssh serve`" in done.stderr

@@ -1,0 +1,86 @@
+"""The program `notebooks`: Invoke's command line with the tasks, and the options of `fab` that name a host."""
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from fabric.main import make_program  # type: ignore[import-untyped, unused-ignore]
+
+import notebooks_over_ssh
+from notebooks_over_ssh.config import cli
+from notebooks_over_ssh.errors import ConfigError
+from notebooks_over_ssh.program import Notebooks, program
+
+POSIX_ONLY = ("fcntl", "grp", "pty", "pwd", "resource", "termios")
+
+
+@pytest.fixture
+def notebooks(monkeypatch: pytest.MonkeyPatch) -> Notebooks:
+    """The program, which stops before it runs a task."""
+    monkeypatch.setattr(program, "execute", lambda: None)
+    return program
+
+
+def test_own_name(capsys: pytest.CaptureFixture[str]) -> None:
+    """The program has a name, a version and a list of its own."""
+    program.run(["notebooks", "--version"], exit=False)
+    assert capsys.readouterr().out == f"notebooks {notebooks_over_ssh.__version__}\n"
+    program.run(["/somewhere/notebooks", "--help"], exit=False)
+    assert capsys.readouterr().out.startswith("Usage: notebooks [")
+    program.run(["notebooks", "--list", "--list-format", "json"], exit=False)
+    listed = json.loads(capsys.readouterr().out)
+    assert listed["default"] == "up"
+    assert {"secure", "serve", "tunnel", "stop", "up", "doctor"} < {task["name"] for task in listed["tasks"]}
+    # The maintainers' tasks are their own (dev/tasks.py).
+    assert not {"pin", "screenshots"} & {task["name"] for task in listed["tasks"]}
+
+
+def test_options_of_fab(notebooks: Notebooks, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    """-i, -t, -S and -f reach the settings as those of `fab` do."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "fabfile.py").write_text("from fabric import task\n\n@task\ndef status(c): pass\n")
+    (tmp_path / "ssh_config").touch()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    fab = make_program()
+    monkeypatch.setattr(fab, "execute", lambda: None)
+    arguments = ["-i", "/k", "-i", "/l", "-t", "3", "-S", "ssh_config", "status"]
+    for one in (fab, notebooks):
+        one.run([one.name, *arguments], exit=False)
+    expected = {
+        "connect_kwargs": {"key_filename": ["/k", "/l"], "timeout": 3},
+        "ssh_config_path": "ssh_config",
+    }
+    assert cli.overrides(fab.config) == cli.overrides(notebooks.config) == expected
+    notebooks.run(["notebooks", "-f", "my.yaml", "status"], exit=False)
+    assert notebooks.config._runtime_path == "my.yaml"
+
+
+def test_no_commands_on_hosts(notebooks: Notebooks) -> None:
+    """A command after --, which Fabric would run without a check of the host's key, is refused."""
+    with pytest.raises(ConfigError, match="after --"):
+        notebooks.run(["notebooks", "-H", "ashbury", "--", "ls"], exit=False)
+
+
+def test_windows(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """On Windows a task ends with one sentence about WSL."""
+    monkeypatch.setattr(sys, "platform", "win32")
+    program.run(["notebooks", "sandbox.status"], exit=False)
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("error: Windows itself is not supported\nhint: run it in WSL")
+
+
+def test_import_on_windows() -> None:
+    """No module of ours that is imported before a task runs needs a module that Python has on POSIX only."""
+    code = (
+        "import sys, notebooks_over_ssh.program, notebooks_over_ssh.config.settings\n"
+        f"posix = [sys.modules[name] for name in {POSIX_ONLY} if name in sys.modules]\n"
+        "ours = [m for name, m in sys.modules.items() if name.startswith('notebooks_over_ssh')]\n"
+        "print([m.__name__ for m in ours if any(v is p for v in vars(m).values() for p in posix)])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout == "[]\n"
