@@ -1,6 +1,7 @@
 """When to try to reconnect: at once, then after growing pauses, and as soon as the first hop answers again."""
 
 import contextlib
+import math
 import random
 import time
 from collections.abc import Generator, Iterator
@@ -44,7 +45,6 @@ class Reconnector:
         self.succeeded = False
         """Whether an attempt made a new connection."""
         self._monitor = monitor
-        self._silent_at = monitor.last_received_at
         self._session = session
         self._unresponsive = unresponsive
         self._started_at = time.monotonic()
@@ -99,7 +99,7 @@ class Reconnector:
 
     def _is_responsive(self) -> bool:
         """Whether the old connection answers again."""
-        return not self._monitor.has_ended and self._monitor.last_received_at > self._silent_at
+        return not self._monitor.has_ended and self._monitor.lost_at == math.inf
 
     def _next_backoff_s(self) -> float:
         elapsed_s = time.monotonic() - self._started_at
@@ -115,7 +115,7 @@ class Reconnector:
             elapsed_s = time.monotonic() - self._started_at
             interval_s = min(MAX_PROBE_INTERVAL_S, max(PROBE_INTERVAL_S, elapsed_s * PROBE_RATIO))
             Event().wait(min(interval_s, max(0.0, deadline - time.monotonic())))
-            self._unresponsive.check()
+            self._unresponsive.close_ended()
             if is_down and probe.responds():
                 return
 
@@ -124,4 +124,4 @@ class Reconnector:
         if credentials.ask(f"press enter to log in to {self._session.host} again:") is None:
             while not self._is_responsive():
                 Event().wait(PROBE_INTERVAL_S)
-                self._unresponsive.check()
+                self._unresponsive.close_ended()

@@ -103,6 +103,8 @@ class TunnelSupervisor:
             lost_at = time.time()
             yield Disconnected(reason)
             is_new = yield from self._reconnect(credentials)
+            self._monitor.path_restored()
+            self._unresponsive.path_restored()
             outage_s = time.time() - lost_at
             yield Reconnected(outage_s) if is_new else Resumed(outage_s)
             if self.server.has_ended:
@@ -114,7 +116,7 @@ class TunnelSupervisor:
             reason = self._monitor.check()
             if reason:
                 return reason
-            self._unresponsive.check()
+            self._unresponsive.check(self._monitor.last_received_at)
             heap.trim()
             yield from self.server.check(self.connection)
             self.server.changed.wait(POLL_INTERVAL_S)

@@ -1,68 +1,61 @@
-"""Keeps connections that have stopped answering until TCP can no longer deliver the data on them.
-
-TCP retransmits at intervals that double (RFC 6298, section 5.5). So after an outage, data may need as long again as the
-outage lasted to arrive, long after a new connection has been made.
-"""
+"""Keeps the connections that others have replaced: as long as they respond, or TCP may still deliver the data on them."""
 
 import socket
-import time
-from dataclasses import dataclass
 
 from notebooks_over_ssh.ssh import connections as ssh
 from notebooks_over_ssh.ssh.connection import Connection, hops
 from notebooks_over_ssh.tunnel import Forwarder
 from notebooks_over_ssh.tunnel.keepalive import KeepaliveMonitor
 
-# A longer outage counts as one of this length.
-MAX_OUTAGE_S = 60.0
-GRACE_S = 5.0
 MAX_TRANSPORTS = 4
 
 
-@dataclass
-class _Entry:
-    monitor: KeepaliveMonitor
-    silent_at: float
-    """When the last packet before the replacement was received, by time.monotonic()."""
-    deadline: float
-
-
 class UnresponsiveTransports:
-    """The connections that have been replaced and may still deliver data."""
+    """The connections that were unresponsive when they were replaced, with the forwarded connections on them."""
 
     def __init__(self, forwarder: Forwarder) -> None:
         self._forwarder = forwarder
-        self._entries: list[_Entry] = []
+        self._monitors: list[KeepaliveMonitor] = []
 
     def add(self, monitor: KeepaliveMonitor) -> None:
-        """Keep a connection, and the forwarded connections on it, until its data can no longer arrive."""
-        now = time.monotonic()
-        outage_s = min(now - monitor.last_received_at, MAX_OUTAGE_S)
-        self._entries.append(_Entry(monitor, monitor.last_received_at, now + outage_s + GRACE_S))
-        while len(self._entries) > MAX_TRANSPORTS:
-            self._close(self._entries[0])
+        """Keep a connection; with too many, close the one that has been silent for the longest time."""
+        if len(self._monitors) == MAX_TRANSPORTS:
+            self._close(min(self._monitors, key=lambda monitor: monitor.last_received_at))
+        self._monitors.append(monitor)
 
-    def check(self) -> None:
-        """Close the connections that have ended or whose time is up. Call about once a second."""
-        for entry in list(self._entries):
-            if entry.monitor.has_ended or not self._forwarder.has_connections(
-                entry.monitor.connection.port_transport
+    def path_restored(self) -> None:
+        """Record that an outage is over."""
+        for monitor in self._monitors:
+            monitor.path_restored()
+
+    def close_ended(self) -> None:
+        """Close the connections that have ended, and those that carry no forwarded connection any more."""
+        for monitor in list(self._monitors):
+            if monitor.has_ended or not self._forwarder.has_connections(monitor.connection.port_transport):
+                self._close(monitor)
+
+    def check(self, path_seen_at: float) -> None:
+        """Close the connections that have ended or can no longer deliver. Call about once a second.
+
+        `path_seen_at` is when the current connection last received a packet, by time.monotonic(): only while that works,
+        another one that is silent cannot deliver.
+        """
+        self.close_ended()
+        for monitor in list(self._monitors):
+            monitor.check()
+            if path_seen_at > monitor.deadline or (
+                path_seen_at > monitor.lost_at and not _has_local_address(monitor.connection)
             ):
-                self._close(entry)
-            elif entry.monitor.last_received_at > entry.silent_at:
-                if entry.monitor.check():
-                    self._close(entry)
-            elif time.monotonic() > entry.deadline or not _has_local_address(entry.monitor.connection):
-                self._close(entry)
+                self._close(monitor)
 
     def close(self) -> None:
         """Close all connections."""
-        for entry in list(self._entries):
-            self._close(entry)
+        for monitor in list(self._monitors):
+            self._close(monitor)
 
-    def _close(self, entry: _Entry) -> None:
-        self._entries.remove(entry)
-        close(entry.monitor.connection, self._forwarder)
+    def _close(self, monitor: KeepaliveMonitor) -> None:
+        self._monitors.remove(monitor)
+        close(monitor.connection, self._forwarder)
 
 
 def close(connection: Connection, forwarder: Forwarder) -> None:
