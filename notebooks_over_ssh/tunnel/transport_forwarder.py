@@ -33,8 +33,13 @@ class TransportForwarder:
         self.event_loop.call_soon_threadsafe(lambda: self.open(local, target))
 
     def requeue_unopened(self) -> None:
-        """Requeue the connections whose channel the peer has not opened yet."""
-        self._for_each(ForwardedConnection.requeue_if_unopened)
+        """Requeue the connections from listeners whose channel the peer has not opened yet."""
+
+        def requeue(connection: ForwardedConnection) -> None:
+            if connection.target.listener is not None:
+                connection.requeue_if_unopened()
+
+        self._for_each(requeue)
 
     def reset_target(self, target: Target) -> None:
         """Reset the connections to the target; requeue those whose channel the peer has not opened yet."""

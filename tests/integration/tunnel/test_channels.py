@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from notebooks_over_ssh.ssh.connection import Connection
-from notebooks_over_ssh.ssh.connections import close_all
+from notebooks_over_ssh.ssh.connections import close, close_all, release
 from notebooks_over_ssh.tunnel import Forwarder, Listener, listen
 from notebooks_over_ssh.tunnel.event_loop import EventLoopThread
 from notebooks_over_ssh.tunnel.forwarded_connection import ForwardedConnection, reset
@@ -166,6 +166,26 @@ def test_transport_ends_during_open(hops: TwoHops, echo: int) -> None:
         with hops.connected() as connection:
             forwarder.set_transport(connection.transport)
             assert all(echoes(peer) for peer in peers)
+
+
+def test_another_transport_while_the_program_connects(hops: TwoHops, echo: int) -> None:
+    """A connection that the program itself opens over one transport is not reset when another takes over."""
+    with hops.connected() as first, forwarding(first, echo) as (forwarder, (port,)):
+        release(first)
+        processes = hops.host.children()
+        for process in processes:
+            process.suspend()
+        with closing(forwarder.open_connection(first.transport, echo)) as opening:
+            opening.settimeout(TIMEOUT_S)
+            wait_until(lambda: forwarder.connections, "it asks to be let through")
+            with hops.connected() as second:
+                forwarder.set_transport(second.transport)
+                with dial(port) as peer:
+                    assert echoes(peer)
+                for process in processes:
+                    process.resume()
+                assert echoes(opening)
+        close(first)
 
 
 def test_one_thread_opens_connections(connection: Connection, echo: int) -> None:

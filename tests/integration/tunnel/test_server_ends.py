@@ -20,6 +20,7 @@ from tests.kit.proxied_tunnel import (
     MB,
     OUTAGE_TIMEOUT_S,
     PASSWORD,
+    BackgroundRequest,
     DownloadClient,
     ProxiedNetwork,
     Workload,
@@ -154,6 +155,31 @@ def test_without_a_watching_program(proxied: ProxiedNetwork) -> None:
                 assert takeover.requests == []
             assert_next_server(proxied, work)
         finally:
+            host.stop()
+            host.start(*options)
+
+
+def test_verification_without_a_reply(proxied: ProxiedNetwork) -> None:
+    """A server whose verification got no reply on a lost connection is verified over the next one, and has not ended."""
+    host, gateway = proxied.network.host, proxied.network.gateway
+    options = host.options
+    with running_workload(proxied, MB) as work:
+        host.stop()
+        host.start(*options, "MaxSessions 0")
+        proxied.wait_for_outages(1)
+        verified_at = time.monotonic()
+        processes = gateway.children()
+        for process in processes:
+            process.suspend()
+        try:
+            wait_until(elapsed(verified_at, VERIFICATION_TTL_S), "the verification has expired")
+            with BackgroundRequest(work.client) as request:
+                proxied.wait_for_outages(2)
+            assert request.status == 200
+            assert proxied.record()["state"] == "open", proxied.log()
+        finally:
+            for process in processes:
+                process.resume()
             host.stop()
             host.start(*options)
 
