@@ -10,6 +10,7 @@ import pytest
 from tests.kit import pam_sshd as machines
 from tests.kit import sshd as networks
 from tests.kit.mitm_sshd import AsyncioThread
+from tests.kit.netns import NetnsNetwork, three_namespaces
 from tests.kit.pam_sshd import PamNetwork
 from tests.kit.proxied_tunnel import ProxiedNetwork
 from tests.kit.ssh_client import Client
@@ -39,6 +40,18 @@ def network(tmp_path: Path, packages: Path) -> Iterator[Network]:
         yield new_network
     finally:
         new_network.close()
+
+
+@pytest.fixture
+def netns_network(tmp_path: Path, packages: Path) -> Iterator[NetnsNetwork]:
+    """As `network`, with client, gateway and host in a network namespace each."""
+    with three_namespaces() as machines:
+        new_network = NetnsNetwork(tmp_path / "network", packages, machines)
+        try:
+            new_network.start()
+            yield new_network
+        finally:
+            new_network.close()
 
 
 @pytest.fixture

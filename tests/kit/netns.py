@@ -58,8 +58,33 @@ def three_namespaces() -> Iterator[Machines]:
             _ip("netns", "del", namespace, check=False)
 
 
+@contextlib.contextmanager
+def dropped_packets(machines: Machines) -> Iterator[None]:
+    """All packets between client and gateway are lost while the body runs, and neither side is told.
+
+    They go to a link-layer address that nobody has.
+    """
+    ends = (
+        (machines.client, GATEWAY_OUTSIDE, _interface(machines.gateway)),
+        (machines.gateway, CLIENT, _interface(machines.client)),
+    )
+    unused = ("lladdr", "02:00:00:00:00:01", "nud", "permanent")
+    for namespace, address, interface in ends:
+        _ip("-n", namespace, "neigh", "replace", address, *unused, "dev", interface)
+    try:
+        yield
+    finally:
+        for namespace, address, interface in ends:
+            _ip("-n", namespace, "neigh", "del", address, "dev", interface)
+
+
+def _interface(peer: str) -> str:
+    """The name of the interface that leads to the namespace `peer`."""
+    return f"to-{peer[-7:]}"
+
+
 def _veth_pair(name_1: str, address_1: str, name_2: str, address_2: str) -> None:
-    names = f"to-{name_2[-7:]}", f"to-{name_1[-7:]}"
+    names = _interface(name_2), _interface(name_1)
     _ip("link", "add", names[0], "netns", name_1, "type", "veth", "peer", "name", names[1], "netns", name_2)
     for namespace, name, address in ((name_1, names[0], address_1), (name_2, names[1], address_2)):
         _ip("-n", namespace, "addr", "add", f"{address}/24", "dev", name)

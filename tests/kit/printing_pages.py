@@ -3,7 +3,7 @@
 import contextlib
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import httpx
@@ -74,13 +74,26 @@ end.write_text(str(number))
 
 
 @contextlib.contextmanager
-def ssh_tunnel(network: Network, config: str, remote_port: int) -> Iterator[int]:
-    """The local port of the guide's `ssh -L`, through the same hops; `config` has them as `gateway` and `host`."""
+def ssh_tunnel(network: Network, config: str, remote_port: int, prefix: Sequence[str] = ()) -> Iterator[int]:
+    """The local port of the guide's `ssh -L`, through the same hops; `config` has them as `gateway` and `host`.
+
+    `prefix` is a command that runs `ssh` elsewhere, such as in a network namespace.
+    """
     port = free_port()
     file = network.folder / "ssh_config"
     file.write_text(config)
     log = network.folder / "ssh_log"
-    command = ["ssh", "-F", str(file), "-v", "-N", "-L", f"127.0.0.1:{port}:127.0.0.1:{remote_port}", "host"]
+    command = [
+        *prefix,
+        "ssh",
+        "-F",
+        str(file),
+        "-v",
+        "-N",
+        "-L",
+        f"127.0.0.1:{port}:127.0.0.1:{remote_port}",
+        "host",
+    ]
     with log.open("wb") as errors:
         process = subprocess.Popen(
             command,

@@ -289,12 +289,13 @@ class Network:
         """An ssh_config(5) that knows both as `gateway` and `host`, and nothing of this user's own."""
         return f"""\
 Host gateway
+    HostName {self.gateway.address}
     Port {self.gateway.port}
 Host host
+    HostName {self.host.address}
     Port {self.host.port}
     ProxyJump gateway
 Host *
-    HostName {LOOPBACK}
     User {getuser()}
     IdentityFile {self.key}
     IdentitiesOnly yes

@@ -7,8 +7,11 @@ from collections.abc import Callable, Iterator
 import psutil
 import pytest
 
+from tests.kit.cli import assert_success
+from tests.kit.line_streams import LineStream, line_server
+from tests.kit.netns import NetnsNetwork, dropped_packets, netns_exec
 from tests.kit.printing_pages import count_lost_lines, ssh_tunnel
-from tests.kit.proxied_tunnel import MB, ProxiedNetwork, running_workload
+from tests.kit.proxied_tunnel import MB, ProxiedNetwork, Tunnel, running_workload
 from tests.kit.sshd import LOOPBACK
 from tests.kit.wait import elapsed, wait_until
 
@@ -65,3 +68,41 @@ def test_no_line_is_lost(proxied: ProxiedNetwork, outage: NetworkOutage) -> None
         work.assert_unchanged()
     print(f"{lost_by_tunnel} lines lost, by ssh -L {lost_by_ssh}")
     assert (lost_by_tunnel, lost_by_ssh) == (0, 0)
+
+
+def test_dropped_packets(netns_network: NetnsNetwork) -> None:
+    """Packets are dropped for longer than the tunnel waits for a reply, twice: no line is lost, and none by `ssh -L`.
+
+    After each outage the tunnel connects anew before TCP retransmits on the old connection.
+    """
+    network, user, machines = netns_network, netns_network.user, netns_network.machines
+    (network.home / ".ssh" / "config").write_text("ServerAliveInterval 1\n")
+    with contextlib.ExitStack() as stack:
+        server_port = stack.enter_context(line_server(machines.host))
+        assert_success(user.fab("up", "--detach", "--forward", str(server_port)))
+        stack.callback(lambda: assert_success(user.fab("stop", "--force")))
+        tunnel = Tunnel(user)
+        ports = {
+            "tunnel": tunnel.record()["extra_ports"][str(server_port)],
+            "ssh": stack.enter_context(
+                ssh_tunnel(network, network.ssh_config(), server_port, netns_exec(machines.client))
+            ),
+        }
+        streams = {
+            name: stack.enter_context(
+                contextlib.closing(LineStream(machines.client, port, network.folder / f"{name}.lines"))
+            )
+            for name, port in ports.items()
+        }
+        for _ in range(2):
+            for stream in streams.values():
+                stream.wait_for_more(1)
+            with dropped_packets(machines):
+                tunnel.wait_for("reconnecting")
+            for stream in streams.values():
+                stream.wait_for_more(1)
+            tunnel.wait_for("open")
+        lost = {name: stream.finish() for name, stream in streams.items()}
+        assert tunnel.outages() == 2, tunnel.log()
+        print(tunnel.log())
+    assert lost == {"tunnel": [], "ssh": []}
