@@ -212,7 +212,7 @@ class _RelaySession(Channel):
         try:
             if self._is_ready or self._parse_reply():
                 self._read_messages()
-        except (ValueError, struct.error, paramiko.SSHException) as error:
+        except (ValueError, RecursionError, struct.error, paramiko.SSHException) as error:
             self._reason = str(error)
             self.call_soon(self.send_close)
             self._mark_ended()

@@ -1,7 +1,6 @@
 """A channel and a packetizer without a socket: bytes in, callbacks and packets out."""
 
 import struct
-from collections.abc import Callable
 from typing import Any
 
 import paramiko
@@ -19,45 +18,11 @@ from paramiko.common import (
 )
 
 from notebooks_over_ssh.ssh.protocol.channel import Channel
-from notebooks_over_ssh.ssh.protocol.flow_control import PathEstimate
 from notebooks_over_ssh.ssh.protocol.packetizer import BlockPacketizer
+from tests.kit.recording_transport import RecordingTransport
 
 REMOTE_ID = 7
 WINDOW = 100
-
-
-class Transport:
-    """Keeps the packets that are sent, and the callbacks until `run_callbacks`."""
-
-    max_data_bytes = 32768
-
-    def __init__(self) -> None:
-        self.sent: list[bytes] = []
-        self.channels: list[Channel] = []
-        self.path_estimate = PathEstimate()
-        self.packetizer = self
-        self._callbacks: list[Callable[[], None]] = []
-
-    def add(self, channel: Channel) -> None:
-        channel.local_id = len(self.channels)
-        self.channels.append(channel)
-
-    def remove(self, channel: Channel) -> None:
-        if channel in self.channels:
-            self.channels.remove(channel)
-
-    def is_active(self) -> bool:
-        return True
-
-    def call_soon(self, callback: Callable[[], None]) -> None:
-        self._callbacks.append(callback)
-
-    def run_callbacks(self) -> None:
-        while self._callbacks:
-            self._callbacks.pop(0)()
-
-    def _send_user_message(self, message: paramiko.Message) -> None:
-        self.sent.append(message.asbytes())
 
 
 class RecordingChannel(Channel):
@@ -91,12 +56,12 @@ class RecordingChannel(Channel):
 
 
 @pytest.fixture
-def transport() -> Transport:
-    return Transport()
+def transport() -> RecordingTransport:
+    return RecordingTransport()
 
 
 @pytest.fixture
-def channel(transport: Transport) -> RecordingChannel:
+def channel(transport: RecordingTransport) -> RecordingChannel:
     """A channel that has asked to be opened."""
     channel = RecordingChannel(transport)
     channel.open()
@@ -112,7 +77,7 @@ def _data(data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + data
 
 
-def test_events_in_order(transport: Transport, channel: RecordingChannel) -> None:
+def test_events_in_order(transport: RecordingTransport, channel: RecordingChannel) -> None:
     """Each packet becomes one event, and a close is answered with a close (RFC 4254, section 5.3)."""
     _confirm(channel)
     channel.receive(MSG_CHANNEL_DATA, _data(b"abc"))
@@ -136,7 +101,7 @@ def test_window(channel: RecordingChannel) -> None:
     assert channel.events == ["opened", "resume"]
 
 
-def test_open_failure(transport: Transport, channel: RecordingChannel) -> None:
+def test_open_failure(transport: RecordingTransport, channel: RecordingChannel) -> None:
     """A channel that the peer does not open is unregistered."""
     channel.receive(MSG_CHANNEL_OPEN_FAILURE, struct.pack(">III", 2, 0, 0))
     assert channel.events == [("open failed", 2)]
@@ -158,7 +123,7 @@ def test_second_confirmation(channel: RecordingChannel) -> None:
     assert channel.events == ["opened"]
 
 
-def test_request_is_refused(transport: Transport, channel: RecordingChannel) -> None:
+def test_request_is_refused(transport: RecordingTransport, channel: RecordingChannel) -> None:
     """A request that wants a reply gets a failure (RFC 4254, section 5.4), sent by another thread."""
     _confirm(channel)
     name = b"keepalive@openssh.com"
