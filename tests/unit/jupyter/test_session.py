@@ -61,6 +61,16 @@ def test_selection() -> None:
         find("ashbury")
 
 
+def test_own_name_first() -> None:
+    """A host is found by its own name before one that was named so, and by either in any case."""
+    named = make_session("bonnington", requested_host="ashbury")
+    sessions.save(named)
+    assert find("ashbury") == named
+    own = make_session("Ashbury", requested_host="Student.Compute")
+    sessions.save(own)
+    assert find("ashbury") == find("ASHBURY") == find("student.compute") == own
+
+
 @pytest.mark.parametrize(
     ("variables", "file", "assert_found"),
     [
@@ -134,6 +144,14 @@ def test_another_gateway_in_the_settings() -> None:
     assert sessions.find_any_gateway(settings.load(Context(), host="calder")) is None
 
 
+def test_gateway_of_the_settings() -> None:
+    """Of two sessions on a host, the one through the gateway of the settings is found, whatever other gateways there are."""
+    own = make_session("calder")
+    sessions.save(own)
+    sessions.save(make_session("calder", gateway="old.example", host_key="BBBB"))
+    assert sessions.find_any_gateway(settings.load(Context(), host="calder")) == own
+
+
 def test_one_server_has_one_record() -> None:
     """Through another gateway, by another name or port, a machine has the same record; one with another key has its
     own.
@@ -158,6 +176,8 @@ def test_damaged_record(state: Path) -> None:
         "list": b"[]",
         "other": b'{"host": 1}',
         "bytes": b"\xff\xfe",
+        "half a character": b'{"host": "\\ud800"}',
+        "deep": b'{"host": ' + b"[" * 50_000,
     }.items():
         (state / f"{name}.session.json").write_bytes(text)
     assert sessions.list_sessions() == [good]
