@@ -1,1 +1,1 @@
-"""How settings are read, checked and named; `notebooks_over_ssh.config.settings` says which settings there are."""
+"""Reads and validates the settings; `schema` defines them, and `settings` merges their sources."""

@@ -1,4 +1,4 @@
-"""What `fab` and `invoke` themselves were told on the command line."""
+"""The command-line options of `fab` and `invoke` themselves, before the task."""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -16,24 +16,24 @@ if TYPE_CHECKING:
 
 
 def overrides(config: "Config") -> dict[str, Any]:
-    """The settings that the programs' own flags set (-i, -t, -T, -S, -e, …), in the form of a file.
+    """The settings that these options set (-i, -t, -T, -S, -e, …), in the format of a configuration file.
 
-    Fabric keeps them in `Config._overrides` (fabric/main.py, Fab.update_config), with no public way to them.
+    Fabric has them in `Config._overrides` only (Fab.update_config in fabric/main.py).
     """
     values = {key: value for key, value in getattr(config, "_overrides", {}).items() if value}
-    # Its own form of -i, with Path objects; connect_kwargs.key_filename says the same.
+    # Invoke's form of -i, with Path objects; connect_kwargs.key_filename has the same files.
     values.pop("authentication", None)
     path = getattr(config, "_runtime_ssh_path", None)
-    # Fabric keeps the path of its own fabric.yaml in the same place, and `invoke` never reads that file.
+    # The path may also come from fabric.yaml, which does not count here because `invoke` does not read it.
     if path and path != config.get("ssh_config_path"):
         values["ssh_config_path"] = str(path)
     return values
 
 
 def check_host_option(config: "Config") -> None:
-    """See that Fabric, which makes a Connection of each -H before its task, can look it up in the file of -S.
+    """Raise ConfigError if Fabric cannot look up a -H in the ssh_config given with -S.
 
-    Paramiko canonicalizes a name before it has filled in the defaults of ssh_config(5). Raises ConfigError.
+    Fabric does so before it runs the task, and Paramiko fails if CanonicalizeHostname is set without CanonicalDomains.
     """
     path = getattr(config, "_runtime_ssh_path", None)
     if not path or path == config.get("ssh_config_path"):
@@ -44,19 +44,19 @@ def check_host_option(config: "Config") -> None:
         except (KeyError, SSHException) as error:
             raise ConfigError(
                 f"Fabric cannot look up -H {text} with the CanonicalizeHostname of {path}",
-                hint=f"name the host after the task: --host {text}",
+                hint=f"use --host {text} after the task",
             ) from error
 
 
 def given_host(c: "Context", config: "Config", flag: str | None) -> str | None:
-    """The host that `--host` (`flag`) or `-H` named, as it was written; None if neither did.
+    """The value of `--host` (`flag`) or `-H`, unparsed; None if neither was given.
 
-    Raises ConfigError if one of them is no place, or if they differ.
+    Raises ConfigError if one is not a destination, or they differ.
     """
     option = _host_of(c, config)
     if option is not None and flag is not None:
         if parse_destination(option, "-H") != parse_destination(flag, "--host"):
-            raise ConfigError(f"-H says {option} and --host says {flag}", hint="give one of the two")
+            raise ConfigError(f"-H {option} and --host {flag} differ", hint="use one of the two")
     elif option is not None:
         parse_destination(option, "-H")
     elif flag is not None:
@@ -68,7 +68,7 @@ def _host_of(c: "Context", config: "Config") -> str | None:
     name = getattr(c, "original_host", None)
     if not isinstance(name, str):
         return None
-    # A Connection does not tell whether its user and port are defaults, so look at what was written.
+    # A Connection does not show whether its user and port are defaults, so look in argv.
     for text in _hosts_in_argv(sys.argv):
         if _matches(text, name, c):
             return text

@@ -1,4 +1,4 @@
-"""Where to connect to: `user@host:port`, with everything refused that a shell or OpenSSH could misread."""
+"""Parses destinations, `user@host:port`, and rejects what a shell or OpenSSH could misinterpret."""
 
 import ipaddress
 import re
@@ -8,18 +8,18 @@ import msgspec
 
 from notebooks_over_ssh.errors import ConfigError
 
-# One label of a host name. The underscore is not in RFC 1123, but hosts that have one exist.
+# One label of a host name; RFC 1123 does not allow the underscore, but it is in use.
 _LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?", re.ASCII)
 _BRACKETED = re.compile(r"\[([0-9A-Fa-f:.]*)\](?::(.*))?", re.DOTALL)
 _PORT = re.compile(r"[0-9]{1,5}", re.ASCII)
-# What OpenSSH's valid_ruser() refuses (ssh.c), for a user name may end up in a ProxyCommand.
+# As valid_ruser() in OpenSSH's ssh.c: a ProxyCommand may contain the user name.
 _INVALID_USER_CHARACTERS = frozenset("'`\"$\\;&<>|(){}*?!#~,:/[]%")
 SSH_PORT = 22
 _MAX_NAME_LENGTH = 253  # RFC 1035, 2.3.4, without the final dot
 
 
 class Destination(msgspec.Struct, frozen=True):
-    """An SSH server: a host name or address (no brackets), and who and where on it, if that was said."""
+    """A host name or address (without brackets), with an optional user and port."""
 
     host: str
     user: str | None = None
@@ -32,9 +32,9 @@ class Destination(msgspec.Struct, frozen=True):
 
 
 def parse_destination(text: str, option_name: str) -> Destination:
-    """Read `host`, `user@host`, `host:port` or `user@host:port`; `option_name` is how messages call it.
+    """Parse `host`, `user@host`, `host:port` or `user@host:port`; an IPv6 address with a port needs brackets.
 
-    An IPv6 address with a port stands in brackets. Raises ConfigError for everything else.
+    `option_name` is the name in messages. Raises ConfigError for anything else.
     """
     user, separator, host_port = text.rpartition("@")
     host, port = _split_port(host_port, text, option_name)
@@ -47,9 +47,9 @@ def parse_destination(text: str, option_name: str) -> Destination:
 
 
 def parse_user(text: str, option_name: str) -> str:
-    """Give `text` back if it can be a login name; `option_name` is how messages call it. Raises ConfigError."""
+    """Return `text` if it is a valid user name; `option_name` is its name in messages. Raises ConfigError."""
     if not text:
-        raise ConfigError(f"{option_name} has an empty user name", hint="write user@host, or the host alone")
+        raise ConfigError(f"{option_name} has an empty user name", hint="use user@host, or the host alone")
     for character in text:
         if character.isspace() or not character.isprintable() or character in _INVALID_USER_CHARACTERS:
             raise ConfigError(

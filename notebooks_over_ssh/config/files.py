@@ -1,4 +1,4 @@
-"""Configuration files as mappings: YAML and JSON, with nothing in them passed over in silence."""
+"""Reads configuration files, in YAML or JSON, and rejects duplicate keys."""
 
 import json
 import os
@@ -11,12 +11,12 @@ from notebooks_over_ssh.errors import ConfigError
 if TYPE_CHECKING:
     import yaml
 
-# Invoke's order, without `.py`: a configuration file should not run (invoke/config.py, _file_suffixes).
+# Invoke's order (_file_suffixes in invoke/config.py), without `.py`, which would run code.
 SUFFIXES = (".yaml", ".yml", ".json")
 
 
 class _DuplicateKey(Exception):
-    """A key that a mapping has twice, and the line of the second one (None: unknown)."""
+    """A mapping has a key twice; `line` is that of the second, None if unknown."""
 
     def __init__(self, key: str, line: int | None) -> None:
         super().__init__(key)
@@ -25,20 +25,22 @@ class _DuplicateKey(Exception):
 
 
 def find_config_file(stem: Path) -> Path:
-    """The first file that exists of `stem`.yaml, .yml and .json; the first of the names if none does."""
+    """The first of `stem`.yaml, .yml and .json that exists; `stem`.yaml if none does."""
     candidates = [stem.with_name(stem.name + suffix) for suffix in SUFFIXES]
     return next((path for path in candidates if os.path.isfile(path)), candidates[0])
 
 
 def read_mapping(path: Path, name: str) -> dict[Any, Any] | None:
-    """What the file at `path` says, an empty mapping if it is empty, None if there is none.
+    """The mapping in the file, empty if the file is; None if there is no file.
 
-    `name` is how messages call it. Raises ConfigError if it cannot be read as a mapping.
+    `name` is the file's name in messages. Raises ConfigError if the file cannot be read, or is not a mapping.
     """
     if path.is_dir():
-        raise ConfigError(f"{name} cannot be read: it is a folder", hint="name a YAML or JSON file")
+        raise ConfigError(f"{name} cannot be read: it is a folder", hint="use a YAML or JSON file")
     if path.suffix not in SUFFIXES:
-        raise ConfigError(f"{name} is not a YAML or JSON file", hint="let its name end in .yaml")
+        raise ConfigError(
+            f"{name} is not a YAML or JSON file", hint="use a file whose name ends in .yaml, .yml or .json"
+        )
     text = _text(path, name)
     if text is None:
         return None
@@ -51,26 +53,22 @@ def read_mapping(path: Path, name: str) -> dict[Any, Any] | None:
     except json.JSONDecodeError as error:
         raise _malformed(name, "JSON", error.lineno, error.msg) from None
     except RecursionError:
-        raise ConfigError(
-            f"{name} is nested too deep to be read", hint="copy the form of invoke.yaml"
-        ) from None
+        raise ConfigError(f"{name} is nested too deeply", hint="use the format of invoke.yaml") from None
     except ValueError as error:
-        raise ConfigError(
-            f"{name} has a value that cannot be read: {error}", hint="put the value in quotes"
-        ) from None
+        raise ConfigError(f"{name} has an invalid value: {error}", hint="put the value in quotes") from None
     if content is None:
         return {}
     if not isinstance(content, dict):
-        kind = "a list" if isinstance(content, list) else "one value"
+        kind = "a list" if isinstance(content, list) else "a single value"
         raise ConfigError(
             f"{name} must be a mapping of names to values, not {kind}",
-            hint="write one setting a line, as in gateway: sandbox",
+            hint="write one setting per line, such as gateway: sandbox",
         )
     return content
 
 
 def parse_value(text: str) -> Any:
-    """The value that `text` is in YAML, as in `[a, b]`. Raises ValueError if it is none."""
+    """Parse a YAML value, such as `[a, b]`. Raises ValueError."""
     import yaml
 
     try:
@@ -92,7 +90,7 @@ def _text(path: Path, name: str) -> str | None:
     except OSError as error:
         raise ConfigError(
             f"{name} cannot be read: {error.strerror or error}",
-            hint="make it a file that you may read, or move it away",
+            hint="make it readable, or move it away",
         ) from None
 
 
@@ -112,7 +110,7 @@ def _yaml(text: str, name: str) -> Any:
     import yaml
 
     class Loader(yaml.SafeLoader):
-        """PyYAML's safe loader keeps the last of two equal keys; this one refuses them."""
+        """PyYAML's safe loader, which keeps the last of two equal keys, with an error for them."""
 
         def construct_mapping(self, node: "yaml.MappingNode", deep: bool = False) -> dict[Hashable, Any]:
             seen: set[tuple[str, str]] = set()
@@ -128,16 +126,16 @@ def _yaml(text: str, name: str) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = None if mark is None else mark.line + 1
-        raise _malformed(name, "YAML", line, error.problem or "it cannot be read") from None
+        raise _malformed(name, "YAML", line, error.problem or "syntax error") from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        raise _malformed(name, "YAML", line, "it has a character that cannot be printed") from None
+        raise _malformed(name, "YAML", line, "unprintable character") from None
 
 
 def _malformed(name: str, language: str, line: int | None, problem: str) -> ConfigError:
     return ConfigError(
-        f"{_location(name, line)}: this is not {language}: {problem[:1].lower()}{problem[1:]}",
-        hint="look at that line and the one above it: indentation, colons and quotes",
+        f"{_location(name, line)}: invalid {language}: {problem[:1].lower()}{problem[1:]}",
+        hint="check the indentation, colons and quotes in that line and the one above",
     )
 
 

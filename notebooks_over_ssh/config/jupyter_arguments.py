@@ -1,4 +1,4 @@
-"""More arguments for Jupyter, each judged by what it would do to the protection of the server."""
+"""Validates additional arguments for Jupyter: none may weaken the protection of the server."""
 
 import re
 
@@ -7,14 +7,14 @@ from notebooks_over_ssh.remote_scripts.jupyter_traits import TRAITS
 from notebooks_over_ssh.util.command_hint import command
 
 _ARGUMENT_PATTERN = re.compile(r"--([A-Za-z][\w-]*(?:\.[A-Za-z]\w*)?)(?:=.*)?", re.DOTALL)
-# Jupyter's own short spellings of these, where they are not the trait's name with dashes.
+# Jupyter's aliases for reserved traits, if they are not the trait's name with dashes.
 _ALIASES = {
     "config": "config_file",
     "notebook-dir": "root_dir",
     "browser": "open_browser",
     "no-browser": "open_browser",
 }
-# The short spellings that do no harm. Others may be any trait's, or the beginning of one, which argparse completes.
+# The aliases that are safe. Any other may be an alias of any trait, or an abbreviation, which argparse completes.
 _ALLOWED_ALIASES = frozenset(
     {
         "debug",
@@ -32,16 +32,16 @@ _ALLOWED_ALIASES = frozenset(
 
 
 def check_arguments(arguments: list[str], name: str) -> None:
-    """See that each is a flag that leaves the protection of the server alone; `name` is how messages call the setting.
+    """Raise ConfigError if an argument is not an option, or sets a reserved trait in any form.
 
-    A trait is refused in every spelling: --ServerApp.ip, --NotebookApp.ip, --ip. Raises ConfigError.
+    The forms are --ServerApp.ip, --NotebookApp.ip and --ip. `name` is the setting's name in messages.
     """
     for argument in arguments:
         match = _ARGUMENT_PATTERN.fullmatch(argument)
         if match is None:
             raise ConfigError(
-                f"{name} has {argument[:60]!r}, which is no argument",
-                hint="write each in one piece, as in --ServerApp.terminals_enabled=False",
+                f"{name} has {argument[:60]!r}, which is not an option",
+                hint="write each option as one item, such as --ServerApp.terminals_enabled=False",
             )
         class_, dot, trait = match[1].rpartition(".")
         trait = trait if dot else _ALIASES.get(trait, trait.replace("-", "_"))
@@ -53,6 +53,6 @@ def check_arguments(arguments: list[str], name: str) -> None:
             )
         if not class_ and match[1] not in _ALLOWED_ALIASES:
             raise ConfigError(
-                f"{name} has --{match[1]}, a short form that is not known here",
-                hint="write it in full, as in --ServerApp.terminals_enabled=False",
+                f"{name} has --{match[1]}, an unknown short option",
+                hint="write it in full, such as --ServerApp.terminals_enabled=False",
             )

@@ -1,22 +1,22 @@
-"""What can be opened in the browser: a notebook, another file or a folder below the server's directory."""
+"""The path of what the browser opens: a file or folder below the server's directory."""
 
 from notebooks_over_ssh.errors import ConfigError
 
 
 def parse_notebook_path(text: str, option_name: str) -> str:
-    """The path without dots and doubled slashes, "" for none; `option_name` is how messages call it.
+    """Normalize the path; "" for the directory itself. `option_name` is its name in messages.
 
-    Raises ConfigError when it leads out of the directory, by whatever sign.
+    Raises ConfigError if the path is not below the directory.
     """
     names = [name for name in text.split("/") if name not in ("", ".")]
     if text.startswith(("/", "~")):
         raise ConfigError(
             f"{option_name} must be below notebook.directory, not {text!r}",
-            hint="name it as from there, as in plots.ipynb or week1/plots.ipynb",
+            hint="use a path relative to it, such as week1/plots.ipynb",
         )
     if ".." in names:
         raise ConfigError(
-            f"{option_name} leads out of notebook.directory: {text!r}",
-            hint="set notebook.directory to the folder that has both",
+            f"{option_name} is outside notebook.directory: {text!r}",
+            hint="set notebook.directory to a parent folder of both",
         )
     return "/".join(names)

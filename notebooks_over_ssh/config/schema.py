@@ -1,62 +1,62 @@
-"""Every setting there is: its name, type, range and built-in value, written here and nowhere else."""
+"""The schema of the settings: the name, type, range and default of each."""
 
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
-# Without control characters, line separators and halves of characters: no path or command has them.
+# No control characters, line separators or lone surrogates: no path or command needs them.
 _LINE = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]"
 OneLine = Annotated[str, Meta(pattern=_LINE + r"+\Z")]
 OneLineOrEmpty = Annotated[str, Meta(pattern=_LINE + r"*\Z")]
 Port = Annotated[int, Meta(ge=1, le=65535)]
-# Below 1024 only root may listen.
+# Ports below 1024 are reserved for root.
 UserPort = Annotated[int, Meta(ge=1024, le=65535)]
 Fingerprint = Annotated[str, Meta(pattern=r"^SHA256:[A-Za-z0-9+/]{43}\Z")]
 Seconds = Annotated[int, Meta(ge=1, le=3600)]
 
 
 class Notebook(msgspec.Struct, frozen=True, kw_only=True):
-    """The Jupyter server: where it runs, in what environment, and how it is reached. Times in seconds."""
+    """The Jupyter server, its environment and its tunnel."""
 
     host: OneLine = "student.compute"
     environment: OneLine = "mlp"
-    """The name of a Conda environment; with a slash or a tilde, the path of one or of a venv."""
+    """The name of a Conda environment; if it has a slash or a tilde, the path of one or of a venv."""
     activate: OneLineOrEmpty = ""
-    """A shell command that prepares the environment, used in place of `environment` when it is not empty."""
+    """A shell command that prepares the environment; unless empty, it replaces `environment`."""
     directory: OneLine = "~/mlpractical"
     application: Literal["notebook", "lab", "server"] = "notebook"
     arguments: list[OneLine] = []
-    """More arguments for Jupyter, each as on its command line: --ServerApp.terminals_enabled=False."""
-    # Others use the hosts too: 10 is the least that is polite, 19 the most there is (nice(1)).
+    """Additional command-line arguments for Jupyter, such as --ServerApp.terminals_enabled=False."""
+    # nice(1); at least 10, because the hosts are shared.
     nice: Annotated[int, Meta(ge=10, le=19)] = 19
     remote_port: UserPort = 8888
-    """Where the server starts to look for a free port."""
+    """The first port that the server tries."""
     local_port: UserPort | None = None
-    """None: the first free one from 8888 on."""
+    """None for the first free port from 8888 on."""
     forward: list[UserPort] = []
-    """Further ports of the host that the tunnel leads to, of a dashboard that a notebook starts."""
+    """Additional ports of the host to forward, such as that of a dashboard."""
     open_browser: bool = True
     open: OneLineOrEmpty = ""
-    """The notebook or folder below `directory` that the browser opens on; empty: the application's first page."""
+    """The file or folder below `directory` that the browser opens; empty for the application's start page."""
     trust: bool = False
-    """Whether `up` and `tunnel` have this user's browsers trust the session's certificate."""
+    """Whether `up` and `tunnel` add the session's certificate to the browsers' trust stores."""
     on_exit: Literal["ask", "stop", "keep"] = "ask"
     start_timeout_s: Annotated[int, Meta(ge=5, le=3600)] = 60
     stop_timeout_s: Seconds = 20
     renew_days: Annotated[int, Meta(ge=1, le=364)] = 30
-    """A certificate that ends sooner than this is renewed."""
+    """A certificate that expires within this many days is renewed."""
 
 
 class SSH(msgspec.Struct, frozen=True, kw_only=True):
-    """How hops are checked and logged in to, beyond what Fabric's settings and ssh_config(5) have."""
+    """Host keys and passwords, beyond Fabric's settings and ssh_config(5)."""
 
     host_keys: dict[str, list[Fingerprint]] = {}
-    """By the name of a gateway or host, the only host keys that are good for it: what a site can hand out."""
+    """The only host keys to accept, by the name of a gateway or host."""
     password_for_next_hop: bool = False
-    """Whether a password is offered to the next hop too, when the user is the same there."""
+    """Whether to offer a password to later hops with the same user too."""
     keyring: bool = False
-    """Whether passwords are kept in the keyring of this machine."""
+    """Whether to store passwords in this machine's keyring."""
 
 
 class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,12 +66,9 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ConnectKwargs(msgspec.Struct, frozen=True, kw_only=True):
-    """What may stand under `connect_kwargs`: arguments of Paramiko's `SSHClient.connect`.
+    """The supported arguments of Paramiko's `SSHClient.connect`."""
 
-    Left out are those that have settings of their own (hostname, username, port, sock), and objects.
-    """
-
-    # Not Line | list[Line]: msgspec 0.22.0 corrupts memory over a union of a text with a pattern and a list.
+    # Not OneLine | list[OneLine]: msgspec 0.22.0 corrupts memory for a union of a list and a str with a pattern.
     key_filename: str | list[OneLine] | None = None
     allow_agent: bool = True
     look_for_keys: bool = True
@@ -84,7 +81,7 @@ class ConnectKwargs(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Configuration(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that a layer may say; each field without a check of its own belongs to Fabric or Invoke."""
+    """All settings of a layer; those after `notebook` are Invoke's, and are not used here."""
 
     gateway: OneLine | None = "sandbox"
     user: OneLine | None = None
@@ -105,15 +102,15 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
 
 
 NOT_SUPPORTED: dict[str, tuple[Any, str]] = {
-    "forward_agent": (False, "no key of yours is lent to a host: log in from there with one of its own"),
-    "inline_ssh_env": (True, "no variable is sent to a host: set it with notebook.activate"),
+    "forward_agent": (False, "log in from the host with a key of its own"),
+    "inline_ssh_env": (True, "set environment variables with notebook.activate"),
     "timeouts.command": (
         None,
-        "the limits are timeouts.connect, notebook.start_timeout_s and notebook.stop_timeout_s",
+        "use timeouts.connect, notebook.start_timeout_s or notebook.stop_timeout_s",
     ),
-    "connect_kwargs.password": (None, "leave it out: you are asked when a hop wants a password"),
-    "connect_kwargs.passphrase": (None, "leave it out: you are asked when a key has a passphrase"),
-    "connect_kwargs.banner_timeout": (None, "timeouts.connect is the limit for it"),
-    "connect_kwargs.channel_timeout": (None, "timeouts.connect is the limit for it"),
+    "connect_kwargs.password": (None, "remove it: you are prompted when a hop requires a password"),
+    "connect_kwargs.passphrase": (None, "remove it: you are prompted when a key has a passphrase"),
+    "connect_kwargs.banner_timeout": (None, "use timeouts.connect"),
+    "connect_kwargs.channel_timeout": (None, "use timeouts.connect"),
 }
-"""Settings of Fabric and Paramiko that would have no effect here: their default, which is let through, and a hint."""
+"""Settings of Fabric and Paramiko that have no effect here: the default, which is allowed, and a hint."""

@@ -1,10 +1,9 @@
-"""The settings of one run of a task, from every place where they may be set.
+"""The settings of one run of a task, merged from all sources.
 
-A later layer wins: what is built in, the project's `invoke.yaml`, `~/.invoke.yaml`, `INVOKE_…` variables,
-the file of `-f`, the command line. The layers are read here and not taken from the merged `c.config`,
-because Invoke puts the project's file above the user's own, and `fab` reads only `fabric.yaml` and
-`FABRIC_…`; so both programs find the same. Every layer is checked by itself, so that a message can name the
-file that is wrong.
+Later layers override earlier ones: the defaults, the project's `invoke.yaml`, `~/.invoke.yaml`, `INVOKE_…` variables,
+the file given with `-f`, the command line. They are read here instead of from the merged `c.config`, because Invoke
+gives the project's file precedence over the user's, and `fab` reads `fabric.yaml` and `FABRIC_…` instead. Each layer is
+validated separately, so that messages can name the file.
 """
 
 import os
@@ -59,34 +58,30 @@ PROJECT_FILE = Path(__file__).resolve().parents[2] / "invoke.yaml"
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """The settings of one run of a task, checked.
-
-    `gateway` is None, "sandbox", a place for `parse_destination`, several of them with commas between, the nearest to us
-    first, or a ProxyCommand (it has a space).
-    `connect_kwargs` has only what was set, with `key_filename` as a list of paths without a tilde, and
-    never `timeout`, which is `timeouts.connect`. `explicit_host` is the host that the user named: `--host` or `-H`, else a variable, a file of `-f`, the user's
-    own file, or the project's where it is not as shipped; None where nobody did.
-    """
+    """The validated settings of one run of a task."""
 
     gateway: str | None
+    """None, "sandbox", comma-separated destinations, the outermost first, or a ProxyCommand (it has a space)."""
     user: str | None
     port: int | None
     connect_kwargs: dict[str, Any]
+    """Those that are set, except `timeout`, which is `timeouts.connect`; `key_filename` is a list of expanded paths."""
     timeouts: Timeouts
     ssh_config_path: str | None
     load_ssh_configs: bool
     ssh: SSH
     notebook: Notebook
     explicit_host: str | None
+    """The host that the user named with `--host`, `-H` or a setting; None for that of the shipped `invoke.yaml`."""
 
     def __repr__(self) -> str:
-        # What is not of ours may hold a password, and a repr ends up in logs.
+        # Other settings may contain a password, and a repr may be logged.
         return f"Settings(gateway={self.gateway!r}, explicit_host={self.explicit_host!r}, notebook={self.notebook!r})"
 
     def destination(self, host: str | None = None) -> Destination:
-        """Where `host` is, with `user` and `port` filled in; None is the host given, else `notebook.host`.
+        """Parse `host`, by default `explicit_host` or `notebook.host`, and add `user` and `port` if it has none.
 
-        Raises ConfigError if `host` is no place.
+        Raises ConfigError if it is not a destination.
         """
         host_name = self.notebook.host if self.explicit_host is None else self.explicit_host
         destination = parse_destination(host_name if host is None else host, "the host")
@@ -100,16 +95,15 @@ _KNOWN = known_settings(Configuration)
 _SECRETS = ("connect_kwargs.password", "connect_kwargs.passphrase")
 _OWN_PREFIXES = ("INVOKE_NOTEBOOK_", "INVOKE_SSH_", "INVOKE_CONNECT_KWARGS_", "INVOKE_TIMEOUTS_")
 _UNCHECKED = ("authentication", "run", "runners", "sudo", "tasks", "debug")
-# Invoke reads these itself, by rules of its own.
+# Invoke reads these itself.
 _INVOKE_PREFIXES = (*(f"INVOKE_{section.upper()}" for section in _UNCHECKED), "INVOKE_RUNTIME_CONFIG")
 
 
 def load(c: "Context", *, host: str | None = None, **flags: str | int | bool | None) -> Settings:
     """The settings for a task that runs with `c`, an Invoke Context or the Connection of `fab -H`.
 
-    `host` and `flags` are what the task's own flags said, None where they were not given; a flag has the
-    name of its setting under `notebook`, and a text is read as in a variable. Nothing is connected to.
-    Raises ConfigError for the first setting that is unknown, of the wrong type or out of range.
+    `host` and `flags` are the values of the task's flags, None if not given. Each flag has the name of its setting in
+    `notebook`; a str is parsed as in a variable. Raises ConfigError for the first setting that is unknown or invalid.
     """
     values: dict[str, Any] = {}
     for layer in (
@@ -133,12 +127,12 @@ def load(c: "Context", *, host: str | None = None, **flags: str | int | bool | N
 
 
 def check_host_option(c: "Context") -> None:
-    """See that Fabric can look up each -H. Raises ConfigError."""
+    """Raise ConfigError if Fabric cannot look up a -H."""
     cli.check_host_option(c.config)
 
 
 def sources(config: "Config") -> list[dict[str, Any]]:
-    """The layers that files and variables make. Raises ConfigError for the first that is wrong."""
+    """The layers of the files and variables. Raises ConfigError."""
     project = _without_shipped_host(_project())
     return [project, _user(), _environment(os.environ), _runtime(config)]
 
@@ -148,7 +142,7 @@ def _project() -> dict[str, Any]:
 
 
 def _without_shipped_host(project: dict[str, Any]) -> dict[str, Any]:
-    """The layer of the project's file without the host that it is shipped with: nobody named that."""
+    """The project's layer without the host that it is shipped with, which the user has not named."""
     return {
         path: value for path, value in project.items() if (path, value) != ("notebook.host", Notebook().host)
     }
@@ -160,15 +154,13 @@ def _user() -> dict[str, Any]:
 
 
 def _runtime(config: "Config") -> dict[str, Any]:
-    # From -f, else INVOKE_RUNTIME_CONFIG (Program.update_config); a file that is missing Invoke passes over.
+    # From -f or INVOKE_RUNTIME_CONFIG (Program.update_config in invoke/program.py). Invoke ignores a missing file.
     path = getattr(config, "_runtime_path", None)
     if path is None:
         return {}
     layer = _file(Path(os.path.expanduser(path)), str(path))
     if layer is None:
-        raise ConfigError(
-            f"there is no configuration file {path}", hint="give -f the path of a file that exists"
-        )
+        raise ConfigError(f"there is no configuration file {path}", hint="check the path given with -f")
     return layer
 
 
@@ -181,7 +173,7 @@ def _file(path: Path, name: str) -> dict[str, Any] | None:
         if isinstance(section, Mapping) and secret.rpartition(".")[2] in section:
             raise ConfigError(
                 f"{secret} in {name} is a secret in a configuration file",
-                hint="remove the line: you will be asked when it is needed",
+                hint="remove the line: you are prompted when it is needed",
             )
     layer = check_mapping(content, Configuration, name)
     for setting in layer:
@@ -199,7 +191,7 @@ def _environment(variables: Mapping[str, str]) -> dict[str, Any]:
         if variable in secrets:
             raise ConfigError(
                 f"{variable} is a secret in the environment",
-                hint="unset it: you will be asked when it is needed",
+                hint="unset it: you are prompted when it is needed",
             )
         if variable in unsupported:
             raise ConfigError(f"{variable} is not supported", hint=NOT_SUPPORTED[unsupported[variable]][1])
@@ -211,12 +203,12 @@ def _environment(variables: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _variables(paths: Iterable[str]) -> dict[str, str]:
-    """The paths by the name of the variable that sets each."""
+    """The paths of settings, by the name of the variable that sets each."""
     return {f"INVOKE_{path.replace('.', '_').upper()}": path for path in paths}
 
 
 def _reject_misspelt_variable(variable: str, names: Mapping[str, str]) -> None:
-    # Other projects have settings too, so a variable that is like none of ours is let through.
+    # Other projects have INVOKE_ variables too, so one that resembles none of ours is ignored.
     paths = {name.removeprefix("INVOKE_").lower(): name for name in names}
     name = variable.removeprefix("INVOKE_").lower()
     match = closest_match(name, paths)
@@ -234,7 +226,7 @@ def _flags(flags: Mapping[str, str | int | bool | None]) -> dict[str, Any]:
     for name, value in flags.items():
         path = f"notebook.{name}"
         if path not in _KNOWN:
-            raise TypeError(f"load() got a flag for which there is no setting: {name}")
+            raise TypeError(f"load() got a flag without a setting: {name}")
         flag = f"--{name.replace('_', '-')}"
         if isinstance(value, str):
             layer[path] = _parse_setting(path, value, flag)
@@ -268,12 +260,12 @@ def _validate_semantics(path: str, value: Any, name: str) -> None:
 
 
 def _gateway(value: str | None) -> str | None:
-    # OpenSSH writes the absence of a jump host as `none` (ssh_config(5), ProxyJump).
+    # `none` as in ssh_config(5), ProxyJump.
     return None if value is None or value.lower() == "none" else value
 
 
 def _normalize_timeout(layer: dict[str, Any]) -> dict[str, Any]:
-    # Fabric refuses a connection that has both, and -t sets the one that is not documented.
+    # Fabric rejects a connection with both, and -t sets connect_kwargs.timeout.
     if "connect_kwargs.timeout" in layer:
         layer["timeouts.connect"] = layer.pop("connect_kwargs.timeout")
     return layer

@@ -1,7 +1,7 @@
-"""One layer of settings against the structs that describe them, with messages that a person can act on.
+"""Validates one layer of settings against the schema.
 
-msgspec decides whether a value is right, so that the structs are the one place where ranges are written; its
-own messages name neither the file nor what was given, so the words are made here from the same types.
+msgspec validates the values, so the schema alone defines types and ranges. Its messages name neither the source nor the
+value, so the messages are composed here, from the same types.
 """
 
 import difflib
@@ -28,7 +28,7 @@ _NULL_WORDS = frozenset({"", "none", "null", "~"})
 
 
 def known_settings(schema: type[msgspec.Struct]) -> dict[str, Any]:
-    """Every path of `schema` that holds a value, as in `notebook.nice`, with its type."""
+    """The type of each setting in `schema`, by its path, such as `notebook.nice`."""
     result: dict[str, Any] = {}
     for field in msgspec.structs.fields(schema):
         if _is_section(field.type):
@@ -40,9 +40,9 @@ def known_settings(schema: type[msgspec.Struct]) -> dict[str, Any]:
 
 
 def check_mapping(raw: Mapping[Any, Any], schema: type[msgspec.Struct], source: str) -> dict[str, Any]:
-    """The settings in `raw` by path, each of the type that `schema` gives it. Raises ConfigError.
+    """Validate the settings in `raw`, and return them by path. Raises ConfigError.
 
-    `source` is how messages call where they were found: a file, or the command line.
+    `source` is where they come from, for messages: a file, or the command line.
     """
     known_types = known_settings(schema)
     values: dict[str, Any] = {}
@@ -52,7 +52,7 @@ def check_mapping(raw: Mapping[Any, Any], schema: type[msgspec.Struct], source: 
 
 
 def check_value(value: Any, type_: Any, name: str, *, in_file: bool = False) -> Any:
-    """`value` if it is of `type_`; `name` is how messages call it. Raises ConfigError."""
+    """Return `value`, converted to `type_`; `name` is its name in messages. Raises ConfigError."""
     try:
         return msgspec.convert(value, type_, strict=True)
     except (msgspec.ValidationError, RecursionError):
@@ -64,7 +64,7 @@ def check_value(value: Any, type_: Any, name: str, *, in_file: bool = False) -> 
 
 
 def parse_text(text: str, type_: Any) -> Any:
-    """The value that `text`, of a flag or a variable, means for a setting of `type_`; else `text` itself."""
+    """Parse the text of a flag or variable for a setting of `type_`; returns `text` itself if that fails."""
     members = _members(inspect.type_info(type_))
     if any(isinstance(member, inspect.NoneType) for member in members) and text.lower() in _NULL_WORDS:
         return None
@@ -85,17 +85,16 @@ def parse_text(text: str, type_: Any) -> Any:
 
 
 def closest_match(path: str, known_types: Iterable[str]) -> str | None:
-    """The known path that was most likely meant by `path`, or None.
+    """The known path most similar to `path`, or None.
 
-    A near spelling in the same section wins over the same name elsewhere, and that over a near spelling
-    there.
+    A similar name in the same section is preferred, then the same name in another section, then a similar one there.
     """
     section, _, last = path.rpartition(".")
     names = {candidate.rpartition(".")[2]: candidate for candidate in reversed(list(known_types))}
     siblings = {
         name: candidate for name, candidate in names.items() if candidate.rpartition(".")[0] == section
     }
-    # 0.55 is low enough for notebook.port to mean notebook.local_port.
+    # 0.55 is low enough to suggest notebook.local_port for notebook.port.
     if section and (close := difflib.get_close_matches(last, siblings, n=1, cutoff=0.55)):
         return siblings[close[0]]
     close = [last] if last in names else difflib.get_close_matches(last, names, n=1, cutoff=0.7)
@@ -124,11 +123,11 @@ def _flatten(
             result.append((path, value))
         elif isinstance(value, Mapping):
             result += _flatten(value, fields[key], source, known_types, prefix=f"{path}.")
-        elif value is not None:  # a heading with nothing below it sets nothing
-            kind = "a list" if isinstance(value, list) else "one value"
+        elif value is not None:  # a section without settings is valid
+            kind = "a list" if isinstance(value, list) else "a single value"
             raise ConfigError(
                 f"{path} in {source} must be a mapping of names to values, not {kind}",
-                hint=f"write its settings below it, indented, as in {_example(path, known_types)}",
+                hint=f"write its settings below it, indented, such as {_example(path, known_types)}",
             )
     return result
 
@@ -143,7 +142,7 @@ def _suggest(path: str, prefix: str, fields: Iterable[str], known_types: Iterabl
     candidates = [*(f"{prefix}{field}" for field in fields), *known_types]
     if match := closest_match(path, candidates):
         return f"did you mean {match}?"
-    return f"the settings {f'under {prefix[:-1]}' if prefix else 'there'} are {', '.join(fields)}"
+    return f"the settings {f'in {prefix[:-1]}' if prefix else 'there'} are {', '.join(fields)}"
 
 
 def _example(path: str, known_types: Mapping[str, Any]) -> str:
@@ -173,13 +172,14 @@ def _describe_type(info: inspect.Type, value: Any) -> str:
         case inspect.LiteralType(values=values):
             *names, last = (str(name) for name in values)
             return f"{', '.join(names)} or {last}"
+        case inspect.StrType() if value == "":
+            return "a non-empty string"
         case inspect.StrType():
-            has_control_characters = isinstance(value, str) and value
-            return "one line of text without control characters" if has_control_characters else "text"
-        case inspect.ListType(item_type=inspect.IntType() as item):
-            return f"a list, each of its members {_describe_type(item, value)}"
+            return "one line without control characters" if isinstance(value, str) else "a string"
+        case inspect.ListType(item_type=inspect.IntType(ge=int() as low, le=int() as high)):
+            return f"a list of whole numbers from {low} to {high}"
         case inspect.ListType():
-            return "a list of texts"
+            return "a list of strings"
         case inspect.DictType(key_type=inspect.LiteralType() as key, value_type=inner):
             return f"a mapping from {_describe_type(key, value)} to {_describe_type(inner, value)}"
         case _:
@@ -189,11 +189,9 @@ def _describe_type(info: inspect.Type, value: Any) -> str:
 def _format_value(value: Any) -> str:
     match value:
         case None:
-            return "nothing"
+            return "null"
         case bool():
             return "true" if value else "false"
-        case "":
-            return "empty"
         case str() | Mapping() | list():
             return _REPR.repr(value)
         case _:
@@ -205,7 +203,7 @@ def _hint(value: Any, info: inspect.Type, *, in_file: bool) -> str:
         match member:
             case inspect.IntType(ge=int() as low, le=int() as high):
                 if isinstance(value, int) and not isinstance(value, bool):
-                    return f"the nearest that is allowed is {min(max(value, low), high)}"
+                    return f"the nearest allowed value is {min(max(value, low), high)}"
                 if in_file and isinstance(value, str) and _INTEGER.fullmatch(value):
                     return "write the number without quotes"
             case inspect.LiteralType(values=values) if isinstance(value, str):

@@ -12,14 +12,14 @@ from tests.kit.wait import TIMEOUT_S
 BOTH = pytest.mark.parametrize("program", ["fab", "invoke"])
 YAML = b"user: me\nnotebook: [1\n  nice: 12\n"
 FILES: dict[str, tuple[str, bytes | None, str]] = {
-    "YAML": ("f.yaml", YAML, "f.yaml, line 3: this is not YAML: expected ',' or ']'"),
-    "JSON": ("f.json", b'{"user":\n }', "f.json, line 2: this is not JSON"),
+    "YAML": ("f.yaml", YAML, "f.yaml, line 3: invalid YAML: expected ',' or ']'"),
+    "JSON": ("f.json", b'{"user":\n }', "f.json, line 2: invalid JSON"),
     "a list": ("f.yaml", b"- user\n", "f.yaml must be a mapping of names to values, not a list"),
-    "one value": ("f.yaml", b"sandbox\n", "f.yaml must be a mapping of names to values, not one value"),
+    "one value": ("f.yaml", b"sandbox\n", "f.yaml must be a mapping of names to values, not a single value"),
     "a value as section": ("f.yaml", b"notebook: 5\n", "notebook in"),
-    "a NUL": ("f.yaml", b"user: \0\n", "f.yaml, line 1: this is not YAML"),
+    "a NUL": ("f.yaml", b"user: \0\n", "f.yaml, line 1: invalid YAML"),
     "not UTF-8": ("f.yaml", b"user: \xff\n", "f.yaml is not UTF-8: byte 6 is 0xff"),
-    "too deep": ("f.yaml", b"[" * 5000, "f.yaml is nested too deep to be read"),
+    "too deep": ("f.yaml", b"[" * 5000, "f.yaml is nested too deeply"),
     "another kind": ("f.toml", b"user = 1\n", "f.toml is not a YAML or JSON file"),
     "no kind": ("f", b"user: me\n", "f is not a YAML or JSON file"),
     "a program that fails": ("f.py", b"1 / 0\n", "f.py is not a YAML or JSON file"),
@@ -101,10 +101,10 @@ def run_in(project: Path, user: User, program: str) -> Result:
 def test_broken_project_file(project: Path, idle_user: User, program: str, name: str) -> None:
     """Both programs refuse a broken invoke.yaml in the project, and `fab` a broken fabric.yaml."""
     (project / f"{name}.yaml").write_bytes(YAML)
-    assert_error(run_in(project, idle_user, program), 2, f"{name}.yaml, line 3: this is not YAML")
+    assert_error(run_in(project, idle_user, program), 2, f"{name}.yaml, line 3: invalid YAML")
 
 
 def test_broken_user_file(idle_user: User) -> None:
     """`fab` refuses a broken ~/.invoke.yaml. (`invoke` reads it before any code of this project runs.)"""
     (idle_user.home / ".invoke.yaml").write_bytes(YAML)
-    assert_error(idle_user.fab("status"), 2, "~/.invoke.yaml, line 3: this is not YAML")
+    assert_error(idle_user.fab("status"), 2, "~/.invoke.yaml, line 3: invalid YAML")

@@ -237,7 +237,7 @@ class TestVariables:
             ("NOTEBOOK_QQQQQQ", "x", "unknown variable INVOKE_NOTEBOOK_QQQQQQ", "unset it"),
             (
                 "NOTEBOOK_NICE", "5", "INVOKE_NOTEBOOK_NICE must be a whole number from 10 to 19, not 5",
-                "the nearest that is allowed is 10",
+                "the nearest allowed value is 10",
             ),
             (
                 "NOTEBOOK_NICE", "ten",
@@ -254,16 +254,16 @@ class TestVariables:
                 "INVOKE_NOTEBOOK_OPEN_BROWSER must be true or false, not 'maybe'", "write true or false",
             ),
             (
-                "NOTEBOOK_DIRECTORY", "", "INVOKE_NOTEBOOK_DIRECTORY must be text, not empty", "write text",
+                "NOTEBOOK_DIRECTORY", "", "INVOKE_NOTEBOOK_DIRECTORY must be a non-empty string, not ''", "write a non-empty string",
             ),
             (
                 "CONNECT_KWARGS_PASSWORD", "hunter2",
                 "INVOKE_CONNECT_KWARGS_PASSWORD is a secret in the environment",
-                "unset it: you will be asked when it is needed",
+                "unset it: you are prompted when it is needed",
             ),
             (
                 "FORWARD_AGENT", "true", "INVOKE_FORWARD_AGENT is not supported",
-                "no key of yours is lent to a host: log in from there with one of its own",
+                "log in from the host with a key of its own",
             ),
         ],
     )  # fmt: skip
@@ -279,7 +279,9 @@ class TestVariables:
     def test_not_utf8(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A value that is not UTF-8 is refused."""
         monkeypatch.setitem(os.environ, "INVOKE_NOTEBOOK_DIRECTORY", "caf\udce9")
-        with pytest.raises(ConfigError, match="INVOKE_NOTEBOOK_DIRECTORY must be one line of text"):
+        with pytest.raises(
+            ConfigError, match="INVOKE_NOTEBOOK_DIRECTORY must be one line without control characters"
+        ):
             bare()
 
 
@@ -298,10 +300,10 @@ class TestInvalidFiles:
             ("connect_kwargs: {key_file: x}", "unknown setting connect_kwargs.key_file in ~/.invoke.yaml",
              "did you mean connect_kwargs.key_filename?"),
             ("notebook: {1: 2}", "unknown setting notebook.1 in ~/.invoke.yaml",
-             f"the settings under notebook are {', '.join(Notebook.__struct_fields__)}"),
+             f"the settings in notebook are {', '.join(Notebook.__struct_fields__)}"),
             ("notebook: {nice: 25}",
              "notebook.nice in ~/.invoke.yaml must be a whole number from 10 to 19, not 25",
-             "the nearest that is allowed is 19"),
+             "the nearest allowed value is 19"),
             ("notebook: {nice: 1e1}",
              "notebook.nice in ~/.invoke.yaml must be a whole number from 10 to 19, not '1e1'",
              "write a whole number from 10 to 19"),
@@ -315,17 +317,17 @@ class TestInvalidFiles:
              "notebook.nice in ~/.invoke.yaml must be a whole number from 10 to 19, not true",
              "write a whole number from 10 to 19"),
             ("notebook: {nice: }",
-             "notebook.nice in ~/.invoke.yaml must be a whole number from 10 to 19, not nothing",
+             "notebook.nice in ~/.invoke.yaml must be a whole number from 10 to 19, not null",
              "write a whole number from 10 to 19"),
             ("notebook: {open_browser: 1}",
              "notebook.open_browser in ~/.invoke.yaml must be true or false, not 1",
              "write true or false"),
-            ("notebook: {environment: 3.10}", "notebook.environment in ~/.invoke.yaml must be text, not 3.1",
+            ("notebook: {environment: 3.10}", "notebook.environment in ~/.invoke.yaml must be a string, not 3.1",
              "put the value in quotes"),
             ("notebook: {environment: 2026-01-01}",
-             "notebook.environment in ~/.invoke.yaml must be text, not 2026-01-01",
+             "notebook.environment in ~/.invoke.yaml must be a string, not 2026-01-01",
              "put the value in quotes"),
-            ("notebook: {environment: }", "notebook.environment in ~/.invoke.yaml must be text, not nothing",
+            ("notebook: {environment: }", "notebook.environment in ~/.invoke.yaml must be a string, not null",
              "give it a value, or remove the line"),
             ("notebook: {application: labs}",
              "notebook.application in ~/.invoke.yaml must be lab, notebook or server, not 'labs'",
@@ -333,15 +335,15 @@ class TestInvalidFiles:
             ("notebook: {application: qqq}",
              "notebook.application in ~/.invoke.yaml must be lab, notebook or server, not 'qqq'",
              "write lab, notebook or server"),
-            ("notebook: 3", "notebook in ~/.invoke.yaml must be a mapping of names to values, not one value",
-             "write its settings below it, indented, as in notebook.host"),
+            ("notebook: 3", "notebook in ~/.invoke.yaml must be a mapping of names to values, not a single value",
+             "write its settings below it, indented, such as notebook.host"),
             ("run: 3", "run in ~/.invoke.yaml must be a mapping of names to values, not 3",
              "write a mapping of names to values"),
             ("connect_kwargs: {key_filename: {a: b}}",
-             "connect_kwargs.key_filename in ~/.invoke.yaml must be text or a list of texts, not {'a': 'b'}",
-             "write text or a list of texts"),
+             "connect_kwargs.key_filename in ~/.invoke.yaml must be a string or a list of strings, not {'a': 'b'}",
+             "write a string or a list of strings"),
             ("gateway: false",
-             "gateway in ~/.invoke.yaml must be text, not false", "put the value in quotes"),
+             "gateway in ~/.invoke.yaml must be a string, not false", "put the value in quotes"),
             ("gateway: -oProxyCommand=x",
              "gateway in ~/.invoke.yaml must be a host, as in user@host:port, not '-oProxyCommand=x'",
              "a host name has letters, digits, dots and dashes only, as in student.compute"),
@@ -349,29 +351,29 @@ class TestInvalidFiles:
              "notebook.host in ~/.invoke.yaml must be a host, as in user@host:port, not 'a/b'",
              "a host name has letters, digits, dots and dashes only, as in student.compute"),
             ("port: 65536", "port in ~/.invoke.yaml must be a whole number from 1 to 65535, not 65536",
-             "the nearest that is allowed is 65535"),
-            ("user: 1234567", "user in ~/.invoke.yaml must be text, not 1234567", "put the value in quotes"),
+             "the nearest allowed value is 65535"),
+            ("user: 1234567", "user in ~/.invoke.yaml must be a string, not 1234567", "put the value in quotes"),
             ("connect_kwargs: {password: hunter2}",
              "connect_kwargs.password in ~/.invoke.yaml is a secret in a configuration file",
-             "remove the line: you will be asked when it is needed"),
+             "remove the line: you are prompted when it is needed"),
             ("connect_kwargs: {passphrase: hunter2}",
              "connect_kwargs.passphrase in ~/.invoke.yaml is a secret in a configuration file",
-             "remove the line: you will be asked when it is needed"),
+             "remove the line: you are prompted when it is needed"),
             ("forward_agent: true", "forward_agent in ~/.invoke.yaml is not supported",
-             "no key of yours is lent to a host: log in from there with one of its own"),
+             "log in from the host with a key of its own"),
             ("inline_ssh_env: false", "inline_ssh_env in ~/.invoke.yaml is not supported",
-             "no variable is sent to a host: set it with notebook.activate"),
+             "set environment variables with notebook.activate"),
             ("timeouts: {command: 60}", "timeouts.command in ~/.invoke.yaml is not supported",
-             "the limits are timeouts.connect, notebook.start_timeout_s and notebook.stop_timeout_s"),
+             "use timeouts.connect, notebook.start_timeout_s or notebook.stop_timeout_s"),
             ("connect_kwargs: {banner_timeout: 5}", "connect_kwargs.banner_timeout in ~/.invoke.yaml is not supported",
-             "timeouts.connect is the limit for it"),
+             "use timeouts.connect"),
             ("a: 1\nnotebook: {}\na: 2", "a is set twice in ~/.invoke.yaml, line 3", "keep one of the two"),
             ("notebook:\n  nice: 12\n  'nice': 13", "nice is set twice in ~/.invoke.yaml, line 3",
              "keep one of the two"),
             ("- a\n- b", "~/.invoke.yaml must be a mapping of names to values, not a list",
-             "write one setting a line, as in gateway: sandbox"),
-            ("gateway sandbox", "~/.invoke.yaml must be a mapping of names to values, not one value",
-             "write one setting a line, as in gateway: sandbox"),
+             "write one setting per line, such as gateway: sandbox"),
+            ("gateway sandbox", "~/.invoke.yaml must be a mapping of names to values, not a single value",
+             "write one setting per line, such as gateway: sandbox"),
         ],
     )  # fmt: skip
     def test_messages(self, text: str, message: str, hint: str) -> None:
@@ -398,13 +400,13 @@ class TestInvalidFiles:
     ) -> None:
         """A file that is not plain YAML is refused with its line, and its tags are not executed."""
         monkeypatch.chdir(tmp_path)
-        assert str(refused(text)).startswith(f"~/.invoke.yaml, line {line}: this is not YAML: ")
+        assert str(refused(text)).startswith(f"~/.invoke.yaml, line {line}: invalid YAML: ")
         assert not (tmp_path / "owned").exists()
 
     def test_malformed_json(self) -> None:
         """Errors in JSON have lines too, and duplicate keys are refused."""
         problem = refused('{"notebook":\n {"nice": 12,}}', name=".invoke.json")
-        assert str(problem).startswith("~/.invoke.json, line 2: this is not JSON: ")
+        assert str(problem).startswith("~/.invoke.json, line 2: invalid JSON: ")
         problem = refused('{"notebook": {"nice": 12, "nice": 13}}', name=".invoke.json")
         assert str(problem) == "nice is set twice in ~/.invoke.json"
 
@@ -449,7 +451,9 @@ class TestInvalidFiles:
     def test_control_characters(self, key: str, bad: str) -> None:
         """No text contains a line end or another control character, not even at its end."""
         problem = refused(json.dumps({"notebook": {key: f"a{bad}"}}), name=".invoke.json")
-        assert str(problem).startswith(f"notebook.{key} in ~/.invoke.json must be one line of text")
+        assert str(problem).startswith(
+            f"notebook.{key} in ~/.invoke.json must be one line without control characters"
+        )
 
     @pytest.mark.parametrize("key", ["environment", "directory", "activate"])
     @given(text=st.text(st.characters(exclude_categories=["C", "Zl", "Zp"]), min_size=1))
@@ -560,7 +564,7 @@ class TestHost:
         """--host and -H may both be given if they agree."""
         c = Connection("ashbury", config=FabricConfig())
         assert load(c, host="ashbury").explicit_host == "ashbury"
-        with pytest.raises(ConfigError, match="-H says ashbury and --host says other"):
+        with pytest.raises(ConfigError, match="-H ashbury and --host other differ"):
             load(c, host="other")
 
     def test_option_is_checked(self) -> None:
