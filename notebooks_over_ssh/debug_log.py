@@ -1,4 +1,4 @@
-"""The debug log: a file with one line for each protocol event that matters, and without a secret.
+"""The debug log: a file with one line for each important protocol event, without secrets.
 
 Modules write to `logging.getLogger(__name__)`. They log names, numbers and algorithms, never typed input,
 the requests and replies of programs on the host, or the user's own commands, any of which may contain a secret.
@@ -25,14 +25,14 @@ def path() -> Path:
 
 
 def is_enabled() -> bool:
-    """Whether the user asked for the log, with NOTEBOOKS_DEBUG=1 or with `--debug`, for which Invoke turns its own log on."""
+    """Whether the user has enabled the log: with NOTEBOOKS_DEBUG=1, or with `--debug`, which enables Invoke's log."""
     return os.environ.get(VARIABLE, "") not in ("", "0") or logging.getLogger("invoke").isEnabledFor(
         logging.DEBUG
     )
 
 
 def start() -> Path | None:
-    """Write the log from now on, also in the processes that this one starts; returns its file, None if it is not enabled.
+    """Start the log in this process and those that it starts; returns the file, None if the log is not enabled.
 
     Raises OSError if the file cannot be written.
     """
@@ -47,14 +47,14 @@ def start() -> Path | None:
         handler.setFormatter(_Formatter("%(asctime)s %(process)d %(name)s: %(message)s"))
         logger.addHandler(handler)
         logger.setLevel(logging.DEBUG)
-    # Nothing of it, nor what Paramiko repeats of a peer, reaches the terminal through the handler of `--debug`.
+    # Keeps these records, and Paramiko's, which contain text from peers, from the terminal handler of `--debug`.
     logger.propagate = logging.getLogger("paramiko").propagate = False
     os.environ[VARIABLE] = "1"
     return file
 
 
 class _Formatter(logging.Formatter):
-    """One line for each record: a peer chooses some of the words, and may not begin a line of its own."""
+    """Formats each record as one line: text from a peer cannot start another."""
 
     def format(self, record: logging.LogRecord) -> str:
         return clean(super().format(record).replace("notebooks_over_ssh.", "", 1), LINE_COLUMNS)

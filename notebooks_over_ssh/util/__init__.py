@@ -1,1 +1,1 @@
-"""What any layer may use."""
+"""Utilities that every layer may import."""

@@ -1,4 +1,4 @@
-"""Whether a lock is held: what a process holds as long as it lives, and the system takes back when it dies."""
+"""Tests whether a file lock is held; the kernel releases it when its process exits."""
 
 import fcntl
 import os
@@ -6,13 +6,13 @@ from pathlib import Path
 
 
 def is_held(path: Path) -> bool:
-    """Whether any process holds the lock of this file, as filelock takes it with flock(2). Takes nothing itself."""
+    """Whether any process holds the flock(2) lock that filelock acquires; does not acquire it."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return False
     try:
-        # Shared, so that two that ask at the same moment do not take each other for the holder.
+        # Shared, so that two concurrent calls do not take each other for the holder.
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError:
         return True

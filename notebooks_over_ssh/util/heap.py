@@ -1,20 +1,20 @@
-"""Gives memory that is free back to the system.
+"""Returns free heap memory to the operating system.
 
-glibc keeps what was freed between blocks that are in use: packets of all sizes, freed in another thread than the one
-that made them, leave its arenas full of gaps (malloc_trim(3)).
+glibc keeps free memory between allocated blocks. Packets of many sizes that one thread allocates and another frees
+fragment its arenas (malloc_trim(3)).
 """
 
 import ctypes
 import time
 
-TRIM_EVERY_S = 60.0
+TRIM_INTERVAL_S = 60.0
 _trimmed_at = time.monotonic()
 
 
 def trim() -> None:
-    """Do so, at most once a minute; nothing where the C library is another."""
+    """Return it, at most once every TRIM_INTERVAL_S; does nothing with another C library than glibc."""
     global _trimmed_at
-    if time.monotonic() - _trimmed_at < TRIM_EVERY_S:
+    if time.monotonic() - _trimmed_at < TRIM_INTERVAL_S:
         return
     _trimmed_at = time.monotonic()
     malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)

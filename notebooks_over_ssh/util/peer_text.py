@@ -1,7 +1,7 @@
-"""Text that a peer chose, made fit for the user's terminal: it can neither steer it nor pass for a line of ours.
+"""Makes text from a peer safe to print: it cannot control the terminal, or imitate this program's own output.
 
-RFC 4252, section 5.4, and RFC 4256, section 3.2, ask a client to filter control characters. That is not enough: spaces up
-to the edge of the terminal, or a line that begins with `hint:`, deceive as well.
+RFC 4252, section 5.4, and RFC 4256, section 3.2, ask clients to filter control characters. That is not enough: spaces
+up to the edge of the terminal, or a line that begins with `hint:`, can deceive the user too.
 """
 
 import os
@@ -12,47 +12,47 @@ from collections.abc import Iterator
 MAX_QUOTE_COLUMNS = 200
 MAX_LINES = 20
 MAX_LINE_COLUMNS = 1000
-# A longer word would be broken at the edge of the terminal, and what follows would begin a row of its own.
+# The terminal would wrap a longer word, and its end would be at the beginning of a row.
 MAX_WORD_COLUMNS = 40
 DEFAULT_COLUMNS = 80
 MIN_ROW_COLUMNS = 20
 
-# Letters and symbols that look like a space, or like nothing (Unicode, Default_Ignorable_Code_Point among L, M and S).
+# Letters and symbols that are blank or invisible (those of categories L, M and S in Default_Ignorable_Code_Point).
 _BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0\U0001d159")
 _LINE_ENDS = re.compile("\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 
 
 def clean(text: str, columns: int = MAX_LINE_COLUMNS) -> str:
-    """The text in one line of at most so many columns: of letters, marks, numbers, punctuation and symbols, single spaces between.
+    """The text on one line of at most `columns`: letters, marks, numbers, punctuation, symbols and single spaces.
 
-    Everything else (white space, control, bidirectional and zero-width characters, private use, surrogates) counts as a space.
+    Any other character (white space, control, bidirectional, zero-width, private use, surrogate) becomes a space.
     """
     visible = "".join(character if _is_visible(character) else " " for character in text[: 8 * columns])
     return _truncate(" ".join(visible.split()), columns)
 
 
 def quote(text: str, columns: int = MAX_QUOTE_COLUMNS) -> str:
-    """The text in one line, cut and in quotation marks, for use within a sentence of ours."""
+    """The text on one line, truncated and in quotation marks, for a message."""
     words = clean(text, columns).replace('"', "'").split(" ")
     return '"' + " ".join(part for word in words for part in _parts(word, MAX_WORD_COLUMNS)) + '"'
 
 
-def prefix_lines(owner: str, text: str, columns: int | None = None) -> list[str]:
-    """The text as rows that fit the terminal, each of which begins with its owner: `me@gateway | Enter the code`.
+def prefix_lines(author: str, text: str, columns: int | None = None) -> list[str]:
+    """The text in rows that fit the terminal, each with a prefix that names its author: `me@gateway | Enter the code`.
 
-    `owner` may be empty. A text is cut after 20 lines. `columns` is the width of the terminal, which is looked up where it is not given.
+    `author` may be empty. At most MAX_LINES are shown. `columns` is the width, by default that of the terminal.
     """
     width = columns or terminal_columns()
-    begin = f"{_truncate(clean(owner), max(4, width - MIN_ROW_COLUMNS - 4))} | ".lstrip()
+    prefix = f"{_truncate(clean(author), max(4, width - MIN_ROW_COLUMNS - 4))} | ".lstrip()
     lines = [line for line in map(clean, _LINE_ENDS.split(text[: MAX_LINES * MAX_LINE_COLUMNS])) if line]
     if len(lines) > MAX_LINES:
         lines = [*lines[:MAX_LINES], "…"]
-    row_columns = max(MIN_ROW_COLUMNS, width - len(begin) - 3)  # the caller may indent it by two
-    return [begin + row for line in lines for row in _rows(line, row_columns)]
+    row_columns = max(MIN_ROW_COLUMNS, width - len(prefix) - 3)  # the caller may indent by two
+    return [prefix + row for line in lines for row in _rows(line, row_columns)]
 
 
 def terminal_columns() -> int:
-    """The width of the terminal that the process stands at, 80 where there is none."""
+    """The width of the controlling terminal; 80 if there is none."""
     try:
         descriptor = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY)
     except OSError:
@@ -67,7 +67,7 @@ def terminal_columns() -> int:
 
 def _is_visible(character: str) -> bool:
     category = unicodedata.category(character)
-    # Variation selectors are marks that show nothing.
+    # Variation selectors are invisible marks.
     return category[0] in "LMNPS" and character not in _BLANK and not 0xFE00 <= ord(character) <= 0xFE0F
 
 
@@ -102,5 +102,5 @@ def _truncate(text: str, columns: int) -> str:
 
 
 def _columns(text: str) -> int:
-    """How wide the text is at most: East Asian ambiguous characters are two columns wide in some terminals (UAX #11)."""
+    """The maximum width of the text: East Asian ambiguous characters take two columns in some terminals (UAX #11)."""
     return sum(2 if unicodedata.east_asian_width(character) in "WFA" else 1 for character in text)

@@ -42,4 +42,4 @@ def test_no_literal_commands() -> None:
 
 def test_no_task() -> None:
     """`fab` alone, which runs the default task, is parsed."""
-    assert command_hint._read(["fab"], [sys.executable, "fab"])
+    assert command_hint._parse(["fab"], [sys.executable, "fab"])
