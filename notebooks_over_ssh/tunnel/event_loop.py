@@ -37,7 +37,7 @@ class EventLoopThread:
             self._wakeup()
 
     def set_interest(self, sock: socket.socket, events: int, handler: Callable[[int], None]) -> None:
-        """Call the handler with those of `events` (READ, WRITE) that are ready; 0 removes it. Only in the event loop."""
+        """Call the handler with those of `events` (READ, WRITE) that are ready; 0 removes it. Not thread-safe."""
         registered = self._watched.get(sock, 0)
         if events == registered:
             return

@@ -1,4 +1,4 @@
-"""What happens to an open tunnel, as its supervisor reports it; `str` gives the line for the user."""
+"""The events of an open tunnel, which its supervisor yields; `str` gives the line for the user."""
 
 from dataclasses import dataclass
 

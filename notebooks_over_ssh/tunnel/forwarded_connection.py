@@ -22,15 +22,15 @@ _log = logging.getLogger(__name__)
 HOST = "127.0.0.1"
 # bytes that one connection sends before the next has its turn; smaller reads cost throughput
 READ_SIZE = 128 * 1024
-# Data that a local socket does not take yet is kept as received, except that packets below SMALL_PACKET_BYTES are joined
-# into chunks: as objects of their own, packets of one byte would need a hundred times their size.
+# Data that a local socket does not take yet is kept as received, except that packets below SMALL_PACKET_BYTES are
+# joined into chunks: as objects of their own, packets of one byte would need a hundred times their size.
 SMALL_PACKET_BYTES = 4 * 1024
 CHUNK_BYTES = 256 * 1024
 LINGER_RESET = struct.pack("ii", 1, 0)
 
 
 class ConnectionOwner(Protocol):
-    """What a ForwardedConnection needs of the object that made it."""
+    """The interface that a ForwardedConnection requires of its owner."""
 
     event_loop: EventLoopThread
     connections: "set[ForwardedConnection]"
@@ -41,7 +41,7 @@ class ConnectionOwner(Protocol):
 
 
 class ForwardedConnection(Channel):
-    """A local socket and its direct-tcpip channel, with half-close, flow control and resets passed on in both directions."""
+    """A local socket and its direct-tcpip channel; passes on half-close, flow control and resets in both directions."""
 
     def __init__(self, local: socket.socket, transport: Any, target: Target, owner: ConnectionOwner) -> None:
         super().__init__(transport, DIRECT_TCPIP, direct_tcpip_payload((HOST, target.port), (HOST, 0)))

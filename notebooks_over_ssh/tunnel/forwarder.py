@@ -20,8 +20,8 @@ MAX_PENDING = 256
 class Forwarder:
     """Forwards the connections to its listeners to ports on the host, over one transport after another.
 
-    While no transport is attached, or a target is not verified, new connections are queued. A forwarded connection stays on
-    its transport until that ends or is reset, even after `set_transport` has attached another.
+    While no transport is attached, or a target is not verified, new connections are queued. A forwarded connection
+    stays on its transport until that ends or is reset, even after `set_transport` has attached another.
     """
 
     def __init__(self, targets: Iterable[tuple[Listener, int]]) -> None:
@@ -30,7 +30,8 @@ class Forwarder:
         self._forwarders: list[TransportForwarder] = []
         self._pending: deque[tuple[socket.socket, Target]] = deque()
         self._accept_paused = False
-        # The event loop that accepts: that of the current transport, so that a new connection needs no change of threads.
+        # The event loop that accepts: that of the current transport, so that a new connection needs no change of
+        # threads.
         self._acceptor: EventLoopThread | None = None
         self.event_loop = EventLoopThread()
 
@@ -60,7 +61,7 @@ class Forwarder:
         self.event_loop.call_soon_threadsafe(self._serve_queued)
 
     def reset_target(self, target: Target) -> None:
-        """Reset the connections to the target, before the event loops handle anything that arrives later. Thread-safe."""
+        """Reset the connections to the target before the event loops handle any later event. Thread-safe."""
         for forwarder in list(self._forwarders):
             forwarder.reset_target(target)
 
@@ -172,7 +173,7 @@ class Forwarder:
             self.event_loop.call_soon_threadsafe(self._listen)
 
     def _requeue(self, local: socket.socket, target: Target) -> None:
-        """Queue a connection whose channel was not opened; one of `open_connection` is reset instead, and its caller decides."""
+        """Queue a connection whose channel was not opened; one from `open_connection` is reset instead."""
         if target.listener is None:
             reset(local)
         else:

@@ -107,7 +107,7 @@ def _delivery_deadline(silent_since: float, now: float) -> float:
 
 
 class Probe:
-    """Tests whether an SSH server answers at the first hop: a server sends its version string unasked (RFC 4253, section 4.2)."""
+    """Tests whether an SSH server answers at the first hop, by its version string (RFC 4253, section 4.2)."""
 
     def __init__(self, connection: Connection) -> None:
         first = hops(connection)[0]

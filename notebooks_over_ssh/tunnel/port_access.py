@@ -1,4 +1,4 @@
-"""Connects to the server's port on the host: by direct-tcpip channels, or by a relay where the host forbids forwarding."""
+"""Connects to the server's port on the host: by direct-tcpip channels, or a relay if the host forbids forwarding."""
 
 from functools import partial
 
@@ -15,8 +15,8 @@ def verify_over(
 ) -> tuple[str, float | None]:
     """Verify the server over the connection, and set its `port_transport` to a relay if the host forbids forwarding.
 
-    `timeout` is in seconds. Returns why the host forbids forwarding ("" if it does not), and what `verify_server` returns.
-    Raises RemoteError, and ConnectError if the connection is lost or the relay cannot run.
+    `timeout` is in seconds. Returns why the host forbids forwarding ("" if it does not), and what `verify_server`
+    returns. Raises RemoteError, and ConnectError if the connection is lost or the relay cannot run.
     """
     refusal = ""
     try:

@@ -1,4 +1,4 @@
-"""Checks who listens on the further ports of `--forward`, which, unlike the server, present no certificate to verify."""
+"""Checks who listens on the ports of `--forward`, which, unlike the server, present no certificate to verify."""
 
 from collections.abc import Sequence
 

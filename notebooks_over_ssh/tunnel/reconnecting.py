@@ -120,7 +120,7 @@ class Reconnector:
                 return
 
     def _wait_for_login(self, credentials: CredentialPrompter) -> None:
-        """Wait until the user wants to log in; without a user, until the old connection answers, if ever."""
+        """Wait for the user to press enter; if the user cannot be prompted, until the old connection answers."""
         if credentials.ask(f"press enter to log in to {self._session.host} again:") is None:
             while not self._is_responsive():
                 Event().wait(PROBE_INTERVAL_S)

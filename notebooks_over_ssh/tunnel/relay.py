@@ -1,8 +1,8 @@
 """Connects to the host's ports with a program there, where sshd forbids forwarding but runs programs.
 
-OpenSSH forbids forwarding with `AllowTcpForwarding no`, `PermitOpen` or `DisableForwarding` (sshd_config(5)); tinysshd has
-none. The program, remote_scripts/relay.py, exchanges channel messages (RFC 4254, section 5) over one session. A Relay has the
-interface of a transport, so forwarded connections keep their windows, half-close and order.
+OpenSSH forbids forwarding with `AllowTcpForwarding no`, `PermitOpen` or `DisableForwarding` (sshd_config(5)); tinysshd
+has none. The program, remote_scripts/relay.py, exchanges channel messages (RFC 4254, section 5) over one session. A
+Relay has the interface of a transport, so forwarded connections keep their windows, half-close and order.
 """
 
 import json
@@ -68,7 +68,8 @@ def use_relay(connection: Connection, refusal: str) -> None:
     except (*FAILURES, ValueError) as error:
         relay.close()
         raise ConnectError(
-            f"{connection.label} forbids forwarding to its ports ({refusal}), and the program that replaces it there failed: {error}",
+            f"{connection.label} forbids forwarding to its ports ({refusal}), "
+            f"and the program that replaces it there failed: {error}",
             hint="ask the host's administrator to allow it: AllowTcpForwarding local, PermitOpen 127.0.0.1:*",
         ) from error
     connection.open_ports_through(relay)

@@ -1,7 +1,8 @@
 """Decides whether new connections may go to the server's port: only while the server is known to listen there.
 
-Any user of the host can take the port once the server has ended. A program on the host therefore watches the server's listening
-socket and reports at once when it closes. Where no program can run, the server's certificate is verified before each connection.
+Any user of the host can take the port once the server has ended. A program on the host therefore watches the server's
+listening socket and reports at once when it closes. Where no program can run, the server's certificate is verified
+before each connection.
 """
 
 import math
@@ -20,8 +21,8 @@ VERIFY_INTERVAL_S = 15.0
 class ServerMonitor:
     """Watches the server of one session, over one connection after another.
 
-    It calls `on_end` once, when the server has ended, and `on_verified` whenever connections may go there again. Neither
-    may block.
+    It calls `on_end` once, when the server has ended, and `on_verified` whenever connections may go there again.
+    Neither may block.
     """
 
     def __init__(self, session: Session, on_end: Callable[[], None], on_verified: Callable[[], None]) -> None:

@@ -1,7 +1,8 @@
 """Keeps a tunnel open: reconnects when the connection to the host is lost, while the local ports stay the same.
 
 It never retries with credentials that the user would have to type: then the tunnel waits for the user. Forwarded
-connections stay on a connection that has stopped answering as long as TCP may still deliver (`unresponsive_transports`).
+connections stay on a connection that has stopped answering as long as TCP may still deliver
+(`unresponsive_transports`).
 """
 
 import time
@@ -123,7 +124,7 @@ class TunnelSupervisor:
             self.server.changed.clear()
 
     def _reconnect(self, credentials: CredentialPrompter) -> Generator[TunnelEvent, None, bool]:
-        """Try until a connection answers; returns whether that is a new one. Raises RemoteError if there can be none."""
+        """Try until a connection answers; returns whether it is a new one. Raises RemoteError if there can be none."""
         reconnector = Reconnector(self._monitor, self.server.session, self._unresponsive)
         ssh.release(self.connection)
         if self._monitor.has_ended:

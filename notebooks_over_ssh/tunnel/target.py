@@ -1,4 +1,4 @@
-"""What a local port is forwarded to."""
+"""The destination of a local port."""
 
 import socket
 from collections.abc import Callable

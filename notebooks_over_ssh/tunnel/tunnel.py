@@ -45,8 +45,8 @@ def open_tunnel(
 ) -> Iterator[TunnelSupervisor]:
     """Open the session's tunnel for the body, which runs once the server has been verified through it.
 
-    `preferred_port` is the local port of the tunnel that this one replaces: unless the settings name a port, it stays the
-    same. Raises a UserError; AlreadyOpen, or TaskError, if another process has the tunnel.
+    `preferred_port` is the local port of the tunnel that this one replaces: unless the settings name a port, it stays
+    the same. Raises a UserError; AlreadyOpen, or TaskError, if another process has the tunnel.
     """
     lock = _lock(session, settings)
     with lock, ExitStack() as stack:

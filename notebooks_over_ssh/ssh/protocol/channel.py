@@ -1,7 +1,7 @@
 """Channels (RFC 4254, section 5), such as sessions (section 6) and forwarded connections (section 7.2).
 
-`handle_packet` runs in the thread that received the packet: packets in, event callbacks out. It must neither block nor send;
-replies are sent through `call_soon`. A channel needs no socket, only an object with the methods of a transport.
+`handle_packet` runs in the thread that received the packet: packets in, event callbacks out. It must neither block nor
+send; replies are sent through `call_soon`. A channel needs no socket, only an object with the methods of a transport.
 """
 
 import struct
@@ -131,7 +131,7 @@ class Channel:
         return self._send_limit - self._sent_bytes
 
     def send_data(self, data: bytes) -> None:
-        """Send data, at most `send_window` and `max_packet_size` bytes; blocks on the network and during a key exchange."""
+        """Send at most `send_window` and `max_packet_size` bytes; blocks on the network and during a key exchange."""
         self._sent_bytes += len(data)
         self._send(struct.pack(">BII", MSG_CHANNEL_DATA, self._remote_id, len(data)) + data)
 
@@ -217,7 +217,8 @@ class Channel:
         return True
 
     def _refuse_request(self, message: Message) -> None:
-        # RFC 4254, section 5.4: an unknown request gets SSH_MSG_CHANNEL_FAILURE if it wants a reply. sshd's keepalive is one.
+        # RFC 4254, section 5.4: an unknown request gets SSH_MSG_CHANNEL_FAILURE if it wants a reply. sshd's keepalive
+        # is one.
         message.get_binary()
         if message.get_boolean():
             self._queue_replies(0, 1)

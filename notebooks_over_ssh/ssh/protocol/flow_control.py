@@ -1,8 +1,8 @@
 """Receive windows (RFC 4254, section 5.2) that follow the bandwidth-delay product of the path.
 
-A fixed window limits a transfer on a long, fast path to one window per round trip, and on a short path it is a queue that
-delays everything behind it. So a window grows while the peer uses it up within a round trip, and shrinks when that takes
-longer, which is the sign of a queue: the idea of TCP Vegas (Brakmo and Peterson, 1995), applied by the receiver.
+A fixed window limits a transfer on a long, fast path to one window per round trip, and on a short path it is a queue
+that delays everything behind it. So a window grows while the peer uses it up within a round trip, and shrinks when that
+takes longer, which is the sign of a queue: the idea of TCP Vegas (Brakmo and Peterson, 1995), applied by the receiver.
 A queue of megabytes is worse than a delay in OpenSSH's sshd, which moves all of it for each packet.
 """
 
@@ -19,8 +19,9 @@ ASSUMED_BANDWIDTH_BYTES_PER_S = 40_000_000
 MIN_WINDOW_ADJUST = 128 * 1024
 # How much all windows of a transport together may grow, in bytes: the bound of what is buffered for slow readers.
 TOTAL_GROWTH_BUDGET = 256 * 1024 * 1024
-# Ratios of a window to the measured bandwidth-delay product (BDP): a window grows slowly up to the target, so that it never
-# limits the transfer; below the ratio of fast growth no queue has formed, and it doubles; above the last it shrinks.
+# Ratios of a window to the measured bandwidth-delay product (BDP): a window grows slowly up to the target, so that it
+# never limits the transfer; below the ratio of fast growth no queue has formed, and it doubles; above the last it
+# shrinks.
 TARGET_BDP_RATIO = 1.4
 SHRINK_BDP_RATIO = 2.2
 FAST_GROWTH_BDP_RATIO = 1.5
@@ -43,7 +44,7 @@ class PathEstimate:
 
     @property
     def max_window(self) -> int:
-        """The largest size of a window, in bytes: at most the window of the jump channel, beyond which data would queue."""
+        """The maximum size of a window, in bytes: that of the jump channel's window, beyond which data would queue."""
         return MAX_WINDOW if self._outer_window is None else min(MAX_WINDOW, self._outer_window.size)
 
     def add_rtt_sample(self, round_trip_s: float) -> None:

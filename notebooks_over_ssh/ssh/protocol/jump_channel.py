@@ -41,7 +41,8 @@ class JumpChannel(Channel):
     def set_receiver(self, feed: Callable[[memoryview], None], feed_eof: Callable[[], None]) -> None:
         """Pass received data to `feed`, including what is buffered; `feed_eof` is called at the end.
 
-        The receiver calls `consumed` or `credit` when it has processed the data, which is outside the window until then.
+        The receiver calls `consumed` or `credit` when it has processed the data, which is outside the window until
+        then.
         """
         with self._condition:
             self._feed, self._feed_eof = feed, feed_eof
@@ -54,7 +55,7 @@ class JumpChannel(Channel):
     # ---- socket interface ----
 
     def send(self, data: bytes) -> int:
-        """Wait for the window, then send some of the data; returns how much. Raises OSError if the channel is closed."""
+        """Wait for the window, then send some of the data; returns how much. Raises OSError once it is closed."""
         if self.send_window <= 0:
             with self._condition:
                 self._condition.wait_for(lambda: self.send_window > 0 or self._closed)

@@ -6,8 +6,8 @@ import paramiko
 class Message(paramiko.Message):
     """A message from a peer.
 
-    Paramiko's own pads a truncated field with zeros, so that a list may claim 2**32 entries, and raises UnicodeDecodeError
-    for text that is not UTF-8, which servers do send in banners and prompts.
+    Paramiko's own pads a truncated field with zeros, so that a list may claim 2**32 entries, and raises
+    UnicodeDecodeError for text that is not UTF-8, which servers do send in banners and prompts.
     """
 
     def get_bytes(self, n: int) -> bytes:

@@ -15,8 +15,9 @@ BUSY = (0, paramiko.Message())
 class NestedPacketizer(BlockPacketizer):
     """Packets are parsed in the thread of the outer transport, which delivers channel data without a change of threads.
 
-    Any other packet waits for this transport's own thread, and the outer window is adjusted only when that thread takes it.
-    So at most two windows of the jump channel are buffered, however long the thread is busy, for example with a prompt.
+    Any other packet waits for this transport's own thread, and the outer window is adjusted only when that thread takes
+    it. So at most two windows of the jump channel are buffered, however long the thread is busy, for example with a
+    prompt.
     """
 
     def __init__(self, jump_channel: Any) -> None:
@@ -39,7 +40,7 @@ class NestedPacketizer(BlockPacketizer):
                 return
             try:
                 self.receive_data(block)
-            except Exception as error:  # noqa: BLE001 # must end this transport, not the outer one, whose thread this is
+            except Exception as error:  # noqa: BLE001 # must end this transport only, not the outer one
                 self._failure = error
             if self._pending is not None or self._failure is not None:
                 self._condition.notify()

@@ -1,8 +1,8 @@
 """Encryption and framing of packets (RFC 4253, section 6), without a socket. Each object serves one direction.
 
-`decrypt_packet` takes a block, the offset of a packet in it, and the packet's sequence number. It returns the packet without its
-length field, and its size on the wire; None while the packet is incomplete. It raises SSHException for a corrupt one.
-`encrypt_packet` takes a payload and a sequence number, and returns the bytes for the wire.
+`decrypt_packet` takes a block, the offset of a packet in it, and the packet's sequence number. It returns the packet
+without its length field, and its size on the wire; None while the packet is incomplete. It raises SSHException for a
+corrupt one. `encrypt_packet` takes a payload and a sequence number, and returns the bytes for the wire.
 """
 
 import hmac
@@ -80,7 +80,7 @@ class GCMCipher:
 
 
 class ETMCipher:
-    """Encrypt-then-MAC (OpenSSH PROTOCOL, section 1.5): the length is sent in the clear, the MAC covers the ciphertext."""
+    """Encrypt-then-MAC (OpenSSH PROTOCOL, section 1.5): the length is not encrypted, the MAC covers the ciphertext."""
 
     def __init__(self, cipher: Any, block_size: int, mac: "Mac") -> None:
         self._cipher = cipher

@@ -1,8 +1,8 @@
 """The binary packet protocol of one transport (RFC 4253, section 6), read in large blocks.
 
-Paramiko reads each packet with two system calls and hands its data from thread to thread. Here one `recv` takes whatever
-the network has, up to RECV_SIZE, and channel data is delivered in the thread that received it. Any other packet waits for the
-transport's thread, and so does everything behind it: packets are handled in order.
+Paramiko reads each packet with two system calls and hands its data from thread to thread. Here one `recv` takes
+whatever the network has, up to RECV_SIZE, and channel data is delivered in the thread that received it. Any other
+packet waits for the transport's thread, and so does everything behind it: packets are handled in order.
 `receive_data` is the parser, without a socket: bytes in, calls of `packet_handler` out.
 """
 
@@ -33,8 +33,8 @@ from notebooks_over_ssh.ssh.protocol.tcp_latency import quick_ack
 RECV_SIZE = 256 * 1024
 # Acknowledge a block at once if it is smaller than this, in bytes: its sender may wait for that (Nagle's algorithm).
 QUICKACK_MAX_BYTES = 16 * 1024
-# RFC 4344, section 3.2: rekey after 2**(L/4) blocks of L bits. All ciphers offered have L = 128, which gives 2**32 blocks of
-# 16 bytes; this is a sixteenth of that, as in OpenSSH.
+# RFC 4344, section 3.2: rekey after 2**(L/4) blocks of L bits. All ciphers offered have L = 128, which gives 2**32
+# blocks of 16 bytes; this is a sixteenth of that, as in OpenSSH.
 REKEY_AFTER_BYTES = 2**32
 # Seconds; RFC 4253, section 9: "after each hour of connection time". Checked when a packet is sent or received.
 REKEY_AFTER = 3600.0
@@ -66,7 +66,7 @@ class BlockPacketizer(_Packetizer):  # type: ignore[misc] # as above
         self._inbound_cipher: PacketCipher = PlainCipher()
         self._poll_interval_s = HANDSHAKE_POLL_INTERVAL_S
         self.packet_handler: PacketHandler = lambda message_type, payload: False
-        """Called with each packet in the thread that received it; returns whether it handled the packet. Must not send."""
+        """Called with each packet in the receiving thread; returns whether it handled the packet. Must not send."""
         self.can_send: Callable[[], bool] = lambda: False
         """Whether the transport's thread may send; during a key exchange it would wait for itself."""
         self._outbound_cipher: PacketCipher = PlainCipher()
@@ -97,7 +97,7 @@ class BlockPacketizer(_Packetizer):  # type: ignore[misc] # as above
     def readline(self, timeout: float) -> str:
         """The peer's identification string. Raises EOFError, TimeoutError, SSHException.
 
-        RFC 4253, section 4.2: "The server MAY send other lines of data before sending the version string." These are skipped.
+        Skips earlier lines; RFC 4253, section 4.2: "The server MAY send other lines of data before [it]."
         """
         deadline = time.monotonic() + timeout
         for _ in range(MAX_PRE_BANNER_LINES):
@@ -168,7 +168,7 @@ class BlockPacketizer(_Packetizer):  # type: ignore[misc] # as above
         self._compress = compressor
 
     def send_message(self, message: paramiko.Message) -> None:
-        """Send a packet; blocks until the socket has accepted all of it. Raises EOFError if the connection is closed."""
+        """Send a packet; blocks until the socket has accepted it. Raises EOFError if the connection is closed."""
         payload = message.asbytes()
         with self._send_lock:
             if self._compress is not None:
@@ -204,7 +204,7 @@ class BlockPacketizer(_Packetizer):  # type: ignore[misc] # as above
         super().close()
 
     def limit_keys(self, size: int, seconds: float) -> None:
-        """Rekey after fewer bytes or seconds than the default; 0 keeps it. To be called before the first key exchange."""
+        """Rekey after fewer bytes or seconds than the default; 0 keeps it. Call before the first key exchange."""
         self.REKEY_BYTES = min(size or self.REKEY_BYTES, self.REKEY_BYTES)
         self.REKEY_AFTER = min(seconds or self.REKEY_AFTER, self.REKEY_AFTER)
 
@@ -265,7 +265,7 @@ class BlockPacketizer(_Packetizer):  # type: ignore[misc] # as above
     def receive_data(self, block: Block) -> None:
         """Decrypt the packets in the block, together with the rest of earlier ones; uses no socket.
 
-        Calls `packet_handler` for each packet, and stops at the first that it does not handle: `read_message` returns it.
+        Calls `packet_handler` for each packet until it does not handle one, which `read_message` returns.
         Raises SSHException.
         """
         if self._unread:

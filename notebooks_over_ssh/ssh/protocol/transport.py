@@ -48,8 +48,8 @@ _Transport: Any = paramiko.ServiceRequestingTransport  # type: ignore[attr-defin
 class Transport(_Transport):  # type: ignore[misc] # as above
     """A client's transport, directly over TCP or inside a jump channel.
 
-    It requests the authentication service once and sends the first authentication request without waiting for the reply: a
-    server that rejects the service "MUST disconnect" (RFC 4253, section 10).
+    It requests the authentication service once and sends the first authentication request without waiting for the
+    reply: a server that rejects the service "MUST disconnect" (RFC 4253, section 10).
     """
 
     _preferred_ciphers = CIPHERS
@@ -119,7 +119,7 @@ class Transport(_Transport):  # type: ignore[misc] # as above
 
     @property
     def saved_exception(self) -> Exception | None:
-        """Why the connection ended or the last request failed, to be raised in other threads: one of FAILURES, or a UserError."""
+        """Why the connection ended or the last request failed, for other threads: one of FAILURES, or a UserError."""
         return self._saved_exception
 
     @saved_exception.setter
@@ -196,7 +196,7 @@ class Transport(_Transport):  # type: ignore[misc] # as above
         )
 
     def use_compression(self, compress: bool = True) -> None:
-        """Offer compression that starts after the login: decompression must not be exposed to an unauthenticated peer."""
+        """Offer compression that starts after the login, so that no unauthenticated peer can reach the decompressor."""
         self._preferred_compression = (DELAYED_ZLIB, "none") if compress else ("none",)
 
     def _send_kex_init(self) -> None:
