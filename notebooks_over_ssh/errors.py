@@ -8,10 +8,10 @@ class Terminated(KeyboardInterrupt):
 
 
 class UserError(Exception):
-    """A failure that the user can understand.
+    """An error whose message is for the user.
 
-    `hint` is the one thing to do about it, and contains no text from a peer; `detail` has further lines (the end of a log), and
-    `source` names their author. None of them contains a secret.
+    `hint` is the one thing to do about it, and contains no text from a peer. `detail` has further lines, such as the
+    end of a log, and `source` names the host or program that wrote them. None of these contains a secret.
     """
 
     exit_code: ClassVar[int] = 1
@@ -32,8 +32,8 @@ class TaskError(UserError):
 
 
 def unanswered() -> TaskError:
-    """The error for a prompt that ended with end of input (Ctrl-D)."""
-    return TaskError("the question was not answered", hint="run it again, and answer it")
+    """The error for end of input (Ctrl-D) at a prompt."""
+    return TaskError("no answer at the prompt", hint="run it again and answer the prompt")
 
 
 class ConfigError(UserError):
@@ -43,7 +43,7 @@ class ConfigError(UserError):
 
 
 class ConnectError(UserError):
-    """A host or its gateway did not answer, or would not forward."""
+    """A host or its gateway did not answer, or refused to forward."""
 
     exit_code = 3
 
@@ -55,7 +55,7 @@ class AuthenticationError(UserError):
 
 
 class HostKeyError(UserError):
-    """A host presented a key that is unknown, revoked or different from the one on record."""
+    """A host presented a key that is unknown, revoked or different from the expected one."""
 
     exit_code = 5
 

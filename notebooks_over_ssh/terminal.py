@@ -17,7 +17,7 @@ from notebooks_over_ssh.errors import UserError, unanswered
 from notebooks_over_ssh.util.peer_text import clean, prefix_lines, terminal_columns
 
 NAME_WIDTH = 11
-MIN_TEXT_COLUMNS = 20  # columns
+MIN_TEXT_COLUMNS = 20
 
 
 def print_line(line: str) -> None:
@@ -35,41 +35,43 @@ def print_detail(line: str) -> None:
     print(f"{'':{NAME_WIDTH}} {clean(line)}", flush=True)
 
 
-def print_step(name: str, what: str, start_time: float | None = None) -> None:
+def print_step(name: str, result: str, start_time: float | None = None) -> None:
     """Print the result of a step and, given its `start_time` (time.monotonic()), the seconds it took."""
     elapsed = "" if start_time is None else f"  {faint(f'{time.monotonic() - start_time:.1f} s')}"
-    print(f"{_clear_line()}{bold(clean(name).ljust(NAME_WIDTH))} {clean(what)}{elapsed}", flush=True)
+    print(f"{_clear_line()}{bold(clean(name).ljust(NAME_WIDTH))} {clean(result)}{elapsed}", flush=True)
 
 
-def print_progress(name: str, what: str) -> None:
+def print_progress(name: str, activity: str) -> None:
     """Print the current activity; on a terminal the next line replaces it."""
     if _is_tty():
         print(
-            f"{_clear_line()}{bold(name.ljust(NAME_WIDTH))} {faint(clean(what) + ' …')}", end="", flush=True
+            f"{_clear_line()}{bold(name.ljust(NAME_WIDTH))} {faint(clean(activity) + ' …')}",
+            end="",
+            flush=True,
         )
     else:
-        print_step(name, what)
+        print_step(name, activity)
 
 
 @contextmanager
-def progress(name: str, what: str) -> Iterator[None]:
+def progress(name: str, activity: str) -> Iterator[None]:
     """On a terminal, show the current activity until the body ends."""
     if _is_tty():
-        print(f"{bold(name.ljust(NAME_WIDTH))} {faint(what + ' …')}", end="", flush=True)
+        print(f"{bold(name.ljust(NAME_WIDTH))} {faint(activity + ' …')}", end="", flush=True)
     try:
         yield
     finally:
         print(_clear_line(), end="", flush=True)
 
 
-def print_error(problem: UserError) -> None:
+def print_error(error: UserError) -> None:
     """Print the error's detail, message and hint to stderr."""
-    for line in problem.detail:
-        for row in prefix_lines(problem.source, line):
+    for line in error.detail:
+        for row in prefix_lines(error.source, line):
             print(f"  {row}", file=sys.stderr)
-    print(f"{red('error:')} {_wrap_indented(str(problem), 'error: ')}", file=sys.stderr)
-    if problem.hint:
-        print(f"hint: {clean(problem.hint)}", file=sys.stderr, flush=True)
+    print(f"{red('error:')} {_wrap_indented(str(error), 'error: ')}", file=sys.stderr)
+    if error.hint:
+        print(f"hint: {clean(error.hint)}", file=sys.stderr, flush=True)
 
 
 def show_ending(word: str) -> None:
@@ -78,9 +80,9 @@ def show_ending(word: str) -> None:
     print(f"{clear}{word}", file=sys.stderr, flush=True)
 
 
-def warn(what: str) -> None:
+def warn(message: str) -> None:
     """Print a warning to stderr."""
-    print(f"{red('warning:')} {_wrap_indented(what, 'warning: ')}", file=sys.stderr, flush=True)
+    print(f"{red('warning:')} {_wrap_indented(message, 'warning: ')}", file=sys.stderr, flush=True)
 
 
 def is_interactive() -> bool:
@@ -114,18 +116,18 @@ class TerminalPrompter:
         """Prompt for a line, and strip white space; None also at end of input (Ctrl-D)."""
         if not self.is_interactive:
             return None
-        with _terminal() as (questions, answers):
-            print(_format_prompt(prompt), end="", file=questions, flush=True)
+        with _terminal() as (output, input_):
+            print(_format_prompt(prompt), end="", file=output, flush=True)
             answer = ""
             try:
-                answer = answers.readline()
+                answer = input_.readline()
             finally:
                 if not answer:
-                    print(file=questions, flush=True)
+                    print(file=output, flush=True)
         return answer.strip() if answer else None
 
-    def notice(self, lines: Iterable[str]) -> None:
-        """Print text from a peer, whose lines name their source, even if the user cannot be prompted."""
+    def show_banner(self, lines: Iterable[str]) -> None:
+        """Print a peer's text, whose lines name their source, even if the user cannot be prompted."""
         print(_clear_line() + "\n".join(map(sanitize, lines)), file=sys.stderr, flush=True)
 
     def confirm(self, question: str) -> bool:
@@ -135,13 +137,13 @@ class TerminalPrompter:
 
 @contextmanager
 def _terminal() -> Iterator[tuple[TextIO, TextIO]]:
-    """Where to ask and where to read the answer: tty(4)'s /dev/tty, as getpass does."""
+    """Open the terminal for prompts and answers: /dev/tty, else stderr and stdin, as getpass does."""
     try:
         with (
-            open("/dev/tty", encoding="utf-8") as answers,
-            open("/dev/tty", "w", encoding="utf-8") as questions,
+            open("/dev/tty", encoding="utf-8") as input_,
+            open("/dev/tty", "w", encoding="utf-8") as output,
         ):
-            yield questions, answers
+            yield output, input_
     except OSError:
         yield sys.stderr, sys.stdin
 

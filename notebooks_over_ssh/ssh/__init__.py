@@ -1,1 +1,1 @@
-"""How anything gets to a host: the connection, what proves both ends of it, and what runs through it."""
+"""SSH connections: routes, host key verification, authentication, and programs on the host."""

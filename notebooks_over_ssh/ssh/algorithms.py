@@ -1,6 +1,6 @@
-"""The algorithms that are offered to a server (RFC 4253, section 6.3 to 6.6 and 7), in order of preference, and no others.
+"""The algorithms to offer (RFC 4253, sections 6.3 to 6.6 and 7), in order of preference.
 
-Nothing that rests on SHA-1, MD5, CBC, 64-bit blocks or a group below 2048 bits: OpenSSH's client offers none of it either.
+None uses SHA-1, MD5, CBC, 64-bit blocks or a group below 2048 bits; OpenSSH's client does not offer these either.
 """
 
 import re
@@ -13,7 +13,7 @@ from paramiko.kex_gex import KexGexSHA256
 from paramiko.kex_mlkem import KexMLKEM768X25519
 from paramiko.ssh_exception import IncompatiblePeer
 
-# AES-GCM first: it needs no separate MAC and runs in hardware. Paramiko has no chacha20-poly1305.
+# AES-GCM first: it needs no MAC, and CPUs accelerate it. Paramiko does not implement chacha20-poly1305.
 CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes128-ctr", "aes192-ctr", "aes256-ctr")
 MACS = ("hmac-sha2-256-etm@openssh.com", "hmac-sha2-512-etm@openssh.com", "hmac-sha2-256", "hmac-sha2-512")
 KEYS = (
@@ -25,7 +25,7 @@ KEYS = (
     "rsa-sha2-256",
 )
 KEX = (
-    # cryptography has ML-KEM where its OpenSSL does.
+    # Depends on the OpenSSL that cryptography was built with.
     *(("mlkem768x25519-sha256",) if KexMLKEM768X25519.is_available() else ()),
     "curve25519-sha256",
     "curve25519-sha256@libssh.org",
@@ -42,24 +42,24 @@ NAME = re.compile(r"[!-+\--~]{1,64}")
 MAX_NAMES_SHOWN = 8
 
 
-# Its stubs know little of this class.
+# The stubs omit most of this class.
 _KexGexSHA256: Any = KexGexSHA256
 
 
 class GroupExchange(_KexGexSHA256):  # type: ignore[misc] # as above
-    """Diffie-Hellman in a group that the server chooses (RFC 4419), of a size that is still safe."""
+    """Diffie-Hellman with a group that the server chooses (RFC 4419), of at least MIN_PRIME_BITS."""
 
     def _parse_kexdh_gex_group(self, message: paramiko.Message) -> None:
         prime = message.get_mpint()
         message.rewind()
         if prime.bit_length() < MIN_PRIME_BITS:
             raise paramiko.SSHException(
-                f"it chose a group of {prime.bit_length()} bits for the exchange of keys"
+                f"the server chose a Diffie-Hellman group of {prime.bit_length()} bits"
             )
         super()._parse_kexdh_gex_group(message)
 
 
-# RFC 8731 gave the method a name of its own; it is the same as libssh's.
+# The name that RFC 8731 assigned; Paramiko has the method under libssh's name only.
 EXTRA_KEX = {
     "curve25519-sha256": KexCurve25519,
     "diffie-hellman-group-exchange-sha256": GroupExchange,
@@ -67,7 +67,10 @@ EXTRA_KEX = {
 
 
 class NoCommonAlgorithm(IncompatiblePeer):
-    """The server and this program share no algorithm of one kind; `offered` and `supported` are what each of them has."""
+    """The peers have no algorithm of one kind in common.
+
+    `offered` are the server's algorithms, `supported` those of this program.
+    """
 
     def __init__(self, kind: str, offered: Iterable[str], supported: Iterable[str]) -> None:
         names = [name for name in offered if NAME.fullmatch(name)]
@@ -75,4 +78,4 @@ class NoCommonAlgorithm(IncompatiblePeer):
         self.kind = kind
         self.offered = (", ".join(names[:MAX_NAMES_SHOWN]) or "none") + ellipsis
         self.supported = ", ".join(supported)
-        super().__init__(f"no {kind} in common: it offers {self.offered}; offered to it: {self.supported}")
+        super().__init__(f"no common {kind}: the server offers {self.offered}, this program {self.supported}")

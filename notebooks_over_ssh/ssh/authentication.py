@@ -1,4 +1,4 @@
-"""Proves to a hop who the user is: keys first, then whatever the hop asks for and a person answers (RFC 4252, 4256)."""
+"""Authenticates the user to a hop (RFC 4252): public keys first, then keyboard-interactive (RFC 4256) or password."""
 
 import logging
 import re
@@ -18,22 +18,21 @@ from notebooks_over_ssh.util.peer_text import prefix_lines, quote
 _log = logging.getLogger(__name__)
 
 MAX_ATTEMPTS = 3
-# A conversation of PAM has a question or two, and a few rounds where a password has to be changed.
+# PAM needs one or two rounds, and a few more if the password has expired.
 MAX_INTERACTIVE_ROUNDS = 16
 # RFC 4250, section 4.6.1: printable US-ASCII without commas, at most 64 characters.
 METHOD_NAME = re.compile(r"[A-Za-z0-9@._-]{1,64}")
 MAX_METHODS_SHOWN = 8
-# In seconds.
 DISCONNECT_TIMEOUT_S = 1.0
-# What PAM asks for the account's password with; anything else may be a code that is good only once.
+# PAM's prompts for the account's password; any other answer may be a one-time code.
 PASSWORD_PROMPT = re.compile(r"^(\S+'s )?password( for \S+)?:?$", re.IGNORECASE)
 
 
 class LoginStrategy(AuthStrategy):
-    """One login to the hop that is called `label`.
+    """The login to one hop.
 
-    A hop may want several proofs one after the other (`publickey,keyboard-interactive`). No attempt is made that a person
-    did not make: a secret that was refused is never offered again, so that no account is locked.
+    A hop may require several methods in succession (`publickey,keyboard-interactive`). A password that was refused is
+    never sent again, so that repeated failures do not lock the account.
     """
 
     def __init__(
@@ -44,12 +43,12 @@ class LoginStrategy(AuthStrategy):
         settings: SSH,
         gateway: "LoginStrategy | None" = None,
     ) -> None:
-        """`gateway` is the login to the hop through which this one is reached."""
+        """`label` is the hop's name for messages; `gateway` is the login to the hop before this one."""
         super().__init__(ssh_config=paramiko.SSHConfig())
         self.gateway = gateway
-        self.number: int = gateway.number + 1 if gateway else 0
+        self.position: int = gateway.position + 1 if gateway else 0
         self.identity: HopIdentity | None = None
-        """The hop as its host key, which was checked, identifies it; None before."""
+        """The hop's identity; None until its host key has been verified."""
         self.user = hop.user
         self.account = account(hop.user, label, hop.port)
         self.methods = hop.login_methods
@@ -60,39 +59,39 @@ class LoginStrategy(AuthStrategy):
         self.settings = settings
         self.attempted: list[str] = []
         self.allowed_methods: Sequence[str] = ()
-        """What the hop said last that it wants."""
+        """The methods that can continue, as the hop last listed them (RFC 4252, section 5.1)."""
 
     def get_sources(self) -> Iterator[AuthSource]:
-        """None that are tried one after the other: what a hop wants next depends on what it took before."""
+        """Unused: `authenticate` chooses each method by the reply to the one before."""
         return iter(())
 
     def authenticate(self, transport: paramiko.Transport) -> AuthResult:
-        """Log in, or raise AuthenticationError that tells what the hop wanted and what was tried."""
+        """Log in. Raises AuthenticationError, or ConnectError if the connection is lost."""
         self.attempted = []
-        transport.show_banner = self._show_banner  # type: ignore[attr-defined] # its stubs do not know our subclass
+        transport.show_banner = self._show_banner  # type: ignore[attr-defined] # an attribute of our subclass
         key = transport.get_remote_server_key()
-        self.identity = HopIdentity(self.number, self.user, fingerprint(key))
+        self.identity = HopIdentity(self.position, self.user, fingerprint(key))
         self.allowed_methods = ("publickey",)
         keys = self.identities.iter_keys()
         try:
             while self.allowed_methods:
-                _log.debug("%s: wants %s", self.account, ", ".join(self.allowed_methods))
+                _log.debug("%s: accepts %s", self.account, ", ".join(self.allowed_methods))
                 self.allowed_methods = self._try_next_method(transport, self.allowed_methods, keys)
         except AuthenticationError:
             raise
         except (paramiko.SSHException, EOFError) as error:
             has_ended = isinstance(error, EOFError) or not transport.is_active()
             if has_ended:
-                # A request that could not be sent is noticed before the farewell is read that says why.
+                # Sending may fail before SSH_MSG_DISCONNECT, which has the reason, has been read.
                 transport.join(DISCONNECT_TIMEOUT_S)
             reason = getattr(transport, "disconnect_reason", "")
             if has_ended and reason:
                 raise self._disconnected_error(reason) from error
             if has_ended:
                 raise ConnectError(
-                    f"the connection to {self.account} was lost while logging in", hint="run it again"
+                    f"the connection to {self.account} was lost during login", hint="try again"
                 ) from error
-            # A hop that has had enough names no method any more, which reads as one without a name.
+            # After too many attempts the list of methods is empty, which parses as one empty name.
             remaining_methods = [method for method in getattr(error, "allowed_types", ()) if method]
             raise self._refused_error(remaining_methods or self.allowed_methods) from error
         _log.debug("%s: logged in with %s", self.account, ", ".join(self.attempted))
@@ -100,7 +99,7 @@ class LoginStrategy(AuthStrategy):
 
     def _show_banner(self, text: str) -> None:
         if self.shows_banner:
-            self.credentials.notice(self.account, prefix_lines(self.account, text))
+            self.credentials.show_banner(self.account, prefix_lines(self.account, text))
 
     def _try_next_method(
         self,
@@ -108,11 +107,11 @@ class LoginStrategy(AuthStrategy):
         allowed_methods: Sequence[str],
         keys: Iterator[tuple[str, paramiko.PKey]],
     ) -> Sequence[str]:
-        """Give one proof of those wanted; returns what is wanted after it, nothing once logged in."""
+        """Try one of the methods; returns the methods that can continue after it, none once logged in."""
         if "publickey" in allowed_methods:
-            after = self._try_public_keys(transport, keys) if "publickey" in self.methods else None
-            if after is not None:
-                return after
+            next_methods = self._try_public_keys(transport, keys) if "publickey" in self.methods else None
+            if next_methods is not None:
+                return next_methods
             allowed_methods = self.allowed_methods = self._query_allowed_methods(transport, allowed_methods)
         if "keyboard-interactive" in allowed_methods and "keyboard-interactive" in self.methods:
             return self._with_retries(transport, self._try_keyboard_interactive)
@@ -123,7 +122,7 @@ class LoginStrategy(AuthStrategy):
     def _try_public_keys(
         self, transport: paramiko.Transport, keys: Iterator[tuple[str, paramiko.PKey]]
     ) -> Sequence[str] | None:
-        """Offer every key that is left; returns what is wanted instead or after one was taken, None when none was."""
+        """Offer the remaining keys until one is accepted; returns the methods that can continue, None if none was."""
         for name, key in keys:
             self.attempted.append(f"publickey ({name})")
             try:
@@ -138,7 +137,7 @@ class LoginStrategy(AuthStrategy):
     def _query_allowed_methods(
         self, transport: paramiko.Transport, allowed_methods: Sequence[str]
     ) -> Sequence[str]:
-        """What the hop takes in the place of a key: at the beginning asked with `none` (RFC 4252, section 5.2)."""
+        """The methods that can continue; if none is known yet, sends a `none` request (RFC 4252, section 5.2)."""
         if list(allowed_methods) != ["publickey"]:
             return allowed_methods
         try:
@@ -186,7 +185,7 @@ class LoginStrategy(AuthStrategy):
             raise
 
     def _answer(self, text: str, echo: bool) -> str:
-        # The last line is ours, so that whoever reads it knows where the answer goes.
+        # The last line does not come from the hop, so the hop cannot pretend to be another one.
         question = "\n".join([*prefix_lines(self.account, text), f"your answer goes to {self.account}:"])
         answer = self.credentials.ask_otp(question, echo=echo)
         if answer is None:
@@ -203,7 +202,7 @@ class LoginStrategy(AuthStrategy):
             raise
 
     def _get_password(self) -> str:
-        assert self.identity is not None, "a hop is identified before its login begins"
+        assert self.identity is not None  # set by authenticate
         password = self.credentials.password(
             self.identity,
             f"{self.account} password:",
@@ -215,11 +214,11 @@ class LoginStrategy(AuthStrategy):
         return password
 
     def _forget_password(self) -> None:
-        assert self.identity is not None, "a hop is identified before its login begins"
+        assert self.identity is not None  # set by authenticate
         self.credentials.forget(self.identity)
 
     def _earlier_hops(self) -> Iterator[HopIdentity]:
-        """Those of this route, the nearest to this one first."""
+        """The hops of the route before this one, the nearest first."""
         login = self.gateway
         while login is not None:
             if login.identity is not None:
@@ -229,32 +228,40 @@ class LoginStrategy(AuthStrategy):
     def _no_answer_error(self) -> AuthenticationError:
         if self.credentials.is_interactive:
             return AuthenticationError(
-                f"the question of {self.account} was not answered", hint="run it again, and answer it"
+                f"no answer at the prompt of {self.account}", hint="run it again and answer the prompt"
             )
         return AuthenticationError(
-            f"{self.account} needs a password or a code, and there is no terminal to ask at",
-            hint="run it in a terminal, or set up a key: ssh-keygen, then ssh-copy-id",
+            f"{self.account} requires a password or one-time code, and there is no terminal to prompt for it",
+            hint="run it in a terminal, or set up a key with ssh-copy-id",
         )
 
     def _disconnected_error(self, reason: str) -> AuthenticationError:
         return AuthenticationError(
-            f"{self.account} ended the login: {quote(reason)}; tried: {', '.join(self.attempted)}",
-            hint="name the right key: -i FILE, or IdentityFile with IdentitiesOnly yes in ~/.ssh/config",
+            f"{self.account} closed the connection during login: {quote(reason)}{self._attempts()}",
+            hint="specify the right key in ~/.ssh/config: IdentityFile, with IdentitiesOnly yes",
         )
 
     def _too_many_rounds_error(self) -> AuthenticationError:
         return AuthenticationError(
-            f"{self.account} asked {MAX_INTERACTIVE_ROUNDS} times in one login, and goes on",
-            hint="ask who runs it, or set up a key: ssh-keygen, then ssh-copy-id",
+            f"{self.account} sent more than {MAX_INTERACTIVE_ROUNDS} rounds of prompts in one login",
+            hint="set up a key with ssh-copy-id",
         )
 
     def _refused_error(self, allowed_methods: Sequence[str]) -> AuthenticationError:
-        _log.debug("%s: refused, tried %s", self.account, ", ".join(self.attempted) or "nothing")
-        allowed_methods = [method for method in allowed_methods if METHOD_NAME.fullmatch(method)][
-            :MAX_METHODS_SHOWN
-        ]
-        attempted = ", ".join([*self.attempted, *self.identities.skipped]) or "nothing, as no key was found"
+        _log.debug("%s: login refused, tried %s", self.account, ", ".join(self.attempted) or "no method")
+        names = [method for method in allowed_methods if METHOD_NAME.fullmatch(method)]
+        accepted = f" (it accepts {' or '.join(names[:MAX_METHODS_SHOWN])})" if names else ""
         return AuthenticationError(
-            f"{self.account} refused the login; it wants {' or '.join(allowed_methods) or 'something else'}, tried: {attempted}",
-            hint="check the user name (`user:` in invoke.yaml, or user@host) and your keys (-i FILE)",
+            f"{self.account} refused the login{accepted}{self._attempts()}",
+            hint="check the user name (user@host) and the key (-i FILE)",
         )
+
+    def _attempts(self) -> str:
+        """The methods and keys that were tried, and the keys that were not, for the end of a message."""
+        skipped = self.identities.skipped
+        if not self.attempted and not skipped:
+            return (
+                "; no key was found" if "publickey" in self.methods else "; ssh_config allows none of these"
+            )
+        tried = f"; tried: {', '.join(self.attempted)}" if self.attempted else ""
+        return tried + (f"; skipped: {', '.join(skipped)}" if skipped else "")

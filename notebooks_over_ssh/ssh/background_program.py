@@ -1,4 +1,4 @@
-"""A program of `integration/remote_scripts/` that runs on the host beside everything else, and answers whenever it has something to say."""
+"""Runs a program of `remote_scripts/` on the host in the background, and receives its replies as they arrive."""
 
 import contextlib
 import json
@@ -17,10 +17,10 @@ MAX_LINE_BYTES = 4096
 
 
 class BackgroundProgram(Channel):
-    """A session (RFC 4254, section 6) that runs the program; nothing waits for it.
+    """A session (RFC 4254, section 6) that runs the program `name`.
 
-    `on_reply` gets each of its answers, an unchecked dict, and `on_end` is called once when no more will come: both in
-    the thread that received them, so they must not wait.
+    `on_reply` is called with each reply, a dict that has not been validated, and `on_end` once, when no more will
+    follow. Both run in the receiving thread, so they must not block.
     """
 
     def __init__(
@@ -41,17 +41,17 @@ class BackgroundProgram(Channel):
         self._line = b""
 
     def start(self) -> None:
-        """Have it run; returns at once. A host that refuses is one where it is over."""
+        """Start the program without waiting for it; if the host refuses, `on_end` is called."""
         try:
             self.open()
         except FAILURES:
             self._finish()
 
     def stop(self) -> None:
-        """Close the session: what runs in it finds that nobody reads any more."""
+        """Close the session, whose program then exits."""
         self.call_soon(self.send_close)
 
-    # ---- in the thread that received it ----
+    # ---- in the receiving thread ----
 
     def channel_opened(self) -> None:
         self.call_soon(self._run)
@@ -62,15 +62,15 @@ class BackgroundProgram(Channel):
     def data_received(self, data: memoryview) -> None:
         self.consumed(len(data))
         *lines, line = (self._line + bytes(data)).split(b"\n")
-        # An answer is shorter; of anything else nothing is kept.
+        # A reply is shorter, so the rest of a longer line is discarded.
         self._line = line[: MAX_LINE_BYTES + 1]
         for line in lines:
             if line.startswith(self._marker) and len(line) <= MAX_LINE_BYTES:
-                self._read(line.removeprefix(self._marker))
+                self._parse_reply(line.removeprefix(self._marker))
 
     def handle_packet(self, message_type: int, payload: memoryview) -> bool:
         if message_type == MSG_CHANNEL_EXTENDED_DATA:
-            # What the start-up files of a login shell complain of (RFC 4254, section 5.2) counts in the window too.
+            # Standard error, where start-up files complain; it counts against the window (RFC 4254, section 5.2).
             (size,) = struct.unpack_from(">I", payload, 9)
             self.window.on_received(size)
             self.consumed(size)
@@ -89,7 +89,7 @@ class BackgroundProgram(Channel):
     def connection_lost(self) -> None:
         self._finish()
 
-    def _read(self, reply: bytes) -> None:
+    def _parse_reply(self, reply: bytes) -> None:
         with contextlib.suppress(ValueError, RecursionError):
             fields = json.loads(reply)
             if isinstance(fields, dict):
@@ -100,7 +100,7 @@ class BackgroundProgram(Channel):
             self._has_ended = True
             self._on_end()
 
-    # ---- in a thread that may wait ----
+    # ---- in a thread that may block ----
 
     def _run(self) -> None:
         message = exec_request(self._remote_id, self._command, want_reply=False)

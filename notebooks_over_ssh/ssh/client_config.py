@@ -1,7 +1,7 @@
-"""What the user's OpenSSH configuration says of a host: ssh_config(5), as `ssh` itself reads it.
+"""The user's OpenSSH client configuration for a host (ssh_config(5)).
 
-`ssh -G` prints what OpenSSH would do: Include, Match, tokens in names and all. Where there is no `ssh`, Paramiko's
-reader does, which knows neither Include nor every Match.
+`ssh -G` prints it after evaluating Include, Match and the tokens in host names. If there is no `ssh`, Paramiko's parser
+reads the files; it does not support Include and `Match exec`.
 """
 
 import getpass
@@ -23,10 +23,10 @@ from notebooks_over_ssh.ssh.client_options import FORMER_NAMES, check_options
 from notebooks_over_ssh.ssh.known_hosts import KnownHostsCommand
 from notebooks_over_ssh.ssh.tokens import TokenContext, expand_path
 
-READ_TIMEOUT_S = 30  # `Match exec` may run a program of the user's own
+READ_TIMEOUT_S = 30  # `Match exec` may run any program
 SYSTEM_FILE = Path("/etc/ssh/ssh_config")
-# What Paramiko calls the algorithms that each of these options allows.
-ALGORITHMS = {
+# Paramiko's name for the algorithms that each option limits.
+ALGORITHM_OPTIONS = {
     "ciphers": "ciphers",
     "macs": "macs",
     "kexalgorithms": "kex",
@@ -38,14 +38,14 @@ LOGIN_METHODS = {
     "keyboard-interactive": "kbdinteractiveauthentication",
     "password": "passwordauthentication",
 }
-DEFAULT_RSA_BITS = 1024  # RequiredRSASize where nothing is said
-QUIET_LEVELS = ("SILENT", "QUIET", "FATAL", "ERROR")  # of LogLevel
+DEFAULT_RSA_BITS = 1024  # the default of RequiredRSASize
+QUIET_LEVELS = ("SILENT", "QUIET", "FATAL", "ERROR")  # values of LogLevel
 FILE_OPTIONS = ("userknownhostsfile", "globalknownhostsfile")
 
 
 @dataclass(frozen=True)
 class HopConfig:
-    """One hop as OpenSSH's configuration has it. None: not said."""
+    """The options that apply to one hop; None if not set."""
 
     host: str
     user: str
@@ -56,40 +56,40 @@ class HopConfig:
     certificate_files: tuple[Path, ...] = ()
     identities_only: bool = False
     agent: str | None = None
-    """The agent's socket; "none" for no agent."""
+    """The path of the agent's socket, or "none"."""
     host_key_alias: str | None = None
     known_hosts: tuple[Path, ...] = ()
-    """The user's own files: a key that is accepted is written to the first."""
+    """UserKnownHostsFile. Keys that the user accepts are added to the first."""
     global_known_hosts: tuple[Path, ...] = ()
     known_hosts_command: KnownHostsCommand | None = None
     revoked_host_keys: Path | None = None
     ca_signature_algorithms: tuple[str, ...] = ()
-    """By which authorities may sign; none: any of SHA-2."""
+    """The signature algorithms allowed in host certificates; empty allows all but those with SHA-1."""
     required_rsa_size: int = DEFAULT_RSA_BITS
-    """How many bits a key of RSA must have."""
+    """The minimum size of an RSA key, in bits."""
     algorithms: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """By Paramiko's name for their use, the only ones that may be agreed on; those of a use that is missing are not limited."""
+    """The algorithms that may be negotiated, by a value of ALGORITHM_OPTIONS; a missing one is not limited."""
     may_prompt: bool = True
-    """Whether the user may be asked for anything: not with `BatchMode yes`."""
+    """Whether the user may be prompted; False with `BatchMode yes`."""
     login_methods: tuple[str, ...] = tuple(LOGIN_METHODS)
     password_prompts: int = 3
     ask_unknown_host_keys: bool = True
-    """Whether the user may be asked about an unknown key: not with `StrictHostKeyChecking yes`."""
+    """Whether the user may accept an unknown host key; False with `StrictHostKeyChecking yes`."""
     hash_known_hosts: bool = False
     shows_banner: bool = True
-    """Whether what the host has to say before the login is shown: not below `LogLevel INFO`."""
-    checks_address: bool = False
-    """Whether a key that known_hosts has for the hop's address must fit too (CheckHostIP)."""
+    """Whether to show the server's banner; False with a LogLevel below INFO."""
+    check_host_ip: bool = False
+    """Whether to compare the host key with the one of the hop's address too (CheckHostIP)."""
     rekey_limit: tuple[int, int] = (0, 0)
-    """After how many bytes, and seconds, new keys are made (RekeyLimit); 0: as usual."""
+    """The bytes and seconds after which to rekey; 0 for the default."""
     connect_timeout_s: int | None = None
     alive_interval_s: int = 0
 
 
 def lookup(destination: Destination, settings: Settings, *, port: int | None) -> HopConfig:
-    """The configuration of the hop; `port` is that of the settings, for where the place names none.
+    """The options for the hop. `port` applies if the destination has none.
 
-    Raises ConfigError when `ssh` cannot read the configuration.
+    Raises ConfigError if the configuration cannot be read or has an option that is not supported.
     """
     user = destination.user or settings.user
     port = destination.port or port
@@ -120,7 +120,7 @@ def _query_ssh(host: str, user: str | None, port: int | None, settings: Settings
     if result.returncode:
         raise ConfigError(
             f"ssh cannot read its configuration for {host}",
-            hint=f"see what it says: ssh -G {host}",
+            hint=f"run it yourself: ssh -G {host}",
             detail=tuple(result.stderr.splitlines()[-5:]),
         )
     options: dict[str, list[str]] = {}
@@ -133,13 +133,16 @@ def _query_ssh(host: str, user: str | None, port: int | None, settings: Settings
 
 
 def _printed_files(option: str, value: str) -> list[str]:
-    """The files that ssh prints with a space between, and a space in one is not marked. Raises ConfigError where that could mislead."""
+    """Split the paths that ssh prints with spaces between them, although it does not quote a space in a path.
+
+    Raises ConfigError if that is ambiguous.
+    """
     files = re.split(" (?=/)", value)
     for file in files:
         if " " in file and any(Path(word).exists() for word in file.split(" ")[1:]):
             raise ConfigError(
-                f"{option} in ssh's configuration has {value}, which can be read in two ways",
-                hint="write each file with its whole path, and without a space",
+                f"{option} in ssh's configuration is ambiguous: {value}",
+                hint="use absolute paths without spaces",
             )
     return files
 
@@ -151,9 +154,9 @@ def _file_arguments(settings: Settings) -> list[str]:
         return ["-F", os.path.expanduser(settings.ssh_config_path)]
     if _home_matches_passwd():
         return []
-    # ssh asks the account for its home and not HOME, which all else here goes by.
-    own = Path.home() / ".ssh" / "config"
-    return ["-F", str(own) if own.exists() else "none"]
+    # ssh finds the home directory in passwd(5) and ignores HOME, which everything else here uses.
+    user_file = Path.home() / ".ssh" / "config"
+    return ["-F", str(user_file) if user_file.exists() else "none"]
 
 
 def _home_matches_passwd() -> bool:
@@ -161,9 +164,9 @@ def _home_matches_passwd() -> bool:
 
 
 class _RawSSHConfig(paramiko.SSHConfig):
-    """Paramiko's reader, which leaves the tokens to us: it has rules of its own for them."""
+    """Paramiko's parser, without its token expansion, which differs from ssh's, except in HostName and `Match exec`."""
 
-    TOKENS_BY_CONFIG_KEY = {  # noqa: RUF012 # as Paramiko has it, which looks it up on the instance
+    TOKENS_BY_CONFIG_KEY = {  # noqa: RUF012 # overrides Paramiko's, which is a dict too
         "hostname": ["%h"],
         "match-exec": ["%C", "%d", "%h", "%L", "%l", "%n", "%p", "%r", "%u"],
     }
@@ -181,17 +184,17 @@ def _query_paramiko(host: str, settings: Settings) -> dict[str, list[str]]:
             with path.expanduser().open() as file:
                 config.parse(file)
     try:
-        values_ = config.lookup(host)
+        values = config.lookup(host)
     except (KeyError, paramiko.SSHException) as error:
         raise ConfigError(
             f"ssh's configuration for {host} cannot be read without ssh: {error}",
             hint="install OpenSSH's client",
         ) from error
-    options = {key: value if isinstance(value, list) else [value] for key, value in values_.items()}
-    for option in (*ALGORITHMS, "casignaturealgorithms", "rekeylimit"):
+    options = {key: value if isinstance(value, list) else [value] for key, value in values.items()}
+    for option in (*ALGORITHM_OPTIONS, "casignaturealgorithms", "rekeylimit"):
         if option in options:
             raise ConfigError(
-                f"ssh's configuration for {host} sets {option}, which ssh alone can read",
+                f"ssh's configuration for {host} sets {option}, which only ssh can evaluate",
                 hint="install OpenSSH's client",
             )
     options.setdefault("userknownhostsfile", ["~/.ssh/known_hosts ~/.ssh/known_hosts2"])
@@ -249,7 +252,7 @@ def _hop_config(original_host: str, options: Mapping[str, list[str]]) -> HopConf
         revoked_host_keys=next(iter(get_paths("revokedhostkeys")), None),
         ca_signature_algorithms=get_list("casignaturealgorithms"),
         required_rsa_size=get_int("requiredrsasize") or DEFAULT_RSA_BITS,
-        algorithms={use: get_list(option) for option, use in ALGORITHMS.items() if get_list(option)},
+        algorithms={name: get_list(option) for option, name in ALGORITHM_OPTIONS.items() if get_list(option)},
         may_prompt=not batch_mode,
         login_methods=tuple(
             method for method in methods if get(LOGIN_METHODS[method]) not in ("no", "false")
@@ -257,7 +260,7 @@ def _hop_config(original_host: str, options: Mapping[str, list[str]]) -> HopConf
         password_prompts=get_int("numberofpasswordprompts") or 3,
         ask_unknown_host_keys=not batch_mode and get("stricthostkeychecking") not in ("yes", "true"),
         hash_known_hosts=get("hashknownhosts") == "yes",
-        checks_address=get("checkhostip") in ("yes", "true"),
+        check_host_ip=get("checkhostip") in ("yes", "true"),
         rekey_limit=_rekey_limit(get("rekeylimit") or "0 0"),
         shows_banner=(get("loglevel") or "INFO").upper() not in QUIET_LEVELS,
         connect_timeout_s=get_int("connecttimeout"),
@@ -266,7 +269,7 @@ def _hop_config(original_host: str, options: Mapping[str, list[str]]) -> HopConf
 
 
 def _rekey_limit(printed: str) -> tuple[int, int]:
-    """`ssh -G` prints both as numbers, in bytes and seconds."""
+    """Parse the value that `ssh -G` prints: bytes and seconds."""
     size, _, seconds = printed.partition(" ")
     return int(size), int(seconds or 0)
 
@@ -280,9 +283,9 @@ def _agent(value: str, tokens: TokenContext) -> str | None:
 
 
 def _path(value: str, tokens: TokenContext) -> Path:
-    """The path that ssh means: TOKENS of ssh_config(5), and a home that is HOME's."""
+    """The path with tokens and `~` expanded; `~/.ssh` is below HOME, even if passwd(5) has another home."""
     path = Path(os.path.expanduser(expand_path(value.strip('"'), tokens)))
-    account = Path(pwd.getpwuid(os.getuid()).pw_dir)
-    if not _home_matches_passwd() and path.is_relative_to(account / ".ssh"):
-        return Path.home() / path.relative_to(account)
+    passwd_home = Path(pwd.getpwuid(os.getuid()).pw_dir)
+    if not _home_matches_passwd() and path.is_relative_to(passwd_home / ".ssh"):
+        return Path.home() / path.relative_to(passwd_home)
     return path

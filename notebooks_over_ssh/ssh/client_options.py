@@ -1,4 +1,4 @@
-"""Every option of ssh_config(5), and what becomes of it here: none that asks for more care is passed over in silence."""
+"""Every option of ssh_config(5) and how it is treated: none that makes a connection stricter is ignored."""
 
 from collections.abc import Mapping, Sequence
 
@@ -15,41 +15,41 @@ HONOURED = """
     pubkeyacceptedalgorithms pubkeyauthentication requiredrsasize revokedhostkeys serveraliveinterval
     stricthostkeychecking tag user userknownhostsfile
     """
-"""These count, by what `ssh` makes of them before it prints them or by what is done here."""
+"""Options that take effect, in `ssh -G` or here."""
 
 REFUSED: Mapping[str, tuple[str, ...]] = {
     "proxyusefdpass": ("no",),
     "refuseconnection": ("none",),
     "verifyhostkeydns": ("no", "false"),
 }
-"""These are refused by name with any other value than the given ones: they cannot be kept here."""
+"""Options that are not supported, and the values that have no effect; any other value is an error."""
 
 IRRELEVANT: Mapping[str, str] = {
-    "no session or forwarding of ssh's own is opened": """
-        clearallforwardings dynamicforward enableescapecommandline escapechar exitonforwardfailure forkafterauthentication
-        forwardagent forwardx11 forwardx11timeout forwardx11trusted gatewayports localcommand localforward
-        obscurekeystroketiming permitlocalcommand permitremoteopen remotecommand remoteforward requesttty sendenv
-        sessiontype setenv stdinnull streamlocalbindmask streamlocalbindunlink tunnel tunneldevice xauthlocation
+    "for sessions and forwarding of ssh itself": """
+        clearallforwardings dynamicforward enableescapecommandline escapechar exitonforwardfailure
+        forkafterauthentication forwardagent forwardx11 forwardx11timeout forwardx11trusted gatewayports localcommand
+        localforward obscurekeystroketiming permitlocalcommand permitremoteopen remotecommand remoteforward requesttty
+        sendenv sessiontype setenv stdinnull streamlocalbindmask streamlocalbindunlink tunnel tunneldevice xauthlocation
         channeltimeout
         """,
-    "a way to log in that is not used": """
+    "for authentication methods that are not implemented": """
         addkeystoagent enablesshkeysign gssapiauthentication gssapiclientidentity gssapidelegatecredentials
         gssapikexalgorithms gssapikeyexchange gssapirenewalforcesrekey gssapiserveridentity gssapitrustdns
         hostbasedacceptedalgorithms hostbasedauthentication kbdinteractivedevices pkcs11provider securitykeyprovider
         usekeychain
         """,
-    "it asks for less care": """
+    "makes a connection less strict": """
         nohostauthenticationforlocalhost updatehostkeys
         """,
-    "how the network or the terminal is used, not whom to trust": """
+    "for the network or the terminal, without influence on security": """
         addressfamily bindaddress bindinterface compression connectionattempts controlmaster controlpath controlpersist
         fingerprinthash ipqos logverbose serveralivecountmax syslogfacility tcpkeepalive
         versionaddendum visualhostkey warnweakcrypto
         """,
 }
-"""These are left alone, each for its reason."""
+"""Options that are ignored, by the reason."""
 
-# The names that earlier releases print (ssh_config(5) of OpenSSH 8.4, and of the RHEL 8 and 9 builds).
+# Names that earlier releases print (ssh_config(5) of OpenSSH 8.4, and of the RHEL 8 and 9 builds).
 FORMER_NAMES = {
     "challengeresponseauthentication": "kbdinteractiveauthentication",
     "pubkeyacceptedkeytypes": "pubkeyacceptedalgorithms",
@@ -59,17 +59,18 @@ FORMER_NAMES = {
 
 
 def known_options() -> frozenset[str]:
-    """Every option of which it is known what becomes of it."""
+    """The names of all options in the tables above."""
     names = (HONOURED, *REFUSED, *IRRELEVANT.values())
     return frozenset(name for text in names for name in text.split())
 
 
 def check_options(options: Options, host: str) -> None:
-    """Raise ConfigError for an option that asks for more care than there is here."""
+    """Raise ConfigError if an unsupported option is set."""
     for name, accepted in REFUSED.items():
         value = next(iter(options.get(name, ())), accepted[0])
         if value.lower() not in accepted:
             raise ConfigError(
-                f"ssh's configuration for {host} has {name} {value}, which cannot be kept here",
-                hint=f"set it to {accepted[0]} for {host}, or let ssh itself be the way: gateway: ssh -W %h:%p {host}",
+                f"ssh's configuration for {host} sets {name} {value}, which is not supported",
+                hint=f"set it to {accepted[0]} for {host}, or connect with ssh itself: "
+                f"gateway: ssh -W %h:%p {host}",
             )

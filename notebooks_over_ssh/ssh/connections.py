@@ -114,13 +114,13 @@ def _build_chain(settings: Settings, target: ConnectTarget, credentials: Credent
 def _own_name(
     machine: Machine, route: Route, settings: Settings, credentials: CredentialPrompter
 ) -> Endpoint | None:
-    """The endpoint of the machine under its own name; None if the route leads to that name already."""
-    requested = route.hops[-1].config
-    if machine.name.lower() == requested.host.lower():
+    """The endpoint of the machine under its own name; None if the route ends at that name already."""
+    requested_hop = route.hops[-1].config
+    if machine.name.lower() == requested_hop.host.lower():
         return None
     own_route = route.with_last_host(machine.name)
-    own = own_route.hops[-1]
+    own_hop = own_route.hops[-1]
     policy = HostKeyPolicy(
-        own.config, credentials, machine=machine, requested_hop=requested, pins=own.pins(settings)
+        own_hop.config, credentials, machine=machine, requested_hop=requested_hop, pins=own_hop.pins(settings)
     )
     return Endpoint(machine.name, machine.name, policy, own_route.command if len(own_route.hops) == 1 else "")

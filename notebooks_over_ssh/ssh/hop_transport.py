@@ -1,4 +1,4 @@
-"""The transport to a hop, and the algorithms that it may agree on, as ssh_config(5) limits them."""
+"""Makes the transport to a hop, with its algorithms limited as ssh_config(5) specifies."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,11 +10,11 @@ from notebooks_over_ssh.ssh.host_keys import HostKeyPolicy
 from notebooks_over_ssh.ssh.protocol.transport import Transport
 
 CONNECT_KWARGS = frozenset({"compress", "disabled_algorithms", "auth_timeout"})
-"""What of `connect_kwargs` Paramiko gets."""
+"""The settings in `connect_kwargs` that are passed to Paramiko."""
 
 
 def make_transport(policy: HostKeyPolicy, timeout_s: int, sock: Any, **kwargs: Any) -> paramiko.Transport:
-    """A transport on the socket to the hop that the policy is for. Raises ConfigError where nothing could be agreed on."""
+    """The transport over the socket to the policy's hop. Raises ConfigError if no algorithm of one kind is allowed."""
     transport = Transport(sock, **kwargs)
     try:
         limit_algorithms(transport, policy.hop.algorithms, policy.name)
@@ -25,22 +25,22 @@ def make_transport(policy: HostKeyPolicy, timeout_s: int, sock: Any, **kwargs: A
     options.key_types = policy.order_algorithms(options.key_types)
     transport.packetizer.limit_keys(*policy.hop.rekey_limit)
     transport.auth_timeout_s = timeout_s
-    transport.prefer_host_certificates = bool(policy.authorities)
+    transport.prefer_host_certificates = bool(policy.authority_entries)
     return transport
 
 
 def limit_algorithms(transport: Transport, algorithms: Mapping[str, tuple[str, ...]], host: str) -> None:
-    """Agree on nothing else than these, by Paramiko's name of their use. Raises ConfigError where nothing is left."""
-    for use, allowed in algorithms.items():
-        supported: tuple[str, ...] = getattr(transport, f"preferred_{use}")
+    """Negotiate only these algorithms, by Paramiko's name for their kind. Raises ConfigError if none is left."""
+    for kind, allowed in algorithms.items():
+        supported: tuple[str, ...] = getattr(transport, f"preferred_{kind}")
         disabled = [algorithm for algorithm in supported if algorithm not in allowed]
         if len(disabled) == len(supported):
             raise ConfigError(
-                f"ssh's configuration for {host} allows none of the {use} that are known here: {', '.join(supported)}",
-                hint=f"allow one for {host}, or let ssh itself be the way: gateway: ssh -W %h:%p {host}",
+                f"ssh's configuration for {host} allows none of the supported {kind}: {', '.join(supported)}",
+                hint=f"allow one for {host}, or connect with ssh itself: gateway: ssh -W %h:%p {host}",
             )
-        if use == "keys":
+        if kind == "keys":
             transport.disabled_host_keys = frozenset(disabled)
         else:
-            previous = transport.disabled_algorithms.get(use, [])
-            transport.disabled_algorithms = {**transport.disabled_algorithms, use: [*previous, *disabled]}
+            previous = transport.disabled_algorithms.get(kind, [])
+            transport.disabled_algorithms = {**transport.disabled_algorithms, kind: [*previous, *disabled]}

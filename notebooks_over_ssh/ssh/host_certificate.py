@@ -1,4 +1,4 @@
-"""A host key that an authority has signed: OpenSSH's certificates (its PROTOCOL.certkeys)."""
+"""Host certificates (OpenSSH PROTOCOL.certkeys)."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from notebooks_over_ssh.errors import HostKeyError
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.serialization import SSHCertificate
 
-# Signatures of SHA-1: OpenSSH takes none by itself since 8.2.
+# SHA-1 signatures; OpenSSH has rejected them by default since 8.2.
 WEAK_ALGORITHMS = ("ssh-rsa", "ssh-dss")
-# How many strings the public key is, by the name of the certificate's kind (PROTOCOL.certkeys of OpenSSH).
+# The number of strings that encode the public key, by the prefix of the certificate type.
 KEY_FIELDS = {"ssh-rsa": 2, "ssh-ed25519": 1, "ecdsa-sha2": 2}
 
 
 @dataclass(frozen=True)
 class HostCertificate:
-    """What a host showed beside its key; nothing of it counts before `verify`."""
+    """The certificate that a host presented with its key; `verify` checks it."""
 
     authority: str
-    """The key (base64) that is said to have signed it, as known_hosts has it."""
+    """The public key (base64) of the certificate authority that it names, in the format of known_hosts."""
     public_line: str
     """The certificate as in a .pub file."""
     signature_algorithm: str
@@ -36,7 +36,7 @@ class HostCertificate:
 
     @classmethod
     def from_key(cls, key: paramiko.PKey) -> HostCertificate | None:
-        """The certificate that came with the key, None where none came or it is unreadable."""
+        """The certificate that was presented with the key; None if there is none, or it is malformed."""
         from cryptography.hazmat.primitives import serialization
 
         blob = getattr(key, "public_blob", None)
@@ -54,10 +54,11 @@ class HostCertificate:
             return None
         return cls(authority, text.decode(), algorithm, parsed)
 
-    def verify(self, host: str, algorithms: Sequence[str], rsa_size: int) -> None:
-        """Return when the certificate is good for the host now; raises HostKeyError.
+    def verify(self, host: str, algorithms: Sequence[str], min_rsa_bits: int) -> None:
+        """Verify the signature, and that the certificate is valid for the host now. Raises HostKeyError.
 
-        `algorithms` are those by which an authority may sign it; an authority's key of RSA has `rsa_size` bits or more.
+        `algorithms` are the allowed signature algorithms; none allows all but those with SHA-1. An RSA key of the
+        authority must have at least `min_rsa_bits` bits.
         """
         from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
         from cryptography.hazmat.primitives.serialization import SSHCertificateType
@@ -66,38 +67,38 @@ class HostCertificate:
         try:
             self._parsed.verify_cert_signature()
         except InvalidSignature:
-            reason = "its signature is wrong"
+            reason = "its signature is invalid"
         signer = self._parsed.signature_key()
         names = [name.decode("utf-8", "replace").lower() for name in self._parsed.valid_principals]
         if self._parsed.type != SSHCertificateType.HOST:
-            reason = "it is for a user, not for a host"
+            reason = "it is a user certificate"
         elif not any(fnmatch.fnmatchcase(host.lower(), name.replace("[", "[[]")) for name in names):
-            reason = f"it is for {', '.join(names) or 'no host'}"
+            reason = f"it is valid for {', '.join(names) or 'no host'}"
         elif not self._parsed.valid_after <= time.time() < self._parsed.valid_before:
-            reason = "it is not in date"
+            reason = "it is expired or not yet valid"
         elif self._parsed.critical_options:
-            reason = "it has conditions that are not known"
+            reason = "it has an unknown critical option"
         elif self.signature_algorithm in WEAK_ALGORITHMS or self.signature_algorithm not in (
             algorithms or (self.signature_algorithm,)
         ):
-            reason = f"its authority signed it with {self.signature_algorithm}"
-        elif isinstance(signer, RSAPublicKey) and signer.key_size < rsa_size:
-            reason = f"its authority's key has {signer.key_size} bits"
+            reason = f"it is signed with {self.signature_algorithm}"
+        elif isinstance(signer, RSAPublicKey) and signer.key_size < min_rsa_bits:
+            reason = f"its authority's RSA key has {signer.key_size} bits"
         if reason:
             raise HostKeyError(
-                f"the certificate of {host}'s host key is no good: {reason}",
-                hint="ask who runs the host to have it signed anew",
+                f"the host certificate of {host} is invalid: {reason}",
+                hint="ask the host's administrators to renew it",
             )
 
 
 def _signature_algorithm(blob: bytes) -> str:
-    """The algorithm by which a certificate was signed. Raises ValueError for a kind that is not known."""
+    """The algorithm of the signature. Raises ValueError if the certificate type is unknown."""
     message = paramiko.Message(blob)
-    kind = message.get_text()
-    fields = next((number for name, number in KEY_FIELDS.items() if kind.startswith(name)), None)
+    certificate_type = message.get_text()
+    fields = next((number for name, number in KEY_FIELDS.items() if certificate_type.startswith(name)), None)
     if fields is None:
-        raise ValueError(kind)
-    for _ in range(1 + fields):  # the nonce, then the key
+        raise ValueError(certificate_type)
+    for _ in range(1 + fields):  # nonce, public key
         message.get_string()
     message.get_int64()  # serial
     message.get_int()  # type
@@ -105,6 +106,6 @@ def _signature_algorithm(blob: bytes) -> str:
         message.get_string()
     for _ in range(2):  # valid after and before
         message.get_int64()
-    for _ in range(4):  # critical options, extensions, reserved, the authority's key
+    for _ in range(4):  # critical options, extensions, reserved, signature key
         message.get_string()
     return paramiko.Message(message.get_string()).get_text()

@@ -1,4 +1,4 @@
-"""The user's keys: those of the agent, and files, with the certificates that belong to them."""
+"""The user's keys for public key authentication: those of the agent and of files, with their certificates."""
 
 import contextlib
 import os
@@ -15,37 +15,38 @@ from notebooks_over_ssh.ssh.prompting import CredentialPrompter
 
 
 class Identities:
-    """The keys that may be offered to a hop, in the order in which they should be."""
+    """The keys to offer to a hop."""
 
     def __init__(self, hop: HopConfig, credentials: CredentialPrompter) -> None:
         self.hop = hop
         self.credentials = credentials
         self.skipped: list[str] = []
-        """What was no use, and why, for the message when all fails."""
+        """The keys that were not offered, each with the reason, for the error message."""
 
     def iter_keys(self) -> Iterator[tuple[str, paramiko.PKey]]:
-        """Each key once, with its name for messages: the agent's, then files; those that need a passphrase last."""
+        """Yield each key once, with its name for messages: the agent's keys, then files, encrypted ones last."""
         seen: set[str] = set()
         for name, key in self._candidates():
-            # The same key with a certificate is another proof.
+            # A key with a certificate is a different identity from the key alone.
             blob = getattr(key, "public_blob", None)
             identity = key.get_base64() + (blob.key_type + str(hash(blob.key_blob)) if blob else "")
-            if not self._may_be_offered(key):
-                self.skipped.append(f"{name} is of a kind or size that ssh's configuration forbids")
+            if not self._is_allowed(key):
+                self.skipped.append(f"{name} (not allowed by PubkeyAcceptedAlgorithms or RequiredRSASize)")
             elif identity not in seen:
                 seen.add(identity)
                 yield name, key
 
-    def _may_be_offered(self, key: paramiko.PKey) -> bool:
-        """Whether PubkeyAcceptedAlgorithms and RequiredRSASize let the key be used."""
+    def _is_allowed(self, key: paramiko.PKey) -> bool:
+        """Whether PubkeyAcceptedAlgorithms and RequiredRSASize allow the key."""
         if key.get_name() == "ssh-rsa" and key.get_bits() < self.hop.required_rsa_size:
             return False
         allowed = self.hop.algorithms.get("pubkeys")
         blob = getattr(key, "public_blob", None)
-        kind = blob.key_type if blob else key.get_name()
-        # Keys of RSA sign with SHA-2, whatever they are called (RFC 8332).
-        names = [kind.replace("ssh-rsa", name) for name in ("rsa-sha2-256", "rsa-sha2-512")]
-        return not allowed or any(name in allowed for name in (names if "ssh-rsa" in kind else [kind]))
+        key_type = blob.key_type if blob else key.get_name()
+        # RSA keys are of type ssh-rsa and sign with SHA-2 (RFC 8332, section 3).
+        rsa_algorithms = [key_type.replace("ssh-rsa", name) for name in ("rsa-sha2-256", "rsa-sha2-512")]
+        algorithms = rsa_algorithms if "ssh-rsa" in key_type else [key_type]
+        return not allowed or any(algorithm in allowed for algorithm in algorithms)
 
     def _candidates(self) -> Iterator[tuple[str, paramiko.PKey]]:
         yield from self._agent_keys()
@@ -58,7 +59,7 @@ class Identities:
             except (TypeError, paramiko.PasswordRequiredException):
                 encrypted.append(file)
             except (ValueError, OSError, paramiko.SSHException, UnknownKeyType) as error:
-                self.skipped.append(f"{file} is unreadable ({error})")
+                self.skipped.append(f"{file} (unreadable: {error})")
         for file in encrypted:
             key = self._decrypted(file)
             if key is not None:
@@ -69,22 +70,22 @@ class Identities:
             return
         public_keys = self._public_keys()
         with _agent(str(self.hop.agent)) as agent:
-            # Those that a file names come first, as with ssh: a hop counts the keys that are no good to it.
+            # Keys that are configured as files first, as ssh does: a server limits the attempts (MaxAuthTries).
             for key in sorted(agent.get_keys(), key=lambda key: key.get_base64() not in public_keys):
                 if key.get_base64() in public_keys or not self.hop.identities_only:
                     yield f"agent: {getattr(key, 'comment', '') or key.get_name()}", key
 
     def _public_keys(self) -> set[str]:
-        """The keys (base64) of the identity files: with IdentitiesOnly, these alone of the agent's are offered."""
+        """The public keys (base64) of the identity files; an identity file may itself be a public key."""
         keys = set()
         for file in self.hop.identity_files:
-            for public in (file, Path(f"{file}.pub")):
+            for public_file in (file, Path(f"{file}.pub")):
                 with contextlib.suppress(OSError, UnicodeDecodeError, IndexError):
-                    keys.add(public.read_text().split()[1])
+                    keys.add(public_file.read_text().split()[1])
         return keys
 
     def _with_certificates(self, file: Path, key: paramiko.PKey) -> Iterator[tuple[str, paramiko.PKey]]:
-        """The key with each certificate that fits it, then alone. `KEY-cert.pub` is loaded by Paramiko itself."""
+        """Yield the key with each certificate that matches it, then alone. `read_key` has loaded `FILE-cert.pub`."""
         if getattr(key, "public_blob", None) is not None:
             yield f"{file} with {file}-cert.pub", key
         for certificate in self.hop.certificate_files:
@@ -105,28 +106,28 @@ class Identities:
     def _decrypt(self, file: Path) -> paramiko.PKey | None:
         passphrase = self.credentials.passphrase(file)
         if passphrase is None:
-            self.skipped.append(f"{file} is encrypted, and nobody is there to unlock it")
+            self.skipped.append(f"{file} (encrypted, and no terminal to prompt for the passphrase)")
             return None
         try:
             return read_key(file, passphrase)
         except (ValueError, paramiko.SSHException):
             self.credentials.forget_passphrase(file)
-            self.skipped.append(f"wrong passphrase for {file}")
+            self.skipped.append(f"{file} (wrong passphrase)")
             return None
 
 
 @contextlib.contextmanager
 def _agent(socket_path: str) -> Iterator[Agent]:
-    """The agent behind the socket; Paramiko knows it only by the variable."""
-    before = os.environ.get("SSH_AUTH_SOCK")
+    """Connect to the agent at the socket; Paramiko reads its path from SSH_AUTH_SOCK only."""
+    previous = os.environ.get("SSH_AUTH_SOCK")
     os.environ["SSH_AUTH_SOCK"] = socket_path
     try:
         agent = Agent()
     finally:
-        if before is None:
+        if previous is None:
             del os.environ["SSH_AUTH_SOCK"]
         else:
-            os.environ["SSH_AUTH_SOCK"] = before
+            os.environ["SSH_AUTH_SOCK"] = previous
     try:
         yield agent
     finally:

@@ -1,9 +1,9 @@
-"""The way to a host: its hops, from the one nearest to us to the host itself, and what is known of each."""
+"""Resolves the route to a host: the jump hosts, the host itself, and the configuration of each."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from notebooks_over_ssh.config.settings import SSH_PORT, Destination, Settings, parse_destination
+from notebooks_over_ssh.config.settings import SSH_PORT, Destination, Settings, Timeouts, parse_destination
 from notebooks_over_ssh.errors import ConfigError
 from notebooks_over_ssh.ssh.client_config import HopConfig, lookup
 from notebooks_over_ssh.ssh.host_keys import Machine
@@ -14,52 +14,52 @@ MAX_HOPS = 8
 
 @dataclass(frozen=True)
 class Hop:
-    """One machine on the way: what it is called in messages, and how to log in there."""
+    """One machine on a route."""
 
     label: str
+    """The name for messages."""
     config: HopConfig
 
     def matches(self, name: str) -> bool:
-        """Whether it is this hop that is meant: by the name that was asked for, or by its HostName, in any case."""
+        """Whether `name` is the hop's label or HostName, ignoring case."""
         return name.lower() in (self.label.lower(), self.config.host.lower())
 
     def pins(self, settings: Settings) -> list[list[str]]:
-        """The fingerprints that the settings give for the hop, under each of its names."""
+        """The fingerprints in ssh.host_keys, one list for each name of the hop."""
         return [pins for name, pins in settings.ssh.host_keys.items() if self.matches(name)]
 
     def timeout_s(self, settings: Settings) -> int:
-        """How many seconds it may take to answer: ConnectTimeout, unless the settings say something else."""
-        key_files = settings.timeouts.connect
-        return (
-            self.config.connect_timeout_s or key_files
-            if key_files == type(settings.timeouts)().connect
-            else key_files
-        )
+        """The connect timeout in seconds: `timeouts.connect`; if that is the default, ConnectTimeout overrides it."""
+        timeout_s = settings.timeouts.connect
+        if timeout_s == Timeouts().connect and self.config.connect_timeout_s:
+            return self.config.connect_timeout_s
+        return timeout_s
 
 
 @dataclass(frozen=True)
 class ConnectTarget:
-    """Where a connection is to lead."""
+    """The target of a connection."""
 
     destination: Destination
     machine: Machine | None = None
-    """The one machine that the place must lead to. Where it leads to another (it is a pool), or nowhere, the machine is
-    sought by its own name, on the same way and with the same login."""
+    """The only machine that the destination may resolve to. If it resolves to another one, as a pool may, or cannot be
+    reached, the machine is tried by its own name, over the same route and with the same login."""
     gateway: Hop | None = None
-    """What stands in for the gateway of the settings. OpenSSH's configuration counts neither for it nor for the hosts behind it,
-    which accept the same login and are in the same known_hosts."""
+    """Replaces the gateway of the settings. The host gets this hop's configuration, not that of ssh_config(5): the same
+    user, keys and known_hosts file."""
 
 
 @dataclass(frozen=True)
 class Route:
-    """The hops, the host last. `proxy_command` leads to the first of them, its tokens not filled in; "" for none."""
+    """The hops to a host, from the outermost jump host to the host itself."""
 
     hops: tuple[Hop, ...]
     proxy_command: str = ""
+    """The command that connects to the first hop, with its tokens; "" for none."""
 
     @property
     def command(self) -> str:
-        """The ProxyCommand with its tokens filled in; "" for none."""
+        """The command that connects to the first hop, tokens expanded; "" for none."""
         first = self.hops[0]
         context = TokenContext(
             original_host=first.label, host=first.config.host, port=first.config.port, user=first.config.user
@@ -67,14 +67,13 @@ class Route:
         return expand_tokens(self.proxy_command, context)
 
     def with_last_host(self, host_name: str) -> "Route":
-        """The same way, with the same login, to another HostName at its end."""
-        *earlier, last = self.hops
-        host = replace(last, config=replace(last.config, host=host_name))
-        return replace(self, hops=(*earlier, host))
+        """The route with another HostName for its last hop."""
+        *jump_hosts, host = self.hops
+        return replace(self, hops=(*jump_hosts, replace(host, config=replace(host.config, host=host_name))))
 
 
 def resolve_route(target: ConnectTarget, settings: Settings) -> Route:
-    """The way there through its gateway or that of the settings, else as OpenSSH's configuration has it.
+    """The route through the target's gateway, or that of the settings; without one, as ssh_config(5) specifies.
 
     Raises ConfigError or TaskError.
     """
@@ -89,19 +88,21 @@ def resolve_route(target: ConnectTarget, settings: Settings) -> Route:
 
 
 def _check_pins(route: Route, settings: Settings) -> None:
-    """Raise ConfigError for a host key that is pinned to no hop: a name that is mistyped would protect nothing.
+    """Raise ConfigError if ssh.host_keys has a name that is no hop: a misspelled name would protect nothing.
 
-    The host and the gateway of the settings count too where the way is another one.
+    The host and the gateway of the settings are allowed even if the route does not include them.
     """
-    configured = [settings.notebook.host]
+    configured_hosts = [settings.notebook.host]
     if settings.gateway and " " not in settings.gateway:
-        configured += settings.gateway.split(",")
-    known_names = {parse_destination(destination, "the host").host.lower() for destination in configured}
+        configured_hosts += settings.gateway.split(",")
+    allowed_names = {
+        parse_destination(destination, "the host").host.lower() for destination in configured_hosts
+    }
     for name in settings.ssh.host_keys:
-        if name.lower() not in known_names and not any(hop.matches(name) for hop in route.hops):
+        if name.lower() not in allowed_names and not any(hop.matches(name) for hop in route.hops):
             raise ConfigError(
-                f"ssh.host_keys has keys for {name}, which is no hop on the way to {route.hops[-1].label}",
-                hint=f"name one of {', '.join(hop.label for hop in route.hops)}",
+                f"ssh.host_keys has a key for {name}, which is not a hop of the route to {route.hops[-1].label}",
+                hint=f"use the name of a hop: {', '.join(hop.label for hop in route.hops)}",
             )
 
 
@@ -111,28 +112,28 @@ def _resolve_route(destination: Destination, settings: Settings) -> Route:
         return _route_from_config(host, settings, MAX_HOPS)
     if " " in settings.gateway:
         return Route((host,), settings.gateway)
-    earlier = _resolve_jumps(settings.gateway, settings, MAX_HOPS)
-    return Route((*earlier.hops, host), earlier.proxy_command)
+    gateway_route = _resolve_jumps(settings.gateway, settings, MAX_HOPS)
+    return Route((*gateway_route.hops, host), gateway_route.proxy_command)
 
 
 def _route_from_config(hop: Hop, settings: Settings, max_hops: int) -> Route:
-    """The way to a hop as OpenSSH's configuration has it: ProxyJump, ProxyCommand or straight."""
+    """The route to a hop by its ProxyJump or ProxyCommand; without them, the hop alone."""
     if hop.config.proxy_jump:
-        earlier = _resolve_jumps(hop.config.proxy_jump, settings, max_hops)
-        return Route((*earlier.hops, hop), earlier.proxy_command)
+        jump_route = _resolve_jumps(hop.config.proxy_jump, settings, max_hops)
+        return Route((*jump_route.hops, hop), jump_route.proxy_command)
     return Route((hop,), hop.config.proxy_command or "")
 
 
 def _resolve_jumps(jumps: str, settings: Settings, max_hops: int) -> Route:
-    """The way through a chain `a,b,…`: the first is reached its own way, each next one through the one before."""
+    """The route to the last of the jump hosts `a,b,…`; the first may have a ProxyJump of its own."""
     destinations = [
         parse_destination(jump.removeprefix("ssh://"), "the gateway") for jump in jumps.split(",")
     ]
     hops = [_hop(destination, settings, port=None) for destination in destinations]
     if len(hops) > max_hops:
         raise ConfigError(
-            f"the way leads through more than {MAX_HOPS} hops",
-            hint="look for a ProxyJump that leads to itself",
+            f"the route has more than {MAX_HOPS} hops",
+            hint="check the ProxyJump options in ~/.ssh/config for a loop",
         )
     first = _route_from_config(hops[0], settings, max_hops - len(hops))
     return Route((*first.hops, *hops[1:]), first.proxy_command)
@@ -140,10 +141,11 @@ def _resolve_jumps(jumps: str, settings: Settings, max_hops: int) -> Route:
 
 def _hop(destination: Destination, settings: Settings, *, port: int | None) -> Hop:
     config = lookup(destination, settings, port=port)
-    parse_destination(f"[{config.host}]" if ":" in config.host else config.host, "HostName in the ssh_config")
+    # HostName comes from ssh_config(5), so it has not been validated yet.
+    parse_destination(f"[{config.host}]" if ":" in config.host else config.host, "HostName in ssh_config")
     key_files = tuple(Path(file) for file in settings.connect_kwargs.get("key_filename", []))
-    files = config.identity_files if settings.connect_kwargs.get("look_for_keys", True) else ()
-    config = replace(config, identity_files=(*key_files, *files))
+    identity_files = config.identity_files if settings.connect_kwargs.get("look_for_keys", True) else ()
+    config = replace(config, identity_files=(*key_files, *identity_files))
     if not settings.connect_kwargs.get("allow_agent", True):
         config = replace(config, agent="none")
     return Hop(destination.host, config)

@@ -1,4 +1,4 @@
-"""Reads a private key, in any form that ssh reads."""
+"""Reads private keys, in every format that ssh reads."""
 
 import io
 from pathlib import Path
@@ -9,15 +9,15 @@ PKCS8 = (b"-----BEGIN PRIVATE KEY-----", b"-----BEGIN ENCRYPTED PRIVATE KEY-----
 
 
 def read_key(file: Path, passphrase: str | None) -> paramiko.PKey:
-    """The key of the file, with the certificate beside it (`FILE-cert.pub`) where there is one.
+    """The private key in the file, with the certificate `FILE-cert.pub` if there is one.
 
-    Raises TypeError or PasswordRequiredException when it is encrypted and no passphrase was given; OSError, ValueError,
-    UnknownKeyType or SSHException when it is no key or the passphrase is wrong.
+    Raises TypeError or PasswordRequiredException if the key is encrypted and `passphrase` is None; OSError, ValueError,
+    UnknownKeyType or SSHException if the file is not a valid key or the passphrase is wrong.
     """
     data = file.read_bytes()
     secret = None if passphrase is None else passphrase.encode()
     if not data.lstrip().startswith(PKCS8):
-        # Its stubs say text, which is what fails.
+        # The stubs want str, which from_path does not accept.
         return paramiko.PKey.from_path(file, secret)  # type: ignore[arg-type]
     key = _from_pkcs8(data, secret)
     certificate = Path(f"{file}-cert.pub")
@@ -27,20 +27,20 @@ def read_key(file: Path, passphrase: str | None) -> paramiko.PKey:
 
 
 def _from_pkcs8(data: bytes, secret: bytes | None) -> paramiko.PKey:
-    """Paramiko does not read this form (RFC 5958), so it is given another one, which stays in memory."""
+    """Read a PKCS #8 key (RFC 5958), which Paramiko does not support, by converting it in memory."""
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
     key = serialization.load_pem_private_key(data, secret)
-    kinds: dict[type, type[paramiko.PKey]] = {
+    classes: dict[type, type[paramiko.PKey]] = {
         rsa.RSAPrivateKey: paramiko.RSAKey,
         ec.EllipticCurvePrivateKey: paramiko.ECDSAKey,
         ed25519.Ed25519PrivateKey: paramiko.Ed25519Key,
     }
-    for kind, reader in kinds.items():
-        if isinstance(key, kind):
+    for key_type, key_class in classes.items():
+        if isinstance(key, key_type):
             text = key.private_bytes(
                 serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
             )
-            return reader.from_private_key(io.StringIO(text.decode()))
-    raise paramiko.SSHException(f"a key of this kind is of no use to SSH: {type(key).__name__}")
+            return key_class.from_private_key(io.StringIO(text.decode()))
+    raise paramiko.SSHException(f"key type not supported: {type(key).__name__}")

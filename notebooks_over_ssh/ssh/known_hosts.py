@@ -1,4 +1,4 @@
-"""The lines of known_hosts files, as ssh(1) reads them: sshd(8), SSH_KNOWN_HOSTS FILE FORMAT."""
+"""Reads known_hosts files, and the output of KnownHostsCommand (sshd(8), SSH_KNOWN_HOSTS FILE FORMAT)."""
 
 import base64
 import fnmatch
@@ -19,38 +19,42 @@ from notebooks_over_ssh.ssh.tokens import TokenContext, expand_tokens
 
 COMMAND_TIMEOUT_S = 30
 MAX_COMMAND_OUTPUT_BYTES = 4 * 1024 * 1024
-"""How many bytes of its output count."""
+"""Output beyond this is ignored."""
 BLANKS = " \t"
 MARKERS = ("", "@revoked", "@cert-authority")
 
 
 class KnownHostsEntry(NamedTuple):
-    """One key of a known_hosts file and where it stands; `marker` is "", "@revoked" or "@cert-authority"."""
+    """One line of a known_hosts file."""
 
     marker: str
+    """"", "@revoked" or "@cert-authority"."""
     hosts: str
+    """Comma-separated patterns, or one hashed name."""
     key_type: str
     key: str
+    """The public key, in base64."""
     location: str
+    """The file and line number, as `FILE:LINE`."""
 
 
 @dataclass(frozen=True)
 class KnownHostsCommand:
-    """A program that prints more lines for a host (ssh_config(5), KnownHostsCommand)."""
+    """A program that prints additional known_hosts lines for a host (KnownHostsCommand in ssh_config(5))."""
 
     command: str
     token_context: TokenContext
 
     def query_host(self, host: str, name: str) -> list[KnownHostsEntry]:
-        """What it prints of the host before a key is known; `name` is with the port. Raises HostKeyError."""
+        """The entries to order the host key algorithms by; `name` includes the port. Raises HostKeyError."""
         return self._run(name, {"H": host, "I": "ORDER", "K": "NONE", "t": "NONE"})
 
     def query_key(self, name: str, key_type: str, key: str) -> list[KnownHostsEntry]:
-        """What it prints of the host that showed the key (base64). Raises HostKeyError."""
+        """The entries for the host that presented the key (base64). Raises HostKeyError."""
         return self._run(name, {"H": name, "I": "HOSTNAME", "K": key, "t": key_type})
 
     def _run(self, name: str, tokens: Mapping[str, str]) -> list[KnownHostsEntry]:
-        # One that fails ends the connection, as with ssh.
+        # A failure is fatal, as it is for ssh.
         argv = [expand_tokens(word, self.token_context, tokens) for word in shlex.split(self.command)]
         try:
             result = subprocess.run(
@@ -59,39 +63,39 @@ class KnownHostsCommand:
         except (OSError, subprocess.SubprocessError) as error:
             raise HostKeyError(
                 f"the KnownHostsCommand for {name} failed: {error}",
-                hint=f"run it yourself to see why: {shlex.join(argv)}",
+                hint=f"run it yourself: {shlex.join(argv)}",
             ) from error
         return filter_entries(name, _parse(result.stdout[:MAX_COMMAND_OUTPUT_BYTES], argv[0]))
 
 
 def known_keys(name: str, files: Iterable[Path]) -> list[KnownHostsEntry]:
-    """Every line of the files that speaks of `name`: a host, or `[host]:port` where the port is not 22.
+    """The entries for `name`: a host, or `[host]:port` if the port is not 22.
 
-    Files that are missing count as empty. Raises HostKeyError for one that cannot be read.
+    A missing file counts as empty. Raises HostKeyError if a file cannot be read.
     """
-    return [line for file in files for line in filter_entries(name, _parse(_content(file), str(file)))]
+    return [entry for file in files for entry in filter_entries(name, _parse(_read(file), str(file)))]
 
 
-def filter_entries(name: str, lines: Iterable[KnownHostsEntry]) -> list[KnownHostsEntry]:
-    """The lines that speak of the name and have a key that can be read; ssh skips the others too."""
-    return [line for line in lines if _matches(name.lower(), line.hosts) and _is_key(line)]
+def filter_entries(name: str, entries: Iterable[KnownHostsEntry]) -> list[KnownHostsEntry]:
+    """The entries that match the name and have a valid key; ssh skips invalid lines too."""
+    return [entry for entry in entries if _matches(name.lower(), entry.hosts) and _has_valid_key(entry)]
 
 
-def _content(file: Path) -> bytes:
+def _read(file: Path) -> bytes:
     try:
         return file.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return b""
     except OSError as error:
-        # It may say that a key is revoked.
+        # Not ignored: the file may revoke a key.
         raise HostKeyError(
             f"{file} cannot be read: {error.strerror}",
-            hint="make it readable, or name other files as UserKnownHostsFile or GlobalKnownHostsFile",
+            hint="make it readable, or set UserKnownHostsFile or GlobalKnownHostsFile to another file",
         ) from error
 
 
 def _parse(content: bytes, source: str) -> Iterator[KnownHostsEntry]:
-    # Latin-1 keeps every byte apart, and none of its letters becomes one of ASCII in lower case.
+    # Latin-1 decodes any byte, and `lower` turns none of its other letters into an ASCII letter.
     for number, text in enumerate(content.decode("latin-1").split("\n"), 1):
         fields = re.split(f"[{BLANKS}]+", text.strip(BLANKS))
         marker = fields.pop(0) if fields[0].startswith("@") else ""
@@ -99,9 +103,9 @@ def _parse(content: bytes, source: str) -> Iterator[KnownHostsEntry]:
             yield KnownHostsEntry(marker, fields[0], fields[1], fields[2].strip("\r"), f"{source}:{number}")
 
 
-def _is_key(line: KnownHostsEntry) -> bool:
+def _has_valid_key(entry: KnownHostsEntry) -> bool:
     try:
-        load_ssh_public_key(f"{line.key_type} {line.key}".encode("latin-1"))
+        load_ssh_public_key(f"{entry.key_type} {entry.key}".encode("latin-1"))
     except UnsupportedAlgorithm:
         return True
     except ValueError:
@@ -119,7 +123,7 @@ def _matches(name: str, hosts: str) -> bool:
             return False
     matched = False
     for pattern in hosts.lower().split(","):
-        # In known_hosts brackets surround a host that has a port, they are no set of characters.
+        # Brackets enclose a host that has a port; they are not a character class.
         glob = pattern.removeprefix("!").replace("[", "[[]")
         if fnmatch.fnmatchcase(name, glob):
             if pattern.startswith("!"):

@@ -1,4 +1,4 @@
-"""Asks the user for what a login needs, and remembers what it may give again."""
+"""Prompts for credentials, and caches those that may be used again in this run."""
 
 import contextlib
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ KEYRING_SERVICE = "notebooks-over-ssh"
 
 
 class Prompter(Protocol):
-    """Whoever can be asked; every answer is None where there is nobody (`is_interactive` is False)."""
+    """Prompts the user; every answer is None if `is_interactive` is False."""
 
     is_interactive: bool
 
@@ -23,11 +23,11 @@ class Prompter(Protocol):
 
     def ask(self, prompt: str) -> str | None: ...
 
-    def notice(self, lines: Iterable[str]) -> None: ...
+    def show_banner(self, lines: Iterable[str]) -> None: ...
 
 
 class NullPrompter:
-    """Answers nothing."""
+    """Never prompts."""
 
     is_interactive = False
 
@@ -37,24 +37,22 @@ class NullPrompter:
     def ask(self, prompt: str) -> str | None:
         return None
 
-    def notice(self, lines: Iterable[str]) -> None:
+    def show_banner(self, lines: Iterable[str]) -> None:
         pass
 
 
 class HopIdentity(msgspec.Struct, frozen=True):
-    """The hop that a password belongs to: its place in the route, from 0, the user there, the host key that it showed.
+    """Identifies the hop that a password belongs to, independently of the hop's name."""
 
-    Two names of one machine are the same hop; two machines of one name are not.
-    """
-
-    number: int
+    position: int
+    """The position in the route, from 0."""
     user: str
     host_key: str
-    """The SHA256 fingerprint."""
+    """The SHA256 fingerprint of the key that the hop presented."""
 
 
 class Secrets(msgspec.Struct):
-    """What the user gave in this run."""
+    """The passwords and passphrases that the user has entered in this run."""
 
     passwords: list[tuple[HopIdentity, str]] = []
     passphrases: dict[str, str] = {}
@@ -65,57 +63,60 @@ class Secrets(msgspec.Struct):
 
 
 def account(user: str, name: str, port: int | None) -> str:
-    """What a prompt calls an account: `user@host`, with the port where it is not that of SSH."""
+    """The account's name in prompts: `user@host`, with the port if it is not 22."""
     return f"{user}@{name}" if port in (None, SSH_PORT) else f"{user}@{name}:{port}"
 
 
 class CredentialPrompter:
-    """A person and the secrets that the person gave in this run, each for the very hop or file that it was asked for."""
+    """Prompts for credentials and caches them, each for the hop or file that it was entered for."""
 
     def __init__(
-        self, prompter: Prompter, secrets: Secrets | None = None, noticed: Iterable[str] = ()
+        self, prompter: Prompter, secrets: Secrets | None = None, banners_shown: Iterable[str] = ()
     ) -> None:
-        """`noticed` are the accounts whose notice the person has seen."""
+        """`banners_shown` are the accounts whose banner the user has seen."""
         self._prompter = prompter
         initial = secrets or Secrets()
         self._passwords = dict(initial.passwords)
         self._passphrases = dict(initial.passphrases)
         self.decrypted_keys: dict[Path, paramiko.PKey] = {}
-        """The keys that a passphrase has unlocked: to unlock one is slow by design."""
+        """The decrypted private keys, by file; the key derivation is slow by design."""
         self.requires_interaction = False
-        """Whether a login in this run needed what is good for one time only: the next one will need a person again."""
+        """Whether a login of this run needed a one-time answer, so that the next one will need the user again."""
         self._refused: set[HopIdentity] = set()
-        self.noticed = set(noticed)
+        self.banners_shown = set(banners_shown)
 
     @property
     def is_interactive(self) -> bool:
-        """Whether there is a person who can be asked."""
+        """Whether the user can be prompted."""
         return self._prompter.is_interactive
 
     @property
     def secrets(self) -> Secrets:
-        """What was given by now."""
+        """The cached passwords and passphrases."""
         return Secrets(list(self._passwords.items()), dict(self._passphrases))
 
     def non_interactive(self) -> "CredentialPrompter":
-        """What is known by now, with nobody left to ask."""
+        """A copy with the cached secrets that never prompts."""
         copy = CredentialPrompter(NullPrompter(), self.secrets)
         copy.requires_interaction = self.requires_interaction
         copy.decrypted_keys = self.decrypted_keys
         return copy
 
-    def notice(self, owner: str, lines: Iterable[str]) -> None:
-        """Show what an account's host has to say before a login: once, as it says the same at every login."""
-        if owner not in self.noticed:
-            self.noticed.add(owner)
-            self._prompter.notice(lines)
+    def show_banner(self, account: str, lines: Iterable[str]) -> None:
+        """Show the authentication banner for an account, unless it has been shown before."""
+        if account not in self.banners_shown:
+            self.banners_shown.add(account)
+            self._prompter.show_banner(lines)
 
     def ask(self, prompt: str) -> str | None:
-        """Ask for a line; None where there is nobody."""
+        """Prompt for a line; None if the user cannot be prompted."""
         return self._prompter.ask(prompt)
 
     def ask_otp(self, prompt: str, *, echo: bool) -> str | None:
-        """Ask for what is good for one time only; None where there is nobody. Raises TaskError at the end of input."""
+        """Prompt for a one-time answer, which is not cached; None if the user cannot be prompted.
+
+        Raises TaskError at end of input.
+        """
         self.requires_interaction = True
         if not echo:
             return self._prompter.ask_secret(prompt)
@@ -125,30 +126,35 @@ class CredentialPrompter:
         return answer
 
     def passphrase(self, file: Path) -> str | None:
-        """The passphrase of a key file, as given before in this run, else asked for."""
+        """The passphrase of a key file, cached or prompted for; None if the user cannot be prompted."""
         if str(file) not in self._passphrases:
-            answer = self._prompter.ask_secret(f"passphrase of {file}:")
+            answer = self._prompter.ask_secret(f"passphrase for {file}:")
             if answer is None:
                 return None
             self._passphrases[str(file)] = answer
         return self._passphrases[str(file)]
 
     def forget_passphrase(self, file: Path) -> None:
-        """The passphrase was wrong: the person is asked again."""
+        """Drop a wrong passphrase from the cache."""
         self._passphrases.pop(str(file), None)
 
     def password(
         self, hop: HopIdentity, prompt: str, *, earlier_hops: Iterable[HopIdentity] = (), use_keyring: bool
     ) -> str | None:
-        """The password of the user at the hop: the one given for it, else asked for with the prompt.
+        """The password for the hop, cached or prompted for; None if the user cannot be prompted.
 
-        `earlier_hops` are those of the same route, the nearest to this one first, whose password may be offered here too. That
-        is done only while a person attends: by itself the program gives each hop nothing but its own. `use_keyring`: whether the keyring
-        of this machine is asked first, and told afterwards.
+        `earlier_hops` are hops of the same route, the nearest first, whose password to try here before prompting, if
+        the user is the same. That happens only while the user can be prompted: an unattended login sends each hop its
+        own password only. `use_keyring` is whether to look the password up in this machine's keyring, and to store it
+        there.
         """
         if hop not in self._passwords and hop not in self._refused and self.is_interactive:
             for earlier in earlier_hops:
-                if earlier in self._passwords and earlier.user == hop.user and earlier.number < hop.number:
+                if (
+                    earlier in self._passwords
+                    and earlier.user == hop.user
+                    and earlier.position < hop.position
+                ):
                     self._passwords[hop] = self._passwords[earlier]
                     break
         if hop not in self._passwords:
@@ -159,7 +165,7 @@ class CredentialPrompter:
         return self._passwords[hop]
 
     def forget(self, hop: HopIdentity) -> None:
-        """The hop refused its password: it is not given again, and the person is asked."""
+        """Drop a password that the hop refused from the cache, and do not take one from the keyring again."""
         self._refused.add(hop)
         self._passwords.pop(hop, None)
 
@@ -168,7 +174,7 @@ class CredentialPrompter:
         from keyring.errors import KeyringError
 
         name = f"{prompt} {hop.host_key}"
-        # A keyring that is locked or missing is no reason not to ask.
+        # If the keyring is locked or missing, prompt.
         with contextlib.suppress(KeyringError):
             stored = None if hop in self._refused else keyring.get_password(KEYRING_SERVICE, name)
             if stored is not None:

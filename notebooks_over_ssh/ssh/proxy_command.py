@@ -1,4 +1,4 @@
-"""A command in the place of a gateway: what ssh_config(5) calls ProxyCommand."""
+"""Runs a ProxyCommand (ssh_config(5)), or a gateway that is a command."""
 
 import contextlib
 import logging
@@ -20,21 +20,21 @@ PIPE_SIZE = 64 * 1024  # bytes; pipe(7)
 class ProxyCommand:
     """A running command, whose standard input and output are the connection to the first hop.
 
-    Over a socket, and not Paramiko's two pipes, which it reads by polling and whose end it does not notice.
+    They are a socket pair. Paramiko's ProxyCommand uses pipes, which it polls, and does not detect their end.
     """
 
     def __init__(self, command: str) -> None:
         self.socket, child_end = socket.socketpair()
         self._errors = _ErrorOutput()
-        with child_end, contextlib.ExitStack() as ours:
-            ours.callback(os.close, self._errors.writing)
-            # As ssh runs it: by a shell, which the command replaces. It stays in our group, or it could not ask at the
+        with child_end, contextlib.ExitStack() as stack:
+            stack.callback(os.close, self._errors.write_fd)
+            # With `exec` in a shell, as ssh runs it. It stays in this process group, so that it can prompt at the
             # terminal.
             self._process = subprocess.Popen(
                 ["/bin/sh", "-c", f"exec {command}"],
                 stdin=child_end.fileno(),
                 stdout=child_end.fileno(),
-                stderr=self._errors.writing,
+                stderr=self._errors.write_fd,
             )
         _log.debug("connecting with a proxy command, process %d", self._process.pid)
 
@@ -44,7 +44,7 @@ class ProxyCommand:
         return tuple(line[:MAX_LINE_LENGTH] for line in lines)
 
     def close(self) -> None:
-        """End the command, which reads the end of its input, and wait for it."""
+        """End the command: by end of file at its input, by SIGTERM if that does not help, then by SIGKILL."""
         self.socket.close()
         for signal_number in (None, signal.SIGTERM, signal.SIGKILL):
             if signal_number is not None:
@@ -56,47 +56,47 @@ class ProxyCommand:
 
 
 class _ErrorOutput:
-    """The standard error of a command: read as it comes, and the end of it kept for when the command fails.
+    """The standard error of a command: a thread reads it, and the last lines are kept for an error message.
 
-    On our own it would hold that open as long as a tunnel lives.
+    A command that inherited this process's standard error would keep it open as long as a tunnel runs.
     """
 
     def __init__(self) -> None:
-        self._reading, self.writing = os.pipe()  # the second is for the command alone
-        os.set_blocking(self._reading, False)
-        self._closing, self._closed = socket.socketpair()
-        self._end = b""
+        self._read_fd, self.write_fd = os.pipe()
+        os.set_blocking(self._read_fd, False)
+        self._wakeup_sender, self._wakeup_receiver = socket.socketpair()
+        self._tail = b""
         self._lock = threading.Lock()
-        self._thread = threading.Thread(target=self._read_on, name="proxy command's errors", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="proxy command stderr", daemon=True)
         self._thread.start()
 
     def tail(self) -> bytes:
-        """The last bytes that the command has written by now."""
+        """The last bytes that the command has written so far."""
         with self._lock:
             self._read()
-            return self._end
+            return self._tail
 
     def close(self) -> None:
-        """Read no more, though another program that the command started may still write."""
-        self._closing.close()
+        """Stop reading, even if another program that the command started has the pipe open."""
+        self._wakeup_sender.close()
         self._thread.join()
-        self._closed.close()
-        os.close(self._reading)
+        self._wakeup_receiver.close()
+        os.close(self._read_fd)
 
-    def _read_on(self) -> None:
+    def _run(self) -> None:
         poll = select.poll()
-        poll.register(self._reading, select.POLLIN)
-        poll.register(self._closed, select.POLLIN)
-        while self._closed.fileno() not in [descriptor for descriptor, _ in poll.poll()]:
+        poll.register(self._read_fd, select.POLLIN)
+        poll.register(self._wakeup_receiver, select.POLLIN)
+        while self._wakeup_receiver.fileno() not in [descriptor for descriptor, _ in poll.poll()]:
             with self._lock:
                 if not self._read():
                     return
 
     def _read(self) -> bool:
-        """Take what a pipe has room for (pipe(7)), so that a flood cannot keep us here; returns whether more may come."""
+        """Read at most the capacity of a pipe (pipe(7)) once; returns whether more may follow."""
         try:
-            block = os.read(self._reading, PIPE_SIZE)
+            block = os.read(self._read_fd, PIPE_SIZE)
         except BlockingIOError:
             return True
-        self._end = (self._end + block)[-MAX_LINES * MAX_LINE_LENGTH :]
+        self._tail = (self._tail + block)[-MAX_LINES * MAX_LINE_LENGTH :]
         return bool(block)

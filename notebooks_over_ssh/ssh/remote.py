@@ -1,7 +1,7 @@
-"""Runs a program of `integration/remote_scripts/` on the host.
+"""Runs the programs of `remote_scripts/` on the host.
 
-A login shell may be anything, so it is given nothing to understand but one line without a special character:
-what is to run travels on standard input, and so does everything that it must know.
+Any program may be the login shell, so the command line is a constant that all common shells parse alike. The program
+and its parameters are sent on standard input.
 """
 
 import contextlib
@@ -23,26 +23,26 @@ from notebooks_over_ssh.ssh.connect_errors import FAILURES
 from notebooks_over_ssh.ssh.connection import Connection
 from notebooks_over_ssh.ssh.protocol.transport import request_exec, wait_for_exec_reply
 
-# `read` needs no program and takes no byte beyond a line (POSIX.1-2017, read), so the rest is left to the script.
-# Without "!", which csh expands within quotes, and with no line break, which it does not allow there.
+# `read` is a built-in and reads no byte beyond the line (POSIX.1-2017, read), so the rest of the input is left to the
+# script. The command has no "!", which csh expands within quotes, and no newline, which csh does not allow there.
 BOOTSTRAP = (
     'exec /bin/sh -c \'n=$(printf "\\nx"); n=${n%x}; s=;'
     ' while IFS= read -r l && [ "$l" != "#end" ]; do s=$s$l$n; done; eval "$s"\''
 )
 END_OF_SCRIPT = "#end"
-# In the order in which they import each other.
+# Sent with every program, each after the modules that it imports.
 SHARED_MODULES = (
     *("common", "process_tree", "jupyter_traits", "insecure_settings"),
     *("exposure", "jupyter_config", "server_state"),
 )
-# In bytes: of all that the host prints, of the answer in it, and of a line of a log.
+# The output of a program, the reply in it, and one line of a log.
 MAX_OUTPUT_BYTES = 4 * 1024 * 1024
 MAX_REPLY_BYTES = 512 * 1024
 MAX_LOG_LINE_BYTES = 64 * 1024
 MAX_LINE_LENGTH = 300
 _log = logging.getLogger(__name__)
 CONFIRMATION = b"go\n"
-"""The word that a program which asks waits for; host.py has it too."""
+"""The line that `wait_for_confirmation` (common.py) expects."""
 
 
 def run_program(
@@ -55,17 +55,17 @@ def run_program(
     timeout_s: float,
     confirm: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
-    """Run `scripts/NAME.py` on the host and return its answer, a dict with at least `problem`.
+    """Run `remote_scripts/NAME.py` on the host; returns its reply, an unvalidated dict that has at least `problem`.
 
-    It runs in the environment named or prepared by `activate`, else with any Python that the host has. Nothing of
-    `parameters` reaches an argument list or an environment. The answer is unchecked: its reader types it.
-    A program that asks before it does what must be on record here gets its word once `confirm`, which is called with
-    the name that the host gives itself, has returned; if this process ends before, the program ends with nothing done.
-    Raises ConnectError when the connection is lost, RemoteError when no answer comes within `timeout_s` seconds.
+    It runs in `environment`, or the one that the shell command `activate` prepares; without either, with any Python of
+    the host. `parameters` appear in no argument list and no environment variable.
+    If the program waits for a confirmation, `confirm` is called with the host's own name, and the program goes on when
+    it returns. If this process ends before, the program exits and has changed nothing.
+    Raises ConnectError if the connection is lost, RemoteError if there is no reply within `timeout_s` seconds.
     """
     marker = secrets.token_hex(16)
     command, stdin = build_request(marker, name, parameters, environment=environment, activate=activate)
-    began = time.monotonic()
+    started_at = time.monotonic()
     _log.debug("%s: %s starts", connection.original_host, name)
     output = _communicate(connection, command, stdin, timeout_s, marker, confirm)
     reply = _parse_reply(connection, marker, output)
@@ -73,7 +73,7 @@ def run_program(
         "%s: %s ended after %.2f s, %d characters, problem %r",
         connection.original_host,
         name,
-        time.monotonic() - began,
+        time.monotonic() - started_at,
         len(output),
         reply["problem"],
     )
@@ -83,7 +83,7 @@ def run_program(
 def build_request(
     marker: str, name: str, parameters: dict[str, Any], *, environment: str, activate: str
 ) -> tuple[str, bytes]:
-    """What the login shell is given, and what standard input is, to run `scripts/NAME.py`."""
+    """The command line and the standard input that run `remote_scripts/NAME.py`."""
     bootstrap = script("bootstrap.sh")
     header = f"{marker}\n{environment}\n{activate}\n".encode()
     body = {
@@ -95,12 +95,12 @@ def build_request(
 
 
 def tail_log(connection: Connection, log: str, number: int) -> Iterator[str]:
-    """The last lines of a file on the host. Raises ConnectError."""
+    """Yield the last lines of a file on the host. Raises ConnectError."""
     return _stream(connection, {"log": log, "lines": number, "follow": False})
 
 
 def follow_log(connection: Connection, log: str, number: int) -> Iterator[str]:
-    """The last lines of a file on the host, and every new one as it comes. Raises ConnectError."""
+    """Yield the last lines of a file on the host, then each new line. Raises ConnectError."""
     return _stream(connection, {"log": log, "lines": number, "follow": True})
 
 
@@ -112,15 +112,15 @@ def _stream(connection: Connection, parameters: dict[str, Any]) -> Iterator[str]
         channel.sendall(stdin)
         _wait_for_exec(connection, channel)
         lines = _lines(channel)
-        before = "".join(f"{line}\n" for line in _read_reply_lines(marker, lines))
-        _parse_reply(connection, marker, f"\n{before}")
+        output = "".join(f"{line}\n" for line in _read_until_reply(marker, lines))
+        _parse_reply(connection, marker, f"\n{output}")
         yield from lines
     finally:
         channel.close()
 
 
-def _read_reply_lines(marker: str, lines: Iterator[str]) -> Iterator[str]:
-    """The last of the lines that come before the answer, and the answer."""
+def _read_until_reply(marker: str, lines: Iterator[str]) -> Iterator[str]:
+    """Read up to the program's reply; returns the last lines read."""
     last: deque[str] = deque(maxlen=10)
     for line in lines:
         last.append(line)
@@ -130,16 +130,16 @@ def _read_reply_lines(marker: str, lines: Iterator[str]) -> Iterator[str]:
 
 
 def _lines(channel: paramiko.Channel) -> Iterator[str]:
-    """What the channel brings, line by line; of a line beyond MAX_LOG_LINE_BYTES the rest is left out."""
-    rest = b""
+    """Yield the lines that the channel receives, each truncated to MAX_LOG_LINE_BYTES."""
+    line = b""
     while block := channel.recv(65536):
-        first, *rest_lines = block.split(b"\n")
-        rest += first[: MAX_LOG_LINE_BYTES + 1 - len(rest)]
-        for line in rest_lines:
-            yield _truncate(rest)
-            rest = line
-    if rest:
-        yield _truncate(rest)
+        end_of_line, *next_lines = block.split(b"\n")
+        line += end_of_line[: MAX_LOG_LINE_BYTES + 1 - len(line)]
+        for next_line in next_lines:
+            yield _truncate(line)
+            line = next_line
+    if line:
+        yield _truncate(line)
 
 
 def _truncate(line: bytes) -> str:
@@ -148,7 +148,7 @@ def _truncate(line: bytes) -> str:
 
 
 def script(name: str) -> bytes:
-    """A script for BOOTSTRAP, up to the line that ends it."""
+    """The source of a script, with the line that ends it for BOOTSTRAP."""
     return f"{_source(name)}{END_OF_SCRIPT}\n".encode()
 
 
@@ -192,7 +192,7 @@ def _communicate(
             if confirm is None:
                 channel.shutdown_write()
         except OSError:
-            pass  # it ended before it read all; what it printed says why
+            pass  # the program ended before it read everything; its output says why
         _wait_for_exec(connection, channel)
         while len(output) < MAX_OUTPUT_BYTES:
             channel.settimeout(max(0.001, deadline - time.monotonic()))
@@ -203,13 +203,13 @@ def _communicate(
             if confirm is not None and (host := _host_awaiting_confirmation(output, marker)):
                 confirm(host)
                 confirm = None
-                with contextlib.suppress(OSError):  # it has ended; its answer says why
+                with contextlib.suppress(OSError):  # the program has ended; its reply says why
                     channel.sendall(CONFIRMATION)
                     channel.shutdown_write()
     except TimeoutError as error:
         raise RemoteError(
-            f"{connection.original_host} did not answer within {timeout_s:.0f} s",
-            hint="run it again; when that does not help, the host may be overloaded: try another with --host",
+            f"{connection.original_host} did not reply within {timeout_s:.0f} s",
+            hint="try again, or try another host with --host: this one may be overloaded",
             detail=_last_lines(output.decode("utf-8", "replace")),
             source=connection.original_host,
         ) from error
@@ -221,7 +221,7 @@ def _communicate(
 
 
 def _host_awaiting_confirmation(output: bytearray, marker: str) -> str:
-    """The name of the host whose program asks for the word to go on (host.py); "" where it does not ask."""
+    """The name of the host whose program waits for a confirmation; "" if it does not."""
     for line in bytes(output).split(b"\n")[:-1]:
         if line.startswith(f"{marker} {{".encode()):
             with contextlib.suppress(ValueError, RecursionError):
@@ -235,12 +235,14 @@ def _parse_reply(connection: Connection, marker: str, output: str) -> dict[str, 
     _, separator, rest = output.rpartition(f"\n{marker} ")
     if separator:
         first, _, rest_of_output = rest.partition("\n")
-        if not first.startswith("{"):  # bootstrap.sh: a word, then what was found instead, a line each
+        if not first.startswith(
+            "{"
+        ):  # `refuse` in bootstrap.sh: the problem, then the alternatives, one per line
             return {
                 "problem": first.strip(),
                 "alternatives": sorted({*rest_of_output.split("\n")[:-1]} - {""}),
             }
-        # It refuses lone surrogates (RFC 8259, section 8.2), as well as a nesting that no answer of ours has.
+        # msgspec rejects lone surrogates (RFC 8259, section 8.2), and deep nesting with a RecursionError.
         with contextlib.suppress(msgspec.DecodeError, RecursionError):
             reply = msgspec.json.decode(first[:MAX_REPLY_BYTES])
             if isinstance(reply, dict) and isinstance(reply.get("problem"), str) and "asks" not in reply:
@@ -248,8 +250,8 @@ def _parse_reply(connection: Connection, marker: str, output: str) -> dict[str, 
     if not connection.is_connected:
         raise _connection_lost_error(connection)
     raise RemoteError(
-        f"{connection.original_host} gave no answer that makes sense",
-        hint="look at what it printed, above; a start-up file of your login shell may be in the way",
+        f"{connection.original_host} sent no valid reply",
+        hint="check the start-up files of your login shell on the host, whose output is above",
         detail=_last_lines(output),
         source=connection.original_host,
     )
@@ -262,5 +264,5 @@ def _last_lines(output: str) -> tuple[str, ...]:
 def _connection_lost_error(connection: Connection) -> ConnectError:
     return ConnectError(
         f"the connection to {connection.original_host} was lost",
-        hint="run it again; what was begun is found and finished",
+        hint="run it again: it continues with what was started",
     )

@@ -1,4 +1,4 @@
-"""Looks for a program on the host, with Patchwork."""
+"""Checks for programs on the host, with Patchwork."""
 
 import shlex
 import sys
@@ -7,11 +7,11 @@ from notebooks_over_ssh.ssh.connection import Connection
 
 
 def has_program(connection: Connection, name: str) -> bool:
-    """Whether a non-interactive login finds the program; False without Patchwork, which only a checkout has."""
+    """Whether the program is on PATH in a non-interactive session; False without Patchwork, which only a checkout has."""
     try:
         import six
 
-        # Patchwork imports the copy of six that Invoke carried once; the real one is the same module (docs/design.md).
+        # Patchwork imports the copy of six that earlier releases of Invoke contained (docs/design.md).
         sys.modules.setdefault("invoke.vendor.six", six)
         from patchwork.environment import have_program
     except ImportError:

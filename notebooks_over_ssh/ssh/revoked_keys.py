@@ -1,4 +1,4 @@
-"""RevokedHostKeys of ssh_config(5): a text file with a key a line, or a key revocation list of ssh-keygen(1)."""
+"""RevokedHostKeys (ssh_config(5)): a text file with one key per line, or a KRL of ssh-keygen(1)."""
 
 import base64
 import subprocess
@@ -6,15 +6,16 @@ from pathlib import Path
 
 from notebooks_over_ssh.errors import HostKeyError
 
-# PROTOCOL.krl of OpenSSH.
-REVOCATION_LIST = b"SSHKRL\n\0"
+KRL_MAGIC = b"SSHKRL\n\0"  # OpenSSH PROTOCOL.krl
 QUERY_TIMEOUT_S = 30
 
 
 def check_not_revoked(file: Path, name: str, key: bytes, authority: bytes, public_line: str) -> None:
-    """Raise HostKeyError when the file has the key of the host `name`, or that of its certificate's authority.
+    """Raise HostKeyError if the file revokes the key of the host `name`, or of the authority that signed its
+    certificate.
 
-    `public_line` is the key or the certificate as in a .pub file. A file that cannot be read revokes every key, as for ssh.
+    `key` and `authority` are in wire format; `authority` is b"" without a certificate. `public_line` is the key or the
+    certificate as in a .pub file. A file that cannot be read revokes every key, as it does for ssh.
     """
     try:
         content = file.read_bytes()
@@ -23,18 +24,24 @@ def check_not_revoked(file: Path, name: str, key: bytes, authority: bytes, publi
             f"RevokedHostKeys {file} cannot be read: {error.strerror}",
             hint="make it readable, or set RevokedHostKeys none",
         ) from error
-    if content.startswith(REVOCATION_LIST):
-        revoked = _is_in_list(file, public_line)
+    if content.startswith(KRL_MAGIC):
+        is_revoked = _is_in_krl(file, public_line)
     else:
         keys = {_key_of(line) for line in content.split(b"\n")}
-        revoked = key in keys or (authority != b"" and authority in keys)
-    if revoked:
-        raise HostKeyError(
-            f"the host key of {name} is revoked ({file})", hint="do not log in there; ask who runs the host"
-        )
+        is_revoked = key in keys or (authority != b"" and authority in keys)
+    if is_revoked:
+        raise revoked_error(name, str(file))
 
 
-def _is_in_list(file: Path, public_line: str) -> bool:
+def revoked_error(name: str, location: str) -> HostKeyError:
+    """The error for a revoked host key; `location` is the file, or the line of it, that revokes the key."""
+    return HostKeyError(
+        f"the host key of {name} is revoked ({location})",
+        hint="do not log in; ask the host's administrators for the new key",
+    )
+
+
+def _is_in_krl(file: Path, public_line: str) -> bool:
     try:
         result = subprocess.run(
             ["ssh-keygen", "-Q", "-f", str(file), "/dev/stdin"],
@@ -45,10 +52,10 @@ def _is_in_list(file: Path, public_line: str) -> bool:
         )
     except (OSError, subprocess.SubprocessError) as error:
         raise HostKeyError(
-            f"RevokedHostKeys {file} can be read by ssh-keygen alone: {error}",
+            f"RevokedHostKeys {file} is a KRL, and ssh-keygen cannot read it: {error}",
             hint="install OpenSSH's client",
         ) from error
-    # Anything but 0 is a key that is revoked, or a list that cannot be read.
+    # Any status but 0 means that the key is revoked or the KRL is unreadable.
     return result.returncode != 0
 
 

@@ -1,4 +1,4 @@
-"""Fills in what ssh_config(5) calls TOKENS and ENVIRONMENT VARIABLES."""
+"""Expands tokens and environment variables (TOKENS and ENVIRONMENT VARIABLES in ssh_config(5))."""
 
 import hashlib
 import os
@@ -14,7 +14,7 @@ VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 @dataclass(frozen=True)
 class TokenContext:
-    """What the tokens stand for in the configuration of one hop."""
+    """The values of the tokens for one hop."""
 
     original_host: str
     host: str
@@ -24,9 +24,9 @@ class TokenContext:
     jump: str = ""
 
     def values(self) -> Mapping[str, str]:
-        """Each token's letter, and what it stands for."""
+        """The value of each token, by its letter."""
         hostname = socket.gethostname()
-        digest = hashlib.sha1(  # as ssh itself makes it
+        digest = hashlib.sha1(  # the definition of %C in ssh_config(5)
             f"{hostname}{self.host}{self.port}{self.user}{self.jump}".encode(), usedforsecurity=False
         )
         return {
@@ -47,7 +47,7 @@ class TokenContext:
 
 
 def expand_tokens(text: str, context: TokenContext, extra: Mapping[str, str] | None = None) -> str:
-    """The text with every token that is known filled in, also those of `extra`; others stay as they are."""
+    """Expand the tokens, including those of `extra`; unknown ones are left unchanged."""
     values = {**context.values(), **(extra or {})}
     expanded, rest = "", text
     while rest:
@@ -60,5 +60,5 @@ def expand_tokens(text: str, context: TokenContext, extra: Mapping[str, str] | N
 
 
 def expand_path(text: str, context: TokenContext) -> str:
-    """As `expand_tokens`, with `${VARIABLE}` filled in too, as ssh does it in paths; one that is not set stays as it is."""
-    return VARIABLE.sub(lambda found: os.environ.get(found[1], found[0]), expand_tokens(text, context))
+    """Expand tokens and `${VARIABLE}`, as ssh does in paths; a variable that is not set is left unchanged."""
+    return VARIABLE.sub(lambda match: os.environ.get(match[1], match[0]), expand_tokens(text, context))

@@ -1,4 +1,4 @@
-"""The requests of a login (RFC 4252, section 5), each with a time within which it must be answered."""
+"""The client side of the authentication protocol (RFC 4252), with a timeout for each request."""
 
 import math
 import threading
@@ -11,34 +11,34 @@ from paramiko.auth_handler import AuthOnlyHandler
 from paramiko.common import cMSG_USERAUTH_INFO_RESPONSE, cMSG_USERAUTH_REQUEST
 
 PUBLICKEY_TIMEOUT_S = 0
-# A directory service may be slow to check a password, and so may a person be who confirms a login on a phone.
+# Checking a password with a directory service, or confirming a login on a phone, may take this long.
 INTERACTIVE_TIMEOUT_S = 120
-# In one message of keyboard-interactive; PAM_MAX_NUM_MSG of Linux-PAM is 32.
+# In one SSH_MSG_USERAUTH_INFO_REQUEST; PAM_MAX_NUM_MSG of Linux-PAM is 32.
 MAX_INTERACTIVE_PROMPTS = 32
-MAX_INTERACTIVE_TEXT_BYTES = 16 * 1024  # bytes
-# Of all banners of one login, in bytes.
-BANNER_SIZE = 16 * 1024
+MAX_INTERACTIVE_TEXT_BYTES = 16 * 1024
+# All banners of one login together.
+MAX_BANNER_BYTES = 16 * 1024
 
-# The stubs know little of this class.
+# The stubs omit most of this class.
 _AuthHandler: Any = AuthOnlyHandler
 
 
 class UserAuth(_AuthHandler):  # type: ignore[misc] # as above
-    """Sends one request after the other, and waits for each answer as long as it may take."""
+    """Sends authentication requests one at a time, and waits for each reply until its timeout."""
 
     _deadline = math.inf
     _info_request: paramiko.Message | None = None
-    """What the peer asked last (RFC 4256, section 3.2) and got no answer to yet."""
+    """The last SSH_MSG_USERAUTH_INFO_REQUEST (RFC 4256, section 3.2), until it is answered."""
     _banner = b""
-    """What came of banners (RFC 4252, section 5.4) and was not shown yet."""
-    _banner_room = BANNER_SIZE
+    """The text of SSH_MSG_USERAUTH_BANNER (RFC 4252, section 5.4) that has not been shown yet."""
+    _banner_bytes_left = MAX_BANNER_BYTES
 
     def send_auth_request(
         self, username: str, method: str, finish_message: Callable[[paramiko.Message], None] | None = None
     ) -> list[str]:
-        """Send one request and wait for its answer; returns the methods that are wanted still.
+        """Send a request and wait for its reply; returns the methods that can continue, none once logged in.
 
-        Paramiko makes the event that the answer sets only after it has sent the request, and may wait for it for ever.
+        Paramiko creates the event that the reply sets only after sending the request, and so may wait for it forever.
         """
         self.auth_method = method
         self.username = username
@@ -56,9 +56,9 @@ class UserAuth(_AuthHandler):  # type: ignore[misc] # as above
         return allowed_methods
 
     def wait_for_response(self, event: threading.Event) -> list[str]:
-        """Wait for the answer to a request; returns the methods that are wanted still. Raises TimeoutError.
+        """Wait for the reply to a request; returns as `send_auth_request` does. Raises TimeoutError.
 
-        Paramiko waits for its own 30 s and calls that a refusal.
+        Paramiko's method has a fixed timeout of 30 s, and reports it as an authentication failure.
         """
         while True:
             while not event.wait(0.1) and self.transport.is_active():
@@ -69,7 +69,7 @@ class UserAuth(_AuthHandler):  # type: ignore[misc] # as above
             request, self._info_request = self._info_request, None
             if request is None or not self.transport.is_active():
                 break
-            # In the thread of the caller, which Ctrl-C reaches, and while the transport's own goes on reading.
+            # Prompt in this thread: Ctrl-C interrupts it, and the transport's thread goes on reading.
             self._deadline = math.inf
             self._respond(request)
             self._deadline = self._next_deadline()
@@ -78,20 +78,20 @@ class UserAuth(_AuthHandler):  # type: ignore[misc] # as above
         return allowed_methods
 
     def _parse_userauth_banner(self, message: paramiko.Message) -> None:
-        text = message.get_binary()[: self._banner_room]
-        self._banner_room -= len(text)
+        text = message.get_binary()[: self._banner_bytes_left]
+        self._banner_bytes_left -= len(text)
         self._banner += text
 
     def _show_banner(self) -> None:
-        """Show it in the thread of the caller, before the question that may follow."""
+        """Show the banner in the thread that logs in, before the prompt that may follow."""
         banner, self._banner = self._banner, b""
         if banner:
             self.transport.show_banner(banner.decode("utf-8", "replace"))
 
     def _parse_userauth_info_request(self, message: paramiko.Message) -> None:
         if self.auth_method != "keyboard-interactive":
-            raise paramiko.SSHException("a question in a login that is not keyboard-interactive")
-        # One that comes before the last was answered takes its place: no more than one is kept.
+            raise paramiko.SSHException("unexpected SSH_MSG_USERAUTH_INFO_REQUEST")
+        # Replaces an earlier one that has not been answered: at most one is kept.
         self._info_request = message
         self.auth_event.set()
 
@@ -99,7 +99,7 @@ class UserAuth(_AuthHandler):  # type: ignore[misc] # as above
         title, instructions, _language = (_text(request) for _ in range(3))
         number = request.get_int()
         if number > MAX_INTERACTIVE_PROMPTS:
-            raise paramiko.SSHException(f"{number} questions at once")
+            raise paramiko.SSHException(f"{number} prompts in one SSH_MSG_USERAUTH_INFO_REQUEST")
         prompts = [(_text(request), request.get_boolean()) for _ in range(number)]
         responses = self.interactive_handler(title, instructions, prompts)
         response = paramiko.Message()

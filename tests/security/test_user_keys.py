@@ -158,11 +158,11 @@ def test_key_formats(client: Client, kind: str, form: str) -> None:
     )
     prompter = ScriptedPrompter(PASSPHRASE)
     assert client.connect_error("site", prompter, ssh_config=ssh_config) is None
-    assert prompter.prompts == [f"passphrase of {key}:"]
+    assert prompter.prompts == [f"passphrase for {key}:"]
     client.expect_error(
         "site", 4, "wrong passphrase", prompter=ScriptedPrompter("wrong"), ssh_config=ssh_config
     )
-    client.expect_error("site", 4, "is encrypted", ssh_config=ssh_config)
+    client.expect_error("site", 4, "encrypted, and no terminal", ssh_config=ssh_config)
 
 
 @pytest.fixture

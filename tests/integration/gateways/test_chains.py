@@ -98,7 +98,7 @@ def test_second_gateway_does_not_forward(network: Network, second: Server) -> No
     network.configure(gateway=chain(network, second))
     second.stop()
     second.start("AllowTcpForwarding no", *GATEWAY_OPTIONS)
-    assert_error(network.user.fab("secure"), 3, "does not let you through")
+    assert_error(network.user.fab("secure"), 3, "refuses to forward")
     assert logins(network, second) == (1, 1, 0)
 
 
@@ -160,7 +160,7 @@ def test_command_ends_with_the_task(network: Network) -> None:
     assert_success(network.user.fab("stop"))
     wait_until(lambda: not commands(), "the command ends with the tunnel")
     network.host.new_key()
-    assert_error(network.user.fab("secure"), 5, "not the one on record")
+    assert_error(network.user.fab("secure"), 5, "does not match the one")
     assert commands() == []
 
 

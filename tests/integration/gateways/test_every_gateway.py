@@ -41,13 +41,13 @@ def test_refused_key(gateway_site: GatewaySite) -> None:
     wrong = gateway_site.user.home / "wrong_key"
     make_key(wrong)
     gateway_site.configure(connect_kwargs={"key_filename": str(wrong)})
-    assert_error(gateway_site.user.fab("secure"), 4, "it wants publickey", f"publickey ({wrong})")
+    assert_error(gateway_site.user.fab("secure"), 4, "it accepts publickey", f"publickey ({wrong})")
 
 
 def test_changed_host_key(gateway_site: GatewaySite) -> None:
     """A key other than the one on record exits with 5, and the record's file and line are named."""
     gateway_site.change_key()
-    assert_error(gateway_site.user.fab("secure"), 5, "not the one on record", str(gateway_site.known_hosts))
+    assert_error(gateway_site.user.fab("secure"), 5, "does not match the one", str(gateway_site.known_hosts))
 
 
 def test_silent_gateway(gateway_site: GatewaySite) -> None:
@@ -80,5 +80,5 @@ def test_silent_host(forwarder: SshdNetwork | DropbearNetwork) -> None:
 def test_forwarding_is_forbidden(forwarder: SshdNetwork | DropbearNetwork) -> None:
     """A gateway that forbids forwarding is distinguished from one that cannot reach the host: 3."""
     forwarder.forbid_forwarding()
-    assert_error(forwarder.user.fab("secure"), 3, "does not let you through")
+    assert_error(forwarder.user.fab("secure"), 3, "refuses to forward")
     assert forwarder.gateway.logins() == 1

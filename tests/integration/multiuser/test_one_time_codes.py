@@ -32,7 +32,7 @@ def test_wrong_codes(pam_network: PamNetwork, codes: Codes) -> None:
         for _ in range(3):
             answer_code(terminal, account, pam_network.gateway, "000000")
         assert terminal.end() == 4, terminal.output
-    assert "it wants keyboard-interactive" in terminal.output
+    assert "it accepts keyboard-interactive" in terminal.output
     assert terminal.output.count("One-time password") == 3
 
 
@@ -99,7 +99,7 @@ def test_without_terminal(pam_network: PamNetwork, codes: Codes) -> None:
     assert_error(
         pam_network.user.fab("secure"),
         4,
-        f"{account_label(account, pam_network.gateway)} needs a password or a code",
+        f"{account_label(account, pam_network.gateway)} requires a password or one-time code",
     )
     assert "Failed keyboard-interactive" not in pam_network.gateway.log.read_text()
     assert pam_network.host.connections() == 0

@@ -59,7 +59,7 @@ def test_wrong_password(pam_network: PamNetwork, method: str) -> None:
             answer_prompt(terminal, account, pam_network.gateway, WRONG)
         assert terminal.end() == 4, terminal.output
     assert (
-        f"{account_label(account, pam_network.gateway)} refused the login; it wants {method}, tried: {method}"
+        f"{account_label(account, pam_network.gateway)} refused the login (it accepts {method}); tried: {method}"
         in terminal.output
     )
     assert "hint: " in terminal.output and "Traceback" not in terminal.output
@@ -102,7 +102,7 @@ def test_without_terminal(pam_network: PamNetwork, method: str) -> None:
     assert_error(
         pam_network.user.fab("secure"),
         4,
-        f"{account_label(account, pam_network.gateway)} needs a password",
+        f"{account_label(account, pam_network.gateway)} requires a password",
         "no terminal",
     )
     assert pam_network.gateway_machine.received_passwords() == []

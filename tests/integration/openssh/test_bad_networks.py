@@ -103,7 +103,7 @@ def test_faulty_host(network: Network, loop: AsyncioThread, how: str) -> None:
 def test_unknown_names(network: Network) -> None:
     """An unknown host name is reported for either hop, with where it was looked up."""
     network.configure(gateway="nowhere.invalid")
-    assert_error_in_time(network, 3, "there is no host called nowhere.invalid")
+    assert_error_in_time(network, 3, "could not resolve host name nowhere.invalid")
     network.configure(notebook={"host": "nowhere.invalid"})
     assert_error_in_time(network, 3, LOOPBACK, "cannot reach nowhere.invalid")
 
@@ -256,8 +256,8 @@ def test_interrupt_at_a_prompt(network: Network, question: str) -> None:
     ("question", "code", "error"),
     [
         ("host key", 5, "the host key of .* is not known"),
-        ("passphrase", 1, "the question was not answered"),
-        ("password", 1, "the question was not answered"),
+        ("passphrase", 1, "no answer at the prompt"),
+        ("password", 1, "no answer at the prompt"),
     ],
 )
 def test_end_of_input_at_a_prompt(network: Network, question: str, code: int, error: str) -> None:
@@ -284,7 +284,7 @@ def at_prompt(network: Network, question: str) -> Iterator[Terminal]:
         network.gateway.start("PasswordAuthentication yes", "PubkeyAuthentication no", *GATEWAY_OPTIONS)
     with restored_terminal(network, "fab", "secure") as terminal:
         terminal.expect(
-            {"host key": r"fingerprint\] ", "passphrase": "passphrase of ", "password": "password: "}[
+            {"host key": r"fingerprint\] ", "passphrase": "passphrase for ", "password": "password: "}[
                 question
             ]
         )

@@ -32,7 +32,7 @@ def test_gateway_does_not_forward(network: Network, option: str) -> None:
     """A gateway that forbids forwarding is distinguished from one that cannot reach the host."""
     network.gateway.stop()
     network.gateway.start(option, *GATEWAY_OPTIONS)
-    assert_error(network.user.fab("secure"), 3, f"{LOOPBACK} does not let you through")
+    assert_error(network.user.fab("secure"), 3, f"{LOOPBACK} refuses to forward")
     assert network.gateway.logins() == 1
 
 
@@ -56,7 +56,7 @@ def test_gateway_is_down(network: Network) -> None:
 def test_unknown_gateway(network: Network) -> None:
     """A gateway's name that does not exist is reported as such."""
     network.configure(gateway="nowhere.invalid")
-    assert_error(network.user.fab("secure"), 3, "there is no host called nowhere.invalid")
+    assert_error(network.user.fab("secure"), 3, "could not resolve host name nowhere.invalid")
 
 
 @pytest.mark.parametrize("silent", ["gateway", "host"])

@@ -53,7 +53,7 @@ def test_new_key_of_the_host(network: Network) -> None:
     """A host with a new key is connected to once known_hosts has it, although the session's record has the old one."""
     assert_success(network.user.fab("secure", "serve"))
     network.host.new_key()
-    assert_error(network.user.fab("stop"), 5, "not the one on record")
+    assert_error(network.user.fab("stop"), 5, "does not match the one")
     network.write_known_hosts()
     assert_success(network.user.fab("serve"))
     assert len(list(network.user.sessions.glob("*.session.json"))) == 1
@@ -88,7 +88,7 @@ def test_replaced_host_key(network: Network) -> None:
     network.known_hosts.write_text(
         "\n".join([*other_lines, known_hosts_line(network.host.port, public)]) + "\n"
     )
-    assert_error(network.user.fab("stop"), 5, "not the one on record")
+    assert_error(network.user.fab("stop"), 5, "does not match the one")
     assert network.host.logins() == logins
     network.write_known_hosts()
     assert_success(network.user.fab("stop"))

@@ -98,7 +98,7 @@ def test_forwarding(network: Network) -> None:
     assert_broken_at(network, "forwarding", 3, "cannot reach")
     network.gateway.stop()
     network.gateway.start("AllowTcpForwarding no", *GATEWAY_OPTIONS)
-    assert_broken_at(network, "forwarding", 3, "does not let you through")
+    assert_broken_at(network, "forwarding", 3, "refuses to forward")
 
 
 def test_host(network: Network) -> None:
@@ -110,7 +110,7 @@ def test_host(network: Network) -> None:
     network.host.start()
     assert_broken_at(network, "host", 4, "refused the login")
     network.host.new_key()
-    assert_broken_at(network, "host", 5, "not the one on record")
+    assert_broken_at(network, "host", 5, "does not match the one")
 
 
 def test_shell(network: Network) -> None:

@@ -18,7 +18,7 @@ def test_wrong_key(network: Network) -> None:
     make_key(wrong)
     network.configure(connect_kwargs={"key_filename": str(wrong)})
     who = f"{getuser()}@{LOOPBACK}"
-    assert_error(network.user.fab("secure"), 4, who, "it wants publickey", f"publickey ({wrong})")
+    assert_error(network.user.fab("secure"), 4, who, "it accepts publickey", f"publickey ({wrong})")
     assert network.gateway.logins() == 0
 
 
@@ -29,14 +29,14 @@ def test_wrong_key_for_the_host(network: Network) -> None:
     network.host.authorized_keys = nobody
     network.host.stop()
     network.host.start()
-    assert_error(network.user.fab("secure"), 4, "it wants publickey")
+    assert_error(network.user.fab("secure"), 4, "it accepts publickey")
     assert (network.gateway.logins(), network.host.logins()) == (1, 0)
 
 
 def test_no_key(network: Network) -> None:
     """Without any key the error says that none was found."""
     network.configure(connect_kwargs={})
-    assert_error(network.user.fab("secure"), 4, "it wants publickey", "no key was found")
+    assert_error(network.user.fab("secure"), 4, "it accepts publickey", "no key was found")
 
 
 def test_several_keys(network: Network) -> None:
@@ -101,7 +101,7 @@ def test_destination_of_the_command_line(network: Network) -> None:
 def test_encrypted_key_without_terminal(network: Network) -> None:
     """An encrypted key without a terminal is reported as such."""
     encrypt(network)
-    assert_error(network.user.fab("secure"), 4, f"{network.key} is encrypted")
+    assert_error(network.user.fab("secure"), 4, f"{network.key} (encrypted")
 
 
 def test_encrypted_key_at_terminal(network: Network) -> None:
@@ -110,14 +110,14 @@ def test_encrypted_key_at_terminal(network: Network) -> None:
     with network.user.at_terminal(
         "fab", "up", "--detach", "--password-file", network.password_file()
     ) as terminal:
-        terminal.expect(f"passphrase of {network.key}: ")
+        terminal.expect(f"passphrase for {network.key}: ")
         terminal.type(PASSPHRASE)
         terminal.expect(r"https://localhost:\d+/")
         assert terminal.end() == 0, terminal.output
-    assert terminal.output.count("passphrase of ") == 1
+    assert terminal.output.count("passphrase for ") == 1
     assert PASSPHRASE not in terminal.output
     with network.user.at_terminal("fab", "stop") as terminal:
-        terminal.expect(f"passphrase of {network.key}: ")
+        terminal.expect(f"passphrase for {network.key}: ")
         terminal.type(PASSPHRASE)
         assert terminal.end() == 0, terminal.output
 
@@ -126,7 +126,7 @@ def test_wrong_passphrase(network: Network) -> None:
     """A wrong passphrase is reported as such, in the end."""
     encrypt(network)
     with network.user.at_terminal("fab", "secure") as terminal:
-        terminal.expect("passphrase of ")
+        terminal.expect("passphrase for ")
         terminal.type("wrong")
         assert terminal.end() == 4, terminal.output
     assert "wrong passphrase" in terminal.output
@@ -150,7 +150,7 @@ def test_ssh_config_of_the_user(network: Network) -> None:
     network.configure(gateway="gateway", connect_kwargs={}, notebook={"host": "host"})
     assert_success(network.user.fab("secure"))
     network.configure(gateway="gateway", load_ssh_configs=False, notebook={"host": "host"})
-    assert_error(network.user.fab("secure"), 3, "there is no host called gateway")
+    assert_error(network.user.fab("secure"), 3, "could not resolve host name gateway")
 
 
 def test_proxy_command_of_ssh_config(network: Network) -> None:

@@ -172,5 +172,5 @@ def test_locked_keyring(memory_keyring: MemoryKeyring) -> None:
 
 def test_end_of_input() -> None:
     """Ctrl-D at a prompt with echo is an error, different from having no terminal."""
-    with pytest.raises(TaskError, match="not answered"):
+    with pytest.raises(TaskError, match="no answer at the prompt"):
         CredentialPrompter(ScriptedPrompter()).ask_otp("code:", echo=True)
