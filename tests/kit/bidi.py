@@ -1,7 +1,6 @@
-"""A browser that does what it is told over WebDriver BiDi (https://w3c.github.io/webdriver-bidi/).
+"""Controls browsers over WebDriver BiDi (https://w3c.github.io/webdriver-bidi/).
 
-Firefox speaks it itself, Chromium through chromedriver. Both start with an empty profile, without a window and with nothing
-said about certificates: a warning is a warning.
+Firefox implements it itself, Chromium through chromedriver. Both run headless with an empty profile, and verify certificates.
 """
 
 import base64
@@ -52,11 +51,11 @@ _NUMBERS = itertools.count(1)
 
 
 class NavigationRefused(Exception):
-    """The browser did not open the page; it says why."""
+    """The browser did not open the page; the message is the browser's."""
 
 
 class Page:
-    """The one window of a browser."""
+    """The only window of a browser."""
 
     def __init__(self, socket: ClientConnection) -> None:
         self._socket = socket
@@ -64,7 +63,7 @@ class Page:
         self._in_window("browsingContext.setViewport", viewport={"width": WIDTH, "height": HEIGHT})
 
     def open(self, url: str) -> None:
-        """Open a page. Raises NavigationRefused with the browser's own name of the reason, such as an unknown certificate."""
+        """Open a page. Raises NavigationRefused with the browser's error, such as an unknown certificate."""
         self._in_window("browsingContext.navigate", url=url, wait="complete")
 
     def reload(self) -> None:
@@ -72,7 +71,7 @@ class Page:
         self._in_window("browsingContext.reload", wait="complete")
 
     def evaluate(self, expression: str) -> Any:
-        """The value of a JavaScript expression in the page, as far as it is a text, a number or a truth value."""
+        """The value of a JavaScript expression in the page, if it is a string, a number or a boolean."""
         answer = send(
             self._socket,
             "script.evaluate",
@@ -85,7 +84,7 @@ class Page:
         return answer["result"].get("value")
 
     def wait_for(self, expression: str) -> Any:
-        """The value of a JavaScript expression, once it is true. The page may be replaced by another meanwhile."""
+        """The value of a JavaScript expression, once it is truthy. The page may reload meanwhile."""
         values: list[Any] = []
 
         def holds() -> bool:
@@ -101,7 +100,7 @@ class Page:
         return values[0]
 
     def click(self, selector: str, text: str = "") -> None:
-        """Click on the middle of the first element that the selector names and that shows the text, once it is there."""
+        """Click on the first visible element that matches the selector and contains the text, once it exists."""
         element = (
             f"[...document.querySelectorAll({json.dumps(selector)})]"
             f".find(element => element.checkVisibility() && element.textContent.includes({json.dumps(text)}))"
@@ -119,7 +118,7 @@ class Page:
         )
 
     def type(self, text: str) -> None:
-        """Type a text, a key after the other."""
+        """Type a text, key by key."""
         keys = [{"type": kind, "value": key} for key in text for kind in ("keyDown", "keyUp")]
         self._act("key", keys)
 
@@ -129,7 +128,7 @@ class Page:
         self._act("key", down + [{"type": "keyUp", "value": key} for key in reversed(keys)])
 
     def screenshot(self, file: Path) -> None:
-        """Keep what the window shows, as PNG."""
+        """Save a screenshot as PNG."""
         answer = self._in_window("browsingContext.captureScreenshot")
         file.write_bytes(base64.b64decode(answer["data"]))
 
@@ -141,7 +140,7 @@ class Page:
 
 
 def send(socket: ClientConnection, method: str, **parameters: Any) -> dict[str, Any]:
-    """Send a command and wait for what it comes to. Raises NavigationRefused."""
+    """Send a command and wait for its result. Raises NavigationRefused."""
     number = next(_NUMBERS)
     socket.send(json.dumps({"id": number, "method": method, "params": parameters}))
     while True:
@@ -198,7 +197,7 @@ def firefox(environment: dict[str, str], profile: Path) -> Iterator[Page]:
 def _start_driver(
     command: list[str], environment: dict[str, str], profile: Path, ready: str
 ) -> Iterator[str]:
-    """Run a program, in a process group that is ended with it; yields what `ready` finds in what it says."""
+    """Run a program in its own process group; yields the first group of `ready` in its output."""
     log = profile.with_suffix(".log")
     with log.open("wb") as log_file:
         process = subprocess.Popen(

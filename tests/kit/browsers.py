@@ -1,4 +1,4 @@
-"""Real browsers, each with a profile of its own, and what a user does in them."""
+"""Real browsers, each with its own profile, and what a user does in them."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ SCREENSHOTS = ROOT / "screenshots"
 
 @dataclass(frozen=True)
 class BrowserKind:
-    """A kind of browser: how it is started, where its profile is, and what it calls a certificate that it does not know."""
+    """A kind of browser: how to start it, its profile's path, and its error code for an unknown certificate."""
 
     name: str
     start: Callable[[dict[str, str], Path], contextlib.AbstractContextManager[Page]]
@@ -39,13 +39,13 @@ class Browser:
 
     @contextlib.contextmanager
     def running(self) -> Iterator[Page]:
-        """The browser runs until the end of the body."""
+        """Run the browser during the body."""
         environment = self.user.environment(TMPDIR=str(self.temporary))
         with self.kind.start(environment, self.user.home / self.kind.profile) as page:
             yield page
 
     def save_screenshot(self, page: Page, name: str) -> None:
-        """Keep what the page shows as a file of the test run."""
+        """Save a screenshot as a file of the test run."""
         SCREENSHOTS.mkdir(exist_ok=True)
         page.screenshot(SCREENSHOTS / f"{self.kind.name}-{name}.png")
 
@@ -58,6 +58,6 @@ READY = (
 
 
 def log_in(page: Page) -> None:
-    """Fill in the form."""
+    """Fill in the login form."""
     page.click("input[name=password]")
     page.type(PASSWORD + ENTER)

@@ -1,4 +1,4 @@
-"""Certificates that an authority has signed, with their chains."""
+"""Certificates signed by a CA, with their chains."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ def make_signed(
     days: tuple[int, int] = (-1, 90),
     usage: x509.ObjectIdentifier | None = None,
 ) -> ChainMember:
-    """A certificate for `names`, signed by `signer` or itself, good from and to so many days from now."""
+    """A certificate for `names`, signed by `signer` or itself, and its key; `days` are its validity, from now."""
     key = key or ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
     now = datetime.now(UTC)
@@ -71,7 +71,7 @@ def make_signed(
 
 @dataclass(frozen=True)
 class CertificateSite:
-    """An authority, one below it that signs for servers, and where a user puts what they get."""
+    """A root CA, an intermediate CA that signs for servers, and the user's folder for files."""
 
     root: ChainMember
     intermediate: ChainMember
@@ -83,7 +83,7 @@ class CertificateSite:
     def files(
         self, chain: Sequence[ChainMember | str], key: Key, *, passphrase: bytes = b""
     ) -> tuple[Path, Path]:
-        """The two files; the key is the user's alone."""
+        """Write the chain and the key to two files; the key's is private."""
         paths = self.folder / "chain.pem", self.folder / "server.key"
         paths[0].write_text("".join(part if isinstance(part, str) else part.pem for part in chain))
         paths[1].touch(0o600)

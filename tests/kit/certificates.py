@@ -1,4 +1,4 @@
-"""Certificates as servers have them, good and bad ones."""
+"""Certificates of servers, valid and invalid ones."""
 
 import hashlib
 import ssl
@@ -28,7 +28,7 @@ def certificate(
     days: tuple[int, int] = (-1, 90),
     **extensions: x509.ExtensionType | None,
 ) -> str:
-    """A certificate of a server for localhost, as PEM: signed by itself unless an issuer and its key are given.
+    """A certificate of a server for localhost, as PEM: self-signed unless an issuer and its key are given.
 
     A text as subject is the common name. `days` are those from now at which it begins and ends. `extensions` replace
     or, where None, remove those of EXTENSIONS, and add others.
@@ -53,19 +53,19 @@ def certificate(
 
 
 def self_signed() -> str:
-    """A new one, which can sign nothing else."""
+    """A new self-signed leaf."""
     return certificate(new_key())
 
 
 def authority(key: SigningKey) -> str:
-    """One that can sign others."""
+    """A CA certificate."""
     return certificate(
         key, basic_constraints=x509.BasicConstraints(True, None), key_usage=usages("key_cert_sign")
     )
 
 
 def version_1(folder: Path) -> str:
-    """One of before there were extensions, in which nothing says that it is no authority."""
+    """A version 1 certificate, which has no extensions."""
     key, request, certificate_file = (str(folder / name) for name in ("v1.key", "v1.request", "v1.pem"))
     for arguments in (
         [
@@ -88,13 +88,13 @@ def version_1(folder: Path) -> str:
 
 
 def names(*dns: str, ip: Sequence[str] = ()) -> x509.SubjectAlternativeName:
-    """The names that a certificate is for."""
+    """The extension with the names that a certificate is for."""
     addresses = [x509.IPAddress(ip_address(address)) for address in ip]
     return x509.SubjectAlternativeName([*map(x509.DNSName, dns), *addresses])
 
 
 def usages(*names: str) -> x509.KeyUsage:
-    """What a certificate's key may be used for: the names of RFC 5280, section 4.2.1.3, as cryptography writes them."""
+    """The key usage extension: the names of RFC 5280, section 4.2.1.3, as cryptography spells them."""
     all_usages = ("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement") + (
         "key_cert_sign", "crl_sign", "encipher_only", "decipher_only",
     )  # fmt: skip
@@ -115,7 +115,7 @@ def new_key() -> Key:
 
 
 def pem(key: SigningKey) -> str:
-    """A key in a file that servers read."""
+    """A private key in PEM (PKCS #8)."""
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
 
 

@@ -1,4 +1,4 @@
-"""A person with a home folder of their own, who runs the real programs: without a terminal, or at one."""
+"""A user with their own home folder, who runs the programs with or without a terminal."""
 
 import contextlib
 import fcntl
@@ -33,7 +33,7 @@ _TERMINAL_LAUNCHER = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIO
 
 @dataclass(frozen=True)
 class User:
-    """Somebody who has a home folder, a checkout, and little else."""
+    """A user with a home folder and a checkout."""
 
     home: Path
     temporary: Path
@@ -44,7 +44,7 @@ class User:
 
     @property
     def sessions(self) -> Path:
-        """Where this machine remembers sessions."""
+        """The folder of the session records."""
         return self.home / ".local/state/notebooks-over-ssh/sessions"
 
     @property
@@ -58,7 +58,7 @@ class User:
         return self.sandbox / "home"
 
     def remote_state(self, host: str) -> Path:
-        """Where a host remembers its server."""
+        """The folder of a host's record of its server."""
         return self.remote_home / ".local/state/notebooks-over-ssh" / host
 
     @property
@@ -67,7 +67,7 @@ class User:
         return self.remote_home / ".jupyter/jupyter_server_config.json"
 
     def environment(self, **extra: str) -> dict[str, str]:
-        """All that the programs are told by their environment: no agent, no display, no setting but `extra`."""
+        """The environment of the programs: no agent, no display, no setting but `extra`."""
         return {
             "PATH": os.environ["PATH"],
             "HOME": str(self.home),
@@ -77,11 +77,11 @@ class User:
         }
 
     def run(self, program: str, *arguments: str, stdin: str = "", **variables: str) -> Result:
-        """Run `fab` or `invoke` to its end, without a terminal."""
+        """Run `fab` or `invoke` without a terminal, and wait for it."""
         return self.execute([str(self.programs / program), *arguments], stdin, **variables)
 
     def execute(self, command: list[str], stdin: str = "", **variables: str) -> Result:
-        """Run any program as this user, to its end and without a terminal."""
+        """Run any program as this user, without a terminal, and wait for it."""
         return subprocess.run(
             command,
             cwd=self.folder,
@@ -103,7 +103,7 @@ class User:
 
     @contextlib.contextmanager
     def running(self, program: str, *arguments: str, **variables: str) -> Iterator[subprocess.Popen[str]]:
-        """Run a program in the background and in a process group of its own; it is interrupted, in the end."""
+        """Run a program in the background, in its own process group; it gets a SIGINT in the end."""
         process = subprocess.Popen(
             [BIN_DIR / program, *arguments],
             cwd=ROOT,
@@ -123,7 +123,7 @@ class User:
 
     @contextlib.contextmanager
     def at_terminal(self, program: str, *arguments: str) -> Iterator["Terminal"]:
-        """Run a program at a terminal of its own; it is killed if it still runs in the end."""
+        """Run a program at its own terminal; it is killed if it still runs in the end."""
         master_fd, slave_fd = pty.openpty()
         fcntl.ioctl(slave_fd, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 200, 0, 0))
         process = subprocess.Popen(
@@ -145,18 +145,18 @@ class User:
             os.close(master_fd)
 
     def stop_all_sessions(self) -> None:
-        """End what a test that failed has left."""
+        """Stop what a failed test has left."""
         if self.sessions.exists() and list(self.sessions.iterdir()):
             assert_success(self.fab("stop", "--all", "--force"))
 
     def status(self) -> list[dict[str, Any]]:
-        """What `status --json` says."""
+        """The output of `status --json`."""
         result = assert_success(self.invoke("status", "--json"))
         sessions: list[dict[str, Any]] = json.loads(result.stdout)
         return sessions
 
     def only_session(self) -> dict[str, Any]:
-        """What `status --json` says of the one session that there is."""
+        """The only session in the output of `status --json`."""
         (session,) = self.status()
         return session
 
@@ -172,7 +172,7 @@ class User:
         return pem
 
     def files(self) -> list[str]:
-        """Every file and link below the home folder."""
+        """All files and symlinks below the home folder."""
         return sorted(
             str(path.relative_to(self.home))
             for path in self.home.rglob("*")
@@ -181,7 +181,7 @@ class User:
 
 
 class Terminal:
-    """The other side of the terminal that a program stands at: reads what it says, types what it wants."""
+    """The master side of a program's terminal."""
 
     def __init__(self, descriptor: int, process: subprocess.Popen[bytes]) -> None:
         self._descriptor = descriptor
@@ -190,7 +190,7 @@ class Terminal:
         self._position = 0
 
     def expect(self, pattern: str) -> re.Match[str]:
-        """Wait until the program says something like the pattern, after what was waited for before."""
+        """Wait for output that matches the pattern, after the last match."""
         deadline = time.monotonic() + TIMEOUT_S
         while True:
             match = re.compile(pattern).search(self.output, self._position)
@@ -213,14 +213,14 @@ class Terminal:
         os.write(self._descriptor, b"\x04")
 
     def end(self) -> int:
-        """Wait until the program has ended; returns its exit code."""
+        """Wait for the program to exit; returns its exit code."""
         deadline = time.monotonic() + TIMEOUT_S
         while self._read_more(deadline):
             pass
         return self._process.wait(timeout=TIMEOUT_S)
 
     def _read_more(self, deadline: float) -> bool:
-        """Read on; False when there is no more."""
+        """Read more output; False when there is none."""
         ready, _, _ = select.select([self._descriptor], [], [], max(0.0, deadline - time.monotonic()))
         try:
             chunk = os.read(self._descriptor, 65536) if ready else b""
@@ -231,7 +231,7 @@ class Terminal:
 
 
 def assert_success(result: Result) -> Result:
-    """The same, after a look that it ended with 0."""
+    """Assert that the program exited with 0; returns the result."""
     assert result.returncode == 0, (
         f"{result.args} ended with {result.returncode}\n{result.stdout}{result.stderr}"
     )
@@ -239,7 +239,7 @@ def assert_success(result: Result) -> Result:
 
 
 def assert_error(result: Result, code: int, *expected_texts: str) -> Result:
-    """The same, after a look that it ended with the code, an error that says all this, a hint and no traceback."""
+    """Assert this exit code, an error with these texts, a hint and no traceback; returns the result."""
     report = f"{result.args} ended with {result.returncode}\n{result.stdout}{result.stderr}"
     assert result.returncode == code, report
     lines = result.stderr.splitlines()
@@ -253,21 +253,21 @@ def assert_error(result: Result, code: int, *expected_texts: str) -> Result:
 
 
 def interrupt(process: subprocess.Popen[str]) -> None:
-    """Do what Ctrl-C does to a program in the foreground, if it still runs: the whole group hears of it."""
+    """Send SIGINT to the program's process group, as Ctrl-C does, if it still runs."""
     if process.poll() is None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGINT)
 
 
 def kill(pid: int) -> None:
-    """End a process as the system does when memory runs out."""
+    """Kill a process, as the kernel does when it runs out of memory."""
     process = psutil.Process(pid)
     process.kill()
     wait_until(lambda: not is_alive(process), f"process {pid} is gone")
 
 
 def port_in(result: Result) -> int:
-    """The local port in the address that a command printed."""
+    """The local port in the URL that a command printed."""
     match = re.search(r"ready +https://localhost:(\d+)/", result.stdout)
     assert match, result.stdout + result.stderr
     return int(match[1])

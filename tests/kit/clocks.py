@@ -1,4 +1,4 @@
-"""Processes whose clock is wrong, by libfaketime (faketime(1))."""
+"""Processes with a wrong clock, by libfaketime (faketime(1))."""
 
 import contextlib
 from pathlib import Path

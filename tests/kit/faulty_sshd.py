@@ -1,4 +1,4 @@
-"""Servers that go wrong at one point of the way in (RFC 4253, 4252, 4254), and record that they came to it."""
+"""SSH servers that fail at one step of the connection (RFC 4253, 4252, 4254), and record that they reached it."""
 
 import asyncio
 import contextlib
@@ -21,7 +21,9 @@ ServerFunction = Callable[[socket.socket, threading.Event], None]
 
 @contextlib.contextmanager
 def raw_server(serve_client: ServerFunction) -> Iterator[tuple[int, threading.Event]]:
-    """A server of plain TCP that talks to everyone and then only listens; gives its port, and the event for `serve_client`."""
+    """A TCP server that calls `serve_client` for each client and keeps the connection open; yields its port, and the
+    event.
+    """
     reached = threading.Event()
     peers: list[socket.socket] = []
     with socket.create_server((LOOPBACK, 0)) as listener:
@@ -50,7 +52,7 @@ def raw_server(serve_client: ServerFunction) -> Iterator[tuple[int, threading.Ev
 
 @contextlib.contextmanager
 def filtered_port() -> Iterator[int]:
-    """A port that never answers who knocks: its queue is full, and nobody accepts."""
+    """A port that does not answer: its backlog is full, and nobody accepts."""
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(socket.socket())
         listener.bind((LOOPBACK, 0))
@@ -64,37 +66,37 @@ def filtered_port() -> Iterator[int]:
 
 
 def send_nothing(peer: socket.socket, reached: threading.Event) -> None:
-    """Never says what it is."""
+    """Send no version."""
     reached.set()
 
 
 def close_immediately(peer: socket.socket, reached: threading.Event) -> None:
-    """Closes before it says what it is."""
+    """Close before the version."""
     peer.close()
 
 
 def close_after_banner(peer: socket.socket, reached: threading.Event) -> None:
-    """Closes when it has said what it is."""
+    """Close after the version."""
     peer.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
     peer.close()
 
 
 def send_endless_banner(peer: socket.socket, reached: threading.Event) -> None:
-    """Says line after line and never what it is; no terminal should see them as they are."""
+    """Send lines with control characters, and no version."""
     for number in range(5000):
         peer.sendall(f"\033[31mWelcome {number}\007\r\n".encode())
     reached.set()
 
 
 def send_slow_banner(peer: socket.socket, reached: threading.Event) -> None:
-    """Is never silent for long, and never says what it is."""
+    """Send a line now and then, and no version."""
     for _ in range(200):
         peer.sendall(b"One moment, please.\r\n")
         threading.Event().wait(0.1)
 
 
 def stall_in_kex(peer: socket.socket, reached: threading.Event) -> None:
-    """Sends its version and its KEXINIT (RFC 4253, section 7.1), and no more."""
+    """Send the version and a KEXINIT (RFC 4253, section 7.1), and nothing more."""
     peer.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
     message = paramiko.Message()
     message.add_byte(bytes([MSG_KEXINIT]))
@@ -119,7 +121,7 @@ def stall_in_kex(peer: socket.socket, reached: threading.Event) -> None:
 
 
 class StallsDuringAuth(MitmServer):
-    """Never says whether the user may log in."""
+    """Never answers the first authentication request."""
 
     async def begin_auth(self, username: str) -> bool:  # type: ignore[override]
         self.record.reached.set()
@@ -128,7 +130,7 @@ class StallsDuringAuth(MitmServer):
 
 
 class StallsAtChannelOpen(MitmServer):
-    """Lets in, and never says whether it opens a channel."""
+    """Accepts the login, and never answers a channel open."""
 
     async def session_requested(self) -> Any:
         self.record.reached.set()
@@ -150,7 +152,7 @@ class _SilentChannel(asyncssh.SSHServerChannel[bytes]):
 
 
 class StallsAtExec(MitmServer):
-    """Opens a channel, and never says whether it runs what it was asked to."""
+    """Opens a channel, and never answers the exec request."""
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
         super().connection_made(conn)

@@ -1,4 +1,4 @@
-"""Fixtures that several folders use: networks of real servers, and clients of them; what a test starts ends with it."""
+"""Fixtures that several folders use: networks of real servers, and their clients."""
 
 import shutil
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from tests.kit.sshd import Network
 
 @pytest.fixture(scope="session")
 def packages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """What every host of these tests has of Conda, with sshd ready to be run. Skips where OpenSSH is missing."""
+    """The Conda installation of every host. Skips where OpenSSH is missing."""
     if not networks.sshd():
         pytest.skip("needs the program sshd (OpenSSH server)")
     for program in ("ssh", "ssh-keygen"):
@@ -33,7 +33,7 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture
 def network(tmp_path: Path, packages: Path) -> Iterator[Network]:
-    """A gateway and a host that are running, known and configured."""
+    """A running gateway and host, with known keys and settings that lead to them."""
     new_network = Network(tmp_path / "network", packages)
     try:
         new_network.start()
@@ -56,7 +56,7 @@ def netns_network(tmp_path: Path, packages: Path) -> Iterator[NetnsNetwork]:
 
 @pytest.fixture
 def client(tmp_path: Path, packages: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
-    """The way to a host in this process, as somebody with an empty home folder and no agent."""
+    """A client in this process, with an empty home folder and no agent."""
     created = Client(tmp_path / "client", monkeypatch)
     try:
         yield created
@@ -66,7 +66,7 @@ def client(tmp_path: Path, packages: Path, monkeypatch: pytest.MonkeyPatch) -> I
 
 @pytest.fixture(scope="session")
 def loop() -> Iterator[AsyncioThread]:
-    """An event loop in a thread, for the servers that are written here."""
+    """An asyncio event loop in a thread, for the servers of the toolkit."""
     created = AsyncioThread()
     try:
         yield created
@@ -76,7 +76,7 @@ def loop() -> Iterator[AsyncioThread]:
 
 @pytest.fixture
 def pam_network(tmp_path: Path, packages: Path) -> Iterator[PamNetwork]:
-    """Two machines that a test has yet to set up and start."""
+    """Two machines with PAM, not yet started."""
     machines.skip_unless_supported()
     new_network = PamNetwork(tmp_path / "pam_network", packages)
     try:
@@ -87,6 +87,6 @@ def pam_network(tmp_path: Path, packages: Path) -> Iterator[PamNetwork]:
 
 @pytest.fixture
 def proxied(network: Network, loop: AsyncioThread) -> Iterator[ProxiedNetwork]:
-    """A gateway and a host that are running, known and configured, with a relay before each."""
+    """A running gateway and host, known and configured, with a TCP proxy before each."""
     with closing(ProxiedNetwork(network, loop)) as created:
         yield created

@@ -1,4 +1,4 @@
-"""A connection through the two hops of a sandbox, and servers of the tests' own to forward to."""
+"""A Connection to a host of the sandbox, and TCP servers to forward to."""
 
 import contextlib
 import socket
@@ -21,7 +21,7 @@ ServeFunction = Callable[[Callable[[socket.socket], None]], int]
 
 @pytest.fixture(scope="module")
 def connection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connection]:
-    """A Connection to the host ashbury of a sandbox, which ends with the tests of the module."""
+    """A Connection to the sandbox's host ashbury, for the tests of one module."""
     home: Path = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", str(home))
@@ -35,7 +35,7 @@ def connection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connection]
 
 @pytest.fixture
 def serve() -> Iterator[ServeFunction]:
-    """Start a TCP server on loopback that gives each connection to a function; all end with the test."""
+    """Start a TCP server on loopback that calls a function with each connection; all end with the test."""
     with contextlib.ExitStack() as stack:
 
         def start(handle: Callable[[socket.socket], None]) -> int:

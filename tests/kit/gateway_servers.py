@@ -1,4 +1,4 @@
-"""Gateways beside the sshd of tests/integration/openssh: one that is started by another program, and dropbear."""
+"""Other gateways: an sshd that another program starts, and dropbear."""
 
 import os
 import pwd
@@ -18,12 +18,12 @@ BIND_MOUNT_SCRIPT = 'while [ "$1" != -- ]; do mount --bind "$1" "$2" || exit; sh
 
 
 def find_program(program: str) -> str:
-    """The full path of a program of the system's, "" where there is none."""
+    """The full path of a system program, "" if it is not installed."""
     return shutil.which(program, path=f"{SYSTEM_PROGRAMS}:{os.environ.get('PATH', '')}") or ""
 
 
 def bind_mount_command(targets: dict[Path, Path]) -> list[str]:
-    """What stands before a command that sees each file or folder at a place where it is not."""
+    """The prefix of a command that runs with each of these paths mounted at another."""
     pairs = [str(path) for pair in targets.items() for path in pair]
     return [
         find_program("unshare"),
@@ -40,7 +40,7 @@ def bind_mount_command(targets: dict[Path, Path]) -> list[str]:
 
 
 class WrappedSshd(Server):
-    """An sshd that another program starts: `ip netns exec NAME`, say; that program becomes sshd in the end."""
+    """An sshd that another program starts and then executes, such as `ip netns exec NAME`."""
 
     def __init__(
         self,
@@ -64,11 +64,11 @@ class WrappedSshd(Server):
 
 
 class Dropbear(Server):
-    """A gateway of another make. Its options are arguments."""
+    """A dropbear. Its options are command-line arguments."""
 
     @property
     def home_authorized_keys(self) -> Path:
-        """Where it looks for the keys of this user, whose home it believes to be in its own folder."""
+        """The authorized_keys of this user, whose home is in dropbear's folder."""
         return self.folder / "home" / ".ssh" / "authorized_keys"
 
     def logins(self) -> int:

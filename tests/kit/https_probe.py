@@ -1,4 +1,6 @@
-"""Asks the server on a local port for its certificate and /api: `python -m tests.kit.https_probe PORT`, also in a namespace."""
+"""Asks the server on a local port for its certificate and /api; `python -m tests.kit.https_probe PORT` in a
+namespace.
+"""
 
 import hashlib
 import http.client

@@ -1,4 +1,4 @@
-"""What a browser does with the notebook server: logs in with the form, starts kernels, runs cells over a websocket."""
+"""A client of the notebook server: logs in with the form, starts kernels, runs cells over a websocket."""
 
 import contextlib
 import json
@@ -20,14 +20,14 @@ TIMEOUT_S = 20.0
 
 @dataclass(frozen=True)
 class CellReply:
-    """What a cell came to: its outputs, and whether it ran without an error."""
+    """The status and outputs of a cell."""
 
     status: str
     outputs: list[dict[str, Any]]
 
     @property
     def text(self) -> str:
-        """What it printed, and the text of its value."""
+        """The printed output and the text of the value."""
         printed = "".join(output.get("text", "") for output in self.outputs)
         return printed + "".join(output.get("data", {}).get("text/plain", "") for output in self.outputs)
 
@@ -41,7 +41,7 @@ class Kernel:
         self._timeout_s = timeout_s
 
     def send_cell(self, code: str) -> str:
-        """Send a cell to be run; returns the identity of the request."""
+        """Send a cell; returns the id of the request."""
         header = {
             "msg_id": uuid.uuid4().hex,
             "msg_type": "execute_request",
@@ -55,7 +55,7 @@ class Kernel:
         return header["msg_id"]
 
     def wait_for(self, request: str, kind: str) -> dict[str, Any]:
-        """The first message of this kind that answers the request."""
+        """The first message of this type in reply to the request."""
         return next(message for message in self.messages(request) if message["header"]["msg_type"] == kind)
 
     def run(self, code: str) -> CellReply:
@@ -74,7 +74,7 @@ class Kernel:
         return CellReply(status, outputs)
 
     def messages(self, request: str) -> Iterator[dict[str, Any]]:
-        """Every message that answers the request, without an end."""
+        """All messages in reply to the request, endlessly."""
         while True:
             message = json.loads(self._socket.recv(timeout=self._timeout_s))
             if message["parent_header"].get("msg_id") == request:
@@ -82,7 +82,7 @@ class Kernel:
 
 
 class Browser:
-    """A browser that trusts one certificate and nothing else, and keeps cookies."""
+    """A browser that trusts only this certificate, and keeps cookies."""
 
     def __init__(self, port: int, certificate_pem: str) -> None:
         self.port = port
@@ -100,37 +100,37 @@ class Browser:
         self._client.close()
 
     def log_in(self, password: str) -> bool:
-        """Fill in the login form; returns whether the server now answers."""
+        """Fill in the login form; returns whether the login succeeded."""
         form = self._client.get("/login")
         assert form.status_code == 200 and 'name="password"' in form.text, form.text
         self._client.post("/login", data={"password": password, "_xsrf": self._xsrf})
         return self.status("/api/kernels") == 200
 
     def status(self, path: str) -> int:
-        """The status with which the server answers a GET."""
+        """The status code of a GET."""
         return self._client.get(path).status_code
 
     def status_with(self, path: str, **headers: str) -> int:
-        """The status with which the server answers a GET that has these headers too."""
+        """The status code of a GET with these additional headers."""
         return self._client.get(path, headers=headers).status_code
 
     def post_status(self, path: str, **data: str) -> int:
-        """The status with which the server answers what a page of another site can send: a form, without the token."""
+        """The status code of a POST as a page of another site can send it: a form, without the token."""
         return self._client.post(path, data=data).status_code
 
     def get(self, path: str) -> Any:
-        """What the server answers to a GET, as JSON."""
+        """The JSON reply to a GET."""
         response = self._client.get(path)
         assert response.status_code == 200, response.text
         return response.json()
 
     def kernels(self) -> set[str]:
-        """The identities of the kernels that run."""
+        """The ids of the running kernels."""
         return {kernel["id"] for kernel in self.get("/api/kernels")}
 
     @contextlib.contextmanager
     def kernel(self, timeout_s: float = TIMEOUT_S) -> Iterator[Kernel]:
-        """A new kernel, which goes on when the window is closed."""
+        """A new kernel, which keeps running when the websocket is closed."""
         headers = {"X-XSRFToken": self._xsrf}
         response = self._client.post("/api/kernels", headers=headers, json={"name": "python3"})
         assert response.status_code == 201, response.text
@@ -139,7 +139,7 @@ class Browser:
 
     @contextlib.contextmanager
     def attach(self, identity: str, timeout_s: float, origin: str = "") -> Iterator[Kernel]:
-        """The window of a kernel that runs; `origin` is where its page came from, if not from the server."""
+        """The websocket of a running kernel; `origin` is the page's, by default the server's own."""
         cookies = "; ".join(f"{cookie.name}={cookie.value}" for cookie in self._client.cookies.jar)
         with connect(
             f"wss://localhost:{self.port}/api/kernels/{identity}/channels",
@@ -160,7 +160,7 @@ class Browser:
 
 @contextlib.contextmanager
 def busy_kernel(user: User) -> Iterator[int]:
-    """A session with a kernel that computes; the PID of the kernel."""
+    """A session with a kernel that computes; yields the kernel's PID."""
     port = port_in(assert_success(user.fab("up", "--detach")))
     with Browser(port, user.certificate_pem(user.only_session()["host"])) as browser:
         assert browser.log_in(PASSWORD)

@@ -41,7 +41,7 @@ def pytest_runtest_makereport(
 
 
 def processes_below(folder: Path) -> list[psutil.Process]:
-    """The processes that run in a folder: an environment variable or an argument names a path in it."""
+    """The processes of a folder: an environment variable or an argument is a path in it."""
     processes = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):

@@ -1,4 +1,4 @@
-"""Runs the programs of the host on this machine, in a home of the test's own."""
+"""Runs the programs of the host on this machine, in a home folder of the test."""
 
 import json
 import subprocess
@@ -32,9 +32,10 @@ def run_locally(
     preexec: Callable[[], None] | None = None,
     variables: dict[str, str] | None = None,
 ) -> dict[str, Any]:
-    """The answer of `remote_scripts/NAME.py`, run as on a host whose home folder is `home`.
+    """Run `remote_scripts/NAME.py` as on a host whose home folder is `home`; returns its reply.
 
-    The environment is `ENVIRONMENT` unless another is given. `preexec` runs in the new process, to set a limit on it, say; `variables` are set in it.
+    The environment is `ENVIRONMENT` unless another is given. `preexec` runs in the new process, for example to set a
+    limit; `variables` are environment variables.
     """
     command, stdin = request_here(name, parameters, environment)
     result = subprocess.run(
@@ -55,12 +56,12 @@ def run_locally(
 
 
 def request_here(name: str, parameters: dict[str, Any], environment: Path | None = None) -> tuple[str, bytes]:
-    """The shell's command and its standard input that run `remote_scripts/NAME.py` in an environment of this machine."""
+    """The shell command and its stdin that run `remote_scripts/NAME.py` in an environment of this machine."""
     return build_request(MARKER, name, parameters, environment=str(environment or ENVIRONMENT), activate="")
 
 
 def make_environment(prefix: Path, python: Path | None = None) -> None:
-    """Make an environment with Jupyter whose Python is `python`, else that of `ENVIRONMENT`."""
+    """Create an environment with Jupyter whose Python is `python`, or else that of `ENVIRONMENT`."""
     ensure_environment(prefix)
     interpreter = (python or ENVIRONMENT / "bin" / "python").resolve()
     (prefix / "bin/python").unlink()
@@ -69,7 +70,7 @@ def make_environment(prefix: Path, python: Path | None = None) -> None:
 
 
 def configure(home: Path, **parameters: Any) -> dict[str, Any]:
-    """The answer of protect.py, which sets a password and a new certificate unless the parameters say otherwise."""
+    """The reply of configure_security.py, by default for a password and a new certificate."""
     application = parameters.get("application", "notebook")
     separator = run_locally(home, "security_status", {"application": application, "directory": "~"})
     defaults = {
@@ -85,5 +86,5 @@ def configure(home: Path, **parameters: Any) -> dict[str, Any]:
 
 
 def get_status(home: Path) -> dict[str, Any]:
-    """The answer of look_at_protection.py."""
+    """The reply of security_status.py."""
     return run_locally(home, "security_status", {"application": "notebook", "directory": "~"})

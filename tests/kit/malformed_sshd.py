@@ -1,4 +1,4 @@
-"""A server that keeps to the protocol up to one packet of the handshake or the login, which it spoils."""
+"""A server that follows the protocol except for one packet of the handshake or the login, which it replaces."""
 
 import contextlib
 import socket
@@ -25,7 +25,7 @@ class _RefusingInterface(paramiko.ServerInterface):
 
 
 class MalformedServer:
-    """Serves one client after the other; each is treated as `mutate_next` said last."""
+    """Serves one client after the other, with the last mutation that was set."""
 
     def __init__(self) -> None:
         self.key = paramiko.ECDSAKey.generate()
@@ -40,11 +40,13 @@ class MalformedServer:
         self._thread.start()
 
     def mutate_next(self, stage: str, mutate: Mutation, *, raw: bool = False) -> None:
-        """Send, in place of the packet of that stage, what is made of its payload, and close; `raw`: bytes, no packet."""
+        """Replace the payload of that stage's packet with `mutate(payload)`, then close; `raw`: send bytes without a
+        packet.
+        """
         self.stage, self.mutate, self.raw, self.was_mutated = STAGES[stage], mutate, raw, False
 
     def close(self) -> None:
-        """Serve nobody any more."""
+        """Stop the server."""
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()

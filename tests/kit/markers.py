@@ -1,4 +1,6 @@
-"""Marks each test by the fixtures that it uses, so that `pytest -m` selects by what a machine has and by the time it takes."""
+"""Marks each test by the fixtures that it uses, so that `pytest -m` can select by a machine's programs and by
+duration.
+"""
 
 import pytest
 

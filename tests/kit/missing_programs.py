@@ -33,9 +33,9 @@ def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> None:
 
 
 def missing_program(failure: pytest.ExceptionInfo[BaseException]) -> str:
-    """The program of `PACKAGES` that test code could not start, else nothing.
+    """The program of `PACKAGES` that test code could not start, or "".
 
-    Where the product's code starts a program that is missing, the failure stays one.
+    Where the product's code starts a missing program, the test still fails.
     """
     error = failure.value
     if not isinstance(error, FileNotFoundError) or not isinstance(error.filename, str):

@@ -1,4 +1,4 @@
-"""A server that is not what it says: it speaks SSH with a key of its own, takes every proof, and records what it is given."""
+"""A man in the middle: an SSH server with its own key, which accepts every login and records what it receives."""
 
 import asyncio
 import contextlib
@@ -18,7 +18,7 @@ MSG_DISCONNECT, MSG_KEX_FIRST, MSG_KEX_LAST = 1, 20, 49
 
 
 class AsyncioThread:
-    """An event loop that runs in a thread of its own."""
+    """An asyncio event loop in its own thread."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
@@ -26,11 +26,11 @@ class AsyncioThread:
         self._thread.start()
 
     def run(self, coroutine: Coroutine[Any, Any, Result]) -> Result:
-        """Do it there, and wait for it."""
+        """Run a coroutine in the loop, and wait for its result."""
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(TIMEOUT_S)
 
     def close(self) -> None:
-        """End the loop, and whatever still waits in it."""
+        """Stop the loop, and cancel its tasks."""
         self.run(_cancel_all())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(TIMEOUT_S)
@@ -46,7 +46,7 @@ async def _cancel_all() -> None:
 
 @dataclass
 class MitmRecord:
-    """What an impostor was given."""
+    """What the server received."""
 
     connections: int = 0
     auth_attempts: list[str] = field(default_factory=list)
@@ -58,12 +58,12 @@ class MitmRecord:
     """Set when the server has come to the point where it stops to answer."""
 
     def is_empty(self) -> bool:
-        """Whether somebody came, and gave nothing away."""
+        """Whether a client connected, and sent nothing after the key exchange."""
         return self.connections > 0 and not self.auth_attempts and not self.packets and not self.channels
 
 
 class MitmServer(asyncssh.SSHServer):
-    """Takes every key and every password, and lets through to everywhere."""
+    """Accepts every key and password, and forwards to everywhere."""
 
     def __init__(self, record: MitmRecord, *, accepts_keys: bool = True) -> None:
         self.record = record
@@ -96,7 +96,7 @@ class MitmServer(asyncssh.SSHServer):
 
 
 def _record_packets(connection: asyncssh.SSHServerConnection, record: MitmRecord) -> None:
-    """Have the type of every packet written down that is no part of the key exchange, nor the farewell."""
+    """Record the type of every packet except those of the key exchange and DISCONNECT."""
     log = connection.log_received_packet
 
     def log_and_record(kind: int, *rest: Any) -> None:
@@ -117,7 +117,7 @@ def mitm_server(
     server_factory: Callable[[MitmRecord], asyncssh.SSHServer] = MitmServer,
     **options: Any,
 ) -> Iterator[tuple[int, MitmRecord]]:
-    """An impostor that shows the host key, with the certificate if there is one; gives its port and its record."""
+    """A MITM server with this host key, and its certificate if there is one; yields its port and its record."""
     record = MitmRecord()
     host_key = (str(key), str(certificate)) if certificate else str(key)
 

@@ -1,4 +1,4 @@
-"""Two transports, one in the other, whose far end is bad, and the forwarder over both."""
+"""A transport to a scripted peer, nested in one to a real gateway, and a forwarder over it."""
 
 import contextlib
 import socket
@@ -23,7 +23,7 @@ from tests.kit.wait import wait_until
 
 @dataclass
 class NestedTransports:
-    """A transport to a bad far end inside one to a good gateway, and a forwarder that uses both."""
+    """A transport to a scripted peer inside one to a real gateway, and a forwarder that uses both."""
 
     transport: Transport
     peer: ScriptedPeer
@@ -34,14 +34,14 @@ class NestedTransports:
     echo: int
 
     def assert_others_work(self) -> None:
-        """The gateway's transport lives, and so does the forwarder: it carries an echo through it."""
+        """The gateway's transport and the forwarder still work: an echo through them comes back."""
         assert self.gateway.is_active()
         with closing(self.forwarder.open_connection(self.gateway, self.echo)) as client:
             client.settimeout(TIMEOUT_S)
             assert echoes(client)
 
     def assert_reset_or_working(self, client: socket.socket, number: int) -> None:
-        """Either the transport has ended, and its clients were told by a reset, or the stream still brings what is sent."""
+        """Either the transport has ended and its clients were reset, or the channel still delivers data."""
         with contextlib.suppress(EOFError, OSError, paramiko.SSHException):
             self.peer.data(number, b"still here")
         try:

@@ -1,4 +1,4 @@
-"""Machines of their own, as far as the network goes: network namespaces, and cables between them (ip-netns(8))."""
+"""Machines with their own networks: network namespaces, and veth pairs between them (ip-netns(8))."""
 
 import contextlib
 import os
@@ -30,13 +30,13 @@ class Machines:
 
 
 def netns_exec(namespace: str) -> list[str]:
-    """What stands before a command that runs in a namespace."""
+    """The prefix of a command that runs in a namespace."""
     return [find_program("ip"), "netns", "exec", namespace]
 
 
 @contextlib.contextmanager
 def three_namespaces() -> Iterator[Machines]:
-    """A client that is connected with a gateway, which is connected with a host. Skips the test without the right to."""
+    """A client connected to a gateway, and a gateway connected to a host. Skips the test without the privileges."""
     if not find_program("ip"):
         pytest.skip("needs the program ip (iproute2)")
     if os.geteuid() != 0:
@@ -105,7 +105,7 @@ def _ip(*arguments: str, check: bool = True) -> Result:
 
 @dataclass(frozen=True)
 class NetnsUser(User):
-    """Somebody whose programs run in a namespace."""
+    """A user whose programs run in a namespace."""
 
     namespace: str
 
@@ -114,7 +114,7 @@ class NetnsUser(User):
 
 
 class NetnsNetwork(Network):
-    """Client, gateway and host, each on a machine of its own."""
+    """Client, gateway and host, each in its own namespace."""
 
     def __init__(self, folder: Path, packages: Path, machines: Machines) -> None:
         super().__init__(folder, packages)

@@ -14,7 +14,7 @@ TIMEOUT_S = 60.0
 
 @dataclass(frozen=True)
 class OpenSSHClient:
-    """The system's OpenSSH client, with the sandbox's key and nothing of this user's own settings."""
+    """The system's OpenSSH client, with the sandbox's key and none of this user's settings."""
 
     network: sandbox.Network
     config_file: Path
@@ -26,7 +26,7 @@ class OpenSSHClient:
     def run(
         self, *arguments: str, stdin: str | None = None, program: str = "ssh"
     ) -> subprocess.CompletedProcess[str]:
-        """Run a client program to its end."""
+        """Run a client program, and wait for it."""
         return subprocess.run(
             self.command(*arguments, program=program),
             input=stdin,
@@ -38,7 +38,7 @@ class OpenSSHClient:
         )
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """Start ssh with pipes at all three streams."""
+        """Start ssh with pipes for all three streams."""
         return subprocess.Popen(
             self.command(*arguments),
             stdin=subprocess.PIPE,

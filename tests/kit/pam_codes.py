@@ -1,4 +1,4 @@
-"""One-time codes that PAM asks for."""
+"""One-time codes with PAM."""
 
 import hashlib
 import hmac
@@ -14,7 +14,7 @@ IS_SECOND = '#!/bin/sh\n[ -n "$SSH_AUTH_INFO_0" ]\n'
 
 
 class Codes:
-    """What the person's own device shows: a new code a time (RFC 4226)."""
+    """An HOTP device: a new code each time (RFC 4226)."""
 
     def __init__(self) -> None:
         self.secret = secrets.token_bytes(20)
@@ -30,14 +30,14 @@ class Codes:
 
 @pytest.fixture
 def codes() -> Codes:
-    """A device of this test."""
+    """The device of this test."""
     if not any(Path(top).glob("**/security/pam_oath.so") for top in ("/lib", "/usr/lib", "/usr/lib64")):
         pytest.skip("needs the PAM module pam_oath (libpam-oath)")
     return Codes()
 
 
 def account_requiring(pam_network: PamNetwork, codes: Codes, methods: str, *stack: str) -> Account:
-    """An account for which the gateway wants the methods, and of PAM the lines of the stack; the host wants a key."""
+    """An account for which the gateway requires the methods, with these lines of PAM; the host requires a key."""
     account = pam_network.account()
     users = pam_network.folder / "users.oath"
     users.write_text(f"HOTP {account.name} - {codes.secret.hex()}\n")

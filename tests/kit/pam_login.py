@@ -11,7 +11,7 @@ WRONG = "a wrong guess"
 
 
 def start(pam_network: PamNetwork, account: Account, method: str) -> None:
-    """Start both hops, which want the method, with settings that lead to the account."""
+    """Start both hops with this authentication method, and settings that lead to the account."""
     for name in ("gateway", "host"):
         pam_network.options[name] = (
             f"AuthenticationMethods {method}",
@@ -24,7 +24,7 @@ def start(pam_network: PamNetwork, account: Account, method: str) -> None:
 
 @contextmanager
 def fab_at_terminal(pam_network: PamNetwork, *words: str) -> Iterator[Terminal]:
-    """`fab` at a terminal, with a task that protects the server with a password that need not be asked for."""
+    """`fab` at a terminal, with a password file for the server, so that only logins prompt."""
     with pam_network.user.at_terminal(
         "fab", *words, "--password-file", pam_network.password_file()
     ) as terminal:

@@ -1,7 +1,7 @@
-"""Machines with accounts of their own, on this one: sshd in a mount and a UTS namespace (namespaces(7)).
+"""Machines with their own accounts, on this one: sshd in a mount and a UTS namespace (namespaces(7)).
 
-There /etc/passwd, /etc/shadow, /etc/group and /etc/pam.d/sshd are the test's. So the accounts are real for all that
-runs there, sshd, PAM and login shells, and nothing of this system is changed, nor left when a test is killed.
+There /etc/passwd, /etc/shadow, /etc/group and /etc/pam.d/sshd are the test's. So the accounts are real for everything
+that runs there, sshd, PAM and login shells, while this system is not changed, even if a test is killed.
 """
 
 import os
@@ -41,7 +41,7 @@ umask 077
 
 @dataclass(frozen=True)
 class Account:
-    """Somebody who may log in."""
+    """An account that may log in."""
 
     name: str
     uid: int
@@ -50,12 +50,12 @@ class Account:
     password: str
 
     def own(self, *paths: Path) -> None:
-        """Give what was made for the account to it."""
+        """Give these files to the account."""
         for path in paths:
             os.chown(path, self.uid, self.uid, follow_symlinks=False)
 
     def write(self, name: str, text: str) -> Path:
-        """Write a file of the account's."""
+        """Write a file that the account owns."""
         path = self.home / name
         for folder in reversed(path.relative_to(self.home).parents[:-1]):
             (self.home / folder).mkdir(mode=0o755, exist_ok=True)
@@ -65,7 +65,7 @@ class Account:
         return path
 
     def processes(self) -> list[psutil.Process]:
-        """What runs in the name of the account."""
+        """The processes of the account."""
         result = []
         for process in psutil.process_iter(["uids"]):
             uids = process.info["uids"]
@@ -76,7 +76,7 @@ class Account:
 
 @dataclass
 class Machine:
-    """What one hop has of its own: which proofs it wants, and what it was told."""
+    """The configuration of one hop, and the passwords that it received."""
 
     folder: Path
     passwords: dict[str, str]
@@ -91,12 +91,12 @@ class Machine:
         return self.folder / "noted"
 
     def received_passwords(self) -> list[str]:
-        """Every password that reached this machine, in order."""
+        """All passwords that this machine received, in order."""
         return self.received_file.read_text().splitlines() if self.received_file.exists() else []
 
 
 class PamNetwork(Network):
-    """A gateway and a host that know the same accounts, each with its own passwords."""
+    """A gateway and a host with the same accounts, each with its own passwords."""
 
     def __init__(self, folder: Path, packages: Path) -> None:
         folder.mkdir(mode=0o755)
@@ -114,7 +114,7 @@ class PamNetwork(Network):
         """More addresses of the host, which it has the same port at."""
 
     def account(self, shell: str = "bash") -> Account:
-        """A new account on both, with a home folder and the environment that Jupyter runs in."""
+        """A new account on both, with a home folder and the Conda installation."""
         program = find_program(shell)
         if not program:
             pytest.skip(f"needs the program {shell}")
@@ -135,13 +135,13 @@ class PamNetwork(Network):
         return new_account
 
     def expose(self, *folders: Path) -> None:
-        """Let the accounts see these folders, too."""
+        """Make these folders visible to the accounts."""
         for folder in folders:
             folder.chmod(0o755)
         self.exposed += folders
 
     def start(self) -> None:
-        """Start both machines, with the accounts that were made and what was set by then."""
+        """Start both machines, with the accounts and settings made so far."""
         self.gateway = self._server(
             "gateway", self.gateway_machine, LOOPBACK, "AllowTcpForwarding yes", *GATEWAY_OPTIONS
         )
@@ -158,7 +158,7 @@ class PamNetwork(Network):
             terminate_all(account.processes())
 
     def received_passwords(self) -> tuple[list[str], list[str]]:
-        """Every password that reached the gateway, and every one that reached the host."""
+        """All passwords that the gateway received, and all that the host received."""
         return self.gateway_machine.received_passwords(), self.host_machine.received_passwords()
 
     @property
@@ -230,7 +230,7 @@ class PamNetwork(Network):
         return files
 
     def _visible(self) -> list[Path]:
-        """The folders that an account must see, though some lie in one that is root's alone."""
+        """The folders that an account must see, although a parent may be root's alone."""
         paths = [
             sys.base_prefix,
             sysconfig.get_path("purelib"),
@@ -254,7 +254,7 @@ def _hash_password(password: str) -> str:
 
 
 def _setup(hostname: str, files: dict[Path, Path], visible: Iterable[Path]) -> str:
-    """A shell script that arranges the machine, then becomes its arguments."""
+    """A shell script that sets up the machine, then executes its arguments."""
     lines = ["set -e", shlex.join(["hostname", hostname])]
     lines += [shlex.join(["mount", "--bind", str(source), str(target)]) for source, target in files.items()]
     hidden = {path: ancestor for path in visible if (ancestor := _closed_ancestor(path))}
@@ -273,7 +273,7 @@ def _setup(hostname: str, files: dict[Path, Path], visible: Iterable[Path]) -> s
 
 
 def _closed_ancestor(path: Path) -> Path | None:
-    """The outermost folder on the way to the path that is not open to everybody."""
+    """The outermost parent that not everybody can enter."""
     for folder in reversed(path.parents):
         if not folder.stat().st_mode & stat.S_IXOTH:
             return folder
@@ -281,7 +281,7 @@ def _closed_ancestor(path: Path) -> Path | None:
 
 
 def skip_unless_supported() -> None:
-    """Skip the test where such machines cannot be made."""
+    """Skip the test where such machines cannot be created."""
     if os.geteuid() != 0:
         pytest.skip("needs root, to make machines with accounts of their own")
     for program in ("unshare", "mount", "openssl", "hostname"):

@@ -1,4 +1,4 @@
-"""Somebody who takes the port of a server that has ended, and speaks TLS there with a certificate of their own."""
+"""A program that takes the port of a server that has ended, and serves TLS there with its own certificate."""
 
 import contextlib
 import socket
@@ -16,7 +16,7 @@ from tests.kit.wait import wait_until
 
 @dataclass
 class PortTakeover:
-    """What they got."""
+    """What it received."""
 
     connections: int = 0
     requests: list[bytes] = field(default_factory=list)
@@ -25,7 +25,7 @@ class PortTakeover:
 
 @contextlib.contextmanager
 def take_over_port(port: int, folder: Path) -> Iterator[PortTakeover]:
-    """Listen on the port, once it is free, as long as the body runs."""
+    """Listen on the port, once it is free, during the body."""
     key = new_key()
     file = folder / "taker.pem"
     file.write_text(pem(key) + certificate(key))

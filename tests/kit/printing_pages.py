@@ -1,4 +1,4 @@
-"""Pages on which a cell prints line by line: one through the tunnel, one beside it through `ssh -L`."""
+"""Pages whose cell prints line by line: one through the tunnel, one through `ssh -L`."""
 
 import contextlib
 import subprocess
@@ -20,7 +20,7 @@ TIMEOUT_S = 180.0
 
 
 class Page:
-    """A page, in a thread of its own, on which a cell prints numbers until it is told to end."""
+    """A page, in its own thread, whose cell prints numbers until it is stopped."""
 
     def __init__(self, port: int, certificate_pem: str, folder: Path) -> None:
         self.lines: list[int] = []
@@ -32,12 +32,12 @@ class Page:
         self._thread.start()
 
     def wait_for(self, lines: int) -> None:
-        """Wait until so many lines have come."""
+        """Wait for that many lines."""
         wait_until(lambda: len(self.lines) >= lines or self.error, f"{lines} lines came", timeout_s=TIMEOUT_S)
         assert self.error is None, self.error
 
     def stop_and_count_lost(self) -> int:
-        """Have the cell end; returns how many of its lines never came."""
+        """Stop the cell; returns how many of its lines were lost."""
         self._end.touch()
         self._thread.join(TIMEOUT_S)
         assert not self._thread.is_alive(), "the cell never ended"
@@ -75,7 +75,7 @@ end.write_text(str(number))
 
 @contextlib.contextmanager
 def ssh_tunnel(network: Network, config: str, remote_port: int, prefix: Sequence[str] = ()) -> Iterator[int]:
-    """The local port of the guide's `ssh -L`, through the same hops; `config` has them as `gateway` and `host`.
+    """The local port of an `ssh -L` through the same hops, which `config` names `gateway` and `host`.
 
     `prefix` is a command that runs `ssh` elsewhere, such as in a network namespace.
     """
@@ -118,7 +118,7 @@ Outage = Callable[[], contextlib.AbstractContextManager[None]]
 def count_lost_lines(
     outage: Outage, ports: tuple[int, int], certificate_pem: str, folder: Path
 ) -> tuple[int, int]:
-    """How many lines were lost in an outage, for the pages at the two ports."""
+    """The number of lines lost in an outage, for the pages at the two ports."""
     pages = [Page(port, certificate_pem, folder) for port in ports]
     for page in pages:
         page.wait_for(5)

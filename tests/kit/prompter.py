@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 
 class ScriptedPrompter:
-    """Gives its answers one after the other; to further prompts None, as where nobody is there."""
+    """Gives its answers in order; then None, as without a terminal."""
 
     is_interactive = True
 

@@ -1,4 +1,4 @@
-"""A tunnel in the background over two real hops, each behind a piece of the way that can be cut, and who uses it."""
+"""A background tunnel over two real hops, each behind a TCP proxy, and its clients."""
 
 import contextlib
 import hashlib
@@ -37,46 +37,46 @@ threading.Thread(target=count, daemon=True).start()
 
 
 class Tunnel:
-    """The one tunnel that a user has, as it shows itself."""
+    """The user's only tunnel, by its record and log."""
 
     def __init__(self, user: User) -> None:
         self.user = user
 
     def record(self) -> dict[str, Any]:
-        """What the tunnel has written down about itself; {} where there is none."""
+        """The tunnel's record; {} if there is none."""
         paths = list(self.user.sessions.glob("*.tunnel.json"))
         record: dict[str, Any] = json.loads(paths[0].read_text()) if paths else {}
         return record
 
     def log(self) -> str:
-        """What the tunnel has said since it went to the background."""
+        """The log of the background tunnel."""
         return "".join(path.read_text() for path in self.user.sessions.glob("*.tunnel.log"))
 
     def wait_for(self, state: str) -> None:
-        """Wait until the tunnel says that it is in this state."""
+        """Wait until the tunnel's record has this state."""
         self.wait_until(lambda: self.record().get("state") == state, f"the tunnel is {state}")
 
     def wait_for_outages(self, outages: int) -> None:
-        """Wait until the tunnel has noticed so many outages, and is open again."""
+        """Wait until the log has that many outages, and the tunnel is open."""
         self.wait_until(
             lambda: self.outages() >= outages and self.record().get("state") == "open",
             f"{outages} outages are over",
         )
 
     def wait_until(self, condition: Callable[[], object], description: str) -> None:
-        """Wait until it holds; raises AssertionError with what the tunnel said."""
+        """Wait for a condition; the AssertionError has the tunnel's record and log."""
         try:
             wait_until(condition, description)
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.record()}\n{self.log()}") from None
 
     def outages(self) -> int:
-        """How many the tunnel has noticed."""
+        """The number of outages in the log."""
         return self.log().count("reconnecting")
 
 
 class ProxiedNetwork(Tunnel):
-    """The two hops with a relay before each: `first` leads to the gateway, `second` from there to the host."""
+    """The two hops with a proxy before each: `first` leads to the gateway, `second` from there to the host."""
 
     def __init__(self, network: Network, loop: AsyncioThread) -> None:
         super().__init__(network.user)
@@ -91,35 +91,35 @@ class ProxiedNetwork(Tunnel):
         (network.folder / "password").write_text(f"{PASSWORD}\n")
 
     def write_known_hosts(self) -> None:
-        """Have the keys of both hops, under the ports of their relays, in known_hosts."""
+        """Write the keys of both hops, with the ports of their proxies, to known_hosts."""
         hops = ((self.first, self.network.gateway), (self.second, self.network.host))
         lines = [known_hosts_line(relay.port, server.public_key) for relay, server in hops]
         self.network.known_hosts.write_text("".join(f"{line}\n" for line in lines))
 
     def set_gateway_alias(self, name: str, relay: TcpProxy) -> None:
-        """Have the user's own ssh_config lead from this name to the relay, and the settings use the name."""
+        """Make `name` an alias of the proxy in ~/.ssh/config, and the gateway in the settings."""
         config = self.network.home / ".ssh" / "config"
         config.parent.mkdir(mode=0o700, exist_ok=True)
         config.write_text(f"Host {name}\n HostName {LOOPBACK}\n Port {relay.port}\n HostKeyAlias {name}\n")
         self.network.configure(gateway=name, notebook={"host": f"{LOOPBACK}:{self.second.port}"})
 
     def close(self) -> None:
-        """End the relays."""
+        """Stop the proxies."""
         self.first.close()
         self.second.close()
 
     def file(self, size: int) -> str:
-        """Have a file of random bytes among the user's work; returns its SHA-256."""
+        """Write a file of random bytes to the working directory; returns its SHA-256."""
         data = os.urandom(size)
         (self.network.remote_home / "mlpractical" / "large.bin").write_bytes(data)
         return hashlib.sha256(data).hexdigest()
 
 
 class DownloadClient(Browser):
-    """A browser that downloads, and has patience."""
+    """A browser that downloads a file, with a long timeout."""
 
     def download(self, on_progress: Callable[[int], None] = lambda size: None) -> str:
-        """The SHA-256 of the large file; `on_progress` is called with what has come so far. Raises httpx.HTTPError."""
+        """The SHA-256 of the large file; `on_progress` gets the size received so far. Raises httpx.HTTPError."""
         digest, size = hashlib.sha256(), 0
         headers = {"Referer": f"https://localhost:{self.port}/tree"}
         with self._client.stream(
@@ -133,7 +133,7 @@ class DownloadClient(Browser):
         return digest.hexdigest()
 
     def slow_status(self, path: str) -> int:
-        """The status of an answer that may be long in coming, over a connection of its own."""
+        """The status code of a slow response, over a new connection."""
         cookies = {cookie.name: str(cookie.value) for cookie in self._client.cookies.jar}
         with httpx.Client(
             verify=self.trust, trust_env=False, timeout=OUTAGE_TIMEOUT_S, cookies=cookies
@@ -143,7 +143,7 @@ class DownloadClient(Browser):
 
 @dataclass
 class Download:
-    """A download that stands still in the middle until it is told to go on, in a thread of its own."""
+    """A download in its own thread, paused in the middle until it is finished."""
 
     client: DownloadClient
     digest: str = ""
@@ -161,7 +161,7 @@ class Download:
         self.finish()
 
     def finish(self) -> None:
-        """Go on to the end."""
+        """Resume, and wait for the end."""
         self._resume.set()
         self._thread.join(OUTAGE_TIMEOUT_S)
         assert not self._thread.is_alive(), "the download never ended"
@@ -180,7 +180,7 @@ class Download:
 
 @dataclass
 class BackgroundRequest:
-    """Somebody who connects while the way may be gone, and waits for an answer, in a thread of their own."""
+    """A request in its own thread, which may wait for the end of an outage."""
 
     client: DownloadClient
     status: int = 0
@@ -203,7 +203,7 @@ class BackgroundRequest:
 
 
 class Workload:
-    """What goes on through the tunnel: a kernel that counts, and a file with its checksum."""
+    """What runs through the tunnel: a kernel that counts, and a file with its checksum."""
 
     def __init__(self, proxied: ProxiedNetwork, client: DownloadClient, size: int) -> None:
         self.proxied = proxied
@@ -219,7 +219,7 @@ class Workload:
         assert client.download() == self.checksum
 
     def assert_unchanged(self) -> None:
-        """Nothing has changed: address, process, server, kernel; the count has no gap, and no byte is wrong."""
+        """Address, process, server and kernel are the same; the count has no gap, and no byte is wrong."""
         session = self.proxied.user.only_session()
         for key in ("url", "local_port", "server", "pid", "tunnel", "remote_port", "started"):
             assert session[key] == self.before[key], f"{key}: {session}\n{self.proxied.log()}"
@@ -235,7 +235,7 @@ class Workload:
         assert self.client.download() == self.checksum
 
     def assert_complete_or_failed(self, download: Download) -> None:
-        """A download that was under way came out whole, or it failed and the client knows."""
+        """A download is either complete, or its client got an error."""
         assert download.error is not None or download.digest == self.checksum
 
     def _read_count(self) -> list[tuple[int, float]]:
@@ -247,7 +247,7 @@ class Workload:
 
 @contextlib.contextmanager
 def running_workload(proxied: ProxiedNetwork, size: int) -> Iterator[Workload]:
-    """`up --detach`, and work that goes on through it as long as the body runs; all is stopped in the end."""
+    """Run `up --detach`, with a workload during the body; everything is stopped in the end."""
     user = proxied.user
     try:
         # A port that no other test would take next, so that it is free in the moment in which a tunnel follows another.

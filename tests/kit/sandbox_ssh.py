@@ -1,4 +1,4 @@
-"""A look at the sandbox past our own programs, with Paramiko alone."""
+"""Runs commands on the sandbox with Paramiko alone."""
 
 import json
 
@@ -10,7 +10,7 @@ from tests.kit.wait import TIMEOUT_S
 
 
 def run_on_pool(user: User, command: str) -> str:
-    """Run a command on whichever machine the name of the pool leads to this time; returns what it printed."""
+    """Run a command on the pool's current host; returns its output."""
     network = json.loads((user.sandbox / "network.json").read_text())["network"]
     key = paramiko.PKey.from_path(user.sandbox / "client_key")
     with _connected_client("127.0.0.1", network["gateway_port"], key) as gateway:

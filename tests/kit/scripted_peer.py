@@ -1,4 +1,4 @@
-"""A far end that says, on its streams, whatever a test wants it to say: an SSH server that keeps no rule of RFC 4254."""
+"""An SSH server whose channel packets the test sends itself, against all rules of RFC 4254 if it likes."""
 
 import contextlib
 import queue
@@ -48,7 +48,7 @@ class _AcceptAll(paramiko.ServerInterface):
 
 @dataclass
 class OpenedChannel:
-    """A stream that our side asked for."""
+    """A channel that the client opened."""
 
     kind: str
     local_id: int
@@ -58,7 +58,7 @@ class OpenedChannel:
 
 @dataclass
 class ScriptedPeer:
-    """The far end of one transport."""
+    """The server's side of one transport."""
 
     transport: Any = None
     opened: "queue.Queue[OpenedChannel]" = field(default_factory=queue.Queue)
@@ -66,27 +66,27 @@ class ScriptedPeer:
     """What our side said on streams: the kind of the packet, and what follows the stream's number."""
 
     def send(self, kind: int, *fields: int | bytes) -> None:
-        """Send a packet of numbers (uint32) and bytes as they are."""
+        """Send a packet of numbers (uint32) and raw bytes."""
         body = b"".join(struct.pack(">I", field) if isinstance(field, int) else field for field in fields)
         self.transport._send_user_message(paramiko.Message(bytes([kind]) + body))
 
     def data(self, number: int, data: bytes) -> None:
-        """Send data on a stream."""
+        """Send data on a channel."""
         self.send(MSG_CHANNEL_DATA, number, len(data), data)
 
     def request(self, number: int, *, want_reply: bool = True) -> None:
-        """Ask on a stream for what none has; it is answered only after all that came before."""
+        """Send an unknown channel request; its reply comes only after all earlier packets."""
         name = b"keepalive@openssh.com"
         self.send(MSG_CHANNEL_REQUEST, number, len(name), name, bytes([want_reply]))
 
     def accept(self, *, window: int = MB, max_packet_size: int = 32768) -> OpenedChannel:
-        """Wait until our side asks for a stream, and open it."""
+        """Wait for a channel open, and confirm it."""
         opened = self.opened.get(timeout=TIMEOUT_S)
         self.send(MSG_CHANNEL_OPEN_SUCCESS, opened.local_id, 0, window, max_packet_size)
         return opened
 
     def expect(self, kind: int) -> bytes:
-        """Wait for a packet of the kind; returns what follows the stream's number."""
+        """Wait for a packet of this type; returns what follows the channel number."""
         while True:
             message_type, body = self.received.get(timeout=TIMEOUT_S)
             if message_type == kind:
@@ -94,7 +94,7 @@ class ScriptedPeer:
 
 
 def _record_packets(transport: Any, scripted: ScriptedPeer) -> None:
-    """Have the packets of streams put down, in the place of what Paramiko would do with them."""
+    """Record channel packets in place of Paramiko's handling."""
 
     def opened(message: paramiko.Message) -> None:
         scripted.opened.put(
@@ -112,7 +112,7 @@ def _record_packets(transport: Any, scripted: ScriptedPeer) -> None:
 
 @contextlib.contextmanager
 def scripted_peer() -> Iterator[tuple[int, ScriptedPeer]]:
-    """The port of a server that lets everybody in, and the far end of the first who comes."""
+    """The port of a server that accepts every login, and the peer for its first client."""
     scripted = ScriptedPeer()
     with socket.create_server((LOOPBACK, 0)) as listening:
 

@@ -1,4 +1,4 @@
-"""Authorities that sign keys, as a site has them."""
+"""CAs that sign SSH keys."""
 
 import subprocess
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ NOT_YET_IN_DATE = "+1d:+2d"
 
 @dataclass(frozen=True)
 class Authority:
-    """A key pair that signs others."""
+    """The key pair of a CA."""
 
     key: Path
 
     @classmethod
     def new(cls, folder: Path, name: str = "authority", kind: str = "ed25519") -> "Authority":
-        """A new one, in the folder."""
+        """Create a CA in the folder."""
         folder.mkdir(parents=True, exist_ok=True)
         make_key(folder / name, kind=kind)
         return cls(folder / name)
@@ -32,7 +32,7 @@ class Authority:
     def sign(
         self, key: Path, *names: str, dates: str = IN_DATE, for_host: bool = True, **options: str
     ) -> Path:
-        """The certificate for the key, good for the names: hosts, or users where `for_host` is false."""
+        """Sign a certificate for the key and the names: of hosts, or of users if `for_host` is false."""
         certificate = key.with_name(f"{key.name}-cert.pub")
         certificate.unlink(missing_ok=True)
         kind = ["-h"] if for_host else []

@@ -1,4 +1,4 @@
-"""The way to a host as the steps take it, in this process: quick, and every question that it asks is on record."""
+"""A client in this process: fast, and with a record of its prompts."""
 
 import contextlib
 import shutil
@@ -23,7 +23,7 @@ TIMEOUT_S = 10
 
 
 class Client:
-    """Somebody with a home folder, a key that `server` makes known, and nothing else."""
+    """A client with a home folder, and a key that its servers accept."""
 
     def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
         self.folder = folder
@@ -40,14 +40,14 @@ class Client:
         patch.delenv("SSH_AUTH_SOCK", raising=False)
 
     def server(self, name: str, *options: str) -> Server:
-        """An sshd that runs, and lets the client's key in."""
+        """Start an sshd that accepts the client's key."""
         server = Server(name, self.folder / name, self.authorized_keys, *options)
         self._servers.append(server)
         server.start()
         return server
 
     def close(self) -> None:
-        """End every connection and every server."""
+        """Close all connections, and stop all servers."""
         close_all()
         for server in self._servers:
             # While it lives it reaps its own children; whoever has them then may take seconds.
@@ -56,7 +56,7 @@ class Client:
             server.stop()
 
     def write_known_hosts(self, *lines: str) -> None:
-        """Have these lines, and no others, in known_hosts."""
+        """Write these lines, and no others, to known_hosts."""
         self.known_hosts.write_text("".join(f"{line}\n" for line in lines))
 
     def settings(
@@ -68,7 +68,7 @@ class Client:
         notebook: Notebook | None = None,
         **extra: Any,
     ) -> Settings:
-        """Settings that say only this; `ssh_config` is the text of a file for -S."""
+        """Settings with these values only; `ssh_config` is the text of a file for -S."""
         path = None
         if ssh_config is not None:
             path = self.folder / "ssh_config"
@@ -90,7 +90,7 @@ class Client:
     def connected(
         self, destination: "str | Server", prompter: ScriptedPrompter | None = None, **settings: Any
     ) -> Iterator[Connection]:
-        """The open Connection to the place."""
+        """The open Connection to the destination."""
         name = f"{LOOPBACK}:{destination.port}" if isinstance(destination, Server) else destination
         settings_ = self.settings(**settings)
         try:
@@ -105,7 +105,7 @@ class Client:
     def connect_error(
         self, destination: "str | Server", prompter: ScriptedPrompter | None = None, **settings: Any
     ) -> UserError | None:
-        """What is in the way to the place, None where it is free."""
+        """The error of connecting to the destination, None if it succeeds."""
         try:
             with self.connected(destination, prompter, **settings):
                 return None
@@ -120,7 +120,7 @@ class Client:
         prompter: ScriptedPrompter | None = None,
         **settings: Any,
     ) -> UserError:
-        """The UserError in the way, after a look that it has the code, a hint, and says all this."""
+        """The error of connecting; asserts its exit code, a hint, and these texts."""
         connect_error = self.connect_error(destination, prompter, **settings)
         assert connect_error is not None, "nothing was in the way"
         assert connect_error.exit_code == code, f"{connect_error.exit_code}: {connect_error}"
@@ -133,7 +133,7 @@ class Client:
 def certified_host(
     client: Client, authority: Authority, *names: str, kind: str = "ed25519", **options: object
 ) -> Server:
-    """A host that shows a certificate for its key, as real ones do beside the plain key; it has no other kind of key."""
+    """A host with a certificate for its only key."""
     key = client.folder / f"host_{kind}"
     make_key(key, kind=kind)
     certificate = authority.sign(key, *names, **options)  # type: ignore[arg-type]

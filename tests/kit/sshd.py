@@ -1,7 +1,7 @@
-"""A gateway and a host behind it, each an OpenSSH sshd of its own on loopback, and this project's programs beside them.
+"""A gateway and a host behind it, each with its own sshd on loopback, and the programs under test as their client.
 
-The tests of this folder and the benchmarks use it. Nothing of this user's own settings, keys or files takes part:
-the client has a home folder of its own, and so has the login on the host.
+The benchmarks use it too. None of this user's settings, keys or files is used: the client and the login on the host
+have their own home folders.
 """
 
 import contextlib
@@ -60,7 +60,7 @@ Subsystem sftp internal-sftp
 
 
 class Server:
-    """One sshd, and the files that it runs with. Options given here win over the usual ones."""
+    """An sshd and its files. The given options win over the defaults."""
 
     def __init__(
         self, name: str, folder: Path, authorized_keys: Path, *options: str, address: str = LOOPBACK
@@ -83,7 +83,7 @@ class Server:
         return " ".join(self.key.with_suffix(".pub").read_text().split()[:2])
 
     def start(self, *options: str) -> None:
-        """Start it, on the port that it had before; with `options`, these in place of the earlier ones."""
+        """Start it, on the same port as before; `options` replace the earlier ones."""
         self.options = options or self.options
         for _ in range(5):
             self.port = self.port or free_port()
@@ -93,7 +93,7 @@ class Server:
         raise RuntimeError(f"sshd does not start: {self.log.read_text()}")
 
     def stop(self) -> None:
-        """End it and every login that goes through it."""
+        """Stop it and all its logins."""
         if self._process is None:
             return
         descendants = psutil.Process(self._process.pid).children(recursive=True)
@@ -103,7 +103,7 @@ class Server:
         terminate_all(descendants)
 
     def new_key(self) -> None:
-        """Another host key, from the next connection on."""
+        """Replace the host key, and restart."""
         self.stop()
         for path in (self.key, self.key.with_suffix(".pub")):
             path.unlink()
@@ -122,20 +122,20 @@ class Server:
         return result.stdout.split()[1]
 
     def children(self) -> list[psutil.Process]:
-        """The processes of those who are connected."""
+        """The processes that serve clients."""
         assert self._process
         return psutil.Process(self._process.pid).children(recursive=True)
 
     def wait_until_no_clients(self) -> None:
-        """Wait until nobody is connected any more."""
+        """Wait until no client is connected."""
         wait_until(lambda: not self.children(), f"everybody leaves the {self.name}")
 
     def logins(self) -> int:
-        """How often somebody has logged in since the first start."""
+        """The number of logins since the first start."""
         return self.log.read_text().count("Accepted publickey")
 
     def connections(self) -> int:
-        """How often somebody has connected since the first start."""
+        """The number of connections since the first start."""
         return self.log.read_text().count("\nConnection from ")
 
     def _try_start(self) -> bool:
@@ -172,9 +172,9 @@ class Server:
 
 
 class Network:
-    """A gateway that gives no shell, a host behind it, and the two home folders.
+    """A gateway without a shell, a host behind it, and the two home folders.
 
-    `packages` is a folder in which `prepare_packages` made the environment that Jupyter runs in.
+    `packages` is a folder for which `prepare_packages` was called.
     """
 
     def __init__(self, folder: Path, packages: Path) -> None:
@@ -203,7 +203,7 @@ class Network:
         self.host = Server("host", folder / "host", self.authorized_keys, self.environment())
 
     def environment(self, **variables: str) -> str:
-        """The option of the host's sshd that gives a login its variables; it has only one such line."""
+        """The SetEnv option of the host's sshd; only one such line has an effect."""
         variables = {
             "HOME": str(self.remote_home),
             "PATH": f"{self.host_bin}:{SYSTEM_PATH}",
@@ -213,21 +213,21 @@ class Network:
         return "SetEnv " + " ".join(f'"{name}={value}"' for name, value in variables.items())
 
     def start(self) -> None:
-        """Start both, write down their keys as known ones and settings that lead to them."""
+        """Start both, and write known_hosts and settings that lead to them."""
         self.gateway.start()
         self.host.start()
         self.write_known_hosts()
         self.configure()
 
     def close(self) -> None:
-        """End everything that was started here, and what that left."""
+        """Stop both, and all processes that are left."""
         self.gateway.stop()
         self.host.stop()
         terminate_all(self.processes())
 
     @contextlib.contextmanager
     def another_host(self, address: str, port: int) -> Iterator[Server]:
-        """One more host, on another address of this machine. Skips the test where there is none."""
+        """One more host, on another address of this machine."""
         other = Server("other host", self.folder / "other", self.authorized_keys, address=address)
         other.port = port
         try:
@@ -243,7 +243,7 @@ class Network:
         return str(path)
 
     def set_hostname(self, name: str) -> None:
-        """Let the host call itself so."""
+        """Set the name that the host reports."""
         program = self.host_bin / "uname"
         program.write_text(
             f'#!/bin/sh\n[ "$*" != -n ] || {{ echo {shlex.quote(name)}; exit; }}\ncommand -p uname "$@"\n'
@@ -264,7 +264,7 @@ class Network:
         self.known_hosts.write_text("".join(f"{line}\n" for line in (*lines, *extra)))
 
     def configure(self, *, notebook: dict[str, Any] | None = None, **settings: Any) -> None:
-        """Write the client's ~/.invoke.yaml: a way to the host, changed by what is given; None leaves a key out."""
+        """Write the client's ~/.invoke.yaml, which leads to the host, with these changes; None omits a key."""
         config = {
             "gateway": self.gateway_destination,
             "connect_kwargs": {"key_filename": str(self.key)},
@@ -274,7 +274,7 @@ class Network:
         (self.home / ".invoke.yaml").write_text(yaml.safe_dump(config))
 
     def run(self, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        """Run a program of this system on the client's side, without a terminal, to its end."""
+        """Run a system program on the client's side, without a terminal, and wait for it."""
         return subprocess.run(
             command,
             stdin=subprocess.DEVNULL,
@@ -286,7 +286,7 @@ class Network:
         )
 
     def ssh_config(self) -> str:
-        """An ssh_config(5) that knows both as `gateway` and `host`, and nothing of this user's own."""
+        """An ssh_config(5) with both as `gateway` and `host`, and none of this user's files."""
         return f"""\
 Host gateway
     HostName {self.gateway.address}
@@ -305,7 +305,7 @@ Host *
 """
 
     def processes(self, *homes: Path) -> list[psutil.Process]:
-        """What runs with one of the home folders: with none given, the client's and the host's."""
+        """The processes with one of these home folders, by default the client's and the host's."""
         homes = homes or (self.home, self.remote_home)
         result = []
         for process in psutil.process_iter():
@@ -315,7 +315,7 @@ Host *
         return result
 
     def wait_until_empty(self) -> None:
-        """Wait until nothing runs any more on either side, and nobody is logged in."""
+        """Wait until no process is left on either side, and no login."""
         wait_until(lambda: not self.processes(), "everything ends on both sides")
         for server in (self.gateway, self.host):
             server.wait_until_no_clients()
@@ -330,14 +330,14 @@ GATEWAY_OPTIONS = (
 
 
 def prepare_packages(folder: Path) -> None:
-    """Make in the folder what the host has of Conda: an environment `mlp` with the Jupyter of this project."""
+    """Create the host's Conda installation in the folder: an environment `mlp` with this project's Jupyter."""
     ensure_base(folder / "miniconda3")
     ensure_environment(folder / "miniconda3" / "envs" / "mlp")
 
 
 @contextlib.contextmanager
 def privsep_dir() -> Iterator[None]:
-    """Let sshd run as root where the system's own has never been started; undone, unless others need it still."""
+    """Create the privilege separation directory of sshd if it is missing, and remove it unless another sshd uses it."""
     if os.geteuid() != 0:
         yield
         return
@@ -358,12 +358,12 @@ def privsep_dir() -> Iterator[None]:
 
 @cache
 def sshd() -> str:
-    """The program, which wants to be called by its full path; "" where there is none."""
+    """The full path of sshd, which it requires; "" if it is not installed."""
     return shutil.which("sshd", path=f"/usr/sbin:/usr/local/sbin:{os.environ.get('PATH', '')}") or ""
 
 
 def make_key(path: Path, passphrase: str = "", kind: str = "ed25519") -> None:
-    """A new key pair at `path` and `path`.pub, as ssh-keygen(1) writes them, also where OpenSSH is not installed."""
+    """Create a key pair at `path` and `path`.pub in the format of ssh-keygen(1), also without OpenSSH."""
     key = _GENERATE[kind]()
     encryption: serialization.KeySerializationEncryption = serialization.NoEncryption()
     if passphrase:
@@ -382,7 +382,7 @@ def known_hosts_line(port: int, public_key: str, host: str = LOOPBACK) -> str:
 
 
 def terminate_all(processes: Sequence[psutil.Process]) -> None:
-    """End the processes, and see that they are gone."""
+    """Terminate the processes, and wait for them."""
     for signal_ in ("terminate", "kill"):
         for process in processes:
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -392,7 +392,7 @@ def terminate_all(processes: Sequence[psutil.Process]) -> None:
 
 @cache
 def _if_supported(option: str) -> str:
-    """The line, if this release of sshd knows it."""
+    """The line, if this release of sshd knows the option."""
     result = subprocess.run(
         [sshd(), "-t", "-f", "/dev/stdin"],
         input=option,

@@ -1,4 +1,4 @@
-"""A piece of the way that a test can cut, freeze and close: it passes TCP connections on to a port of this machine."""
+"""A TCP proxy to a local port, which a test can cut, freeze and close."""
 
 import asyncio
 import contextlib
@@ -14,7 +14,7 @@ CutMode = Literal["reset", "end"]
 
 
 class TcpProxy:
-    """The piece of the way. Its port stays the same whatever is done to it."""
+    """The proxy. Its port stays the same."""
 
     def __init__(self, loop: AsyncioThread, target_port: int) -> None:
         self._loop = loop
@@ -32,7 +32,7 @@ class TcpProxy:
         self._do(self._open)
 
     def cut(self, mode: CutMode = "reset") -> int:
-        """End every connection, at both of its sides; returns how many there were."""
+        """End every connection, on both sides; returns how many there were."""
 
         async def endpoint() -> int:
             endpoints = list(self._endpoints)
@@ -43,24 +43,24 @@ class TcpProxy:
         return self._loop.run(endpoint())
 
     def freeze(self) -> None:
-        """Let nothing through any more, and say nothing of it, as a network that has lost its path."""
+        """Pass on no data, without an error, as a network that loses all packets."""
         self._do(self._freeze)
 
     def unfreeze(self) -> None:
-        """Let everything through again, first what has waited."""
+        """Pass on data again, first what has been held."""
         self._do(self._unfreeze)
 
     def refuse(self, mode: CutMode = "reset") -> int:
-        """End every connection, and those that come from now on as soon as they come; returns how many there were."""
+        """End every connection, and reset new ones; returns how many there were."""
         self.is_refusing = True
         return self.cut(mode)
 
     def resume(self) -> None:
-        """Take connections again."""
+        """Accept connections again."""
         self.is_refusing = False
 
     def close(self) -> None:
-        """End it with all its connections."""
+        """Stop the proxy and all its connections."""
         self.refuse()
         self._do(self._close)
 
@@ -97,7 +97,7 @@ class TcpProxy:
             endpoint.resume_reading()
 
     def on_connect(self, client_end: "_ProxyEnd") -> None:
-        """Somebody has connected."""
+        """Handle a new client."""
         if self.is_refusing:
             self.refused += 1
             client_end.cut("reset")
@@ -122,12 +122,12 @@ class TcpProxy:
         client_end.resume_reading()
 
     def track(self, endpoint: "_ProxyEnd", is_connected: bool) -> None:
-        """Keep account of an end."""
+        """Add or remove one end of a connection."""
         (self._endpoints.add if is_connected else self._endpoints.discard)(endpoint)
 
 
 class _ProxyEnd(asyncio.Protocol):
-    """One end of a connection: near is who connected, far what it leads to."""
+    """One end of a connection: the client's or the server's."""
 
     def __init__(self, proxy: TcpProxy) -> None:
         self._proxy = proxy
@@ -177,18 +177,18 @@ class _ProxyEnd(asyncio.Protocol):
             self.peer.cut("reset" if error else "end")
 
     def pause_reading(self) -> None:
-        """Read nothing."""
+        """Stop reading."""
         with contextlib.suppress(RuntimeError):
             self._transport.pause_reading()
 
     def resume_reading(self) -> None:
-        """Read, if what was read has anywhere to go."""
+        """Read, if the data can be written to the other end."""
         if self.peer and not self.peer._is_write_paused and not self._proxy.is_frozen:
             with contextlib.suppress(RuntimeError):
                 self._transport.resume_reading()
 
     def cut(self, mode: CutMode) -> None:
-        """End it."""
+        """End the connection."""
         if self._transport is None or self._transport.is_closing():
             return
         if mode == "reset":
