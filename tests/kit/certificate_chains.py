@@ -2,16 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
-from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
+from cryptography.hazmat.primitives import serialization
 
-Key = CertificateIssuerPrivateKeyTypes
+from tests.kit import certificates
+from tests.kit.certificates import SigningKey, certificate, new_key, usages
 
 
 @dataclass(frozen=True)
@@ -19,7 +17,7 @@ class ChainMember:
     """A certificate and its key."""
 
     certificate: x509.Certificate
-    key: Key
+    key: SigningKey
 
     @property
     def pem(self) -> str:
@@ -30,43 +28,34 @@ def make_signed(
     name: str,
     signer: ChainMember | None = None,
     *,
-    key: Key | None = None,
+    key: SigningKey | None = None,
     names: Sequence[str] = (),
     ca: bool = False,
     days: tuple[int, int] = (-1, 90),
     usage: x509.ObjectIdentifier | None = None,
 ) -> ChainMember:
     """A certificate for `names`, signed by `signer` or itself, and its key; `days` are its validity, from now."""
-    key = key or ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-    now = datetime.now(UTC)
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(signer.certificate.subject if signer else subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now + timedelta(days=days[0]))
-        .not_valid_after(now + timedelta(days=days[1]))
-        .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-    )
-    if ca:
-        may = {"key_cert_sign": True, "crl_sign": True}
-        may |= dict.fromkeys(("digital_signature", "content_commitment", "key_encipherment"), False)
-        may |= dict.fromkeys(("data_encipherment", "key_agreement", "encipher_only", "decipher_only"), False)
-        builder = builder.add_extension(x509.KeyUsage(**may), critical=True)
+    key = key or new_key()
+    extensions: dict[str, x509.ExtensionType | None] = {
+        "basic_constraints": x509.BasicConstraints(ca, None),
+        "key_usage": usages("key_cert_sign", "crl_sign") if ca else None,
+        "extended_key_usage": x509.ExtendedKeyUsage([usage]) if usage else None,
+        "names": certificates.names(*names) if names else None,
+        "subject_key": x509.SubjectKeyIdentifier.from_public_key(key.public_key()),
+    }
     if signer:
-        identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.key.public_key())
-        builder = builder.add_extension(identifier, critical=False)
-    if names:
-        alternatives = x509.SubjectAlternativeName([x509.DNSName(each) for each in names])
-        builder = builder.add_extension(alternatives, critical=False)
-    if usage:
-        builder = builder.add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
-    signs_with = signer.key if signer else key
-    digest = None if isinstance(signs_with, ed25519.Ed25519PrivateKey) else hashes.SHA256()
-    return ChainMember(builder.sign(signs_with, digest), key)
+        extensions["authority_key"] = x509.AuthorityKeyIdentifier.from_issuer_public_key(
+            signer.key.public_key()
+        )
+    pem = certificate(
+        key,
+        subject=name,
+        issuer=signer.certificate.subject if signer else "",
+        signer=signer.key if signer else None,
+        days=days,
+        **extensions,
+    )
+    return ChainMember(x509.load_pem_x509_certificate(pem.encode()), key)
 
 
 @dataclass(frozen=True)
@@ -81,7 +70,7 @@ class CertificateSite:
         return make_signed("a server", self.intermediate, **({"names": ["localhost"]} | options))
 
     def files(
-        self, chain: Sequence[ChainMember | str], key: Key, *, passphrase: bytes = b""
+        self, chain: Sequence[ChainMember | str], key: SigningKey, *, passphrase: bytes = b""
     ) -> tuple[Path, Path]:
         """Write the chain and the key to two files; the key's is private."""
         paths = self.folder / "chain.pem", self.folder / "server.key"

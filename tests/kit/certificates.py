@@ -23,7 +23,7 @@ def certificate(
     key: SigningKey,
     *,
     subject: str | x509.Name = "a server",
-    issuer: str = "",
+    issuer: str | x509.Name = "",
     signer: SigningKey | None = None,
     days: tuple[int, int] = (-1, 90),
     **extensions: x509.ExtensionType | None,

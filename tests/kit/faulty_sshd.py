@@ -12,6 +12,7 @@ import asyncssh
 import paramiko
 
 from tests.kit.mitm_sshd import MitmRecord, MitmServer
+from tests.kit.sockets import accept_loop
 from tests.kit.sshd import LOOPBACK
 
 TIMEOUT_S = 10
@@ -26,28 +27,20 @@ def raw_server(serve_client: ServerFunction) -> Iterator[tuple[int, threading.Ev
     """
     reached = threading.Event()
     peers: list[socket.socket] = []
-    with socket.create_server((LOOPBACK, 0)) as listener:
 
-        def serve() -> None:
-            while True:
-                try:
-                    peer, _ = listener.accept()
-                except OSError:
-                    return
-                peers.append(peer)
-                with contextlib.suppress(OSError):
-                    serve_client(peer, reached)
+    def serve(peer: socket.socket) -> None:
+        peers.append(peer)
+        with contextlib.suppress(OSError):
+            serve_client(peer, reached)
 
-        thread = threading.Thread(target=serve)
-        thread.start()
+    with accept_loop(socket.create_server((LOOPBACK, 0)), serve) as port:
         try:
-            yield listener.getsockname()[1], reached
+            yield port, reached
         finally:
-            for sock in (*peers, listener):
+            for peer in peers:
                 with contextlib.suppress(OSError):
-                    sock.shutdown(socket.SHUT_RDWR)
-                sock.close()
-            thread.join(TIMEOUT_S)
+                    peer.shutdown(socket.SHUT_RDWR)
+                peer.close()
 
 
 @contextlib.contextmanager

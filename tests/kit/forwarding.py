@@ -15,6 +15,7 @@ from notebooks_over_ssh.jupyter.connecting import connect_to
 from notebooks_over_ssh.ssh.connection import Connection
 from notebooks_over_ssh.ssh.connections import close_all
 from notebooks_over_ssh.ssh.prompting import CredentialPrompter, NullPrompter
+from tests.kit.sockets import LOOPBACK, TIMEOUT_S, accept_loop
 
 ServeFunction = Callable[[Callable[[socket.socket], None]], int]
 
@@ -39,32 +40,20 @@ def serve() -> Iterator[ServeFunction]:
     with contextlib.ExitStack() as stack:
 
         def start(handle: Callable[[socket.socket], None]) -> int:
-            listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=256))
             threads: list[threading.Thread] = []
 
-            def accept() -> None:
-                while True:
-                    try:
-                        peer, _ = listener.accept()
-                    except OSError:
-                        return
-                    threads.append(threading.Thread(target=_handle, args=(handle, peer)))
-                    threads[-1].start()
+            def start_thread(peer: socket.socket) -> None:
+                threads.append(threading.Thread(target=_handle, args=(handle, peer)))
+                threads[-1].start()
 
-            accept_thread = threading.Thread(target=accept)
-            accept_thread.start()
-
-            def stop() -> None:
-                with contextlib.suppress(OSError):
-                    listener.shutdown(socket.SHUT_RDWR)
-                accept_thread.join(10)
+            def join() -> None:
                 for thread in threads:
-                    thread.join(10)
+                    thread.join(TIMEOUT_S)
                     assert not thread.is_alive(), "a connection to the server never ended"
 
-            stack.callback(stop)
-            port: int = listener.getsockname()[1]
-            return port
+            stack.callback(join)
+            listener = socket.create_server((LOOPBACK, 0), backlog=256)
+            return stack.enter_context(accept_loop(listener, start_thread))
 
         yield start
 

@@ -9,7 +9,7 @@ from typing import Any
 import paramiko
 from paramiko.packet import Packetizer
 
-from tests.kit.sshd import LOOPBACK
+from tests.kit.sockets import LOOPBACK, accept_loop
 
 TIMEOUT_S = 10
 Mutation = Callable[[bytes], bytes]
@@ -33,11 +33,8 @@ class MalformedServer:
         self.mutate: Mutation = bytes
         self.raw = False
         self.was_mutated = False
-        self._listener = socket.create_server((LOOPBACK, 0))
-        self.port: int = self._listener.getsockname()[1]
+        self.port = 0
         self._transports: list[Any] = []
-        self._thread = threading.Thread(target=self._serve)
-        self._thread.start()
 
     def mutate_next(self, stage: str, mutate: Mutation, *, raw: bool = False) -> None:
         """Replace the payload of that stage's packet with `mutate(payload)`, then close; `raw`: send bytes without a
@@ -45,31 +42,20 @@ class MalformedServer:
         """
         self.stage, self.mutate, self.raw, self.was_mutated = STAGES[stage], mutate, raw, False
 
-    def close(self) -> None:
-        """Stop the server."""
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self._thread.join(TIMEOUT_S)
-        self._close_transports()
-
-    def _close_transports(self) -> None:
+    def close_transports(self) -> None:
+        """End the connections."""
         while self._transports:
             transport = self._transports.pop()
             transport.close()
             transport.join(TIMEOUT_S)
 
-    def _serve(self) -> None:
-        while True:
-            try:
-                peer, _ = self._listener.accept()
-            except OSError:
-                return
-            self._close_transports()
-            transport: Any = paramiko.Transport(peer, packetizer_class=_mutating_packetizer(self))
-            transport.add_server_key(self.key)
-            self._transports.append(transport)
-            transport.start_server(event=threading.Event(), server=_RefusingInterface())
+    def serve(self, peer: socket.socket) -> None:
+        """Serve a new client, in place of the one before."""
+        self.close_transports()
+        transport: Any = paramiko.Transport(peer, packetizer_class=_mutating_packetizer(self))
+        transport.add_server_key(self.key)
+        self._transports.append(transport)
+        transport.start_server(event=threading.Event(), server=_RefusingInterface())
 
 
 def _mutating_packetizer(server: MalformedServer) -> type:
@@ -95,6 +81,7 @@ def malformed_server() -> Iterator[MalformedServer]:
     """The server, until the end of the block."""
     server = MalformedServer()
     try:
-        yield server
+        with accept_loop(socket.create_server((LOOPBACK, 0)), server.serve) as server.port:
+            yield server
     finally:
-        server.close()
+        server.close_transports()

@@ -15,9 +15,10 @@ from notebooks_over_ssh.tunnel import Forwarder, listen
 from tests.kit.mitm_sshd import AsyncioThread
 from tests.kit.ports import free_port
 from tests.kit.scripted_peer import ScriptedPeer, scripted_peer
+from tests.kit.sockets import TIMEOUT_S, echoes, read
 from tests.kit.ssh_client import Client
 from tests.kit.sshd import LOOPBACK, known_hosts_line
-from tests.kit.two_hops import TIMEOUT_S, echo_server, echoes, read
+from tests.kit.two_hops import echo_server
 from tests.kit.wait import wait_until
 
 

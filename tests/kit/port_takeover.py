@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.kit.certificates import certificate, new_key, pem
-from tests.kit.sshd import LOOPBACK
-from tests.kit.two_hops import TIMEOUT_S
+from tests.kit.sockets import LOOPBACK, TIMEOUT_S, accept_loop
 from tests.kit.wait import wait_until
 
 
@@ -40,15 +39,10 @@ def take_over_port(port: int, folder: Path) -> Iterator[PortTakeover]:
                 takeover.requests.append(request)
                 tls_socket.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
 
-    def accept(listener: socket.socket) -> None:
-        while True:
-            try:
-                peer, _ = listener.accept()
-            except OSError:
-                return
-            takeover.connections += 1
-            peer.settimeout(TIMEOUT_S)
-            threading.Thread(target=serve, args=(peer,), daemon=True).start()
+    def start_thread(peer: socket.socket) -> None:
+        takeover.connections += 1
+        peer.settimeout(TIMEOUT_S)
+        threading.Thread(target=serve, args=(peer,), daemon=True).start()
 
     # The threads of a process that was killed hold its sockets a moment longer than its leader.
     listeners: list[socket.socket] = []
@@ -59,12 +53,5 @@ def take_over_port(port: int, folder: Path) -> Iterator[PortTakeover]:
         return bool(listeners)
 
     wait_until(is_listening, "the port is free")
-    with listeners[0] as listener:
-        thread = threading.Thread(target=accept, args=(listener,))
-        thread.start()
-        try:
-            yield takeover
-        finally:
-            with contextlib.suppress(OSError):
-                listener.shutdown(socket.SHUT_RDWR)
-            thread.join(TIMEOUT_S)
+    with accept_loop(listeners[0], start_thread):
+        yield takeover

@@ -16,7 +16,7 @@ from tests.kit.cli import User, assert_success
 from tests.kit.jupyter_client import TIMEOUT_S, Browser
 from tests.kit.mitm_sshd import AsyncioThread
 from tests.kit.ports import free_port
-from tests.kit.sshd import LOOPBACK, Network, Server, known_hosts_line
+from tests.kit.sshd import LOOPBACK, Network, known_hosts_line
 from tests.kit.tcp_proxy import TcpProxy
 from tests.kit.wait import wait_until
 
@@ -268,13 +268,3 @@ def running_workload(proxied: ProxiedNetwork, size: int) -> Iterator[Workload]:
         stopped = user.fab("stop", "--force")
     assert_success(stopped)
     assert user.status() == []
-
-
-def kill(server: Server) -> None:
-    """End an sshd and all its logins as a machine does that loses its power: none says goodbye."""
-    family = server.children()
-    assert server._process
-    server._process.kill()
-    for process in family:
-        process.kill()
-    server.stop()

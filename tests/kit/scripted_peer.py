@@ -4,7 +4,6 @@ import contextlib
 import queue
 import socket
 import struct
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,8 +22,7 @@ from paramiko.common import (
     MSG_CHANNEL_WINDOW_ADJUST,
 )
 
-from tests.kit.sshd import LOOPBACK
-from tests.kit.two_hops import TIMEOUT_S
+from tests.kit.sockets import LOOPBACK, TIMEOUT_S, accept_loop
 
 MB = 1024 * 1024
 CHANNEL_MESSAGES = (
@@ -114,27 +112,18 @@ def _record_packets(transport: Any, scripted: ScriptedPeer) -> None:
 def scripted_peer() -> Iterator[tuple[int, ScriptedPeer]]:
     """The port of a server that accepts every login, and the peer for its first client."""
     scripted = ScriptedPeer()
-    with socket.create_server((LOOPBACK, 0)) as listening:
 
-        def serve() -> None:
-            try:
-                client, _ = listening.accept()
-            except OSError:
-                return
-            transport: Any = paramiko.Transport(client)
-            transport.add_server_key(paramiko.ECDSAKey.generate())
-            _record_packets(transport, scripted)
-            scripted.transport = transport
-            with contextlib.suppress(EOFError, paramiko.SSHException):
-                transport.start_server(server=_AcceptAll())
+    def serve(client: socket.socket) -> None:
+        transport: Any = paramiko.Transport(client)
+        transport.add_server_key(paramiko.ECDSAKey.generate())
+        _record_packets(transport, scripted)
+        scripted.transport = transport
+        with contextlib.suppress(EOFError, paramiko.SSHException):
+            transport.start_server(server=_AcceptAll())
 
-        thread = threading.Thread(target=serve)
-        thread.start()
-        try:
-            yield listening.getsockname()[1], scripted
-        finally:
-            with contextlib.suppress(OSError):
-                listening.shutdown(socket.SHUT_RDWR)
-            thread.join(TIMEOUT_S)
-            if scripted.transport is not None:
-                scripted.transport.close()
+    try:
+        with accept_loop(socket.create_server((LOOPBACK, 0)), serve) as port:
+            yield port, scripted
+    finally:
+        if scripted.transport is not None:
+            scripted.transport.close()

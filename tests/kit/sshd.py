@@ -96,11 +96,17 @@ class Server:
         """Stop it and all its logins."""
         if self._process is None:
             return
-        descendants = psutil.Process(self._process.pid).children(recursive=True)
+        descendants = self.children()
         self._process.terminate()
         self._process.wait(STOP_TIMEOUT_S)
         self._process = None
         terminate_all(descendants)
+
+    def kill(self) -> None:
+        """Kill it and all its logins, as a power failure does."""
+        for process in [self.process(), *self.children()]:
+            process.kill()
+        self.stop()
 
     def new_key(self) -> None:
         """Replace the host key, and restart."""
@@ -123,8 +129,12 @@ class Server:
 
     def children(self) -> list[psutil.Process]:
         """The processes that serve clients."""
+        return self.process().children(recursive=True)
+
+    def process(self) -> psutil.Process:
+        """The listening process."""
         assert self._process
-        return psutil.Process(self._process.pid).children(recursive=True)
+        return psutil.Process(self._process.pid)
 
     def wait_until_no_clients(self) -> None:
         """Wait until no client is connected."""

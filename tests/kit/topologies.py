@@ -56,10 +56,6 @@ def network_site(network: Network) -> GatewaySite:
     """The two servers of a network."""
     server = network.gateway
 
-    def processes() -> list[psutil.Process]:
-        assert server._process
-        return [psutil.Process(server._process.pid)]
-
     return GatewaySite(
         user=network.user,
         key=network.key,
@@ -69,7 +65,7 @@ def network_site(network: Network) -> GatewaySite:
         configure=network.configure,
         change_key=server.new_key,
         end_gateway=server.stop,
-        gateway_processes=processes,
+        gateway_processes=lambda: [server.process()],
     )
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import socket
 from collections.abc import Iterator
 from contextlib import closing
 
@@ -12,8 +11,6 @@ from tests.kit.mitm_sshd import AsyncioThread
 from tests.kit.ports import free_port
 from tests.kit.ssh_client import Client
 from tests.kit.sshd import LOOPBACK, known_hosts_line
-
-TIMEOUT_S = 20.0
 
 
 class TwoHops:
@@ -74,30 +71,3 @@ def echo_server(loop: AsyncioThread) -> Iterator[int]:
         yield server.sockets[0].getsockname()[1]
     finally:
         loop.run(stop(server))
-
-
-def dial(port: int, host: str = LOOPBACK) -> socket.socket:
-    """A connection to a port of this machine."""
-    return socket.create_connection((host, port), timeout=TIMEOUT_S)
-
-
-def read_all(peer: socket.socket) -> bytes:
-    """Everything up to the end. Raises ConnectionResetError."""
-    blocks = []
-    while block := peer.recv(65536):
-        blocks.append(block)
-    return b"".join(blocks)
-
-
-def read(peer: socket.socket, size: int) -> bytes:
-    """So many bytes, or those up to the end."""
-    data = b""
-    while len(data) < size and (block := peer.recv(size - len(data))):
-        data += block
-    return data
-
-
-def echoes(peer: socket.socket, message: bytes = b"are you there?") -> bool:
-    """Whether an echo comes back."""
-    peer.sendall(message)
-    return read(peer, len(message)) == message

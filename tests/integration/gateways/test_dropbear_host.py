@@ -10,9 +10,10 @@ import pytest
 from notebooks_over_ssh.tunnel.relay import forwarding_refusal, use_relay
 from tests.kit.forwarding import ServeFunction
 from tests.kit.gateway_servers import Dropbear, find_program
+from tests.kit.sockets import dial, echoes
 from tests.kit.ssh_client import Client
 from tests.kit.sshd import LOOPBACK, known_hosts_line
-from tests.kit.two_hops import dial, echoes, forwarding
+from tests.kit.two_hops import forwarding
 
 
 @pytest.fixture

@@ -24,9 +24,9 @@ from notebooks_over_ssh.tunnel.forwarded_connection import ForwardedConnection, 
 from tests.kit.forwarding import ServeFunction
 from tests.kit.mitm_sshd import AsyncioThread
 from tests.kit.ports import free_port
-from tests.kit.proxied_tunnel import kill
+from tests.kit.sockets import TIMEOUT_S, dial, echoes, read, read_all
 from tests.kit.ssh_client import Client
-from tests.kit.two_hops import TIMEOUT_S, TwoHops, dial, echo_server, echoes, forwarding, read, read_all
+from tests.kit.two_hops import TwoHops, echo_server, forwarding
 from tests.kit.wait import wait_until
 
 MB = 1024 * 1024
@@ -107,7 +107,7 @@ def test_hop_dies_during_download(hops: TwoHops, serve: ServeFunction, hop: str)
         dial(port) as peer,
     ):
         assert len(read(peer, MB)) == MB
-        kill(getattr(hops, hop))
+        getattr(hops, hop).kill()
         with pytest.raises(ConnectionResetError):
             read_all(peer)
         wait_until_clear(forwarder, connection)

@@ -34,8 +34,8 @@ from notebooks_over_ssh.tunnel.event_loop import EventLoopThread
 from notebooks_over_ssh.tunnel.forwarded_connection import CHUNK_BYTES, ForwardedConnection
 from notebooks_over_ssh.tunnel.target import Target
 from tests.kit.scripted_peer import MB, ScriptedPeer, scripted_peer
+from tests.kit.sockets import TIMEOUT_S
 from tests.kit.sshd import LOOPBACK
-from tests.kit.two_hops import TIMEOUT_S
 from tests.kit.wait import wait_until
 
 BLOCK = 32768

@@ -17,9 +17,10 @@ from tests.kit.cli import assert_error, assert_success, kill
 from tests.kit.forwarding import ServeFunction
 from tests.kit.https_probe import probe
 from tests.kit.proxied_tunnel import ProxiedNetwork
+from tests.kit.sockets import TIMEOUT_S, dial, echoes, read_all
 from tests.kit.ssh_client import Client
 from tests.kit.sshd import LOOPBACK, Network
-from tests.kit.two_hops import TIMEOUT_S, TwoHops, dial, echoes, forwarding, read_all
+from tests.kit.two_hops import TwoHops, forwarding
 from tests.kit.wait import wait_until
 
 MB = 1024 * 1024

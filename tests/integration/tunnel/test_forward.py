@@ -10,8 +10,8 @@ from tests.kit.cli import assert_error, assert_success
 from tests.kit.forwarding import ServeFunction
 from tests.kit.ports import free_port
 from tests.kit.proxied_tunnel import ProxiedNetwork
+from tests.kit.sockets import dial, read_all
 from tests.kit.sshd import LOOPBACK
-from tests.kit.two_hops import dial, read_all
 
 
 def name_server(name: bytes) -> Callable[[socket.socket], None]:

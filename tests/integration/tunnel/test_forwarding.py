@@ -11,7 +11,8 @@ from notebooks_over_ssh.errors import ConfigError
 from notebooks_over_ssh.ssh.connection import Connection
 from notebooks_over_ssh.tunnel import FIRST_PORT, listen
 from tests.kit.forwarding import ServeFunction
-from tests.kit.two_hops import dial, forwarding, read_all
+from tests.kit.sockets import dial, read_all
+from tests.kit.two_hops import forwarding
 from tests.kit.wait import wait_until
 
 LARGE = 8 * 1024 * 1024

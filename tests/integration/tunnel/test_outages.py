@@ -4,7 +4,6 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 
-import psutil
 import pytest
 
 from tests.kit.cli import assert_success
@@ -36,8 +35,7 @@ def data_held(proxied: ProxiedNetwork) -> Iterator[None]:
 @contextlib.contextmanager
 def gateway_stopped(proxied: ProxiedNetwork) -> Iterator[None]:
     """An outage in which the gateway's processes are stopped, while its kernel keeps running."""
-    assert proxied.network.gateway._process
-    processes = [psutil.Process(proxied.network.gateway._process.pid), *proxied.network.gateway.children()]
+    processes = [proxied.network.gateway.process(), *proxied.network.gateway.children()]
     for process in processes:
         process.suspend()
     last(OUTAGE_S)

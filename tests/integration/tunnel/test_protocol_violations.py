@@ -23,7 +23,7 @@ from paramiko.common import (
 
 from tests.kit.nested_transports import NestedTransports
 from tests.kit.scripted_peer import MB, ScriptedPeer
-from tests.kit.two_hops import TIMEOUT_S, dial, read, read_all
+from tests.kit.sockets import TIMEOUT_S, dial, read, read_all
 from tests.kit.wait import wait_until
 
 MAX_UINT32 = 2**32 - 1

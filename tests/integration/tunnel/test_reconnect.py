@@ -15,7 +15,6 @@ from tests.kit.proxied_tunnel import (
     BackgroundRequest,
     Download,
     ProxiedNetwork,
-    kill,
     running_workload,
 )
 from tests.kit.tcp_proxy import CutMode, TcpProxy
@@ -61,7 +60,7 @@ def test_gateway_killed(proxied: ProxiedNetwork) -> None:
     survives.
     """
     with running_workload(proxied, 200 * MB) as work, Download(work.client) as download:
-        kill(proxied.network.gateway)
+        proxied.network.gateway.kill()
         proxied.wait_for("reconnecting")
         download.finish()
         assert download.error, "200 MB cannot have been on their way already"

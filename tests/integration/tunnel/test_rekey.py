@@ -10,8 +10,9 @@ import pytest
 from notebooks_over_ssh.ssh.connection import Connection
 from notebooks_over_ssh.ssh.protocol.packetizer import BlockPacketizer
 from tests.kit.forwarding import ServeFunction
+from tests.kit.sockets import TIMEOUT_S, dial, read_all
 from tests.kit.ssh_client import Client
-from tests.kit.two_hops import TIMEOUT_S, TwoHops, dial, forwarding, read_all
+from tests.kit.two_hops import TwoHops, forwarding
 from tests.kit.wait import wait_until
 
 MB = 1024 * 1024

@@ -26,9 +26,10 @@ from notebooks_over_ssh.ssh.protocol.tcp_latency import QUICKACK, connect_low_la
 from tests.kit.mitm_sshd import AsyncioThread
 from tests.kit.nested_transports import NestedTransports
 from tests.kit.proxied_tunnel import MB, ProxiedNetwork, running_workload
+from tests.kit.sockets import TIMEOUT_S, dial, echoes, read, read_all
 from tests.kit.ssh_client import Client
 from tests.kit.sshd import LOOPBACK, Server, known_hosts_line
-from tests.kit.two_hops import TIMEOUT_S, dial, echo_server, echoes, forwarding, read, read_all
+from tests.kit.two_hops import echo_server, forwarding
 from tests.kit.wait import wait_until
 
 

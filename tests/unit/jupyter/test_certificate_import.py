@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from notebooks_over_ssh.errors import ConfigError
 from notebooks_over_ssh.jupyter import certificate as certificates
 from notebooks_over_ssh.jupyter import certificate_import as own_certificate
-from tests.kit.certificate_chains import CertificateSite, ChainMember, Key, make_signed
-from tests.kit.certificates import certificate, malformed, new_key
+from tests.kit.certificate_chains import CertificateSite, ChainMember, make_signed
+from tests.kit.certificates import SigningKey, certificate, malformed, new_key
 
 KEY = new_key()
 MALFORMED = malformed(certificate(KEY))
@@ -49,7 +49,7 @@ def test_chain(certificate_site: CertificateSite) -> None:
 @pytest.mark.parametrize(
     "make", [lambda: rsa.generate_private_key(65537, 2048), lambda: ec.generate_private_key(ec.SECP384R1())]
 )
-def test_key_types(certificate_site: CertificateSite, make: Callable[[], Key]) -> None:
+def test_key_types(certificate_site: CertificateSite, make: Callable[[], SigningKey]) -> None:
     """RSA of 2048 bits and P-384 are accepted, also with the root in the chain, and self-signed, which is_self_signed
     reports.
     """
@@ -69,7 +69,7 @@ def cases(
     leaf, other = certificate_site.leaf(), certificate_site.leaf()
 
     def with_(
-        chain: Sequence[ChainMember | str], key: Key, **options: bytes
+        chain: Sequence[ChainMember | str], key: SigningKey, **options: bytes
     ) -> Callable[[], tuple[Path, Path]]:
         return lambda: certificate_site.files(chain, key, **options)
 
@@ -93,7 +93,7 @@ def cases(
         return files
 
     # Their primes are slow to find, so only the test that needs them does.
-    def with_key(make_key: Callable[[], Key]) -> Callable[[], tuple[Path, Path]]:
+    def with_key(make_key: Callable[[], SigningKey]) -> Callable[[], tuple[Path, Path]]:
         return lambda: alone(certificate_site.leaf(key=make_key()))()
 
     spent = make_signed(

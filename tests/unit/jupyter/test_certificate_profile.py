@@ -20,7 +20,6 @@ from tests.kit.certificates import (
     new_key,
     self_signed,
     usages,
-    version_1,
 )
 
 KEY = new_key()
@@ -176,11 +175,6 @@ def test_refused(reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         trusting.trust(certificates.parse(pem), "ashbury")
     assert expected in str(refused.value) and "secure --renew" in refused.value.hint
     assert list(tmp_path.iterdir()) == []
-
-
-def test_version_1(tmp_path: Path) -> None:
-    """A version 1 certificate is refused: without extensions, nothing says that it cannot sign others."""
-    assert "could sign other certificates" in find_problem(version_1(tmp_path))
 
 
 def test_many_long_names() -> None:
