@@ -1,4 +1,4 @@
-"""A gateway with a host behind it, whatever the gateway is: what the tests of every gateway need of either."""
+"""Gateways of each kind with a host behind them, and the operations that the tests need of all."""
 
 import contextlib
 import json
@@ -26,7 +26,7 @@ SANDBOX_HOST = "ashbury"
 
 @dataclass(frozen=True)
 class GatewaySite:
-    """A client who knows the keys of a gateway and of the host behind it, and has settings that lead there."""
+    """A client that knows the keys of a gateway and of the host behind it, with settings that lead there."""
 
     user: User
     key: Path
@@ -41,7 +41,7 @@ class GatewaySite:
 
     @contextlib.contextmanager
     def silent_gateway(self) -> Iterator[None]:
-        """The gateway is there, and does nothing any more while the body runs."""
+        """Stop the gateway's processes (SIGSTOP) during the body."""
         processes = self.gateway_processes()
         for process in processes:
             process.send_signal(signal.SIGSTOP)
@@ -53,7 +53,7 @@ class GatewaySite:
 
 
 def network_site(network: Network) -> GatewaySite:
-    """The two servers of a network."""
+    """The site of a network's two servers."""
     server = network.gateway
 
     return GatewaySite(
@@ -70,7 +70,7 @@ def network_site(network: Network) -> GatewaySite:
 
 
 class DropbearNetwork(Network):
-    """As the other, with dropbear as the gateway. Skips the test where that cannot be."""
+    """A network with dropbear as the gateway. Skips the test without its programs or root."""
 
     def __init__(self, folder: Path, packages: Path) -> None:
         for program in ("dropbear", "dropbearconvert", "unshare"):
@@ -82,23 +82,23 @@ class DropbearNetwork(Network):
         self.gateway = Dropbear("gateway", folder / "dropbear", self.authorized_keys)
 
     def forbid_forwarding(self) -> None:
-        """Let it forward nothing any more."""
+        """Restart the gateway with forwarding forbidden."""
         self.gateway.stop()
         self.gateway.start("-j")
 
 
 class SshdNetwork(Network):
-    """As the other, with OpenSSH's sshd as the gateway."""
+    """A network with OpenSSH's sshd as the gateway."""
 
     def forbid_forwarding(self) -> None:
-        """Let it forward nothing any more."""
+        """Restart the gateway with forwarding forbidden."""
         self.gateway.stop()
         self.gateway.start("AllowTcpForwarding no", *GATEWAY_OPTIONS)
 
 
 @contextlib.contextmanager
 def sandbox_site(factory: pytest.TempPathFactory, temporary: Path) -> Iterator[GatewaySite]:
-    """The sandbox, reached as any other gateway is: by its port, with a key and known_hosts."""
+    """The sandbox, configured like any other gateway: by its port, with a key and known_hosts."""
     with new_user(factory, temporary) as user:
         assert_success(user.fab("sandbox.start"))
         record = json.loads((user.sandbox / "network.json").read_text())["network"]

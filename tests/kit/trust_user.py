@@ -1,4 +1,4 @@
-"""Somebody with a home folder, browsers' databases in it, and a session on record."""
+"""A user with browsers' NSS databases and a recorded session."""
 
 import subprocess
 from pathlib import Path
@@ -17,18 +17,18 @@ class TrustUser(User):
     """A user whose records this process reads and writes too."""
 
     def add_session(self, certificate_pem: str, host: str = "ashbury") -> Session:
-        """Record a session whose server shows this certificate, in place of the one on the same host."""
+        """Record a session with this certificate, in place of the one on the same host."""
         session = make_session(host, certificate_pem=certificate_pem)
         sessions.save(session)
         return session
 
     def add_database(self, folder: str, password: str = "") -> Path:
-        """Make an NSS database below the home folder."""
+        """Create an NSS database below the home folder."""
         return new_database(self.home / folder, password)
 
 
 def new_database(folder: Path, password: str = "") -> Path:
-    """Make an NSS database, as a browser does at its first start."""
+    """Create an NSS database, as a browser does at its first start."""
     folder.mkdir(parents=True)
     file = folder / "password"
     file.write_text(password)
@@ -38,7 +38,7 @@ def new_database(folder: Path, password: str = "") -> Path:
 
 
 def certutil(*arguments: str, stdin: str = "") -> str:
-    """Run certutil past our own programs."""
+    """Run certutil itself."""
     result = subprocess.run(
         ["certutil", *arguments],
         input=stdin,
@@ -51,7 +51,7 @@ def certutil(*arguments: str, stdin: str = "") -> str:
 
 
 def entries(database: Path) -> dict[str, str]:
-    """The nicknames in a database, and the trust in each."""
+    """The nicknames in a database, with their trust flags."""
     lines = [line.rsplit(maxsplit=1) for line in certutil("-L", "-d", f"sql:{database}").splitlines()]
     return {
         line[0].strip(): line[1]
@@ -62,7 +62,7 @@ def entries(database: Path) -> dict[str, str]:
 
 @pytest.fixture
 def trust_user(tmp_path: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch) -> TrustUser:
-    """Somebody in whose home folder nothing is yet."""
+    """A user with an empty home folder."""
     home = tmp_path / "home"
     home.mkdir()
     monkeypatch.setenv("HOME", str(home))

@@ -1,4 +1,4 @@
-"""Two sshd and the Connection through both, in this process, with a forwarder over it."""
+"""Two sshd, the Connection through both in this process, and a forwarder over it."""
 
 import asyncio
 import contextlib
@@ -38,7 +38,7 @@ class TwoHops:
 
 @contextlib.contextmanager
 def forwarding(connection: Connection, *targets: int) -> Iterator[tuple[Forwarder, list[int]]]:
-    """A forwarder over the Connection, and the local port that leads to each of the targets."""
+    """A forwarder over the Connection, and the local port for each of the targets."""
     listeners = [listen(free_port()) for _ in targets]
     with closing(Forwarder(zip(listeners, targets, strict=True))) as forwarder:
         forwarder.set_transport(connection.port_transport)
@@ -48,7 +48,7 @@ def forwarding(connection: Connection, *targets: int) -> Iterator[tuple[Forwarde
 
 @contextlib.contextmanager
 def echo_server(loop: AsyncioThread) -> Iterator[int]:
-    """The port of a server that sends back what comes, with half-close, for any number of connections at once."""
+    """The port of an echo server, which supports half-close and any number of connections."""
 
     async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):

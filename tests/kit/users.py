@@ -1,4 +1,4 @@
-"""Users, each with a home folder and a sandbox of their own, of whom nothing is left in the end."""
+"""Users, each with their own home folder and sandbox, of which nothing is left in the end."""
 
 import contextlib
 import os
@@ -18,14 +18,14 @@ PASSWORD = "a password of the tests' own"
 
 
 def generated_password(result: Result) -> str:
-    """The password that a command made up, which it shows just once."""
+    """The generated password in a command's output, which shows it once."""
     (password,) = re.findall(r"the password is +(\S+)", result.stdout)
     return str(password)
 
 
 @contextlib.contextmanager
 def new_user(tmp_path_factory: pytest.TempPathFactory, temporary: Path) -> Iterator[User]:
-    """A user with an empty home folder; the end of the body is the end of all that they started."""
+    """A user with an empty home folder; in the end everything that they started is stopped."""
     user = User(tmp_path_factory.mktemp("user"), temporary)
     try:
         yield user
@@ -39,13 +39,13 @@ def new_user(tmp_path_factory: pytest.TempPathFactory, temporary: Path) -> Itera
 
 @pytest.fixture(scope="session")
 def notebook6_venv(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A venv with the last notebook 6, from the package index."""
+    """A venv with the last release of notebook 6, from the package index."""
     return _venv(tmp_path_factory.mktemp("classic") / "venv", "notebook<7")
 
 
 @pytest.fixture(scope="session")
 def scanner(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The program of SSLyze, a TLS scanner from the package index, in a venv of its own: it wants other releases than we."""
+    """The program of SSLyze, a TLS scanner from the package index, in its own venv, since its pins differ from ours."""
     return _venv(tmp_path_factory.mktemp("scanner") / "venv", "sslyze>=6.2") / "bin/sslyze"
 
 
@@ -72,7 +72,7 @@ def idle_user(tmp_path: Path, temporary: Path) -> User:
 
 @pytest.fixture
 def fresh_user(tmp_path_factory: pytest.TempPathFactory, temporary: Path) -> Iterator[User]:
-    """A user of this test alone, in whose home folder nothing is yet."""
+    """A user of this test alone, with an empty home folder."""
     with new_user(tmp_path_factory, temporary) as user:
         yield user
 
@@ -86,6 +86,6 @@ def _secured_user(tmp_path_factory: pytest.TempPathFactory, temporary: Path) -> 
 
 @pytest.fixture(scope="module")
 def user(_secured_user: User) -> Iterator[User]:
-    """A user whose notebook server is protected with PASSWORD; each module begins without a session."""
+    """A user whose server is secured with PASSWORD; each module begins without a session."""
     yield _secured_user
     _secured_user.stop_all_sessions()
