@@ -2,7 +2,7 @@
 
 import pytest
 
-# Before they are imported, so that their assertions tell what they compared.
+# Before their import, so that their failed assertions show the values.
 pytest.register_assert_rewrite("tests.kit")
 
 pytest_plugins = (

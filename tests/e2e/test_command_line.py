@@ -27,7 +27,7 @@ FLAGS = {
     "status": ("--json", "--editors"),
     "logs": ("--host", "--follow", "--lines"),
 }
-# What only the sandbox or a step needs: no list should wait for it.
+# Needed only by the sandbox or a task: slow to import.
 HEAVY = (
     "asyncssh",
     "psutil",

@@ -9,8 +9,8 @@ import pytest
 from tests.kit.cli import BIN_DIR, ROOT, User, assert_success
 from tests.kit.wait import TIMEOUT_S
 
-# Python runs this before anything else. It counts the lines of the collection and of what runs after it, of ours and of the
-# libraries that have a part in it. At the line with the number in AT it sends itself the signal that Ctrl-C sends.
+# Python imports this first. It counts the lines that run from the import of the collection on, in this project and its
+# libraries, and sends itself SIGINT at the line with the number in AT.
 COUNTING = f"""
 import atexit, os, signal, sys
 

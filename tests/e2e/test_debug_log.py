@@ -33,7 +33,7 @@ def test_log_of_a_tunnel(fresh_user: User) -> None:
         "a channel": r"channel \d+ to port \d+ opened$",
     }
     assert [name for name, event in events.items() if not any(re.search(event, line) for line in lines)] == []
-    # Two processes wrote it: the command, and the one that holds the tunnel.
+    # Two processes wrote it: the command's and the tunnel's.
     assert len({line.split()[2] for line in lines}) >= 3
     settings = json.loads(fresh_user.jupyter_config.read_text())
     hashed = next(value for value in _strings(settings) if value.startswith("argon2:"))

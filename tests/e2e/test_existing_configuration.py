@@ -156,14 +156,14 @@ def test_matrix(
     settings.write_text(json.dumps({"notebook": notebook}))
     fab = ("-f", str(settings))
 
-    # Without the first step nothing is started that is open.
+    # Without `secure` no open server is started.
     assert_error(fresh_user.fab(*fab, "serve"), 6)
     up = assert_success(fresh_user.fab(*fab, "up", "--detach", *ANSWERS, stdin=f"{PASSWORD}\n"))
     assert f"jupyter {application} {'6.' if family == 'classic' else ''}" in up.stdout
     for setting in there.told:
         assert f"disabled {setting}" in up.stdout, setting
     assert not any(secret in up.stdout + up.stderr for secret in there.secrets)
-    # A hash that is good, where this Jupyter reads it, stays.
+    # A strong hash stays if this Jupyter reads it.
     keeps_its_password = before is new and family == "server"
     assert ("password unchanged" in up.stdout) == keeps_its_password
     passwords = (OLD_PASSWORD, PASSWORD) if keeps_its_password else (PASSWORD, OLD_PASSWORD)
@@ -172,7 +172,7 @@ def test_matrix(
     backups = _backups(fresh_user)
     for name, content in there.files.items():
         if _changed(fresh_user, name, content):
-            assert content in backups.values(), f"no copy of {name} is kept"
+            assert content in backups.values(), f"no backup of {name}"
     for name, what in there.stays.items():
         assert what in (fresh_user.remote_home / name).read_text(), name
     second_run = assert_success(fresh_user.fab(*fab, "up", "--detach"))
@@ -284,13 +284,13 @@ def _assert_private_runtime_files(user: User, host: str) -> None:
     keys = [json.loads(path.read_text()) for path in files if path.name.startswith("kernel-")]
     assert keys and all(len(file["key"]) >= 32 and file["ip"] == "127.0.0.1" for file in keys)
     assert not any(path.stat().st_mode & 0o077 for path in files)
-    assert runtime.stat().st_mode & 0o777 == 0o700  # and, from some releases of Jupyter, the sticky bit
+    assert runtime.stat().st_mode & 0o777 == 0o700  # some releases of Jupyter add the sticky bit
 
 
 def _accepts_tls(port: int, version: ssl.TLSVersion) -> bool:
     """Whether the server accepts this version of TLS from a client that offers every cipher of it."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # what is asked is the version alone
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # only the version matters
     context.set_ciphers("ALL:@SECLEVEL=0")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)

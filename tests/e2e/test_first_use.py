@@ -11,7 +11,7 @@ from tests.kit.jupyter_client import Browser, Kernel
 from tests.kit.leaks import leaked_processes, listening_ports, processes_below
 from tests.kit.users import PASSWORD, generated_password
 
-# Caches of programs that are not ours may stay.
+# Caches of other programs may stay.
 CACHES = (".cache/", ".npm/", ".config/matplotlib/")
 
 

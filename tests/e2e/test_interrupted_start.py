@@ -19,7 +19,7 @@ from tests.kit.wait import TIMEOUT_S, wait_until
 SERVE = ("fab", "-H", "ashbury", "serve")
 Moment = Callable[[User], bool]
 
-# What exists, here or on the host, in the order in which it comes to exist.
+# Files, here or on the host, in the order in which they appear.
 MOMENTS: dict[str, Moment] = {
     "the lock": lambda user: (user.remote_state("ashbury") / "lock").exists(),
     "the pending session": lambda user: any(user.sessions.glob("*.pending.json")),
@@ -49,12 +49,14 @@ def assert_all_known(user: User) -> None:
     assert len(sessions) <= 1
     running = [session["pid"] for session in sessions if session["server"] == "running"]
     if sessions:
-        # A start that is under way and has its word is seen once the host has it on record; so look again.
-        wait_until(lambda: _pids(user) == [process.pid for process in servers(user)], "what runs is known")
-    assert sessions or not servers(user), "a server runs that nothing leads to"
+        # A start that was confirmed continues, and shows once the host has recorded it.
+        wait_until(
+            lambda: _pids(user) == [process.pid for process in servers(user)], "every server is on record"
+        )
+    assert sessions or not servers(user), "an unrecorded server runs"
     assert running == [] or running == [process.pid for process in servers(user)]
     assert_success(user.fab("stop"))
-    wait_until(lambda: not servers(user), "nothing runs")
+    wait_until(lambda: not servers(user), "no server runs")
     assert user.status() == []
     assert list(user.sessions.iterdir()) == []
     assert not (user.remote_state("ashbury") / "server.json").exists()
@@ -99,7 +101,7 @@ def test_stop_after_kill(clean: User) -> None:
         process.kill()
         process.wait(TIMEOUT_S)
     assert_success(clean.fab("stop"))
-    wait_until(lambda: not servers(clean), "nothing runs")
+    wait_until(lambda: not servers(clean), "no server runs")
     assert clean.status() == []
 
 
@@ -134,7 +136,7 @@ def test_start_timeout(clean: User) -> None:
     output = assert_success(clean.fab("status")).stdout
     assert f"{getuser()}@ashbury" in output and "running" in output
     assert "stopped the server on" in assert_success(clean.fab("stop", "--force")).stdout
-    wait_until(lambda: not servers(clean), "nothing runs")
+    wait_until(lambda: not servers(clean), "no server runs")
     assert clean.status() == []
 
 
@@ -174,6 +176,6 @@ def test_full_disk(clean: User, free: int) -> None:
         sessions = clean.status()
         assert bool(sessions) == bool(servers(clean))
         assert_success(clean.fab("stop"))
-        wait_until(lambda: not servers(clean), "nothing runs")
+        wait_until(lambda: not servers(clean), "no server runs")
         (clean.sessions / "full").unlink()
         assert list(clean.sessions.iterdir()) == []

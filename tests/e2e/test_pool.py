@@ -17,7 +17,7 @@ def test_tunnel_reaches_the_session_host(user: User) -> None:
     kernels: set[str] = set()
     elsewhere = 0
     for _ in range(2):
-        # The pool leads to another machine each time, and so to each of the others before the server's own.
+        # The pool's name leads to the next host each time, so to all others before the server's.
         elsewhere += run_on_pool(user, "uname -n").strip() != session["host"]
         port = free_port()
         assert_success(user.invoke("tunnel", "--local-port", str(port), "--detach"))

@@ -58,7 +58,7 @@ def test_without_a_restart(user: User) -> None:
 
 def test_with_a_restart(user: User) -> None:
     """`--restart` restarts the server on its host, with its tunnel on the same port; a second one does nothing."""
-    # Ports that nothing else wants: here they must still be free when the server is started again.
+    # Ports that must still be free when the server is restarted.
     local_port, remote_port = free_port(), free_port()
     up = ("up", "--detach", "--local-port", str(local_port))
     assert_success(user.fab(*up, INVOKE_NOTEBOOK_REMOTE_PORT=str(remote_port)))

@@ -55,7 +55,7 @@ class Watch(threading.Thread):
                 for kind in ("cmdline", "environ") if name.isdigit() else ():
                     try:
                         self.seen.setdefault(Path("/proc", name, kind).read_bytes(), f"{kind} of {name}")
-                    except OSError:  # it has ended, or is somebody else's
+                    except OSError:  # it has ended, or is another user's
                         continue
 
     def end(self) -> None:
@@ -249,7 +249,7 @@ def _secrets(session: Session) -> dict[str, bytes]:
     for path in keys:
         _, _, body = path.read_bytes().partition(b"PRIVATE KEY-----\n")
         lines = body.partition(b"\n-----END")[0].splitlines()
-        # The last full line: an OpenSSH key begins with what is public.
+        # The last full line: an OpenSSH key begins with its public part.
         secret = lines[-2] if len(lines) > 1 else lines[0]
         assert base64.b64decode(secret + b"==", validate=False)
         secrets[f"the key {path.relative_to(user.home)}"] = secret

@@ -176,7 +176,7 @@ def _protected_files(user: User) -> list[Path]:
 
 def _state(user: User) -> dict[str, tuple[bytes, int, int]]:
     files = [path for path in user.jupyter_config.parent.rglob("*") if path.is_file()]
-    # The lock is no part of it: who takes it opens it to be written.
+    # Without the lock, which is opened for writing.
     return {
         str(path): (path.read_bytes(), path.stat().st_mtime_ns, path.stat().st_mode)
         for path in files

@@ -28,7 +28,7 @@ def test_another_application(user: User, tmp_path: Path) -> None:
         assert browser.log_in(PASSWORD)
         assert browser.status("/lab") == 200
 
-    # The same settings from a variable and under the other program, so nothing to warn of; then others.
+    # The same settings from a variable and under the other program give no warning; different ones do.
     same = assert_success(user.invoke("serve", INVOKE_NOTEBOOK_APPLICATION="lab"))
     assert "warning" not in same.stderr
     other = assert_success(user.fab("serve"))

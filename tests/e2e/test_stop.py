@@ -37,7 +37,7 @@ def test_twice(user: User) -> None:
 
 def test_server_was_killed(user: User) -> None:
     """When the server was killed, `status` reports it, no tunnel leads to its port, and `up` starts another."""
-    # Ports that nothing else wants: what is shown here is what happens to just these.
+    # Ports that no other test uses.
     local_port, remote_port = free_port(), str(free_port())
     up = ("-H", "ashbury", "up", "--detach")
     assert_success(user.fab(*up, "--local-port", str(local_port), INVOKE_NOTEBOOK_REMOTE_PORT=remote_port))
@@ -50,7 +50,7 @@ def test_server_was_killed(user: User) -> None:
     assert_error(user.fab("-H", "ashbury", "tunnel", "--detach", "--local-port", str(local_port)), 6)
 
     with socket.create_server(("127.0.0.1", first["remote_port"])):
-        # Somebody else has taken its port meanwhile: no tunnel leads there.
+        # Another program has taken its port meanwhile: no tunnel leads to it.
         result = assert_success(user.fab(*up, INVOKE_NOTEBOOK_REMOTE_PORT=remote_port))
         second = user.only_session()
         assert second["server"] == "running" and second["pid"] != first["pid"]

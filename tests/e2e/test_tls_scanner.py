@@ -15,7 +15,7 @@ from tests.kit.cli import User, assert_success, port_in
 from tests.kit.ports import free_port
 from tests.kit.wait import TIMEOUT_S
 
-# OpenSSL offers these two, which are stronger than those on Mozilla's list; Jupyter has no setting for curves.
+# OpenSSL offers these two besides Mozilla's list; they are stronger, and Jupyter has no setting for curves.
 MORE_THAN_ASKED_FOR = {"X448", "secp521r1"}
 
 
@@ -31,7 +31,7 @@ def _no_session_is_left(user: User) -> Iterator[None]:
 def scan(scanner: Path, port: int, folder: Path, *options: str) -> tuple[dict[str, Any], dict[str, str]]:
     """The scanner's report, and by name what does not comply with Mozilla's recommended configuration for servers.
 
-    Left out is what it says of curves, once it is clear that it only says that there are stronger ones too.
+    The complaint about curves is left out if it is only about stronger ones.
     """
     report = folder / "found.json"
     result = subprocess.run(

@@ -44,7 +44,7 @@ def test_program(tmp_path: Path, typed: list[str]) -> None:
     """A hint begins with what the user typed before the task: uv, a Python module, a path."""
     on_path = typed[0] != str(BIN_DIR / "fab")
     hint = command_in_hint(tmp_path, typed, ["status", "--editors"], on_path)
-    # A path that PATH leads to as well is not worth repeating.
+    # A path is not repeated if the program is on PATH.
     expected = ["invoke"] if typed == [str(BIN_DIR / "invoke")] else typed
     assert hint == " ".join([*expected, "up --detach"])
 

@@ -23,9 +23,9 @@ from tests.kit.wait import TIMEOUT_S, wait_until
 WIDTH, HEIGHT = 1100, 800
 # https://w3c.github.io/webdriver/#keyboard-actions
 ENTER, SHIFT, CONTROL = "\ue007", "\ue008", "\ue009"
-# What the browsers want from the internet by themselves ends at a port of loopback on which nothing listens.
+# The browsers' own requests to the internet go to a closed port on loopback.
 NOWHERE = ("127.0.0.1", 9)
-# A web site of somebody else, which both browsers look for on this machine.
+# Another web site, which both browsers resolve to this machine.
 BANK = "www.bank.example"
 CHROMIUM_ARGUMENTS = (
     ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]

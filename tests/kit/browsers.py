@@ -9,7 +9,7 @@ from tests.kit.bidi import ENTER, Page, chromium, firefox
 from tests.kit.cli import ROOT, User
 from tests.kit.users import PASSWORD
 
-# Below the checkout, where whoever runs the tests finds them; git passes them over.
+# In the checkout; git ignores them.
 SCREENSHOTS = ROOT / "screenshots"
 
 
@@ -50,7 +50,7 @@ class Browser:
         page.screenshot(SCREENSHOTS / f"{self.kind.name}-{name}.png")
 
 
-# The indicator says idle also before there is a kernel.
+# The indicator is idle before the kernel starts, too.
 READY = (
     "document.querySelector('.jp-Toolbar-kernelName')?.textContent.includes('Python 3')"
     " && !!document.querySelector('.jp-Notebook-ExecutionIndicator[data-status=idle]')"

@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BIN_DIR = Path(sys.executable).parent
 
 Result = subprocess.CompletedProcess[str]
-# The program becomes the owner of the terminal that it stands at, as under a shell: getpass asks at /dev/tty.
+# Makes the terminal the program's controlling terminal, as a shell does: getpass prompts on /dev/tty.
 _TERMINAL_LAUNCHER = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
 
 
@@ -118,7 +118,7 @@ class User:
             yield process
         finally:
             interrupt(process)
-            with contextlib.suppress(ValueError):  # somebody has read it all and closed it
+            with contextlib.suppress(ValueError):  # the body has read and closed it
                 process.communicate(timeout=TIMEOUT_S)
 
     @contextlib.contextmanager
@@ -198,7 +198,7 @@ class Terminal:
                 self._position = match.end()
                 return match
             if not self._read_more(deadline):
-                raise AssertionError(f"it never said {pattern!r}:\n{self.output}")
+                raise AssertionError(f"no output matched {pattern!r}:\n{self.output}")
 
     def type(self, line: str) -> None:
         """Type a line."""
@@ -224,7 +224,7 @@ class Terminal:
         ready, _, _ = select.select([self._descriptor], [], [], max(0.0, deadline - time.monotonic()))
         try:
             chunk = os.read(self._descriptor, 65536) if ready else b""
-        except OSError:  # how Linux says that nobody has the terminal open any more
+        except OSError:  # EIO: the other side is closed
             chunk = b""
         self.output += chunk.decode("utf-8", "replace")
         return bool(chunk)
@@ -233,14 +233,14 @@ class Terminal:
 def assert_success(result: Result) -> Result:
     """Assert that the program exited with 0; returns the result."""
     assert result.returncode == 0, (
-        f"{result.args} ended with {result.returncode}\n{result.stdout}{result.stderr}"
+        f"{result.args} exited with {result.returncode}\n{result.stdout}{result.stderr}"
     )
     return result
 
 
 def assert_error(result: Result, code: int, *expected_texts: str) -> Result:
     """Assert this exit code, an error with these texts, a hint and no traceback; returns the result."""
-    report = f"{result.args} ended with {result.returncode}\n{result.stdout}{result.stderr}"
+    report = f"{result.args} exited with {result.returncode}\n{result.stdout}{result.stderr}"
     assert result.returncode == code, report
     lines = result.stderr.splitlines()
     assert any(line.startswith("error: ") for line in lines), report
@@ -248,7 +248,7 @@ def assert_error(result: Result, code: int, *expected_texts: str) -> Result:
     assert "Traceback" not in result.stdout + result.stderr, report
     assert "internal error" not in result.stderr, report
     missing = [text for text in expected_texts if text not in result.stderr]
-    assert not missing, f"it did not say {missing}\n{report}"
+    assert not missing, f"missing: {missing}\n{report}"
     return result
 
 

@@ -141,7 +141,7 @@ class _SilentChannel(asyncssh.SSHServerChannel[bytes]):
 
     def _process_exec_request(self, packet: Any) -> Any:
         self.record.reached.set()
-        return None  # asyncssh's word for an answer that comes later
+        return None  # asyncssh: the reply comes later
 
 
 class StallsAtExec(MitmServer):

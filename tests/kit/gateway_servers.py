@@ -13,7 +13,7 @@ from tests.kit.sshd import RUN_TIMEOUT_S, SYSTEM_PATH, Server
 from tests.kit.wait import wait_until
 
 SYSTEM_PROGRAMS = f"/usr/sbin:/sbin:{SYSTEM_PATH}"
-# In a mount namespace of its own, which ends with it: a file or folder is seen at another place, for each pair.
+# Binds each pair of paths in a new mount namespace, which ends with the command.
 BIND_MOUNT_SCRIPT = 'while [ "$1" != -- ]; do mount --bind "$1" "$2" || exit; shift 2; done; shift; exec "$@"'
 
 

@@ -12,13 +12,13 @@ import pytest
 
 pytest_plugins = ["tests.kit.missing_programs"]
 
-# Variables that name a folder of the test session in the environment of whatever runs in that folder.
+# Environment variables of the tests' processes that name a folder of the test session.
 FOLDER_VARIABLES = ("HOME", "NOTEBOOKS_SANDBOX", "XDG_DATA_HOME", "TMPDIR")
 TIMEOUT_S = 5.0
 
 
 def pytest_configure() -> None:
-    # A shell starts its background jobs with SIGINT ignored, and what the tests start would inherit that (signal(7)).
+    # A shell starts background jobs with SIGINT ignored, which the tests' processes would inherit (signal(7)).
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 

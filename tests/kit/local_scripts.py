@@ -12,13 +12,13 @@ from notebooks_over_ssh.ssh.remote import CONFIRMATION, build_request
 
 SYSTEM_PYTHON = Path("/usr/bin/python3")
 VERSION = f"python{sys.version_info.major}.{sys.version_info.minor}"
-# On a machine whose only Python is the system's, both are one.
+# If the tests run with the system's Python, one is enough.
 HOST_PYTHONS = ["own"] if Path(sys.executable).resolve() == SYSTEM_PYTHON.resolve() else ["own", "system"]
-# A venv is an environment by its path; the one that the tests run in has Jupyter.
+# The tests' own venv, which has Jupyter.
 # The fixture `host_environment` replaces it.
 ENVIRONMENT = Path(sys.prefix)
 MARKER = "a-marker"
-# From when and until when a certificate is made to be valid.
+# The validity of new certificates.
 VALIDITY = {"not_before": "260101000000Z", "not_after": "361231235959Z"}
 HASH = "argon2:$argon2id$v=19$m=10240,t=10,p=8$c2FsdA$aGFzaA"
 
@@ -74,7 +74,7 @@ def configure(home: Path, **parameters: Any) -> dict[str, Any]:
     application = parameters.get("application", "notebook")
     separator = run_locally(home, "security_status", {"application": application, "directory": "~"})
     defaults = {
-        # Where something is in the way there is none, and is not looked at.
+        # Missing in a reply with a problem.
         "credentials_digest": separator.get("credentials_digest", ""),
         "application": "notebook",
         "directory": "~",

@@ -13,7 +13,7 @@ from tests.kit.sockets import LOOPBACK, accept_loop
 
 TIMEOUT_S = 10
 Mutation = Callable[[bytes], bytes]
-# The packets of a server (RFC 4250, section 4.1.2) in whose place something else is sent.
+# The server's packets (RFC 4250, section 4.1.2) that can be replaced.
 STAGES = {"KEXINIT": 20, "KEX_REPLY": 31, "NEWKEYS": 21, "SERVICE_ACCEPT": 6, "USERAUTH": 51}
 PLAIN = ("KEXINIT", "KEX_REPLY", "NEWKEYS")
 _Packetizer: Any = Packetizer

@@ -4,7 +4,7 @@ duration.
 
 import pytest
 
-# A fixture also counts where another fixture of the test requests it; `name[id]` is one value of a parametrized fixture.
+# Indirectly requested fixtures count too; `name[id]` is one value of a parametrized fixture.
 FIXTURES = {
     "needs_root": {
         "pam_network",

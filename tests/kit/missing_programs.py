@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-# The programs that tests start themselves, and the packages of Debian that bring them.
+# The programs that tests start themselves, and their Debian packages.
 PACKAGES = {
     "certutil": "libnss3-tools",
     "chromium": "chromium",

@@ -15,7 +15,7 @@ from tests.kit.gateway_servers import WrappedSshd, find_program
 from tests.kit.sshd import GATEWAY_OPTIONS, Network, known_hosts_line
 
 COMMAND_TIMEOUT_S = 10.0
-# RFC 5737: addresses for examples, which lead nowhere else.
+# RFC 5737: addresses for documentation.
 CLIENT, GATEWAY_OUTSIDE = "192.0.2.1", "192.0.2.2"
 GATEWAY_INSIDE, HOST = "198.51.100.1", "198.51.100.2"
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.kit.pam_sshd import Account, PamNetwork
 
-# sshd tells what was proved before: there is something once the first of two proofs was good.
+# sshd sets SSH_AUTH_INFO_0 once a first method succeeded.
 IS_SECOND = '#!/bin/sh\n[ -n "$SSH_AUTH_INFO_0" ]\n'
 
 

@@ -25,13 +25,13 @@ from tests.kit.sshd import GATEWAY_OPTIONS, LOOPBACK, Network, known_hosts_line,
 
 COMMAND_TIMEOUT_S = 10.0
 PASSWORD_RULE = "auth required pam_unix.so nodelay"
-# It never fails: what it notes is judged by the other lines.
+# Optional: only the other lines decide.
 NOTE_RULE = "auth optional pam_exec.so quiet expose_authtok {note}"
 UIDS = range(30_000, 60_000)
-# Another address of loopback, so that the two hops have two names.
+# A second loopback address, so that the two hops have different names.
 HOST_ADDRESS = "127.0.0.2"
 ACCOUNT_DATABASES = "/etc/passwd", "/etc/shadow", "/etc/group"
-# Each password that reaches a hop, right or wrong, is noted before it is judged.
+# Records each password that reaches a hop, right or wrong.
 NOTE_SCRIPT = """\
 #!/bin/sh
 umask 077
@@ -259,7 +259,7 @@ def _setup(hostname: str, files: dict[Path, Path], visible: Iterable[Path]) -> s
     lines += [shlex.join(["mount", "--bind", str(source), str(target)]) for source, target in files.items()]
     hidden = {path: ancestor for path in visible if (ancestor := _closed_ancestor(path))}
     if hidden:
-        # An empty folder takes the place of each that is closed; in it is what must be seen, and nothing else.
+        # Mount an empty folder over each closed one, with only the visible folders in it.
         lines.append("mount -t tmpfs -o mode=755 tmpfs /mnt")
         for number, path in enumerate(hidden):
             mount_point = f"/mnt/{number}"

@@ -44,7 +44,7 @@ def take_over_port(port: int, folder: Path) -> Iterator[PortTakeover]:
         peer.settimeout(TIMEOUT_S)
         threading.Thread(target=serve, args=(peer,), daemon=True).start()
 
-    # The threads of a process that was killed hold its sockets a moment longer than its leader.
+    # The threads of a killed process may hold its sockets a moment longer than its main thread.
     listeners: list[socket.socket] = []
 
     def is_listening() -> bool:

@@ -15,7 +15,7 @@ from tests.kit.proxied_tunnel import OUTAGE_TIMEOUT_S, PASSWORD
 from tests.kit.sshd import Network
 from tests.kit.wait import wait_until
 
-# The longest outage, what TCP needs after it, and what the page needs itself.
+# The longest outage, TCP's recovery after it, and the page's own time.
 TIMEOUT_S = 180.0
 
 
@@ -124,7 +124,7 @@ def count_lost_lines(
         page.wait_for(5)
     with outage():
         pass
-    # Whatever has to come now comes after this, or never.
+    # Lines that have not arrived before these are lost.
     for page in pages:
         lines_before = len(page.lines)
         with contextlib.suppress(AssertionError):

@@ -22,9 +22,9 @@ from tests.kit.wait import wait_until
 
 PASSWORD = "a password of the tests"
 MB = 1024 * 1024
-# A guard against hanging, and nothing else: how long a loss may go unnoticed, and how long it may last.
+# Only guards against hanging.
 OUTAGE_TIMEOUT_S = 60.0
-# It counts on by itself, whoever looks.
+# Counts in a thread, also while no client is connected.
 COUNT = """
 import threading, time
 counted = []
@@ -193,7 +193,7 @@ class BackgroundRequest:
 
     def __exit__(self, *_: object) -> None:
         self._thread.join(OUTAGE_TIMEOUT_S)
-        assert not self._thread.is_alive(), "the visitor never got an answer"
+        assert not self._thread.is_alive(), "the request never got a response"
 
     def _run(self) -> None:
         try:
@@ -228,7 +228,7 @@ class Workload:
         assert psutil.Process(self.pid).is_running()
         assert self.kernel in self.client.kernels()
         counts = self._read_count()
-        assert counts[: len(self._count)] == self._count, "the kernel is another one"
+        assert counts[: len(self._count)] == self._count, "the kernel was restarted"
         assert [number for number, _ in counts] == list(range(len(counts)))
         assert len(counts) > len(self._count), "the kernel has stopped"
         self._count = counts
@@ -250,7 +250,7 @@ def running_workload(proxied: ProxiedNetwork, size: int) -> Iterator[Workload]:
     """Run `up --detach`, with a workload during the body; everything is stopped in the end."""
     user = proxied.user
     try:
-        # A port that no other test would take next, so that it is free in the moment in which a tunnel follows another.
+        # Not the default port: no other test may take it between two tunnels.
         arguments = (
             "--local-port",
             str(free_port()),

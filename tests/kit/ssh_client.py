@@ -50,7 +50,7 @@ class Client:
         """Close all connections, and stop all servers."""
         close_all()
         for server in self._servers:
-            # While it lives it reaps its own children; whoever has them then may take seconds.
+            # A running sshd reaps its own children; init may take seconds.
             if server._process is not None:
                 server.wait_until_no_clients()
             server.stop()
@@ -122,11 +122,11 @@ class Client:
     ) -> UserError:
         """The error of connecting; asserts its exit code, a hint, and these texts."""
         connect_error = self.connect_error(destination, prompter, **settings)
-        assert connect_error is not None, "nothing was in the way"
+        assert connect_error is not None, "it connected"
         assert connect_error.exit_code == code, f"{connect_error.exit_code}: {connect_error}"
         assert connect_error.hint
         missing = [text for text in expected_texts if text not in str(connect_error)]
-        assert not missing, f"it did not say {missing}: {connect_error}"
+        assert not missing, f"missing: {missing}: {connect_error}"
         return connect_error
 
 

@@ -30,7 +30,7 @@ from tests.kit.wait import wait_until
 LOOPBACK = "127.0.0.1"
 STOP_TIMEOUT_S = 10.0
 RUN_TIMEOUT_S = 60.0
-# Where an sshd of root confines what it does before a login; systems make it when their own sshd starts.
+# The privilege separation directory of root's sshd; systems create it when they start their own sshd.
 PRIVSEP_DIR = Path("/run/sshd")
 SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
 _GENERATE: dict[
@@ -89,7 +89,7 @@ class Server:
             self.port = self.port or free_port()
             if self._try_start():
                 return
-            self.port = 0  # somebody took it meanwhile
+            self.port = 0  # it was taken meanwhile
         raise RuntimeError(f"sshd does not start: {self.log.read_text()}")
 
     def stop(self) -> None:
@@ -138,7 +138,7 @@ class Server:
 
     def wait_until_no_clients(self) -> None:
         """Wait until no client is connected."""
-        wait_until(lambda: not self.children(), f"everybody leaves the {self.name}")
+        wait_until(lambda: not self.children(), f"no client is connected to the {self.name}")
 
     def logins(self) -> int:
         """The number of logins since the first start."""
@@ -326,7 +326,7 @@ Host *
 
     def wait_until_empty(self) -> None:
         """Wait until no process is left on either side, and no login."""
-        wait_until(lambda: not self.processes(), "everything ends on both sides")
+        wait_until(lambda: not self.processes(), "no process is left on either side")
         for server in (self.gateway, self.host):
             server.wait_until_no_clients()
 
@@ -358,7 +358,7 @@ def privsep_dir() -> Iterator[None]:
         fcntl.flock(descriptor, fcntl.LOCK_SH)
         yield
     finally:
-        # Another test session may have its sshd under way.
+        # Another test session may still use it.
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if created:

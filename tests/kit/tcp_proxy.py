@@ -140,7 +140,7 @@ class _ProxyEnd(asyncio.Protocol):
         self._transport = transport
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._proxy.track(self, True)
-        # Until CPython 3.11.4 the loop begins to read after this, whatever is paused here (gh-103607).
+        # Before CPython 3.11.4 the loop starts reading after this callback, even if it pauses reading (gh-103607).
         asyncio.get_running_loop().call_soon(self._begin)
 
     def _begin(self) -> None:
@@ -151,7 +151,7 @@ class _ProxyEnd(asyncio.Protocol):
             self.pause_reading()
 
     def data_received(self, data: bytes) -> None:
-        assert self.peer, "it reads only once both are there"
+        assert self.peer, "reading starts once both ends are connected"
         self._proxy.forwarded_bytes += len(data)
         self.peer._transport.write(data)
 

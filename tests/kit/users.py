@@ -56,7 +56,7 @@ def _venv(venv: Path, *packages: str) -> Path:
         [*uv, "pip", "install", "--quiet", "--python", venv / "bin/python", *packages],
         check=True,
         timeout=4 * TIMEOUT_S,
-        cwd=venv.parent,  # away from the pins of this project
+        cwd=venv.parent,  # outside of this project, whose pins would apply
         env={**os.environ, "TMPDIR": str(venv.parent)},  # it leaves locks there
     )
     return venv

@@ -114,7 +114,7 @@ def test_malformed_certificates(
     path = client.folder / "host_key"
     make_key(path)
     kind, written = site.sign(path, *names, **extra).read_text().split()[:2]  # type: ignore[arg-type]
-    # What was signed for another address is given out for this one.
+    # Signed for another address, presented for this one.
     changed = base64.b64decode(written).replace(b"127.0.0.9", LOOPBACK.encode())
     key = paramiko.Ed25519Key(filename=str(path))
     key.load_certificate(f"{kind} {base64.b64encode(changed).decode()}")

@@ -43,7 +43,7 @@ SHELLS = [shell for shell in ("sh", "dash", "bash", "busybox", "ksh", "mksh", "z
 LOGIN_SHELLS = [shell for shell in ("tcsh", "fish") if shutil.which(shell)]
 TIMEOUT_S = 20
 MARKER = "0123456789abcdef"
-# What the shells of the world take for more than a letter, and the programs that lie in wait.
+# Characters with a meaning in some shell, and the names of the canary programs.
 CANARIES = ("bait", "touch", "rm", "reboot", "sudo", "curl", "nc", "ls")
 PIECES = st.sampled_from(
     [
@@ -113,9 +113,9 @@ def run_in_shell(canary_bin: Path, shell: str, line: str, stdin: bytes) -> bytes
         check=False,
     )
     triggered = canary_bin / "sprung"
-    assert not triggered.exists(), f"it ran {triggered.read_text()}"
+    assert not triggered.exists(), f"canary ran: {triggered.read_text()}"
     new = [path for path in sorted((canary_bin / "home").iterdir()) if path not in before]
-    # The state folder of examine_host, and what fish makes for itself.
+    # The state folder of host_info, and fish's own.
     assert {path.name for path in new} <= {".local", ".config", ".cache"}, new
     return result.stdout
 

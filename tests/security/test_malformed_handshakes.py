@@ -12,7 +12,7 @@ from tests.kit.malformed_sshd import PLAIN, STAGES, MalformedServer, Mutation, m
 from tests.kit.ssh_client import Client
 from tests.kit.sshd import known_hosts_line
 
-# Every number that RFC 4250, section 4.1.2, gives a message, those of key exchange methods and some that nobody has.
+# The message numbers of RFC 4250, section 4.1.2, those of key exchange methods, and some unassigned ones.
 KINDS = (
     *range(1, 9),
     *range(20, 22),
@@ -64,7 +64,7 @@ def observed_error(
     problem = client.connect_error(f"anybody@127.0.0.1:{server.port}")
     assert server.was_mutated
     if stage in PLAIN:
-        # Nothing that anybody can forge before the host is known is a refusal, which would end a tunnel.
+        # A packet that can be forged before the key exchange must not count as a refusal, which would end a tunnel.
         assert type(problem) is ConnectError, repr(problem)
     else:
         assert problem is None or type(problem) in (ConnectError, AuthenticationError), repr(problem)

@@ -178,7 +178,7 @@ def test_batch_mode(client: Client) -> None:
     )
     write_known_hosts(client, host)
     client.key.unlink()
-    make_key(client.key.with_name("other"), passphrase="a passphrase")  # of the test's own key
+    make_key(client.key.with_name("other"), passphrase="a passphrase")  # another key than the test's
     locked = config(host, "BatchMode yes", f"IdentityFile {client.key.with_name('other')}")
     client.expect_error("site", 4, prompter=prompter, ssh_config=locked)
     assert prompter.prompts == []
@@ -322,7 +322,7 @@ def test_rekey_limit(client: Client, monkeypatch: pytest.MonkeyPatch, limit: str
             assert not have_new_keys()
             assert exchanges == [REKEY_AFTER_BYTES]
         else:
-            wait_until(have_new_keys, "new keys are made")
+            wait_until(have_new_keys, "a key exchange has ended")
 
 
 @pytest.mark.parametrize(
@@ -383,7 +383,7 @@ def test_canonicalize_hostname(network: Network, canonical: str, own: bool) -> N
     path = network.home / ".ssh" / ("config" if own else "another")
     path.write_text(f"{network.ssh_config()} CanonicalizeHostname yes{canonical}\n")
     network.configure(gateway=None, connect_kwargs={})
-    # What -S names is read by Fabric too, which cannot look -H up in it.
+    # Fabric reads the file of -S too, and cannot look -H up in it.
     words = ("-H", "host", "secure") if own else ("-S", str(path), "secure", "--host", "host")
     assert_success(network.user.fab(*words))
     if not own:

@@ -16,7 +16,7 @@ from tests.kit.ssh_client import Client
 from tests.kit.sshd import LOOPBACK, Network, Server, known_hosts_line, make_key
 
 KINDS = ("ed25519", "ecdsa", "rsa")
-# ssh-keygen writes ed25519 keys in its own form only.
+# ssh-keygen writes ed25519 keys in OpenSSH's format only.
 FORMS = [
     ("ed25519", "OpenSSH"),
     *((kind, form) for kind in ("ecdsa", "rsa") for form in ("OpenSSH", "PEM", "PKCS8")),

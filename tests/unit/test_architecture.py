@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "notebooks_over_ssh"
-# From the top floor to the ground; what stands on one line is no part of what else stands on it.
+# From top to bottom; packages on one line do not import each other.
 LAYERS = (
     ("__main__",),
     ("cli",),
@@ -97,7 +97,7 @@ def dotted_name(node: ast.expr) -> str:
         (
             "ssl.CERT_NONE",
             {"notebooks_over_ssh.jupyter.verification"},
-        ),  # to tell what somebody else's certificate is
+        ),  # to report another server's certificate
         ("time.sleep", set()),
         ("os.system", set()),
     ],

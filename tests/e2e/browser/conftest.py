@@ -28,7 +28,7 @@ def address(user: User) -> str:
 @pytest.fixture(params=KINDS, ids=lambda kind: kind.name)
 def browser(request: pytest.FixtureRequest, user: User) -> Iterator[Browser]:
     """Each kind of browser, with a new profile; afterwards it trusts none of our certificates."""
-    # Chromium has a socket there, and unix(7) allows 107 bytes for its path: too few for the folders of a worker.
+    # Chromium creates a socket there, whose path has at most 107 bytes (unix(7)): too few for a worker's folders.
     with tempfile.TemporaryDirectory(dir="/tmp") as temporary:
         yield Browser(request.param, user, Path(temporary))
     assert_success(user.fab("untrust"))

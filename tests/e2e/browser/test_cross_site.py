@@ -11,7 +11,7 @@ from tests.kit.cli import User, assert_success, port_in
 def test_certificate_for_another_site(browser: Browser, user: User) -> None:
     """`up --trust` does not add a certificate for localhost and a bank: the browser opens neither with it."""
     with browser.running():
-        pass  # Firefox makes its store when it runs first
+        pass  # Firefox creates its store at its first start
     assert_success(user.fab("stop", "--all"))
     key = new_key()
     leaf = certificate(key, names=names("localhost", BANK, "*.example.org"))

@@ -59,7 +59,7 @@ def test_trust_notebook_untrust(browser: Browser, user: User, address: str) -> N
 def test_nothing_else_is_trusted(browser: Browser, user: User, address: str, tmp_path: Path) -> None:
     """A certificate for localhost that the trusted certificate's key signed is not trusted: it is no CA."""
     with browser.running():
-        pass  # Firefox makes its store when it runs first
+        pass  # Firefox creates its store at its first start
     assert_success(user.fab("trust"))
     with serve_certificate(signed_by_server(user, tmp_path)) as mitm_server, browser.running() as page:
         page.open(address)

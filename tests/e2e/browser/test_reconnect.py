@@ -56,7 +56,7 @@ def settings(user: User, proxy: TcpProxy, tmp_path: Path) -> str:
 def test_reconnect(browser: Browser, user: User, proxy: TcpProxy, settings: str) -> None:
     """The connection is cut and comes back: the page reconnects by itself, and the next cell runs in the same kernel."""
     with browser.running():
-        pass  # Firefox makes its store when it runs first
+        pass  # Firefox creates its store at its first start
     password = ("--password-file", "-")
     up = assert_success(
         user.fab("-f", settings, "up", "--detach", "--trust", *password, stdin=f"{PASSWORD}\n")

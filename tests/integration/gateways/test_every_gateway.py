@@ -9,7 +9,7 @@ from tests.kit.sshd import LOOPBACK, make_key
 from tests.kit.topologies import DropbearNetwork, GatewaySite, SshdNetwork
 
 TIMEOUT_S = 2
-# What a program needs besides to begin and to end on a busy machine.
+# For starting and ending a program on a busy machine.
 STARTUP_SLACK_S = 6
 
 

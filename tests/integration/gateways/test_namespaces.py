@@ -40,7 +40,7 @@ def test_lost_packets(netns_network: NetnsNetwork) -> None:
     assert_success(user.execute([*cable, "down"]))
     assert_error(user.fab("-t", "2", "secure"), 3, HOST)
     assert_success(user.execute([*cable, "up"]))
-    # The gateway's kernel remembers for a moment that nobody answered.
+    # The gateway's kernel caches the failed neighbour for a moment (arp(7)).
     connect = [*netns_exec(machines.gateway), "python3", "-c", CONNECT, HOST, str(netns_network.host.port)]
     wait_until(lambda: user.execute(connect).returncode == 0, "the host is back")
     assert_success(user.fab("secure"))

@@ -12,7 +12,7 @@ from tests.kit.cli import assert_error, assert_success
 from tests.kit.pam_sshd import HOST_ADDRESS, Account, PamNetwork
 from tests.kit.ports import free_port
 
-# Runs code of the stranger's own inside whatever reads it.
+# Runs the stranger's code in whatever process reads it.
 PLANTED = "open({!r}, 'w').close()\n"
 LISTEN = """
 import os, socket, sys
@@ -63,7 +63,7 @@ def test_configuration_of_another_account(pam_network: PamNetwork, owner: Accoun
             assert f"{folder}: others could change it, but no longer can" in secured.stdout
         assert folder.stat().st_mode & 0o777 == 0o755
     assert_success(pam_network.user.fab("serve"))
-    # What protects the server stays so: a hash that is opened afterwards is closed by the next `secure`, and named.
+    # The next `secure` closes a hash that became readable afterwards, and names it.
     config = folder / "jupyter_server_config.json"
     config.chmod(0o644)
     secured = assert_success(pam_network.user.fab("secure"))

@@ -6,7 +6,7 @@ from tests.kit.cli import assert_success
 from tests.kit.pam_sshd import PamNetwork
 
 SHELLS = ("bash", "zsh", "dash", "tcsh", "fish")
-# What a shell might take for something else than a name, and a name in letters of more than one byte.
+# Characters that a shell could interpret, and letters of more than one byte.
 HOSTILE = 'it\'s a "$HOME" `touch ran` $(touch ran) !! \\ %s; touch ran & ~ * {a,b} ünï 数'
 
 

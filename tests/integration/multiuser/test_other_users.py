@@ -23,7 +23,7 @@ from tests.kit.wait import wait_until
 PASSWORD = "a password of the tests"
 KNOWN_TO_ALL = "a token that all know"
 
-# What the stranger runs; each says what it got.
+# The stranger's programs, which print what they got.
 ASK = """
 import http.client, ssl, sys
 context = ssl._create_unverified_context()
@@ -31,7 +31,7 @@ connection = http.client.HTTPSConnection("127.0.0.1", int(sys.argv[1]), context=
 connection.request(sys.argv[2], sys.argv[3], headers=dict(zip(sys.argv[4::2], sys.argv[5::2])))
 print(connection.getresponse().status)
 """
-# A message of Jupyter's protocol to each kernel, with a signature that is made without the kernel's key.
+# Sends each kernel a message of Jupyter's protocol, signed without the kernel's key.
 TELL_KERNELS = """
 import json, socket, sys, zmq
 body = [json.dumps(part).encode() for part in (
@@ -42,7 +42,7 @@ for port in map(int, sys.argv[2:]):
     with socket.create_connection(("127.0.0.1", port), 20) as probe:
         probe.settimeout(20)
         if probe.recv(1)[:1] != b"\\xff":
-            continue  # no ZMTP
+            continue  # not ZMTP
     sender = context.socket(zmq.DEALER)
     sender.connect("tcp://127.0.0.1:%d" % port)
     for signature in (b"", b"0" * 64):
@@ -51,7 +51,7 @@ for port in map(int, sys.argv[2:]):
 context.term()
 print("told")
 """
-# Poses as a server on a port, and writes down what it is told once it has shown its certificate.
+# A server on a port that records what it receives after the handshake with its certificate.
 FAKE_SERVER = """
 import socket, ssl, sys
 port, kind, heard = int(sys.argv[1]), sys.argv[2], open(sys.argv[3], "wb", buffering=0)
@@ -121,7 +121,7 @@ def _start_both(folder: Path, packages: Path) -> tuple[PamNetwork, Account, Acco
     try:
         owner, stranger = pam_network.account(), pam_network.account()
         owner.home.chmod(0o755)
-        # What a site, or an old start-up file, may set for all; neither of them counts.
+        # Variables that a site, or an old start-up file, may set; they have no effect.
         pam_network.host_machine.environment |= {
             "JUPYTER_TOKEN": KNOWN_TO_ALL,
             "JUPYTER_ALLOW_INSECURE_WRITES": "true",
@@ -144,7 +144,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory, packages: Path) -> Iterator
     pam_network, owner, stranger = _start_both(tmp_path_factory.mktemp("others") / "pam_network", packages)
     try:
         public = owner.write("public", "for all\n")
-        # Something from an earlier time, so that there is a copy of what was there.
+        # An old configuration, so that there is a backup.
         owner.write(".jupyter/jupyter_server_config.py", "c.ServerApp.ip = '0.0.0.0'\n")
         up = assert_success(
             pam_network.user.fab("up", "--detach", "--password-file", pam_network.password_file())
@@ -155,7 +155,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory, packages: Path) -> Iterator
             assert browser.log_in(PASSWORD)
             with browser.kernel() as kernel:
                 assert kernel.run("1+1").text == "2"
-                # What the stranger runs sees the same files, and reads what is for all.
+                # The stranger's programs see the same files, and can read those that are readable by all.
                 assert accounts.run_as_stranger("cat", str(public)).stdout == "for all\n"
                 yield accounts
         assert_success(pam_network.user.fab("stop"))
@@ -168,15 +168,15 @@ def shared(tmp_path_factory: pytest.TempPathFactory, packages: Path) -> Iterator
     [
         ".jupyter/notebooks-over-ssh/server.pem",  # the key
         ".jupyter/jupyter_server_config.json",  # the hash
-        ".jupyter/notebooks-over-ssh/backups/*",  # what was there before
+        ".jupyter/notebooks-over-ssh/backups/*",  # the backups
         "{state}/token",  # the token
         "{state}/server.pem",  # the key that the server began with
         "{state}/server.log",  # the log
-        "{state}/server.json",  # what is remembered
+        "{state}/server.json",  # the server's record
         "{state}/runtime/kernel-*.json",  # a kernel's connection file
         "{state}/runtime/jpserver-*.json",  # the server's own address and token
         "{state}/runtime/jpserver-*-open.html",  # the same, for a browser
-        "{state}/runtime/jupyter_cookie_secret",  # what signs the cookies of who has logged in
+        "{state}/runtime/jupyter_cookie_secret",  # signs the login cookies
     ],
 )
 def test_files(shared: Shared, file: str) -> None:
@@ -201,7 +201,7 @@ def test_files(shared: Shared, file: str) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "headers", "answers"),
     [
-        ("GET", "/login", (), "200"),  # the form is all that there is, and proves that the port was reached
+        ("GET", "/login", (), "200"),  # the login form, which shows that the port was reached
         ("GET", "/api/kernels", (), "403"),
         ("POST", "/api/kernels", (), "403"),
         ("GET", "/api/contents", (), "403"),
@@ -254,9 +254,7 @@ def test_kernels(shared: Shared) -> None:
     result = shared.run_as_stranger(sys.executable, "-c", TELL_KERNELS, str(gained), *map(str, ports))
     assert result.stdout == "told\n", result.stderr
     log = shared.state / "server.log"
-    wait_until(
-        lambda: "nvalid Signature" in log.read_text(), "the kernel says that it was told by a stranger"
-    )
+    wait_until(lambda: "nvalid Signature" in log.read_text(), "the kernel's log has the invalid signature")
     assert not gained.exists()
 
 
@@ -373,7 +371,7 @@ def test_port_taken_after_the_server(tmp_path: Path, packages: Path, kind: str, 
                 assert "ready" not in result.stdout
             request = received.read_bytes()
             assert b"HTTP" not in request and PASSWORD.encode() not in request
-            # With TLS, what is heard after the handshake; without, no more than its beginning (RFC 8446, section 5.1).
+            # With TLS, data after the handshake; without, at most the start of a handshake (RFC 8446, section 5.1).
             assert request == b"" if kind == "TLS" else request[:1] == b"\x16"
         assert_success(pam_network.user.fab("stop"))
     finally:

@@ -19,7 +19,7 @@ from tests.kit.sshd import GATEWAY_OPTIONS, LOOPBACK, Network, known_hosts_line,
 from tests.kit.wait import wait_until
 
 TIMEOUT_S = 2
-# It guards against hanging, and nothing else.
+# Only guards against hanging.
 STARTUP_SLACK_S = 8
 RAW = {
     talk.__name__: talk
@@ -36,7 +36,7 @@ IN_SSH = {
     kind.__name__: kind
     for kind in (bad_servers.StallsDuringAuth, bad_servers.StallsAtChannelOpen, bad_servers.StallsAtExec)
 }
-AT_A_GATEWAY = [*RAW, "StallsDuringAuth", "StallsAtChannelOpen"]  # where nothing is run
+AT_A_GATEWAY = [*RAW, "StallsDuringAuth", "StallsAtChannelOpen"]  # no program runs there
 HANGING = [
     *[("gateway", how) for how in AT_A_GATEWAY if "stall" in how.lower() or how == "send_nothing"],
     *[("host", how) for how in IN_SSH],
@@ -130,7 +130,7 @@ def test_long_banner(network: Network, loop: AsyncioThread) -> None:
         port = _with_banner(stack, network.gateway.port, 100)
         network.write_known_hosts(known_hosts_line(port, network.gateway.public_key))
         network.configure(gateway=f"{LOOPBACK}:{port}")
-        # That the gateway let us in is seen by what it says of a host that is down.
+        # The error of a host that is down shows that the gateway accepted the login.
         network.host.stop()
         assert_error_in_time(network, 3, "cannot reach")
 
@@ -214,7 +214,7 @@ def restored_terminal(network: Network, *command: str) -> Iterator[Terminal]:
     """A program at a terminal whose settings must be restored in the end."""
     with network.user.at_terminal(*command) as terminal:
         yield terminal
-        # Linux keeps the settings of a terminal that only this side has open.
+        # Linux keeps a terminal's settings while only the master side is open.
         assert echoes(terminal)
 
 
@@ -225,7 +225,7 @@ def test_interrupt_while_a_server_stalls(network: Network, loop: AsyncioThread, 
         faulty_hop(network, loop, hop, how) as (_, connected),
         restored_terminal(network, "fab", "secure") as terminal,
     ):
-        assert connected(STARTUP_SLACK_S), f"it never got there: {terminal.output}"
+        assert connected(STARTUP_SLACK_S), f"never connected: {terminal.output}"
         assert_interrupted(terminal)
     network.gateway.wait_until_no_clients()
 
@@ -236,7 +236,7 @@ def test_interrupt_while_connecting(network: Network) -> None:
         network.configure(gateway=f"{LOOPBACK}:{port}")
         with restored_terminal(network, "fab", "secure") as terminal:
             program = psutil.Process(terminal._process.pid)
-            wait_until(lambda: "SYN_SENT" in _states(program), "it knocks")
+            wait_until(lambda: "SYN_SENT" in _states(program), "it is connecting")
             assert_interrupted(terminal)
 
 
@@ -288,5 +288,5 @@ def at_prompt(network: Network, question: str) -> Iterator[Terminal]:
                 question
             ]
         )
-        wait_until(lambda: question == "host key" or not echoes(terminal), "it hides what is typed")
+        wait_until(lambda: question == "host key" or not echoes(terminal), "echo is off")
         yield terminal

@@ -12,7 +12,7 @@ from tests.kit.sshd import GATEWAY_OPTIONS, LOOPBACK, Network
 from tests.kit.wait import wait_until
 
 TIMEOUT_S = 2
-# What a program needs besides to begin and to end on a busy machine.
+# For starting and ending a program on a busy machine.
 STARTUP_SLACK_S = 6
 
 
@@ -92,7 +92,7 @@ def test_lost_connection(network: Network) -> None:
     started = network.remote_home / "begun"
     network.configure(notebook={"activate": 'touch "$HOME/begun"; sleep 60'})
     with network.user.running("fab", "secure") as command:
-        wait_until(started.exists, "the host works")
+        wait_until(started.exists, "the program on the host has started")
         network.gateway.stop()
         output, error = command.communicate(timeout=STARTUP_SLACK_S * 2)
     assert command.returncode == 3, output + error

@@ -33,7 +33,7 @@ def configure(network: Network) -> None:
     network.configure(gateway=None, connect_kwargs={}, notebook={"host": ALIAS})
 
 
-# The machine's own name leads to it too, past the gateway; to a port that refuses; to nothing at all.
+# The host's own name leads to it directly, to a closed port, or nowhere.
 @pytest.mark.parametrize("own_name", ["localhost", "localhost6.invalid"])
 def test_alias(network: Network, own_name: str) -> None:
     """A host with its own IdentityFile and ProxyJump is reached by them in every command, whatever its host name."""

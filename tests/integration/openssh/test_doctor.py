@@ -137,7 +137,7 @@ def test_clock(network: Network, shift: int, expected: str) -> None:
 
 def test_unwritable_folders(network: Network) -> None:
     """A read-only working folder fails the check `directory`; a folder that `serve` must write, the check `shell`."""
-    # A file system in which not even root makes files (sysfs(5)).
+    # Not even root can create files in sysfs(5).
     network.configure(notebook={"directory": "/sys/kernel"})
     broken = assert_broken_at(network, "directory", 6, "/sys/kernel", "saved")
     assert "notebook.directory" in broken["hint"]

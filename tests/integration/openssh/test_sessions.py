@@ -70,7 +70,7 @@ def test_tasks_share_connections(network: Network) -> None:
     assert (network.gateway.logins(), network.host.logins()) == (3, 3)
     assert_success(network.user.fab("stop"))
     assert (network.gateway.logins(), network.host.logins()) == (4, 4)
-    # Nobody connected without logging in.
+    # Each connection logged in.
     assert (network.gateway.connections(), network.host.connections()) == (4, 4)
 
 

@@ -60,7 +60,7 @@ def test_silent_hosts(serving_user: Network) -> None:
             took.append(time.monotonic() - began)
             by_server = sorted(session["server"] for session in sessions)
             assert by_server == ["running"] + ["unreachable"] * (len(sessions) - 1)
-            assert {session["pid"] for session in sessions} == {record["pid"]}, "the last that is known"
+            assert {session["pid"] for session in sessions} == {record["pid"]}, "the last known state"
         printed = assert_success(user.fab("status")).stdout
         assert printed.count("unreachable") == printed.count("last known") == SILENT_HOSTS
     for path in paths:

@@ -91,7 +91,7 @@ def test_writable(home: Path, path: str) -> None:
     assert [each["path"] for each in closed["exposed"]] == [str(home / expected)]
     assert not target.stat().st_mode & 0o022
     if target.is_file():
-        # Whoever had opened it for writing has the old file.
+        # A process that had it open for writing has the old file.
         assert (target.read_bytes(), target.stat().st_ino != preexec.st_ino) == (content, True)
     assert exposed(home) == set()
     assert configure(home, password_hash="", certificate="")["exposed"] == []

@@ -47,7 +47,7 @@ def disable(home: Path) -> list[Path]:
         ("c.ServerApp.allow_origin_pat = f(lambda: 0)", "pass", ["ServerApp.allow_origin_pat"]),
         ("c.ServerApp.ssl_options = {'ssl_version': 3}", "pass", ["ServerApp.ssl_options"]),
         ("c.ServerApp.ip = 'ä'; c.ServerApp.sock = 'ö'", "pass; pass", ["ServerApp.ip", "ServerApp.sock"]),
-        ("\tx = 1", "", []),  # no Python, for Jupyter neither
+        ("\tx = 1", "", []),  # no valid Python, for Jupyter neither
         ("c.ServerApp.ip = '127.0.0.1'", "", []),
         ("c.ServerApp.allow_remote_access = False", "", []),
         ("c.ServerApp.ip == '*'\nd.ServerApp.ip = '*'\n'c.ServerApp.ip = 1'\n# c.ServerApp.ip = '*'", "", []),
@@ -77,9 +77,9 @@ def test_in_python(tmp_path: Path, jupyter: Path, preexec: str, after: str, name
         ("jupyter_config", {"ServerApp": {"allow_credentials": True, "x": 1}}, ["ServerApp.allow_credentials"]),
         ("jupyter_notebook_config", {"NotebookApp": {"password": "sha1:1:2"}}, ["NotebookApp.password"]),
         ("jupyter_lab_config", {"PasswordIdentityProvider": {"hashed_password": ""}}, ["PasswordIdentityProvider.hashed_password"]),
-        ("jupyter_lab_config", {"ServerApp": {"password": HASH}}, []),  # it is the one that is set
+        ("jupyter_lab_config", {"ServerApp": {"password": HASH}}, []),  # the expected value
         ("jupyter_server_config", {"ServerApp": {"password": "x"}, "IdentityProvider": {"token": "y"}}, ["ServerApp.password", "IdentityProvider.token"]),
-        ("jupyterhub_config", {"ServerApp": {"ip": "*"}}, []),  # no file of Jupyter's own
+        ("jupyterhub_config", {"ServerApp": {"ip": "*"}}, []),  # not read by Jupyter
     ],
 )  # fmt: skip
 def test_in_json(tmp_path: Path, jupyter: Path, name: str, config: Any, names: list[str]) -> None:

@@ -13,8 +13,8 @@ from tests.kit.ports import free_port
 pytestmark = pytest.mark.usefixtures("host_environment")
 
 SCRIPTS = Path(__file__).resolve().parents[3] / "notebooks_over_ssh" / "remote_scripts"
-TIMEOUT = 30  # seconds
-# Ends a process and its descendants once there are three, and prints how many there were and how many are left.
+TIMEOUT_S = 30
+# Terminates a process tree once it has three processes; prints how many there were and how many are left.
 END = """
 import sys, time
 sys.path.insert(0, sys.argv[1])
@@ -79,7 +79,7 @@ def test_descendants(host_environment: Path, tmp_path: Path) -> None:
             env={"PATH": str(tmp_path / "no programs")},
             capture_output=True,
             text=True,
-            timeout=TIMEOUT,
+            timeout=TIMEOUT_S,
             check=False,
         )
         process.kill()
@@ -106,7 +106,7 @@ def output_here(home: Path, name: str, parameters: dict[str, Any]) -> str:
         input=stdin,
         capture_output=True,
         env={"HOME": str(home), "PATH": str(home / "no programs")},
-        timeout=TIMEOUT,
+        timeout=TIMEOUT_S,
         check=True,
     )
     _, separator, rest = result.stdout.decode().partition(f"\n{MARKER} {{")

@@ -23,7 +23,7 @@ from tests.kit.ports import free_port
 
 pytestmark = pytest.mark.usefixtures("host_environment")
 
-TIMEOUT = 30.0  # seconds
+TIMEOUT_S = 30.0
 Program = subprocess.Popen[bytes]
 
 
@@ -46,7 +46,7 @@ def program(tmp_path: Path) -> Iterator[Program]:
         yield process
         with contextlib.suppress(BrokenPipeError):
             process.stdin.close()
-        process.wait(TIMEOUT)
+        process.wait(TIMEOUT_S)
 
 
 def open_reply(program: Program, host: str, port: int) -> tuple[int, int]:
@@ -89,8 +89,8 @@ def test_ends_with_its_input(program: Program) -> None:
         peer, _ = server.accept()
         assert program.stdin
         program.stdin.close()
-        assert program.wait(TIMEOUT) == 0
-        peer.settimeout(TIMEOUT)
+        assert program.wait(TIMEOUT_S) == 0
+        peer.settimeout(TIMEOUT_S)
         with peer, contextlib.suppress(ConnectionResetError):
             assert peer.recv(1) == b""
 
@@ -100,4 +100,4 @@ def test_oversized_message(program: Program) -> None:
     assert program.stdin
     program.stdin.write(struct.pack(">I", 2**31))
     program.stdin.flush()
-    assert program.wait(TIMEOUT) != 0
+    assert program.wait(TIMEOUT_S) != 0

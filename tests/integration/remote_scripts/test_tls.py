@@ -13,7 +13,7 @@ from tests.kit.ports import free_port
 from tests.kit.sshd import LOOPBACK
 
 VERSIONS = (ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1, ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)
-TIMEOUT = 10.0  # seconds
+TIMEOUT_S = 10.0
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def _handshake(port: int, version: ssl.TLSVersion) -> str:
         client.minimum_version = client.maximum_version = version
     try:
         with (
-            socket.create_connection((LOOPBACK, port), TIMEOUT) as plain,
+            socket.create_connection((LOOPBACK, port), TIMEOUT_S) as plain,
             client.wrap_socket(plain) as secure,
         ):
             return str(secure.version())

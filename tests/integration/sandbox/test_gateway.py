@@ -70,7 +70,7 @@ def test_refuses_other_keys(client: OpenSSHClient, network: Network, tmp_path: P
     other = tmp_path / "other"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(other)], check=True)
     config_file = tmp_path / "other_config"
-    # The connection to the gateway, which leads to the host, keeps the right key: its configuration is the other file.
+    # The connection to the gateway keeps the right key: the ProxyCommand reads the other file.
     config_file.write_text(client.config_file.read_text().replace(network.client_key, str(other)))
     result = OpenSSHClient(network, config_file).run("-o", "BatchMode=no", host, "true")
     assert result.returncode == 255

@@ -21,7 +21,7 @@ print(outputs[2]["text"], end="")
 
 def test_notebook_is_valid(network: Network) -> None:
     """The notebook is valid: format 4.5, cells with ids, no outputs."""
-    import nbformat  # a second or more, which every worker would spend when it collects
+    import nbformat  # slow: not at collection, in every worker
 
     text = (Path(network.home) / "mlpractical/plots.ipynb").read_text()
     content = json.loads(text)

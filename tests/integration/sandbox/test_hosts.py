@@ -190,7 +190,7 @@ def _echo_once(server: socket.socket) -> None:
 
 
 def _kill(ssh: subprocess.Popen[str]) -> None:
-    # The ProxyCommand's ssh holds the connection to the gateway; it ends with the one that it serves.
+    # The ProxyCommand's ssh has the connection to the gateway, and ends with the outer one.
     helpers = psutil.Process(ssh.pid).children(recursive=True)
     ssh.kill()
     for helper in helpers:

@@ -102,7 +102,7 @@ def test_stale_record(fresh: Path, content: bytes | None) -> None:
     if content is not None:
         record.write_bytes(content)
     else:
-        # As if the PID had been given to another process, this one.
+        # As if the PID were reused, by this process.
         changed = json.loads(record.read_bytes())
         changed["network"]["pid"] = os.getpid()
         record.write_text(json.dumps(changed))
@@ -157,7 +157,7 @@ def test_broken_environment_is_rebuilt(fresh: Path) -> None:
 def test_preferred_port_taken(fresh: Path) -> None:
     """When another program listens on the preferred port, the gateway takes another."""
     with contextlib.ExitStack() as stack:
-        with contextlib.suppress(OSError):  # Taken by something else, which serves as well.
+        with contextlib.suppress(OSError):  # Already taken, which is as good.
             stack.enter_context(socket.create_server(("127.0.0.1", paths.PREFERRED_PORT)))
         network = sandbox.ensure_running()
         assert network.gateway_port != paths.PREFERRED_PORT

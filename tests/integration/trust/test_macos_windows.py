@@ -16,7 +16,7 @@ from notebooks_over_ssh.trust_stores.windows import root_stores
 from tests.kit.certificates import self_signed
 from tests.kit.trust_user import TrustUser
 
-# Writes down how it was called; when it lists, prints what it was given to print.
+# Records its arguments; a command that lists prints the prepared text.
 RECORDER = """#!{python} -S
 import json, sys
 folder = {folder!r}

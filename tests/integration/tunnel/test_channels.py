@@ -32,7 +32,7 @@ from tests.kit.wait import wait_until
 MB = 1024 * 1024
 MAX_OPEN = 500
 OPERATIONS = 4000
-# What one transfer may keep here: the windows of both layers, and what is on its way between the threads.
+# What one transfer may buffer: the windows of both layers, and data between the threads.
 MEMORY = 48 * MB
 
 
@@ -64,7 +64,7 @@ def wait(event: threading.Event) -> None:
 def wait_until_clear(forwarder: Forwarder, connection: Connection) -> None:
     """Wait until the forwarder has no connection, and the transport no channel."""
     wait_until(lambda: not forwarder.connections, "no connection is left")
-    wait_until(lambda: not connection.transport._own_channels, "no stream is left")
+    wait_until(lambda: not connection.transport._own_channels, "no channel is left")
 
 
 def test_reset_reaches_the_target(connection: Connection, serve: ServeFunction) -> None:
@@ -160,7 +160,7 @@ def test_transport_ends_during_open(hops: TwoHops, echo: int) -> None:
             process = psutil.Process(hops.host.children()[0].pid)
             process.suspend()
             peers = [stack.enter_context(dial(listener.port)) for _ in range(20)]
-            wait_until(lambda: len(forwarder.connections) >= 20, "all ask to be let through")
+            wait_until(lambda: len(forwarder.connections) >= 20, "all connections are queued")
             process.kill()
             wait_until(lambda: not connection.transport.is_active(), "the transport has ended")
         with hops.connected() as connection:
@@ -223,7 +223,7 @@ def test_out_of_file_descriptors(connection: Connection, echo: int) -> None:
         assert echoes(first)
         full.is_full = True
         second = stack.enter_context(dial(listener.port))
-        wait_until(lambda: forwarder._acceptor is None, "nobody accepts")
+        wait_until(lambda: forwarder._acceptor is None, "accepting is paused")
         full.is_full = False
         first.close()
         assert echoes(second)
@@ -234,7 +234,7 @@ def test_wakes_only_a_sleeping_loop() -> None:
     go_on, finished = threading.Event(), threading.Event()
     with closing(EventLoopThread()) as event_loop:
         event_loop.call_soon_threadsafe(lambda: wait(go_on))
-        wait_until(lambda: not event_loop._callbacks, "it is awake")
+        wait_until(lambda: not event_loop._callbacks, "the loop has run the callback")
         for _ in range(100):
             event_loop.call_soon_threadsafe(lambda: None)
         event_loop.call_soon_threadsafe(finished.set)
@@ -270,7 +270,7 @@ def test_unverified_target_queues(connection: Connection, serve: ServeFunction) 
         is_proven = False
         forwarder.reset_target(target)
         go_on.set()
-        assert requested.wait(TIMEOUT_S), "it is queued again"
+        assert requested.wait(TIMEOUT_S), "it is queued"
         is_proven = True
         forwarder.serve_queued()
         assert echoes(peer)
@@ -294,7 +294,7 @@ def test_simultaneous_half_close(connection: Connection, serve: ServeFunction) -
             speaking.start()
             assert read_all(peer) == download
             speaking.join(TIMEOUT_S)
-        wait_until(lambda: received, "the target has heard all")
+        wait_until(lambda: received, "the target has received everything")
         assert received == [upload]
         wait_until_clear(forwarder, connection)
 
@@ -337,7 +337,7 @@ def test_random_opens_and_closes(hops: TwoHops, echo: int) -> None:
         peers: list[socket.socket] = []
         most = 0
         for number in range(OPERATIONS):
-            # It fills up first, and empties towards the end.
+            # Mostly opens at first, mostly closes in the end.
             opens = 8 if number < OPERATIONS / 2 else 2
             violation = chance.choice(("open",) * opens + ("talk", "half", "reset", "close", "abandon"))
             if violation == "open" or not peers:
@@ -368,7 +368,10 @@ def test_random_opens_and_closes(hops: TwoHops, echo: int) -> None:
             return (us.num_fds(), us.num_threads(), len(connection.transport._channels)) == before
 
         wait_until(as_before, f"descriptors, threads and channels are {before} again")
-        wait_until(lambda: [process.num_fds() for process in far] == far_before, "and so is the far end")
+        wait_until(
+            lambda: [process.num_fds() for process in far] == far_before,
+            "the hops' descriptors are as before",
+        )
         with dial(port) as peer:
             assert echoes(peer)
 
@@ -418,7 +421,7 @@ def test_slow_reader_stalls_only_itself(
         def waiting() -> int:
             return sum(len(block) for one in list(forwarder.connections) for block in list(one._backlog))
 
-        wait_until(lambda: waiting() >= max_buffered * 0.9, "what may be sent was sent")
+        wait_until(lambda: waiting() >= max_buffered * 0.9, "the window is used up")
         for _ in range(200):
             assert echoes(peer, os.urandom(3000))
         assert psutil.Process().memory_info().rss - before < MEMORY + 1.2 * max_buffered
@@ -449,14 +452,14 @@ def test_slow_target_stalls_only_itself(connection: Connection, serve: ServeFunc
         before = psutil.Process().memory_info().rss
         speaking = threading.Thread(target=_say_all, args=(uploading, sent))
         speaking.start()
-        wait_until(lambda: not _takes_more(uploading), "the upload stands still")
+        wait_until(lambda: not _takes_more(uploading), "the upload is blocked")
         for _ in range(200):
             assert echoes(peer, os.urandom(3000))
         assert speaking.is_alive()
         assert psutil.Process().memory_info().rss - before < MEMORY
         may_read.set()
         speaking.join(TIMEOUT_S)
-        wait_until(lambda: got, "the target has it all")
+        wait_until(lambda: got, "the target has received everything")
     assert got == [hashlib.sha256(sent).digest()]
 
 

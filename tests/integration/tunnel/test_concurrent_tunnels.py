@@ -20,7 +20,9 @@ def test_two_in_the_background(proxied: ProxiedNetwork) -> None:
         frozen_at = time.monotonic()
         with ThreadPoolExecutor(2) as both:
             results = [both.submit(proxied.user.fab, "tunnel", "--detach") for _ in range(2)]
-            wait_until(elapsed(frozen_at, LOCK_TIMEOUT_S + 2), "the second waits for long")
+            wait_until(
+                elapsed(frozen_at, LOCK_TIMEOUT_S + 2), "the second has waited longer than LOCK_TIMEOUT_S"
+            )
             proxied.first.unfreeze()
         ports = {port_in(assert_success(one.result())) for one in results}
         assert ports == {proxied.record()["local_port"]}

@@ -196,9 +196,9 @@ def test_requests_without_room_for_replies(gateway: tuple[Transport, ScriptedPee
     transport, end = gateway
     JumpChannel(transport, TARGET).open()
     number = end.accept().local_id
-    end.transport._handler_table[MSG_KEXINIT] = lambda _: None  # it never takes part in the exchange of keys
+    end.transport._handler_table[MSG_KEXINIT] = lambda _: None  # never answers the key exchange
     transport.packetizer.call_soon(transport._send_kex_init)
-    wait_until(lambda: not transport.clear_to_send.is_set(), "the exchange of keys has begun")
+    wait_until(lambda: not transport.clear_to_send.is_set(), "the key exchange has started")
     errands = 0
     for _ in range(40 * MAX_PENDING_REQUESTS):
         if not transport.is_active():
@@ -243,9 +243,9 @@ def test_channel_requests_during_rekey(gateway: tuple[Transport, ScriptedPeer]) 
     """
     transport, end = gateway
     number, _channel = program(transport, end)
-    end.transport._handler_table[MSG_KEXINIT] = lambda _: None  # it never takes part in the exchange of keys
+    end.transport._handler_table[MSG_KEXINIT] = lambda _: None  # never answers the key exchange
     transport.packetizer.call_soon(transport._send_kex_init)
-    wait_until(lambda: not transport.clear_to_send.is_set(), "the exchange of keys has begun")
+    wait_until(lambda: not transport.clear_to_send.is_set(), "the key exchange has started")
     flood(lambda: end.request(number), 4 * UNSENT_LIMIT, lambda: not transport.is_active())
     assert_ended(transport, "too many requests during a key exchange")
     assert len(transport.packetizer._callbacks) <= UNSENT_LIMIT

@@ -94,7 +94,7 @@ def test_relay_is_killed(proxied: ProxiedNetwork) -> None:
     try:
         assert_success(network.user.fab("up", "--detach"))
         port = network.user.only_session()["local_port"]
-        # The one that carries connections is started before the one that watches the server.
+        # The relay starts before the program that watches the server.
         program = min(programs(network), key=psutil.Process.create_time)
         kill(program.pid)
         proxied.wait_for_outages(1)
@@ -194,7 +194,7 @@ def test_slow_readers_stall_only_themselves(relayed: Connection, serve: ServeFun
         stalled, unread, peer = (stack.enter_context(dial(port)) for port in (first, second, third))
         stalled.recv(1)
         unread.settimeout(1)
-        with pytest.raises(TimeoutError):  # all would go, if it were kept
+        with pytest.raises(TimeoutError):  # would succeed if all of it were buffered
             unread.sendall(bytes(64 * MB))
         for _ in range(20):
             assert echoes(peer)

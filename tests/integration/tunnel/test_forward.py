@@ -41,7 +41,7 @@ def test_more_ports(proxied: ProxiedNetwork, serve: ServeFunction) -> None:
     tunnel after an outage.
     """
     user = proxied.user
-    # On this machine the host's ports are taken, so the next free ones are theirs.
+    # The host runs on this machine, so its ports are taken here, and the next free ones are used.
     board, dask = serve(name_server(b"board")), serve(name_server(b"dask"))
     up = (*background(proxied), "--forward", f"{board},{dask}")
     opened = assert_success(user.fab("up", *up))

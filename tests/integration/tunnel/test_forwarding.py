@@ -59,7 +59,7 @@ def test_upload_after_server_half_close(connection: Connection, serve: ServeFunc
             peer.sendall(sent)
             peer.shutdown(socket.SHUT_WR)
             assert peer.recv(1) == b""
-        wait_until(lambda: bool(received), "the target has had all")
+        wait_until(lambda: bool(received), "the target has received everything")
     assert received == [sent]
 
 

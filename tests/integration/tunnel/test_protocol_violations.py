@@ -237,7 +237,7 @@ def test_close_without_eof(nested: NestedTransports) -> None:
         nested.peer.expect(MSG_CHANNEL_CLOSE)
         with pytest.raises(ConnectionResetError):
             peer.recv(1)
-    wait_until(lambda: not nested.transport._own_channels, "no stream is left")
+    wait_until(lambda: not nested.transport._own_channels, "no channel is left")
     nested.assert_others_work()
 
 
@@ -273,5 +273,5 @@ def test_disconnect(nested: NestedTransports) -> None:
         nested.peer.transport.close()
         with pytest.raises(ConnectionResetError):
             peer.recv(1)
-    wait_until(lambda: not nested.transport._own_channels, "no stream is left")
+    wait_until(lambda: not nested.transport._own_channels, "no channel is left")
     nested.assert_others_work()

@@ -22,7 +22,7 @@ from tests.kit.wait import elapsed, wait_until
 
 FROZEN_S = 60.0
 CUTS = 100
-# Between two cuts: often in the middle of coming back, sometimes after it.
+# Between two cuts: often during a reconnect, sometimes after it.
 MAX_BETWEEN_CUTS_S = 0.6
 
 
@@ -46,7 +46,7 @@ def test_connection_cut(proxied: ProxiedNetwork, hop: str) -> None:
         assert proxied.user.only_session()["tunnel"] == "reconnecting"
         before = relay.refused
         with BackgroundRequest(work.client) as first, BackgroundRequest(work.client) as second:
-            proxied.wait_until(lambda: relay.refused >= before + 2, "it tries again and again")
+            proxied.wait_until(lambda: relay.refused >= before + 2, "two attempts were refused")
             assert (first.status, second.status) == (0, 0)
             relay.resume()
         assert (first.status, second.status) == (200, 200)
@@ -98,7 +98,7 @@ def test_path_frozen(proxied: ProxiedNetwork) -> None:
         proxied.wait_for("reconnecting")
         detection_s = time.monotonic() - frozen_at
         with BackgroundRequest(work.client) as visit:
-            wait_until(elapsed(frozen_at, FROZEN_S), "60 s", timeout_s=FROZEN_S * 2)
+            wait_until(elapsed(frozen_at, FROZEN_S), "the freeze lasts 60 s", timeout_s=FROZEN_S * 2)
             assert visit.status == 0
             proxied.first.unfreeze()
         assert visit.status == 200
@@ -132,7 +132,7 @@ def test_random_cuts(proxied: ProxiedNetwork) -> None:
                 proxied.wait_for("open")
         took_s = time.monotonic() - began
         outages = proxied.outages()
-        wait_until(lambda: work.client.status("/api/kernels") == 200, "it is back")
+        wait_until(lambda: work.client.status("/api/kernels") == 200, "the server answers")
         proxied.wait_for("open")
         work.assert_unchanged()
     print(f"{CUTS} cuts in {took_s:.0f} s were {outages} outages")
@@ -145,7 +145,10 @@ def test_process_stopped(proxied: ProxiedNetwork) -> None:
         process.suspend()
         stopped_at = time.monotonic()
         with BackgroundRequest(work.client) as visit:
-            wait_until(elapsed(stopped_at, KEEPALIVE_INTERVAL_S + KEEPALIVE_TIMEOUT_S + 1), "patience ends")
+            wait_until(
+                elapsed(stopped_at, KEEPALIVE_INTERVAL_S + KEEPALIVE_TIMEOUT_S + 1),
+                "the keepalive timeout has passed",
+            )
             process.resume()
         assert visit.status == 200
         download.finish()

@@ -62,7 +62,7 @@ def exchange(connection: Connection, serve: ServeFunction, upload: bytes, downlo
         speaking.join(TIMEOUT_S)
         assert not speaking.is_alive()
         peer.close()
-        wait_until(lambda: received, "the target has heard all")
+        wait_until(lambda: received, "the target has received everything")
     assert received == [upload]
 
 
@@ -73,7 +73,7 @@ def test_servers_rekey(
 ) -> None:
     """Both servers start a key exchange after each MB, during two transfers in opposite directions."""
     hops = TwoHops(client, "RekeyLimit 1M", "Compression yes", *KINDS[kind])
-    # What can be compressed, and what cannot.
+    # Partly compressible, partly not.
     upload, download = os.urandom(SIZE // 2) + b"here " * (SIZE // 10), os.urandom(SIZE)
     with hops.connected(compress=compress) as connection:
         transport = connection.transport

@@ -31,7 +31,7 @@ from tests.kit.sshd import LOOPBACK, known_hosts_line
 from tests.kit.tcp_proxy import TcpProxy
 from tests.kit.wait import elapsed, wait_until
 
-# Time enough for an attempt that nobody made: the first pause is half a second.
+# Long enough for an automatic attempt: the first backoff is half a second.
 QUIET_S = 3.0
 NEW_PASSWORD = "the password of a new term"
 
@@ -61,7 +61,7 @@ def type_code(terminal: Terminal, account: Account, relay: TcpProxy, codes: Code
 
 def wait_for_login_required(tunnel: Tunnel) -> None:
     """Wait until the tunnel needs its user, which `status` shows."""
-    tunnel.wait_until(lambda: tunnel.record().get("login_required"), "the tunnel waits for its user")
+    tunnel.wait_until(lambda: tunnel.record().get("login_required"), "the tunnel needs its user")
     assert tunnel.record()["state"] == "reconnecting"
     session = tunnel.user.only_session()
     assert session["tunnel"] == "reconnecting"
@@ -91,8 +91,8 @@ def test_one_time_code(pam_network: PamNetwork, codes: Codes, loop: AsyncioThrea
         before = tunnel.record()
         connections = pam_network.gateway.connections()
         relay.cut()
-        tunnel.wait_until(lambda: tunnel.record()["login_required"], "the tunnel waits for its user")
-        wait_until(elapsed(time.monotonic(), QUIET_S), "nothing happens")
+        tunnel.wait_until(lambda: tunnel.record()["login_required"], "the tunnel needs its user")
+        wait_until(elapsed(time.monotonic(), QUIET_S), "no attempt is made")
         assert pam_network.gateway.connections() == connections
         wait_for_login_required(tunnel)
         assert "Failed keyboard-interactive" not in pam_network.gateway.log.read_text()
@@ -101,7 +101,7 @@ def test_one_time_code(pam_network: PamNetwork, codes: Codes, loop: AsyncioThrea
             terminal.expect(rf"https://localhost:{before['local_port']}/")
             assert terminal.end() == 0, terminal.output
         assert_reconnected(tunnel, before["local_port"])
-        wait_until(lambda: not psutil.pid_exists(before["pid"]), "the old one has ended")
+        wait_until(lambda: not psutil.pid_exists(before["pid"]), "the old tunnel has ended")
         with pam_network.user.at_terminal("fab", "stop") as terminal:
             type_code(terminal, account, relay, codes)
             assert terminal.end() == 0, terminal.output
@@ -126,7 +126,7 @@ def test_one_time_code_at_a_terminal(pam_network: PamNetwork, codes: Codes, loop
             relay.cut()
             terminal.expect("waits for you: ")
             terminal.expect("press enter to log in to .* again: ?")
-            wait_until(elapsed(time.monotonic(), QUIET_S), "nothing happens")
+            wait_until(elapsed(time.monotonic(), QUIET_S), "no attempt is made")
             assert pam_network.gateway.connections() == connections
             terminal.type("")
             type_code(terminal, account, relay, codes)
@@ -170,9 +170,9 @@ def test_password(pam_network: PamNetwork, loop: AsyncioThread, method: str) -> 
 
         _change_password(pam_network, account, NEW_PASSWORD)
         relay.cut()
-        tunnel.wait_until(lambda: tunnel.record()["login_required"], "the tunnel waits for its user")
+        tunnel.wait_until(lambda: tunnel.record()["login_required"], "the tunnel needs its user")
         connections = pam_network.gateway.connections()
-        wait_until(elapsed(time.monotonic(), QUIET_S), "nothing happens")
+        wait_until(elapsed(time.monotonic(), QUIET_S), "no attempt is made")
         assert pam_network.gateway_machine.received_passwords()[before_cut:] == [password, password]
         assert pam_network.gateway.connections() == connections
         wait_for_login_required(tunnel)
@@ -228,7 +228,7 @@ def _change_password(pam_network: PamNetwork, account: Account, password: str) -
         else line
         for line in shadow.read_text().splitlines()
     ]
-    # The same file, as another one would not be seen where this one is mounted.
+    # Written in place: the bind mount would not show a new file.
     shadow.write_text("\n".join(nested) + "\n")
 
 
@@ -248,7 +248,7 @@ def test_changed_host_key(proxied: ProxiedNetwork) -> None:
         wait_for_login_required(proxied)
         assert "key" in proxied.record()["login_required"]
         connections = gateway.connections()
-        proxied.wait_until(lambda: gateway.connections() > connections + 1, "it is tried again")
+        proxied.wait_until(lambda: gateway.connections() > connections + 1, "another attempt is made")
         assert gateway.logins() == logins
         assert proxied.network.known_hosts.read_bytes() == known_hosts
         gateway.stop()

@@ -75,7 +75,7 @@ def end_server(proxied: ProxiedNetwork, work: Workload, how: str) -> None:
 def wait_for_ended(proxied: ProxiedNetwork) -> dict[str, Any]:
     """Wait until `status` reports that the server has ended; returns the session."""
     proxied.wait_until(
-        lambda: proxied.record().get("login_required"), "the tunnel says that its server ended"
+        lambda: proxied.record().get("login_required"), "the record says that the server has ended"
     )
     session = proxied.user.only_session()
     assert (session["tunnel"], session["server"]) == ("reconnecting", "stopped")
@@ -110,7 +110,7 @@ def test_port_is_taken_over(proxied: ProxiedNetwork, how: str) -> None:
             assert_next_server(proxied, work)
             assert (takeover.connections, takeover.requests) == (0, [])
         assert ENDED in proxied.log()
-        # The program that opened the tunnel, which its own process is not.
+        # The process that opened the tunnel, not the tunnel's own.
         assert "invoke serve` has started a server" in proxied.log()
 
 
@@ -143,10 +143,10 @@ def test_without_a_watching_program(proxied: ProxiedNetwork) -> None:
             assert work.client.status("/api/kernels") == 200
             proved_at = time.monotonic()
             end_server(proxied, work, "killed")
-            wait_until(elapsed(proved_at, VERIFICATION_TTL_S), "the proof counts no longer")
+            wait_until(elapsed(proved_at, VERIFICATION_TTL_S), "the verification has expired")
             with take_over_port(work.before["remote_port"], proxied.network.folder) as takeover:
                 with credulous_login(work.before["local_port"]) as statuses:
-                    proxied.wait_until(lambda: proxied.record().get("login_required"), "the tunnel says so")
+                    proxied.wait_until(lambda: proxied.record().get("login_required"), "the record says so")
                     assert "is not your server" in proxied.record()["login_required"]
                     host.stop()
                     host.start(*options)

@@ -63,18 +63,20 @@ def test_silent_server(proxied: ProxiedNetwork, monkeypatch: pytest.MonkeyPatch)
             server.suspend()
             try:
                 proxied.first.cut()
-                proxied.wait_until(lambda: len(proofs) >= 3 or ends, "two proofs had no answer")
+                proxied.wait_until(lambda: len(proofs) >= 3 or ends, "two verifications had no reply")
             finally:
                 server.resume()
             proxied.wait_until(
-                lambda: [one for one in events if isinstance(one, Reconnected)] or ends, "it is back"
+                lambda: [one for one in events if isinstance(one, Reconnected)] or ends,
+                "the tunnel has reconnected",
             )
             assert not ends
         finally:
             server.kill()
-            proxied.wait_until(lambda: not psutil.pid_exists(server.pid), "the server has gone")
+            proxied.wait_until(lambda: not psutil.pid_exists(server.pid), "the server has ended")
             proxied.wait_until(
-                lambda: [one for one in events if isinstance(one, ServerEnded)] or ends, "the tunnel says so"
+                lambda: [one for one in events if isinstance(one, ServerEnded)] or ends,
+                "the tunnel reports it",
             )
             monkeypatch.setattr(KeepaliveMonitor, "check", over)
             holding.join(OUTAGE_TIMEOUT_S)

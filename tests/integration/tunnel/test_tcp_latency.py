@@ -52,7 +52,7 @@ def run(transport: Any) -> threading.Event:
 def assert_works(connection: Connection, echo: int) -> None:
     """No channel is left, and a new one works."""
     transport: Any = connection.transport
-    wait_until(lambda: not transport._own_channels, "no stream is left")
+    wait_until(lambda: not transport._own_channels, "no channel is left")
     with forwarding(connection, echo) as (_, (port,)), dial(port) as peer:
         assert echoes(peer)
 
@@ -64,7 +64,7 @@ def test_once_per_connection(proxied: ProxiedNetwork) -> None:
         return proxied.network.host.log.read_text().count("Starting session: command")
 
     with running_workload(proxied, MB):
-        wait_until(lambda: programs() > 0, "the steps are in the log")
+        wait_until(lambda: programs() > 0, "the log has the programs")
         before, logins = programs(), proxied.network.host.logins()
         proxied.first.cut()
         proxied.wait_for_outages(1)
@@ -148,7 +148,9 @@ def test_quick_ack() -> None:
                 assert source.times == number
             block = bytes(packets.QUICKACK_MAX_BYTES)
             peer.sendall(block)
-            wait_until(lambda: len(source.recv(len(block), socket.MSG_PEEK)) == len(block), "all is there")
+            wait_until(
+                lambda: len(source.recv(len(block), socket.MSG_PEEK)) == len(block), "the block has arrived"
+            )
             received._receive()
             assert source.times == 3
 
@@ -165,7 +167,7 @@ def test_full_socket() -> None:
             while len(sent) < 64 * MB:
                 block = os.urandom(MAX_DATA_BYTES)
                 sent += block[: sending.send(block)]
-        assert len(sent) < 64 * MB, "it waits"
+        assert len(sent) < 64 * MB, "sending is blocked"
         received: list[bytes] = []
         reader = threading.Thread(target=lambda: received.append(read_all(receiving)))
         reader.start()

@@ -45,7 +45,7 @@ def test_protected_traits(trait: str, form: str) -> None:
             "--MultiKernelManager.connection_dir=/tmp",
             "--KernelManager.transport=ipc",
         ],
-        # argparse takes a beginning for the whole.
+        # argparse accepts unique prefixes.
         *["--i=0.0.0.0", "--certfil=x", "--allow-r"],
         *["-y", "list", "stop", "0.0.0.0", "--", "", "--ServerApp.ip 0.0.0.0", "--a.b.c=1", "--ServerApp=1"],
     ],

@@ -92,7 +92,7 @@ def cases(
         files[0].write_bytes(leaf.certificate.public_bytes(serialization.Encoding.DER))
         return files
 
-    # Their primes are slow to find, so only the test that needs them does.
+    # Slow to generate: only in the test that needs them.
     def with_key(make_key: Callable[[], SigningKey]) -> Callable[[], tuple[Path, Path]]:
         return lambda: alone(certificate_site.leaf(key=make_key()))()
 

@@ -214,7 +214,7 @@ def test_random_transfers(steps: list[tuple[int, float, float, float, bool]], ro
         assert allowed[number] + unread[number] <= MAX_WINDOW
         assert 0 <= path.growth_left <= TOTAL_GROWTH_BUDGET
         if not unread[number]:
-            assert allowed[number] >= PACKET, "the peer may send nothing, though all was read"
+            assert allowed[number] >= PACKET, "the peer may not send, although all was read"
     assert sum(window.size - INITIAL for window in windows) == TOTAL_GROWTH_BUDGET - path.growth_left
     for window in windows:
         window.close()

@@ -28,7 +28,7 @@ from notebooks_over_ssh.ssh.protocol.packet_encryption import MAX_PACKET_BYTES, 
 from notebooks_over_ssh.ssh.protocol.packetizer import BlockPacketizer
 
 KEY, NONCE, MAC_KEY = bytes(range(16)), bytes(range(100, 116)), bytes(range(32))
-# Of the range that RFC 4250, section 4.1.2, leaves to private use: no packet of the protocol's own.
+# A message number for private use (RFC 4250, section 4.1.2).
 KIND = 200
 KINDS = ("plain", "gcm", "ctr-etm", "ctr")
 TIMEOUT_S = 10.0

@@ -18,7 +18,7 @@ def bytes_in_open_files() -> int:
     for descriptor in Path("/proc/self/fd").iterdir():
         try:
             info = os.stat(descriptor)
-        except FileNotFoundError:  # that of the folder itself
+        except FileNotFoundError:  # the descriptor of /proc/self/fd itself
             continue
         total += info.st_size if stat.S_ISREG(info.st_mode) else 0
     return total
@@ -60,7 +60,7 @@ def test_inherited_stderr(tmp_path: Path) -> None:
     """Closing does not wait for a background program that inherited stderr."""
     started = tmp_path / "there"
     os.mkfifo(started)
-    # It ends when nobody has the other end of the FIFO any more.
+    # Ends when the other end of the FIFO is closed.
     command = ProxyCommand(f"sh -c 'cat {started} >/dev/null </dev/null & echo done'")
     writing = os.open(started, os.O_WRONLY)
     try:
