@@ -43,34 +43,34 @@ SHELLS = [shell for shell in ("sh", "dash", "bash", "busybox", "ksh", "mksh", "z
 LOGIN_SHELLS = [shell for shell in ("tcsh", "fish") if shutil.which(shell)]
 TIMEOUT_S = 20
 MARKER = "0123456789abcdef"
-# Characters with a meaning in some shell, and the names of the canary programs.
-CANARIES = ("bait", "touch", "rm", "reboot", "sudo", "curl", "nc", "ls")
+# The names of the canary programs, and what a shell might make of them.
+CANARIES = ("canary", "touch", "rm", "reboot", "sudo", "curl", "nc", "ls")
 PIECES = st.sampled_from(
     [
         *"$(){}[]`'\"\\;&|<>*?!#~=%^ \t-./,:@+",
         *[
-            "$(bait)",
+            "$(canary)",
             "`canary`",
-            "; bait ;",
-            "&& bait",
-            "|| bait",
-            "| bait",
-            "'; bait; '",
-            '"; bait; "',
-            "$((bait))",
+            "; canary ;",
+            "&& canary",
+            "|| canary",
+            "| canary",
+            "'; canary; '",
+            '"; canary; "',
+            "$((canary))",
         ],
         *[
             "${x:=`canary`}",
-            "<(bait)",
-            ">bait",
-            "-exec bait",
+            "<(canary)",
+            ">canary",
+            "-exec canary",
             "--",
             "$IFS",
             "%h",
             "é",
             "日本",
             "\u202e",
-            "bait",
+            "canary",
         ],
     ]
 )
@@ -122,8 +122,8 @@ def run_in_shell(canary_bin: Path, shell: str, line: str, stdin: bytes) -> bytes
 
 def test_canary_works(canary_bin: Path) -> None:
     """A canary that runs is detected."""
-    with pytest.raises(AssertionError, match="it ran bait"):
-        run_in_shell(canary_bin, "sh", "bait", b"")
+    with pytest.raises(AssertionError, match="canary ran: canary"):
+        run_in_shell(canary_bin, "sh", "canary", b"")
     (canary_bin / "sprung").unlink()
 
 
