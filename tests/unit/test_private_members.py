@@ -4,7 +4,6 @@ import ast
 import importlib
 import inspect
 import re
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -58,19 +57,24 @@ def source(owner: Any) -> str:
     return inspect.getsource(owner)
 
 
-def modules() -> Iterator[tuple[str, ast.Module]]:
-    """Name and syntax tree of each module that runs here; those of `remote_scripts` and `static` run on a host."""
-    for path in sorted(PACKAGE.rglob("*.py")):
-        parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
-        if not {"remote_scripts", "static"} & set(parts):
-            yield ".".join(parts).removesuffix(".__init__"), ast.parse(path.read_text())
+@cache
+def modules() -> dict[str, ast.Module]:
+    """The syntax tree of each module that runs here, by name; those of `remote_scripts` and `static` run on a host."""
+    paths = [path.relative_to(PACKAGE.parent) for path in sorted(PACKAGE.rglob("*.py"))]
+    return {
+        ".".join(path.with_suffix("").parts).removesuffix(".__init__"): ast.parse(
+            (PACKAGE.parent / path).read_text()
+        )
+        for path in paths
+        if not {"remote_scripts", "static"} & set(path.parts)
+    }
 
 
 def foreign_members() -> dict[str, str]:
     """Every private name that is used and that no module here defines, with a module that uses it."""
     looked_up: dict[str, str] = {}
     defined: set[str] = set()
-    for module, tree in modules():
+    for module, tree in modules().items():
         for node in ast.walk(tree):
             if isinstance(node, ast.Attribute) and is_private(node.attr):
                 is_own = isinstance(node.ctx, ast.Store) and ast.unparse(node.value) == "self"
@@ -92,19 +96,14 @@ def foreign_members() -> dict[str, str]:
 def shared_with_base_classes() -> dict[str, str]:
     """Every private name in a class of ours that a base class in the libraries has too, with our class."""
     shared: dict[str, str] = {}
-    for name, tree in modules():
-        names = [node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and node.bases]
-        module = (
-            importlib.import_module(name)
-            if names and any(lib in ast.unparse(tree) for lib in LIBRARIES)
-            else None
-        )
-        for ours in (getattr(module, name, None) for name in names):
+    for name, tree in modules().items():
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.ClassDef) or not node.bases:
+                continue
+            ours = getattr(importlib.import_module(name), node.name, None)
             if not inspect.isclass(ours) or not (below := source_of(ours)):
                 continue
-            text = inspect.getsource(ours)
-            for match in re.findall(r"\b(?:self|super\(\))\.(_[a-zA-Z]\w*)|def (_[a-zA-Z]\w*)", text):
-                member = match[0] or match[1]
+            for member in re.findall(r"\b(?:self\.|super\(\)\.|def )(_[a-zA-Z]\w*)", ast.unparse(node)):
                 if re.search(rf"\b{member}\b", below):
                     shared[member] = ours.__qualname__
     return shared
