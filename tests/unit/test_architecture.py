@@ -41,9 +41,14 @@ def package_of(module: str) -> str:
     return parts[1] if len(parts) > 1 else "__init__"
 
 
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
 def imported_modules(path: Path) -> Iterator[str]:
     """Our modules that a module imports, anywhere in it."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.ImportFrom) and node.module == "notebooks_over_ssh":
             names = [alias.name for alias in node.names if alias.name != "__version__"]
             yield from (f"notebooks_over_ssh.{name}" for name in names)
@@ -70,7 +75,7 @@ def test_imports_respect_layers(path: Path) -> None:
 @cache
 def names_used_in(path: Path) -> frozenset[str]:
     """Every name that a module uses, with the objects before it: `print`, `time.sleep`."""
-    nodes = ast.walk(ast.parse(path.read_text()))
+    nodes = ast.walk(tree_of(path))
     return frozenset(dotted_name(node) for node in nodes if isinstance(node, ast.Name | ast.Attribute))
 
 

@@ -143,7 +143,7 @@ def test_budget_is_returned() -> None:
     path, sizes = PathEstimate(), []
     for _ in range(24):
         link = SimulatedPath(1e9, 0.1, path)
-        link.run(1.5)
+        link.run(1)
         sizes.append(link.window.size)
         link.window.close()
     assert sizes == sizes[:1] * len(sizes)
