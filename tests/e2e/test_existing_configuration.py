@@ -214,14 +214,14 @@ def test_setting_computed_at_run_time(user: User, hidden: str, expected: str) ->
     assert_success(user.fab("stop"))
 
 
-def _write(user: User, there: Before) -> None:
+def _write(user: User, before: Before) -> None:
     """Write the files with open permissions, as an editor leaves them, and the certificate that they name."""
     (user.remote_home / ".jupyter").mkdir()
-    for name, content in there.files.items():
+    for name, content in before.files.items():
         path = user.remote_home / name
         path.write_text(content.replace("{home}", str(user.remote_home)))
         path.chmod(0o644)
-        there.files[name] = path.read_text()
+        before.files[name] = path.read_text()
     (user.remote_home / ".ssh").mkdir(exist_ok=True)
     openssl = user.execute(
         ["openssl", "req", "-x509", "-nodes", "-days", "365", "-newkey", "rsa:1024", "-subj", "/CN=me"]

@@ -63,8 +63,8 @@ def installed(fresh_user: User, venv: Path, tmp_path: Path) -> Iterator[User]:
 
 
 def _run(command: list[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=2 * TIMEOUT_S, check=False)
-    assert done.returncode == 0, done.stderr
+    result = subprocess.run(command, capture_output=True, text=True, timeout=2 * TIMEOUT_S, check=False)
+    assert result.returncode == 0, result.stderr
 
 
 def test_contents(wheel: Path) -> None:
@@ -92,15 +92,15 @@ def test_first_notebook(installed: User, venv: Path) -> None:
     assert location.stdout.startswith(str(venv)), location.stdout
     port = port_in(assert_success(installed.run("notebooks", "up", "--detach", "--no-browser")))
     assert httpx.get(f"https://localhost:{port}/api", verify=False).json()["version"]
-    shown = assert_success(installed.run("notebooks", "status"))
-    assert f"https://localhost:{port}/" in shown.stdout
+    output = assert_success(installed.run("notebooks", "status"))
+    assert f"https://localhost:{port}/" in output.stdout
     assert_success(installed.run("notebooks", "stop"))
     assert json.loads(assert_success(installed.run("notebooks", "status", "--json")).stdout) == []
     assert_success(installed.run("notebooks", "sandbox.stop"))
 
 
 def test_module(installed: User, venv: Path) -> None:
-    """`python -m notebooks_over_ssh` is the same program, and its hints say so."""
-    done = installed.execute([str(venv / "bin/python"), "-m", "notebooks_over_ssh", "tunnel"])
-    assert done.returncode == 1
-    assert f"{venv / 'bin/python'} -m notebooks_over_ssh serve`" in done.stderr
+    """`python -m notebooks_over_ssh` is the same program, and its hints name it."""
+    result = installed.execute([str(venv / "bin/python"), "-m", "notebooks_over_ssh", "tunnel"])
+    assert result.returncode == 1
+    assert f"{venv / 'bin/python'} -m notebooks_over_ssh serve`" in result.stderr

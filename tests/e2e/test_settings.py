@@ -59,8 +59,8 @@ def test_more_arguments(user: User, tmp_path: Path) -> None:
     file.write_text(json.dumps({"notebook": {"arguments": arguments}}))
     up = assert_success(user.fab("-f", str(file), "up", "--detach"))
     session = user.only_session()
-    said = psutil.Process(session["pid"]).cmdline()
-    assert set(arguments) <= set(said) and "--ServerApp.ip=127.0.0.1" in said
+    command_line = psutil.Process(session["pid"]).cmdline()
+    assert set(arguments) <= set(command_line) and "--ServerApp.ip=127.0.0.1" in command_line
     with Browser(port_in(up), user.certificate_pem(session["host"])) as browser:
         assert browser.log_in(PASSWORD)
         assert browser.status("/api/terminals") == 404

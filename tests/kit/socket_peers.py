@@ -23,13 +23,13 @@ class Peer:
 
     def dial(self) -> socket.socket:
         """A new connection to it."""
-        here, there = socket.socketpair()
-        there.settimeout(TIMEOUT_S)
+        client_end, server_end = socket.socketpair()
+        server_end.settimeout(TIMEOUT_S)
         self.connections += 1
-        thread = threading.Thread(target=self._run, args=(there,))
+        thread = threading.Thread(target=self._run, args=(server_end,))
         self._threads.append(thread)
         thread.start()
-        return here
+        return client_end
 
     def join(self) -> None:
         """Wait until every connection has ended."""
@@ -37,9 +37,9 @@ class Peer:
             thread.join(TIMEOUT_S)
             assert not thread.is_alive()
 
-    def _run(self, there: socket.socket) -> None:
-        with there, contextlib.suppress(OSError):
-            self.serve(there)
+    def _run(self, server_end: socket.socket) -> None:
+        with server_end, contextlib.suppress(OSError):
+            self.serve(server_end)
 
 
 @contextlib.contextmanager
@@ -60,8 +60,8 @@ def tls_peer(pem: str, folder: Path, reply: bytes) -> Iterator[Peer]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(file)
 
-    def serve(there: socket.socket) -> None:
-        with context.wrap_socket(there, server_side=True) as tls:
+    def serve(server_end: socket.socket) -> None:
+        with context.wrap_socket(server_end, server_side=True) as tls:
             request = tls.recv(65536)
             peer.requests.append(request)
             if request:
@@ -72,7 +72,7 @@ def tls_peer(pem: str, folder: Path, reply: bytes) -> Iterator[Peer]:
         yield peer
 
 
-def read_to_end(there: socket.socket) -> None:
+def read_to_end(peer: socket.socket) -> None:
     """Read until the other end closes."""
-    while there.recv(65536):
+    while peer.recv(65536):
         pass

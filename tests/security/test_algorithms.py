@@ -179,7 +179,7 @@ def test_invalid_algorithm_names() -> None:
     """Of the algorithms that a server offers, only valid names are shown, and few: others could control or fill a
     terminal.
     """
-    offered = [
+    server_algorithms = [
         "\033[31mred",
         "a" * 65,
         "",
@@ -187,5 +187,5 @@ def test_invalid_algorithm_names() -> None:
         "good@example",
         *[f"n{number}" for number in range(100)],
     ]
-    error = NoCommonAlgorithm("cipher", offered, ("aes128-ctr",))
+    error = NoCommonAlgorithm("cipher", server_algorithms, ("aes128-ctr",))
     assert error.offered == "good@example, n0, n1, n2, n3, n4, n5, n6, …"

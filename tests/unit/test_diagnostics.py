@@ -1,4 +1,4 @@
-"""What `doctor` makes of the answers of a host."""
+"""The checks of `doctor` for the replies of a host."""
 
 import time
 from pathlib import Path
@@ -52,10 +52,10 @@ def checks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The checks of a host that answers HOST and SECURITY at once."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    made: Any = _Checks(settings.load(Context()), CredentialPrompter(NullPrompter()))
-    made.hops = (SimpleNamespace(label="ashbury"),)
-    made.host, made.query_interval, made.security = HOST, (NOW, NOW), SECURITY
-    return made
+    created: Any = _Checks(settings.load(Context()), CredentialPrompter(NullPrompter()))
+    created.hops = (SimpleNamespace(label="ashbury"),)
+    created.host, created.query_interval, created.security = HOST, (NOW, NOW), SECURITY
+    return created
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def checks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     ],
 )
 def test_clock(checks: Any, offset_s: float, duration_s: float, problem: str) -> None:
-    """Clocks may differ by five minutes, and the time that the answer took is not counted as a difference."""
+    """Clocks may differ by five minutes, and the reply's duration does not count as a difference."""
     checks.query_interval = NOW, NOW + duration_s
     checks.host = msgspec.structs.replace(HOST, time=NOW + offset_s)
     if problem:
@@ -100,7 +100,7 @@ def test_space(checks: Any) -> None:
     ],
 )  # fmt: skip
 def test_directory(checks: Any, changes: dict[str, Any], problem: str) -> None:
-    """A folder without permission, one that is missing and one that is read-only are three problems."""
+    """A forbidden, a missing and a read-only folder are three different problems."""
     assert checks._directory() == "/home/me"
     checks.host = msgspec.structs.replace(HOST, **changes)
     with pytest.raises(RemoteError, match=problem):

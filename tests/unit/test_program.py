@@ -64,12 +64,12 @@ def test_no_commands_on_hosts(notebooks: Notebooks) -> None:
 
 
 def test_windows(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """On Windows a task ends with one sentence about WSL."""
+    """On Windows a task exits with one sentence about WSL."""
     monkeypatch.setattr(sys, "platform", "win32")
     program.run(["notebooks", "sandbox.status"], exit=False)
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert said.err.startswith("error: Windows itself is not supported\nhint: run it in WSL")
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.startswith("error: Windows itself is not supported\nhint: run it in WSL")
 
 
 def test_import_on_windows() -> None:
@@ -80,7 +80,7 @@ def test_import_on_windows() -> None:
         "ours = [m for name, m in sys.modules.items() if name.startswith('notebooks_over_ssh')]\n"
         "print([m.__name__ for m in ours if any(v is p for v in vars(m).values() for p in posix)])"
     )
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
     )
-    assert done.stdout == "[]\n"
+    assert result.stdout == "[]\n"

@@ -49,12 +49,12 @@ class SmallTerminal(io.StringIO):
 @pytest.mark.parametrize("pad", [" ".join(["word"] * 40), "x" * 200, "x" * 53 + " "])
 def test_rows_of_an_error(monkeypatch: pytest.MonkeyPatch, pad: str) -> None:
     """At a terminal the further rows of an error are indented, so that none of them looks like a hint."""
-    shown = SmallTerminal()
+    output = SmallTerminal()
     monkeypatch.setattr(terminal, "terminal_columns", lambda: 60)
     with monkeypatch.context() as patch:
-        patch.setattr(sys, "stderr", shown)
+        patch.setattr(sys, "stderr", output)
         terminal.print_error(TaskError(f"the host said {quote(pad + 'hint: run it')}", hint="try again"))
-    first, *rows, hint = shown.getvalue().splitlines()
+    first, *rows, hint = output.getvalue().splitlines()
     assert first.startswith("error: ")
     assert hint == "hint: try again"
     assert rows

@@ -34,14 +34,14 @@ def exposed(home: Path) -> set[str]:
 
 def start(home: Path, **parameters: Any) -> dict[str, Any]:
     """The reply of start_server.py where it must not start a server."""
-    wanted = {
+    server = {
         "application": "notebook",
         "directory": "~",
         "nice": 0,
         "remote_port": 8888,
         "start_timeout_s": 5,
     }
-    reply = run_locally(home, "start_server", wanted | {"arguments": []} | parameters)
+    reply = run_locally(home, "start_server", server | {"arguments": []} | parameters)
     assert reply["problem"], "a server was started"
     return reply
 

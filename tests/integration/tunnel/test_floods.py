@@ -120,13 +120,13 @@ def test_ignored_messages_during_login(gateway: tuple[Transport, ScriptedPeer]) 
     size = 16 * MB
 
     def to_client() -> None:
-        left = opened.window
+        send_window = opened.window
         with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
             while data := server_end.recv(BLOCK):
-                while left < len(data):
+                while send_window < len(data):
                     allowed.acquire()
-                    left = window[0]
-                left -= len(data)
+                    send_window = window[0]
+                send_window -= len(data)
                 window[0] -= len(data)
                 end.data(opened.local_id, data)
 

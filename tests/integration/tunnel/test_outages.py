@@ -100,7 +100,7 @@ def test_dropped_packets(netns_network: NetnsNetwork) -> None:
             for stream in streams.values():
                 stream.wait_for_more(1)
             tunnel.wait_for("open")
-        lost = {name: stream.finish() for name, stream in streams.items()}
+        lost_lines = {name: stream.finish() for name, stream in streams.items()}
         assert tunnel.outages() == 2, tunnel.log()
         print(tunnel.log())
-    assert lost == {"tunnel": [], "ssh": []}
+    assert lost_lines == {"tunnel": [], "ssh": []}

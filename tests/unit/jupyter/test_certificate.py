@@ -1,4 +1,4 @@
-"""What browsers would refuse of a certificate, and whether it is valid at this time."""
+"""Which certificates browsers would refuse, and whether a certificate is valid at this time."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -55,7 +55,7 @@ def test_keys(make: Callable[[], SigningKey], problem: str) -> None:
 
 @pytest.mark.parametrize(("kind", "pem"), malformed(self_signed()).items())
 def test_malformed(kind: str, pem: str) -> None:
-    """A certificate that cannot be read is a problem of it, and an error that says what to do, not a traceback."""
+    """An unreadable certificate is an error with a hint, not a traceback."""
     assert certificates.find_problem(pem).startswith("unreadable: ")
     if kind in ("an unknown signature", "an unknown curve"):
         certificates.parse(pem)  # neither is needed for its names and dates

@@ -103,7 +103,7 @@ def test_named_host_or_user_wins(
 
 def test_picked_session() -> None:
     """Settings that name one session match no other, whatever else is on record."""
-    known = [
+    recorded = [
         make_session(
             host, user=user, gateway=gateway, ssh_port=port, host_key=f"key through {gateway}, {port}"
         )
@@ -112,9 +112,9 @@ def test_picked_session() -> None:
         for gateway in (None, "sandbox")
         for port in (None, 2222)
     ]
-    for session in known:
+    for session in recorded:
         sessions.save(session)
-    for session in known:
+    for session in recorded:
         assert sessions.find(sessions.with_session(settings.load(Context()), session)) == session
 
 

@@ -74,8 +74,8 @@ def test_another_certificate(tmp_path: Path, check: Check) -> None:
         assert "do not type your password" in raised.value.hint
 
 
-def test_certificate_that_the_own_one_signed(tmp_path: Path) -> None:
-    """If the session's certificate can sign others, a server with one that it signed is refused, and sent no request."""
+def test_certificate_signed_by_the_own_one(tmp_path: Path) -> None:
+    """If the session's certificate can sign others, a server with one that it signed is refused and sent no request."""
     own, key = authority(KEY), new_key()
     signed = certificate(key, issuer="a server", signer=KEY)
     with (
@@ -86,8 +86,8 @@ def test_certificate_that_the_own_one_signed(tmp_path: Path) -> None:
     assert b"".join(peer.requests) == b""
 
 
-def test_certificate_that_cannot_be_used(tmp_path: Path) -> None:
-    """The session's own certificate, where TLS refuses it, is named as that, and a new one as the remedy."""
+def test_unusable_certificate(tmp_path: Path) -> None:
+    """The session's own certificate, if TLS refuses it, is reported as such, with the hint to renew it."""
     own = certificate(KEY, names=None)
     with (
         server(tmp_path, own=own) as peer,
@@ -123,12 +123,12 @@ def test_silence_after_another(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("check", [verify_server, check_websocket])
-@pytest.mark.parametrize("said", [b"HTTP/1.1 200 OK\r\n\r\n{}", b"SSH-2.0-OpenSSH_9\r\n"])
-def test_no_tls(said: bytes, check: Check) -> None:
-    """A server that speaks something else is refused, and for that."""
+@pytest.mark.parametrize("sent", [b"HTTP/1.1 200 OK\r\n\r\n{}", b"SSH-2.0-OpenSSH_9\r\n"])
+def test_no_tls(sent: bytes, check: Check) -> None:
+    """A server that does not speak TLS is refused with that reason."""
 
     def speak(there: socket.socket) -> None:
-        there.sendall(said)
+        there.sendall(sent)
         read_to_end(there)
 
     with raw_peer(speak) as peer, pytest.raises(RemoteError) as raised:
@@ -146,14 +146,14 @@ def test_no_answer(
     serve: Callable[[socket.socket], None],
     check: Check,
 ) -> None:
-    """A server that does not answer is told as that, within the timeout."""
+    """A server that does not answer is reported as such, within the timeout."""
     with raw_peer(serve) as peer, pytest.raises(RemoteError) as raised:
         check(SESSION, peer.dial, 0.3)
     assert "is not your server" not in str(raised.value)
 
 
 def test_nothing_listens() -> None:
-    """A port on which nothing listens is told as that, with the command that starts a server."""
+    """A closed port is reported as such, with the command that starts a server."""
 
     def dial() -> socket.socket:
         raise ConnectionRefusedError("refused")
@@ -191,7 +191,7 @@ def test_nothing_listens() -> None:
     ],
 )
 def test_no_jupyter(tmp_path: Path, reply: bytes) -> None:
-    """A server with the certificate that is no Jupyter, or sends more than its version, is told as no answer."""
+    """A server with the certificate that is not Jupyter, or sends more than its version, is reported as no answer."""
     with (
         server(tmp_path, reply) as peer,
         pytest.raises(RemoteError, match="no Jupyter server answers on ashbury:8888"),
@@ -210,14 +210,14 @@ def test_clock(tmp_path: Path, offset_s: int) -> None:
 
 @pytest.mark.parametrize("date", ["", "Date: yesterday", "Date: Mon, 01 Jan 99999999999 00:00:00 GMT"])
 def test_no_clock(tmp_path: Path, date: str) -> None:
-    """A reply without a date that can be read says nothing of the clock."""
+    """A reply without a valid Date says nothing about the clock."""
     with server(tmp_path, http(b'{"version": "2"}', "200 OK", *[date][: len(date)])) as peer:
         assert verify_server(SESSION, peer.dial, TIMEOUT_S) is None
 
 
 @pytest.mark.parametrize("status", ["101 Switching Protocols", "403 Forbidden", "404 Not Found"])
 def test_websocket(tmp_path: Path, status: str) -> None:
-    """An answer that the server itself gives to a WebSocket request without a login is good."""
+    """A reply of Jupyter itself to a WebSocket request without a login is accepted."""
     with server(tmp_path, http(b"", status)) as peer:
         check_websocket(SESSION, peer.dial, TIMEOUT_S)
     (request,) = peer.requests
@@ -235,7 +235,7 @@ def test_websocket(tmp_path: Path, status: str) -> None:
     [http(b"", "200 OK"), http(b"", "400 Bad Request"), http(b"", "502 Bad Gateway"), b"hello\r\n\r\n", b""],
 )
 def test_websocket_of_a_proxy(tmp_path: Path, reply: bytes) -> None:
-    """An answer that only something between would give is refused, with where to look."""
+    """A reply that only a proxy in between would send is refused, with a hint."""
     with server(tmp_path, reply) as peer, pytest.raises(RemoteError, match="WebSocket request") as raised:
         check_websocket(SESSION, peer.dial, TIMEOUT_S)
     assert "logs" in raised.value.hint

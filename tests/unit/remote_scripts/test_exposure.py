@@ -22,14 +22,14 @@ def exposure(import_remote: Callable[[str], ModuleType]) -> Any:
 @pytest.fixture
 def inspection(exposure: Any) -> Any:
     """The inspection of the account USER, with an environment of OTHER at /env."""
-    made = exposure.Inspection()
-    made.user, made.without_modes, made.unmapped = USER, {7}, 0
-    made.environments, made.environment_owners = ["/env"], {OTHER}
-    return made
+    created = exposure.Inspection()
+    created.user, created.without_modes, created.unmapped = USER, {7}, 0
+    created.environments, created.environment_owners = ["/env"], {OTHER}
+    return created
 
 
 def status(mode: int, user: int = USER, *, device: int = 1) -> os.stat_result:
-    """What stat(2) says of a file with this type, mode and owner; its group is GROUP."""
+    """The result of stat(2) for a file with this type, mode and owner; its group is GROUP."""
     return os.stat_result((mode, 1, device, 1, user, GROUP, 0, 0, 0, 0))
 
 
@@ -62,8 +62,8 @@ def test_owner_and_mode(
 ) -> None:
     """Only the account, root, and in an environment its owner may own a file, and no other may write to it."""
     inspection.check_entry(path, info, is_target)
-    found = [finding["problem"] for finding in inspection.findings.values()]
-    assert found == ([problem] if problem else [])
+    problems = [finding["problem"] for finding in inspection.findings.values()]
+    assert problems == ([problem] if problem else [])
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_unmapped_owners(exposure: Any, inspection: Any, monkeypatch: pytest.Mon
 
 
 def test_file_systems_without_modes(exposure: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On AFS, and there only, modes are not looked at."""
+    """On AFS, and there only, modes are ignored."""
     mounts = tmp_path / "mountinfo"
     mounts.write_text(
         "25 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw\n36 25 0:34 / /afs rw - afs AFS rw\n"
@@ -142,7 +142,7 @@ def test_groups(exposure: Any, monkeypatch: pytest.MonkeyPatch, name: str) -> No
     assert not exposure.writable_by_others("/x", status(FOLDER | 0o750))
 
 
-def test_a_group_without_a_name(exposure: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_group(exposure: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A group or an account that the host does not know is not trusted."""
 
     def unknown(number: int) -> None:
@@ -228,13 +228,13 @@ def test_folder_of_compiled_modules(exposure: Any, read_by_jupyter: Path) -> Non
 
 
 def test_working_directory_that_is_not_read(exposure: Any, read_by_jupyter: Path) -> None:
-    """The contents of a notebook folder that Jupyter reads no configuration from are the user's business."""
+    """The contents of a notebook folder from which Jupyter reads no configuration are not checked."""
     (read_by_jupyter / "working").chmod(0o757)
     assert find_exposed(exposure, read_by_jupyter, reads_working_directory=False) == set()
 
 
 def find_exposed(exposure: Any, folder: Path, *, reads_working_directory: bool = True) -> set[str]:
-    """What is exposed below the folder."""
+    """The exposed paths below the folder."""
     jupyter = SimpleNamespace(folder=str(folder / "jupyter"), reads_working_directory=reads_working_directory)
     found = exposure.find_exposed(jupyter, str(folder / "working"), [str(folder / "extra")])
     paths = {os.path.relpath(finding["path"], folder) for finding in found}
@@ -310,7 +310,7 @@ def test_closed(exposure: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize(
-    ("mode", "user", "content", "found"),
+    ("mode", "user", "content", "expected"),
     [
         (0o640, None, '{"ServerApp": {"password": "argon2:x"}}', ["readable"]),
         (0o604, None, '{"ServerApp": {"password": "argon2:x"}}', ["readable"]),
@@ -322,21 +322,21 @@ def test_closed(exposure: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     ],
 )
 def test_secrets(
-    exposure: Any, tmp_path: Path, mode: int, user: int | None, content: str, found: list[str]
+    exposure: Any, tmp_path: Path, mode: int, user: int | None, content: str, expected: list[str]
 ) -> None:
-    """The account's own configuration file with a secret is for nobody else to read."""
+    """The account's own configuration file with a secret must not be readable by others."""
     file = tmp_path / "jupyter_server_config.json"
     file.write_text(content)
     file.chmod(mode)
     inspection = exposure.Inspection()
     inspection.user = inspection.user if user is None else user
     inspection.check_secrets(str(tmp_path))
-    assert [finding["problem"] for finding in inspection.findings.values()] == found
+    assert [finding["problem"] for finding in inspection.findings.values()] == expected
     assert all(not finding["mode"] & 0o077 for finding in inspection.findings.values())
 
 
 def test_reply(exposure: Any) -> None:
-    """A reply has few findings of many, and begins with those that the account cannot close."""
+    """A reply has a few of many findings, first those that the account cannot fix."""
     many = [{"path": str(number), "is_owned": number != 99} for number in range(100)]
-    shown = exposure.for_reply(many)
-    assert (shown[0]["path"], len(shown)) == ("99", exposure.MAX_REPORTED)
+    reply = exposure.for_reply(many)
+    assert (reply[0]["path"], len(reply)) == ("99", exposure.MAX_REPORTED)

@@ -1,4 +1,4 @@
-"""Whose program listens on a port of the host: anybody's but the account's own and root's is reported."""
+"""Which account listens on a port of the host: any but the user's own and root is reported."""
 
 import io
 import os
@@ -66,18 +66,18 @@ def report(
     return run
 
 
-def test_everybody_else(report: Callable[..., list[tuple[int, int]]]) -> None:
-    """A listener of every other account counts, whatever its user ID and address; a connection does not."""
+def test_other_accounts(report: Callable[..., list[tuple[int, int]]]) -> None:
+    """A listener of any other account is reported, whatever its user ID and address; a connection is not."""
     assert report(range(7000, 7100), FILES) == FOREIGN
 
 
 @pytest.mark.parametrize("port", range(7001, 7011))
-def test_the_ports_asked_for(report: Callable[..., list[tuple[int, int]]], port: int) -> None:
+def test_other_ports(report: Callable[..., list[tuple[int, int]]], port: int) -> None:
     """Other ports are not reported."""
     assert report([port], FILES) == [entry for entry in FOREIGN if entry[0] == port]
 
 
-def test_a_host_without_ipv6(report: Callable[..., list[tuple[int, int]]]) -> None:
-    """Where one of the two files is missing, the other one counts."""
+def test_no_ipv6(report: Callable[..., list[tuple[int, int]]]) -> None:
+    """If one of the two files is missing, the other one counts."""
     assert report([7008, 7004], {"/proc/net/tcp": TCP}) == [(7004, OTHER)]
     assert report([7008, 7004], {"/proc/net/tcp6": TCP6}) == [(7008, OTHER)]

@@ -1,4 +1,4 @@
-"""No tunnel opens to a further port on which somebody else listens."""
+"""No tunnel opens to an additional port on which another account listens."""
 
 from types import SimpleNamespace
 from typing import Any, cast
@@ -13,8 +13,8 @@ CONNECTION = cast(Connection, SimpleNamespace(label="ashbury", original_host="as
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Each call of the program on the host, which answers with the first entry of the list, if there is one."""
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The calls of the program on the host, which replies with the first entry of the list, if there is one."""
     calls: list[Any] = []
 
     def run_program(
@@ -28,26 +28,28 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return calls
 
 
-def test_nobody_else(asked: list[Any]) -> None:
-    """Where nobody else listens, all the ports were asked for; without a port nothing is."""
+def test_no_other_account(calls: list[Any]) -> None:
+    """Without other accounts' listeners the tunnel opens, after a query for all ports; without ports there is no
+    query.
+    """
     port_owners.check_port_owners(CONNECTION, [])
-    asked.append({"problem": "", "foreign": []})
+    calls.append({"problem": "", "foreign": []})
     port_owners.check_port_owners(CONNECTION, [6006, 8787])
-    assert asked == [("port_owners", {"ports": [6006, 8787]})]
+    assert calls == [("port_owners", {"ports": [6006, 8787]})]
 
 
 @pytest.mark.parametrize("user", [33, 1001, 65534])
-def test_somebody_else(asked: list[Any], user: int) -> None:
+def test_another_account(calls: list[Any], user: int) -> None:
     """Another account's listener is refused with its user ID and the port."""
-    asked.append({"problem": "", "foreign": [[8787, user]]})
+    calls.append({"problem": "", "foreign": [[8787, user]]})
     with pytest.raises(RemoteError, match=rf"user ID {user}\) listens on port 8787 of ashbury") as raised:
         port_owners.check_port_owners(CONNECTION, [6006, 8787])
     assert "--forward" in raised.value.hint
 
 
 @pytest.mark.parametrize("reply", [{}, {"foreign": None}, {"foreign": [[1]]}, {"foreign": [["1", 2]]}])
-def test_a_reply_that_is_none(asked: list[Any], reply: dict[str, Any]) -> None:
-    """A reply that does not say who listens opens no tunnel."""
-    asked.append({"problem": "", **reply})
+def test_invalid_reply(calls: list[Any], reply: dict[str, Any]) -> None:
+    """No tunnel opens after a reply that does not say who listens."""
+    calls.append({"problem": "", **reply})
     with pytest.raises(RemoteError):
         port_owners.check_port_owners(CONNECTION, [8787])

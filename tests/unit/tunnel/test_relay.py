@@ -1,4 +1,4 @@
-"""What a host may send in place of the relay's output."""
+"""Invalid output of a host in place of the relay's."""
 
 from typing import Any, cast
 
@@ -42,7 +42,7 @@ def test_no_relay(reply: str) -> None:
 
 
 def test_relay() -> None:
-    """A relay that says that it is ready is taken at its word."""
+    """A relay that reports that it is ready is used."""
     relay: Any = EndedRelay()
     session = _RelaySession(RecordingTransport(), relay)
     session.data_received(memoryview(f'\n{session._marker} {{"problem": ""}}\n'.encode()))
