@@ -18,14 +18,9 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty home folder, and no environment variable that is a setting."""
-    home = tmp_path / "home"
-    home.mkdir()
-    monkeypatch.setenv("HOME", str(home))
-    for variable in [name for name in os.environ if name.startswith(("INVOKE_", "FABRIC_"))]:
-        monkeypatch.delenv(variable)
-    return home
+def home(clean_home: Path) -> Path:
+    """The home folder of every test here."""
+    return clean_home
 
 
 TASKS = """

@@ -63,6 +63,17 @@ def _venv(venv: Path, *packages: str) -> Path:
 
 
 @pytest.fixture
+def clean_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty home folder of this process, and no environment variable that is a setting."""
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    for variable in [name for name in os.environ if name.startswith(("INVOKE_", "FABRIC_"))]:
+        monkeypatch.delenv(variable)
+    return home
+
+
+@pytest.fixture
 def idle_user(tmp_path: Path, temporary: Path) -> User:
     """A user with an empty home folder, for commands that start nothing."""
     home = tmp_path / "home"

@@ -27,17 +27,12 @@ MakeContext = Callable[..., Context]
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty home folder and project, and no variables that count."""
-    home = tmp_path / "home"
-    home.mkdir()
-    monkeypatch.setenv("HOME", str(home))
-    for variable in [name for name in os.environ if name.startswith(("INVOKE_", "FABRIC_"))]:
-        monkeypatch.delenv(variable)
+def home(clean_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty home folder and project, and no environment variable that is a setting."""
     monkeypatch.setattr(settings, "PROJECT_FILE", tmp_path / "project" / "invoke.yaml")
     monkeypatch.setattr(sys, "argv", ["fab"])
     settings.PROJECT_FILE.parent.mkdir()
-    return home
+    return clean_home
 
 
 @pytest.fixture
