@@ -17,7 +17,7 @@ from tests.kit.ports import free_port
 from tests.kit.scripted_peer import ScriptedPeer, scripted_peer
 from tests.kit.sockets import TIMEOUT_S, echoes, read
 from tests.kit.ssh_client import Client
-from tests.kit.sshd import LOOPBACK, known_hosts_line
+from tests.kit.sshd import LOOPBACK
 from tests.kit.two_hops import echo_server
 from tests.kit.wait import wait_until
 
@@ -56,7 +56,7 @@ class NestedTransports:
 def nested(client: Client, loop: AsyncioThread) -> Iterator[NestedTransports]:
     """Both transports, and the forwarder."""
     gateway = client.server("gateway")
-    client.write_known_hosts(known_hosts_line(gateway.port, gateway.public_key))
+    client.write_known_hosts(gateway.known_hosts_line)
     with echo_server(loop) as echo, client.connected(gateway) as connection, scripted_peer() as (port, peer):
         jump_channel = JumpChannel(connection.transport, (LOOPBACK, port))
         jump_channel.connect(TIMEOUT_S)

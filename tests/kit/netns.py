@@ -12,7 +12,7 @@ import pytest
 
 from tests.kit.cli import Result, User
 from tests.kit.gateway_servers import WrappedSshd, find_program
-from tests.kit.sshd import GATEWAY_OPTIONS, Network, known_hosts_line
+from tests.kit.sshd import GATEWAY_OPTIONS, Network
 
 COMMAND_TIMEOUT_S = 10.0
 # RFC 5737: addresses for documentation.
@@ -136,18 +136,3 @@ class NetnsNetwork(Network):
             address=HOST,
             prefix=netns_exec(machines.host),
         )
-
-    @property
-    def gateway_destination(self) -> str:
-        return f"{GATEWAY_OUTSIDE}:{self.gateway.port}"
-
-    @property
-    def host_destination(self) -> str:
-        return f"{HOST}:{self.host.port}"
-
-    def write_known_hosts(self, *more: str) -> None:
-        lines = [
-            known_hosts_line(server.port, server.public_key, server.address)
-            for server in (self.gateway, self.host)
-        ]
-        self.known_hosts.write_text("".join(f"{line}\n" for line in (*lines, *more)))

@@ -161,20 +161,12 @@ class PamNetwork(Network):
         """All passwords that the gateway received, and all that the host received."""
         return self.gateway_machine.received_passwords(), self.host_machine.received_passwords()
 
-    @property
-    def host_destination(self) -> str:
-        return f"{self.host_address}:{self.host.port}"
-
-    def write_known_hosts(self, *exposed: str) -> None:
-        lines = [
-            known_hosts_line(server.port, server.public_key, server.address)
-            for server in (self.gateway, self.host)
-        ]
-        lines += [
+    def write_known_hosts(self, *extra: str) -> None:
+        more = [
             known_hosts_line(self.host.port, self.host.public_key, address)
             for address in self.extra_addresses
         ]
-        self.known_hosts.write_text("".join(f"{line}\n" for line in (*lines, *exposed)))
+        super().write_known_hosts(*more, *extra)
 
     def _server(self, name: str, machine: Machine, address: str, *options: str) -> WrappedSshd:
         machine.folder.mkdir(mode=0o755)

@@ -82,6 +82,14 @@ class Server:
         """Type and base64 of the host key, as in known_hosts."""
         return " ".join(self.key.with_suffix(".pub").read_text().split()[:2])
 
+    @property
+    def known_hosts_line(self) -> str:
+        return known_hosts_line(self.port, self.public_key, self.address)
+
+    @property
+    def destination(self) -> str:
+        return f"{self.address}:{self.port}"
+
     def start(self, *options: str) -> None:
         """Start it, on the same port as before; `options` replace the earlier ones."""
         self.options = options or self.options
@@ -262,15 +270,15 @@ class Network:
 
     @property
     def gateway_destination(self) -> str:
-        return f"{LOOPBACK}:{self.gateway.port}"
+        return self.gateway.destination
 
     @property
     def host_destination(self) -> str:
-        return f"{LOOPBACK}:{self.host.port}"
+        return self.host.destination
 
     def write_known_hosts(self, *extra: str) -> None:
         """Write the host keys of both, and `extra` lines, to the client's known_hosts."""
-        lines = [known_hosts_line(server.port, server.public_key) for server in (self.gateway, self.host)]
+        lines = [server.known_hosts_line for server in (self.gateway, self.host)]
         self.known_hosts.write_text("".join(f"{line}\n" for line in (*lines, *extra)))
 
     def configure(self, *, notebook: dict[str, Any] | None = None, **settings: Any) -> None:

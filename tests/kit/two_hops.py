@@ -10,7 +10,7 @@ from notebooks_over_ssh.tunnel import Forwarder, listen
 from tests.kit.mitm_sshd import AsyncioThread
 from tests.kit.ports import free_port
 from tests.kit.ssh_client import Client
-from tests.kit.sshd import LOOPBACK, known_hosts_line
+from tests.kit.sshd import LOOPBACK
 
 
 class TwoHops:
@@ -20,9 +20,7 @@ class TwoHops:
         self.client = client
         self.gateway = client.server("gateway", *gateway_options, *options)
         self.host = client.server("host", *options)
-        client.write_known_hosts(
-            *[known_hosts_line(server.port, server.public_key) for server in (self.gateway, self.host)]
-        )
+        client.write_known_hosts(*[server.known_hosts_line for server in (self.gateway, self.host)])
 
     @contextlib.contextmanager
     def connected(self, *, compress: bool = False, ssh_config: str | None = None) -> Iterator[Connection]:

@@ -19,7 +19,7 @@ from notebooks_over_ssh.ssh.protocol.message import Message
 from notebooks_over_ssh.ssh.protocol.transport import Transport
 from tests.kit.ports import free_port
 from tests.kit.ssh_client import Client
-from tests.kit.sshd import LOOPBACK, known_hosts_line
+from tests.kit.sshd import LOOPBACK
 from tests.kit.wait import wait_until
 
 TIMEOUT_S = 10
@@ -95,7 +95,7 @@ def test_no_common_algorithm(client: Client, name: str) -> None:
     """A server without a common algorithm is refused; the error lists both sides' algorithms, with a specific hint."""
     kind, options = LACKS[name]
     server = client.server("host", *options.split("\n"))
-    client.write_known_hosts(known_hosts_line(server.port, server.public_key))
+    client.write_known_hosts(server.known_hosts_line)
     problem = client.expect_error(
         server, 3, f"no matching {kind}", *options.split()[-1].split(","), "this program supports"
     )
@@ -109,7 +109,7 @@ def test_hardened_server(client: Client, name: str) -> None:
     that.
     """
     server = client.server("host", *SHARED[name].split("\n"))
-    client.write_known_hosts(known_hosts_line(server.port, server.public_key))
+    client.write_known_hosts(server.known_hosts_line)
     with client.connected(server) as connection:
         assert connection.transport.agreed_on_strict_kex == _knows_strict_kex()
 

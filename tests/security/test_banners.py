@@ -24,7 +24,7 @@ def test_banner(client: Client) -> None:
     banner = client.folder / "banner"
     banner.write_text(TEXT)
     host = client.server("host", f'Banner "{banner}"')
-    client.write_known_hosts(known_hosts_line(host.port, host.public_key))
+    client.write_known_hosts(host.known_hosts_line)
     place = parse_destination(f"{LOOPBACK}:{host.port}", "the host")
     prompter = ScriptedPrompter()
     credentials = CredentialPrompter(prompter)
@@ -45,7 +45,7 @@ def test_log_level(client: Client, level: str, is_shown: bool) -> None:
     banner = client.folder / "banner"
     banner.write_text(TEXT)
     host = client.server("host", f'Banner "{banner}"')
-    client.write_known_hosts(known_hosts_line(host.port, host.public_key))
+    client.write_known_hosts(host.known_hosts_line)
     text = f"Host site\n    HostName {LOOPBACK}\n    Port {host.port}\n    LogLevel {level}\n"
     prompter = ScriptedPrompter()
     assert client.connect_error("site", prompter, ssh_config=text) is None

@@ -131,9 +131,7 @@ def test_unknown_ca(client: Client, site: Authority) -> None:
     host = certified_host(client, Authority.new(client.folder / "other"), LOOPBACK)
     client.write_known_hosts(f"@cert-authority * {site.public_key}")
     client.expect_error(host, 5, "is not known")
-    client.write_known_hosts(
-        f"@cert-authority * {site.public_key}", known_hosts_line(host.port, host.public_key)
-    )
+    client.write_known_hosts(f"@cert-authority * {site.public_key}", host.known_hosts_line)
     assert client.connect_error(host) is None
 
 
@@ -200,7 +198,7 @@ def test_known_hosts_files(client: Client, keyword: str) -> None:
     """Both keywords name several files; a key in any of them is known, and one revoked in any is revoked."""
     host = client.server("host")
     files = [client.folder / "one", client.folder / "two"]
-    files[1].write_text(known_hosts_line(host.port, host.public_key) + "\n")
+    files[1].write_text(host.known_hosts_line + "\n")
     option = f"{keyword} {files[0]} {files[1]}"
     assert client.connect_error("site", ssh_config=config(host, option)) is None
     files[0].write_text(f"@revoked * {host.public_key}\n")
@@ -213,7 +211,7 @@ def test_accepted_key_is_written_to_the_first_file(client: Client) -> None:
     mine, global_ = client.folder / "mine", client.folder / "global"
     ssh_config = config(host, f"UserKnownHostsFile {mine}", f"GlobalKnownHostsFile {global_}")
     assert client.connect_error("site", ScriptedPrompter("yes"), ssh_config=ssh_config) is None
-    assert mine.read_text() == known_hosts_line(host.port, host.public_key) + "\n"
+    assert mine.read_text() == host.known_hosts_line + "\n"
     assert not global_.exists()
     assert not client.known_hosts.exists()
 
@@ -223,9 +221,7 @@ def test_several_keys_for_one_name(client: Client) -> None:
     host = client.server("host")
     other = client.folder / "other"
     make_key(other)
-    client.write_known_hosts(
-        known_hosts_line(host.port, public(other)), known_hosts_line(host.port, host.public_key)
-    )
+    client.write_known_hosts(known_hosts_line(host.port, public(other)), host.known_hosts_line)
     assert client.connect_error(host) is None
     client.write_known_hosts(
         known_hosts_line(host.port, public(other)), known_hosts_line(host.port, public(other))
@@ -279,7 +275,7 @@ def test_pins(client: Client, tmp_path: Path) -> None:
     wrong = SSH(host_keys={LOOPBACK: ["SHA256:" + "A" * 43]})
     prompter = ScriptedPrompter("yes", "yes")
     assert client.connect_error(host, prompter, ssh=right) is None
-    client.write_known_hosts(known_hosts_line(host.port, host.public_key))
+    client.write_known_hosts(host.known_hosts_line)
     client.expect_error(host, 5, "ssh.host_keys", host.fingerprint(), prompter=prompter, ssh=wrong)
     client.write_known_hosts(f"@revoked * {host.public_key}")
     client.expect_error(host, 5, "revoked", prompter=prompter, ssh=right)

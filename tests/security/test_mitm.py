@@ -45,11 +45,7 @@ def test_changed_key(network: Network, loop: AsyncioThread, hop: str) -> None:
 def test_unknown_key(network: Network, loop: AsyncioThread, hop: str) -> None:
     """Without a recorded key and a terminal, a MITM server receives nothing after its key."""
     with in_the_middle(network, loop, hop) as record:
-        network.known_hosts.write_text(
-            ""
-            if hop == "gateway"
-            else known_hosts_line(network.gateway.port, network.gateway.public_key) + "\n"
-        )
+        network.known_hosts.write_text("" if hop == "gateway" else network.gateway.known_hosts_line + "\n")
         before = network.known_hosts.read_text()
         assert_error(network.user.fab("secure"), 5, "is not known")
         assert record.is_empty(), record
@@ -60,11 +56,7 @@ def test_unknown_key(network: Network, loop: AsyncioThread, hop: str) -> None:
 def test_prompt_for_the_fingerprint(network: Network, loop: AsyncioThread, hop: str) -> None:
     """During the prompt with the fingerprint, and after a no, a MITM server has received nothing."""
     with in_the_middle(network, loop, hop) as record:
-        network.known_hosts.write_text(
-            ""
-            if hop == "gateway"
-            else known_hosts_line(network.gateway.port, network.gateway.public_key) + "\n"
-        )
+        network.known_hosts.write_text("" if hop == "gateway" else network.gateway.known_hosts_line + "\n")
         with network.user.at_terminal("fab", "secure") as terminal:
             terminal.expect(r"\[yes/no/fingerprint\]")
             assert record.is_empty(), record
@@ -121,7 +113,7 @@ def test_invalid_certificate(client: Client, loop: AsyncioThread, hop: str, wron
     way = None
     if hop == "host":
         gateway = client.server("gateway", "AllowTcpForwarding yes")
-        known_hosts.append(known_hosts_line(gateway.port, gateway.public_key))
+        known_hosts.append(gateway.known_hosts_line)
         way = f"{LOOPBACK}:{gateway.port}"
     client.write_known_hosts(*known_hosts)
     with mitm_server(loop, key, certificate=certificate) as (port, record):

@@ -13,7 +13,7 @@ from tests.kit.cli import assert_error, assert_success
 from tests.kit.prompter import ScriptedPrompter
 from tests.kit.ssh_certificates import Authority
 from tests.kit.ssh_client import Client, certified_host
-from tests.kit.sshd import LOOPBACK, RUN_TIMEOUT_S, Network, Server, known_hosts_line, make_key
+from tests.kit.sshd import LOOPBACK, RUN_TIMEOUT_S, Network, Server, make_key
 from tests.kit.wait import wait_until
 
 
@@ -24,7 +24,7 @@ def config(host: Server, *more: str) -> str:
 
 
 def write_known_hosts(client: Client, host: Server) -> None:
-    client.write_known_hosts(known_hosts_line(host.port, host.public_key))
+    client.write_known_hosts(host.known_hosts_line)
 
 
 def ssh(client: Client, text: str) -> tuple[int, str]:
@@ -205,7 +205,7 @@ def test_known_hosts_with_a_space(client: Client) -> None:
     files = [folder / "known hosts", folder / "more"]
     text = config(host, f'UserKnownHostsFile "{files[0]}" "{files[1]}"')
     assert client.connect_error("site", ScriptedPrompter("yes"), ssh_config=text) is None
-    assert files[0].read_text() == known_hosts_line(host.port, host.public_key) + "\n"
+    assert files[0].read_text() == host.known_hosts_line + "\n"
     assert ssh(client, text)[0] == 0
     files[0].rename(files[1])
     assert client.connect_error("site", ssh_config=text) is None
@@ -260,7 +260,7 @@ def test_known_hosts_command(client: Client) -> None:
     text = config(host, f"KnownHostsCommand {program} %I %H %t")
     client.expect_error("site", 5, "KnownHostsCommand", ssh_config=text)
     assert ssh(client, text)[0] == 255
-    lines.write_text(known_hosts_line(host.port, host.public_key) + "\n")
+    lines.write_text(host.known_hosts_line + "\n")
     (client.folder / "asked").unlink()
     assert ssh(client, text)[0] == 0
     by_ssh = (client.folder / "asked").read_text().splitlines()
@@ -269,7 +269,7 @@ def test_known_hosts_command(client: Client) -> None:
     ours = (client.folder / "asked").read_text().splitlines()
     assert set(ours) <= set(by_ssh)
     assert f"HOSTNAME [{LOOPBACK}]:{host.port} ssh-ed25519" in ours
-    lines.write_text(f"@revoked * {host.public_key}\n{known_hosts_line(host.port, host.public_key)}\n")
+    lines.write_text(f"@revoked * {host.public_key}\n{host.known_hosts_line}\n")
     client.expect_error("site", 5, "revoked", ssh_config=text)
 
 

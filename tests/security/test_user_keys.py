@@ -13,7 +13,7 @@ from tests.kit.prompter import ScriptedPrompter
 from tests.kit.ssh_agent import ssh_agent
 from tests.kit.ssh_certificates import OUT_OF_DATE, Authority
 from tests.kit.ssh_client import Client
-from tests.kit.sshd import LOOPBACK, Network, Server, known_hosts_line, make_key
+from tests.kit.sshd import LOOPBACK, Network, Server, make_key
 
 KINDS = ("ed25519", "ecdsa", "rsa")
 # ssh-keygen writes ed25519 keys in OpenSSH's format only.
@@ -28,7 +28,7 @@ TIMEOUT_S = 20
 def host(client: Client, *options: str) -> Server:
     """A host whose key is known, and whose log has every key that it is offered."""
     server = client.server("host", "MaxAuthTries 6", *options)
-    client.write_known_hosts(known_hosts_line(server.port, server.public_key))
+    client.write_known_hosts(server.known_hosts_line)
     return server
 
 

@@ -30,7 +30,7 @@ def second(network: Network) -> Iterator[Server]:
     )
     try:
         server.start()
-        network.write_known_hosts(known_hosts_line(server.port, server.public_key))
+        network.write_known_hosts(server.known_hosts_line)
         yield server
     finally:
         server.stop()

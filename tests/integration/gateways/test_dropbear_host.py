@@ -12,7 +12,7 @@ from tests.kit.forwarding import ServeFunction
 from tests.kit.gateway_servers import Dropbear, find_program
 from tests.kit.sockets import dial, echoes
 from tests.kit.ssh_client import Client
-from tests.kit.sshd import LOOPBACK, known_hosts_line
+from tests.kit.sshd import LOOPBACK
 from tests.kit.two_hops import forwarding
 
 
@@ -27,7 +27,7 @@ def dropbear(client: Client, tmp_path: Path) -> Iterator[Dropbear]:
     server = Dropbear("host", tmp_path / "dropbear", client.authorized_keys, "-j")
     server.start()
     try:
-        client.write_known_hosts(known_hosts_line(server.port, server.public_key))
+        client.write_known_hosts(server.known_hosts_line)
         yield server
     finally:
         server.stop()

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.kit.cli import assert_error, assert_success
-from tests.kit.sshd import Network, Server, known_hosts_line, make_key
+from tests.kit.sshd import Network, Server, make_key
 
 HOPS = ("gateway", "host")
 QUESTION = r"\[yes/no/fingerprint\]"
@@ -46,7 +46,7 @@ def test_user_accepts_key(network: Network) -> None:
     assert network.gateway.fingerprint() in terminal.output
     assert network.known_hosts.read_text().splitlines() == [
         "# mine, without an end of line",
-        *(known_hosts_line(server.port, server.public_key) for server in (network.gateway, network.host)),
+        *(server.known_hosts_line for server in (network.gateway, network.host)),
     ]
     assert_success(network.user.fab("secure"))
 
@@ -128,7 +128,7 @@ def test_other_lines(network: Network) -> None:
 
 def test_ca_key_is_no_host_key(network: Network) -> None:
     """The key of a CA is not accepted as the key of a host."""
-    keys = (known_hosts_line(server.port, server.public_key) for server in (network.gateway, network.host))
+    keys = (server.known_hosts_line for server in (network.gateway, network.host))
     network.known_hosts.write_text("".join(f"@cert-authority {line}\n" for line in keys))
     assert_error(network.user.fab("secure"), 5, "is not known")
 

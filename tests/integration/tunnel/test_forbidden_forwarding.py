@@ -213,6 +213,6 @@ def test_many_at_once(relayed: Connection, serve: ServeFunction) -> None:
 def test_unexpected_program(client: Client) -> None:
     """A program that is not the relay is an error, and only the beginning of its output is kept."""
     host = client.server("host", "AllowTcpForwarding no", "ForceCommand yes")
-    client.write_known_hosts(f"[{LOOPBACK}]:{host.port} {host.public_key}")
+    client.write_known_hosts(host.known_hosts_line)
     with client.connected(host) as connection, pytest.raises(ConnectError, match="something else runs"):
         use_relay(connection, REFUSAL)

@@ -28,7 +28,7 @@ from tests.kit.nested_transports import NestedTransports
 from tests.kit.proxied_tunnel import MB, ProxiedNetwork, running_workload
 from tests.kit.sockets import TIMEOUT_S, dial, echoes, read, read_all
 from tests.kit.ssh_client import Client
-from tests.kit.sshd import LOOPBACK, Server, known_hosts_line
+from tests.kit.sshd import LOOPBACK, Server
 from tests.kit.two_hops import echo_server, forwarding
 from tests.kit.wait import wait_until
 
@@ -36,7 +36,7 @@ from tests.kit.wait import wait_until
 def reachable(client: Client, *options: str) -> Server:
     """A running host with OpenSSH, and its key in known_hosts."""
     host = client.server("host", *options)
-    client.write_known_hosts(known_hosts_line(host.port, host.public_key))
+    client.write_known_hosts(host.known_hosts_line)
     return host
 
 
