@@ -39,6 +39,8 @@ HEAVY = (
     "notebooks_over_ssh.tasks.up",
 )
 
+POSIX_ONLY = ("fcntl", "grp", "pty", "pwd", "resource", "termios")
+
 
 @pytest.fixture
 def nobody(tmp_path: Path, temporary: Path) -> User:
@@ -62,6 +64,17 @@ def test_list(nobody: User) -> None:
     assert {*TASKS, *SANDBOX_TASKS} <= {name for name, *_ in listings["fab"]}
     assert all(sentence for _, *sentence in listings["fab"])
     assert list(nobody.home.iterdir()) == []
+
+
+def test_import_on_windows(nobody: User) -> None:
+    """No module of ours that is imported before a task runs needs a module that Python has on POSIX only."""
+    code = (
+        "import sys, notebooks_over_ssh.program, notebooks_over_ssh.config.settings\n"
+        f"posix = [sys.modules[name] for name in {POSIX_ONLY} if name in sys.modules]\n"
+        "ours = [m for name, m in sys.modules.items() if name.startswith('notebooks_over_ssh')]\n"
+        "print([m.__name__ for m in ours if any(v is p for v in vars(m).values() for p in posix)])"
+    )
+    assert assert_success(nobody.execute([sys.executable, "-c", code])).stdout == "[]\n"
 
 
 @pytest.mark.parametrize("task", TASKS)

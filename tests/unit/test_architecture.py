@@ -126,6 +126,13 @@ def test_no_test_imports_a_test() -> None:
     } == {}
 
 
+def test_unit_tests_start_no_program() -> None:
+    """No unit test uses subprocess, except to see a missing program fail."""
+    paths = [path for path in TESTS if ROOT / "tests/unit" in path.parents]
+    users = {path.name for path in paths if "import subprocess" in path.read_text().splitlines()}
+    assert users == {"test_missing_programs.py"}
+
+
 def test_helpers_are_in_the_toolkit() -> None:
     """Outside of tests/kit there are only test modules and conftest.py files."""
     others = [

@@ -1,7 +1,6 @@
 """The program `notebooks`: Invoke's command line with the tasks, and the options of `fab` that name a host."""
 
 import json
-import subprocess
 import sys
 from typing import Any
 
@@ -12,8 +11,6 @@ import notebooks_over_ssh
 from notebooks_over_ssh.config import cli
 from notebooks_over_ssh.errors import ConfigError
 from notebooks_over_ssh.program import Notebooks, program
-
-POSIX_ONLY = ("fcntl", "grp", "pty", "pwd", "resource", "termios")
 
 
 @pytest.fixture
@@ -70,17 +67,3 @@ def test_windows(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
     output = capsys.readouterr()
     assert output.out == ""
     assert output.err.startswith("error: Windows itself is not supported\nhint: run it in WSL")
-
-
-def test_import_on_windows() -> None:
-    """No module of ours that is imported before a task runs needs a module that Python has on POSIX only."""
-    code = (
-        "import sys, notebooks_over_ssh.program, notebooks_over_ssh.config.settings\n"
-        f"posix = [sys.modules[name] for name in {POSIX_ONLY} if name in sys.modules]\n"
-        "ours = [m for name, m in sys.modules.items() if name.startswith('notebooks_over_ssh')]\n"
-        "print([m.__name__ for m in ours if any(v is p for v in vars(m).values() for p in posix)])"
-    )
-    result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
-    )
-    assert result.stdout == "[]\n"
