@@ -185,11 +185,15 @@ def test_verification_without_a_reply(proxied: ProxiedNetwork) -> None:
 
 
 def test_server_ends_during_outage(proxied: ProxiedNetwork) -> None:
-    """When the server ended during an outage, the tunnel reports it after reconnecting, and follows the next one."""
+    """When the server ended during an outage, the tunnel reports it after each reconnect, and follows the next one."""
     with running_workload(proxied, MB) as work:
         proxied.first.refuse()
         proxied.wait_for("reconnecting")
         end_server(proxied, work, "killed")
+        proxied.first.resume()
+        wait_for_ended(proxied)
+        proxied.first.refuse()
+        proxied.wait_until(lambda: proxied.log().count("reconnecting,") == 2, "another outage is noticed")
         proxied.first.resume()
         wait_for_ended(proxied)
         assert_success(proxied.user.fab("serve"))
