@@ -93,30 +93,18 @@ def secure(run: Run, options: SecureOptions) -> StaleServer | None:
             f"the host cannot use that certificate: {update.certificate_problem}",
             hint=f"{command('secure --renew')} creates one on the host instead",
         )
-    changes = [
-        _describe_change("password set", status.password_problem, renew)
-        if set_password
-        else "password unchanged",
-        _describe_change(
-            f"certificate {'installed' if own_pem else 'created'}", "" if own_pem else reason_to_renew, renew
-        )
-        if own_pem or make_certificate
-        else "certificate unchanged",
-    ]
-    print_step(
-        "secure", f"{', '.join(changes)}, valid until {_expiry_date(update.certificate_pem)}", start_time
-    )
+    changes = {"password": "unchanged", "certificate": "unchanged"}
+    if set_password:
+        changes["password"] = "set" if renew else _with_reason("set", status.password_problem)
+    if own_pem:
+        changes["certificate"] = "installed"
+    elif make_certificate:
+        changes["certificate"] = "created" if renew else _with_reason("created", reason_to_renew)
+    summary = ", ".join(f"{name} {change}" for name, change in changes.items())
+    print_step("secure", f"{summary}, valid until {_expiry_date(update.certificate_pem)}", start_time)
     _report_disabled_settings(update)
     if own_pem and certificate_import.is_self_signed(own_pem):
-        from notebooks_over_ssh.jupyter import certificate_profile  # slow to import, and rarely needed
-
-        profile_problem = certificate_profile.find_problem(own_pem)
-        advice = (
-            f", and {command('trust')} refuses it: {profile_problem}"
-            if profile_problem
-            else f" until {command('trust')} adds it to their trust stores"
-        )
-        warn(f"that certificate is self-signed, so browsers show a warning{advice}")
+        _warn_self_signed(own_pem)
     if generated:
         print_detail(f"the password is  {generated}")
         print_detail(f"it will not be shown again; {command('secure --renew')} sets a new one")
@@ -132,8 +120,20 @@ def _stale_server(pid: int, host: str, connection: Connection, settings: Setting
     return StaleServer(session, pid)
 
 
-def _describe_change(what: str, problem: str, renew: bool) -> str:
-    return what if renew or problem in ("", "missing") else f"{what} (the old one: {problem})"
+def _with_reason(change: str, problem: str) -> str:
+    return change if problem == "missing" else f"{change} (the old one: {problem})"
+
+
+def _warn_self_signed(pem: str) -> None:
+    from notebooks_over_ssh.jupyter import certificate_profile  # slow to import, and rarely needed
+
+    problem = certificate_profile.find_problem(pem)
+    advice = (
+        f", and {command('trust')} refuses it: {problem}"
+        if problem
+        else f" until {command('trust')} adds it to their trust stores"
+    )
+    warn(f"that certificate is self-signed, so browsers show a warning{advice}")
 
 
 def _report_disabled_settings(update: security.SecurityUpdate) -> None:
