@@ -78,7 +78,7 @@ def _key(file: Path) -> PrivateKeyTypes:
 
     content = _content(file)
     if os.name == "posix" and file.stat().st_mode & 0o077:
-        raise ConfigError(f"other users can read {file}", hint=f"chmod 600 {file}")
+        raise ConfigError(f"other users have access to {file}", hint=f"chmod 600 {file}")
     try:
         return load_pem_private_key(content, password=None)
     except TypeError as error:
@@ -99,7 +99,7 @@ def _content(file: Path) -> bytes:
         return file.read_bytes()
     except OSError as error:
         raise ConfigError(
-            f"cannot read the certificate or its key: {error}", hint="both must be PEM files"
+            f"cannot read {file}: {error.strerror}", hint="give the path of a PEM file"
         ) from error
 
 

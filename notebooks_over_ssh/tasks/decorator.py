@@ -27,11 +27,10 @@ def task(
     """Turn a function into a task. Its arguments become flags; `help` describes each of them."""
 
     def decorate(body: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-        pre = [invoke_task(_check_host_option)]
-        result: Callable[Parameters, Result] = invoke_task(help=help or {}, pre=pre, **options)(
-            _handle_errors(body)
-        )
-        return result
+        check = invoke_task(_check_host_option)
+        make_task = invoke_task(help=help or {}, pre=[check], **options)
+        decorated: Callable[Parameters, Result] = make_task(_handle_errors(body))
+        return decorated
 
     return decorate
 

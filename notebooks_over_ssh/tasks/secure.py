@@ -219,8 +219,9 @@ def _read_password_file(password_file: str) -> str:
             else Path(password_file).expanduser().read_text("utf-8")
         )
     except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ConfigError(
-            f"cannot read the password from {password_file}: {error}", hint="give a text file"
+            f"cannot read the password from {password_file}: {reason}", hint="give a text file"
         ) from error
     password = text.removesuffix("\n").removesuffix("\r")
     passwords.validate_password(password)

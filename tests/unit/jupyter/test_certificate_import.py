@@ -128,9 +128,9 @@ def cases(
         "Ed25519": (alone(certificate_site.leaf(key=ed25519.Ed25519PrivateKey.generate())), ("browsers do not support",)),
         "P-521": (alone(certificate_site.leaf(key=ec.generate_private_key(ec.SECP521R1()))), ("browsers do not support",)),
         "DSA": (with_key(lambda: dsa.generate_private_key(1024)), ("browsers do not support",)),
-        "the group can read the key": (open_to_others(0o640), ("other users can read", "server.key")),
-        "all can read the key": (open_to_others(0o604), ("other users can read", "server.key")),
-        "others can write the key": (open_to_others(0o602), ("other users can read", "server.key")),
+        "the group can read the key": (open_to_others(0o640), ("other users have access", "server.key")),
+        "all can read the key": (open_to_others(0o604), ("other users have access", "server.key")),
+        "others can write the key": (open_to_others(0o602), ("other users have access", "server.key")),
         "a signer that cannot sign": (
             with_([leaf, UNABLE], leaf.key), ("certificate 2", "did not sign the one before it")
         ),
