@@ -18,14 +18,21 @@ class BrowserKind:
     """A kind of browser: how to start it, its profile's path, and its error code for an unknown certificate."""
 
     name: str
+    program: str
     start: Callable[[dict[str, str], Path], contextlib.AbstractContextManager[Page]]
     profile: str
     unknown: str
 
 
 KINDS = (
-    BrowserKind("chromium", chromium, "chromium/profile", "ERR_CERT_AUTHORITY_INVALID"),
-    BrowserKind("firefox", firefox, ".mozilla/firefox/new.default", "MOZILLA_PKIX_ERROR_SELF_SIGNED_CERT"),
+    BrowserKind("chromium", "chromedriver", chromium, "chromium/profile", "ERR_CERT_AUTHORITY_INVALID"),
+    BrowserKind(
+        "firefox",
+        "firefox-esr",
+        firefox,
+        ".mozilla/firefox/new.default",
+        "MOZILLA_PKIX_ERROR_SELF_SIGNED_CERT",
+    ),
 )
 
 

@@ -24,8 +24,9 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(trylast=True)  # after the order was shuffled
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the unit tests last: a long file that starts at the end would keep one worker busy while the others idle."""
-    items.sort(key=lambda item: "unit" in item.path.relative_to(item.config.rootpath).parts)
+    """Run the longest tests first and the shortest last, so that no worker is alone at the end with a long one."""
+    order = {"e2e": 0, "unit": 2}
+    items.sort(key=lambda item: order.get(item.path.relative_to(item.config.rootpath).parts[1], 1))
 
 
 @pytest.hookimpl(wrapper=True)

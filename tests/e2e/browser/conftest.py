@@ -1,5 +1,6 @@
 """A server behind an open tunnel, browsers with new profiles, and a folder for their screenshots."""
 
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +9,16 @@ import pytest
 
 from tests.kit.browsers import KINDS, Browser
 from tests.kit.cli import User, assert_success, port_in
+from tests.kit.missing_programs import PACKAGES
 from tests.kit.users import PASSWORD, new_user
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _browsers() -> None:
+    """Skips the tests before a server is started for them, where no browser is installed."""
+    if not any(shutil.which(kind.program) for kind in KINDS):
+        programs = " or ".join(f"{kind.program} ({PACKAGES[kind.program]})" for kind in KINDS)
+        pytest.skip(f"needs the program {programs}")
 
 
 @pytest.fixture(scope="module")
