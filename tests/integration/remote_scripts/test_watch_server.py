@@ -46,7 +46,10 @@ def watching(home: Path, pid: int, start: str, port: int) -> Iterator[Program]:
         yield program
         program.stdout.close()
         # Without a reader it ends by itself.
-        program.wait(TIMEOUT_S)
+        try:
+            program.wait(TIMEOUT_S)
+        finally:
+            program.kill()
 
 
 def next_state(program: Program) -> str:

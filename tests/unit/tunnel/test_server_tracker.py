@@ -69,10 +69,9 @@ class Fakes:
         return self.programs[-1]
 
 
-def session(port: int, certificate: str = "certificate") -> Any:
-    return SimpleNamespace(
-        host="ashbury", pid=100, process_start="boot/1", remote_port=port, certificate_pem=certificate
-    )
+def session(port: int, **changed: object) -> Any:
+    fields = {"host": "ashbury", "pid": 100, "process_start": "boot/1", "certificate_pem": "certificate"}
+    return SimpleNamespace(**(fields | changed), remote_port=port)
 
 
 def connection(*, is_connected: bool = True) -> Any:
@@ -184,7 +183,15 @@ def test_verification_after_reconnect(tracker: ServerTracker, fakes: Fakes) -> N
     assert tracker.report_end() == ServerEnded("not your server")
 
 
-@pytest.mark.parametrize("replacement", [session(8889), session(8888, "another certificate")])
+@pytest.mark.parametrize(
+    "replacement",
+    [
+        session(8889),
+        session(8888, pid=101),
+        session(8888, process_start="boot/2"),
+        session(8888, certificate_pem="another"),
+    ],
+)
 def test_server_replaced(tracker: ServerTracker, fakes: Fakes, replacement: Any) -> None:
     """The server that `serve` recorded is verified, then connected to and watched; no connection reaches it before."""
     fakes.current = replacement
