@@ -244,8 +244,8 @@ def _parse_reply(connection: Connection, marker: str, output: str) -> dict[str, 
             }
         # msgspec rejects lone surrogates (RFC 8259, section 8.2), and deep nesting with a RecursionError.
         with contextlib.suppress(msgspec.DecodeError, RecursionError):
-            reply = msgspec.json.decode(first[:MAX_REPLY_BYTES])
-            if isinstance(reply, dict) and isinstance(reply.get("problem"), str) and "asks" not in reply:
+            reply = msgspec.json.decode(first[:MAX_REPLY_BYTES], type=dict[str, Any])
+            if isinstance(reply.get("problem"), str) and "asks" not in reply:
                 return reply
     if not connection.is_connected:
         raise _connection_lost_error(connection)

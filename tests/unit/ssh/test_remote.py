@@ -1,0 +1,102 @@
+"""The reply of a program on the host, among everything else that the host prints."""
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from notebooks_over_ssh.errors import ConnectError, RemoteError
+from notebooks_over_ssh.ssh.connection import Connection
+from notebooks_over_ssh.ssh.remote import (
+    MAX_LINE_LENGTH,
+    MAX_LOG_LINE_BYTES,
+    _host_awaiting_confirmation,
+    _lines,
+    _parse_reply,
+)
+
+MARKER = "0123456789abcdef"
+CONNECTION = cast(Connection, SimpleNamespace(original_host="ashbury", is_connected=True))
+QUESTION = f'\n{MARKER} {{"problem": "", "asks": true, "host": "ashbury"}}\n'
+ANSWER = f'\n{MARKER} {{"problem": "", "pid": 7}}\n'
+
+
+@pytest.mark.parametrize(
+    "output",
+    [ANSWER, f"Welcome!\n{ANSWER}goodbye\n", QUESTION + ANSWER, f'\n{MARKER} {{"problem": "died"}}\n' + ANSWER],
+)  # fmt: skip
+def test_last_reply(output: str) -> None:
+    """The last reply counts: the ones before it were a request for confirmation, or were replaced."""
+    assert _parse_reply(CONNECTION, MARKER, output) == {"problem": "", "pid": 7}
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        "",
+        ANSWER.replace(MARKER, "f" * 16),
+        ANSWER.lstrip("\n"),
+        QUESTION,
+        f'\n{MARKER} {{"pid": 7}}\n',
+        f'\n{MARKER} {{"problem": 7}}\n',
+        f'\n{MARKER} {{"problem": null}}\n',
+        f'\n{MARKER} {{"problem": "", "x": "\\ud800"}}\n',
+        f'\n{MARKER} {{"problem": "", "x": {"[" * 50_000}\n',
+    ],
+)
+def test_no_reply(output: str) -> None:
+    """Anything else is an error of the host, or of the connection if that was lost."""
+    with pytest.raises(RemoteError, match="ashbury sent no valid reply"):
+        _parse_reply(CONNECTION, MARKER, output)
+    lost = cast(Connection, SimpleNamespace(original_host="ashbury", is_connected=False))
+    with pytest.raises(ConnectError, match="connection to ashbury was lost"):
+        _parse_reply(lost, MARKER, output)
+
+
+def test_alternatives() -> None:
+    """The shell's reply is a word, and the alternatives in the lines after it, each once."""
+    output = f"\n{MARKER} environment-missing\nmlp\nbase\n\nmlp\nand no end"
+    expected = {"problem": "environment-missing", "alternatives": ["base", "mlp"]}
+    assert _parse_reply(CONNECTION, MARKER, output) == expected
+
+
+def test_what_the_host_printed() -> None:
+    """Without a reply, the last lines of the output are shown, each cut."""
+    output = "".join(f"{number}{'x' * 1000}\n" for number in range(100))
+    with pytest.raises(RemoteError) as raised:
+        _parse_reply(CONNECTION, MARKER, output)
+    assert [line.rstrip("x") for line in raised.value.detail] == [str(number) for number in range(90, 100)]
+    assert {len(line) for line in raised.value.detail} == {MAX_LINE_LENGTH}
+
+
+@pytest.mark.parametrize(
+    ("output", "host"),
+    [
+        (QUESTION, "ashbury"),
+        (f"Welcome!\n{QUESTION}", "ashbury"),
+        (QUESTION.rstrip("\n"), ""),
+        (QUESTION.replace(MARKER, "f" * 16), ""),
+        (QUESTION.replace("true", "false"), ""),
+        (QUESTION.replace("true", "1"), ""),
+        (QUESTION.replace('"ashbury"', "5"), ""),
+        (QUESTION.replace('"ashbury"', "[" * 50_000), ""),
+        (f"\n{MARKER} {{\n{QUESTION}", "ashbury"),
+        (ANSWER, ""),
+        ("", ""),
+    ],
+)
+def test_request_for_confirmation(output: str, host: str) -> None:
+    """A program waits for a confirmation only if it says so in one complete line, with the name of its host."""
+    assert _host_awaiting_confirmation(bytearray(output.encode()), MARKER) == host
+
+
+@pytest.mark.parametrize("size", [1, 7, 65536])
+def test_lines(size: int) -> None:
+    """Lines come as they were, however the network cut them; one that is too long is cut, and says so."""
+    long = b"x" * (MAX_LOG_LINE_BYTES + 1)
+    data = b"first\n\n" + long[:-1] + b"\n" + long + b"\nlast \xff"
+    blocks = [data[start : start + size] for start in range(0, len(data), size)] + [b""]
+    channel: Any = SimpleNamespace(recv=lambda maximum: blocks.pop(0))
+    assert list(_lines(channel)) == [
+        *("first", "", long[:-1].decode(), f"{long[:-1].decode()} […]", "last \ufffd"),
+    ]  # fmt: skip
