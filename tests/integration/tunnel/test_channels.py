@@ -188,6 +188,23 @@ def test_another_transport_while_the_program_connects(hops: TwoHops, echo: int) 
         close(first)
 
 
+def test_reset_reaches_earlier_transports(hops: TwoHops, echo: int) -> None:
+    """Resetting a target resets its connections on every transport, not only on the current one."""
+    with hops.connected() as first, forwarding(first, echo) as (forwarder, (port,)):
+        release(first)
+        with dial(port) as earlier, hops.connected() as second:
+            assert echoes(earlier)
+            forwarder.set_transport(second.transport)
+            with dial(port) as later:
+                assert echoes(later)
+                assert echoes(earlier), "it stays on its transport"
+                forwarder.reset_target(forwarder.targets[0])
+                for peer in (earlier, later):
+                    with pytest.raises(ConnectionResetError):
+                        peer.recv(1)
+        close(first)
+
+
 def test_one_thread_opens_connections(connection: Connection, echo: int) -> None:
     """The thread that forwards a connection also accepts and opens it: each hand-over costs a thread switch."""
     with forwarding(connection, echo) as (forwarder, (port,)), ExitStack() as stack:
