@@ -3,6 +3,7 @@
 import os
 import stat
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -96,6 +97,8 @@ def test_unmapped_owners(exposure: Any, inspection: Any, monkeypatch: pytest.Mon
         inspection.check_entry(f"/{len(lines)}", status(FOLDER | 0o755, 65534), True)
         assert bool(inspection.findings) == (expected == 0)
         inspection.findings.clear()
+        inspection.check_entry("/root", status(FOLDER | 0o755, 0), True)
+        assert not inspection.findings
 
 
 def test_file_systems_without_modes(exposure: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,6 +236,16 @@ def test_working_directory_that_is_not_read(exposure: Any, read_by_jupyter: Path
     assert find_exposed(exposure, read_by_jupyter, reads_working_directory=False) == set()
 
 
+def test_readable_configuration(exposure: Any, read_by_jupyter: Path) -> None:
+    """A configuration file with a password hash is exposed if others can read it."""
+    config = read_by_jupyter / "jupyter/jupyter_server_config.json"
+    config.write_text('{"ServerApp": {"password": "argon2:x"}}')
+    config.chmod(0o600)
+    assert find_exposed(exposure, read_by_jupyter) == set()
+    config.chmod(0o640)
+    assert find_exposed(exposure, read_by_jupyter) == {"jupyter/jupyter_server_config.json"}
+
+
 def find_exposed(exposure: Any, folder: Path, *, reads_working_directory: bool = True) -> set[str]:
     """The exposed paths below the folder."""
     jupyter = SimpleNamespace(folder=str(folder / "jupyter"), reads_working_directory=reads_working_directory)
@@ -257,7 +270,7 @@ def test_links(exposure: Any, tmp_path: Path) -> None:
 def test_links_in_a_circle(exposure: Any, tmp_path: Path) -> None:
     """A link to itself ends the path, and each folder is read once however many links lead to it."""
     (tmp_path / "itself").symlink_to("itself")
-    assert len(list(exposure.resolve_steps(str(tmp_path / "itself")))) < 100
+    assert len(list(islice(exposure.resolve_steps(str(tmp_path / "itself")), 100))) < 100
     (tmp_path / "folder").mkdir()
     for name in "abc":
         (tmp_path / "folder" / name).symlink_to("../folder")
