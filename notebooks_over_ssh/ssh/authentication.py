@@ -52,7 +52,7 @@ class LoginStrategy(AuthStrategy):
         self.user = hop.user
         self.account = account(hop.user, label, hop.port)
         self.methods = hop.login_methods
-        self.attempts = min(MAX_ATTEMPTS, hop.password_prompts)
+        self.max_attempts = min(MAX_ATTEMPTS, hop.password_prompts)
         self.identities = Identities(hop, credentials)
         self.shows_banner = hop.shows_banner
         self.credentials = credentials
@@ -148,13 +148,13 @@ class LoginStrategy(AuthStrategy):
     def _with_retries(
         self, transport: paramiko.Transport, log_in: Callable[[paramiko.Transport], Sequence[str]]
     ) -> Sequence[str]:
-        for attempt in range(self.attempts):
+        for attempt in range(self.max_attempts):
             try:
                 return log_in(transport)
             except paramiko.BadAuthenticationType:
                 raise
             except paramiko.AuthenticationException:
-                if attempt == self.attempts - 1 or not transport.is_active():
+                if attempt == self.max_attempts - 1 or not transport.is_active():
                     raise
         raise AssertionError("the loop returns or raises")
 

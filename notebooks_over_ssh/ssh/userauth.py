@@ -10,9 +10,8 @@ import paramiko
 from paramiko.auth_handler import AuthOnlyHandler
 from paramiko.common import cMSG_USERAUTH_INFO_RESPONSE, cMSG_USERAUTH_REQUEST
 
-PUBLICKEY_TIMEOUT_S = 0
 # Checking a password with a directory service, or confirming a login on a phone, may take this long.
-INTERACTIVE_TIMEOUT_S = 120
+MIN_INTERACTIVE_TIMEOUT_S = 120
 # In one SSH_MSG_USERAUTH_INFO_REQUEST; PAM_MAX_NUM_MSG of Linux-PAM is 32.
 MAX_INTERACTIVE_PROMPTS = 32
 MAX_INTERACTIVE_TEXT_BYTES = 16 * 1024
@@ -111,10 +110,9 @@ class UserAuth(_AuthHandler):  # type: ignore[misc] # as above
             self.transport._send_message(response)
 
     def _next_deadline(self) -> float:
-        timeout_s: float = (
-            PUBLICKEY_TIMEOUT_S if self.auth_method in ("publickey", "none") else INTERACTIVE_TIMEOUT_S
-        )
-        timeout_s = max(timeout_s, self.transport.auth_timeout_s)
+        timeout_s: float = self.transport.auth_timeout_s
+        if self.auth_method not in ("publickey", "none"):
+            timeout_s = max(timeout_s, MIN_INTERACTIVE_TIMEOUT_S)
         return time.monotonic() + timeout_s
 
 
