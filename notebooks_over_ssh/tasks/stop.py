@@ -128,8 +128,8 @@ def stop_for_restart(session: AnySession, pid: int, run: Run) -> server.ServerSt
         return None
     stopped = _stop_server(connection, run, force=False)
     tunnel = _remove_session(session)
-    host = {name: getattr(session, name) for name in PendingSession.__struct_fields__}
-    sessions.save_pending(PendingSession(**host))
+    fields = {name: getattr(session, name) for name in PendingSession.__struct_fields__}
+    sessions.save_pending(PendingSession(**fields))
     _report_stopped(stopped, session.host, start_time, tunnel)
     _remove_unused_certificates()
     return state
