@@ -44,7 +44,9 @@ def chain(network: Network, second: Server) -> str:
 def ssh_config(network: Network, second: Server, jumps: str) -> None:
     """Write a ~/.ssh/config in which the host is reached through `jumps`, and both gateways have names."""
     text = network.ssh_config().replace("ProxyJump gateway", f"ProxyJump {jumps}")
-    (network.home / ".ssh" / "config").write_text(f"Host second\n    Port {second.port}\n{text}")
+    (network.home / ".ssh" / "config").write_text(
+        f"Host second\n    HostName {second.address}\n    Port {second.port}\n{text}"
+    )
     network.configure(gateway=None, connect_kwargs={}, notebook={"host": "host"})
 
 
@@ -167,7 +169,10 @@ def test_command_ends_with_the_task(network: Network) -> None:
 def test_command_with_jumps(network: Network, second: Server, tmp_path: Path) -> None:
     """A command may itself pass several gateways, with OpenSSH's -J."""
     config = tmp_path / "ssh_config"
-    config.write_text(f"Host second\n    Port {second.port}\n    ProxyJump gateway\n{network.ssh_config()}")
+    config.write_text(
+        f"Host second\n    HostName {second.address}\n    Port {second.port}\n    ProxyJump gateway\n"
+        + network.ssh_config()
+    )
     network.configure(gateway=f"ssh -F {config} -W %h:%p second")
     assert_success(network.user.fab("secure"))
     assert logins(network, second) == (1, 1, 1)
