@@ -7,7 +7,7 @@ from notebooks_over_ssh.ssh.connection import Connection
 
 
 def has_program(connection: Connection, name: str) -> bool:
-    """Whether the program is on PATH in a non-interactive session; False without Patchwork, which only a checkout has."""
+    """Whether the program is on PATH in a non-interactive session; False without Patchwork (only a checkout has it)."""
     try:
         import six
 

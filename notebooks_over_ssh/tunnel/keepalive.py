@@ -80,7 +80,7 @@ class KeepaliveMonitor:
         return f"{self.connection.label} has stopped answering" if now > self.lost_at else ""
 
     def path_restored(self) -> None:
-        """Record that the outage is over, whether this connection answers or not; it was not checked in the meantime."""
+        """Record that the outage is over, whether this connection answers or not; it was not checked meanwhile."""
         now = time.monotonic()
         silent_since = min(self._silent_since, now - self._reset_check_timer())
         if self._keepalive_sent_at is not None:
@@ -101,7 +101,8 @@ class KeepaliveMonitor:
 def _delivery_deadline(silent_since: float, now: float) -> float:
     """Until when TCP may deliver what was sent in an outage that ended now.
 
-    It retransmits at intervals that double (RFC 6298, section 5.5), so the next time is as far away as the outage was long.
+    It retransmits at intervals that double (RFC 6298, section 5.5), so the next time is as far away as the outage was
+    long.
     """
     return now + min(now - silent_since, MAX_OUTAGE_S) + GRACE_S
 

@@ -1,4 +1,4 @@
-"""Keeps the connections that others have replaced: as long as they respond, or TCP may still deliver the data on them."""
+"""Keeps replaced connections as long as they respond, or TCP may still deliver the data on them."""
 
 import socket
 
@@ -37,8 +37,8 @@ class UnresponsiveTransports:
     def check(self, path_seen_at: float) -> None:
         """Close the connections that have ended or can no longer deliver. Call about once a second.
 
-        `path_seen_at` is when the current connection last received a packet, by time.monotonic(): only while that works,
-        another one that is silent cannot deliver.
+        `path_seen_at` is when the current connection last received a packet, by time.monotonic(): only while that
+        works, another one that is silent cannot deliver.
         """
         self.close_ended()
         for monitor in list(self._monitors):
