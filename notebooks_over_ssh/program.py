@@ -56,16 +56,22 @@ class Notebooks(Program):
         """Make the configuration for the tasks, as `fab` makes it of the same options."""
         import fabric
 
+        from notebooks_over_ssh.config.sources import find_project
+
+        class Config(fabric.Config):  # type: ignore[misc, unused-ignore]  # Fabric has no types
+            file_prefix = "invoke"
+
         connect_kwargs = {
             "key_filename": self.args["identity"].value,
             "timeout": self.args["connect-timeout"].value,
         }
-        config = fabric.Config(
+        config = Config(
             # The tasks read ~/.ssh/config themselves, through `ssh -G`.
-            defaults=fabric.Config.global_defaults() | {"load_ssh_configs": False},
+            defaults=Config.global_defaults() | {"load_ssh_configs": False},
             overrides={"connect_kwargs": {name: value for name, value in connect_kwargs.items() if value}},
             runtime_path=self.args["config"].value or os.environ.get("INVOKE_RUNTIME_CONFIG"),
             runtime_ssh_path=self.args["ssh-config"].value,
+            project_location=find_project(),
             lazy=True,
         )
         config.load_ssh_config()

@@ -1,41 +1,17 @@
-"""The settings of one run of a task, merged from all sources.
-
-Later layers override earlier ones: the defaults, the project's `invoke.yaml`, `~/.invoke.yaml`, `INVOKE_…` variables,
-the file given with `-f`, the command line. They are read here instead of from the merged `c.config`, because Invoke
-gives the project's file precedence over the user's, and `fab` reads `fabric.yaml` and `FABRIC_…` instead. Each layer is
-validated separately, so that messages can name the file.
-"""
+"""The settings of one run of a task: those in files and variables (sources.py), then the command line."""
 
 import os
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from notebooks_over_ssh.config import cli
 from notebooks_over_ssh.config.cli import given_host, overrides
-from notebooks_over_ssh.config.destination import SSH_PORT, Destination, parse_destination, parse_user
-from notebooks_over_ssh.config.files import find_config_file, read_mapping
-from notebooks_over_ssh.config.jupyter_arguments import check_arguments
-from notebooks_over_ssh.config.notebook_path import parse_notebook_path
-from notebooks_over_ssh.config.schema import (
-    NOT_SUPPORTED,
-    SSH,
-    Configuration,
-    ConnectKwargs,
-    Notebook,
-    OneLine,
-    Timeouts,
-)
-from notebooks_over_ssh.config.validation import (
-    check_mapping,
-    check_value,
-    closest_match,
-    known_settings,
-    parse_text,
-)
-from notebooks_over_ssh.errors import ConfigError
+from notebooks_over_ssh.config.destination import SSH_PORT, Destination, parse_destination
+from notebooks_over_ssh.config.schema import SSH, Configuration, ConnectKwargs, Notebook, Timeouts
+from notebooks_over_ssh.config.sources import KNOWN, normalize_gateway, parse_setting, sources
+from notebooks_over_ssh.config.validation import check_mapping, check_value
 
 if TYPE_CHECKING:
     from invoke.config import Config
@@ -53,8 +29,6 @@ __all__ = [
     "load",
     "parse_destination",
 ]
-
-PROJECT_FILE = Path(__file__).resolve().parents[2] / "invoke.yaml"
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,14 +65,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-_KNOWN = known_settings(Configuration)
-_SECRETS = ("connect_kwargs.password", "connect_kwargs.passphrase")
-_OWN_PREFIXES = ("INVOKE_NOTEBOOK_", "INVOKE_SSH_", "INVOKE_CONNECT_KWARGS_", "INVOKE_TIMEOUTS_")
-_UNCHECKED = ("authentication", "run", "runners", "sudo", "tasks", "debug")
-# Invoke reads these itself.
-_INVOKE_PREFIXES = (*(f"INVOKE_{section.upper()}" for section in _UNCHECKED), "INVOKE_RUNTIME_CONFIG")
-
-
 def load(c: "Context", *, host: str | None = None, **flags: str | int | bool | None) -> Settings:
     """The settings for a task that runs with `c`, an Invoke Context or the Connection of `fab -H`.
 
@@ -113,7 +79,7 @@ def load(c: "Context", *, host: str | None = None, **flags: str | int | bool | N
     ):
         values = _merge(values, _normalize_timeout(layer))
     return Settings(
-        gateway=_gateway(values.get("gateway", "sandbox")),
+        gateway=normalize_gateway(values.get("gateway", "sandbox")),
         user=values.get("user"),
         port=values.get("port"),
         connect_kwargs=_connect_kwargs(_section(values, "connect_kwargs")),
@@ -131,92 +97,6 @@ def check_host_option(c: "Context") -> None:
     cli.check_host_option(c.config)
 
 
-def sources(config: "Config") -> list[dict[str, Any]]:
-    """The layers of the files and variables. Raises ConfigError."""
-    project = _without_shipped_host(_project())
-    return [project, _user(), _environment(os.environ), _runtime(config)]
-
-
-def _project() -> dict[str, Any]:
-    return _file(PROJECT_FILE, PROJECT_FILE.name) or {}
-
-
-def _without_shipped_host(project: dict[str, Any]) -> dict[str, Any]:
-    """The project's layer without the host that it is shipped with, which the user has not named."""
-    return {
-        path: value for path, value in project.items() if (path, value) != ("notebook.host", Notebook().host)
-    }
-
-
-def _user() -> dict[str, Any]:
-    path = find_config_file(Path(os.path.expanduser("~"), ".invoke"))
-    return _file(path, f"~/{path.name}") or {}
-
-
-def _runtime(config: "Config") -> dict[str, Any]:
-    # From -f or INVOKE_RUNTIME_CONFIG (Program.update_config in invoke/program.py). Invoke ignores a missing file.
-    path = getattr(config, "_runtime_path", None)
-    if path is None:
-        return {}
-    layer = _file(Path(os.path.expanduser(path)), str(path))
-    if layer is None:
-        raise ConfigError(f"there is no configuration file {path}", hint="check the path given with -f")
-    return layer
-
-
-def _file(path: Path, name: str) -> dict[str, Any] | None:
-    content = read_mapping(path, name)
-    if content is None:
-        return None
-    section = content.get("connect_kwargs")
-    for secret in _SECRETS:
-        if isinstance(section, Mapping) and secret.rpartition(".")[2] in section:
-            raise ConfigError(
-                f"{secret} in {name} is a secret in a configuration file",
-                hint="remove the line: you are prompted when it is needed",
-            )
-    layer = check_mapping(content, Configuration, name)
-    for setting in layer:
-        _validate_semantics(setting, layer[setting], f"{setting} in {name}")
-    return layer
-
-
-def _environment(variables: Mapping[str, str]) -> dict[str, Any]:
-    names = _variables(path for path in _KNOWN if path not in _UNCHECKED)
-    secrets, unsupported = _variables(_SECRETS), _variables(NOT_SUPPORTED)
-    layer: dict[str, Any] = {}
-    for variable in sorted(variables):
-        if not variable.startswith("INVOKE_") or variable.startswith(_INVOKE_PREFIXES):
-            continue
-        if variable in secrets:
-            raise ConfigError(
-                f"{variable} is a secret in the environment",
-                hint="unset it: you are prompted when it is needed",
-            )
-        if variable in unsupported:
-            raise ConfigError(f"{variable} is not supported", hint=NOT_SUPPORTED[unsupported[variable]][1])
-        if variable not in names:
-            _reject_misspelt_variable(variable, names)
-        else:
-            layer[names[variable]] = _parse_setting(names[variable], variables[variable], variable)
-    return layer
-
-
-def _variables(paths: Iterable[str]) -> dict[str, str]:
-    """The paths of settings, by the name of the variable that sets each."""
-    return {f"INVOKE_{path.replace('.', '_').upper()}": path for path in paths}
-
-
-def _reject_misspelt_variable(variable: str, names: Mapping[str, str]) -> None:
-    # Other projects have INVOKE_ variables too, so one that resembles none of ours is ignored.
-    paths = {name.removeprefix("INVOKE_").lower(): name for name in names}
-    name = variable.removeprefix("INVOKE_").lower()
-    match = closest_match(name, paths)
-    if match or variable.startswith(_OWN_PREFIXES):
-        hint = f"did you mean {paths[match]}?" if match else "unset it"
-        raise ConfigError(f"unknown variable {variable}", hint=hint)
-
-
 def _command_line(config: "Config") -> dict[str, Any]:
     return check_mapping(overrides(config), Configuration, "the command line")
 
@@ -225,43 +105,14 @@ def _flags(flags: Mapping[str, str | int | bool | None]) -> dict[str, Any]:
     layer: dict[str, Any] = {}
     for name, value in flags.items():
         path = f"notebook.{name}"
-        if path not in _KNOWN:
+        if path not in KNOWN:
             raise TypeError(f"load() got a flag without a setting: {name}")
         flag = f"--{name.replace('_', '-')}"
         if isinstance(value, str):
-            layer[path] = _parse_setting(path, value, flag)
+            layer[path] = parse_setting(path, value, flag)
         elif value is not None:
-            layer[path] = check_value(value, _KNOWN[path], flag)
+            layer[path] = check_value(value, KNOWN[path], flag)
     return layer
-
-
-def _parse_setting(path: str, text: str, name: str) -> Any:
-    value = check_value(parse_text(text, _KNOWN[path]), _KNOWN[path], name)
-    _validate_semantics(path, value, name)
-    return value
-
-
-def _validate_semantics(path: str, value: Any, name: str) -> None:
-    if value is None:
-        return
-    if path == "notebook.host":
-        parse_destination(value, name)
-    elif path == "connect_kwargs.key_filename" and isinstance(value, str):
-        check_value(value, OneLine, name)
-    elif path == "notebook.arguments":
-        check_arguments(value, name)
-    elif path == "notebook.open":
-        parse_notebook_path(value, name)
-    elif path == "user":
-        parse_user(value, name)
-    elif path == "gateway" and _gateway(value) not in (None, "sandbox") and " " not in value:
-        for destination in value.split(","):
-            parse_destination(destination, name)
-
-
-def _gateway(value: str | None) -> str | None:
-    # `none` as in ssh_config(5), ProxyJump.
-    return None if value is None or value.lower() == "none" else value
 
 
 def _normalize_timeout(layer: dict[str, Any]) -> dict[str, Any]:

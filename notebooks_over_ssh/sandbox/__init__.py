@@ -5,7 +5,7 @@ This module is its public interface. It is cheap to import: only the daemon impo
 
 from notebooks_over_ssh.sandbox.state import Network, find_running
 
-__all__ = ["Network", "ensure_running", "find_running", "has_processes", "stop"]
+__all__ = ["Network", "ensure_running", "find_running", "has_processes", "require_packages", "stop"]
 
 
 def ensure_running() -> Network:
@@ -28,6 +28,13 @@ def has_processes() -> bool:
     from notebooks_over_ssh.sandbox.process_cleanup import find_processes
 
     return bool(find_processes(default_paths()))
+
+
+def require_packages() -> None:
+    """Raise TaskError if a package that the sandbox needs is not installed."""
+    from notebooks_over_ssh.sandbox import lifecycle
+
+    lifecycle.require_packages()
 
 
 def stop() -> bool:

@@ -43,7 +43,7 @@ ENV_ALLOWLIST = (
 
 def start() -> Network:
     """Start the sandbox, unless another process started it in the meantime. Raises TaskError."""
-    _require_packages()
+    require_packages()
     paths = default_paths()
     try:
         with _start_lock(paths):
@@ -123,7 +123,8 @@ def _create_folder(folder: Path) -> None:
             ) from None
 
 
-def _require_packages() -> None:
+def require_packages() -> None:
+    """Raise TaskError if a package that the sandbox needs is not installed."""
     missing = [name for name in REQUIRED_PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         raise TaskError(

@@ -11,9 +11,11 @@ from invoke.tasks import task as invoke_task
 
 from notebooks_over_ssh import debug_log
 from notebooks_over_ssh.errors import TaskError, Terminated, UserError
+from notebooks_over_ssh.tasks.collection_path import collection_path
 from notebooks_over_ssh.tasks.interrupts import INTERRUPTED, TERMINATED, raised_in_task
 from notebooks_over_ssh.tasks.reporting import report
 from notebooks_over_ssh.terminal import show_ending, warn
+from notebooks_over_ssh.util.command_hint import set_collection
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -45,6 +47,7 @@ def _handle_errors(task: Callable[Parameters, Result]) -> Callable[Parameters, R
     def body(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
         try:
             _require_posix()
+            set_collection(collection_path())
             with raised_in_task():
                 _start_debug_log(task.__name__)
                 return task(*args, **kwargs)

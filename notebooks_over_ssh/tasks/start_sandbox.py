@@ -10,6 +10,7 @@ def start_if_needed(gateway: str | None) -> None:
     """Start the sandbox if it is the gateway and not running. Raises TaskError."""
     if gateway != SANDBOX or sandbox.find_running() is not None:
         return
+    sandbox.require_packages()
     print_step(
         "sandbox",
         f"starting a gateway and three compute hosts on this machine; {command('sandbox.stop')} stops them",

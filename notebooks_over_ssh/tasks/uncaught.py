@@ -28,17 +28,18 @@ def _find_cause(error: Exception) -> Exception:
     """The UserError for an exception of Invoke, found by reading the same files and variables again."""
     from invoke.exceptions import AmbiguousEnvVar, UncastableEnvVar
 
-    from notebooks_over_ssh.config import settings
     from notebooks_over_ssh.config.files import find_config_file, read_mapping
+    from notebooks_over_ssh.config.sources import file_prefix, project_folder, sources
     from notebooks_over_ssh.errors import ConfigError
 
     config = _config_of(error)
     if config is None:
         return error
     try:
-        settings.sources(config)
-        if config.prefix == "fabric":
-            path = find_config_file(settings.PROJECT_FILE.with_name("fabric"))
+        sources(config)
+        folder = project_folder(config)
+        if file_prefix(config) == "fabric" and folder is not None:
+            path = find_config_file(folder / "fabric")
             read_mapping(path, path.name)
     except ConfigError as problem:
         return problem

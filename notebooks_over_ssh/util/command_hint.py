@@ -27,9 +27,12 @@ class Invocation(NamedTuple):
     """The -H before the task."""
     host_flag: str = ""
     """The --host after the task."""
+    collection: str = ""
+    """What stands before the names of these tasks in the program's own collection: `jupyter.`"""
 
 
 _invocation: Invocation | None = None
+_collection_path: str | None = ""
 
 
 def command(task: str) -> str:
@@ -37,15 +40,29 @@ def command(task: str) -> str:
 
     It has this process's options that name a file, a collection or a key, and the host if the task accepts one.
     """
-    program, host_option, host_flag = invocation()
+    program, host_option, host_flag, collection = invocation()
     if task.startswith(_TASKS_WITHOUT_HOST) or "--all" in task:
         host_option = host_flag = ""
-    return f"`{' '.join(part for part in (program, host_option, task, host_flag) if part)}`"
+    return f"`{' '.join(part for part in (program, host_option, collection + task, host_flag) if part)}`"
 
 
 def invocation() -> Invocation:
     """The invocation of this process, or the one set with `act_for`."""
-    return _invocation or _parse(sys.argv, sys.orig_argv)
+    if _invocation:
+        return _invocation
+    if _collection_path is None:
+        return Invocation(shlex.join([sys.executable, "-m", "notebooks_over_ssh"]))
+    program, host_option, host_flag, _ = _parse(sys.argv, sys.orig_argv)
+    return Invocation(program, host_option, host_flag, _collection_path)
+
+
+def set_collection(path: str | None) -> None:
+    """Have `command` put the path of a collection before the names of tasks: `jupyter.`
+
+    With None, the program that runs does not have the tasks, and `command` names one that does.
+    """
+    global _collection_path  # one program, one collection
+    _collection_path = path
 
 
 def act_for(other: Invocation) -> None:

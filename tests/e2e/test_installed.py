@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.kit.cli import ROOT, User, assert_success, port_in
+from tests.kit.cli import ROOT, Result, User, assert_error, assert_success, port_in
 from tests.kit.wait import TIMEOUT_S
 
 UV = [sys.executable, "-m", "uv", "--offline", "--quiet"]
@@ -50,6 +50,14 @@ def venv(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     # The .pth files of that folder, and so the checkout, are not looked at (site, "Module contents").
     (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     return venv
+
+
+@pytest.fixture
+def installed_elsewhere(fresh_user: User, venv: Path, tmp_path: Path) -> User:
+    """A user who has the wheel and a project of their own."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    return replace(fresh_user, folder=folder, programs=venv / "bin")
 
 
 @pytest.fixture
@@ -104,3 +112,56 @@ def test_module(installed: User, venv: Path) -> None:
     result = installed.execute([str(venv / "bin/python"), "-m", "notebooks_over_ssh", "tunnel"])
     assert result.returncode == 1
     assert f"{venv / 'bin/python'} -m notebooks_over_ssh serve`" in result.stderr
+
+
+OWN_TASKS = """
+from {library} import task
+from invoke import Collection
+
+from notebooks_over_ssh import namespace
+
+
+@task(pre=[namespace["secure"], namespace["serve"]])
+def train(c):
+    print("builder", c.config.docs.builder)
+
+
+@task
+def show(c):
+    namespace["status"](c, json=True)
+
+
+@task
+def reconnect(c):
+    namespace["tunnel"](c, host="nowhere")
+
+
+ns = Collection(train, show, reconnect)
+ns.add_collection(namespace, name="jupyter")
+ns.configure({{"notebook": {{"application": "lab", "nice": 11}}, "docs": {{"builder": "none"}}}})
+"""
+
+
+@pytest.mark.parametrize("program", ["invoke", "fabric"])
+def test_other_project(installed_elsewhere: User, venv: Path, program: str) -> None:
+    """A project has the tasks below a name of its own, its tasks call them, and its settings count in Invoke's order."""
+    user = installed_elsewhere
+    python = str(venv / "bin/python")
+    file, library = {"invoke": ("tasks.py", "invoke"), "fabric": ("fabfile.py", "fabric")}[program]
+    (user.folder / file).write_text(OWN_TASKS.format(library=library))
+    (user.folder / "invoke.yaml").write_text("docs: {builder: html}\nnotebook: {application: server}\n")
+    (user.folder / "fabric.yaml").write_text("docs: {builder: pdf}\nnotebook: {application: notebook}\n")
+    builder, application = {"invoke": ("html", "server"), "fabric": ("pdf", "notebook")}[program]
+
+    def run(*arguments: str) -> Result:
+        return user.execute([python, "-m", program, *arguments])
+
+    listed = assert_success(run("--list")).stdout
+    assert "jupyter.up (jupyter)" in listed
+    assert "jupyter.sandbox.start" in listed
+    assert f"builder {builder}" in assert_success(run("train")).stdout
+    (session,) = json.loads(assert_success(run("show")).stdout)
+    assert session["application"] == application
+    assert_success(run("jupyter.stop"))
+    assert_error(run("reconnect"), 1, f"`{python} -m {program} jupyter.serve`")
+    assert_success(run("jupyter.sandbox.stop"))

@@ -21,7 +21,7 @@ LIBRARIES = ("paramiko", "fabric", "invoke")
 PACKAGE = Path(notebooks_over_ssh.__file__).parent
 RELIED_ON: dict[type, tuple[str, ...]] = {
     fabric.Connection: ("_set",),
-    fabric.Config: ("_overrides", "_runtime_path", "_runtime_ssh_path"),
+    fabric.Config: ("_collection", "_overrides", "_project_prefix", "_runtime_path", "_runtime_ssh_path"),
     paramiko.Transport: (
         "_channel_handler_table",
         "_expected_packet",

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from invoke.config import Config as InvokeConfig
 from invoke.context import Context
 
-from notebooks_over_ssh.config import settings
+from notebooks_over_ssh.config import settings, sources
 from notebooks_over_ssh.config.destination import parse_user
 from notebooks_over_ssh.config.settings import Destination, Notebook, load, parse_destination
 from notebooks_over_ssh.errors import ConfigError
@@ -28,16 +28,21 @@ MakeContext = Callable[..., Context]
 
 @pytest.fixture(autouse=True)
 def home(clean_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty home folder and project, and no environment variable that is a setting."""
-    monkeypatch.setattr(settings, "PROJECT_FILE", tmp_path / "project" / "invoke.yaml")
+    """An empty home folder and a checkout without settings, and no environment variable that is a setting."""
+    monkeypatch.setattr(sources, "SYSTEM_STEM", tmp_path / "etc" / "invoke")
     monkeypatch.setattr(sys, "argv", ["fab"])
-    settings.PROJECT_FILE.parent.mkdir()
+    (checkout() / "notebooks_over_ssh").mkdir(parents=True)
+    (checkout() / "notebooks_over_ssh" / "__init__.py").touch()
     return clean_home
+
+
+def checkout() -> Path:
+    return Path.home().with_name("checkout")
 
 
 @pytest.fixture
 def project() -> Path:
-    return settings.PROJECT_FILE
+    return checkout() / "invoke.yaml"
 
 
 @pytest.fixture(params=["invoke", "fab", "fab -H"])
@@ -49,7 +54,7 @@ def make_context(request: pytest.FixtureRequest) -> MakeContext:
         config = kind(
             overrides=overrides or {},
             runtime_path=runtime,
-            project_location=settings.PROJECT_FILE.parent,
+            project_location=checkout(),
         )
         config.load_project()
         config.load_runtime()
@@ -65,12 +70,12 @@ def refused(text: str, *, name: str = ".invoke.yaml") -> ConfigError:
     """The error of `load` for a home folder whose configuration file has `text`."""
     (Path.home() / name).write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError) as caught:
-        load(Context(InvokeConfig(lazy=True)))
+        load(Context(InvokeConfig(lazy=True, project_location=checkout())))
     return caught.value
 
 
-def bare(**flags: Any) -> settings.Settings:
-    return load(Context(InvokeConfig(lazy=True)), **flags)
+def bare(folder: Path | None = None, **flags: Any) -> settings.Settings:
+    return load(Context(InvokeConfig(lazy=True, project_location=folder or checkout())), **flags)
 
 
 class TestDefaults:
@@ -84,11 +89,9 @@ class TestDefaults:
         assert (loaded.user, loaded.port, loaded.explicit_host) == (None, None, None)
         assert (loaded.timeouts.connect, loaded.connect_kwargs) == (10, {})
 
-    def test_project_file_equals_defaults(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_project_file_equals_defaults(self) -> None:
         """The project's invoke.yaml sets only what is the default without it."""
-        without = bare()
-        monkeypatch.setattr(settings, "PROJECT_FILE", ROOT / "invoke.yaml")
-        assert bare() == without
+        assert bare(ROOT) == bare()
 
     def test_first_setting_is_the_gateway(self) -> None:
         """The one line to change comes before every other setting."""
