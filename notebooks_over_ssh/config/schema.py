@@ -21,7 +21,7 @@ class Notebook(msgspec.Struct, frozen=True, kw_only=True):
 
     host: OneLine = "student.compute"
     environment: OneLine = "mlp"
-    """The name of a Conda environment; if it has a slash or a tilde, the path of one or of a venv."""
+    """A Conda environment by name; `uv` or `poetry` for that of the project in `directory`; with a slash, a path."""
     activate: OneLineOrEmpty = ""
     """A shell command that prepares the environment; unless empty, it replaces `environment`."""
     directory: OneLine = "~/mlpractical"

@@ -1,6 +1,7 @@
 """The replies of the programs on the host: their validation, and the error message for each problem."""
 
 import re
+import shlex
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -9,6 +10,7 @@ import msgspec
 from notebooks_over_ssh.config.settings import Settings
 from notebooks_over_ssh.errors import RemoteError
 from notebooks_over_ssh.ssh.connection import Connection
+from notebooks_over_ssh.ssh.environment import Environment
 from notebooks_over_ssh.ssh.remote import run_program
 from notebooks_over_ssh.util.command_hint import command
 
@@ -30,6 +32,8 @@ SYSTEM_HINTS = {
         ("ESTALE", "EIO", "ETIMEDOUT"), "the file system does not work; ask the administrators of the host"
     ),
 }
+# What creates a project's environment, by the tool that manages it.
+CREATE = {"uv": "uv sync", "poetry": "poetry install"}
 HINT_BAD_REPLY = "another program may print at login; check the start-up files of your login shell"
 
 
@@ -100,12 +104,14 @@ def run_in_environment(
 
     `confirm` is as for `run_program`. Raises RemoteScriptError if the reply has a problem.
     """
+    notebook = settings.notebook
     reply = run_program(
         connection,
         program,
         parameters,
-        environment=settings.notebook.environment,
-        activate=settings.notebook.activate,
+        environment=Environment(
+            name=notebook.environment, directory=notebook.directory, activate=notebook.activate
+        ),
         timeout_s=timeout_s,
         confirm=confirm,
     )
@@ -122,13 +128,25 @@ def to_exception(reply: RemoteProblem, settings: Settings, host: str) -> RemoteS
         f"environment {notebook.environment}" if not notebook.activate else "environment of notebook.activate"
     )
     alternatives = ", ".join(reply.alternatives)
+    existing = f"; the host has {alternatives}" if alternatives else "; no other environment was found"
     message, hint = {
         "environment-missing": (
-            f"{host} has no environment called {notebook.environment}"
-            + (f"; it has {alternatives}" if alternatives else ", and no other was found"),
+            f"{host} has no environment called {notebook.environment}{existing}",
             "set notebook.environment to one of them, or to the path of one"
             if alternatives
             else "create one there, or set notebook.environment to the path of one",
+        ),
+        "project-missing": (
+            f"no folder at or above {notebook.directory} on {host} has a pyproject.toml{existing}",
+            "set notebook.directory to a folder of the project, or notebook.environment to another",
+        ),
+        "project-environment-missing": (
+            f"the project {reply.reason} on {host} has no environment of {notebook.environment} yet{existing}",
+            f"create it on the host: cd {shlex.quote(reply.reason)} && {CREATE.get(notebook.environment)}",
+        ),
+        "poetry-missing": (
+            f"{host} has no program poetry in the PATH or ~/.local/bin{existing}",
+            "set notebook.environment to the path of the project's environment: poetry env info --path",
         ),
         "environment-inaccessible": (
             f"your account on {host} has no permission for {alternatives}, part of the {environment_label}",

@@ -1,91 +1,39 @@
 # Activates the environment of the notebook server, then runs its Python with the rest of standard input.
 #
-# Standard input has one line each for: the marker that begins every reply; the name or path of the environment; a shell
-# command that activates the environment instead; the request, as JSON, for the Python code below. The program in the
-# request reads the rest.
+# Standard input has one line each for: the marker that begins every reply; the environment; the folder of its project;
+# a shell command that activates the environment instead; the request, as JSON, for the Python code below. The program
+# in the request reads the rest.
 # Without an environment and a command, any Python will do: the one that started the server, else that of the system.
 
 IFS= read -r marker
 IFS= read -r environment
+IFS= read -r directory
 IFS= read -r activate
-case $environment in
-'~/'* | '$HOME/'* | '${HOME}/'*) environment=$HOME/${environment#*/} ;;
-esac
+case $environment in '~/'* | '$HOME/'* | '${HOME}/'*) environment=$(expand "$environment") ;; esac
 
-refuse() { # problem, then the alternatives, one per line
+refuse() { # the problem and what it is about, then the alternatives, one per line
     printf '\n%s' "$marker "
     printf '%s\n' "$@"
     exit 0
-}
-
-# The installation folders of Conda, Mamba and Micromamba. ~/.conda/environments.txt lists environments elsewhere.
-roots() {
-    for root in "${CONDA_EXE:+${CONDA_EXE%/*/*}}" "${MAMBA_ROOT_PREFIX:-}" \
-        "$HOME/miniconda3" "$HOME/miniforge3" "$HOME/mambaforge" "$HOME/anaconda3" "$HOME/micromamba" \
-        "$HOME/.local/share/mamba" "$HOME/.conda" /opt/conda /opt/miniconda3 /opt/miniforge3 /opt/anaconda3; do
-        [ -z "$root" ] || printf '%s\n' "$root"
-    done
-}
-
-prefixes() {
-    roots | while IFS= read -r root; do
-        for prefix in "$root" "$root"/envs/*; do
-            [ ! -x "$prefix/bin/python" ] || printf '%s\n' "$prefix"
-        done
-    done
-    [ ! -r "$HOME/.conda/environments.txt" ] || while IFS= read -r prefix || [ -n "$prefix" ]; do
-        [ ! -x "$prefix/bin/python" ] || printf '%s\n' "$prefix"
-    done <"$HOME/.conda/environments.txt"
-}
-
-names() {
-    prefixes | while IFS= read -r prefix; do
-        case $prefix in
-        */envs/*) printf '%s\n' "${prefix##*/}" ;;
-        *) [ ! -d "$prefix/conda-meta" ] || [ ! -d "$prefix/envs" ] || printf 'base\n' ;;
-        esac
-    done
-}
-
-# The first file or folder in the path of an environment's Python that this account has no permission to enter or run.
-find_inaccessible() { # the environment's folder
-    component=$1/bin/python
-    while [ -n "$component" ] && [ ! -e "$component" ]; do component=${component%/*}; done
-    [ -x "${component:-/}" ] || printf '%s\n' "$component"
-}
-
-# The folders that may be the environment although no Python was found there: its path, or its name below a root.
-candidates() {
-    case $environment in
-    /*) printf '%s\n' "$environment" ;;
-    */*) ;;
-    *) roots | while IFS= read -r root; do
-        [ ! -e "$root/envs/$environment" ] || printf '%s\n' "$root/envs/$environment"
-    done ;;
-    esac
-}
-
-find_prefix() {
-    case $environment in
-    */*) printf '%s\n' "$environment" ;;
-    base) prefixes | while IFS= read -r prefix; do
-        [ ! -d "$prefix/envs" ] || { printf '%s\n' "$prefix" && break; }
-    done ;;
-    *) prefixes | while IFS= read -r prefix; do
-        [ "${prefix##*/envs/}" != "$environment" ] || { printf '%s\n' "$prefix" && break; }
-    done ;;
-    esac
 }
 
 if [ -n "$activate" ]; then
     eval "$activate" </dev/null >&2 || refuse activate-failed
     python=$(command -v python || command -v python3) || refuse python-missing
 elif [ -n "$environment" ]; then
-    prefix=$(find_prefix)
+    case $environment in
+    uv | poetry)
+        project=$(find_project) || refuse project-missing "$(list_environments)"
+        [ "$environment" = uv ] || find_poetry >/dev/null || refuse poetry-missing "$(list_environments)"
+        prefix=$("find_${environment}_environment" "$project")
+        ;;
+    *) prefix=$(find_prefix) ;;
+    esac
     if [ -z "$prefix" ] || [ ! -x "$prefix/bin/python" ]; then
         inaccessible=$(candidates | while IFS= read -r candidate; do find_inaccessible "$candidate"; done)
         [ -z "$inaccessible" ] || refuse environment-inaccessible "$inaccessible"
-        refuse environment-missing "$(names)"
+        case $environment in uv | poetry) refuse "project-environment-missing $project" "$(list_environments)" ;; esac
+        refuse environment-missing "$(list_environments)"
     fi
     PATH=$prefix/bin:$PATH
     export PATH

@@ -55,10 +55,19 @@ def ensure_environment(prefix: Path) -> None:
         return
     package_dirs = _package_dirs()
     _make_python(prefix)
+    _add_packages(prefix, package_dirs)
+    _write_history(prefix)
+
+
+def add_jupyter(prefix: Path) -> None:
+    """Add Jupyter, its kernels and matplotlib to a venv of this process's Python, as in `ensure_environment`."""
+    _add_packages(prefix, _package_dirs())
+
+
+def _add_packages(prefix: Path, package_dirs: list[str]) -> None:
     (_site_packages(prefix) / PATH_FILE).write_text("".join(f"{folder}\n" for folder in package_dirs))
     _make_launchers(prefix)
     _share_jupyter_data(prefix)
-    _write_history(prefix)
 
 
 def _write_history(prefix: Path) -> None:

@@ -33,7 +33,7 @@ class BackgroundProgram(Channel):
     ) -> None:
         super().__init__(transport, b"session")
         marker = secrets.token_hex(16)
-        self._command, self._stdin = build_request(marker, name, parameters, environment="", activate="")
+        self._command, self._stdin = build_request(marker, name, parameters)
         self._marker = f"{marker} ".encode()
         self._on_reply = on_reply
         self._on_end = on_end

@@ -21,6 +21,7 @@ import paramiko
 from notebooks_over_ssh.errors import ConnectError, RemoteError
 from notebooks_over_ssh.ssh.connect_errors import FAILURES
 from notebooks_over_ssh.ssh.connection import Connection
+from notebooks_over_ssh.ssh.environment import Environment
 from notebooks_over_ssh.ssh.protocol.transport import request_exec, wait_for_exec_reply
 
 # `read` is a built-in and reads no byte beyond the line (POSIX.1-2017, read), so the rest of the input is left to the
@@ -41,6 +42,7 @@ MAX_REPLY_BYTES = 512 * 1024
 MAX_LOG_LINE_BYTES = 64 * 1024
 MAX_LINE_LENGTH = 300
 _log = logging.getLogger(__name__)
+ANY_PYTHON = Environment()
 CONFIRMATION = b"go\n"
 """The line that `wait_for_confirmation` (common.py) expects."""
 
@@ -50,21 +52,19 @@ def run_program(
     name: str,
     parameters: dict[str, Any],
     *,
-    environment: str = "",
-    activate: str = "",
+    environment: Environment = ANY_PYTHON,
     timeout_s: float,
     confirm: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
     """Run `remote_scripts/NAME.py` on the host; returns its reply, an unvalidated dict that has at least `problem`.
 
-    It runs in `environment`, or the one that the shell command `activate` prepares; without either, with any Python of
-    the host. `parameters` appear in no argument list and no environment variable.
+    It runs with the Python of `environment`. `parameters` appear in no argument list and no environment variable.
     If the program waits for a confirmation, `confirm` is called with the host's own name, and the program goes on when
     it returns. If this process ends before, the program exits and has changed nothing.
     Raises ConnectError if the connection is lost, RemoteError if there is no reply within `timeout_s` seconds.
     """
     marker = secrets.token_hex(16)
-    command, stdin = build_request(marker, name, parameters, environment=environment, activate=activate)
+    command, stdin = build_request(marker, name, parameters, environment)
     started_at = time.monotonic()
     _log.debug("%s: %s starts", connection.original_host, name)
     output = _communicate(connection, command, stdin, timeout_s, marker, confirm)
@@ -81,17 +81,16 @@ def run_program(
 
 
 def build_request(
-    marker: str, name: str, parameters: dict[str, Any], *, environment: str, activate: str
+    marker: str, name: str, parameters: dict[str, Any], environment: Environment = ANY_PYTHON
 ) -> tuple[str, bytes]:
     """The command line and the standard input that run `remote_scripts/NAME.py`."""
     bootstrap = script("bootstrap.sh")
-    header = f"{marker}\n{environment}\n{activate}\n".encode()
     body = {
         "marker": marker,
         "parameters": parameters,
         "modules": [(module, _source(f"{module}.py")) for module in (*SHARED_MODULES, name)],
     }
-    return BOOTSTRAP, bootstrap + header + json.dumps(body).encode() + b"\n"
+    return BOOTSTRAP, bootstrap + environment.header(marker) + json.dumps(body).encode() + b"\n"
 
 
 def tail_log(connection: Connection, log: str, number: int) -> Iterator[str]:
@@ -106,7 +105,7 @@ def follow_log(connection: Connection, log: str, number: int) -> Iterator[str]:
 
 def _stream(connection: Connection, parameters: dict[str, Any]) -> Iterator[str]:
     marker = secrets.token_hex(16)
-    command, stdin = build_request(marker, "tail_log", parameters, environment="", activate="")
+    command, stdin = build_request(marker, "tail_log", parameters)
     channel = _open_channel(connection, command)
     try:
         channel.sendall(stdin)
@@ -148,8 +147,8 @@ def _truncate(line: bytes) -> str:
 
 
 def script(name: str) -> bytes:
-    """The source of a script, with the line that ends it for BOOTSTRAP."""
-    return f"{_source(name)}{END_OF_SCRIPT}\n".encode()
+    """The source of a script and what it uses, with the line that ends it for BOOTSTRAP."""
+    return f"{_source('environments.sh')}{_source(name)}{END_OF_SCRIPT}\n".encode()
 
 
 @cache
@@ -235,11 +234,12 @@ def _parse_reply(connection: Connection, marker: str, output: str) -> dict[str, 
     _, separator, rest = output.rpartition(f"\n{marker} ")
     if separator:
         first, _, rest_of_output = rest.partition("\n")
-        if not first.startswith(
-            "{"
-        ):  # `refuse` in bootstrap.sh: the problem, then the alternatives, one per line
+        # `refuse` in bootstrap.sh: the problem and what it is about, then the alternatives, one per line.
+        if not first.startswith("{"):
+            problem, _, reason = first.strip().partition(" ")
             return {
-                "problem": first.strip(),
+                "problem": problem,
+                "reason": reason,
                 "alternatives": sorted({*rest_of_output.split("\n")[:-1]} - {""}),
             }
         # msgspec rejects lone surrogates (RFC 8259, section 8.2), and deep nesting with a RecursionError.

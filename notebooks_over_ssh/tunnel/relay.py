@@ -153,7 +153,7 @@ class _RelaySession(Channel):
         """Run the program and wait until it is ready. Raises OSError, SSHException or ValueError."""
         self.open()
         self._wait_for(lambda: self._is_open, START_TIMEOUT_S)
-        command, stdin = build_request(self._marker, "relay", {}, environment="", activate="")
+        command, stdin = build_request(self._marker, "relay", {})
         message = exec_request(self._remote_id, command, want_reply=True)
         self.transport._send_user_message(message)
         self.write(stdin)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from notebooks_over_ssh.sandbox.conda_environments import ensure_environment
+from notebooks_over_ssh.ssh.environment import Environment
 from notebooks_over_ssh.ssh.remote import CONFIRMATION, build_request
 
 SYSTEM_PYTHON = Path("/usr/bin/python3")
@@ -57,7 +58,7 @@ def run_locally(
 
 def request_here(name: str, parameters: dict[str, Any], environment: Path | None = None) -> tuple[str, bytes]:
     """The shell command and its stdin that run `remote_scripts/NAME.py` in an environment of this machine."""
-    return build_request(MARKER, name, parameters, environment=str(environment or ENVIRONMENT), activate="")
+    return build_request(MARKER, name, parameters, Environment(str(environment or ENVIRONMENT)))
 
 
 def make_environment(prefix: Path, python: Path | None = None) -> None:

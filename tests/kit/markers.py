@@ -26,7 +26,7 @@ FIXTURES = {
             "fresh_user",
             "user",
         ),
-        *("notebook6_venv", "scanner", "host_environment", "browser", "wheel"),
+        *("notebook6_venv", "scanner", "poetry", "host_environment", "browser", "wheel"),
     },
 }
 

@@ -49,6 +49,12 @@ def scanner(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return _venv(tmp_path_factory.mktemp("scanner") / "venv", "sslyze>=6.2") / "bin/sslyze"
 
 
+@pytest.fixture(scope="session")
+def poetry(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The program of poetry, from the package index, in its own venv."""
+    return _venv(tmp_path_factory.mktemp("poetry") / "venv", "poetry>=2,<3") / "bin/poetry"
+
+
 def _venv(venv: Path, *packages: str) -> Path:
     uv = [sys.executable, "-m", "uv"]
     subprocess.run([*uv, "venv", "--quiet", "--python", sys.executable, venv], check=True, timeout=TIMEOUT_S)

@@ -18,6 +18,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from notebooks_over_ssh.config.destination import parse_destination
+from notebooks_over_ssh.config.schema import Notebook
 from notebooks_over_ssh.diagnostics import HostInfo
 from notebooks_over_ssh.errors import ConfigError, RemoteError, UserError
 from notebooks_over_ssh.jupyter.remote_result import (
@@ -28,6 +29,7 @@ from notebooks_over_ssh.jupyter.remote_result import (
     validate_host_name,
 )
 from notebooks_over_ssh.ssh.connection import Connection
+from notebooks_over_ssh.ssh.environment import Environment
 from notebooks_over_ssh.ssh.remote import (
     MAX_LOG_LINE_BYTES,
     MAX_REPLY_BYTES,
@@ -131,9 +133,7 @@ def test_canary_works(canary_bin: Path) -> None:
 @given(directory=HOSTILE, shell=st.sampled_from([*SHELLS, *LOGIN_SHELLS]))
 def test_directory(canary_bin: Path, directory: str, shell: str) -> None:
     """A folder of any name is looked up literally, under every login shell."""
-    command, stdin = build_request(
-        MARKER, "host_info", {"directory": directory}, environment=sys.prefix, activate=""
-    )
+    command, stdin = build_request(MARKER, "host_info", {"directory": directory}, Environment(sys.prefix))
     output = run_in_shell(canary_bin, shell, command, stdin).decode()
     answer = json.loads(output.rpartition(f"\n{MARKER} ")[2].partition("\n")[0])
     assert answer["directory"] == os.path.expanduser(directory) or "~" in directory
@@ -145,9 +145,7 @@ def test_directory(canary_bin: Path, directory: str, shell: str) -> None:
 @given(environment=HOSTILE.filter(bool), shell=st.sampled_from([*SHELLS, *LOGIN_SHELLS]))
 def test_environment(canary_bin: Path, environment: str, shell: str) -> None:
     """An environment of any name is not found, and nothing else happens."""
-    command, stdin = build_request(
-        MARKER, "host_info", {"directory": "~"}, environment=environment, activate=""
-    )
+    command, stdin = build_request(MARKER, "host_info", {"directory": "~"}, Environment(environment))
     output = run_in_shell(canary_bin, shell, command, stdin).decode()
     assert f"\n{MARKER} environment-missing\n" in output
 
@@ -157,7 +155,7 @@ def test_environment(canary_bin: Path, environment: str, shell: str) -> None:
 def test_log(canary_bin: Path, log: str, shell: str) -> None:
     """A log of any path is read or missing, and nothing else happens."""
     parameters = {"log": log, "lines": 10, "follow": False}
-    command, stdin = build_request(MARKER, "tail_log", parameters, environment=sys.prefix, activate="")
+    command, stdin = build_request(MARKER, "tail_log", parameters, Environment(sys.prefix))
     assert f"\n{MARKER} {{".encode() in run_in_shell(canary_bin, shell, command, stdin)
 
 
@@ -165,8 +163,8 @@ def test_log(canary_bin: Path, log: str, shell: str) -> None:
 @given(parameters=st.dictionaries(HOSTILE, st.one_of(HOSTILE, st.integers(), st.none()), max_size=4))
 def test_command_is_constant(parameters: dict[str, Any]) -> None:
     """The command line for the login shell is the same for all parameters, and contains nothing to expand."""
-    command, _ = build_request(MARKER, "host_info", parameters, environment="mlp", activate="")
-    assert command == build_request("x", "host_info", {}, environment="", activate="")[0]
+    command, _ = build_request(MARKER, "host_info", parameters, Environment("mlp"))
+    assert command == build_request("x", "host_info", {})[0]
     assert command.isascii()
     assert "\n" not in command
 
@@ -291,7 +289,7 @@ def test_replies(output: str) -> None:
 )
 def test_field_types(fields: dict[str, Any]) -> None:
     """A reply with fields of wrong types is reported as an error of the host, not as an internal error."""
-    settings = SimpleNamespace(notebook=SimpleNamespace(environment="mlp", activate="", application="lab"))
+    settings = SimpleNamespace(notebook=Notebook())
     for kind in (RemoteProblem, HostInfo):
         try:
             decoded = decode(fields, kind)
@@ -378,7 +376,7 @@ def test_long_replies() -> None:
     lines = "\n".join(f"{number}{'x' * 2000}" for number in range(1000))
     answer = _parse_reply(CONNECTION, MARKER, f"\n{MARKER} environment-missing\n{lines}\n")
     texts = dict.fromkeys(("problem", "reason", "path", "directory", "code"), "y" * 100_000)
-    settings = SimpleNamespace(notebook=SimpleNamespace(environment="mlp", activate="", application="lab"))
+    settings = SimpleNamespace(notebook=Notebook())
     for fields in (answer, texts | {"log": ["z" * 100_000] * 1000}):
         problem = to_exception(decode(fields, RemoteProblem), cast(Any, settings), "ashbury")
         assert len(str(problem)) + sum(map(len, problem.detail)) < 15_000

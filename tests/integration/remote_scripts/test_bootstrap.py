@@ -1,10 +1,7 @@
 """bootstrap.sh finds and activates the right environment, and never evaluates a name."""
 
-import json
 import shutil
-import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,17 +9,9 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from notebooks_over_ssh.ssh.remote import BOOTSTRAP, script
+from tests.kit.bootstrap import enter
 
-TELL = """
-import json, os, sys
-def main(parameters):
-    names = ("CONDA_PREFIX", "CONDA_DEFAULT_ENV", "VIRTUAL_ENV", "HOOK", "PATH")
-    told = {name: os.environ.get(name) for name in names}
-    sys.stdout.write("\\n%s %s\\n" % (sys.modules["common"].MARKER, json.dumps(dict(told, python=sys.executable))))
-"""
 SHELLS = [shell for shell in ("sh", "dash", "bash") if shutil.which(shell)]
-RunBootstrap = Callable[..., dict[str, object]]
 
 
 @pytest.fixture(scope="module")
@@ -44,28 +33,6 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _environment(prefix: Path) -> None:
     (prefix / "bin").mkdir(parents=True)
     (prefix / "bin/python").symlink_to(sys.executable)
-
-
-def enter(home: Path, environment: str = "", activate: str = "", shell: str = "sh") -> dict[str, object]:
-    """Run bootstrap.sh as remote.py does, in the home; returns its reply, or the word with which it refused."""
-    request = {"marker": "MARK", "parameters": {}, "modules": [("common", "MARKER = ''"), ("tell", TELL)]}
-    result = subprocess.run(
-        [shell, "-c", BOOTSTRAP.replace("/bin/sh", shell)],
-        input=script("bootstrap.sh") + f"MARK\n{environment}\n{activate}\n{json.dumps(request)}".encode(),
-        capture_output=True,
-        cwd=home,
-        env={"HOME": str(home), "PATH": "/usr/bin:/bin"},
-        timeout=60,
-        check=False,
-    )
-    _, separator, rest = result.stdout.decode().rpartition("\nMARK ")
-    assert separator, result
-    first, _, more = rest.partition("\n")
-    return (
-        json.loads(first)
-        if first.startswith("{")
-        else {"problem": first, "alternatives": sorted({*more.split("\n")} - {""})}
-    )
 
 
 @pytest.mark.parametrize("shell", SHELLS)
@@ -109,16 +76,17 @@ def test_missing_environment(home: Path, shell: str) -> None:
     """A missing environment is refused with the names of all existing ones, each once."""
     assert enter(home, "missing", shell=shell) == {
         "problem": "environment-missing",
+        "reason": "",
         "alternatives": ["base", "far", "mlp", "plain"],
     }
 
 
 def test_activate_command(home: Path) -> None:
     """The command of `activate` is run in place of activating a name; a failure is reported."""
-    reply = enter(home, "missing", 'PATH="$HOME/venv/bin:$PATH"; export HOOK=mine; echo noise')
+    reply = enter(home, "missing", activate='PATH="$HOME/venv/bin:$PATH"; export HOOK=mine; echo noise')
     assert reply["python"] == f"{home}/venv/bin/python"
     assert reply["HOOK"] == "mine"
-    assert enter(home, "mlp", "false")["problem"] == "activate-failed"
+    assert enter(home, "mlp", activate="false")["problem"] == "activate-failed"
 
 
 def test_home_is_not_on_sys_path(home: Path) -> None:

@@ -1,0 +1,62 @@
+"""`up` runs the notebook in the environments that people have on a host: of uv and poetry."""
+
+from pathlib import Path
+
+import psutil
+
+from notebooks_over_ssh.sandbox.conda_environments import add_jupyter
+from tests.kit.cli import Result, assert_error, assert_success, port_in
+from tests.kit.jupyter_client import Browser
+from tests.kit.project_environments import PROJECT, UV_PROJECT, install_with_poetry, sync_with_uv
+from tests.kit.sshd import Network
+from tests.kit.users import PASSWORD
+
+
+def up(network: Network) -> Result:
+    """The result of `up` with PASSWORD."""
+    return network.user.fab("up", "--detach", "--password-file", "-", stdin=f"{PASSWORD}\n")
+
+
+def kernel_prefix(network: Network) -> str:
+    """Run `up`, and return the `sys.prefix` of a kernel in the notebook that it opens."""
+    opened = assert_success(up(network))
+    session = network.user.only_session()
+    assert session["directory"] == str(network.remote_home / "mlpractical")
+    with Browser(port_in(opened), network.user.certificate_pem(session["host"])) as browser:
+        assert browser.log_in(PASSWORD)
+        with browser.kernel() as kernel:
+            prefix = kernel.run("import os, sys; print(sys.prefix)").text.strip()
+    variables = psutil.Process(session["pid"]).environ()
+    assert variables["VIRTUAL_ENV"] == prefix
+    assert_success(network.user.fab("stop"))
+    return prefix
+
+
+def test_uv(network: Network) -> None:
+    """With `notebook.environment: uv`, `up` says that there is no project, then that it has no environment, and runs
+    Jupyter in the one that `uv sync` creates.
+    """
+    project = network.remote_home / "mlpractical"
+    network.configure(notebook={"environment": "uv"})
+    assert_error(up(network), 6, "pyproject.toml", "~/mlpractical", "mlp")
+    (project / "pyproject.toml").write_text(UV_PROJECT)
+    assert_error(up(network), 6, str(project), "no environment", "uv sync", "mlp")
+    sync_with_uv(project, network.remote_home)
+    assert_error(up(network), 6, "environment uv", "no Jupyter")
+    add_jupyter(project / ".venv")
+    assert kernel_prefix(network) == str(project / ".venv")
+
+
+def test_poetry(network: Network, poetry: Path) -> None:
+    """With `notebook.environment: poetry`, `up` runs Jupyter in the environment that `poetry install` creates in its
+    cache.
+    """
+    project = network.remote_home / "mlpractical"
+    (project / "pyproject.toml").write_text(PROJECT)
+    network.configure(notebook={"environment": "poetry"})
+    (network.remote_home / ".local/bin").mkdir(parents=True)
+    (network.remote_home / ".local/bin/poetry").symlink_to(poetry)
+    install_with_poetry(poetry, project, network.remote_home)
+    (prefix,) = (network.remote_home / ".cache/pypoetry/virtualenvs").glob("work-*-py3*")
+    add_jupyter(prefix)
+    assert kernel_prefix(network) == str(prefix)

@@ -1,0 +1,46 @@
+"""Runs bootstrap.sh as on a host, and returns the environment that it has entered."""
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from notebooks_over_ssh.ssh.environment import Environment
+from notebooks_over_ssh.ssh.remote import BOOTSTRAP, script
+
+VARIABLES = ("CONDA_PREFIX", "CONDA_DEFAULT_ENV", "VIRTUAL_ENV", "HOOK", "PATH", "LOADEDMODULES")
+PROGRAM = """
+import json, os, sys
+def main(names):
+    values = {name: os.environ.get(name) for name in names}
+    sys.stdout.write("\\n%s %s\\n" % (sys.modules["common"].MARKER, json.dumps(dict(values, python=sys.executable))))
+"""
+
+
+def enter(
+    home: Path, name: str = "", *, shell: str = "sh", variables: dict[str, str] | None = None, **fields: Any
+) -> dict[str, Any]:
+    """Run bootstrap.sh as remote.py does, for a login with this home folder and these variables.
+
+    `fields` are the other fields of the Environment. Returns VARIABLES and the path of the Python that was entered, or
+    the refusal.
+    """
+    environment = Environment(name, **fields)
+    request = {"marker": "MARK", "parameters": VARIABLES, "modules": [("common", ""), ("program", PROGRAM)]}
+    result = subprocess.run(
+        [shell, "-c", BOOTSTRAP.replace("/bin/sh", shell)],
+        input=script("bootstrap.sh") + environment.header("MARK") + f"{json.dumps(request)}\n".encode(),
+        capture_output=True,
+        cwd=home,
+        env={"HOME": str(home), "PATH": "/usr/bin:/bin", **(variables or {})},
+        timeout=60,
+        check=False,
+    )
+    _, separator, rest = result.stdout.decode().rpartition("\nMARK ")
+    assert separator, result
+    first, _, lines = rest.partition("\n")
+    if first.startswith("{"):
+        reply: dict[str, Any] = json.loads(first)
+        return reply
+    problem, _, reason = first.partition(" ")
+    return {"problem": problem, "reason": reason, "alternatives": sorted({*lines.split("\n")} - {""})}
