@@ -262,5 +262,5 @@ def _read(path: Path, kind: type[Record]) -> Record | None:
         fields = msgspec.json.decode(content, type=dict[str, object])
         renamed = {RENAMED_FIELDS.get(name, name): value for name, value in fields.items()}
         return msgspec.convert(renamed, kind, str_keys=True)
-    except (TaskError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except (TaskError, msgspec.DecodeError, RecursionError):
         return None

@@ -19,6 +19,8 @@ class Peer:
     requests: list[bytes] = field(default_factory=list)
     """What came over each connection, after its handshake."""
     connections: int = 0
+    completed: int = 0
+    """How many connections were served to the end, without an error or a timeout."""
     _threads: list[threading.Thread] = field(default_factory=list)
 
     def dial(self) -> socket.socket:
@@ -40,6 +42,7 @@ class Peer:
     def _run(self, server_end: socket.socket) -> None:
         with server_end, contextlib.suppress(OSError):
             self.serve(server_end)
+            self.completed += 1
 
 
 @contextlib.contextmanager

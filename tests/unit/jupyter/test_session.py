@@ -164,6 +164,7 @@ def test_one_server_has_one_record() -> None:
     new_key = make_session(host_key="BBBB")
     sessions.save(new_key)
     sessions.save(make_session(host_key="CCCC", pid=101))
+    sessions.save(make_session("bonnington"))
     assert sessions.find_duplicates(new_key) == [renamed]
 
 

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from email.utils import formatdate
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Self
 
 import pytest
 
@@ -54,6 +56,13 @@ def test_own_server(tmp_path: Path, days: tuple[int, int]) -> None:
     assert b"Host: localhost\r\n" in request and b"uthorization" not in request and b"ookie" not in request
 
 
+def test_certificate_of_an_authority(tmp_path: Path) -> None:
+    """A certificate that an authority signed is accepted without the authority's own."""
+    own = certificate(KEY, issuer="the site", signer=new_key())
+    with server(tmp_path, own=own) as peer:
+        verify_server(make_session(certificate_pem=own), peer.dial, TIMEOUT_S)
+
+
 def test_certificate_with_other_names(tmp_path: Path) -> None:
     """A certificate of the user's own is accepted by a name that it has."""
     own = certificate(KEY, names=names("ashbury.example.org"))
@@ -77,7 +86,7 @@ def test_another_certificate(tmp_path: Path, check: Check) -> None:
 def test_certificate_signed_by_the_own_one(tmp_path: Path) -> None:
     """If the session's certificate can sign others, a server with one that it signed is refused and sent no request."""
     own, key = authority(KEY), new_key()
-    signed = certificate(key, issuer="a server", signer=KEY)
+    signed = certificate(key, subject="localhost", issuer="a server", signer=KEY)
     with (
         tls_peer(pem(key) + signed, tmp_path, GOOD) as peer,
         pytest.raises(RemoteError, match=f"is not your server: .*{sha256(signed)}"),
@@ -120,6 +129,7 @@ def test_silence_after_another(tmp_path: Path) -> None:
         pytest.raises(RemoteError, match="it presented another certificate$"),
     ):
         verify_server(SESSION, lambda: silent.dial() if peer.connections else peer.dial(), 0.3)
+    assert silent.completed == 1
 
 
 @pytest.mark.parametrize("check", [verify_server, check_websocket])
@@ -150,6 +160,7 @@ def test_no_answer(
     with raw_peer(serve) as peer, pytest.raises(RemoteError) as raised:
         check(SESSION, peer.dial, 0.3)
     assert "is not your server" not in str(raised.value)
+    assert peer.completed == peer.connections
 
 
 def test_nothing_listens() -> None:
@@ -241,8 +252,18 @@ def test_websocket_of_a_proxy(tmp_path: Path, reply: bytes) -> None:
     assert "logs" in raised.value.hint
 
 
-def test_old_tls() -> None:
-    """TLS before 1.2 is never spoken, whatever the system's OpenSSL allows."""
+def test_old_tls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """TLS before 1.2 is never spoken, though some systems' Pythons would (Debian's, for one)."""
+
+    class LenientContext(ssl.SSLContext):
+        def __new__(cls, protocol: int) -> Self:
+            context = super().__new__(cls, protocol)
+            context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
+            return context
+
+    lenient = SimpleNamespace(**vars(ssl) | {"SSLContext": LenientContext})
+    monkeypatch.setattr(certificates, "ssl", lenient)
     context = certificates.client_context(certificates.parse(OWN))
+    assert isinstance(context, LenientContext)
     assert context.minimum_version == ssl.TLSVersion.TLSv1_2
     assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
