@@ -40,7 +40,8 @@ def test_host_names(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", ".", "..", "-a", "a-", "a.", ".a", "a/b", "../a", "a b", "a\n", "a_b", "ä", "a" * 254]
+    "name",
+    ["", ".", "..", "-a", "a-", "a.", ".a", "/", "/a", "a/b", "../a", "a b", "a\n", "a_b", "ä", "a" * 254],
 )
 def test_no_host_names(name: str) -> None:
     """A name that could leave a folder, look like an option or break a line is refused."""
