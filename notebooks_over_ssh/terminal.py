@@ -6,8 +6,12 @@ Messages may contain text from a peer, so each call prints one line, and no text
 import getpass
 import json
 import os
+import select
+import signal
+import socket
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -120,6 +124,7 @@ class TerminalPrompter:
             print(_format_prompt(prompt), end="", file=output, flush=True)
             answer = ""
             try:
+                _wait_for_line(input_)
                 answer = input_.readline()
             finally:
                 if not answer:
@@ -146,6 +151,25 @@ def _terminal() -> Iterator[tuple[TextIO, TextIO]]:
             yield output, input_
     except OSError:
         yield sys.stderr, sys.stdin
+
+
+def _wait_for_line(terminal: TextIO) -> None:
+    """Return when a line, or the end of input, can be read from the terminal.
+
+    A signal that arrives just before a blocking read does not interrupt it, so Ctrl-C would have no effect.
+    `signal.set_wakeup_fd` makes it visible to select(2), after which Python calls the signal's handler.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return  # only the main thread handles signals
+    receiver, sender = socket.socketpair()
+    with receiver, sender:
+        sender.setblocking(False)
+        previous = signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
+        try:
+            while terminal.fileno() not in select.select([terminal.fileno(), receiver.fileno()], [], [])[0]:
+                receiver.recv(1)
+        finally:
+            signal.set_wakeup_fd(previous)
 
 
 def _is_tty() -> bool:

@@ -1,14 +1,21 @@
 """Output and prompts: one line per call, and no line that a peer could have forged."""
 
+import contextlib
 import io
+import os
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from typing import TextIO
 
+import psutil
 import pytest
 
 from notebooks_over_ssh import terminal
 from notebooks_over_ssh.errors import RemoteError, TaskError
 from notebooks_over_ssh.util.peer_text import quote
+from tests.kit.wait import wait_until
 
 FORGED = "1.0\nready       https://localhost:1/\r\nhint: run it\x1b[2K\u2028error: no"
 
@@ -59,3 +66,36 @@ def test_rows_of_an_error(monkeypatch: pytest.MonkeyPatch, pad: str) -> None:
     assert hint == "hint: try again"
     assert rows
     assert all(row.startswith(" " * 7) and len(row) < 60 for row in rows)
+
+
+def test_ctrl_c_just_before_the_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C ends a prompt even if the signal arrives too early to interrupt the read of the answer."""
+    master, slave = os.openpty()
+    answered, was_late = threading.Event(), threading.Event()
+
+    @contextlib.contextmanager
+    def pseudo_terminal() -> Iterator[tuple[TextIO, TextIO]]:
+        with open(slave, closefd=False) as input_, open(slave, "w", closefd=False) as output:
+            yield output, input_
+
+    def interrupt() -> None:
+        os.read(master, 1)  # the prompt
+        wait_until(lambda: psutil.Process().status() == psutil.STATUS_SLEEPING, "the main thread waits")
+        # A signal that another thread receives does not interrupt the main thread's system call either.
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+        if not answered.wait(timeout=5):
+            was_late.set()
+            os.write(master, b"\n")
+
+    monkeypatch.setattr(terminal, "_terminal", pseudo_terminal)
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            terminal.TerminalPrompter(True).ask("yes?")
+    finally:
+        answered.set()
+        thread.join()
+        os.close(master)
+        os.close(slave)
+    assert not was_late.is_set()
