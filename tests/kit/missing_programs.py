@@ -10,6 +10,7 @@ PACKAGES = {
     "chromium": "chromium",
     "chromedriver": "chromium-driver",
     "firefox-esr": "firefox-esr",
+    "git": "git",
     "openssl": "openssl",
     "ps": "procps",
     "sftp": "openssh-client",
