@@ -25,7 +25,7 @@ def test_session(network: Network) -> None:
     secured = assert_success(network.user.fab("secure"))
     assert "the password is" in secured.stdout
     served = assert_success(network.user.fab("serve"))
-    assert "runs on localhost, port " in served.stdout
+    assert "is running on localhost, port " in served.stdout
     opened = assert_success(network.user.fab("tunnel", "--detach"))
 
     session = network.user.only_session()
