@@ -10,6 +10,7 @@ pytest_plugins = (
     "tests.kit.fixtures",
     "tests.kit.forwarding",
     "tests.kit.markers",
+    "tests.kit.modules",
     "tests.kit.nested_transports",
     "tests.kit.pam_codes",
     "tests.kit.remote_modules",

@@ -21,7 +21,12 @@ class Notebook(msgspec.Struct, frozen=True, kw_only=True):
 
     host: OneLine = "student.compute"
     environment: OneLine = "mlp"
-    """A Conda environment by name; `uv` or `poetry` for that of the project in `directory`; with a slash, a path."""
+    """A Conda environment by name; `uv` or `poetry` for that of the project in `directory`; with a slash, a path.
+
+    `modules` is the Python that `modules` provide.
+    """
+    modules: list[OneLine] = []
+    """The modules of Lmod or Environment Modules to load first, in this order."""
     activate: OneLineOrEmpty = ""
     """A shell command that prepares the environment; unless empty, it replaces `environment`."""
     directory: OneLine = "~/mlpractical"

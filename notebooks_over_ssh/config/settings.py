@@ -12,6 +12,7 @@ from notebooks_over_ssh.config.destination import SSH_PORT, Destination, parse_d
 from notebooks_over_ssh.config.schema import SSH, Configuration, ConnectKwargs, Notebook, Timeouts
 from notebooks_over_ssh.config.sources import KNOWN, normalize_gateway, parse_setting, sources
 from notebooks_over_ssh.config.validation import check_mapping, check_value
+from notebooks_over_ssh.errors import ConfigError
 
 if TYPE_CHECKING:
     from invoke.config import Config
@@ -78,6 +79,12 @@ def load(c: "Context", *, host: str | None = None, **flags: str | int | bool | N
         _flags(flags),
     ):
         values = _merge(values, _normalize_timeout(layer))
+    notebook = Notebook(**_section(values, "notebook"))
+    if notebook.environment == "modules" and not (notebook.modules or notebook.activate):
+        raise ConfigError(
+            "notebook.environment is modules, but notebook.modules has none",
+            hint="list those that provide Python and Jupyter, such as modules: [python/3.11]",
+        )
     return Settings(
         gateway=normalize_gateway(values.get("gateway", "sandbox")),
         user=values.get("user"),
@@ -87,7 +94,7 @@ def load(c: "Context", *, host: str | None = None, **flags: str | int | bool | N
         ssh_config_path=values.get("ssh_config_path"),
         load_ssh_configs=values.get("load_ssh_configs", True),
         ssh=SSH(**_section(values, "ssh")),
-        notebook=Notebook(**_section(values, "notebook")),
+        notebook=notebook,
         explicit_host=given_host(c, c.config, host) or values.get("notebook.host"),
     )
 

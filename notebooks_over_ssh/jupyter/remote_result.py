@@ -1,5 +1,6 @@
 """The replies of the programs on the host: their validation, and the error message for each problem."""
 
+import difflib
 import re
 import shlex
 from collections.abc import Callable
@@ -110,7 +111,10 @@ def run_in_environment(
         program,
         parameters,
         environment=Environment(
-            name=notebook.environment, directory=notebook.directory, activate=notebook.activate
+            name=notebook.environment,
+            directory=notebook.directory,
+            modules=tuple(notebook.modules),
+            activate=notebook.activate,
         ),
         timeout_s=timeout_s,
         confirm=confirm,
@@ -122,10 +126,13 @@ def run_in_environment(
 
 def to_exception(reply: RemoteProblem, settings: Settings, host: str) -> RemoteScriptError:
     """The exception with the message and hint for the problem of a reply."""
+    module_exists = any(f"{name}/".startswith(f"{reply.reason}/") for name in reply.alternatives)
+    if reply.problem == "module-failed":
+        reply = msgspec.structs.replace(reply, alternatives=_near_modules(reply.reason, reply.alternatives))
     reply = reply.truncated()
     notebook = settings.notebook
     environment_label = (
-        f"environment {notebook.environment}" if not notebook.activate else "environment of notebook.activate"
+        "environment of notebook.activate" if notebook.activate else f"environment {notebook.environment}"
     )
     alternatives = ", ".join(reply.alternatives)
     existing = f"; the host has {alternatives}" if alternatives else "; no other environment was found"
@@ -155,6 +162,18 @@ def to_exception(reply: RemoteProblem, settings: Settings, host: str) -> RemoteS
         "activate-failed": (
             f"the command of notebook.activate failed on {host}",
             "try it in a shell on the host",
+        ),
+        "modules-missing": (
+            f"{host} has no `module` command: neither Lmod nor Environment Modules was found",
+            "remove notebook.modules, or set notebook.activate to the commands in the guide of your site",
+        ),
+        "module-failed": (
+            f"the module {reply.reason} does not load on {host}"
+            if module_exists
+            else f"{host} has no module {reply.reason}{f'; it has {alternatives}' if alternatives else ', nor a similar one'}",
+            "see the reason above; modules that it needs go before it in notebook.modules"
+            if module_exists
+            else "set notebook.modules to names that `module avail` lists on the host",
         ),
         "python-missing": (f"{host} has no Python", "set notebook.environment to an environment with Python"),
         "jupyter-missing": (
@@ -229,3 +248,11 @@ def to_exception(reply: RemoteProblem, settings: Settings, host: str) -> RemoteS
         ),
     }.get(reply.problem, (f"the program on {host} failed: {reply.problem} {reply.reason}", ""))
     return RemoteScriptError(reply, message, hint)
+
+
+def _near_modules(name: str, available: tuple[str, ...]) -> tuple[str, ...]:
+    """The other versions of a module, or else the modules with a similar name."""
+    names = {module.partition("/")[0] for module in available}
+    base = name.partition("/")[0]
+    near = [base] if base in names else difflib.get_close_matches(base, names, n=3)
+    return tuple(module for module in available if module.partition("/")[0] in near)

@@ -1,25 +1,35 @@
 # Activates the environment of the notebook server, then runs its Python with the rest of standard input.
 #
 # Standard input has one line each for: the marker that begins every reply; the environment; the folder of its project;
-# a shell command that activates the environment instead; the request, as JSON, for the Python code below. The program
-# in the request reads the rest.
+# the modules to load first, between spaces; a shell command that activates the environment instead; the request, as
+# JSON, for the Python code below. The program in the request reads the rest.
 # Without an environment and a command, any Python will do: the one that started the server, else that of the system.
 
 IFS= read -r marker
 IFS= read -r environment
 IFS= read -r directory
+IFS= read -r modules
 IFS= read -r activate
 case $environment in '~/'* | '$HOME/'* | '${HOME}/'*) environment=$(expand "$environment") ;; esac
 
-refuse() { # the problem and what it is about, then the alternatives, one per line
+refuse() { # the problem and what it is about, then the alternatives, one per line, and a log with tabs before its lines
     printf '\n%s' "$marker "
     printf '%s\n' "$@"
     exit 0
 }
 
+if [ -n "$modules" ]; then
+    define_module || refuse modules-missing
+    for name in $modules; do
+        load_module "$name" || refuse "module-failed $name" "$(list_modules)" "$(explain_failure "$name")"
+    done
+fi
+
 if [ -n "$activate" ]; then
     eval "$activate" </dev/null >&2 || refuse activate-failed
     python=$(command -v python || command -v python3) || refuse python-missing
+elif [ "$environment" = modules ]; then
+    python=$(command -v python3 || command -v python) || refuse python-missing
 elif [ -n "$environment" ]; then
     case $environment in
     uv | poetry)

@@ -25,7 +25,7 @@ prefixes() {
 names() {
     prefixes | while IFS= read -r prefix; do
         case $prefix in
-        */envs/uv | */envs/poetry) printf '%s\n' "$prefix" ;; # these names mean the project's environment
+        */envs/uv | */envs/poetry | */envs/modules) printf '%s\n' "$prefix" ;; # these names have another meaning
         */envs/*) printf '%s\n' "${prefix##*/}" ;;
         *) [ ! -d "$prefix/conda-meta" ] || [ ! -d "$prefix/envs" ] || printf 'base\n' ;;
         esac
@@ -123,6 +123,38 @@ find_poetry_environment() { # the folder of a project
         unset VIRTUAL_ENV CONDA_PREFIX
         "$(find_poetry)" --no-interaction --no-ansi env info --path </dev/null
     )
+}
+
+# Defines `module`, as the start-up files of a login shell do: in /etc/profile.d, or where a variable of theirs says.
+# Lmod sets LMOD_PKG, and both Lmod and Environment Modules set MODULESHOME.
+define_module() {
+    for file in "${LMOD_PKG:+$LMOD_PKG/init/sh}" "${MODULESHOME:+$MODULESHOME/init/sh}" \
+        /etc/profile.d/*lmod*.sh /etc/profile.d/*modules*.sh; do
+        ! command -v module >/dev/null || return 0
+        [ ! -r "$file" ] || . "$file" </dev/null >&2
+    done
+    command -v module >/dev/null
+}
+
+# Old releases of `module` succeed for a module that does not exist, but do not change LOADEDMODULES.
+load_module() { # the name of a module
+    before=${LOADEDMODULES:-}
+    module load "$1" </dev/null >&2 || return 1
+    case :${LOADEDMODULES:-}: in *":$1:"* | *":$1/"*) return 0 ;; esac
+    [ "${LOADEDMODULES:-}" != "$before" ]
+}
+
+# The output of loading a module that fails, as log.
+explain_failure() { # the name of a module
+    (module load "$1" </dev/null 2>&1) | while IFS= read -r line; do printf '\t%s\n' "$line"; done
+}
+
+# The names of all modules: the lines of `module -t avail` without folders, headings and marks: (default), <L>.
+list_modules() {
+    module -t avail </dev/null 2>&1 | while IFS= read -r line; do
+        line=${line%%(*} line=${line%% <*}
+        case $line in '' | *: | */ | *' '*) ;; *) printf '%s\n' "$line" ;; esac
+    done
 }
 
 # What `notebook.environment` may be set to here, one per line.

@@ -167,11 +167,15 @@ def tls_options():
 
 
 def link_python(server):
-    """Link to the running Python, so that the server can be stopped when its environment no longer activates."""
+    """Link to the running Python, so that the server can be stopped when its environment no longer activates.
+
+    A Python that needs the variables of a module (LD_LIBRARY_PATH) is not linked: another one will do.
+    """
     link = os.path.join(server.folder, "python")
     if os.path.lexists(link):
         os.unlink(link)
-    os.symlink(sys.executable, link)
+    if subprocess.call([sys.executable, "-c", ""], env={}, stderr=subprocess.DEVNULL) == 0:
+        os.symlink(sys.executable, link)
 
 
 def wait_until_ready(server, record, already_running, timeout_s):

@@ -11,12 +11,15 @@ class Environment:
     """
 
     name: str = ""
-    """A Conda environment, a path, or `uv` or `poetry` for the environment of a project."""
+    """A Conda environment, a path, or `uv` or `poetry` for that of a project, or `modules` for the Python of the modules."""
     directory: str = ""
     """The folder of the project, or one below it."""
+    modules: tuple[str, ...] = ()
+    """The modules of Lmod or Environment Modules to load first."""
     activate: str = ""
     """A shell command that prepares the environment instead."""
 
     def header(self, marker: str) -> bytes:
         """The lines that bootstrap.sh reads; `marker` begins every reply."""
-        return f"{marker}\n{self.name}\n{self.directory}\n{self.activate}\n".encode()
+        lines = (marker, self.name, self.directory, " ".join(self.modules), self.activate)
+        return "".join(f"{line}\n" for line in lines).encode()

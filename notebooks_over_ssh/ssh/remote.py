@@ -234,13 +234,15 @@ def _parse_reply(connection: Connection, marker: str, output: str) -> dict[str, 
     _, separator, rest = output.rpartition(f"\n{marker} ")
     if separator:
         first, _, rest_of_output = rest.partition("\n")
-        # `refuse` in bootstrap.sh: the problem and what it is about, then the alternatives, one per line.
+        # `refuse` in bootstrap.sh: the problem and what it is about, then a line for each alternative, and a log.
         if not first.startswith("{"):
             problem, _, reason = first.strip().partition(" ")
+            lines = rest_of_output.split("\n")[:-1]
             return {
                 "problem": problem,
                 "reason": reason,
-                "alternatives": sorted({*rest_of_output.split("\n")[:-1]} - {""}),
+                "alternatives": sorted({line for line in lines if line and not line.startswith("\t")}),
+                "log": [line[1:] for line in lines if line.startswith("\t")],
             }
         # msgspec rejects lone surrogates (RFC 8259, section 8.2), and deep nesting with a RecursionError.
         with contextlib.suppress(msgspec.DecodeError, RecursionError):

@@ -1,6 +1,7 @@
 """Runs bootstrap.sh as on a host, and returns the environment that it has entered."""
 
 import json
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 from notebooks_over_ssh.ssh.environment import Environment
 from notebooks_over_ssh.ssh.remote import BOOTSTRAP, script
 
+PROFILE_FOLDER = Path("/etc/profile.d")
 VARIABLES = ("CONDA_PREFIX", "CONDA_DEFAULT_ENV", "VIRTUAL_ENV", "HOOK", "PATH", "LOADEDMODULES")
 PROGRAM = """
 import json, os, sys
@@ -18,18 +20,25 @@ def main(names):
 
 
 def enter(
-    home: Path, name: str = "", *, shell: str = "sh", variables: dict[str, str] | None = None, **fields: Any
+    home: Path,
+    name: str = "",
+    *,
+    shell: str = "sh",
+    variables: dict[str, str] | None = None,
+    profile_folder: Path = PROFILE_FOLDER,
+    **fields: Any,
 ) -> dict[str, Any]:
     """Run bootstrap.sh as remote.py does, for a login with this home folder and these variables.
 
-    `fields` are the other fields of the Environment. Returns VARIABLES and the path of the Python that was entered, or
+    `profile_folder` stands in for /etc/profile.d. `fields` are the other fields of the Environment. Returns VARIABLES and the path of the Python that was entered, or
     the refusal.
     """
     environment = Environment(name, **fields)
+    source = script("bootstrap.sh").replace(bytes(PROFILE_FOLDER), bytes(profile_folder))
     request = {"marker": "MARK", "parameters": VARIABLES, "modules": [("common", ""), ("program", PROGRAM)]}
     result = subprocess.run(
         [shell, "-c", BOOTSTRAP.replace("/bin/sh", shell)],
-        input=script("bootstrap.sh") + environment.header("MARK") + f"{json.dumps(request)}\n".encode(),
+        input=source + environment.header("MARK") + f"{json.dumps(request)}\n".encode(),
         capture_output=True,
         cwd=home,
         env={"HOME": str(home), "PATH": "/usr/bin:/bin", **(variables or {})},
@@ -43,4 +52,10 @@ def enter(
         reply: dict[str, Any] = json.loads(first)
         return reply
     problem, _, reason = first.partition(" ")
-    return {"problem": problem, "reason": reason, "alternatives": sorted({*lines.split("\n")} - {""})}
+    names = {line for line in lines.split("\n") if line and not line.startswith("\t")}
+    return {
+        "problem": problem,
+        "reason": reason,
+        "alternatives": sorted(names),
+        "log": re.findall(r"(?m)^\t(.*)", lines),
+    }

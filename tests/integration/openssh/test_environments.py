@@ -1,4 +1,4 @@
-"""`up` runs the notebook in the environments that people have on a host: of uv and poetry."""
+"""`up` runs the notebook in the environments that people have on a host: of uv, of poetry, and of modules."""
 
 from pathlib import Path
 
@@ -7,6 +7,8 @@ import psutil
 from notebooks_over_ssh.sandbox.conda_environments import add_jupyter
 from tests.kit.cli import Result, assert_error, assert_success, port_in
 from tests.kit.jupyter_client import Browser
+from tests.kit.local_scripts import make_environment
+from tests.kit.modules import ModuleHost
 from tests.kit.project_environments import PROJECT, UV_PROJECT, install_with_poetry, sync_with_uv
 from tests.kit.sshd import Network
 from tests.kit.users import PASSWORD
@@ -27,7 +29,7 @@ def kernel_prefix(network: Network) -> str:
         with browser.kernel() as kernel:
             prefix = kernel.run("import os, sys; print(sys.prefix)").text.strip()
     variables = psutil.Process(session["pid"]).environ()
-    assert variables["VIRTUAL_ENV"] == prefix
+    assert prefix in (variables.get("VIRTUAL_ENV"), variables.get("WORK_PYTHON"))
     assert_success(network.user.fab("stop"))
     return prefix
 
@@ -60,3 +62,18 @@ def test_poetry(network: Network, poetry: Path) -> None:
     (prefix,) = (network.remote_home / ".cache/pypoetry/virtualenvs").glob("work-*-py3*")
     add_jupyter(prefix)
     assert kernel_prefix(network) == str(prefix)
+
+
+def test_modules(network: Network, module_host: ModuleHost) -> None:
+    """With `notebook.modules`, `up` names a missing module and those like it, and then runs Jupyter with the Python of
+    one, whose variables a kernel has.
+    """
+    make_environment(module_host.python)
+    network.host.stop()
+    network.host.start(network.environment(**module_host.variables))
+    network.configure(notebook={"environment": "modules", "modules": ["work-python/3.0"]})
+    assert_error(up(network), 6, "no module work-python/3.0", "work-python/1.0, work-python/2.0")
+    network.configure(notebook={"environment": "modules", "modules": ["broken/1"]})
+    assert_error(up(network), 6, "broken/1 does not load", "something-else")
+    network.configure(notebook={"environment": "modules", "modules": ["work-python/1.0"]})
+    assert kernel_prefix(network) == str(module_host.python)

@@ -78,6 +78,7 @@ def test_missing_environment(home: Path, shell: str) -> None:
         "problem": "environment-missing",
         "reason": "",
         "alternatives": ["base", "far", "mlp", "plain"],
+        "log": [],
     }
 
 

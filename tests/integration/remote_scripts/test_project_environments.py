@@ -77,7 +77,7 @@ def test_missing_uv_environment(home: Path) -> None:
     (home / "elsewhere").mkdir()
     conda = str(home / "miniconda3/envs/uv")
     reply = enter(home, "uv", directory="~/elsewhere")
-    assert reply == {"problem": "project-missing", "reason": "", "alternatives": [conda]}
+    assert reply == {"problem": "project-missing", "reason": "", "alternatives": [conda], "log": []}
     assert enter(home, "uv", directory="~/no such folder")["problem"] == "project-missing"
     project = make_project(home / "work", UV_PROJECT)
     reply = enter(home, "uv", directory="~/work")
@@ -85,6 +85,7 @@ def test_missing_uv_environment(home: Path) -> None:
         "problem": "project-environment-missing",
         "reason": str(project),
         "alternatives": [conda],
+        "log": [],
     }
     sync_with_uv(project, home)
     assert enter(home, "mlp", directory="~/work")["alternatives"] == [conda, "uv"]

@@ -444,6 +444,14 @@ class TestInvalidFiles:
         with pytest.raises(ConfigError, match="there is no configuration file .*none.yaml"):
             load(make_context(tmp_path / "none.yaml"))
 
+    def test_modules(self) -> None:
+        """A name that is no module is refused in a file, and so is `environment: modules` without any."""
+        assert "'a;b'" in str(refused("notebook: {modules: [python/3, 'a;b']}"))
+        problem = refused("notebook: {environment: modules}")
+        assert "notebook.modules has none" in str(problem)
+        (Path.home() / ".invoke.yaml").write_text("notebook: {environment: modules, modules: [python/3]}")
+        assert bare().notebook.modules == ["python/3"]
+
     @pytest.mark.parametrize("key", ["environment", "directory", "activate", "host"])
     @pytest.mark.parametrize("bad", ["\n", "\0", "\x1b", "\x7f", "\x85", "\u2028"])
     def test_control_characters(self, key: str, bad: str) -> None:

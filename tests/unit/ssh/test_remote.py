@@ -54,9 +54,14 @@ def test_no_reply(output: str) -> None:
 
 
 def test_alternatives() -> None:
-    """The shell's reply is a word, what it is about, and the alternatives in the lines after it, each once."""
-    output = f"\n{MARKER} environment-missing a name\nmlp\nbase\n\nmlp\nand no end"
-    expected = {"problem": "environment-missing", "reason": "a name", "alternatives": ["base", "mlp"]}
+    """The shell's reply is a word, what it is about, the alternatives in the lines after it, each once, and a log."""
+    output = f"\n{MARKER} environment-missing a name\nmlp\nbase\n\nmlp\n\tlog 2\n\tlog 1\nand no end"
+    expected = {
+        "problem": "environment-missing",
+        "reason": "a name",
+        "alternatives": ["base", "mlp"],
+        "log": ["log 2", "log 1"],
+    }
     assert _parse_reply(CONNECTION, MARKER, output) == expected
 
 
