@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from invoke.collection import Collection
 
+from notebooks_over_ssh.tasks.action import Action
 from notebooks_over_ssh.tasks.decorator import task
 
 HOST = {
@@ -58,21 +59,25 @@ def secure(
     certificate: str | None = None,
     key: str | None = None,
     restart: bool = False,
-) -> None:
+) -> Action:
     """Step 1: set the login password and HTTPS certificate."""
+    from notebooks_over_ssh.tasks import plans
     from notebooks_over_ssh.tasks.secure import SecureOptions
     from notebooks_over_ssh.tasks.up import secure_and_restart
 
+    run = _run(c, host).choose_session()
     options = SecureOptions(renew, password_file, certificate, key, restart)
-    secure_and_restart(_run(c, host).choose_session(), options)
+    return Action(lambda: secure_and_restart(run, options), plan=lambda: plans.secure(run, options))
 
 
 @task(help=HOST)
-def serve(c: Any, host: str | None = None) -> None:
+def serve(c: Any, host: str | None = None) -> Action:
     """Step 2: start the Jupyter server, or find the running one."""
+    from notebooks_over_ssh.tasks import plans
     from notebooks_over_ssh.tasks.serve import serve
 
-    serve(_run(c, host).choose_session())
+    run = _run(c, host).choose_session()
+    return Action(lambda: serve(run), plan=lambda: plans.serve(run))
 
 
 @task(help=HOST | TUNNEL, iterable=["forward"])
@@ -85,41 +90,38 @@ def tunnel(
     open: str | None = None,
     no_browser: bool = False,
     trust: bool = False,
-) -> None:
+) -> Action:
     """Step 3: forward a local port and open the browser."""
-    from notebooks_over_ssh.tasks.trust import try_trust
-    from notebooks_over_ssh.tasks.tunnel import (
-        open_in_background,
-        open_tunnel,
-        require_session,
-        run_until_interrupted,
-    )
+    from notebooks_over_ssh.tasks import plans
+    from notebooks_over_ssh.tasks.tunnel import tunnel
 
     run = _run(c, host, **_tunnel_flags(local_port, forward, open, no_browser, trust)).choose_session()
-    session = require_session(run.settings)
-    if run.settings.notebook.trust:
-        try_trust(session)
-    if detach:
-        return open_in_background(session, run)
-    with open_tunnel(session, run) as supervisor:
-        run_until_interrupted(supervisor, run)
+    return Action(
+        lambda: tunnel(run, detach=detach),
+        plan=lambda: plans.tunnel(run, detach=detach),
+        foreground=not detach,
+    )
 
 
 @task(help=HOST)
-def trust(c: Any, host: str | None = None) -> None:
+def trust(c: Any, host: str | None = None) -> Action:
     """Add the server's certificate to your browsers."""
+    from notebooks_over_ssh.tasks import plans
     from notebooks_over_ssh.tasks.trust import trust
     from notebooks_over_ssh.tasks.tunnel import require_session
 
-    trust(require_session(_run(c, host).choose_session().settings))
+    session = require_session(_run(c, host).choose_session().settings)
+    return Action(lambda: trust(session), plan=lambda: plans.trust(session))
 
 
 @task(help=HOST)
-def untrust(c: Any, host: str | None = None) -> None:
+def untrust(c: Any, host: str | None = None) -> Action:
     """Remove the server's certificate from your browsers."""
+    from notebooks_over_ssh.tasks import plans
     from notebooks_over_ssh.tasks.trust import untrust
 
-    untrust(_run(c, host).choose_session().settings)
+    settings = _run(c, host).choose_session().settings
+    return Action(lambda: untrust(settings), plan=lambda: plans.untrust(settings))
 
 
 @task(
@@ -129,15 +131,16 @@ def untrust(c: Any, host: str | None = None) -> None:
         "force": "Stop even if kernels are busy or the host cannot be reached.",
     }
 )
-def stop(c: Any, host: str | None = None, all: bool = False, force: bool = False) -> None:
+def stop(c: Any, host: str | None = None, all: bool = False, force: bool = False) -> Action:
     """Step 4: stop the server and its kernels, close the tunnel."""
+    from notebooks_over_ssh.tasks import plans
     from notebooks_over_ssh.tasks.stop import stop, stop_all
 
     run = _run(c, host)
     if all:
-        stop_all(run, force=force)
-    else:
-        stop(run.choose_session(), force=force)
+        return Action(lambda: stop_all(run, force=force), plan=lambda: plans.stop_all(run), once=True)
+    chosen = run.choose_session()
+    return Action(lambda: stop(chosen, force=force), plan=lambda: plans.stop(chosen))
 
 
 @task(default=True, help=HOST | SECURE | TUNNEL, iterable=["forward"])
@@ -155,14 +158,19 @@ def up(
     open: str | None = None,
     no_browser: bool = False,
     trust: bool = False,
-) -> None:
+) -> Action:
     """Steps 1 to 3 in one: secure, serve, tunnel."""
+    from notebooks_over_ssh.tasks import plans
     from notebooks_over_ssh.tasks.secure import SecureOptions
     from notebooks_over_ssh.tasks.up import up, up_in_background
 
     run = _run(c, host, **_tunnel_flags(local_port, forward, open, no_browser, trust)).choose_session()
     options = SecureOptions(renew, password_file, certificate, key, restart)
-    (up_in_background if detach else up)(run, options)
+    return Action(
+        lambda: (up_in_background if detach else up)(run, options),
+        plan=lambda: plans.up(run, options, detach=detach),
+        foreground=not detach,
+    )
 
 
 @task(
@@ -171,55 +179,65 @@ def up(
         "editors": "Print how to connect VS Code and PyCharm to the server.",
     }
 )
-def status(c: Any, json: bool = False, editors: bool = False) -> None:
+def status(c: Any, json: bool = False, editors: bool = False) -> Action:
     """Show every session: its host, ports, URL and state."""
     from notebooks_over_ssh.tasks.status import print_editor_urls, status, status_as_json
 
     settings = _run(c).settings
     if editors:
-        return print_editor_urls()
-    (status_as_json if json else status)(settings)
+        return Action(print_editor_urls, plan=None, once=True)
+    return Action(lambda: (status_as_json if json else status)(settings), plan=None, once=True)
 
 
 @task(help=HOST | {"follow": "Print new lines until Ctrl-C.", "lines": "The number of lines to print."})
-def logs(c: Any, host: str | None = None, follow: bool = False, lines: str = "50") -> None:
+def logs(c: Any, host: str | None = None, follow: bool = False, lines: str = "50") -> Action:
     """Show the end of the server's log."""
+    from notebooks_over_ssh.tasks import plans
     from notebooks_over_ssh.tasks.logs import follow as follow_log
     from notebooks_over_ssh.tasks.logs import logs
 
-    (follow_log if follow else logs)(_run(c, host).choose_session(), lines)
+    run = _run(c, host).choose_session()
+    return Action(
+        lambda: (follow_log if follow else logs)(run, lines),
+        plan=lambda: plans.logs(run, lines),
+        foreground=follow,
+    )
 
 
 @task(help=HOST | {"json": "Print a JSON list, for use by programs."})
-def doctor(c: Any, host: str | None = None, json: bool = False) -> None:
+def doctor(c: Any, host: str | None = None, json: bool = False) -> Action:
     """Check everything from this machine to a working kernel."""
+    from notebooks_over_ssh.tasks import plans
     from notebooks_over_ssh.tasks.doctor import doctor, doctor_as_json
 
-    (doctor_as_json if json else doctor)(_run(c, host).choose_session())
+    run = _run(c, host).choose_session()
+    return Action(lambda: (doctor_as_json if json else doctor)(run), plan=lambda: plans.doctor(run))
 
 
 @task(name="start")
-def start_sandbox(c: Any) -> None:
+def start_sandbox(c: Any) -> Action:
     """Start the sandbox on this machine."""
+    from notebooks_over_ssh.tasks import plans
     from notebooks_over_ssh.tasks.sandbox import start
 
-    start()
+    return Action(start, plan=plans.start_sandbox, once=True)
 
 
 @task(name="stop")
-def stop_sandbox(c: Any) -> None:
+def stop_sandbox(c: Any) -> Action:
     """Stop the sandbox and delete its files."""
+    from notebooks_over_ssh.tasks import plans
     from notebooks_over_ssh.tasks.sandbox import stop
 
-    stop()
+    return Action(stop, plan=plans.stop_sandbox, once=True)
 
 
 @task(name="status")
-def sandbox_status(c: Any) -> None:
+def sandbox_status(c: Any) -> Action:
     """Show whether the sandbox is running."""
     from notebooks_over_ssh.tasks.sandbox import status
 
-    status()
+    return Action(status, plan=None, once=True)
 
 
 namespace = Collection(

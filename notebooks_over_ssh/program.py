@@ -1,6 +1,7 @@
 """The program `notebooks`: Invoke's command line with this collection, and the options of `fab` that name a host."""
 
 import os
+from typing import Any
 
 from invoke.config import Config
 from invoke.parser.argument import Argument
@@ -13,7 +14,7 @@ from notebooks_over_ssh.util.bytecode import cache_bytecode
 
 # What Invoke's other options change, the tasks do not use.
 INVOKE_OPTIONS = {
-    *("complete", "config", "debug", "help", "list", "list-depth", "list-format"),
+    *("complete", "config", "debug", "dry", "help", "list", "list-depth", "list-format"),
     *("print-completion-script", "version", "write-pyc"),
 }
 
@@ -65,10 +66,15 @@ class Notebooks(Program):
             "key_filename": self.args["identity"].value,
             "timeout": self.args["connect-timeout"].value,
         }
+        overrides: dict[str, dict[str, Any]] = {
+            "connect_kwargs": {name: value for name, value in connect_kwargs.items() if value}
+        }
+        if self.args["dry"].value:
+            overrides["run"] = {"dry": True}
         config = Config(
             # The tasks read ~/.ssh/config themselves, through `ssh -G`.
             defaults=Config.global_defaults() | {"load_ssh_configs": False},
-            overrides={"connect_kwargs": {name: value for name, value in connect_kwargs.items() if value}},
+            overrides=overrides,
             runtime_path=self.args["config"].value or os.environ.get("INVOKE_RUNTIME_CONFIG"),
             runtime_ssh_path=self.args["ssh-config"].value,
             project_location=find_project(),

@@ -1,56 +1,62 @@
-"""The task decorator: a UserError becomes an error message, a hint and an exit code."""
+"""The task decorator: runs what the task returns, or its plan; a UserError becomes a message and an exit code."""
 
 import functools
 import logging
 import sys
 from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec
 
 from invoke.exceptions import Exit
 from invoke.tasks import task as invoke_task
 
 from notebooks_over_ssh import debug_log
 from notebooks_over_ssh.errors import TaskError, Terminated, UserError
+from notebooks_over_ssh.tasks.action import Action
 from notebooks_over_ssh.tasks.collection_path import collection_path
 from notebooks_over_ssh.tasks.interrupts import INTERRUPTED, TERMINATED, raised_in_task
 from notebooks_over_ssh.tasks.reporting import report
-from notebooks_over_ssh.terminal import show_ending, warn
+from notebooks_over_ssh.terminal import print_detail, show_ending, warn
 from notebooks_over_ssh.util.command_hint import set_collection
 
 Parameters = ParamSpec("Parameters")
-Result = TypeVar("Result")
 
 _log = logging.getLogger(__name__)
 
 
 def task(
     help: dict[str, str] | None = None, **options: Any
-) -> Callable[[Callable[Parameters, Result]], Callable[Parameters, Result]]:
-    """Turn a function into a task. Its arguments become flags; `help` describes each of them."""
+) -> Callable[[Callable[Parameters, Action]], Callable[Parameters, None]]:
+    """Turn a function into a task. Its arguments become flags; `help` describes each of them.
 
-    def decorate(body: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    The function reads flags and settings, and returns what to do. With `--dry` only the plan of that is printed.
+    """
+
+    def decorate(body: Callable[Parameters, Action]) -> Callable[Parameters, None]:
         check = invoke_task(_check_host_option)
         make_task = invoke_task(help=help or {}, pre=[check], **options)
-        decorated: Callable[Parameters, Result] = make_task(_handle_errors(body))
+        decorated: Callable[Parameters, None] = make_task(_handle_errors(body))
         return decorated
 
     return decorate
 
 
-def _handle_errors(task: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+def _handle_errors(task: Callable[Parameters, Action]) -> Callable[Parameters, None]:
     """Print an error instead of a traceback, and exit with its exit code.
 
     SIGINT and SIGTERM raise an exception in the task, so that it releases its resources before the program exits.
     """
 
     @functools.wraps(task)
-    def body(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+    def body(*args: Parameters.args, **kwargs: Parameters.kwargs) -> None:
         try:
             _require_posix()
             set_collection(collection_path())
             with raised_in_task():
-                _start_debug_log(task.__name__)
-                return task(*args, **kwargs)
+                context: Any = args[0]
+                is_dry = bool(context.config.run.dry)
+                if not is_dry:
+                    _start_debug_log(task.__name__)
+                _perform(task(*args, **kwargs), is_dry=is_dry)
         except Terminated as error:
             show_ending("terminated")
             raise Exit(code=TERMINATED) from error
@@ -64,6 +70,14 @@ def _handle_errors(task: Callable[Parameters, Result]) -> Callable[Parameters, R
             raise Exit(code=report(error)) from error
 
     return body
+
+
+def _perform(action: Action, *, is_dry: bool) -> None:
+    if not is_dry or action.plan is None:
+        action.run()
+    else:
+        action.plan()
+        print_detail("dry run: nothing was changed, and no host was connected to")
 
 
 def _require_posix() -> None:

@@ -14,7 +14,7 @@ MAX_LINES = 100_000
 
 def logs(run: Run, lines: str) -> None:
     """Print the last lines of the server's log. Raises a UserError."""
-    number = _parse_lines(lines)
+    number = parse_lines(lines)
     connection, log = _find_log(run)
     for line in tail_log(connection, log, number):
         print_line(line)
@@ -22,7 +22,7 @@ def logs(run: Run, lines: str) -> None:
 
 def follow(run: Run, lines: str) -> None:
     """Print the last lines of the server's log and every new one until Ctrl-C. Raises a UserError."""
-    number = _parse_lines(lines)
+    number = parse_lines(lines)
     connection, log = _find_log(run)
     try:
         for line in follow_log(connection, log, number):
@@ -31,7 +31,8 @@ def follow(run: Run, lines: str) -> None:
         print_line("")
 
 
-def _parse_lines(lines: str) -> int:
+def parse_lines(lines: str) -> int:
+    """The value of `--lines`. Raises ConfigError."""
     if not lines.isascii() or not lines.isdigit() or int(lines) > MAX_LINES:
         raise ConfigError(
             f"--lines must be a whole number from 0 to {MAX_LINES}, not {lines!r}",

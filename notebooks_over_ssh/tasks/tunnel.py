@@ -15,6 +15,7 @@ from notebooks_over_ssh.jupyter import session as sessions
 from notebooks_over_ssh.jupyter.session import PendingSession, Session, Tunnel
 from notebooks_over_ssh.tasks.run import Run
 from notebooks_over_ssh.tasks.start_sandbox import start_if_needed
+from notebooks_over_ssh.tasks.trust import try_trust
 from notebooks_over_ssh.terminal import print_detail, print_line, print_progress, print_step, progress
 from notebooks_over_ssh.tunnel import daemon, listen
 from notebooks_over_ssh.tunnel import tunnel as tunnels
@@ -23,6 +24,17 @@ from notebooks_over_ssh.tunnel.supervisor import TunnelSupervisor
 from notebooks_over_ssh.util.command_hint import command
 
 _log = logging.getLogger(__name__)
+
+
+def tunnel(run: Run, *, detach: bool) -> None:
+    """Open the tunnel of the selected session, until Ctrl-C or in the background. Raises a UserError."""
+    session = require_session(run.settings)
+    if run.settings.notebook.trust:
+        try_trust(session)
+    if detach:
+        return open_in_background(session, run)
+    with open_tunnel(session, run) as supervisor:
+        run_until_interrupted(supervisor, run)
 
 
 def require_session(settings: Settings) -> Session:
