@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from invoke.collection import Collection
 
+from notebooks_over_ssh import debug_log
 from notebooks_over_ssh.tasks.action import Action
 from notebooks_over_ssh.tasks.decorator import task
 
@@ -26,6 +27,7 @@ TUNNEL = {
     "trust": "Add the server's certificate to your browsers' trust stores first; otherwise they show a warning.",
 }
 
+debug_log.hide_prompted_secrets()
 
 if TYPE_CHECKING:
     from notebooks_over_ssh.tasks.run import Run
@@ -138,7 +140,9 @@ def stop(c: Any, host: str | None = None, all: bool = False, force: bool = False
 
     run = _run(c, host)
     if all:
-        return Action(lambda: stop_all(run, force=force), plan=lambda: plans.stop_all(run), once=True)
+        return Action(
+            lambda: stop_all(run.for_all_hosts(), force=force), plan=lambda: plans.stop_all(run), once=True
+        )
     chosen = run.choose_session()
     return Action(lambda: stop(chosen, force=force), plan=lambda: plans.stop(chosen))
 

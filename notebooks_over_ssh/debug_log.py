@@ -53,6 +53,18 @@ def start() -> Path | None:
     return file
 
 
+def hide_prompted_secrets() -> None:
+    """From now on, keep passwords that Fabric prompts for at the start out of what `--debug` prints.
+
+    Invoke prints the command line's layer of the configuration, which has them (Config.merge in invoke/config.py).
+    """
+    logging.getLogger("invoke").addFilter(_hide_overrides)
+
+
+def _hide_overrides(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith("Overrides:")
+
+
 class _Formatter(logging.Formatter):
     """Formats each record as one line: text from a peer cannot start another."""
 

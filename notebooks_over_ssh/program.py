@@ -10,6 +10,8 @@ from invoke.program import Program
 from notebooks_over_ssh import __version__
 from notebooks_over_ssh.collection import namespace
 from notebooks_over_ssh.errors import ConfigError
+from notebooks_over_ssh.tasks.command_line import complete_hosts, suggestions
+from notebooks_over_ssh.terminal import TerminalPrompter, is_interactive
 from notebooks_over_ssh.util.bytecode import cache_bytecode
 
 # What Invoke's other options change, the tasks do not use.
@@ -31,6 +33,16 @@ class Notebooks(Program):
             *(argument for argument in super().core_args() if argument.name in INVOKE_OPTIONS),
             Argument(names=("hosts", "H"), help="The host, as user@host:port."),
             Argument(names=("identity", "i"), kind=list, help="A private key file. Repeatable."),
+            Argument(
+                names=("prompt-for-login-password",),
+                kind=bool,
+                help="Prompt for the host's password at the start.",
+            ),
+            Argument(
+                names=("prompt-for-passphrase",),
+                kind=bool,
+                help="Prompt for the passphrase of the key files at the start.",
+            ),
             Argument(names=("ssh-config", "S"), help="The OpenSSH client configuration to use."),
             Argument(names=("connect-timeout", "t"), kind=int, help="How long a hop may take, in seconds."),
         ]
@@ -44,14 +56,19 @@ class Notebooks(Program):
         super().parse_core(argv)
         cache_bytecode()
 
-    def parse_cleanup(self) -> None:
-        """List the tasks or print help. Raises ConfigError for a command after `--`.
+    def parse_tasks(self) -> None:
+        """Parse the tasks and their flags. Raises ConfigError with the nearest name for an unknown one."""
+        with suggestions(self):
+            super().parse_tasks()
 
-        Fabric would run it through a connection of its own, which accepts any host key.
-        """
-        super().parse_cleanup()
-        if self.core.remainder:
-            raise ConfigError("a command for the host after -- is not supported", hint="run it with ssh")
+    def parse_cleanup(self) -> None:
+        """List the tasks, print help or complete a word. Raises ConfigError for a command after `--`."""
+        from notebooks_over_ssh.config.cli import refuse_remainder
+
+        complete_hosts(self)
+        with suggestions(self):
+            super().parse_cleanup()
+        refuse_remainder(self.argv)
 
     def update_config(self, merge: bool = True) -> None:
         """Make the configuration for the tasks, as `fab` makes it of the same options."""
@@ -65,6 +82,8 @@ class Notebooks(Program):
         connect_kwargs = {
             "key_filename": self.args["identity"].value,
             "timeout": self.args["connect-timeout"].value,
+            "password": self._prompt("login-password", "password of the host"),
+            "passphrase": self._prompt("passphrase", "passphrase of the key files"),
         }
         overrides: dict[str, dict[str, Any]] = {
             "connect_kwargs": {name: value for name, value in connect_kwargs.items() if value}
@@ -82,6 +101,17 @@ class Notebooks(Program):
         )
         config.load_ssh_config()
         self.config = config
+
+    def _prompt(self, option: str, name: str) -> str | None:
+        if not self.args[f"prompt-for-{option}"].value:
+            return None
+        answer = TerminalPrompter(is_interactive()).ask_secret(f"{name}:")
+        if answer is None:
+            raise ConfigError(
+                f"there is no terminal for --prompt-for-{option}",
+                hint="run it in a terminal, or set up a key",
+            )
+        return answer
 
     def execute(self) -> None:
         """Run the tasks, with a Connection to each -H as their context."""

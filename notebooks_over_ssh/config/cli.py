@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from paramiko.ssh_exception import SSHException
 
 from notebooks_over_ssh.config.destination import Destination, parse_destination
@@ -15,6 +16,22 @@ if TYPE_CHECKING:
     from invoke.context import Context
 
 
+class PromptedSecrets(msgspec.Struct, frozen=True):
+    """The answers at the prompts of --prompt-for-login-password and --prompt-for-passphrase."""
+
+    password: str | None = None
+    passphrase: str | None = None
+
+    def __repr__(self) -> str:
+        return "PromptedSecrets(…)"
+
+
+def prompted_secrets(config: "Config") -> PromptedSecrets:
+    """The answers at the prompts of these options, which Fabric stores in `connect_kwargs`."""
+    values = getattr(config, "_overrides", {}).get("connect_kwargs", {})
+    return PromptedSecrets(**{name: values.get(name) or None for name in PromptedSecrets.__struct_fields__})
+
+
 def overrides(config: "Config") -> dict[str, Any]:
     """The settings that these options set (-i, -t, -T, -S, -e, …), in the format of a configuration file.
 
@@ -23,6 +40,12 @@ def overrides(config: "Config") -> dict[str, Any]:
     values = {key: value for key, value in getattr(config, "_overrides", {}).items() if value}
     # Invoke's form of -i, with Path objects; connect_kwargs.key_filename has the same files.
     values.pop("authentication", None)
+    if "connect_kwargs" in values:
+        values["connect_kwargs"] = {
+            key: value
+            for key, value in values["connect_kwargs"].items()
+            if key not in PromptedSecrets.__struct_fields__
+        }
     path = getattr(config, "_runtime_ssh_path", None)
     # The path may also come from fabric.yaml, which does not count here because `invoke` does not read it.
     if path and path != config.get("ssh_config_path"):
@@ -48,6 +71,26 @@ def check_host_option(config: "Config") -> None:
             ) from error
 
 
+def is_one_of_several(c: "Context") -> bool:
+    """Whether `c` is the Connection to one of several hosts of -H."""
+    return _is_connection(c) and len(set(_hosts_in_argv(sys.argv))) > 1
+
+
+def is_first(c: "Context", config: "Config") -> bool:
+    """Whether `c` is no Connection to a host of -H but the first."""
+    return not is_one_of_several(c) or _host_of(c, config) == next(_hosts_in_argv(sys.argv))
+
+
+def refuse_remainder(argv: Sequence[str]) -> None:
+    """Raise ConfigError for a command after `--`.
+
+    Fabric would run it through a Connection of its own, which knows no gateway of these settings and accepts any host
+    key.
+    """
+    if "--" in argv:
+        raise ConfigError("a command for the host after -- is not supported", hint="run it with ssh")
+
+
 def given_host(c: "Context", config: "Config", flag: str | None) -> str | None:
     """The value of `--host` (`flag`) or `-H`, unparsed; None if neither was given.
 
@@ -64,10 +107,10 @@ def given_host(c: "Context", config: "Config", flag: str | None) -> str | None:
     return option if flag is None else flag
 
 
-def _host_of(c: "Context", config: "Config") -> str | None:
-    name = getattr(c, "original_host", None)
-    if not isinstance(name, str):
+def _host_of(c: Any, config: "Config") -> str | None:
+    if not _is_connection(c):
         return None
+    name: str = c.original_host
     # A Connection does not show whether its user and port are defaults, so look in argv.
     for text in _hosts_in_argv(sys.argv):
         if _matches(text, name, c):
@@ -80,6 +123,10 @@ def _host_of(c: "Context", config: "Config") -> str | None:
             None if port == config.get("port") else port,
         )
     )
+
+
+def _is_connection(c: Any) -> bool:
+    return isinstance(getattr(c, "original_host", None), str)
 
 
 def _matches(text: str, name: str, c: Any) -> bool:

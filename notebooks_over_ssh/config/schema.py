@@ -113,8 +113,6 @@ NOT_SUPPORTED: dict[str, tuple[Any, str]] = {
         None,
         "use timeouts.connect, notebook.start_timeout_s or notebook.stop_timeout_s",
     ),
-    "connect_kwargs.password": (None, "remove it: you are prompted when a hop requires a password"),
-    "connect_kwargs.passphrase": (None, "remove it: you are prompted when a key has a passphrase"),
     "connect_kwargs.banner_timeout": (None, "use timeouts.connect"),
     "connect_kwargs.channel_timeout": (None, "use timeouts.connect"),
 }

@@ -104,6 +104,26 @@ def check_host_option(c: "Context") -> None:
     cli.check_host_option(c.config)
 
 
+def prompted_secrets(c: "Context") -> cli.PromptedSecrets:
+    """The answers at the prompts of --prompt-for-login-password and --prompt-for-passphrase."""
+    return cli.prompted_secrets(c.config)
+
+
+def is_dry(c: "Context") -> bool:
+    """Whether --dry was given."""
+    return bool(c.config.run.dry)
+
+
+def is_one_of_several(c: "Context") -> bool:
+    """Whether `c` is the Connection to one of several hosts of -H."""
+    return cli.is_one_of_several(c)
+
+
+def is_first(c: "Context") -> bool:
+    """Whether `c` is no Connection to a host of -H but the first."""
+    return cli.is_first(c, c.config)
+
+
 def _command_line(config: "Config") -> dict[str, Any]:
     return check_mapping(overrides(config), Configuration, "the command line")
 

@@ -42,10 +42,16 @@ class LoginStrategy(AuthStrategy):
         credentials: CredentialPrompter,
         settings: SSH,
         gateway: "LoginStrategy | None" = None,
+        *,
+        is_host: bool = False,
     ) -> None:
-        """`label` is the hop's name for messages; `gateway` is the login to the hop before this one."""
+        """`label` is the hop's name for messages; `gateway` is the login to the hop before this one.
+
+        `is_host` is whether the route ends at this hop.
+        """
         super().__init__(ssh_config=paramiko.SSHConfig())
         self.gateway = gateway
+        self.is_host = is_host
         self.position: int = gateway.position + 1 if gateway else 0
         self.identity: HopIdentity | None = None
         """The hop's identity; None until its host key has been verified."""
@@ -208,6 +214,7 @@ class LoginStrategy(AuthStrategy):
             f"{self.account} password:",
             earlier_hops=self._earlier_hops() if self.settings.password_for_next_hop else (),
             use_keyring=self.settings.keyring,
+            is_host=self.is_host,
         )
         if password is None:
             raise self._no_answer_error()

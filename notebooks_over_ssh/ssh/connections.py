@@ -94,12 +94,15 @@ def _build_chain(settings: Settings, target: ConnectTarget, credentials: Credent
     for hop in route.hops:
         config = hop.config
         prompter = credentials if config.may_prompt else credentials.non_interactive()
-        machine = target.machine if hop is route.hops[-1] else None
+        is_host = hop is route.hops[-1]
+        machine = target.machine if is_host else None
         policy = HostKeyPolicy(config, prompter, machine=machine, pins=hop.pins(settings))
         connection = Connection(
             Endpoint(config.host, hop.label, policy, route.command if connection is None else ""),
             config,
-            login=LoginStrategy(config, hop.label, prompter, settings.ssh, connection and connection.login),
+            login=LoginStrategy(
+                config, hop.label, prompter, settings.ssh, connection and connection.login, is_host=is_host
+            ),
             timeout_s=hop.timeout_s(settings),
             gateway=connection,
             fallback=machine and _own_name(machine, route, settings, prompter),

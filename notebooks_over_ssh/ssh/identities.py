@@ -111,7 +111,8 @@ class Identities:
         try:
             return read_key(file, passphrase)
         except (ValueError, paramiko.SSHException):
-            self.credentials.forget_passphrase(file)
+            if self.credentials.forget_passphrase(file):
+                return self._decrypt(file)
             self.skipped.append(f"{file} (wrong passphrase)")
             return None
 

@@ -8,6 +8,7 @@ from typing import Protocol
 import msgspec
 import paramiko
 
+from notebooks_over_ssh.config.cli import PromptedSecrets
 from notebooks_over_ssh.config.settings import SSH_PORT
 from notebooks_over_ssh.errors import unanswered
 
@@ -57,6 +58,8 @@ class Secrets(msgspec.Struct):
     passwords: list[tuple[HopIdentity, str]] = []
     passphrases: dict[str, str] = {}
     """By the path of the key file."""
+    prompted: PromptedSecrets = PromptedSecrets()
+    """The first answers: its password for the host of the run, its passphrase for each key file."""
 
     def __repr__(self) -> str:
         return "Secrets(…)"
@@ -83,6 +86,8 @@ class CredentialPrompter:
         self.requires_interaction = False
         """Whether a login of this run needed a one-time answer, so that the next one will need the user again."""
         self._refused: set[HopIdentity] = set()
+        self._prompted = initial.prompted
+        self._undecrypted: set[str] = set()
         self.banners_shown = set(banners_shown)
 
     @property
@@ -93,7 +98,7 @@ class CredentialPrompter:
     @property
     def secrets(self) -> Secrets:
         """The cached passwords and passphrases."""
-        return Secrets(list(self._passwords.items()), dict(self._passphrases))
+        return Secrets(list(self._passwords.items()), dict(self._passphrases), self._prompted)
 
     def non_interactive(self) -> "CredentialPrompter":
         """A copy with the cached secrets that never prompts."""
@@ -128,26 +133,40 @@ class CredentialPrompter:
     def passphrase(self, file: Path) -> str | None:
         """The passphrase of a key file, cached or prompted for; None if the user cannot be prompted."""
         if str(file) not in self._passphrases:
-            answer = self._prompter.ask_secret(f"passphrase for {file}:")
+            answer = None if str(file) in self._undecrypted else self._prompted.passphrase
+            if answer is None:
+                answer = self._prompter.ask_secret(f"passphrase for {file}:")
             if answer is None:
                 return None
             self._passphrases[str(file)] = answer
         return self._passphrases[str(file)]
 
-    def forget_passphrase(self, file: Path) -> None:
-        """Drop a wrong passphrase from the cache."""
+    def forget_passphrase(self, file: Path) -> bool:
+        """Drop a wrong passphrase from the cache; returns whether the user has not been prompted for this file yet."""
+        first_answer = str(file) not in self._undecrypted and self._prompted.passphrase is not None
+        self._undecrypted.add(str(file))
         self._passphrases.pop(str(file), None)
+        return first_answer
 
     def password(
-        self, hop: HopIdentity, prompt: str, *, earlier_hops: Iterable[HopIdentity] = (), use_keyring: bool
+        self,
+        hop: HopIdentity,
+        prompt: str,
+        *,
+        earlier_hops: Iterable[HopIdentity] = (),
+        use_keyring: bool,
+        is_host: bool = False,
     ) -> str | None:
         """The password for the hop, cached or prompted for; None if the user cannot be prompted.
 
         `earlier_hops` are hops of the same route, the nearest first, whose password to try here before prompting, if
         the user is the same. That happens only while the user can be prompted: an unattended login sends each hop its
         own password only. `use_keyring` is whether to look the password up in this machine's keyring, and to store it
-        there.
+        there. `is_host` is whether the hop is the host of the run, to which the password of
+        --prompt-for-login-password belongs.
         """
+        if is_host and self._prompted.password is not None:
+            self._passwords.setdefault(hop, self._prompted.password)
         if hop not in self._passwords and hop not in self._refused and self.is_interactive:
             for earlier in earlier_hops:
                 if (
@@ -167,7 +186,8 @@ class CredentialPrompter:
     def forget(self, hop: HopIdentity) -> None:
         """Drop a password that the hop refused from the cache, and do not take one from the keyring again."""
         self._refused.add(hop)
-        self._passwords.pop(hop, None)
+        if self._passwords.pop(hop, None) == self._prompted.password:
+            self._prompted = msgspec.structs.replace(self._prompted, password=None)
 
     def _from_keyring(self, hop: HopIdentity, prompt: str) -> str | None:
         import keyring

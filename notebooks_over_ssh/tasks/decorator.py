@@ -10,7 +10,7 @@ from invoke.exceptions import Exit
 from invoke.tasks import task as invoke_task
 
 from notebooks_over_ssh import debug_log
-from notebooks_over_ssh.errors import TaskError, Terminated, UserError
+from notebooks_over_ssh.errors import ConfigError, TaskError, Terminated, UserError
 from notebooks_over_ssh.tasks.action import Action
 from notebooks_over_ssh.tasks.collection_path import collection_path
 from notebooks_over_ssh.tasks.interrupts import INTERRUPTED, TERMINATED, raised_in_task
@@ -32,7 +32,7 @@ def task(
     """
 
     def decorate(body: Callable[Parameters, Action]) -> Callable[Parameters, None]:
-        check = invoke_task(_check_host_option)
+        check = invoke_task(_check_program_options)
         make_task = invoke_task(help=help or {}, pre=[check], **options)
         decorated: Callable[Parameters, None] = make_task(_handle_errors(body))
         return decorated
@@ -52,11 +52,12 @@ def _handle_errors(task: Callable[Parameters, Action]) -> Callable[Parameters, N
             _require_posix()
             set_collection(collection_path())
             with raised_in_task():
+                from notebooks_over_ssh.config import settings
+
                 context: Any = args[0]
-                is_dry = bool(context.config.run.dry)
-                if not is_dry:
+                if not settings.is_dry(context):
                     _start_debug_log(task.__name__)
-                _perform(task(*args, **kwargs), is_dry=is_dry)
+                _perform(task(*args, **kwargs), context, task.__name__)
         except Terminated as error:
             show_ending("terminated")
             raise Exit(code=TERMINATED) from error
@@ -72,8 +73,17 @@ def _handle_errors(task: Callable[Parameters, Action]) -> Callable[Parameters, N
     return body
 
 
-def _perform(action: Action, *, is_dry: bool) -> None:
-    if not is_dry or action.plan is None:
+def _perform(action: Action, context: Any, name: str) -> None:
+    from notebooks_over_ssh.config import settings
+
+    if action.foreground and settings.is_one_of_several(context):
+        raise ConfigError(
+            f"`{name}` runs until Ctrl-C, so it would never get to the second host of -H",
+            hint="name one host, or add --detach if the task has it",
+        )
+    if action.once and not settings.is_first(context):
+        return
+    if not settings.is_dry(context) or action.plan is None:
         action.run()
     else:
         action.plan()
@@ -97,11 +107,15 @@ def _start_debug_log(name: str) -> None:
     _log.debug("task %s", name)
 
 
-def _check_host_option(c: Any) -> None:
-    """Check --host before Fabric creates the task's Connection, because an error there would be a traceback."""
-    from notebooks_over_ssh.config import settings
+def _check_program_options(c: Any) -> None:
+    """Check -H and the end of the command line before any task runs.
+
+    Fabric creates the task's Connection later, where an error would be a traceback.
+    """
+    from notebooks_over_ssh.config import cli, settings
 
     try:
+        cli.refuse_remainder(sys.argv)
         settings.check_host_option(c)
     except UserError as error:
         raise Exit(code=report(error)) from error

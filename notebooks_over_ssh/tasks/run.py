@@ -10,7 +10,7 @@ import msgspec
 from notebooks_over_ssh.config import settings as configuration
 from notebooks_over_ssh.config.settings import Settings
 from notebooks_over_ssh.jupyter import session as sessions
-from notebooks_over_ssh.ssh.prompting import CredentialPrompter
+from notebooks_over_ssh.ssh.prompting import CredentialPrompter, Secrets
 from notebooks_over_ssh.terminal import TerminalPrompter, is_interactive, print_step
 
 
@@ -29,7 +29,12 @@ class Run:
     def from_command_line(cls, c: Any, host: str | None, **flags: Any) -> Run:
         """Read the settings, with Invoke's context `c` and the command's flags. Raises ConfigError."""
         prompter = TerminalPrompter(is_interactive())
-        return cls(configuration.load(c, host=host, **flags), CredentialPrompter(prompter), prompter)
+        credentials = CredentialPrompter(prompter, Secrets(prompted=configuration.prompted_secrets(c)))
+        return cls(configuration.load(c, host=host, **flags), credentials, prompter)
+
+    def for_all_hosts(self) -> Run:
+        """A copy for hosts that the user has not named: it prompts for each password."""
+        return replace(self, credentials=CredentialPrompter(self.prompter))
 
     def with_settings(self, settings: Settings) -> Run:
         """A copy with these settings."""

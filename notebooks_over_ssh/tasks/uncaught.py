@@ -28,10 +28,16 @@ def _find_cause(error: Exception) -> Exception:
     """The UserError for an exception of Invoke, found by reading the same files and variables again."""
     from invoke.exceptions import AmbiguousEnvVar, UncastableEnvVar
 
+    from notebooks_over_ssh.config.cli import refuse_remainder
     from notebooks_over_ssh.config.files import find_config_file, read_mapping
     from notebooks_over_ssh.config.sources import file_prefix, project_folder, sources
     from notebooks_over_ssh.errors import ConfigError
 
+    if _was_raised_below(error, "fabric.executor"):
+        try:
+            refuse_remainder(sys.argv)
+        except ConfigError as problem:
+            return problem
     config = _config_of(error)
     if config is None:
         return error

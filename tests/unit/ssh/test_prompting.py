@@ -9,8 +9,9 @@ import pytest
 from keyring.backend import KeyringBackend
 from keyring.errors import KeyringLocked
 
+from notebooks_over_ssh.config.cli import PromptedSecrets
 from notebooks_over_ssh.errors import TaskError
-from notebooks_over_ssh.ssh.prompting import CredentialPrompter, HopIdentity, Secrets, account
+from notebooks_over_ssh.ssh.prompting import CredentialPrompter, HopIdentity, NullPrompter, Secrets, account
 from tests.kit.prompter import ScriptedPrompter
 
 PROMPT = "me@gateway password:"
@@ -174,3 +175,44 @@ def test_end_of_input() -> None:
     """Ctrl-D at a prompt with echo is an error, different from having no terminal."""
     with pytest.raises(TaskError, match="no answer at the prompt"):
         CredentialPrompter(ScriptedPrompter()).ask_otp("code:", echo=True)
+
+
+class TestPromptedAtTheStart:
+    """The answers at Fabric's --prompt-for-login-password and --prompt-for-passphrase."""
+
+    def test_password_is_for_the_host(self) -> None:
+        """The password is sent to the host of the run, without a prompt; the gateway's is prompted for."""
+        prompter = ScriptedPrompter("the gateway's")
+        credentials = CredentialPrompter(prompter, Secrets(prompted=PromptedSecrets(password="the host's")))
+        assert password(credentials, GATEWAY) == "the gateway's"
+        assert credentials.password(HOST, PROMPT, use_keyring=False, is_host=True) == "the host's"
+        assert prompter.prompts == [PROMPT]
+
+    def test_refused_password(self) -> None:
+        """A password that the host refused is not sent again, also not by a copy: the user is prompted."""
+        prompter = ScriptedPrompter("second")
+        credentials = CredentialPrompter(prompter, Secrets(prompted=PromptedSecrets(password="first")))
+        assert credentials.password(HOST, PROMPT, use_keyring=False, is_host=True) == "first"
+        credentials.forget(HOST)
+        copy = credentials.non_interactive()
+        assert copy.password(HOST, PROMPT, use_keyring=False, is_host=True) is None
+        assert credentials.password(HOST, PROMPT, use_keyring=False, is_host=True) == "second"
+
+    def test_passphrase(self) -> None:
+        """The passphrase is tried for each key file; where it is wrong, the user is prompted for that file's, once."""
+        prompter = ScriptedPrompter("another")
+        credentials = CredentialPrompter(prompter, Secrets(prompted=PromptedSecrets(passphrase="common")))
+        first, second = Path("first"), Path("second")
+        assert credentials.passphrase(first) == credentials.passphrase(second) == "common"
+        assert credentials.forget_passphrase(second)
+        assert credentials.passphrase(first) == "common"
+        assert credentials.passphrase(second) == "another"
+        assert not credentials.forget_passphrase(second)
+
+    def test_without_a_terminal(self) -> None:
+        """The process of a background tunnel, and a login that must not prompt, have the answers too."""
+        secrets = Secrets(prompted=PromptedSecrets("the host's", "common"))
+        credentials = CredentialPrompter(NullPrompter(), CredentialPrompter(NullPrompter(), secrets).secrets)
+        assert credentials.password(HOST, PROMPT, use_keyring=False, is_host=True) == "the host's"
+        assert credentials.passphrase(Path("first")) == "common"
+        assert "common" not in repr(credentials.secrets)
