@@ -51,6 +51,34 @@ def test_two_hops(pam_network: PamNetwork, method: str) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
+def test_prompted_at_the_start(pam_network: PamNetwork, method: str) -> None:
+    """The answer at --prompt-for-login-password goes to the host only; the gateway's password is prompted for."""
+    account = account_requiring(pam_network, method)
+    gateway, host = passwords(pam_network, account)
+    with fab_at_terminal(pam_network, "--prompt-for-login-password", "secure") as terminal:
+        terminal.expect("Enter login password")
+        terminal.type(host)
+        answer_prompt(terminal, account, pam_network.gateway, gateway)
+        assert terminal.end() == 0, terminal.output
+    assert terminal.output.count(" password: ") == 1
+    assert gateway not in terminal.output and host not in terminal.output
+    assert pam_network.received_passwords() == ([gateway], [host])
+
+
+def test_wrong_at_the_start(pam_network: PamNetwork) -> None:
+    """Where the answer at --prompt-for-login-password is wrong, it is sent once, and the host's password prompted for."""
+    account = account_requiring(pam_network, "password")
+    gateway, host = passwords(pam_network, account)
+    with fab_at_terminal(pam_network, "--prompt-for-login-password", "secure") as terminal:
+        terminal.expect("Enter login password")
+        terminal.type(WRONG)
+        answer_prompt(terminal, account, pam_network.gateway, gateway)
+        answer_prompt(terminal, account, pam_network.host, host)
+        assert terminal.end() == 0, terminal.output
+    assert pam_network.received_passwords() == ([gateway], [WRONG, host])
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_wrong_password(pam_network: PamNetwork, method: str) -> None:
     """A wrong password is asked for three times at most; then it exits with 4, the accepted methods and the attempts."""
     account = account_requiring(pam_network, method)

@@ -122,6 +122,35 @@ def test_encrypted_key_at_terminal(network: Network) -> None:
         assert terminal.end() == 0, terminal.output
 
 
+def test_passphrase_at_the_start(network: Network) -> None:
+    """The answer at --prompt-for-passphrase decrypts the key, for a background tunnel too, without another prompt."""
+    encrypt(network)
+    commands = (
+        ["secure", "--password-file", network.password_file()],
+        ["serve"],
+        ["tunnel", "--detach"],
+        ["stop"],
+    )
+    for command in commands:
+        with network.user.at_terminal("fab", "--prompt-for-passphrase", *command) as terminal:
+            terminal.expect("Enter passphrase")
+            terminal.type(PASSPHRASE)
+            assert terminal.end() == 0, terminal.output
+        assert f"passphrase for {network.key}" not in terminal.output and PASSPHRASE not in terminal.output
+
+
+def test_wrong_passphrase_at_the_start(network: Network) -> None:
+    """Where the answer at --prompt-for-passphrase is wrong, the passphrase of the key is prompted for."""
+    encrypt(network)
+    command = ["--prompt-for-passphrase", "secure", "--password-file", network.password_file()]
+    with network.user.at_terminal("fab", *command) as terminal:
+        terminal.expect("Enter passphrase")
+        terminal.type("wrong")
+        terminal.expect(f"passphrase for {network.key}: ")
+        terminal.type(PASSPHRASE)
+        assert terminal.end() == 0, terminal.output
+
+
 def test_wrong_passphrase(network: Network) -> None:
     """A wrong passphrase is reported as such, in the end."""
     encrypt(network)
