@@ -100,8 +100,8 @@ def test_lines(size: int) -> None:
     """Lines come as they were, however the network cut them; one that is too long is cut, and says so."""
     long = b"x" * (MAX_LOG_LINE_BYTES + 1)
     data = b"first\n\n" + long[:-1] + b"\n" + long + b"\nlast \xff"
-    blocks = [data[start : start + size] for start in range(0, len(data), size)] + [b""]
-    channel: Any = SimpleNamespace(recv=lambda maximum: blocks.pop(0))
+    blocks = iter([data[start : start + size] for start in range(0, len(data), size)] + [b""])
+    channel: Any = SimpleNamespace(recv=lambda maximum: next(blocks))
     assert list(_lines(channel)) == [
         *("first", "", long[:-1].decode(), f"{long[:-1].decode()} […]", "last \ufffd"),
     ]  # fmt: skip
