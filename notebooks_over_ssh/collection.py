@@ -9,7 +9,8 @@ from notebooks_over_ssh.tasks.action import Action
 from notebooks_over_ssh.tasks.decorator import task
 
 HOST = {
-    "host": "The host or pool, as user@host:port. The default is your own notebook.host, else the current session."
+    "host": "The host or pool, as user@host:port. The default is your own notebook.host, else the current session.",
+    "site": "The site: the path of its file, or its name in notebook.sites. The default is notebook.site.",
 }
 SECURE = {
     "renew": "Replace the password and the certificate even if they are still valid.",
@@ -56,6 +57,7 @@ def _tunnel_flags(
 def secure(
     c: Any,
     host: str | None = None,
+    site: str | None = None,
     renew: bool = False,
     password_file: str | None = None,
     certificate: str | None = None,
@@ -67,18 +69,18 @@ def secure(
     from notebooks_over_ssh.tasks.secure import SecureOptions
     from notebooks_over_ssh.tasks.up import secure_and_restart
 
-    run = _run(c, host).choose_session()
+    run = _run(c, host, site=site).choose_session()
     options = SecureOptions(renew, password_file, certificate, key, restart)
     return Action(lambda: secure_and_restart(run, options), plan=lambda: plans.secure(run, options))
 
 
 @task(help=HOST)
-def serve(c: Any, host: str | None = None) -> Action:
+def serve(c: Any, host: str | None = None, site: str | None = None) -> Action:
     """Step 2: start the Jupyter server, or find the running one."""
     from notebooks_over_ssh.tasks import plans
     from notebooks_over_ssh.tasks.serve import serve
 
-    run = _run(c, host).choose_session()
+    run = _run(c, host, site=site).choose_session()
     return Action(lambda: serve(run), plan=lambda: plans.serve(run))
 
 
@@ -86,6 +88,7 @@ def serve(c: Any, host: str | None = None) -> Action:
 def tunnel(
     c: Any,
     host: str | None = None,
+    site: str | None = None,
     local_port: str | None = None,
     detach: bool = False,
     forward: list[str] | None = None,
@@ -97,7 +100,9 @@ def tunnel(
     from notebooks_over_ssh.tasks import plans
     from notebooks_over_ssh.tasks.tunnel import tunnel
 
-    run = _run(c, host, **_tunnel_flags(local_port, forward, open, no_browser, trust)).choose_session()
+    run = _run(
+        c, host, site=site, **_tunnel_flags(local_port, forward, open, no_browser, trust)
+    ).choose_session()
     return Action(
         lambda: tunnel(run, detach=detach),
         plan=lambda: plans.tunnel(run, detach=detach),
@@ -106,23 +111,23 @@ def tunnel(
 
 
 @task(help=HOST)
-def trust(c: Any, host: str | None = None) -> Action:
+def trust(c: Any, host: str | None = None, site: str | None = None) -> Action:
     """Add the server's certificate to your browsers."""
     from notebooks_over_ssh.tasks import plans
     from notebooks_over_ssh.tasks.trust import trust
     from notebooks_over_ssh.tasks.tunnel import require_session
 
-    session = require_session(_run(c, host).choose_session().settings)
+    session = require_session(_run(c, host, site=site).choose_session().settings)
     return Action(lambda: trust(session), plan=lambda: plans.trust(session))
 
 
 @task(help=HOST)
-def untrust(c: Any, host: str | None = None) -> Action:
+def untrust(c: Any, host: str | None = None, site: str | None = None) -> Action:
     """Remove the server's certificate from your browsers."""
     from notebooks_over_ssh.tasks import plans
     from notebooks_over_ssh.tasks.trust import untrust
 
-    settings = _run(c, host).choose_session().settings
+    settings = _run(c, host, site=site).choose_session().settings
     return Action(lambda: untrust(settings), plan=lambda: plans.untrust(settings))
 
 
@@ -133,12 +138,14 @@ def untrust(c: Any, host: str | None = None) -> Action:
         "force": "Stop even if kernels are busy or the host cannot be reached.",
     }
 )
-def stop(c: Any, host: str | None = None, all: bool = False, force: bool = False) -> Action:
+def stop(
+    c: Any, host: str | None = None, site: str | None = None, all: bool = False, force: bool = False
+) -> Action:
     """Step 4: stop the server and its kernels, close the tunnel."""
     from notebooks_over_ssh.tasks import plans
     from notebooks_over_ssh.tasks.stop import stop, stop_all
 
-    run = _run(c, host)
+    run = _run(c, host, site=site)
     if all:
         return Action(
             lambda: stop_all(run.for_all_hosts(), force=force), plan=lambda: plans.stop_all(run), once=True
@@ -151,6 +158,7 @@ def stop(c: Any, host: str | None = None, all: bool = False, force: bool = False
 def up(
     c: Any,
     host: str | None = None,
+    site: str | None = None,
     renew: bool = False,
     password_file: str | None = None,
     certificate: str | None = None,
@@ -168,7 +176,9 @@ def up(
     from notebooks_over_ssh.tasks.secure import SecureOptions
     from notebooks_over_ssh.tasks.up import up, up_in_background
 
-    run = _run(c, host, **_tunnel_flags(local_port, forward, open, no_browser, trust)).choose_session()
+    run = _run(
+        c, host, site=site, **_tunnel_flags(local_port, forward, open, no_browser, trust)
+    ).choose_session()
     options = SecureOptions(renew, password_file, certificate, key, restart)
     return Action(
         lambda: (up_in_background if detach else up)(run, options),
@@ -194,13 +204,15 @@ def status(c: Any, json: bool = False, editors: bool = False) -> Action:
 
 
 @task(help=HOST | {"follow": "Print new lines until Ctrl-C.", "lines": "The number of lines to print."})
-def logs(c: Any, host: str | None = None, follow: bool = False, lines: str = "50") -> Action:
+def logs(
+    c: Any, host: str | None = None, site: str | None = None, follow: bool = False, lines: str = "50"
+) -> Action:
     """Show the end of the server's log."""
     from notebooks_over_ssh.tasks import plans
     from notebooks_over_ssh.tasks.logs import follow as follow_log
     from notebooks_over_ssh.tasks.logs import logs
 
-    run = _run(c, host).choose_session()
+    run = _run(c, host, site=site).choose_session()
     return Action(
         lambda: (follow_log if follow else logs)(run, lines),
         plan=lambda: plans.logs(run, lines),
@@ -209,12 +221,12 @@ def logs(c: Any, host: str | None = None, follow: bool = False, lines: str = "50
 
 
 @task(help=HOST | {"json": "Print a JSON list, for use by programs."})
-def doctor(c: Any, host: str | None = None, json: bool = False) -> Action:
+def doctor(c: Any, host: str | None = None, site: str | None = None, json: bool = False) -> Action:
     """Check everything from this machine to a working kernel."""
     from notebooks_over_ssh.tasks import plans
     from notebooks_over_ssh.tasks.doctor import doctor, doctor_as_json
 
-    run = _run(c, host).choose_session()
+    run = _run(c, host, site=site).choose_session()
     return Action(lambda: (doctor_as_json if json else doctor)(run), plan=lambda: plans.doctor(run))
 
 

@@ -41,11 +41,18 @@ def read_mapping(path: Path, name: str) -> dict[Any, Any] | None:
         raise ConfigError(
             f"{name} is not a YAML or JSON file", hint="use a file whose name ends in .yaml, .yml or .json"
         )
-    text = _text(path, name)
-    if text is None:
-        return None
+    content = _content(path, name)
+    return None if content is None else parse_mapping(content, path.suffix, name)
+
+
+def parse_mapping(file_content: bytes, suffix: str, name: str) -> dict[Any, Any]:
+    """The mapping in the content of a file that ends in `suffix`, empty if the content is.
+
+    `name` is the file's name in messages. Raises ConfigError.
+    """
+    text = _decode(file_content, name)
     try:
-        content = _json(text) if path.suffix == ".json" else _yaml(text, name)
+        content = _json(text) if suffix == ".json" else _yaml(text, name)
     except _DuplicateKey as duplicate:
         raise ConfigError(
             f"{duplicate.key} is set twice in {_location(name, duplicate.line)}", hint="keep one of the two"
@@ -77,20 +84,25 @@ def parse_value(text: str) -> Any:
         raise ValueError(str(error)) from None
 
 
-def _text(path: Path, name: str) -> str | None:
+def _content(path: Path, name: str) -> bytes | None:
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        return path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):  # the latter with HOME=/dev/null
         return None
-    except UnicodeDecodeError as error:
-        raise ConfigError(
-            f"{name} is not UTF-8: byte {error.start} is {error.object[error.start]:#04x}",
-            hint="save the file again as UTF-8",
-        ) from None
     except OSError as error:
         raise ConfigError(
             f"{name} cannot be read: {error.strerror or error}",
             hint="make it readable, or move it away",
+        ) from None
+
+
+def _decode(content: bytes, name: str) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"{name} is not UTF-8: byte {error.start} is {error.object[error.start]:#04x}",
+            hint="save the file again as UTF-8",
         ) from None
 
 

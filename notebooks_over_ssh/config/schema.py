@@ -51,6 +51,10 @@ class Notebook(msgspec.Struct, frozen=True, kw_only=True):
     stop_timeout_s: Seconds = 20
     renew_days: Annotated[int, Meta(ge=1, le=364)] = 30
     """A certificate that expires within this many days is renewed."""
+    site: OneLine | None = None
+    """The site whose file counts: a name in `sites`, or the path of a file."""
+    sites: dict[OneLine, OneLine] = {}
+    """The path of each site's file, by the name of the site."""
 
 
 class SSH(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,4 +1,7 @@
-"""The settings of one run of a task: those in files and variables (sources.py), then the command line."""
+"""The settings of one run of a task: those in files and variables (sources.py), then the command line.
+
+Before the source that names a site come the settings of the site's file (site.py).
+"""
 
 import os
 from collections.abc import Mapping
@@ -10,6 +13,7 @@ from notebooks_over_ssh.config import cli
 from notebooks_over_ssh.config.cli import given_host, overrides
 from notebooks_over_ssh.config.destination import SSH_PORT, Destination, parse_destination
 from notebooks_over_ssh.config.schema import SSH, Configuration, ConnectKwargs, Notebook, Timeouts
+from notebooks_over_ssh.config.site import Site, insert_site, make_absolute
 from notebooks_over_ssh.config.sources import KNOWN, normalize_gateway, parse_setting, sources
 from notebooks_over_ssh.config.validation import check_mapping, check_value
 from notebooks_over_ssh.errors import ConfigError
@@ -25,6 +29,7 @@ __all__ = [
     "Destination",
     "Notebook",
     "Settings",
+    "Site",
     "Timeouts",
     "check_host_option",
     "load",
@@ -48,6 +53,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     notebook: Notebook
     explicit_host: str | None
     """The host that the user named with `--host`, `-H` or a setting; None for that of the shipped `invoke.yaml`."""
+    site: Site | None = None
+    """The site whose settings are among these, which the user has to accept first (tasks/site_acceptance.py)."""
 
     def __repr__(self) -> str:
         # Other settings may contain a password, and a repr may be logged.
@@ -66,18 +73,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def load(c: "Context", *, host: str | None = None, **flags: str | int | bool | None) -> Settings:
+def load(
+    c: "Context", *, host: str | None = None, site: str | None = None, **flags: str | int | bool | None
+) -> Settings:
     """The settings for a task that runs with `c`, an Invoke Context or the Connection of `fab -H`.
 
-    `host` and `flags` are the values of the task's flags, None if not given. Each flag has the name of its setting in
+    `host`, `site` and `flags` are the values of the task's flags, None if not given. Each flag has the name of its setting in
     `notebook`; a str is parsed as in a variable. Raises ConfigError for the first setting that is unknown or invalid.
     """
     values: dict[str, Any] = {}
-    for layer in (
-        *sources(c.config),
-        _command_line(c.config),
-        _flags(flags),
-    ):
+    layers, site_of_layers = insert_site(
+        [*sources(c.config), _command_line(c.config), _flags({"site": make_absolute(site), **flags})]
+    )
+    for layer in layers:
         values = _merge(values, _normalize_timeout(layer))
     notebook = Notebook(**_section(values, "notebook"))
     if notebook.environment == "modules" and not (notebook.modules or notebook.activate):
@@ -95,6 +103,7 @@ def load(c: "Context", *, host: str | None = None, **flags: str | int | bool | N
         load_ssh_configs=values.get("load_ssh_configs", True),
         ssh=SSH(**_section(values, "ssh")),
         notebook=notebook,
+        site=site_of_layers,
         explicit_host=given_host(c, c.config, host) or values.get("notebook.host"),
     )
 

@@ -109,7 +109,7 @@ def _general(config: "Config", *, is_shared: bool = False) -> list[Layer]:
     user = find_config_file(Path(os.path.expanduser("~"), ".invoke"))
     system = find_config_file(SYSTEM_STEM)
     return [
-        _check(config._collection, "ns.configure", is_shared=is_shared),
+        check_layer(config._collection, "ns.configure", is_shared=is_shared),
         _file(system, str(system), is_shared=is_shared),
         _file(user, f"~/{user.name}", is_shared=is_shared),
     ]
@@ -123,15 +123,19 @@ def _runtime(config: "Config", *, is_shared: bool = False) -> Layer:
     content = read_mapping(Path(os.path.expanduser(path)), str(path))
     if content is None:
         raise ConfigError(f"there is no configuration file {path}", hint="check the path given with -f")
-    return _check(content, str(path), is_shared=is_shared)
+    return check_layer(content, str(path), is_shared=is_shared)
 
 
 def _file(path: Path, name: str = "", *, is_shared: bool = False) -> Layer:
     name = name or path.name
-    return _check(read_mapping(path, name) or {}, name, is_shared=is_shared)
+    return check_layer(read_mapping(path, name) or {}, name, is_shared=is_shared)
 
 
-def _check(content: Mapping[Any, Any], name: str, *, is_shared: bool) -> Layer:
+def check_layer(content: Mapping[Any, Any], name: str, *, is_shared: bool = False) -> Layer:
+    """The settings in the content of a file. Raises ConfigError.
+
+    `is_shared` tells that it may have settings of other tasks too, which are left out.
+    """
     section = content.get("connect_kwargs")
     for secret in _SECRETS:
         if isinstance(section, Mapping) and secret.rpartition(".")[2] in section:

@@ -2,12 +2,13 @@
 
 import contextlib
 import getpass
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 
 from notebooks_over_ssh import sandbox
-from notebooks_over_ssh.config.settings import Destination, Settings
+from notebooks_over_ssh.config.settings import SSH_PORT, Destination, Settings
 from notebooks_over_ssh.errors import ConnectError, TaskError, UserError
 from notebooks_over_ssh.jupyter import server
 from notebooks_over_ssh.jupyter import session as sessions
@@ -51,9 +52,21 @@ def connect(settings: Settings, credentials: CredentialPrompter) -> Connection:
 def connect_to_session(
     session: AnySession, settings: Settings, credentials: CredentialPrompter
 ) -> Connection:
-    """The Connection to the machine that the session runs on, by the route of its record. Raises UserError."""
-    settings = msgspec.structs.replace(settings, gateway=session.gateway)
-    return connect_to(settings, session.destination, credentials, session.machine)
+    """The Connection to the machine that the session runs on, by the route of its record. Raises UserError.
+
+    The settings may be those of another site: then the host keys on record count too, and the port is that on record.
+    """
+    is_same_route = session.gateway == settings.gateway
+    is_configured = is_same_route and session.requested_host.lower() == settings.destination().host.lower()
+    host_keys = settings.ssh.host_keys if is_same_route else session.host_keys | settings.ssh.host_keys
+    settings = msgspec.structs.replace(
+        settings,
+        gateway=session.gateway,
+        port=None if settings.port is None else session.ssh_port or SSH_PORT,
+        ssh=msgspec.structs.replace(settings.ssh, host_keys=host_keys),
+    )
+    target = make_target(settings, session.destination, session.machine)
+    return ssh.connect(settings, replace(target, is_configured=is_configured), credentials)
 
 
 def connect_to(

@@ -111,6 +111,7 @@ def make_pending_session(host: str, connection: Connection, settings: Settings) 
         requested_host=connection.original_host,
         ssh_port=None if connection.port == SSH_PORT else connection.port,
         host_key=host_key(connection),
+        host_keys=settings.ssh.host_keys,
     )
 
 

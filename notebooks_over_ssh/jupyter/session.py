@@ -32,6 +32,8 @@ class RemoteHost(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """The host that the user named, such as a pool or an alias of ssh_config(5). Later connections use it."""
     ssh_port: int | None
     host_key: str
+    host_keys: dict[str, list[str]] = {}
+    """The `ssh.host_keys` by which the route was verified, of which the settings of another site know nothing."""
 
     @property
     def name(self) -> str:

@@ -11,6 +11,7 @@ from notebooks_over_ssh.config import settings as configuration
 from notebooks_over_ssh.config.settings import Settings
 from notebooks_over_ssh.jupyter import session as sessions
 from notebooks_over_ssh.ssh.prompting import CredentialPrompter, Secrets
+from notebooks_over_ssh.tasks.site_acceptance import require_accepted
 from notebooks_over_ssh.terminal import TerminalPrompter, is_interactive, print_step
 
 
@@ -27,10 +28,16 @@ class Run:
 
     @classmethod
     def from_command_line(cls, c: Any, host: str | None, **flags: Any) -> Run:
-        """Read the settings, with Invoke's context `c` and the command's flags. Raises ConfigError."""
+        """Read the settings, with Invoke's context `c` and the command's flags.
+
+        Raises ConfigError, also if they include those of a site that the user does not accept.
+        """
         prompter = TerminalPrompter(is_interactive())
         credentials = CredentialPrompter(prompter, Secrets(prompted=configuration.prompted_secrets(c)))
-        return cls(configuration.load(c, host=host, **flags), credentials, prompter)
+        settings = configuration.load(c, host=host, **flags)
+        if settings.site is not None:
+            require_accepted(settings.site, prompter)
+        return cls(settings, credentials, prompter)
 
     def for_all_hosts(self) -> Run:
         """A copy for hosts that the user has not named: it prompts for each password."""

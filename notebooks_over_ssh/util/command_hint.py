@@ -11,6 +11,7 @@ from typing import NamedTuple
 PROGRAMS = ("fab", "invoke", "inv", "notebooks")
 # Options before the task that take a value: fabric/main.py and invoke/program.py, `core_args`.
 _HOST_OPTIONS = ("-H", "--hosts")
+_HOST_FLAGS = ("--host", "-h", "--site", "-s")  # after the task
 _KEPT_OPTIONS = (
     *("-f", "--config", "-c", "--collection", "-r", "--search-root"),
     *("-i", "--identity", "-S", "--ssh-config"),
@@ -25,8 +26,8 @@ class Invocation(NamedTuple):
     program: str = "fab"
     host_option: str = ""
     """The -H before the task."""
-    host_flag: str = ""
-    """The --host after the task."""
+    host_flags: str = ""
+    """The --host and --site after the task."""
     collection: str = ""
     """What stands before the names of these tasks in the program's own collection: `jupyter.`"""
 
@@ -40,10 +41,10 @@ def command(task: str) -> str:
 
     It has this process's options that name a file, a collection or a key, and the host if the task accepts one.
     """
-    program, host_option, host_flag, collection = invocation()
+    program, host_option, host_flags, collection = invocation()
     if task.startswith(_TASKS_WITHOUT_HOST) or "--all" in task:
-        host_option = host_flag = ""
-    return f"`{' '.join(part for part in (program, host_option, collection + task, host_flag) if part)}`"
+        host_option = host_flags = ""
+    return f"`{' '.join(part for part in (program, host_option, collection + task, host_flags) if part)}`"
 
 
 def invocation() -> Invocation:
@@ -79,7 +80,7 @@ def _parse(argv: Sequence[str], original: Sequence[str]) -> Invocation:
     return Invocation(
         shlex.join([*_program(argv, original), *kept_options]),
         shlex.join(host_option),
-        shlex.join(_host_flag(arguments)),
+        shlex.join(_host_flags(arguments)),
     )
 
 
@@ -126,10 +127,10 @@ def _options_before_task(arguments: Sequence[str]) -> Iterator[tuple[str, list[s
             yield name, [word] if word != name else [word, next(words, "")]
 
 
-def _host_flag(arguments: Sequence[str]) -> list[str]:
+def _host_flags(arguments: Sequence[str]) -> list[str]:
+    flags: dict[str, list[str]] = {}  # the last of each
     for word, next_word in pairwise([*arguments, ""]):
-        if word == "--host":
-            return [word, next_word]
-        if word.startswith("--host="):
-            return [word]
-    return []
+        name, has_value, _ = word.partition("=")
+        if name in _HOST_FLAGS:
+            flags[name] = [word] if has_value else [word, next_word]
+    return [word for words in flags.values() for word in words]
