@@ -21,7 +21,7 @@ from notebooks_over_ssh.jupyter.session import Session
 from notebooks_over_ssh.jupyter.verification import check_websocket
 from notebooks_over_ssh.ssh import connections as ssh
 from notebooks_over_ssh.ssh.prompting import CredentialPrompter
-from notebooks_over_ssh.ssh.remote import run_program
+from notebooks_over_ssh.ssh.remote import list_environments, run_program
 from notebooks_over_ssh.tunnel import Forwarder
 from notebooks_over_ssh.tunnel.port_access import verify_over
 from notebooks_over_ssh.tunnel.relay import forwarding_refusal, use_relay
@@ -106,6 +106,7 @@ class _Checks:
         yield "space", self._space
         yield "directory", self._directory
         yield "loopback", self._loopback
+        yield "environments", self._environments
         yield "jupyter", self._jupyter
         yield "certificate", self._certificate
         yield "kernel", self._kernel
@@ -221,6 +222,13 @@ class _Checks:
             return f"{label} forwards to its own ports"
         use_relay(self._connection, refusal)
         return f"{label} forbids forwarding ({refusal}): a program there relays the connections"
+
+    def _environments(self) -> str:
+        """List what notebook.environment may be set to. The next check reports a missing one."""
+        reply = list_environments(self._connection, self.settings.notebook.directory, timeout_s=TIMEOUT_S)
+        found = decode(reply, RemoteProblem).truncated()
+        modules = f"modules of {found.reason}" if found.reason else "no modules"
+        return f"{', '.join(found.alternatives) or 'none found'}; {modules}"
 
     def _jupyter(self) -> str:
         self.security = security.get_status(self._connection, self.settings)

@@ -80,6 +80,18 @@ def run_program(
     return reply
 
 
+def list_environments(connection: Connection, directory: str, *, timeout_s: float) -> dict[str, Any]:
+    """The names of the host's environments (`alternatives`), with that of the project in `directory`.
+
+    `reason` is the system of modules that it has, or "". Unvalidated, and raises, like `run_program`.
+    """
+    marker = secrets.token_hex(16)
+    stdin = script("list_environments.sh") + Environment(directory=directory).header(marker)
+    return _parse_reply(
+        connection, marker, _communicate(connection, BOOTSTRAP, stdin, timeout_s, marker, None)
+    )
+
+
 def build_request(
     marker: str, name: str, parameters: dict[str, Any], environment: Environment = ANY_PYTHON
 ) -> tuple[str, bytes]:

@@ -9,6 +9,7 @@ import pytest
 LMOD = Path("/usr/share/lmod/lmod/init/sh")
 # The two packages exclude each other, so .ci/run installs one and unpacks the other.
 UNPACKED = Path("/opt/environment-modules")
+SYSTEMS = {"lmod": "Lmod", "environment-modules": "Environment Modules"}
 INIT = "usr/share/modules/init/sh"
 MODULE = """\
 #%Module
@@ -22,12 +23,14 @@ BROKEN_MODULE = "#%Module\nprereq something-else\n"
 class ModuleHost:
     """The variables of a login on a host that has modules: `work-python/1.0` and `2.0`, and `broken/1`."""
 
+    system: str
+    """`Lmod` or `Environment Modules`."""
     variables: dict[str, str]
     python: Path
     """The prefix of the Python of `work-python/1.0`, which does not exist yet."""
 
 
-@pytest.fixture(params=["lmod", "environment-modules"])
+@pytest.fixture(params=SYSTEMS)
 def module_host(request: pytest.FixtureRequest, tmp_path: Path) -> ModuleHost:
     """A host with Lmod, which its /etc/profile.d sets up, then one with Environment Modules, which the login's
     variables name.
@@ -48,7 +51,7 @@ def module_host(request: pytest.FixtureRequest, tmp_path: Path) -> ModuleHost:
         variables["MODULESHOME"] = str(_relocate(tmp_path / "package") / "usr/share/modules")
     else:
         pytest.skip(f"needs the package environment-modules, unpacked in {UNPACKED} as by .ci/run")
-    return ModuleHost(variables, tmp_path / "python")
+    return ModuleHost(SYSTEMS[request.param], variables, tmp_path / "python")
 
 
 def _relocate(root: Path) -> Path:

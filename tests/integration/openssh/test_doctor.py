@@ -11,6 +11,8 @@ import pytest
 
 from tests.kit.cli import assert_success, kill
 from tests.kit.faulty_sshd import close_immediately, raw_server
+from tests.kit.modules import ModuleHost
+from tests.kit.project_environments import UV_PROJECT, sync_with_uv
 from tests.kit.sshd import GATEWAY_OPTIONS, LOOPBACK, Network
 
 ALL_CHECKS = [
@@ -25,6 +27,7 @@ ALL_CHECKS = [
     "space",
     "directory",
     "loopback",
+    "environments",
     "jupyter",
     "certificate",
     "kernel",
@@ -170,6 +173,22 @@ def test_directory_and_environment(network: Network) -> None:
     network.configure(notebook={"environment": "missing"})
     broken = assert_broken_at(network, "jupyter", 6, "missing", "mlp")
     assert "notebook.environment" in broken["hint"]
+
+
+def test_environments(network: Network, module_host: ModuleHost) -> None:
+    """The check `environments` lists what notebook.environment may be set to, and the system of modules; a missing
+    environment is answered with the same list.
+    """
+    project = network.remote_home / "mlpractical"
+    (project / "pyproject.toml").write_text(UV_PROJECT)
+    sync_with_uv(project, network.remote_home)
+    network.host.stop()
+    network.host.start(network.environment(**module_host.variables))
+    network.configure(notebook={"environment": "missing"})
+    assert_broken_at(network, "jupyter", 6, "no environment called missing", "mlp, uv")
+    output = network.user.fab("doctor").stdout
+    (line,) = [line for line in output.splitlines() if line.startswith("environments")]
+    assert line.split(None, 1)[1] == f"mlp, uv; modules of {module_host.system}"
 
 
 def test_unprotected_server(network: Network) -> None:
