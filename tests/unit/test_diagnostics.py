@@ -1,6 +1,7 @@
 """The checks of `doctor` for the replies of a host."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -9,13 +10,16 @@ import msgspec
 import pytest
 from invoke.context import Context
 
+from notebooks_over_ssh import diagnostics
 from notebooks_over_ssh.config import settings
 from notebooks_over_ssh.diagnostics import MIN_FREE_BYTES, HostInfo, _Checks
-from notebooks_over_ssh.errors import RemoteError
+from notebooks_over_ssh.errors import ConnectError, RemoteError
+from notebooks_over_ssh.jupyter import server
 from notebooks_over_ssh.jupyter.remote_result import RemoteProblem
 from notebooks_over_ssh.jupyter.security import Exposure, InsecureSetting, SecurityStatus
 from notebooks_over_ssh.ssh.prompting import CredentialPrompter, NullPrompter
 from tests.kit.certificates import authority, certificate, names, new_key
+from tests.kit.sessions import make_session
 
 NOW = 1_800_000_000.0
 HOST = HostInfo(
@@ -128,3 +132,53 @@ def test_protection(checks: Any, changes: dict[str, Any], problem: str) -> None:
     with pytest.raises(RemoteError, match=problem) as raised:
         checks._certificate()
     assert raised.value.hint
+
+
+def test_relay_that_does_not_run(checks: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the host forbids forwarding, its relay is started, and one that fails is the problem."""
+    monkeypatch.setattr(diagnostics, "forwarding_refusal", lambda connection, port: "prohibited")
+    used: list[str] = []
+    monkeypatch.setattr(diagnostics, "use_relay", lambda connection, refusal: used.append(refusal))
+    assert "forbids forwarding (prohibited)" in checks._loopback() and used == ["prohibited"]
+
+    def fail(connection: object, refusal: str) -> None:
+        raise ConnectError("no program", hint="x")
+
+    monkeypatch.setattr(diagnostics, "use_relay", fail)
+    with pytest.raises(ConnectError, match="no program"):
+        checks._loopback()
+
+
+def test_ended_server(checks: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A session whose server has ended is a problem, with the command that starts it again."""
+    checks.session = make_session()
+    state = SimpleNamespace(running=True, pid=7)
+    monkeypatch.setattr(server, "get_state", lambda connection: state)
+    assert "port 8888 (process 7)" in checks._server()
+    state.running = False
+    with pytest.raises(RemoteError, match="server on ashbury has ended") as raised:
+        checks._server()
+    assert "serve" in raised.value.hint
+
+
+@pytest.mark.parametrize("failing", ["verify_over", "check_dates", "check_websocket", None])
+def test_websocket(checks: Any, monkeypatch: pytest.MonkeyPatch, failing: str | None) -> None:
+    """The server must be verified, its certificate be valid now, and a WebSocket be answered."""
+    checks.session = make_session(certificate_pem=SECURITY.certificate_pem)
+    checks.hops[-1].port_transport = None
+
+    def step(name: str) -> Callable[..., tuple[str, float]]:
+        def run(*arguments: object) -> tuple[str, float]:
+            if name == failing:
+                raise RemoteError(f"{name} failed", hint="x")
+            return "", 0.0
+
+        return run
+
+    for name in ("verify_over", "check_dates", "check_websocket"):
+        monkeypatch.setattr(diagnostics, name, step(name))
+    if failing:
+        with pytest.raises(RemoteError, match=f"{failing} failed"):
+            checks._websocket()
+    else:
+        assert "answers a WebSocket request" in checks._websocket()
