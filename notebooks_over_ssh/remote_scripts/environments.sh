@@ -40,8 +40,10 @@ find_inaccessible() { # the environment's folder
 }
 
 # The folders that may be the environment although no Python was found there: its path, or its name below a root.
+# `prefix` is that of a project.
 candidates() {
     case $environment in
+    uv | poetry) printf '%s\n' "$prefix" ;;
     /*) printf '%s\n' "$environment" ;;
     */*) ;;
     *) roots | while IFS= read -r root; do

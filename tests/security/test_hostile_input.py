@@ -142,12 +142,25 @@ def test_directory(canary_bin: Path, directory: str, shell: str) -> None:
 
 
 @MANY
-@given(environment=HOSTILE.filter(bool), shell=st.sampled_from([*SHELLS, *LOGIN_SHELLS]))
+@given(
+    environment=HOSTILE.filter(lambda name: name not in ("", "uv")),
+    shell=st.sampled_from([*SHELLS, *LOGIN_SHELLS]),
+)
 def test_environment(canary_bin: Path, environment: str, shell: str) -> None:
     """An environment of any name is not found, and nothing else happens."""
     command, stdin = build_request(MARKER, "host_info", {"directory": "~"}, Environment(environment))
     output = run_in_shell(canary_bin, shell, command, stdin).decode()
     assert f"\n{MARKER} environment-missing\n" in output
+
+
+@MANY
+@given(directory=HOSTILE, shell=st.sampled_from([*SHELLS, *LOGIN_SHELLS]))
+def test_project_directory(canary_bin: Path, directory: str, shell: str) -> None:
+    """The project of a folder of any name is looked for, and nothing else happens."""
+    environment = Environment("uv", directory=directory)
+    command, stdin = build_request(MARKER, "host_info", {"directory": "~"}, environment)
+    output = run_in_shell(canary_bin, shell, command, stdin).decode()
+    assert f"\n{MARKER} project-" in output or f"\n{MARKER} {{" in output
 
 
 @MANY

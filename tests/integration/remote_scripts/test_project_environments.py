@@ -91,6 +91,19 @@ def test_missing_uv_environment(home: Path) -> None:
     assert enter(home, "mlp", directory="~/work")["alternatives"] == [conda, "uv"]
 
 
+def test_inaccessible_conda_environment_of_that_name(home: Path) -> None:
+    """A folder without permission in a Conda environment called `uv` is not what a project lacks."""
+    make_project(home / "work", UV_PROJECT)
+    (home / "miniconda3/envs/uv/bin/python").unlink()
+    (home / "miniconda3/envs/uv/bin/python").touch(mode=0o644)
+    assert enter(home, "uv", directory="~/work")["problem"] == "project-environment-missing"
+    (home / "work/.venv/bin").mkdir(parents=True)
+    (home / "work/.venv/bin/python").touch(mode=0o644)
+    reply = enter(home, "uv", directory="~/work")
+    assert reply["problem"] == "environment-inaccessible"
+    assert reply["alternatives"] == [f"{home}/work/.venv/bin/python"]
+
+
 @pytest.mark.parametrize("in_project", ["true", "false"])
 def test_poetry(home: Path, poetry: Path, in_project: str) -> None:
     """`poetry` is the environment that `poetry install` creates, in its cache or in the project, even if the login has
