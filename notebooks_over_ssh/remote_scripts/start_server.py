@@ -4,6 +4,7 @@ Runs on the host, with whatever Python is there: nothing newer than 3.6, nothing
 """
 
 import binascii
+import functools
 import os
 import shutil
 import ssl
@@ -29,6 +30,9 @@ from process_tree import find_tree, terminate
 from server_state import Server
 
 TERMINATE_TIMEOUT_S = 10
+MAX_LAUNCHES = 3
+# What Jupyter writes to its log when the port that it found was taken before it listened on it.
+PORT_TAKEN = "no available port could be found"
 # TLS 1.2 ciphers that no older version has; the list for TLS 1.3 is separate, and stays (ciphers(1)).
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 # They would give the server another token or port, or make its runtime files readable by all (jupyter_core).
@@ -43,15 +47,35 @@ def main(parameters):
         record = server.running()
         already_running = record is not None
         if not already_running:
-            problem, record = start(server, parameters)
+            problem, launch = prepare(server, parameters)
+            if not problem and not wait_for_confirmation():
+                problem = dict(problem="not-confirmed")
             if problem:
                 return reply(**problem)
+            record = launch()
     # The lock is released, so that `stop` can stop it meanwhile.
-    reply(**wait_until_ready(server, record, already_running, parameters["start_timeout_s"]))
+    result = wait_until_ready(server, record, already_running, parameters["start_timeout_s"])
+    for _ in range(MAX_LAUNCHES - 1):
+        if already_running or not is_port_taken(result):
+            break
+        with exclusive_lock(server.folder):
+            record = server.running()
+            already_running = record is not None
+            record = record or launch()
+        result = wait_until_ready(server, record, already_running, parameters["start_timeout_s"])
+    reply(**result)
 
 
-def start(server, parameters):
-    """Start the server; returns (the reply with the problem, None) or (None, its record)."""
+def is_port_taken(result):
+    """Whether the server ended because another process took the port that it had found."""
+    return result["problem"] == "exited" and any(PORT_TAKEN in line for line in result["log"])
+
+
+def prepare(server, parameters):
+    """Check that the server may start; returns (the reply with the problem, None) or (None, a function that starts it).
+
+    The function returns the server's record.
+    """
     application = parameters["application"]
     try:
         jupyter = Jupyter(application)
@@ -79,9 +103,12 @@ def start(server, parameters):
     exposed = exposure.find_exposed(jupyter, directory, [server.folder, program])
     if exposed:
         return exposure.error_reply(exposed), None
-    if not wait_for_confirmation():
-        return dict(problem="not-confirmed"), None
+    return None, functools.partial(launch_server, server, parameters, jupyter, config, program, directory, pem)
 
+
+def launch_server(server, parameters, jupyter, config, program, directory, pem):
+    """Start the server; returns its record."""
+    certificate, key = jupyter.certificate_paths(config)
     shutil.rmtree(server.runtime, ignore_errors=True)
     private_folder(server.runtime)
     write_private(server.token_path, binascii.hexlify(os.urandom(24)).decode())
@@ -121,7 +148,7 @@ def start(server, parameters):
         pid=process.pid,
         process_start=process_start(process.pid),
         port=0,
-        application=application,
+        application=parameters["application"],
         version=jupyter.version,
         directory=directory,
         certificate_pem=pem,
@@ -132,7 +159,7 @@ def start(server, parameters):
     with process.stdin:
         server.save(record)
         process.stdin.write(b"go\n")
-    return None, record
+    return record
 
 
 def if_unchanged(server, record, change):
