@@ -230,6 +230,14 @@ def doctor(c: Any, host: str | None = None, site: str | None = None, json: bool 
     return Action(lambda: (doctor_as_json if json else doctor)(run), plan=lambda: plans.doctor(run))
 
 
+@task()
+def init(c: Any) -> Action:
+    """Ask for your site's settings, and write them to ~/.invoke.yaml."""
+    from notebooks_over_ssh.tasks.init import init, plan
+
+    return Action(init, plan=plan, once=True)
+
+
 @task(name="start")
 def start_sandbox(c: Any) -> Action:
     """Start the sandbox on this machine."""
@@ -267,5 +275,6 @@ namespace = Collection(
     status,
     logs,
     doctor,
+    init,
     sandbox=Collection(start_sandbox, stop_sandbox, sandbox_status),
 )

@@ -17,7 +17,7 @@ _KEPT_OPTIONS = (
     *("-i", "--identity", "-S", "--ssh-config"),
 )
 _OTHER_OPTIONS = ("-t", "--connect-timeout", "-T", "--command-timeout")
-_TASKS_WITHOUT_HOST = ("status", "sandbox.")
+_TASKS_WITHOUT_HOST = ("status", "init", "sandbox.")
 
 
 class Invocation(NamedTuple):
