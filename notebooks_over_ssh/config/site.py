@@ -43,14 +43,20 @@ def insert_site(layers: Sequence[Layer]) -> tuple[list[Layer], Site | None]:
     """The layers with that of the site that the last of them names, just before the one that names it.
 
     So a setting in the same source as the site's name overrides the site's, and the site's overrides those in the
-    sources before. Raises ConfigError.
+    sources before. Only a host key that the user has pinned wins over the site's everywhere. Raises ConfigError.
     """
     naming = [number for number, layer in enumerate(layers) if "notebook.site" in layer]
     if not naming or layers[naming[-1]]["notebook.site"] is None:
         return list(layers), None
     paths = {name: path for layer in layers for name, path in layer.get("notebook.sites", {}).items()}
     site = _read(_find_path(layers[naming[-1]]["notebook.site"], paths))
-    return [*layers[: naming[-1]], dict(site.settings), *layers[naming[-1] :]], site
+    layer = dict(site.settings)
+    pinned = {name for own in layers for name in own.get("ssh.host_keys", {})}
+    if "ssh.host_keys" in layer:
+        layer["ssh.host_keys"] = {
+            name: keys for name, keys in layer["ssh.host_keys"].items() if name not in pinned
+        }
+    return [*layers[: naming[-1]], layer, *layers[naming[-1] :]], site
 
 
 def make_absolute(site: str | None) -> str | None:

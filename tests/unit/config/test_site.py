@@ -160,13 +160,18 @@ class TestPrecedence:
         assert loaded.notebook.nice == {"user": 11, "variable": 12, "runtime": 13, "flag": 15}[source]
         assert loaded.notebook.environment == ("own" if source == "user" else "torch")
 
-    def test_host_keys_of_both(self, home: Path, file: Path) -> None:
-        """The user's pins count beside the site's, and in place of them for the same name."""
+    @pytest.mark.parametrize("named", ["site: {file}", ""], ids=["in the file", "by the flag"])
+    def test_host_keys_of_both(self, home: Path, file: Path, named: str) -> None:
+        """The user's pins count beside the site's, and in place of them for the same name, even with the flag."""
         other = "SHA256:" + "b" * 43
         (home / ".invoke.yaml").write_text(
-            f"notebook: {{site: {file}}}\nssh: {{host_keys: {{pool.eng: [{other}]}}}}\n"
+            f"notebook: {{{named.format(file=file)}}}\n"
+            f"ssh: {{host_keys: {{pool.eng: [{other}], ssh.eng.example: [{other}]}}}}\n"
         )
-        assert load_settings().ssh.host_keys == {"ssh.eng.example": [PIN], "pool.eng": [other]}
+        loaded = load_settings() if named else load_settings(site=str(file))
+        assert loaded.ssh.host_keys == {"ssh.eng.example": [other], "pool.eng": [other]}
+        (home / ".invoke.yaml").write_text(f"ssh: {{host_keys: {{pool.eng: [{other}]}}}}\n")
+        assert load_settings(site=str(file)).ssh.host_keys == {"ssh.eng.example": [PIN], "pool.eng": [other]}
 
     def test_last_name_counts(self, home: Path, file: Path, tmp_path: Path) -> None:
         """Only the last source that names a site counts; `none` there is no site."""
