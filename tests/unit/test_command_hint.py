@@ -43,3 +43,9 @@ def test_no_literal_commands() -> None:
 def test_no_task() -> None:
     """`fab` alone, which runs the default task, is parsed."""
     assert command_hint._parse(["fab"], [sys.executable, "fab"])
+
+
+def test_host_and_site() -> None:
+    """The host and the site after the task are repeated, in any spelling, and no other flag is."""
+    argv = ["fab", "up", "--detach", "--host=a", "-s", "my site.yaml", "--open", "x"]
+    assert command_hint._parse(argv, [sys.executable, *argv]).host_flags == "--host=a -s 'my site.yaml'"
