@@ -103,7 +103,9 @@ def prepare(server, parameters):
     exposed = exposure.find_exposed(jupyter, directory, [server.folder, program])
     if exposed:
         return exposure.error_reply(exposed), None
-    return None, functools.partial(launch_server, server, parameters, jupyter, config, program, directory, pem)
+    return None, functools.partial(
+        launch_server, server, parameters, jupyter, config, program, directory, pem
+    )
 
 
 def launch_server(server, parameters, jupyter, config, program, directory, pem):

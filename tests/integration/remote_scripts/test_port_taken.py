@@ -33,7 +33,13 @@ def test_port_taken(host_environment: Path, tmp_path: Path, times: int, problem:
     home.mkdir()
     assert configure(home, application="server")["problem"] == ""
     (home / ".jupyter" / "jupyter_server_config.py").write_text(CONFIG.replace("TIMES", str(times)))
-    parameters = {"application": "server", "directory": "~", "nice": 0, "arguments": [], "start_timeout_s": 60}
+    parameters = {
+        "application": "server",
+        "directory": "~",
+        "nice": 0,
+        "arguments": [],
+        "start_timeout_s": 60,
+    }
     try:
         started = run_locally(home, "start_server", parameters | {"remote_port": free_port()})
     finally:
