@@ -13,4 +13,8 @@ def main(parameters):
     # run a program that was taken over, or one that serves everybody.
     trusted_uids = (0, os.getuid())
     foreign = {(port, user) for _, _, port, user, _ in listeners() if user not in trusted_uids}
-    reply(problem="", foreign=sorted(entry for entry in foreign if entry[0] in parameters["ports"]))
+    reply(
+        problem="",
+        is_known=os.access("/proc/net/tcp", os.R_OK),  # else `listeners` is empty
+        foreign=sorted(entry for entry in foreign if entry[0] in parameters["ports"]),
+    )

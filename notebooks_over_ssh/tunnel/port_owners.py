@@ -13,19 +13,28 @@ TIMEOUT_S = 30
 
 
 class ForeignListeners(msgspec.Struct, frozen=True):
-    """Each port on which another account listens, with that account's user ID."""
+    """Whether the host shows who listens, and each port on which another account does, with its user ID."""
 
+    is_known: bool
     foreign: tuple[tuple[int, int], ...]
 
 
 def check_port_owners(connection: Connection, ports: Sequence[int]) -> None:
-    """Raise RemoteError if an account of the host other than the user's and root listens on one of the ports."""
+    """Raise RemoteError if an account of the host other than the user's and root listens on one of the ports.
+
+    Also raises it if the host does not show who listens.
+    """
     if not ports:
         return
     reply = run_program(connection, "port_owners", {"ports": list(ports)}, timeout_s=TIMEOUT_S)
-    foreign = decode(reply, ForeignListeners).foreign
-    if foreign:
-        port, user = foreign[0]
+    listeners = decode(reply, ForeignListeners)
+    if not listeners.is_known:
+        raise RemoteError(
+            f"{connection.label} does not show whose programs listen on its ports: /proc/net/tcp cannot be read",
+            hint="do without --forward and notebook.forward on this host",
+        )
+    if listeners.foreign:
+        port, user = listeners.foreign[0]
         raise RemoteError(
             f"a program of another account (user ID {user}) listens on port {port} of {connection.label}",
             hint="run yours on another port, and name that with --forward",

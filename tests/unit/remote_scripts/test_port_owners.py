@@ -57,9 +57,11 @@ def report(
             return io.StringIO(HEADER + "".join(files[str(path)]))
 
         monkeypatch.setattr(common, "open", opened, raising=False)
+        monkeypatch.setattr(os, "access", lambda path, _: path in files)
         program.main({"ports": list(ports)})
         reply = replies.pop()
         assert reply["problem"] == ""
+        assert reply["is_known"] is ("/proc/net/tcp" in files)
         foreign: list[tuple[int, int]] = reply["foreign"]
         return foreign
 
@@ -78,6 +80,10 @@ def test_other_ports(report: Callable[..., list[tuple[int, int]]], port: int) ->
 
 
 def test_no_ipv6(report: Callable[..., list[tuple[int, int]]]) -> None:
-    """If one of the two files is missing, the other one counts."""
+    """Without the file for IPv6, that for IPv4 counts."""
     assert report([7008, 7004], {"/proc/net/tcp": TCP}) == [(7004, OTHER)]
-    assert report([7008, 7004], {"/proc/net/tcp6": TCP6}) == [(7008, OTHER)]
+
+
+def test_no_proc(report: Callable[..., list[tuple[int, int]]]) -> None:
+    """Without the file for IPv4, the reply says that the listeners are not known."""
+    assert report([7008, 7004], {}) == []

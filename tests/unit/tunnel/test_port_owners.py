@@ -33,7 +33,7 @@ def test_no_other_account(calls: list[Any]) -> None:
     query.
     """
     port_owners.check_port_owners(CONNECTION, [])
-    calls.append({"problem": "", "foreign": []})
+    calls.append({"problem": "", "is_known": True, "foreign": []})
     port_owners.check_port_owners(CONNECTION, [6006, 8787])
     assert calls == [("port_owners", {"ports": [6006, 8787]})]
 
@@ -41,7 +41,7 @@ def test_no_other_account(calls: list[Any]) -> None:
 @pytest.mark.parametrize("user", [33, 1001, 65534])
 def test_another_account(calls: list[Any], user: int) -> None:
     """Another account's listener is refused with its user ID and the port."""
-    calls.append({"problem": "", "foreign": [[8787, user]]})
+    calls.append({"problem": "", "is_known": True, "foreign": [[8787, user]]})
     with pytest.raises(RemoteError, match=rf"user ID {user}\) listens on port 8787 of ashbury") as raised:
         port_owners.check_port_owners(CONNECTION, [6006, 8787])
     assert "--forward" in raised.value.hint
@@ -50,6 +50,13 @@ def test_another_account(calls: list[Any], user: int) -> None:
 @pytest.mark.parametrize("reply", [{}, {"foreign": None}, {"foreign": [[1]]}, {"foreign": [["1", 2]]}])
 def test_invalid_reply(calls: list[Any], reply: dict[str, Any]) -> None:
     """No tunnel opens after a reply that does not say who listens."""
-    calls.append({"problem": "", **reply})
+    calls.append({"problem": "", "is_known": True, **reply})
     with pytest.raises(RemoteError):
+        port_owners.check_port_owners(CONNECTION, [8787])
+
+
+def test_unknown_listeners(calls: list[Any]) -> None:
+    """No tunnel opens to an additional port where the host does not show who listens."""
+    calls.append({"problem": "", "is_known": False, "foreign": []})
+    with pytest.raises(RemoteError, match="does not show whose programs listen"):
         port_owners.check_port_owners(CONNECTION, [8787])
