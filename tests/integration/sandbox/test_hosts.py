@@ -1,5 +1,6 @@
 """The sandbox's hosts: commands, terminals, files and forwarding work as with sshd."""
 
+import contextlib
 import socket
 import subprocess
 import threading
@@ -190,9 +191,10 @@ def _echo_once(server: socket.socket) -> None:
 
 
 def _kill(ssh: subprocess.Popen[str]) -> None:
-    # The ProxyCommand's ssh has the connection to the gateway, and ends with the outer one.
+    # The ProxyCommand's ssh has the connection to the gateway. It may end by itself, with the outer one.
     helpers = psutil.Process(ssh.pid).children(recursive=True)
     ssh.kill()
     for helper in helpers:
-        helper.kill()
+        with contextlib.suppress(psutil.NoSuchProcess):
+            helper.kill()
     ssh.communicate(timeout=TIMEOUT_S)
