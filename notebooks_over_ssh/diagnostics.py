@@ -226,9 +226,9 @@ class _Checks:
     def _environments(self) -> str:
         """List what notebook.environment may be set to. The next check reports a missing one."""
         reply = list_environments(self._connection, self.settings.notebook.directory, timeout_s=TIMEOUT_S)
-        found = decode(reply, RemoteProblem).truncated()
-        modules = f"modules of {found.reason}" if found.reason else "no modules"
-        return f"{', '.join(found.alternatives) or 'none found'}; {modules}"
+        listing = decode(reply, RemoteProblem).truncated()
+        modules = f"modules of {listing.reason}" if listing.reason else "no modules"
+        return f"{', '.join(listing.alternatives) or 'none found'}; {modules}"
 
     def _jupyter(self) -> str:
         self.security = security.get_status(self._connection, self.settings)

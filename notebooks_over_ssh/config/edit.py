@@ -62,10 +62,10 @@ def _set(text: str, path: list[str], value: Any) -> str:
     for depth, key in enumerate(path):
         if not isinstance(node, yaml.MappingNode) or not node.value:
             return _fill(text, node, _line(path[depth:], value))
-        found = _find(node, key)
-        if found is None:
+        child = _find(node, key)
+        if child is None:
             return _insert(text, node, _line(path[depth:], value))
-        node = found
+        node = child
     assert node is not None  # for mypy: the path is not empty
     start, end = node.start_mark.index, node.end_mark.index
     space = "" if text[:start].endswith((" ", "\n")) else " "  # after a key without a value

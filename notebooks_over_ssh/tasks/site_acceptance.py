@@ -31,8 +31,8 @@ def require_accepted(site: Site, prompter: TerminalPrompter) -> None:
             hint="run the command once at a terminal, where you can confirm these settings",
             detail=lines,
         )
-    shown = "\n".join(f"  {line}" for line in lines)
-    if not prompter.confirm(f"the site's file {site.path} is {news}. It sets\n{shown}\nuse it?"):
+    settings = "\n".join(f"  {line}" for line in lines)
+    if not prompter.confirm(f"the site's file {site.path} is {news}. It sets\n{settings}\nuse it?"):
         raise ConfigError(
             f"the site's file {site.path} was not accepted",
             hint="run the command again to accept it, or name another site with --site",

@@ -22,10 +22,10 @@ PROGRAMS: dict[str, Callable[[], Program]] = {
 def rows() -> dict[str, tuple[str, ...]]:
     """The long form of each flag in the document, and the programs that have it."""
     text = (ROOT / "docs/fabric.md").read_text("utf-8")
-    found = re.findall(r"^\| (?:`-\w`, )?`(--[\w-]+)` \| ([^|]+) \|", text, re.MULTILINE)
+    rows = re.findall(r"^\| (?:`-\w`, )?`(--[\w-]+)` \| ([^|]+) \|", text, re.MULTILINE)
     return {
         flag: tuple(PROGRAMS) if names.strip() == "all" else tuple(names.strip().split(", "))
-        for flag, names in found
+        for flag, names in rows
     }
 
 

@@ -62,7 +62,7 @@ class Before:
     """
 
     files: dict[str, str]
-    told: set[str]
+    disabled: set[str]
     stays: dict[str, str]
     secrets: list[str] = field(default_factory=list)
 
@@ -160,7 +160,7 @@ def test_matrix(
     assert_error(fresh_user.fab(*fab, "serve"), 6)
     up = assert_success(fresh_user.fab(*fab, "up", "--detach", *ANSWERS, stdin=f"{PASSWORD}\n"))
     assert f"jupyter {application} {'6.' if family == 'classic' else ''}" in up.stdout
-    for setting in there.told:
+    for setting in there.disabled:
         assert f"disabled {setting}" in up.stdout, setting
     assert not any(secret in up.stdout + up.stderr for secret in there.secrets)
     # A strong hash stays if this Jupyter reads it.

@@ -70,7 +70,7 @@ class Session:
     user: User
     facts: dict[str, Any]
     watch: Watch
-    said: str
+    output: str
 
 
 @pytest.fixture(scope="module")
@@ -184,7 +184,7 @@ def test_no_secret_in_a_log(session: Session) -> None:
     """No log contains a secret, whoever may read it, and neither does the commands' output."""
     logs = [path for path in _files(session.user.home) if path.suffix == ".log"]
     assert {"daemon.log", "server.log"} <= {path.name for path in logs}
-    logged = {str(path): path.read_bytes() for path in logs} | {"the output": session.said.encode()}
+    logged = {str(path): path.read_bytes() for path in logs} | {"the output": session.output.encode()}
     for where, content in logged.items():
         for name, secret in _secrets(session).items():
             assert secret not in content, f"{name} is in {where}"

@@ -26,7 +26,7 @@ class Case:
     """A configuration, the host to connect to, and whether Paramiko's parser must understand it too."""
 
     text: str
-    asked: str = "ashbury"
+    destination: str = "ashbury"
     by_paramiko: bool = True
 
 
@@ -124,8 +124,8 @@ def _in_home(path: Path) -> Path:
 def test_parity_with_ssh(client: Client, case: Case) -> None:
     """Name, user, port, route, alias, timeout and the files of every keyword are those of ssh."""
     settings = load_settings(client, case)
-    options = ssh_options(settings, case.asked)
-    config = lookup(parse_destination(case.asked, "the host"), settings, port=None)
+    options = ssh_options(settings, case.destination)
+    config = lookup(parse_destination(case.destination, "the host"), settings, port=None)
     assert (config.host, config.user, str(config.port)) == (
         options["hostname"],
         options["user"],
@@ -139,7 +139,9 @@ def test_parity_with_ssh(client: Client, case: Case) -> None:
     assert str(config.connect_timeout_s or "none") == options["connecttimeout"]
     assert config.ask_unknown_host_keys == (options["stricthostkeychecking"] not in ("true", "yes"))
     if "IdentityFile" in case.text:
-        offered = [path for path in ssh_identities(settings, case.asked) if not str(path).endswith("-cert")]
+        offered = [
+            path for path in ssh_identities(settings, case.destination) if not str(path).endswith("-cert")
+        ]
         assert list(config.identity_files) == offered
     if "UserKnownHostsFile" in case.text:
         assert [str(path) for path in config.known_hosts[:2]] == options["userknownhostsfile"].split()
@@ -153,7 +155,7 @@ def test_parity_with_ssh(client: Client, case: Case) -> None:
 def test_parity_of_paramiko(client: Client, case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without an installed ssh, Paramiko's parser gives the same result, except for default keys and algorithm lists."""
     settings = load_settings(client, case)
-    place = parse_destination(case.asked, "the host")
+    place = parse_destination(case.destination, "the host")
     with_ssh = lookup(place, settings, port=None)
     monkeypatch.setenv("PATH", str(client.folder / "nothing"))
     without = lookup(place, settings, port=None)

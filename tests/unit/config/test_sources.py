@@ -59,13 +59,13 @@ class TestOrder:
         if top >= 5:
             monkeypatch.setenv("INVOKE_TIMEOUTS_CONNECT", "105")
         (tmp_path / "run.yaml").write_text("timeouts: {connect: 106}\n")
-        said = load_in(
+        settings = load_in(
             kind,
             {"timeouts": {"connect": 101}} if top >= 1 else {},
             runtime_path=tmp_path / "run.yaml" if top >= 6 else None,
             overrides={"timeouts": {"connect": 107}} if top >= 7 else {},
         )
-        assert said.timeouts.connect == (10, 101, 102, 103, 104, 105, 106, 107)[top]
+        assert settings.timeouts.connect == (10, 101, 102, 103, 104, 105, 106, 107)[top]
 
     def test_fabric_file(self, load_in: Load, project: Path) -> None:
         """Under `fab` the project's fabric.yaml overrides its invoke.yaml, and `invoke` does not read it."""
@@ -106,8 +106,8 @@ class TestOtherTasks:
     def test_let_through(self, load_in: Load, tmp_path: Path, file: str) -> None:
         """What other tasks of the project are set by is theirs; what both use counts."""
         (tmp_path / file).write_text(self.SETTINGS)
-        said = load_in(FabricConfig, {"deploy": {"host": "a"}})
-        assert (said.timeouts.connect, said.connect_kwargs) == (7, {"compress": True})
+        settings = load_in(FabricConfig, {"deploy": {"host": "a"}})
+        assert (settings.timeouts.connect, settings.connect_kwargs) == (7, {"compress": True})
 
     @pytest.mark.parametrize(
         ("text", "error"),
