@@ -43,26 +43,23 @@ def main(parameters):
     os.umask(0o077)
     set_conda_variables()
     server = Server()
-    with exclusive_lock(server.folder):
-        record = server.running()
-        already_running = record is not None
-        if not already_running:
-            problem, launch = prepare(server, parameters)
-            if not problem and not wait_for_confirmation():
-                problem = dict(problem="not-confirmed")
-            if problem:
-                return reply(**problem)
-            record = launch()
-    # The lock is released, so that `stop` can stop it meanwhile.
-    result = wait_until_ready(server, record, already_running, parameters["start_timeout_s"])
-    for _ in range(MAX_LAUNCHES - 1):
-        if already_running or not is_port_taken(result):
-            break
+    launch = None
+    for _ in range(MAX_LAUNCHES):
         with exclusive_lock(server.folder):
             record = server.running()
             already_running = record is not None
-            record = record or launch()
+            if not already_running:
+                if launch is None:
+                    problem, launch = prepare(server, parameters)
+                    if not problem and not wait_for_confirmation():
+                        problem = dict(problem="not-confirmed")
+                    if problem:
+                        return reply(**problem)
+                record = launch()
+        # The lock is released, so that `stop` can stop it meanwhile.
         result = wait_until_ready(server, record, already_running, parameters["start_timeout_s"])
+        if already_running or not is_port_taken(result):
+            break
     reply(**result)
 
 
