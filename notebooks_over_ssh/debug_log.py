@@ -6,7 +6,6 @@ the requests and replies of programs on the host, or the user's own commands, an
 
 import logging
 import os
-from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
 from notebooks_over_ssh.util.peer_text import clean
@@ -38,6 +37,8 @@ def start() -> Path | None:
     """
     if not is_enabled():
         return None
+    from logging.handlers import RotatingFileHandler
+
     file = path()
     logger = logging.getLogger("notebooks_over_ssh")
     if not logger.handlers:

@@ -11,7 +11,6 @@ from notebooks_over_ssh import __version__
 from notebooks_over_ssh.collection import namespace
 from notebooks_over_ssh.errors import ConfigError
 from notebooks_over_ssh.tasks.command_line import complete_hosts, suggestions
-from notebooks_over_ssh.terminal import TerminalPrompter, is_interactive
 from notebooks_over_ssh.util.bytecode import cache_bytecode
 
 # What Invoke's other options change, the tasks do not use.
@@ -63,11 +62,11 @@ class Notebooks(Program):
 
     def parse_cleanup(self) -> None:
         """List the tasks, print help or complete a word. Raises ConfigError for a command after `--`."""
-        from notebooks_over_ssh.config.cli import refuse_remainder
-
         complete_hosts(self)
         with suggestions(self):
             super().parse_cleanup()
+        from notebooks_over_ssh.config.cli import refuse_remainder  # slow, and not needed by `--list`
+
         refuse_remainder(self.argv)
 
     def update_config(self, merge: bool = True) -> None:
@@ -105,6 +104,8 @@ class Notebooks(Program):
     def _prompt(self, option: str, name: str) -> str | None:
         if not self.args[f"prompt-for-{option}"].value:
             return None
+        from notebooks_over_ssh.terminal import TerminalPrompter, is_interactive
+
         answer = TerminalPrompter(is_interactive()).ask_secret(f"{name}:")
         if answer is None:
             raise ConfigError(

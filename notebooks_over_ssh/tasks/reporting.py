@@ -1,7 +1,6 @@
 """Reports the exception that ends the program: a message for the user, an exit code for scripts."""
 
 import os
-import tempfile
 import traceback
 
 from notebooks_over_ssh.errors import TaskError, UserError
@@ -20,6 +19,8 @@ def report(error: Exception) -> int:
 
 
 def _internal_error(error: Exception) -> TaskError:
+    import tempfile  # slow, and rarely needed
+
     message = f"internal error: {type(error).__name__}: {error}"
     try:
         with tempfile.NamedTemporaryFile(
