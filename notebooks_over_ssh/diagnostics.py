@@ -90,7 +90,7 @@ class _Checks:
         yield "settings", self._settings
         if self.settings.gateway == SANDBOX:
             yield "sandbox", self._sandbox
-        machine = self.session.machine if self.session else None
+        machine = self.session.login_machine if self.session else None
         target = make_target(self.settings, self._destination(), machine)
         self.hops = ssh.resolve_hops(self.settings, target, self.credentials)
         if not self.hops[0].command:

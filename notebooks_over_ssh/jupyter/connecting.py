@@ -13,6 +13,7 @@ from notebooks_over_ssh.errors import ConnectError, TaskError, UserError
 from notebooks_over_ssh.jupyter import server
 from notebooks_over_ssh.jupyter import session as sessions
 from notebooks_over_ssh.jupyter.session import AnySession
+from notebooks_over_ssh.launchers import LAUNCHERS
 from notebooks_over_ssh.ssh import connections as ssh
 from notebooks_over_ssh.ssh.client_config import HopConfig
 from notebooks_over_ssh.ssh.connection import Connection
@@ -30,7 +31,17 @@ class SandboxNotRunning(ConnectError):
 
 
 def connect(settings: Settings, credentials: CredentialPrompter) -> Connection:
-    """The Connection to the host of the one session that matches the settings, else to the host in them.
+    """The Connection to the machine of the one session that matches the settings, else to the host in them.
+
+    Raises UserError; see `connect_to_login`.
+    """
+    session = sessions.find(settings)
+    login = connect_to_login(settings, credentials)
+    return _reach(session, login, settings, credentials) if session else login
+
+
+def connect_to_login(settings: Settings, credentials: CredentialPrompter) -> Connection:
+    """The Connection to the host that leads to the session that matches the settings, else to the host in them.
 
     A host that presents another key than the one on record is accepted if known_hosts has that key, and if it reports
     the same host name. Raises UserError.
@@ -39,7 +50,7 @@ def connect(settings: Settings, credentials: CredentialPrompter) -> Connection:
     if session is None:
         return ssh.connect(settings, make_target(settings, settings.destination()), credentials)
     try:
-        return connect_to_session(session, settings, credentials)
+        return connect_to_login_of(session, settings, credentials)
     except UserError as error:
         if not isinstance(error.__cause__, WrongMachineError):
             raise
@@ -52,7 +63,21 @@ def connect(settings: Settings, credentials: CredentialPrompter) -> Connection:
 def connect_to_session(
     session: AnySession, settings: Settings, credentials: CredentialPrompter
 ) -> Connection:
-    """The Connection to the machine that the session runs on, by the route of its record. Raises UserError.
+    """The Connection to the machine that the session runs on, by the route of its record. Raises UserError."""
+    login = connect_to_login_of(session, settings, credentials)
+    return _reach(session, login, settings, credentials)
+
+
+def _reach(
+    session: AnySession, login: Connection, settings: Settings, credentials: CredentialPrompter
+) -> Connection:
+    return LAUNCHERS[session.launcher].reach(login, session.job, settings, credentials)
+
+
+def connect_to_login_of(
+    session: AnySession, settings: Settings, credentials: CredentialPrompter
+) -> Connection:
+    """The Connection to the host that leads to the session, by the route of its record. Raises UserError.
 
     The settings may be those of another site: then the host keys on record count too, and the port is that on record.
     """
@@ -65,7 +90,7 @@ def connect_to_session(
         port=None if settings.port is None else session.ssh_port or SSH_PORT,
         ssh=msgspec.structs.replace(settings.ssh, host_keys=host_keys),
     )
-    target = make_target(settings, session.destination, session.machine)
+    target = make_target(settings, session.destination, session.login_machine)
     return ssh.connect(settings, replace(target, is_configured=is_configured), credentials)
 
 

@@ -3,7 +3,6 @@
 import difflib
 import re
 import shlex
-from collections.abc import Callable
 from typing import Any, TypeVar
 
 import msgspec
@@ -11,7 +10,7 @@ import msgspec
 from notebooks_over_ssh.config.settings import Settings
 from notebooks_over_ssh.errors import RemoteError
 from notebooks_over_ssh.ssh.connection import Connection
-from notebooks_over_ssh.ssh.environment import Environment
+from notebooks_over_ssh.ssh.environment import configured_environment
 from notebooks_over_ssh.ssh.remote import run_program
 from notebooks_over_ssh.util.command_hint import command
 
@@ -99,26 +98,23 @@ def run_in_environment(
     parameters: dict[str, Any],
     *,
     timeout_s: float,
-    confirm: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
     """Run a program of `remote_scripts` in the environment of the settings, and return its reply.
 
-    `confirm` is as for `run_program`. Raises RemoteScriptError if the reply has a problem.
+    Raises RemoteScriptError if the reply has a problem.
     """
-    notebook = settings.notebook
     reply = run_program(
         connection,
         program,
         parameters,
-        environment=Environment(
-            name=notebook.environment,
-            directory=notebook.directory,
-            modules=tuple(notebook.modules),
-            activate=notebook.activate,
-        ),
+        environment=configured_environment(settings.notebook),
         timeout_s=timeout_s,
-        confirm=confirm,
     )
+    return successful(reply, settings, connection)
+
+
+def successful(reply: dict[str, Any], settings: Settings, connection: Connection) -> dict[str, Any]:
+    """Return the reply of a program. Raises RemoteScriptError if it has a problem."""
     if reply["problem"]:
         raise to_exception(decode(reply, RemoteProblem), settings, connection.label)
     return reply

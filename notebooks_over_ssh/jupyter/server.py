@@ -1,6 +1,5 @@
 """Starts, queries and stops the Jupyter server on the host."""
 
-from collections.abc import Callable
 from typing import Annotated
 
 import msgspec
@@ -9,12 +8,15 @@ from notebooks_over_ssh.config.settings import SSH_PORT, Settings
 from notebooks_over_ssh.jupyter.remote_result import (
     RemoteProblem,
     decode,
-    run_in_environment,
+    successful,
     to_exception,
     validate_host_name,
 )
 from notebooks_over_ssh.jupyter.session import PendingSession, Session
+from notebooks_over_ssh.launchers import LAUNCHERS
+from notebooks_over_ssh.launchers.base import Launched, StartObserver
 from notebooks_over_ssh.ssh.connection import Connection, host_key
+from notebooks_over_ssh.ssh.prompting import CredentialPrompter
 from notebooks_over_ssh.ssh.remote import run_program
 
 TIMEOUT_S = 30
@@ -74,10 +76,12 @@ class KernelsBusyError(Exception):
         self.number = number
 
 
-def start(connection: Connection, settings: Settings, before_start: Callable[[str], None]) -> StartedServer:
+def start(
+    login: Connection, settings: Settings, observer: StartObserver, credentials: CredentialPrompter
+) -> tuple[StartedServer, Launched]:
     """Start the server in its environment and directory unless it is running, and wait until it answers.
 
-    Before a start, `before_start` is called with the host name that the host reports. Raises RemoteError.
+    `login` is the connection to the host that the user named. Raises a UserError.
     """
     notebook = settings.notebook
     parameters = {
@@ -88,26 +92,20 @@ def start(connection: Connection, settings: Settings, before_start: Callable[[st
         "start_timeout_s": notebook.start_timeout_s,
         "arguments": notebook.arguments,
     }
-    timeout_s = notebook.start_timeout_s + TIMEOUT_S
-    reply = run_in_environment(
-        connection,
-        settings,
-        "start_server",
-        parameters,
-        timeout_s=timeout_s,
-        confirm=lambda host: before_start(validate_host_name(host)),
-    )
-    started = decode(reply, StartedServer)
-    validate_host_name(started.host)
-    return started
+    launched = LAUNCHERS["host"].start(login, settings, parameters, observer, credentials)
+    started = decode(successful(launched.reply, settings, launched.connection), StartedServer)
+    return started, launched
 
 
 def make_pending_session(host: str, connection: Connection, settings: Settings) -> PendingSession:
-    """The record of the host, to be saved before a server is started over this connection."""
+    """The record of a server that is about to be started by the host, which reports the name `host`.
+
+    Raises RemoteError if that is not a valid name.
+    """
     return PendingSession(
         gateway=settings.gateway,
         user=connection.user,
-        host=host,
+        host=validate_host_name(host),
         requested_host=connection.original_host,
         ssh_port=None if connection.port == SSH_PORT else connection.port,
         host_key=host_key(connection),
@@ -115,10 +113,13 @@ def make_pending_session(host: str, connection: Connection, settings: Settings) 
     )
 
 
-def make_session(started: StartedServer, connection: Connection, settings: Settings) -> Session:
-    """The record of a server that was started, or found, over this connection."""
+def make_session(
+    started: StartedServer, launched: Launched, login: Connection, settings: Settings
+) -> Session:
+    """The record of a server that was started, or found, through the connection `login`. Raises RemoteError."""
+    pending = make_pending_session(started.host, login, settings)
     return Session(
-        **msgspec.structs.asdict(make_pending_session(started.host, connection, settings)),
+        **msgspec.structs.asdict(pending) | {"host_key": host_key(launched.connection), "job": launched.job},
         pid=started.pid,
         process_start=started.process_start,
         remote_port=started.port,

@@ -15,6 +15,7 @@ from filelock import BaseFileLock
 from notebooks_over_ssh import state_files
 from notebooks_over_ssh.config.settings import SSH_PORT, Destination, Settings
 from notebooks_over_ssh.errors import ConfigError, TaskError
+from notebooks_over_ssh.launchers.base import Job, LauncherName
 from notebooks_over_ssh.ssh.host_keys import Machine
 from notebooks_over_ssh.util.file_lock import is_held
 
@@ -34,6 +35,9 @@ class RemoteHost(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     host_key: str
     host_keys: dict[str, list[str]] = {}
     """The `ssh.host_keys` by which the route was verified, of which the settings of another site know nothing."""
+    launcher: LauncherName = "host"
+    job: Job | None = None
+    """The job in which the server runs, if a scheduler started it; None also while it may not be submitted yet."""
 
     @property
     def name(self) -> str:
@@ -50,9 +54,9 @@ class RemoteHost(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
         return Destination(host=self.requested_host, user=self.user, port=self.ssh_port)
 
     @property
-    def machine(self) -> Machine:
-        """The machine that the destination must be."""
-        return Machine(self.host, self.host_key)
+    def login_machine(self) -> Machine | None:
+        """The machine that the destination must be; None if it only leads to a job, as any login node of a cluster does."""
+        return None if self.job else Machine(self.host, self.host_key)
 
     def __str__(self) -> str:
         route = f"through {self.gateway}" if self.gateway else "without a gateway"

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from notebooks_over_ssh.config.settings import Notebook
+
 
 @dataclass(frozen=True)
 class Environment:
@@ -23,3 +25,13 @@ class Environment:
         """The lines that bootstrap.sh reads; `marker` begins every reply."""
         lines = (marker, self.name, self.directory, " ".join(self.modules), self.activate)
         return "".join(f"{line}\n" for line in lines).encode()
+
+
+def configured_environment(notebook: Notebook) -> Environment:
+    """The environment of the settings."""
+    return Environment(
+        name=notebook.environment,
+        directory=notebook.directory,
+        modules=tuple(notebook.modules),
+        activate=notebook.activate,
+    )

@@ -8,9 +8,10 @@ from notebooks_over_ssh.config.settings import Settings
 from notebooks_over_ssh.errors import RemoteError, TaskError
 from notebooks_over_ssh.jupyter import server
 from notebooks_over_ssh.jupyter import session as sessions
-from notebooks_over_ssh.jupyter.connecting import connect
+from notebooks_over_ssh.jupyter.connecting import connect_to_login
 from notebooks_over_ssh.jupyter.remote_result import RemoteScriptError
 from notebooks_over_ssh.jupyter.session import PendingSession, Session
+from notebooks_over_ssh.launchers.base import Launched
 from notebooks_over_ssh.ssh.connection import Connection
 from notebooks_over_ssh.ssh.remote_files import has_program
 from notebooks_over_ssh.tasks.run import Run
@@ -33,9 +34,9 @@ def serve(run: Run) -> Session:
     old_session = sessions.find(settings)
     start_if_needed(settings.gateway)
     with progress("serve", f"starting jupyter {settings.notebook.application}"):
-        connection = connect(settings, run.credentials)
-        running = _start(connection, settings)
-    session = server.make_session(running, connection, settings)
+        login = connect_to_login(settings, run.credentials)
+        running, launched = _start(login, run)
+    session = server.make_session(running, launched, login, settings)
     try:
         sessions.save(session)
     except TaskError as error:
@@ -86,26 +87,33 @@ def report_running_on_interrupt(session: Session) -> Iterator[None]:
         raise
 
 
-def _start(connection: Connection, settings: Settings) -> server.StartedServer:
-    """Start or find the server. A pending session is on record until the result of a start is known."""
-    pending: PendingSession | None = None
+class _Recorder:
+    """Keeps a pending session on record until the result of a start is known."""
 
-    def save_pending(host: str) -> None:
-        nonlocal pending
-        pending = server.make_pending_session(host, connection, settings)
-        sessions.save_pending(pending)
+    def __init__(self, login: Connection, settings: Settings) -> None:
+        self.pending: PendingSession | None = None
+        self._login = login
+        self._settings = settings
 
+    def before_start(self, host: str) -> None:
+        self.pending = server.make_pending_session(host, self._login, self._settings)
+        sessions.save_pending(self.pending)
+
+
+def _start(login: Connection, run: Run) -> tuple[server.StartedServer, Launched]:
+    """Start or find the server."""
+    recorder = _Recorder(login, run.settings)
     try:
-        return server.start(connection, settings, save_pending)
+        return server.start(login, run.settings, recorder, run.credentials)
     except RemoteScriptError as error:
         # A server may be running after these two: it did not answer in time, or its port could not be recorded.
-        if pending and error.problem not in ("no-answer", "system-error"):
-            sessions.delete_pending(pending)
-        raise _with_suggestions(error, connection) from error
+        if recorder.pending and error.problem not in ("no-answer", "system-error"):
+            sessions.delete_pending(recorder.pending)
+        raise _with_suggestions(error, login) from error
     except KeyboardInterrupt:
-        if pending:
+        if recorder.pending:
             warn(
-                f"the server on {pending.host} may be running: {command('status')} shows it, "
+                f"the server on {recorder.pending.host} may be running: {command('status')} shows it, "
                 f"{command('serve')} finds it, {command('stop')} stops it"
             )
         raise

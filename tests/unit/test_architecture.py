@@ -21,6 +21,7 @@ LAYERS = (
     ("diagnostics", "trust_stores"),
     ("tunnel",),
     ("jupyter",),
+    ("launchers",),
     ("ssh", "sandbox"),
     ("config",),
     ("terminal", "debug_log"),

@@ -10,6 +10,8 @@ from notebooks_over_ssh.config import settings
 from notebooks_over_ssh.errors import ConfigError
 from notebooks_over_ssh.jupyter import session as sessions
 from notebooks_over_ssh.jupyter.session import AnySession, PendingSession, RemoteHost, Tunnel
+from notebooks_over_ssh.launchers.base import Job
+from notebooks_over_ssh.ssh.host_keys import Machine
 from tests.kit.sessions import make_session
 
 
@@ -223,3 +225,24 @@ def test_file_names(state: Path, host: str) -> None:
     sessions.save(make_session(host))
     sessions.save(make_session(host, host_key="BBBB"))
     assert len(list(state.glob("*.session.json"))) == 2
+
+
+def test_record_without_launcher(state: Path) -> None:
+    """A record of a version without launchers is one of a server that runs on the host itself."""
+    session = make_session()
+    sessions.save(session)
+    (path,) = state.glob("*.session.json")
+    fields = json.loads(path.read_text())
+    del fields["launcher"], fields["job"]
+    path.write_text(json.dumps(fields))
+    assert sessions.list_sessions() == [session]
+    assert session.login_machine == Machine(session.host, session.host_key)
+
+
+def test_record_of_a_job() -> None:
+    """The record of a server in a job has the job, and the host that leads to it may be any login node."""
+    job = Job(id=12, cluster="eddie", token="0123456789abcdef", submitted="2026-01-01T00:00:00Z")
+    session = make_session(job=job)
+    sessions.save(session)
+    assert sessions.list_sessions() == [session]
+    assert session.login_machine is None

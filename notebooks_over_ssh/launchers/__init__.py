@@ -1,0 +1,10 @@
+"""How the server comes to run: as a process of the host, or as something that a scheduler starts.
+
+Nothing above this package depends on which it is: see `Launcher` (base.py).
+"""
+
+from notebooks_over_ssh.launchers.base import Launcher, LauncherName
+from notebooks_over_ssh.launchers.host import HostLauncher
+
+LAUNCHERS: dict[LauncherName, Launcher] = {"host": HostLauncher()}
+"""The launchers, by the name in a session's record."""

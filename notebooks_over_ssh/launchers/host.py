@@ -1,0 +1,46 @@
+"""Runs the server as a process of the host itself."""
+
+from typing import Any
+
+from notebooks_over_ssh.config.settings import Settings
+from notebooks_over_ssh.launchers.base import Job, Launched, StartObserver
+from notebooks_over_ssh.ssh.connection import Connection
+from notebooks_over_ssh.ssh.environment import configured_environment
+from notebooks_over_ssh.ssh.prompting import CredentialPrompter
+from notebooks_over_ssh.ssh.remote import run_program
+
+START_MARGIN_S = 30
+"""How long activating the environment may take, in addition to `notebook.start_timeout_s`."""
+
+
+class HostLauncher:
+    """The server is a process on the host that the user named."""
+
+    def start(
+        self,
+        login: Connection,
+        settings: Settings,
+        parameters: dict[str, Any],
+        observer: StartObserver,
+        credentials: CredentialPrompter,  # other launchers log in to another machine
+    ) -> Launched:
+        """Start the server on the host. Raises RemoteError or ConnectError."""
+        reply = run_program(
+            login,
+            "start_server",
+            parameters,
+            environment=configured_environment(settings.notebook),
+            timeout_s=settings.notebook.start_timeout_s + START_MARGIN_S,
+            confirm=observer.before_start,
+        )
+        return Launched(login, reply)
+
+    def reach(
+        self,
+        login: Connection,
+        job: Job | None,  # there is none
+        settings: Settings,
+        credentials: CredentialPrompter,
+    ) -> Connection:
+        """The host itself."""
+        return login
