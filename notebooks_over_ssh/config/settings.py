@@ -78,8 +78,9 @@ def load(
 ) -> Settings:
     """The settings for a task that runs with `c`, an Invoke Context or the Connection of `fab -H`.
 
-    `host`, `site` and `flags` are the values of the task's flags, None if not given. Each flag has the name of its setting in
-    `notebook`; a str is parsed as in a variable. Raises ConfigError for the first setting that is unknown or invalid.
+    `host`, `site` and `flags` are the values of the task's flags, None if not given. Each flag has the name of its
+    setting in `notebook`; a str is parsed as in a variable. Raises ConfigError for the first setting that is unknown
+    or invalid.
     """
     values: dict[str, Any] = {}
     layers, site_of_layers = insert_site(

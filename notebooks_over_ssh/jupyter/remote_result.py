@@ -166,7 +166,8 @@ def to_exception(reply: RemoteProblem, settings: Settings, host: str) -> RemoteS
         "module-failed": (
             f"the module {reply.reason} does not load on {host}"
             if module_exists
-            else f"{host} has no module {reply.reason}{f'; it has {alternatives}' if alternatives else ', nor a similar one'}",
+            else f"{host} has no module {reply.reason}"
+            + (f"; it has {alternatives}" if alternatives else ", nor a similar one"),
             "see the reason above; modules that it needs go before it in notebook.modules"
             if module_exists
             else "set notebook.modules to names that `module avail` lists on the host",

@@ -55,7 +55,7 @@ class RemoteHost(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
     @property
     def login_machine(self) -> Machine | None:
-        """The machine that the destination must be; None if it only leads to a job, as any login node of a cluster does."""
+        """The machine that the destination must be; None if it leads to a job, as any login node does."""
         return None if self.job else Machine(self.host, self.host_key)
 
     def __str__(self) -> str:

@@ -97,7 +97,7 @@ def data_folders():
 
 
 def python_paths():
-    """Python itself, the folders from which it loads modules, without their contents, and the file that kernels run first."""
+    """Python, the folders from which it loads modules (not their contents), and the file that kernels run first."""
     paths = [sys.executable] + sys.path
     if site.ENABLE_USER_SITE:
         paths.append(site.getusersitepackages())

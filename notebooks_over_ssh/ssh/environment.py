@@ -13,7 +13,7 @@ class Environment:
     """
 
     name: str = ""
-    """A Conda environment, a path, or `uv` or `poetry` for that of a project, or `modules` for the Python of the modules."""
+    """A Conda environment, a path, `uv` or `poetry` for a project's, or `modules` for the Python of the modules."""
     directory: str = ""
     """The folder of the project, or one below it."""
     modules: tuple[str, ...] = ()

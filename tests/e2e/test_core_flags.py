@@ -180,7 +180,7 @@ def test_row(flag: str, idle_user: User) -> None:
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_command_for_a_host(program: str, idle_user: User) -> None:
-    """A command after one of these tasks and `--`, which Fabric would run without a check of the host key, is refused."""
+    """A command after a task and `--`, which Fabric would run without a check of the host key, is refused."""
     host = [] if program == "invoke" else ["-H", "ashbury"]
     assert_error(
         idle_user.run(program, *host, "sandbox.status", "--", "ls"), 2, "a command for the host after --"

@@ -163,6 +163,10 @@ def test_server_exits_at_start(user: User) -> None:
 
 def test_server_without_login(user: User) -> None:
     """A server whose settings disable its password is stopped before the tunnel opens: 6."""
-    spoilt = "c.ServerApp.allow_unauthenticated_access = True\nc.IdentityProvider.token = ''\nc.PasswordIdentityProvider.hashed_password = ''\n"
-    with changed(user.jupyter_config.with_name("jupyter_server_config.py"), spoilt):
+    insecure = (
+        "c.ServerApp.allow_unauthenticated_access = True\n"
+        "c.IdentityProvider.token = ''\n"
+        "c.PasswordIdentityProvider.hashed_password = ''\n"
+    )
+    with changed(user.jupyter_config.with_name("jupyter_server_config.py"), insecure):
         assert_error(user.fab("serve"), 6)

@@ -144,7 +144,7 @@ ns.configure({{"notebook": {{"application": "lab", "nice": 11}}, "docs": {{"buil
 
 @pytest.mark.parametrize("program", ["invoke", "fabric"])
 def test_other_project(installed_elsewhere: User, venv: Path, program: str) -> None:
-    """A project has the tasks below a name of its own, its tasks call them, and its settings count in Invoke's order."""
+    """A project has the tasks below its own name, its tasks call them, and its settings apply in Invoke's order."""
     user = installed_elsewhere
     python = str(venv / "bin/python")
     file, library = {"invoke": ("tasks.py", "invoke"), "fabric": ("fabfile.py", "fabric")}[program]

@@ -9,8 +9,8 @@ import pytest
 from tests.kit.cli import User, assert_error, assert_success
 
 TASKS = (
-    "secure", "serve", "tunnel --detach", "up --detach", "stop", "stop --all", "status", "status --json", "status --editors",
-    "logs", "doctor", "trust", "untrust", "sandbox.stop",
+    "secure", "serve", "tunnel --detach", "up --detach", "stop", "stop --all", "status", "status --json",
+    "status --editors", "logs", "doctor", "trust", "untrust", "sandbox.stop",
 )  # fmt: skip
 
 

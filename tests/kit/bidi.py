@@ -1,6 +1,7 @@
 """Controls browsers over WebDriver BiDi (https://w3c.github.io/webdriver-bidi/).
 
-Firefox implements it itself, Chromium through chromedriver. Both run headless with an empty profile, and verify certificates.
+Firefox implements it itself, Chromium through chromedriver. Both run headless with an empty profile, and verify
+certificates.
 """
 
 import base64

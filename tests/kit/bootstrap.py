@@ -30,8 +30,8 @@ def enter(
 ) -> dict[str, Any]:
     """Run bootstrap.sh as remote.py does, for a login with this home folder and these variables.
 
-    `profile_folder` stands in for /etc/profile.d. `fields` are the other fields of the Environment. Returns VARIABLES and the path of the Python that was entered, or
-    the refusal.
+    `profile_folder` replaces /etc/profile.d. `fields` are the other fields of the Environment. Returns VARIABLES and
+    the path of the Python that ran, or the error.
     """
     environment = Environment(name, **fields)
     source = script("bootstrap.sh").replace(bytes(PROFILE_FOLDER), bytes(profile_folder))

@@ -95,7 +95,8 @@ def names(*dns: str, ip: Sequence[str] = ()) -> x509.SubjectAlternativeName:
 
 def usages(*names: str) -> x509.KeyUsage:
     """The key usage extension: the names of RFC 5280, section 4.2.1.3, as cryptography spells them."""
-    all_usages = ("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement") + (
+    all_usages = (
+        "digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement",
         "key_cert_sign", "crl_sign", "encipher_only", "decipher_only",
     )  # fmt: skip
     return x509.KeyUsage(**{name: name in names for name in all_usages})

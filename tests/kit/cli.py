@@ -28,7 +28,11 @@ BIN_DIR = Path(sys.executable).parent
 
 Result = subprocess.CompletedProcess[str]
 # Makes the terminal the program's controlling terminal, as a shell does: getpass prompts on /dev/tty.
-_TERMINAL_LAUNCHER = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
+_TERMINAL_LAUNCHER = """
+import fcntl, os, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ def moved_clock(offset: str) -> dict[str, str]:
     libraries = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
     if not libraries:
         pytest.skip("needs libfaketime (Debian's package of that name)")
-    # Without NO_FAKE_STAT file times would shift too. FAKETIME_DONT_FAKE_MONOTONIC of release 0.9.10 makes clock_nanosleep(2) fail.
+    # Without NO_FAKE_STAT file times would shift too. FAKETIME_DONT_FAKE_MONOTONIC of release 0.9.10 makes
+    # clock_nanosleep(2) fail.
     return {"LD_PRELOAD": str(libraries[0]), "FAKETIME": offset, "NO_FAKE_STAT": "1"}
 
 

@@ -75,7 +75,7 @@ def leaked_processes(folder: Path) -> list[str]:
 
 @pytest.fixture(scope="session", autouse=True)
 def temporary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder for the temporary files of this session; fails if a file is left in it, or a process in any test's folder.
+    """A folder for temporary files; fails if a file is left in it, or a process in any test's folder.
 
     It is the first fixture of the session, so it is torn down last, when everything must have ended.
     """

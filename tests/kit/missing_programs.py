@@ -1,4 +1,4 @@
-"""Turns a test's failure to start a program that is not installed into a skip that names the program and its package."""
+"""Skips a test that fails to start a program which is not installed, and names the program and its package."""
 
 from pathlib import Path
 

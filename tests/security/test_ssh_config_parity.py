@@ -153,7 +153,7 @@ def test_parity_with_ssh(client: Client, case: Case) -> None:
     ids=[name for name, case in CASES.items() if case.by_paramiko],
 )
 def test_parity_of_paramiko(client: Client, case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without an installed ssh, Paramiko's parser gives the same result, except for default keys and algorithm lists."""
+    """Without ssh, Paramiko's parser gives the same result, except for default keys and algorithm lists."""
     settings = load_settings(client, case)
     place = parse_destination(case.destination, "the host")
     with_ssh = lookup(place, settings, port=None)

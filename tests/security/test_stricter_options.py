@@ -117,7 +117,7 @@ def test_unreadable_revoked_host_keys(client: Client, content: bytes | None) -> 
     ids=["SHA-1", "SHA-1 allowed", "left out"],
 )
 def test_ca_signature_algorithms(client: Client, how: dict[str, str], option: str) -> None:
-    """A certificate that its CA signed with SHA-1, or with an algorithm that CASignatureAlgorithms omits, is refused."""
+    """A certificate signed with SHA-1, or with an algorithm that CASignatureAlgorithms omits, is refused."""
     site = Authority.new(client.folder / "site", kind="rsa")
     host = certified_host(client, site, LOOPBACK, **how)
     client.write_known_hosts(f"@cert-authority * {site.public_key}")
@@ -144,7 +144,7 @@ def test_required_rsa_size(client: Client, bits: int) -> None:
 
 @pytest.mark.parametrize(("bits", "is_good"), [(3072, True), (8192, False)])
 def test_required_rsa_size_of_a_ca(client: Client, bits: int, is_good: bool) -> None:
-    """A certificate of a CA whose RSA key is smaller than RequiredRSASize is refused; ssh checks only the host's key."""
+    """A CA's RSA key that is smaller than RequiredRSASize is refused; ssh checks only the host's key."""
     site = Authority.new(client.folder / "site", kind="rsa")
     host = certified_host(client, site, LOOPBACK)
     client.write_known_hosts(f"@cert-authority * {site.public_key}")

@@ -63,7 +63,7 @@ HOSTS = ["ashbury", "student.compute", "gateway"]
 
 @pytest.mark.parametrize("line", ["-H", "--hosts", "serve --host", "serve --host ="])
 def test_hosts(line: str, complete: Complete) -> None:
-    """After a host flag the shell gets the hosts on record, then those of ~/.ssh/config, and no name that it expands."""
+    """A host flag completes to the hosts on record, then those of ~/.ssh/config, without names that a shell expands."""
     assert complete(line) == HOSTS
 
 

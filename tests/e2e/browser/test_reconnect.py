@@ -54,7 +54,7 @@ def settings(user: User, proxy: TcpProxy, tmp_path: Path) -> str:
 
 
 def test_reconnect(browser: Browser, user: User, proxy: TcpProxy, settings: str) -> None:
-    """The connection is cut and comes back: the page reconnects by itself, and the next cell runs in the same kernel."""
+    """After the connection was lost, the page reconnects by itself, and the next cell runs in the same kernel."""
     with browser.running():
         pass  # Firefox creates its store at its first start
     password = ("--password-file", "-")

@@ -66,7 +66,7 @@ def test_prompted_at_the_start(pam_network: PamNetwork, method: str) -> None:
 
 
 def test_wrong_at_the_start(pam_network: PamNetwork) -> None:
-    """Where the answer at --prompt-for-login-password is wrong, it is sent once, and the host's password prompted for."""
+    """A wrong answer at --prompt-for-login-password is sent once; then fab prompts for the password of the host."""
     account = account_requiring(pam_network, "password")
     gateway, host = passwords(pam_network, account)
     with fab_at_terminal(pam_network, "--prompt-for-login-password", "secure") as terminal:
@@ -80,7 +80,7 @@ def test_wrong_at_the_start(pam_network: PamNetwork) -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_wrong_password(pam_network: PamNetwork, method: str) -> None:
-    """A wrong password is asked for three times at most; then it exits with 4, the accepted methods and the attempts."""
+    """fab prompts three times at most; then it exits with 4, and lists the accepted methods and the attempts."""
     account = account_requiring(pam_network, method)
     with fab_at_terminal(pam_network, "secure") as terminal:
         for _ in range(3):

@@ -39,7 +39,7 @@ LATIN_1 = "en_GB.ISO-8859-1"
     ],
 )
 def test_start_up_file(pam_network: PamNetwork, shell: str, name: str, text: str) -> None:
-    """A start-up file that prints, runs exec, or sets options is no obstacle, and its output is no reply of the host."""
+    """A start-up file may print, run exec or set options; its output is not taken for a reply of the host."""
     account = pam_network.account(shell)
     marker = account.home / "it ran"
     account.write(name, f"touch '{marker}'\n{text}")

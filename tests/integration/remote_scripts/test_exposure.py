@@ -126,7 +126,7 @@ def test_readable_hash(home: Path, mode: int) -> None:
     "variable", ["JUPYTER_CONFIG_DIR", "JUPYTER_CONFIG_PATH", "JUPYTER_PATH", "IPYTHONDIR", "PYTHONPATH"]
 )
 def test_folders_of_variables(home: Path, tmp_path: Path, variable: str) -> None:
-    """A folder that a variable names counts; if it is missing, the parent in which another user could create it does."""
+    """A folder that a variable names is checked, or its parent, in which another user could create it."""
     shared = tmp_path / "shared"
     shared.mkdir()
     shared.chmod(0o1777)

@@ -41,7 +41,11 @@ def disable(home: Path) -> list[Path]:
         ("c.ServerApp.ip='0.0.0.0' # why", "pass # why", ["ServerApp.ip"]),
         ("c . LabApp . ip = 'x'; c.A.b = 1", "pass; c.A.b = 1", ["LabApp.ip"]),
         ("if 1: c.ServerApp.token = ''", "if 1: pass", ["ServerApp.token"]),
-        ("if 1:\n    c.ServerApp.token = ''\nelse:\n    x = 1", "if 1:\n    pass\nelse:\n    x = 1", ["ServerApp.token"]),
+        (
+            "if 1:\n    c.ServerApp.token = ''\nelse:\n    x = 1",
+            "if 1:\n    pass\nelse:\n    x = 1",
+            ["ServerApp.token"],
+        ),
         ("c.NotebookApp.password = (\n  'sha1:1:'\n  '2')\nx = 1", "pass\nx = 1", ["NotebookApp.password"]),
         ("c.ServerApp.certfile = open('x').name", "pass", ["ServerApp.certfile"]),
         ("c.ServerApp.allow_origin_pat = f(lambda: 0)", "pass", ["ServerApp.allow_origin_pat"]),
@@ -76,9 +80,17 @@ def test_in_python(tmp_path: Path, jupyter: Path, preexec: str, after: str, name
     [
         ("jupyter_config", {"ServerApp": {"allow_credentials": True, "x": 1}}, ["ServerApp.allow_credentials"]),
         ("jupyter_notebook_config", {"NotebookApp": {"password": "sha1:1:2"}}, ["NotebookApp.password"]),
-        ("jupyter_lab_config", {"PasswordIdentityProvider": {"hashed_password": ""}}, ["PasswordIdentityProvider.hashed_password"]),
+        (
+            "jupyter_lab_config",
+            {"PasswordIdentityProvider": {"hashed_password": ""}},
+            ["PasswordIdentityProvider.hashed_password"],
+        ),
         ("jupyter_lab_config", {"ServerApp": {"password": HASH}}, []),  # the expected value
-        ("jupyter_server_config", {"ServerApp": {"password": "x"}, "IdentityProvider": {"token": "y"}}, ["ServerApp.password", "IdentityProvider.token"]),
+        (
+            "jupyter_server_config",
+            {"ServerApp": {"password": "x"}, "IdentityProvider": {"token": "y"}},
+            ["ServerApp.password", "IdentityProvider.token"],
+        ),
         ("jupyterhub_config", {"ServerApp": {"ip": "*"}}, []),  # not read by Jupyter
     ],
 )  # fmt: skip

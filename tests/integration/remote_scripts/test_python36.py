@@ -18,7 +18,7 @@ def test_syntax_of_python_3_6(script: Path) -> None:
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
 def test_imports(script: Path) -> None:
-    """They import each other and the standard library; Jupyter's packages and newer modules only where they are used."""
+    """They import each other and the standard library; other packages and newer modules only where they are used."""
     tree = ast.parse(script.read_text())
     top = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
     names = {alias.name for node in top if isinstance(node, ast.Import) for alias in node.names}

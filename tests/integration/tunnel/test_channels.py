@@ -1,4 +1,4 @@
-"""Every connection through the tunnel behaves like a direct TCP connection, whatever happens to it and to the others."""
+"""Every connection through the tunnel behaves like a direct TCP connection, whatever happens to the others."""
 
 import errno
 import gc

@@ -139,7 +139,7 @@ def test_random_cuts(proxied: ProxiedNetwork) -> None:
 
 
 def test_process_stopped(proxied: ProxiedNetwork) -> None:
-    """The tunnel's process is stopped for longer than every timeout, as by a sleeping laptop, and continues unharmed."""
+    """The tunnel continues after its process was stopped for longer than every timeout, as by a sleeping laptop."""
     with running_workload(proxied, 50 * MB) as work, Download(work.client) as download:
         process = psutil.Process(work.pid)
         process.suspend()

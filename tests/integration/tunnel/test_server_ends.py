@@ -160,7 +160,7 @@ def test_without_a_watching_program(proxied: ProxiedNetwork) -> None:
 
 
 def test_verification_without_a_reply(proxied: ProxiedNetwork) -> None:
-    """A server whose verification got no reply on a lost connection is verified over the next one, and has not ended."""
+    """A server that could not be verified because the connection was lost is verified over the next one."""
     host, gateway = proxied.network.host, proxied.network.gateway
     options = host.options
     with running_workload(proxied, MB) as work:

@@ -19,7 +19,10 @@ CHANGES = {"gateway": "g.example", "user": "me", "notebook.host": "pool", "noteb
         ),
         (
             "# mine\ngateway: old  # a\n\nnotebook:\n  # b\n  nice: 12\n  host: 'x'\n",
-            "# mine\nuser: me\ngateway: g.example  # a\n\nnotebook:\n  # b\n  directory: ~/a b\n  nice: 12\n  host: pool\n",
+            (
+                "# mine\nuser: me\ngateway: g.example  # a\n\n"
+                "notebook:\n  # b\n  directory: ~/a b\n  nice: 12\n  host: pool\n"
+            ),
         ),
         (
             "notebook: {nice: 12} # a\nuser: you",

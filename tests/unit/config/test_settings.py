@@ -252,7 +252,8 @@ class TestVariables:
                 "INVOKE_NOTEBOOK_OPEN_BROWSER must be true or false, not 'maybe'", "write true or false",
             ),
             (
-                "NOTEBOOK_DIRECTORY", "", "INVOKE_NOTEBOOK_DIRECTORY must be a non-empty string, not ''", "write a non-empty string",
+                "NOTEBOOK_DIRECTORY", "",
+                "INVOKE_NOTEBOOK_DIRECTORY must be a non-empty string, not ''", "write a non-empty string",
             ),
             (
                 "CONNECT_KWARGS_PASSWORD", "hunter2",
@@ -516,7 +517,7 @@ class TestCommandLine:
             load(make_context(overrides=overrides))
 
     def test_prompted_secrets(self, make_context: MakeContext) -> None:
-        """The answers at Fabric's prompts are no settings, and not in a repr: Paramiko would offer them to every hop."""
+        """The answers at Fabric's prompts are in no setting and no repr: Paramiko would offer them to every hop."""
         context = make_context(overrides={"connect_kwargs": {"password": "hunter2", "passphrase": "hunter3"}})
         assert load(context).connect_kwargs == {}
         secrets = cli.prompted_secrets(context.config)

@@ -101,8 +101,12 @@ def cases(
     )
     return {
         "not a pair": (with_([leaf], other.key), ("server.key", "is not the key of")),
-        "upside down": (with_([certificate_site.intermediate, leaf], leaf.key), ("begins with", "the one below", "number 2")),
-        "a link is missing": (with_([leaf, certificate_site.root], leaf.key), ("certificate 2", "CN=the root", "CN=the one below")),
+        "upside down": (
+            with_([certificate_site.intermediate, leaf], leaf.key), ("begins with", "the one below", "number 2"),
+        ),
+        "a link is missing": (
+            with_([leaf, certificate_site.root], leaf.key), ("certificate 2", "CN=the root", "CN=the one below"),
+        ),
         "a stranger at the end": (
             with_([leaf, certificate_site.intermediate, other], leaf.key),
             ("certificate 3", "CN=a server", "CN=the root"),
@@ -125,8 +129,8 @@ def cases(
             with_key(lambda: rsa.generate_private_key(65537, 1024)),
             ("RSA key has only 1024 bits",),
         ),
-        "Ed25519": (alone(certificate_site.leaf(key=ed25519.Ed25519PrivateKey.generate())), ("browsers do not support",)),
-        "P-521": (alone(certificate_site.leaf(key=ec.generate_private_key(ec.SECP521R1()))), ("browsers do not support",)),
+        "Ed25519": (with_key(ed25519.Ed25519PrivateKey.generate), ("browsers do not support",)),
+        "P-521": (with_key(lambda: ec.generate_private_key(ec.SECP521R1())), ("browsers do not support",)),
         "DSA": (with_key(lambda: dsa.generate_private_key(1024)), ("browsers do not support",)),
         "the group can read the key": (open_to_others(0o640), ("other users have access", "server.key")),
         "all can read the key": (open_to_others(0o604), ("other users have access", "server.key")),
@@ -135,11 +139,13 @@ def cases(
             with_([leaf, UNABLE], leaf.key), ("certificate 2", "did not sign the one before it")
         ),
         "a passphrase": (with_([leaf], leaf.key, passphrase=b"x"), ("server.key", "passphrase")),
-        "the wrong way round": (lambda: (with_([leaf], leaf.key)()[1], certificate_site.folder / "chain.pem"), ("a key, but no",)),
+        "the wrong way round": (
+            lambda: (with_([leaf], leaf.key)()[1], certificate_site.folder / "chain.pem"), ("a key, but no",),
+        ),
         "a certificate as key": (lambda: (with_([leaf], leaf.key)()[0],) * 2, ("no key",)),
         "DER": (der, ("chain.pem", "no PEM certificate")),
         **{name: (damaged(pem), ("chain.pem", "unreadable")) for name, pem in MALFORMED.items()},
-        "nothing there": (lambda: (certificate_site.folder / "x", certificate_site.folder / "y"), ("cannot read", "/x")),
+        "no file": (lambda: (certificate_site.folder / "x", certificate_site.folder / "y"), ("cannot read", "/x")),
     }  # fmt: skip
 
 

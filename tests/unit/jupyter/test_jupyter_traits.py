@@ -26,7 +26,7 @@ def insecure_settings(import_remote: Callable[[str], ModuleType]) -> ModuleType:
 
 @pytest.mark.parametrize("name", TRAITS)
 def test_refused_as_argument(name: str) -> None:
-    """notebook.arguments may set no trait of the table; the message says why, and the hint names the command instead."""
+    """notebook.arguments may not set a trait of the table; the message says why, and the hint names a command."""
     with pytest.raises(ConfigError) as refused:
         check_arguments([f"--ServerApp.{name}=x"], "notebook.arguments")
     assert str(refused.value).endswith(TRAITS[name].refusal)

@@ -147,7 +147,7 @@ def test_another_gateway_in_the_settings() -> None:
 
 
 def test_gateway_of_the_settings() -> None:
-    """Of two sessions on a host, the one through the gateway of the settings is found, whatever other gateways there are."""
+    """Of two sessions on a host, the one through the gateway of the settings is found."""
     own = make_session("calder")
     sessions.save(own)
     sessions.save(make_session("calder", gateway="old.example", host_key="BBBB"))

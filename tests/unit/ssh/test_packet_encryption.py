@@ -306,7 +306,7 @@ def _read_while_feeding(packets: NestedPacketizer, carrier: JumpChannel, sent_by
 @pytest.mark.parametrize("limit", ["time", "bytes"])
 @pytest.mark.parametrize("direction", ["inbound", "outbound"])
 def test_new_keys(monkeypatch: pytest.MonkeyPatch, direction: str, limit: str) -> None:
-    """New keys are due after an hour, and after 4 GiB in one direction, not before; with new keys the count begins again."""
+    """New keys are due after an hour or 4 GiB in one direction, not before; then the count begins again."""
     now = 1000.0
     monkeypatch.setattr(packetizer, "time", SimpleNamespace(monotonic=lambda: now))
     packets: Any = BlockPacketizer(SentBytes())

@@ -208,7 +208,7 @@ def test_second_outage(tunnel: FakeTunnel) -> None:
 
 
 def test_second_outage_before_an_answer(tunnel: FakeTunnel) -> None:
-    """An outage that begins before a connection has answered again gives it more time; the wait for its end does not count."""
+    """A second outage before the connection has answered gives it more time; the outage itself does not count."""
     first = tunnel.connection
     outage(tunnel, 20)
     tunnel.pass_time(10)
@@ -234,7 +234,7 @@ def test_old_connection_alone_falls_silent(tunnel: FakeTunnel) -> None:
 
 
 def test_sleep(tunnel: FakeTunnel) -> None:
-    """The time that the machine slept counts as an outage, although the monotonic clock stood still; so does a second sleep."""
+    """The time that the machine slept counts as an outage, though the monotonic clock stops. So does a second sleep."""
     old = tunnel.connection
     tunnel.pass_time(10)
     old.is_responsive = False

@@ -14,7 +14,7 @@ SESSION = make_session()
 
 
 class Steps:
-    """The calls, in their order, of a connection whose host forbids forwarding or does not; each transport has a name."""
+    """The calls, in order, of a connection whose host may forbid forwarding; each transport has a name."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, refusal: str, failing: set[str]) -> None:
         self.calls: list[str] = []

@@ -166,7 +166,7 @@ def test_next_connection(tracker: ServerTracker, fakes: Fakes) -> None:
 
 
 def test_verification_after_reconnect(tracker: ServerTracker, fakes: Fakes) -> None:
-    """A server that another one has replaced, or that refuses, has ended; one that is slow, or out of reach, has not."""
+    """A server that another one has replaced, or that refuses, has ended; one that is slow or unreachable has not."""
     fakes.error = RemoteError("slow")
     fakes.error.__cause__ = TimeoutError()
     with pytest.raises(RemoteError, match="slow"):
