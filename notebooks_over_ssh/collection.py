@@ -235,7 +235,7 @@ def init(c: Any) -> Action:
     """Ask for your site's settings, and write them to ~/.invoke.yaml."""
     from notebooks_over_ssh.tasks.init import init, plan
 
-    return Action(init, plan=plan, once=True)
+    return Action(lambda: init(c), plan=plan, once=True)
 
 
 @task(name="start")

@@ -1,5 +1,6 @@
-"""Changes settings in a YAML file, and nothing else in it: every comment, blank line and quotation mark is kept."""
+"""Changes settings in a settings file. In YAML every comment, blank line and quotation mark is kept."""
 
+import json
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -22,16 +23,10 @@ def edit_yaml(content: bytes, changes: Mapping[str, Any], name: str) -> bytes:
     expected = _without_aliases(parse_mapping(content, ".yaml", name))
     text = content.decode()
     bom, text = text[: len(_BOM)] * text.startswith(_BOM), text.removeprefix(_BOM)
+    _apply(changes, expected)
     # A setting that is not there yet is put first.
     for setting, value in reversed(list(changes.items())):
-        path = setting.split(".")
-        section = expected
-        for key in path[:-1]:
-            if section.get(key) is None:
-                section[key] = {}
-            section = section[key]
-        section[path[-1]] = value
-        text = _set(text, path, value)
+        text = _set(text, setting.split("."), value)
     edited = (bom + text).encode()
     if not _has_content(edited, expected):
         raise ConfigError(
@@ -39,6 +34,25 @@ def edit_yaml(content: bytes, changes: Mapping[str, Any], name: str) -> bytes:
             hint=f"set {', '.join(changes)} there yourself",
         )
     return edited
+
+
+def edit_json(content: bytes, changes: Mapping[str, Any], name: str) -> bytes:
+    """The content of a JSON file with these settings changed or added, indented by two spaces. Raises ConfigError."""
+    settings = parse_mapping(content, ".json", name)
+    _apply(changes, settings)
+    # UTF-8 cannot encode a lone surrogate, and Python's escape of one is that of JSON.
+    return f"{json.dumps(settings, indent=2, ensure_ascii=False)}\n".encode(errors="backslashreplace")
+
+
+def _apply(changes: Mapping[str, Any], settings: dict[Any, Any]) -> None:
+    for setting, value in changes.items():
+        *sections, key = setting.split(".")
+        section = settings
+        for name in sections:
+            if section.get(name) is None:
+                section[name] = {}
+            section = section[name]
+        section[key] = value
 
 
 def _without_aliases(value: Any) -> Any:

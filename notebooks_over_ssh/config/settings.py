@@ -14,7 +14,7 @@ from notebooks_over_ssh.config.cli import given_host, overrides
 from notebooks_over_ssh.config.destination import SSH_PORT, Destination, parse_destination
 from notebooks_over_ssh.config.schema import SSH, Configuration, ConnectKwargs, Notebook, Timeouts
 from notebooks_over_ssh.config.site import Site, insert_site, make_absolute
-from notebooks_over_ssh.config.sources import KNOWN, normalize_gateway, parse_setting, sources
+from notebooks_over_ssh.config.sources import KNOWN, Source, normalize_gateway, parse_setting, sources
 from notebooks_over_ssh.config.validation import check_mapping, check_value
 from notebooks_over_ssh.errors import ConfigError
 
@@ -33,6 +33,7 @@ __all__ = [
     "Timeouts",
     "check_host_option",
     "load",
+    "overriding_sources",
     "parse_destination",
 ]
 
@@ -83,11 +84,10 @@ def load(
     or invalid.
     """
     values: dict[str, Any] = {}
-    layers, site_of_layers = insert_site(
-        [*sources(c.config), _command_line(c.config), _flags({"site": make_absolute(site), **flags})]
-    )
-    for layer in layers:
-        values = _merge(values, _normalize_timeout(layer))
+    given = Source("the flags", _flags({"site": make_absolute(site), **flags}))
+    all_sources, site_of_sources = insert_site([*sources(c.config), _command_line(c.config), given])
+    for source in all_sources:
+        values = _merge(values, _normalize_timeout(source.layer))
     notebook = Notebook(**_section(values, "notebook"))
     if notebook.environment == "modules" and not (notebook.modules or notebook.activate):
         raise ConfigError(
@@ -104,9 +104,26 @@ def load(
         load_ssh_configs=values.get("load_ssh_configs", True),
         ssh=SSH(**_section(values, "ssh")),
         notebook=notebook,
-        site=site_of_layers,
+        site=site_of_sources,
         explicit_host=given_host(c, c.config, host) or values.get("notebook.host"),
     )
+
+
+def overriding_sources(c: "Context", values: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Of these values in the user's own file, those that do not count: by the name of the source that overrides them.
+
+    Raises ConfigError for the first source that is wrong.
+    """
+    last = {
+        setting: source
+        for source in insert_site([*sources(c.config), _command_line(c.config)])[0]
+        for setting in source.layer
+    }
+    overridden: dict[str, list[str]] = {}
+    for setting, value in values.items():
+        if last[setting].layer[setting] != value:
+            overridden.setdefault(last[setting].name, []).append(setting)
+    return overridden
 
 
 def check_host_option(c: "Context") -> None:
@@ -134,8 +151,8 @@ def is_first(c: "Context") -> bool:
     return cli.is_first(c, c.config)
 
 
-def _command_line(config: "Config") -> dict[str, Any]:
-    return check_mapping(overrides(config), Configuration, "the command line")
+def _command_line(config: "Config") -> Source:
+    return Source("the command line", check_mapping(overrides(config), Configuration, "the command line"))
 
 
 def _flags(flags: Mapping[str, str | int | bool | None]) -> dict[str, Any]:

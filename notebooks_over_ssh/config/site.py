@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from notebooks_over_ssh.config.files import SUFFIXES, parse_mapping
-from notebooks_over_ssh.config.sources import Layer, check_layer
+from notebooks_over_ssh.config.sources import Source, check_layer
 from notebooks_over_ssh.errors import ConfigError
 from notebooks_over_ssh.util.peer_text import clean
 
@@ -39,15 +39,16 @@ class Site(msgspec.Struct, frozen=True):
     """Its settings by name, all of them in ALLOWED, and in that order."""
 
 
-def insert_site(layers: Sequence[Layer]) -> tuple[list[Layer], Site | None]:
-    """The layers with that of the site that the last of them names, just before the one that names it.
+def insert_site(sources: Sequence[Source]) -> tuple[list[Source], Site | None]:
+    """The sources with the site that the last of them names, just before the one that names it.
 
     So a setting in the same source as the site's name overrides the site's, and the site's overrides those in the
     sources before. Only a host key that the user has pinned wins over the site's everywhere. Raises ConfigError.
     """
+    layers = [source.layer for source in sources]
     naming = [number for number, layer in enumerate(layers) if "notebook.site" in layer]
     if not naming or layers[naming[-1]]["notebook.site"] is None:
-        return list(layers), None
+        return list(sources), None
     paths = {name: path for layer in layers for name, path in layer.get("notebook.sites", {}).items()}
     site = _read(_find_path(layers[naming[-1]]["notebook.site"], paths))
     layer = dict(site.settings)
@@ -56,7 +57,7 @@ def insert_site(layers: Sequence[Layer]) -> tuple[list[Layer], Site | None]:
         layer["ssh.host_keys"] = {
             name: keys for name, keys in layer["ssh.host_keys"].items() if name not in pinned
         }
-    return [*layers[: naming[-1]], layer, *layers[naming[-1] :]], site
+    return [*sources[: naming[-1]], Source(site.path, layer), *sources[naming[-1] :]], site
 
 
 def make_absolute(site: str | None) -> str | None:

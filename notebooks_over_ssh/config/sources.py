@@ -11,7 +11,7 @@ import difflib
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from notebooks_over_ssh.config.destination import parse_destination, parse_user
 from notebooks_over_ssh.config.files import find_config_file, read_mapping
@@ -34,6 +34,15 @@ if TYPE_CHECKING:
 Layer = dict[str, Any]
 """Values by the path of their setting, as in `notebook.nice`."""
 
+
+class Source(NamedTuple):
+    """Where settings come from: a file, the variables, the command line."""
+
+    name: str
+    """For messages."""
+    layer: Layer
+
+
 KNOWN = known_settings(Configuration)
 SYSTEM_STEM = Path("/etc/invoke")
 _SECRETS = ("connect_kwargs.password", "connect_kwargs.passphrase")
@@ -48,22 +57,19 @@ _FABRIC_SECTIONS = ("connect_kwargs", "timeouts")
 _MISSPELT_CUTOFF = 0.9
 
 
-def sources(config: "Config") -> list[Layer]:
-    """The layers, each overriding those before it. Raises ConfigError for the first that is wrong."""
+def sources(config: "Config") -> list[Source]:
+    """The sources, each overriding those before it. Raises ConfigError for the first that is wrong."""
     project = project_folder(config)
+    variables = Source("an INVOKE_ variable", _environment(os.environ))
     if project is not None and (project / "notebooks_over_ssh" / "__init__.py").is_file():
-        defaults = _without_shipped_host(_file(find_config_file(project / "invoke")))
-        return [defaults, *_general(config), _environment(os.environ), _runtime(config)]
+        path = find_config_file(project / "invoke")
+        defaults = Source(str(path), _without_shipped_host(_file(path, path.name)))
+        return [defaults, *_general(config), variables, _runtime(config)]
     # Other tasks may have their settings in the same files.
     names = ("invoke", "fabric") if file_prefix(config) == "fabric" else ("invoke",)
     paths = [] if project is None else [find_config_file(project / name) for name in names]
-    own = [_file(path, is_shared=True) for path in paths]
-    return [
-        *_general(config, is_shared=True),
-        *own,
-        _environment(os.environ),
-        _runtime(config, is_shared=True),
-    ]
+    own = [Source(str(path), _file(path, path.name, is_shared=True)) for path in paths]
+    return [*_general(config, is_shared=True), *own, variables, _runtime(config, is_shared=True)]
 
 
 def project_folder(config: "Config") -> Path | None:
@@ -92,6 +98,11 @@ def find_project() -> Path | None:
     return None
 
 
+def user_file() -> Path:
+    """The user's own file, which may not exist."""
+    return find_config_file(Path(os.path.expanduser("~"), ".invoke"))
+
+
 def file_prefix(config: "Config") -> str:
     """What a project's settings files are called by the program itself: `invoke`, or `fabric` (Config, file_prefix)."""
     return config.file_prefix or config.prefix
@@ -104,30 +115,29 @@ def _without_shipped_host(project: Layer) -> Layer:
     }
 
 
-def _general(config: "Config", *, is_shared: bool = False) -> list[Layer]:
-    """The layers below a project's: its collections, this machine, this user."""
-    user = find_config_file(Path(os.path.expanduser("~"), ".invoke"))
-    system = find_config_file(SYSTEM_STEM)
+def _general(config: "Config", *, is_shared: bool = False) -> list[Source]:
+    """The sources below a project's: its collections, this machine, this user."""
+    system, user = find_config_file(SYSTEM_STEM), user_file()
+    system_name, user_name = str(system), f"~/{user.name}"
     return [
-        check_layer(config._collection, "ns.configure", is_shared=is_shared),
-        _file(system, str(system), is_shared=is_shared),
-        _file(user, f"~/{user.name}", is_shared=is_shared),
+        Source("ns.configure", check_layer(config._collection, "ns.configure", is_shared=is_shared)),
+        Source(system_name, _file(system, system_name, is_shared=is_shared)),
+        Source(user_name, _file(user, user_name, is_shared=is_shared)),
     ]
 
 
-def _runtime(config: "Config", *, is_shared: bool = False) -> Layer:
+def _runtime(config: "Config", *, is_shared: bool = False) -> Source:
     # From -f or INVOKE_RUNTIME_CONFIG (Program.update_config in invoke/program.py). Invoke ignores a missing file.
     path = getattr(config, "_runtime_path", None)
     if path is None:
-        return {}
+        return Source("-f", {})
     content = read_mapping(Path(os.path.expanduser(path)), str(path))
     if content is None:
         raise ConfigError(f"there is no configuration file {path}", hint="check the path given with -f")
-    return check_layer(content, str(path), is_shared=is_shared)
+    return Source(str(path), check_layer(content, str(path), is_shared=is_shared))
 
 
-def _file(path: Path, name: str = "", *, is_shared: bool = False) -> Layer:
-    name = name or path.name
+def _file(path: Path, name: str, *, is_shared: bool = False) -> Layer:
     return check_layer(read_mapping(path, name) or {}, name, is_shared=is_shared)
 
 

@@ -1,16 +1,16 @@
 """init: ask for the settings of a site, and write them to the user's own file."""
 
 import getpass
-import os
 import stat
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from notebooks_over_ssh.config.edit import edit_yaml
-from notebooks_over_ssh.config.files import find_config_file, read_mapping
+from notebooks_over_ssh.config.edit import edit_json, edit_yaml
+from notebooks_over_ssh.config.files import read_mapping
 from notebooks_over_ssh.config.schema import Configuration, Notebook
-from notebooks_over_ssh.config.sources import check_layer, parse_setting
+from notebooks_over_ssh.config.settings import overriding_sources
+from notebooks_over_ssh.config.sources import check_layer, parse_setting, user_file
 from notebooks_over_ssh.errors import ConfigError, TaskError, unanswered
 from notebooks_over_ssh.terminal import (
     TerminalPrompter,
@@ -18,9 +18,13 @@ from notebooks_over_ssh.terminal import (
     print_detail,
     print_error,
     print_step,
+    warn,
 )
 from notebooks_over_ssh.util.atomic_write import atomic_write
 from notebooks_over_ssh.util.command_hint import command
+
+if TYPE_CHECKING:
+    from invoke.context import Context
 
 QUESTIONS = {
     "gateway": "the SSH gateway of your site",
@@ -32,36 +36,42 @@ QUESTIONS = {
 """The settings that `init` asks for."""
 
 
-def init() -> None:
+def init(c: "Context") -> None:
     """Ask the questions, show the answers, and write those that change something. Raises ConfigError or TaskError."""
-    path = find_config_file(Path(os.path.expanduser("~"), ".invoke"))
+    path = user_file()
     name = f"~/{path.name}"
     if not is_interactive():
         raise ConfigError(
             "init asks questions, and there is no terminal",
             hint=f"write the settings to {name}: gateway, user, and notebook: {{host, environment, directory}}",
         )
-    if path.suffix == ".json":
-        raise ConfigError(f"init cannot change {name}, which is JSON", hint="change it yourself")
+    python_file = path.with_suffix(".py")
+    if python_file.exists() and not path.exists():
+        raise ConfigError(
+            f"with {name} in place, Invoke would no longer read ~/{python_file.name}",
+            hint=f"move the settings of ~/{python_file.name} to {name}, then run init again",
+        )
     mapping = read_mapping(path, name)
     content = b"" if mapping is None else path.read_bytes()
     present = check_layer(mapping or {}, name, is_shared=True)
     prompter = TerminalPrompter(is_interactive())
     answers = _ask(prompter, present)
     changes = {setting: value for setting, value in answers.items() if present.get(setting, ...) != value}
-    edited = edit_yaml(content, changes, name)
+    edited = (edit_json if path.suffix == ".json" else edit_yaml)(content, changes, name)
     for setting, value in changes.items():
         print_step("init", f"{setting}: {_format(value)}")
     if not changes or not prompter.confirm(f"write this to {name}?"):
         return print_step("init", f"{name} is unchanged")
     _write(path, name, edited)
     print_step("init", f"wrote {name}")
+    written = present | answers
+    _warn_of_overrides(c, {setting: written[setting] for setting in QUESTIONS if setting in written})
     print_detail(f"{command('doctor')} checks everything from here to a working kernel")
 
 
 def plan() -> None:
     """Print what `init` would do."""
-    print_step("init", f"would ask {len(QUESTIONS)} questions, and write the answers to your ~/.invoke.yaml")
+    print_step("init", f"would ask {len(QUESTIONS)} questions, and write the answers to ~/{user_file().name}")
 
 
 def _ask(prompter: TerminalPrompter, present: Mapping[str, Any]) -> dict[str, Any]:
@@ -91,6 +101,16 @@ def _default(setting: str) -> Any:
 
 def _format(value: Any) -> str:
     return "none" if value is None else str(value)
+
+
+def _warn_of_overrides(c: "Context", written: Mapping[str, Any]) -> None:
+    """Say which settings in the user's own file do not count in this folder, and why."""
+    try:
+        overridden = overriding_sources(c, written)
+    except ConfigError as error:  # of another file
+        return warn(str(error))
+    for name, settings in overridden.items():
+        warn(f"here, {name} overrides {', '.join(settings)}")
 
 
 def _write(path: Path, name: str, content: bytes) -> None:

@@ -1,6 +1,8 @@
 """`init` asks for the settings of a site and writes them to ~/.invoke.yaml."""
 
+import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -120,13 +122,58 @@ def test_without_a_terminal(idle_user: User) -> None:
     [
         (".invoke.yaml", "notebook: [1\n", "~/.invoke.yaml, line 2: invalid YAML"),
         (".invoke.yaml", "notebook: {nice: 1}\n", "notebook.nice in ~/.invoke.yaml must be"),
-        (".invoke.json", "{}", "init cannot change ~/.invoke.json"),
+        (".invoke.json", "[]", "~/.invoke.json must be a mapping"),
+        (".invoke.py", "run = {'echo': True}\n", "Invoke would no longer read ~/.invoke.py"),
     ],
 )
 def test_unusable_file(idle_user: User, name: str, text: str, error: str) -> None:
-    """A file that is invalid, or JSON, is refused by name before any question, and left as it is."""
+    """A file that is invalid, or in Python, is refused by name before any question, and left as it is."""
     (idle_user.home / name).write_text(text)
     with idle_user.at_terminal("fab", "init") as terminal:
         terminal.expect(re.escape(error))
         assert terminal.end() == 2
     assert (idle_user.home / name).read_text() == text
+    assert idle_user.files() == [name]
+
+
+def test_json(idle_user: User) -> None:
+    """A user whose own file is JSON keeps that file, with the answers in it."""
+    file = idle_user.home / ".invoke.json"
+    file.write_text('{"run": {"echo": true}, "notebook": {"nice": 12, "host": "a"}}')
+    with idle_user.at_terminal("fab", "init") as terminal:
+        answer(terminal, "gate.example", "", "pool.example", "", "")
+        terminal.expect("write this to ~/.invoke.json")
+        terminal.type("y")
+        assert terminal.end() == 0
+    assert json.loads(file.read_text()) == {
+        "run": {"echo": True},
+        "notebook": {"nice": 12, "host": "pool.example"},
+        "gateway": "gate.example",
+    }
+    assert idle_user.files() == [".invoke.json"]
+
+
+@pytest.mark.parametrize(
+    ("project", "warning"),
+    [
+        ("{gateway: other.example, notebook: {host: b}}", "overrides gateway, notebook.host"),
+        ("{gateway: gate.example, notebook: {environment: b}}", ""),
+        ("{notebook: {site: nowhere}}", "there is no site nowhere"),
+    ],
+)
+def test_overridden(idle_user: User, file: Path, tmp_path: Path, project: str, warning: str) -> None:
+    """Where a project's file overrides what was written, a warning names the file and the settings."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    (folder / "invoke.yaml").write_text(project)
+    with replace(idle_user, folder=folder).at_terminal("notebooks", "init") as terminal:
+        answer(terminal, "gate.example", "", "pool.example", "", "")
+        terminal.expect("write this")
+        terminal.type("y")
+        terminal.expect("wrote ~/.invoke.yaml")
+        assert terminal.end() == 0
+    warnings = re.findall(r"warning:\S* (.*)\r", terminal.output)
+    assert len(warnings) == (1 if warning else 0) and all(warning in line for line in warnings)
+    if "overrides" in warning:
+        assert f"{folder}/invoke.yaml overrides" in warnings[0]
+    assert file.exists()

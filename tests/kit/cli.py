@@ -131,8 +131,8 @@ class User:
         master_fd, slave_fd = pty.openpty()
         fcntl.ioctl(slave_fd, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 200, 0, 0))
         process = subprocess.Popen(
-            [sys.executable, "-S", "-E", "-c", _TERMINAL_LAUNCHER, BIN_DIR / program, *arguments],
-            cwd=ROOT,
+            [sys.executable, "-S", "-E", "-c", _TERMINAL_LAUNCHER, self.programs / program, *arguments],
+            cwd=self.folder,
             env=self.environment(TERM="xterm"),
             stdin=slave_fd,
             stdout=slave_fd,

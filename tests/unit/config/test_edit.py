@@ -1,9 +1,9 @@
-"""Settings are changed in a YAML file, and everything else in it is kept byte for byte."""
+"""Settings are changed in a file; in a YAML file, everything else is kept byte for byte."""
 
 import pytest
 import yaml
 
-from notebooks_over_ssh.config.edit import edit_yaml
+from notebooks_over_ssh.config.edit import edit_json, edit_yaml
 from notebooks_over_ssh.errors import ConfigError
 
 CHANGES = {"gateway": "g.example", "user": "me", "notebook.host": "pool", "notebook.directory": "~/a b"}
@@ -57,6 +57,20 @@ def test_any_value(value: str | None) -> None:
     """A value is read back as it was given, in a block and in a flow mapping."""
     for before in (b"", b"user: x\n", b"{user: x}"):
         assert yaml.safe_load(edit_yaml(before, {"user": value}, "f"))["user"] == value
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("", '{\n  "user": "ü"\n}\n'),
+        ('\ufeff{\t"b": [1.5], "user": null}', '{\n  "b": [\n    1.5\n  ],\n  "user": "ü"\n}\n'),
+        (r'{"\ud83d\ude00": "\ud800"}', '{\n  "\U0001f600": "\\ud800",\n  "user": "ü"\n}\n'),
+    ],
+    ids=["empty", "tab", "lone surrogate"],
+)
+def test_json(before: str, after: str) -> None:
+    """In a JSON file the settings are changed in their order, and any text stays the same."""
+    assert edit_json(before.encode(), {"user": "ü"}, "f") == after.encode()
 
 
 @pytest.mark.parametrize(
