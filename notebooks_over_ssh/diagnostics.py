@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from notebooks_over_ssh.config.settings import Destination, Settings
+from notebooks_over_ssh.config.sources import unread_settings
 from notebooks_over_ssh.errors import ConnectError, RemoteError, UserError
 from notebooks_over_ssh.jupyter import certificate, security, server
 from notebooks_over_ssh.jupyter import session as sessions
@@ -123,7 +124,9 @@ class _Checks:
 
     def _settings(self) -> str:
         route = f"through {self.settings.gateway}" if self.settings.gateway else "without a gateway"
-        return f"{self._destination()} {route}"
+        unread = unread_settings()
+        note = f" (without effect: {unread})" if unread else ""
+        return f"{self._destination()} {route}{note}"
 
     def _sandbox(self) -> str:
         gateway = sandbox_gateway()

@@ -103,6 +103,17 @@ def user_file() -> Path:
     return find_config_file(Path(os.path.expanduser("~"), ".invoke"))
 
 
+def unread_settings() -> str:
+    """The settings in `~/.fabric.yaml`, which do not count, for a message: `gateway, user in ~/.fabric.yaml`."""
+    path = find_config_file(Path(os.path.expanduser("~"), ".fabric"))
+    try:
+        content = read_mapping(path, path.name) or {}
+    except ConfigError:  # Fabric itself reports it
+        return ""
+    settings = [key for key in _TOP_LEVEL if key in content and key not in _UNCHECKED]
+    return f"{', '.join(settings)} in ~/{path.name}" if settings else ""
+
+
 def file_prefix(config: "Config") -> str:
     """What a project's settings files are called by the program itself: `invoke`, or `fabric` (Config, file_prefix)."""
     return config.file_prefix or config.prefix

@@ -63,6 +63,23 @@ def checks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @pytest.mark.parametrize(
+    ("text", "note"),
+    [
+        (
+            "{gateway: gate, tasks: {dedupe: false}, user: me}",
+            " (without effect: gateway, user in ~/.fabric.yaml)",
+        ),
+        ("{tasks: {dedupe: false}, run: {echo: true}, theirs: 1}", ""),
+        ("[", ""),
+    ],
+)
+def test_fabric_file(checks: Any, tmp_path: Path, text: str, note: str) -> None:
+    """What the user's ~/.fabric.yaml sets for Fabric only is named, unless it is not for these tasks anyway."""
+    (tmp_path / ".fabric.yaml").write_text(text)
+    assert checks._settings() == f"student.compute through sandbox{note}"
+
+
+@pytest.mark.parametrize(
     ("offset_s", "duration_s", "problem"),
     [
         (0, 0, ""),
