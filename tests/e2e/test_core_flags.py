@@ -1,6 +1,7 @@
 """The flags of the programs themselves, which docs/fabric.md lists: each has an effect, has none, or is refused."""
 
 import re
+import socket
 import sys
 from collections.abc import Callable
 
@@ -185,6 +186,27 @@ def test_command_for_a_host(program: str, idle_user: User) -> None:
     assert_error(
         idle_user.run(program, *host, "sandbox.status", "--", "ls"), 2, "a command for the host after --"
     )
+
+
+@pytest.mark.parametrize("task", [[], ["sandbox.status"], ["theirs"]], ids=["no task", "ours", "theirs"])
+def test_executor(task: list[str], idle_user: User) -> None:
+    """With our executor in ~/.fabric.yaml, `fab` refuses a command for a host and connects nowhere; tasks still run."""
+    (idle_user.home / ".fabric.yaml").write_text(
+        "tasks: {executor_class: notebooks_over_ssh.executor.Executor}\n"
+    )
+    root = []
+    if task == ["theirs"]:
+        (idle_user.home / "fabfile.py").write_text("from fabric import task\n\n@task\ndef theirs(c): pass\n")
+        root = ["-r", str(idle_user.home)]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        host = f"127.0.0.1:{listener.getsockname()[1]}"
+        result = idle_user.fab(*root, "-H", host, *task, "--", "ls")
+        assert_error(result, 2, "a command for the host after -- is not supported")
+        listener.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+    if task:
+        assert_success(idle_user.fab(*root, *task))
 
 
 @pytest.mark.parametrize("program", PROGRAMS)

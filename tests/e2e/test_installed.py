@@ -164,4 +164,10 @@ def test_other_project(installed_elsewhere: User, venv: Path, program: str) -> N
     assert session["application"] == application
     assert_success(run("jupyter.stop"))
     assert_error(run("reconnect"), 1, f"`{python} -m {program} jupyter.serve`")
+    unknown = run("jupyter.stopp")
+    assert (unknown.returncode, unknown.stderr) == (1, "No idea what 'jupyter.stopp' is!\n")
+    # Fabric completes the name that it was called by, which is that of its module here.
+    name = {"invoke": "invoke", "fabric": "__main__.py"}[program]
+    completed = run("--complete", "--", name, "jupyter.stop", "--")
+    assert completed.stdout.split() == ["--all", "--force", "--host", "--site"]
     assert_success(run("jupyter.sandbox.stop"))

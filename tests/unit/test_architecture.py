@@ -14,7 +14,7 @@ PACKAGE = ROOT / "notebooks_over_ssh"
 LAYERS = (
     ("__main__",),
     ("cli",),
-    ("program",),
+    ("program", "executor"),
     ("__init__",),
     ("collection",),
     ("tasks",),
