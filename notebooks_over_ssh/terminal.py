@@ -3,18 +3,18 @@
 Messages may contain text from a peer, so each call prints one line, and no text in it can start another.
 """
 
-import getpass
 import json
 import os
 import select
 import signal
 import socket
 import sys
+import termios
 import textwrap
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, TextIO
 
 from notebooks_over_ssh.errors import UserError, unanswered
@@ -107,25 +107,24 @@ class TerminalPrompter:
         """Prompt without echo. Raises TaskError at end of input (Ctrl-D)."""
         if not self.is_interactive:
             return None
-        try:
-            return getpass.getpass(_format_prompt(prompt))
-        except EOFError as error:
-            print(file=sys.stderr)
-            raise unanswered() from error
-        except KeyboardInterrupt:
-            print(file=sys.stderr)
-            raise
+        with _terminal() as (output, input_):
+            try:
+                with _echo_off(input_):
+                    answer = _read_answer(prompt, output, input_)
+            finally:
+                print(file=output, flush=True)
+        if not answer:
+            raise unanswered()
+        return answer.removesuffix("\n")
 
     def ask(self, prompt: str) -> str | None:
         """Prompt for a line, and strip white space; None also at end of input (Ctrl-D)."""
         if not self.is_interactive:
             return None
         with _terminal() as (output, input_):
-            print(_format_prompt(prompt), end="", file=output, flush=True)
             answer = ""
             try:
-                _wait_for_line(input_)
-                answer = input_.readline()
+                answer = _read_answer(prompt, output, input_)
             finally:
                 if not answer:
                     print(file=output, flush=True)
@@ -143,14 +142,35 @@ class TerminalPrompter:
 @contextmanager
 def _terminal() -> Iterator[tuple[TextIO, TextIO]]:
     """Open the terminal for prompts and answers: /dev/tty, else stderr and stdin, as getpass does."""
+    with ExitStack() as stack:
+        try:
+            input_: TextIO = stack.enter_context(open("/dev/tty", encoding="utf-8"))
+            output: TextIO = stack.enter_context(open("/dev/tty", "w", encoding="utf-8"))
+        except OSError:
+            output, input_ = sys.stderr, sys.stdin
+        yield output, input_
+
+
+@contextmanager
+def _echo_off(terminal: TextIO) -> Iterator[None]:
+    """Turn echo off, and discard what was typed before and after the answer, as getpass does.
+
+    getpass cannot be used, because it blocks in read(2) without `_wait_for_line`.
+    """
+    attributes = termios.tcgetattr(terminal)
+    silent = [*attributes[:3], attributes[3] & ~termios.ECHO, *attributes[4:]]
     try:
-        with (
-            open("/dev/tty", encoding="utf-8") as input_,
-            open("/dev/tty", "w", encoding="utf-8") as output,
-        ):
-            yield output, input_
-    except OSError:
-        yield sys.stderr, sys.stdin
+        termios.tcsetattr(terminal, termios.TCSAFLUSH, silent)
+        yield
+    finally:
+        termios.tcsetattr(terminal, termios.TCSAFLUSH, attributes)
+
+
+def _read_answer(prompt: str, output: TextIO, input_: TextIO) -> str:
+    """Prompt for a line, and return it with its line end, or "" at end of input."""
+    print(_format_prompt(prompt), end="", file=output, flush=True)
+    _wait_for_line(input_)
+    return input_.readline()
 
 
 def _wait_for_line(terminal: TextIO) -> None:
@@ -164,12 +184,12 @@ def _wait_for_line(terminal: TextIO) -> None:
     receiver, sender = socket.socketpair()
     with receiver, sender:
         sender.setblocking(False)
-        previous = signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
-        try:
+        try:  # includes the next line, because KeyboardInterrupt may be raised just after it
+            signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
             while terminal.fileno() not in select.select([terminal.fileno(), receiver.fileno()], [], [])[0]:
                 receiver.recv(1)
         finally:
-            signal.set_wakeup_fd(previous)
+            signal.set_wakeup_fd(-1)
 
 
 def _is_tty() -> bool:

@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BIN_DIR = Path(sys.executable).parent
 
 Result = subprocess.CompletedProcess[str]
-# Makes the terminal the program's controlling terminal, as a shell does: getpass prompts on /dev/tty.
+# Makes the terminal the program's controlling terminal, as a shell does: prompts use /dev/tty.
 _TERMINAL_LAUNCHER = """
 import fcntl, os, sys, termios
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)

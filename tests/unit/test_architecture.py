@@ -97,7 +97,7 @@ def dotted_name(node: ast.expr) -> str:
         ("fabric.Config", {"notebooks_over_ssh.program", "notebooks_over_ssh.ssh.connection"}),
         ("c.config", {"notebooks_over_ssh.config.settings"}),
         ("print", {"notebooks_over_ssh.terminal"}),
-        ("getpass.getpass", {"notebooks_over_ssh.terminal"}),
+        ("getpass.getpass", set()),
         ("sys.exit", {"notebooks_over_ssh.sandbox.launch"}),  # the main program of the background process
         ("paramiko.AutoAddPolicy", set()),
         (

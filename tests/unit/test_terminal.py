@@ -5,6 +5,7 @@ import io
 import os
 import signal
 import sys
+import termios
 import threading
 from collections.abc import Callable, Iterator
 from typing import TextIO
@@ -14,6 +15,7 @@ import pytest
 
 from notebooks_over_ssh import terminal
 from notebooks_over_ssh.errors import RemoteError, TaskError
+from notebooks_over_ssh.terminal import TerminalPrompter
 from notebooks_over_ssh.util.peer_text import quote
 from tests.kit.wait import wait_until
 
@@ -68,34 +70,85 @@ def test_rows_of_an_error(monkeypatch: pytest.MonkeyPatch, pad: str) -> None:
     assert all(row.startswith(" " * 7) and len(row) < 60 for row in rows)
 
 
-def test_ctrl_c_just_before_the_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C ends a prompt even if the signal arrives too early to interrupt the read of the answer."""
+@pytest.fixture
+def master_fd(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """The other end of a pseudo-terminal at which the prompts appear; it must have the same settings in the end."""
     master, slave = os.openpty()
-    answered, was_late = threading.Event(), threading.Event()
+    settings = termios.tcgetattr(slave)
 
     @contextlib.contextmanager
     def pseudo_terminal() -> Iterator[tuple[TextIO, TextIO]]:
         with open(slave, closefd=False) as input_, open(slave, "w", closefd=False) as output:
             yield output, input_
 
+    monkeypatch.setattr(terminal, "_terminal", pseudo_terminal)
+    yield master
+    assert termios.tcgetattr(slave) == settings
+    os.close(master)
+    os.close(slave)
+
+
+PROMPTS = pytest.mark.parametrize("prompt", [TerminalPrompter.ask, TerminalPrompter.ask_secret])
+Prompt = Callable[[TerminalPrompter, str], str | None]
+
+
+@PROMPTS
+def test_ctrl_c_just_before_the_read(master_fd: int, prompt: Prompt) -> None:
+    """Ctrl-C ends a prompt even if the signal arrives too early to interrupt the read of the answer."""
+    answered, was_late = threading.Event(), threading.Event()
+
     def interrupt() -> None:
-        os.read(master, 1)  # the prompt
+        os.read(master_fd, 1)  # the prompt
         wait_until(lambda: psutil.Process().status() == psutil.STATUS_SLEEPING, "the main thread waits")
         # A signal that another thread receives does not interrupt the main thread's system call either.
         signal.pthread_kill(threading.get_ident(), signal.SIGINT)
         if not answered.wait(timeout=5):
             was_late.set()
-            os.write(master, b"\n")
+            os.write(master_fd, b"\n")
 
-    monkeypatch.setattr(terminal, "_terminal", pseudo_terminal)
     thread = threading.Thread(target=interrupt)
     thread.start()
     try:
         with pytest.raises(KeyboardInterrupt):
-            terminal.TerminalPrompter(True).ask("yes?")
+            prompt(TerminalPrompter(True), "yes?")
     finally:
         answered.set()
         thread.join()
-        os.close(master)
-        os.close(slave)
     assert not was_late.is_set()
+
+
+@PROMPTS
+def test_ctrl_c_just_after_the_prompt(
+    master_fd: int, prompt: Prompt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C at the moment at which the wait begins leaves no wakeup fd, which would break the next prompt."""
+    set_wakeup_fd = signal.set_wakeup_fd
+
+    def interrupted(fd: int, **options: bool) -> int:
+        previous_fd = set_wakeup_fd(fd, **options)
+        if fd != -1:
+            raise KeyboardInterrupt
+        return previous_fd
+
+    monkeypatch.setattr(signal, "set_wakeup_fd", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        prompt(TerminalPrompter(True), "yes?")
+    assert set_wakeup_fd(-1) == -1
+
+
+def test_secret(master_fd: int) -> None:
+    """The answer to a prompt for a secret is not echoed, and what was typed before the prompt is not part of it."""
+    os.write(master_fd, b"early\n")
+    shown = b""
+
+    def answer() -> None:
+        nonlocal shown
+        while not shown.endswith(b"word? "):
+            shown += os.read(master_fd, 100)
+        os.write(master_fd, b"hunter2\n")
+
+    thread = threading.Thread(target=answer, daemon=True)
+    thread.start()
+    assert TerminalPrompter(True).ask_secret("word?") == "hunter2"
+    thread.join()
+    assert shown + os.read(master_fd, 100) == b"early\r\nword? \r\n"
