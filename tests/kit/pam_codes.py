@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit.pam_sshd import Account, PamNetwork
+from tests.kit.accounts import Account
+from tests.kit.pam_sshd import PamNetwork
 
 # sshd sets SSH_AUTH_INFO_0 once a first method succeeded.
 IS_SECOND = '#!/bin/sh\n[ -n "$SSH_AUTH_INFO_0" ]\n'

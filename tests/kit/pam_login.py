@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from tests.kit.accounts import Account
 from tests.kit.cli import Terminal
-from tests.kit.pam_sshd import Account, PamNetwork
+from tests.kit.pam_sshd import PamNetwork
 from tests.kit.sshd import Server
 
 WRONG = "a wrong guess"

@@ -5,10 +5,8 @@ that runs there, sshd, PAM and login shells, while this system is not changed, e
 """
 
 import os
-import secrets
 import shlex
 import shutil
-import stat
 import subprocess
 import sys
 import sysconfig
@@ -16,10 +14,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import psutil
 import pytest
 
+from tests.kit.accounts import Account, create_account, write_account_files
 from tests.kit.gateway_servers import WrappedSshd, find_program
+from tests.kit.mounts import hide_all_but
 from tests.kit.ports import free_port
 from tests.kit.sshd import GATEWAY_OPTIONS, LOOPBACK, Network, known_hosts_line, terminate_all
 
@@ -27,51 +26,14 @@ COMMAND_TIMEOUT_S = 10.0
 PASSWORD_RULE = "auth required pam_unix.so nodelay"
 # Optional: only the other lines decide.
 NOTE_RULE = "auth optional pam_exec.so quiet expose_authtok {note}"
-UIDS = range(30_000, 60_000)
 # A second loopback address, so that the two hops have different names.
 HOST_ADDRESS = "127.0.0.2"
-ACCOUNT_DATABASES = "/etc/passwd", "/etc/shadow", "/etc/group"
 # Records each password that reaches a hop, right or wrong.
 NOTE_SCRIPT = """\
 #!/bin/sh
 umask 077
 { cat | tr -d '\\000'; echo; } >>%s
 """
-
-
-@dataclass(frozen=True)
-class Account:
-    """An account that may log in."""
-
-    name: str
-    uid: int
-    home: Path
-    shell: str
-    password: str
-
-    def own(self, *paths: Path) -> None:
-        """Give these files to the account."""
-        for path in paths:
-            os.chown(path, self.uid, self.uid, follow_symlinks=False)
-
-    def write(self, name: str, text: str) -> Path:
-        """Write a file that the account owns."""
-        path = self.home / name
-        for folder in reversed(path.relative_to(self.home).parents[:-1]):
-            (self.home / folder).mkdir(mode=0o755, exist_ok=True)
-            self.own(self.home / folder)
-        path.write_text(text)
-        self.own(path)
-        return path
-
-    def processes(self) -> list[psutil.Process]:
-        """The processes of the account."""
-        result = []
-        for process in psutil.process_iter(["uids"]):
-            uids = process.info["uids"]
-            if uids and self.uid in uids and process.status() != psutil.STATUS_ZOMBIE:
-                result.append(process)
-        return result
 
 
 @dataclass
@@ -118,20 +80,10 @@ class PamNetwork(Network):
         program = find_program(shell)
         if not program:
             pytest.skip(f"needs the program {shell}")
-        used_uids = {
-            process.info["uids"].real for process in psutil.process_iter(["uids"]) if process.info["uids"]
-        }
-        uid = next(uid for uid in iter(lambda: secrets.choice(UIDS), None) if uid not in used_uids)
-        name = f"nb{secrets.token_hex(4)}"
-        home = self.folder / "homes" / name
-        home.mkdir(mode=0o700)
-        (home / "mlpractical").mkdir()
-        (home / "miniconda3").symlink_to(self.packages / "miniconda3")
-        new_account = Account(name, uid, home, program, f"password of {name}")
-        new_account.own(home, home / "mlpractical", home / "miniconda3")
+        new_account = create_account(self.folder / "homes", self.packages, program)
         self.accounts.append(new_account)
         for machine in (self.gateway_machine, self.host_machine):
-            machine.passwords[name] = new_account.password
+            machine.passwords[new_account.name] = new_account.password
         return new_account
 
     def expose(self, *folders: Path) -> None:
@@ -173,7 +125,7 @@ class PamNetwork(Network):
         note = machine.folder / "note"
         note.write_text(NOTE_SCRIPT % shlex.quote(str(machine.received_file)))
         note.chmod(0o755)
-        files = self._account_files(machine)
+        files = write_account_files(machine.folder, self.accounts, machine.passwords)
         pam = machine.folder / "pam"
         pam.write_text(
             "\n".join(line.replace("{note}", str(note)) for line in machine.pam_stack)
@@ -203,24 +155,6 @@ class PamNetwork(Network):
             ],
         )
 
-    def _account_files(self, machine: Machine) -> dict[Path, Path]:
-        lines = {name: [Path(name).read_text().rstrip("\n")] for name in ACCOUNT_DATABASES}
-        for account in self.accounts:
-            lines["/etc/passwd"].append(
-                f"{account.name}:x:{account.uid}:{account.uid}::{account.home}:{account.shell}"
-            )
-            lines["/etc/shadow"].append(
-                f"{account.name}:{_hash_password(machine.passwords[account.name])}:20000::::::"
-            )
-            lines["/etc/group"].append(f"{account.name}:x:{account.uid}:")
-        files = {}
-        for name, text in lines.items():
-            path = machine.folder / Path(name).name
-            path.touch(mode=0o600 if name.endswith("shadow") else 0o644)
-            path.write_text("\n".join(text) + "\n")
-            files[path] = Path(name)
-        return files
-
     def _visible(self) -> list[Path]:
         """The folders that an account must see, although a parent may be root's alone."""
         paths = [
@@ -233,43 +167,12 @@ class PamNetwork(Network):
         return list(dict.fromkeys(path.resolve() for path in [*map(Path, paths), *self.exposed]))
 
 
-def _hash_password(password: str) -> str:
-    result = subprocess.run(
-        ["openssl", "passwd", "-6", "-stdin"],
-        input=f"{password}\n",
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=COMMAND_TIMEOUT_S,
-    )
-    return result.stdout.strip()
-
-
 def _setup(hostname: str, files: dict[Path, Path], visible: Iterable[Path]) -> str:
     """A shell script that sets up the machine, then executes its arguments."""
     lines = ["set -e", shlex.join(["hostname", hostname])]
     lines += [shlex.join(["mount", "--bind", str(source), str(target)]) for source, target in files.items()]
-    hidden = {path: ancestor for path in visible if (ancestor := _closed_ancestor(path))}
-    if hidden:
-        # Mount an empty folder over each closed one, with only the visible folders in it.
-        lines.append("mount -t tmpfs -o mode=755 tmpfs /mnt")
-        for number, path in enumerate(hidden):
-            mount_point = f"/mnt/{number}"
-            lines += [f"mkdir {mount_point}", shlex.join(["mount", "--rbind", str(path), mount_point])]
-        for ancestor in sorted(set(hidden.values())):
-            lines.append(shlex.join(["mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", str(ancestor)]))
-        for number, path in enumerate(hidden):
-            lines.append(shlex.join(["mkdir", "-p", str(path)]))
-            lines.append(shlex.join(["mount", "--rbind", f"/mnt/{number}", str(path)]))
+    lines += hide_all_but(visible)
     return "\n".join([*lines, 'exec "$@"', ""])
-
-
-def _closed_ancestor(path: Path) -> Path | None:
-    """The outermost parent that not everybody can enter."""
-    for folder in reversed(path.parents):
-        if not folder.stat().st_mode & stat.S_IXOTH:
-            return folder
-    return None
 
 
 def skip_unless_supported() -> None:

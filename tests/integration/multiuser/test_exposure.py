@@ -8,8 +8,9 @@ from contextlib import contextmanager
 
 import pytest
 
+from tests.kit.accounts import Account
 from tests.kit.cli import assert_error, assert_success
-from tests.kit.pam_sshd import HOST_ADDRESS, Account, PamNetwork
+from tests.kit.pam_sshd import HOST_ADDRESS, PamNetwork
 from tests.kit.ports import free_port
 
 # Runs the stranger's code in whatever process reads it.

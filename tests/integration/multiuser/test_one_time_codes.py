@@ -1,9 +1,10 @@
 """Accounts that require a one-time code, alone or after another method (AuthenticationMethods)."""
 
+from tests.kit.accounts import Account
 from tests.kit.cli import Terminal, assert_error
 from tests.kit.pam_codes import CODE, Codes, account_requiring
 from tests.kit.pam_login import account_label, answer_prompt, fab_at_terminal
-from tests.kit.pam_sshd import PASSWORD_RULE, Account, PamNetwork
+from tests.kit.pam_sshd import PASSWORD_RULE, PamNetwork
 from tests.kit.sshd import Server
 
 

@@ -13,9 +13,10 @@ import psutil
 import pytest
 
 from tests.kit import pam_sshd as machines
+from tests.kit.accounts import Account
 from tests.kit.cli import assert_error, assert_success, kill, port_in
 from tests.kit.jupyter_client import Browser
-from tests.kit.pam_sshd import HOST_ADDRESS, Account, PamNetwork
+from tests.kit.pam_sshd import HOST_ADDRESS, PamNetwork
 from tests.kit.ports import free_port
 from tests.kit.sshd import RUN_TIMEOUT_S
 from tests.kit.wait import wait_until

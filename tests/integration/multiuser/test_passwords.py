@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.kit.accounts import Account
 from tests.kit.cli import assert_error, assert_success
 from tests.kit.pam_login import WRONG, account_label, answer_prompt, fab_at_terminal, start
-from tests.kit.pam_sshd import Account, PamNetwork
+from tests.kit.pam_sshd import PamNetwork
 from tests.kit.ssh_agent import ssh_agent
 from tests.kit.sshd import LOOPBACK, Server
 

@@ -10,13 +10,14 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.kit import pam_sshd as machines
+from tests.kit import accounts
+from tests.kit.accounts import Account
 from tests.kit.cli import Terminal, assert_success
 from tests.kit.https_probe import get_api
 from tests.kit.mitm_sshd import AsyncioThread
 from tests.kit.pam_codes import CODE, Codes, account_requiring
 from tests.kit.pam_login import WRONG, fab_at_terminal, start
-from tests.kit.pam_sshd import Account, PamNetwork
+from tests.kit.pam_sshd import PamNetwork
 from tests.kit.ports import free_port
 from tests.kit.proxied_tunnel import (
     MB,
@@ -223,7 +224,7 @@ def _change_password(pam_network: PamNetwork, account: Account, password: str) -
     """Change the account's password on the gateway."""
     shadow = pam_network.gateway_machine.folder / "shadow"
     nested = [
-        f"{account.name}:{machines._hash_password(password)}:20000::::::"
+        f"{account.name}:{accounts.hash_password(password)}:20000::::::"
         if line.startswith(f"{account.name}:")
         else line
         for line in shadow.read_text().splitlines()
