@@ -14,6 +14,7 @@ pytest_plugins = (
     "tests.kit.nested_transports",
     "tests.kit.pam_codes",
     "tests.kit.remote_modules",
+    "tests.kit.slurm.fixtures",
     "tests.kit.trust_user",
     "tests.kit.users",
 )

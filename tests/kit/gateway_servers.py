@@ -63,6 +63,52 @@ class WrappedSshd(Server):
             return super()._try_start()
 
 
+class SshdPerConnection(Server):
+    """An sshd for each connection, started by tcpserver: the two may run in different namespaces.
+
+    `listen` and `serve` are the prefixes of their commands. So a server listens on this system's loopback, and forwards
+    from another network.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        folder: Path,
+        authorized_keys: Path,
+        *options: str,
+        address: str = networks.LOOPBACK,
+        listen: Sequence[str] = (),
+        serve: Sequence[str] = (),
+    ) -> None:
+        super().__init__(name, folder, authorized_keys, *options, address=address)
+        self.listen = listen
+        self.serve = serve
+
+    def _try_start(self) -> bool:
+        configuration = self.write_configuration()
+        log_start = self.log.stat().st_size if self.log.exists() else 0
+        # It does not look up names, and prints a line when it listens.
+        tcpserver = [find_program("tcpserver"), "-vHRDl0", "-c100", self.address, str(self.port)]
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [*self.listen, *tcpserver, *self.serve, networks.sshd(), "-i", "-e", "-f", configuration],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={"PATH": SYSTEM_PROGRAMS},
+            )
+        process = self._process
+
+        def is_listening() -> bool:
+            return process.poll() is not None or b"tcpserver: status: 0/" in self.log.read_bytes()[log_start:]
+
+        wait_until(is_listening, f"tcpserver of the {self.name} listens")
+        if process.poll() is None:
+            return True
+        self._process = None
+        return False
+
+
 class Dropbear(Server):
     """A dropbear. Its options are command-line arguments."""
 

@@ -9,6 +9,7 @@ FIXTURES = {
     "needs_root": {
         "pam_network",
         "netns_network",
+        "slurm_site",
         "gateway_site[dropbear]",
         "forwarder[dropbear]",
         "dropbear",

@@ -156,7 +156,8 @@ class Server:
         """The number of connections since the first start."""
         return self.log.read_text().count("\nConnection from ")
 
-    def _try_start(self) -> bool:
+    def write_configuration(self) -> Path:
+        """Write sshd_config(5) for the port and options."""
         configuration = self.folder / "sshd_config"
         lines = (
             *self.options,
@@ -168,6 +169,10 @@ class Server:
         configuration.write_text(
             "\n".join(lines) + "\n" + COMMON_OPTIONS + _if_supported("PerSourcePenalties no")
         )
+        return configuration
+
+    def _try_start(self) -> bool:
+        configuration = self.write_configuration()
         log_start = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
