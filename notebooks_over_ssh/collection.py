@@ -23,6 +23,7 @@ TUNNEL = {
     "local-port": "The port on this machine. The default is the first free one from 8888.",
     "detach": "Keep the tunnel in the background, and return when it is ready.",
     "forward": "Forward another port of the host; repeatable, or with commas: 6006,8787 for TensorBoard and Dask.",
+    "plain": "Also listen without TLS, with a token, for editors that refuse the certificate (docs/browser.md).",
     "open": "The notebook, file or folder to open in the browser, relative to notebook.directory.",
     "no-browser": "Print the URL without opening a browser.",
     "trust": "Add the server's certificate to your browsers' trust stores first; otherwise they show a warning.",
@@ -42,11 +43,17 @@ def _run(c: Any, host: str | None = None, **flags: Any) -> "Run":
 
 
 def _tunnel_flags(
-    local_port: str | None, forward: list[str] | None, open: str | None, no_browser: bool, trust: bool
+    local_port: str | None,
+    forward: list[str] | None,
+    plain: bool,
+    open: str | None,
+    no_browser: bool,
+    trust: bool,
 ) -> dict[str, Any]:
     return {
         "local_port": local_port,
         "forward": ",".join(forward) if forward else None,
+        "plain": plain or None,
         "open": open,
         "open_browser": False if no_browser else None,
         "trust": trust or None,
@@ -92,6 +99,7 @@ def tunnel(
     local_port: str | None = None,
     detach: bool = False,
     forward: list[str] | None = None,
+    plain: bool = False,
     open: str | None = None,
     no_browser: bool = False,
     trust: bool = False,
@@ -101,7 +109,7 @@ def tunnel(
     from notebooks_over_ssh.tasks.tunnel import tunnel
 
     run = _run(
-        c, host, site=site, **_tunnel_flags(local_port, forward, open, no_browser, trust)
+        c, host, site=site, **_tunnel_flags(local_port, forward, plain, open, no_browser, trust)
     ).choose_session()
     return Action(
         lambda: tunnel(run, detach=detach),
@@ -167,6 +175,7 @@ def up(
     local_port: str | None = None,
     detach: bool = False,
     forward: list[str] | None = None,
+    plain: bool = False,
     open: str | None = None,
     no_browser: bool = False,
     trust: bool = False,
@@ -177,7 +186,7 @@ def up(
     from notebooks_over_ssh.tasks.up import up, up_in_background
 
     run = _run(
-        c, host, site=site, **_tunnel_flags(local_port, forward, open, no_browser, trust)
+        c, host, site=site, **_tunnel_flags(local_port, forward, plain, open, no_browser, trust)
     ).choose_session()
     options = SecureOptions(renew, password_file, certificate, key, restart)
     return Action(

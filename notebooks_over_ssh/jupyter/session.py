@@ -83,6 +83,7 @@ class Session(RemoteHost, frozen=True, forbid_unknown_fields=True, kw_only=True)
 AnySession = Session | PendingSession
 SESSION = ".session.json"
 PENDING = ".pending.json"
+PLAIN_TOKEN = ".plain-token"  # noqa: S105 # a file's name
 RENAMED_FIELDS = {"requested": "requested_host", "also": "extra_ports", "waits_for_you": "login_required"}
 """Fields of the records that earlier versions wrote, and their names now."""
 
@@ -100,10 +101,17 @@ class Tunnel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Why it does not reconnect by itself; "" while it tries."""
     forwarding_refusal: str = ""
     """Why the SSH server does not forward connections, so that a program on the host does; "" if it does."""
+    plain_port: int | None = None
+    """The local port without TLS; its token is in a file of its own."""
 
     @property
     def url(self) -> str:
         return f"https://localhost:{self.local_port}/"
+
+    @property
+    def plain_url(self) -> str | None:
+        """The address without TLS and without the token. No name, which may have an address where others listen."""
+        return None if self.plain_port is None else f"http://127.0.0.1:{self.plain_port}/"
 
 
 def list_sessions() -> list[Session]:
@@ -221,7 +229,7 @@ def save(session: Session) -> None:
 
 def delete(session: AnySession) -> None:
     """Delete the records of the session and of its tunnel."""
-    for suffix in (SESSION, PENDING, ".tunnel.json", ".tunnel.lock", ".tunnel.log"):
+    for suffix in (SESSION, PENDING, ".tunnel.json", ".tunnel.lock", ".tunnel.log", PLAIN_TOKEN):
         state_files.remove(_folder() / f"{session.name}{suffix}")
 
 
@@ -248,8 +256,25 @@ def save_tunnel(session: Session, tunnel: Tunnel) -> None:
 
 
 def delete_tunnel(session: Session) -> None:
-    """Delete the record of the session's tunnel."""
+    """Delete the record of the session's tunnel, and the token of its plain port."""
     state_files.remove(_folder() / f"{session.name}.tunnel.json")
+    delete_plain_token(session)
+
+
+def save_plain_token(session: Session, token: str) -> None:
+    """Write the token of the plain port of the session's tunnel. Raises TaskError."""
+    state_files.write(_folder() / f"{session.name}{PLAIN_TOKEN}", f"{token}\n".encode())
+
+
+def get_plain_token(session: Session) -> str | None:
+    """The token of the plain port of the session's tunnel, None if it has none. Raises TaskError."""
+    content = state_files.read(_folder() / f"{session.name}{PLAIN_TOKEN}")
+    return None if content is None else content.decode("ascii", "replace").strip()
+
+
+def delete_plain_token(session: Session) -> None:
+    """Delete the token of the plain port of the session's tunnel."""
+    state_files.remove(_folder() / f"{session.name}{PLAIN_TOKEN}")
 
 
 def _folder() -> Path:

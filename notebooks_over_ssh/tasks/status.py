@@ -41,6 +41,8 @@ def status(settings: Settings) -> None:
         if state["started"]:
             print_detail(f"{last_known}{process}started {state['started']}")
         print_detail(f"tunnel {state['tunnel']}{' ' + state['url'] if state['url'] else ''}")
+        if state["plain_url"]:
+            print_detail(f"without TLS: {state['plain_url']}")
         if state["login_required"]:
             remedy = (
                 f"{command('serve')} starts it again"
@@ -60,17 +62,28 @@ def status_as_json(settings: Settings) -> None:
 
 
 def print_editor_urls() -> None:
-    """Print the URLs and fingerprints that an editor needs to connect. Raises TaskError if no tunnel is open."""
+    """Print what an editor needs to connect: the plain address with its token, or the address and the fingerprint.
+
+    Raises TaskError if no tunnel is open.
+    """
     tunnels = [(session, sessions.get_tunnel(session)) for session in sessions.list_sessions()]
     for session, tunnel in tunnels:
         if tunnel:
-            print_step(session.host, tunnel.url)
-            print_detail("VS Code: Select Kernel, Existing Jupyter Server, this URL, then the password")
-            print_detail("PyCharm: Tools, Add Jupyter Connection, this URL")
-            print_detail("if the editor asks about the certificate, compare its SHA-256:")
-            print_detail(certificate.parse(session.certificate_pem).sha256)
+            token = sessions.get_plain_token(session)
+            if tunnel.plain_url and token:
+                print_step(session.host, f"{tunnel.plain_url}?token={token}")
+                print_detail("VS Code: Select Kernel, Existing Jupyter Server, this URL")
+                print_detail("PyCharm: Tools, Add Jupyter Connection, this URL")
+                print_detail("whoever has this URL can use the server until the tunnel is closed")
+            else:
+                print_step(session.host, tunnel.url)
+                print_detail(f"certificate SHA-256: {certificate.parse(session.certificate_pem).sha256}")
+                print_detail(
+                    f"for editors that refuse this certificate: {command('tunnel --detach --plain')} adds an address "
+                    "without TLS"
+                )
     if not any(tunnel for _, tunnel in tunnels):
-        raise TaskError("no tunnel is open", hint=f"{command('up --detach')} opens one")
+        raise TaskError("no tunnel is open", hint=f"{command('up --detach --plain')} opens one")
 
 
 def _warn_damaged_records() -> None:
@@ -105,6 +118,7 @@ def _state(session: AnySession, server_state: server.ServerState | None) -> dict
         "tunnel": tunnel.state if tunnel else "closed",
         "local_port": tunnel.local_port if tunnel else None,
         "url": tunnel.url if tunnel else None,
+        "plain_url": tunnel.plain_url if tunnel else None,
         "extra_ports": tunnel.extra_ports if tunnel else {},
         "login_required": tunnel.login_required or None if tunnel else None,
         "certificate_sha256": cert.sha256 if cert else None,
