@@ -70,6 +70,7 @@ def open_in_background(session: Session, run: Run, preferred_port: int | None = 
         with progress("tunnel", f"forwarding to {session.host}"):
             tunnel = daemon.spawn(session, run.settings, run.credentials, preferred_port)
     _announce(session, tunnel, run.settings, start_time)
+    print_detail(f"{command('stop')} closes the tunnel and stops the server")
 
 
 @contextmanager
