@@ -84,7 +84,10 @@ def write_account_files(
     for name, text in lines.items():
         path = folder / name
         path.touch(mode=0o600 if name == "shadow" else 0o644)
-        path.write_text("\n".join(text) + "\n")
+        content = "\n".join(text) + "\n"
+        # While a file is rewritten it is short, and a program that reads it then finds no account.
+        if path.read_text() != content:
+            path.write_text(content)
         files[path] = Path("/etc", name)
     return files
 
