@@ -16,6 +16,7 @@ from notebooks_over_ssh.ssh.client_config import HopConfig
 from notebooks_over_ssh.ssh.connect_errors import FAILURES, timeout_error, unreachable_error
 from notebooks_over_ssh.ssh.hop_transport import make_transport
 from notebooks_over_ssh.ssh.host_keys import HostKeyPolicy, WrongMachineError
+from notebooks_over_ssh.ssh.protocol.command_channel import CommandChannel, HopCommand
 from notebooks_over_ssh.ssh.protocol.jump_channel import JumpChannel
 from notebooks_over_ssh.ssh.protocol.tcp_latency import connect_low_latency
 from notebooks_over_ssh.ssh.proxy_command import ProxyCommand
@@ -33,6 +34,8 @@ class Endpoint:
     policy: HostKeyPolicy
     command: str = ""
     """The ProxyCommand, tokens expanded; "" to connect through the gateway, or directly."""
+    gateway_command: HopCommand | None = None
+    """The command on the gateway that leads to the hop; None for a port that the gateway reaches."""
 
 
 class Connection(fabric.Connection):  # type: ignore[misc] # Fabric has no types
@@ -44,6 +47,7 @@ class Connection(fabric.Connection):  # type: ignore[misc] # Fabric has no types
     _endpoint: Endpoint
     _fallback: Endpoint | None
     _proxy_command: ProxyCommand | None
+    _command_channel: CommandChannel | None
     _relay: Any
 
     def __init__(
@@ -69,6 +73,7 @@ class Connection(fabric.Connection):  # type: ignore[misc] # Fabric has no types
             _endpoint=endpoint,
             _fallback=fallback,
             _proxy_command=None,
+            _command_channel=None,
             _relay=None,
         )
         super().__init__(
@@ -145,6 +150,9 @@ class Connection(fabric.Connection):  # type: ignore[misc] # Fabric has no types
             if self._proxy_command is not None:
                 connect_error.detail = self._proxy_command.stderr_tail()
                 connect_error.source = "proxy command"
+            elif self._command_channel is not None:
+                connect_error.detail = self._command_channel.stderr_tail()
+                connect_error.source = self._gateway_label
             self._abort()
             raise connect_error from error
         except BaseException:
@@ -172,6 +180,11 @@ class Connection(fabric.Connection):  # type: ignore[misc] # Fabric has no types
                 return proxy_command.socket
             if isinstance(self.gateway, Connection):
                 self.gateway.open()
+                if self._endpoint.gateway_command is not None:
+                    channel = CommandChannel(self.gateway.transport, self._endpoint.gateway_command)
+                    self._command_channel = channel
+                    channel.connect(self.timeout_s)
+                    return channel
                 jump_channel = JumpChannel(self.gateway.transport, (self.host, self.port))
                 jump_channel.connect(self.timeout_s)
                 return jump_channel

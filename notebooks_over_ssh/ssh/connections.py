@@ -3,15 +3,34 @@
 import atexit
 import contextlib
 import logging
+from dataclasses import dataclass
+from pathlib import Path
 
-from notebooks_over_ssh.config.settings import Settings
+from notebooks_over_ssh.config.settings import SSH_PORT, Settings
 from notebooks_over_ssh.ssh.authentication import LoginStrategy
+from notebooks_over_ssh.ssh.client_config import HopConfig
 from notebooks_over_ssh.ssh.connect_errors import FAILURES
 from notebooks_over_ssh.ssh.connection import Connection, Endpoint, hops, host_key
 from notebooks_over_ssh.ssh.hop_transport import CONNECT_KWARGS
 from notebooks_over_ssh.ssh.host_keys import HostKeyPolicy, Machine
 from notebooks_over_ssh.ssh.jump_chain import ConnectTarget, Route, resolve_route
-from notebooks_over_ssh.ssh.prompting import CredentialPrompter
+from notebooks_over_ssh.ssh.prompting import CredentialPrompter, NullPrompter
+from notebooks_over_ssh.ssh.protocol.command_channel import HopCommand
+
+
+@dataclass(frozen=True)
+class CommandHop:
+    """A hop that a command on the gateway leads to, with keys of its own."""
+
+    name: str
+    host_key: str
+    """The only key (base64) that it may present."""
+    key_file: Path
+    """The user's private key for it."""
+    command: HopCommand
+    timeout_s: int
+    """How long the command may take, if that is longer than the gateway's timeout."""
+
 
 CacheKey = tuple[str | None, str, str, int, Machine | None]
 _connections: dict[CacheKey, Connection] = {}
@@ -30,6 +49,41 @@ def connect(settings: Settings, target: ConnectTarget, credentials: CredentialPr
             close(connection)
             raise
         _cache(key, connection)
+    return connection
+
+
+def connect_through(gateway: Connection, hop: CommandHop, settings: Settings) -> Connection:
+    """The open Connection to a hop that a command on the gateway leads to; opened once in a run. Raises a UserError."""
+    key = (settings.gateway, gateway.user, hop.name, 0, Machine(hop.name, hop.host_key))
+    connection = _connections.get(key)
+    if connection and connection.is_connected and connection.gateway is gateway:
+        return connection
+    config = HopConfig(
+        host=hop.name,
+        user=gateway.user,
+        port=SSH_PORT,
+        identity_files=(hop.key_file,),
+        identities_only=True,
+        agent="none",
+        may_prompt=False,
+        login_methods=("publickey",),
+    )
+    credentials = CredentialPrompter(NullPrompter())
+    policy = HostKeyPolicy(config, credentials, machine=Machine(hop.name, hop.host_key))
+    connection = Connection(
+        Endpoint(hop.name, hop.name, policy, gateway_command=hop.command),
+        config,
+        login=LoginStrategy(config, hop.name, credentials, settings.ssh, gateway.login, is_host=True),
+        timeout_s=max(gateway.timeout_s, hop.timeout_s),
+        gateway=gateway,
+        connect_kwargs={},
+    )
+    try:
+        connection.open()
+    except BaseException:
+        connection.close()
+        raise
+    _cache(key, connection)
     return connection
 
 

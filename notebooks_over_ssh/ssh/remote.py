@@ -41,6 +41,11 @@ MAX_OUTPUT_BYTES = 4 * 1024 * 1024
 MAX_REPLY_BYTES = 512 * 1024
 MAX_LOG_LINE_BYTES = 64 * 1024
 MAX_LINE_LENGTH = 300
+# Sent with these programs too, each after the modules that it imports.
+OWN_MODULES = {
+    **dict.fromkeys(("submit_job", "job_state", "job_access", "await_job", "cancel_job"), ("slurm",)),
+    "serve_in_job": ("start_server",),
+}
 _log = logging.getLogger(__name__)
 ANY_PYTHON = Environment()
 CONFIRMATION = b"go\n"
@@ -68,7 +73,7 @@ def run_program(
     started_at = time.monotonic()
     _log.debug("%s: %s starts", connection.original_host, name)
     output = _communicate(connection, command, stdin, timeout_s, marker, confirm)
-    reply = _parse_reply(connection, marker, output)
+    reply = parse_reply(connection, marker, output)
     _log.debug(
         "%s: %s ended after %.2f s, %d characters, problem %r",
         connection.original_host,
@@ -87,7 +92,7 @@ def list_environments(connection: Connection, directory: str, *, timeout_s: floa
     """
     marker = secrets.token_hex(16)
     stdin = script("list_environments.sh") + Environment(directory=directory).header(marker)
-    return _parse_reply(
+    return parse_reply(
         connection, marker, _communicate(connection, BOOTSTRAP, stdin, timeout_s, marker, None)
     )
 
@@ -96,13 +101,20 @@ def build_request(
     marker: str, name: str, parameters: dict[str, Any], environment: Environment = ANY_PYTHON
 ) -> tuple[str, bytes]:
     """The command line and the standard input that run `remote_scripts/NAME.py`."""
-    bootstrap = script("bootstrap.sh")
+    return BOOTSTRAP, script("bootstrap.sh") + build_input(marker, name, parameters, environment)
+
+
+def build_input(
+    marker: str, name: str, parameters: dict[str, Any], environment: Environment = ANY_PYTHON
+) -> bytes:
+    """The standard input with which bootstrap.sh runs `remote_scripts/NAME.py`."""
+    modules = (*SHARED_MODULES, *OWN_MODULES.get(name, ()), name)
     body = {
         "marker": marker,
         "parameters": parameters,
-        "modules": [(module, _source(f"{module}.py")) for module in (*SHARED_MODULES, name)],
+        "modules": [(module, _source(f"{module}.py")) for module in modules],
     }
-    return BOOTSTRAP, bootstrap + environment.header(marker) + json.dumps(body).encode() + b"\n"
+    return environment.header(marker) + json.dumps(body).encode() + b"\n"
 
 
 def tail_log(connection: Connection, log: str, number: int) -> Iterator[str]:
@@ -124,7 +136,7 @@ def _stream(connection: Connection, parameters: dict[str, Any]) -> Iterator[str]
         _wait_for_exec(connection, channel)
         lines = _lines(channel)
         output = "".join(f"{line}\n" for line in _read_until_reply(marker, lines))
-        _parse_reply(connection, marker, f"\n{output}")
+        parse_reply(connection, marker, f"\n{output}")
         yield from lines
     finally:
         channel.close()
@@ -242,7 +254,8 @@ def _host_awaiting_confirmation(output: bytearray, marker: str) -> str:
     return ""
 
 
-def _parse_reply(connection: Connection, marker: str, output: str) -> dict[str, Any]:
+def parse_reply(connection: Connection, marker: str, output: str) -> dict[str, Any]:
+    """The reply in the output of a program. Raises RemoteError if there is none, ConnectError if that was lost."""
     _, separator, rest = output.rpartition(f"\n{marker} ")
     if separator:
         first, _, rest_of_output = rest.partition("\n")

@@ -35,8 +35,8 @@ from notebooks_over_ssh.ssh.remote import (
     MAX_REPLY_BYTES,
     _host_awaiting_confirmation,
     _lines,
-    _parse_reply,
     build_request,
+    parse_reply,
 )
 from notebooks_over_ssh.terminal import sanitize
 from tests.kit.sshd import Network
@@ -214,7 +214,7 @@ def test_hostile_names(network: Network) -> None:
 
 
 class _LostConnection:
-    """The part of a Connection that _parse_reply uses."""
+    """The part of a Connection that parse_reply uses."""
 
     original_host = label = "ashbury"
     is_connected = True
@@ -274,7 +274,7 @@ def test_confirmation_requests(output: str, host: object, may_prompt: object) ->
     else:
         assert "/" not in name and not name.startswith(".")
     with pytest.raises(RemoteError):
-        _parse_reply(CONNECTION, MARKER, f"\n{MARKER} {question}\n")
+        parse_reply(CONNECTION, MARKER, f"\n{MARKER} {question}\n")
 
 
 @PURE
@@ -282,7 +282,7 @@ def test_confirmation_requests(output: str, host: object, may_prompt: object) ->
 def test_replies(output: str) -> None:
     """Any reply is either a problem with a text, or reported as an error of the host."""
     try:
-        answer = _parse_reply(CONNECTION, MARKER, output)
+        answer = parse_reply(CONNECTION, MARKER, output)
     except RemoteError as error:
         assert_printable(error)
         return
@@ -379,7 +379,7 @@ def test_hostile_host(network: Network, program: str) -> None:
 def test_malformed_replies(answer: str) -> None:
     """A reply that is no valid JSON is one error of the host, of bounded length."""
     with pytest.raises(RemoteError, match="sent no valid reply") as raised:
-        _parse_reply(CONNECTION, MARKER, f"\n{MARKER} {answer}\n")
+        parse_reply(CONNECTION, MARKER, f"\n{MARKER} {answer}\n")
     assert_printable(raised.value)
     assert sum(map(len, raised.value.detail)) < 10_000
 
@@ -387,7 +387,7 @@ def test_malformed_replies(answer: str) -> None:
 def test_long_replies() -> None:
     """The message shows a readable part of a reply of any length."""
     lines = "\n".join(f"{number}{'x' * 2000}" for number in range(1000))
-    answer = _parse_reply(CONNECTION, MARKER, f"\n{MARKER} environment-missing\n{lines}\n")
+    answer = parse_reply(CONNECTION, MARKER, f"\n{MARKER} environment-missing\n{lines}\n")
     texts = dict.fromkeys(("problem", "reason", "path", "directory", "code"), "y" * 100_000)
     settings = SimpleNamespace(notebook=Notebook())
     for fields in (answer, texts | {"log": ["z" * 100_000] * 1000}):

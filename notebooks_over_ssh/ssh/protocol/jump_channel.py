@@ -1,4 +1,4 @@
-"""A channel through a gateway to the next hop, which carries that hop's whole transport (ProxyJump)."""
+"""Channels through a gateway to the next hop, which carry that hop's whole transport (ProxyJump)."""
 
 import logging
 import threading
@@ -12,15 +12,14 @@ from notebooks_over_ssh.ssh.protocol.channel import DIRECT_TCPIP, Address, Chann
 _log = logging.getLogger(__name__)
 
 
-class JumpChannel(Channel):
+class CarrierChannel(Channel):
     """Acts as the socket of the inner transport; received data goes straight to its packetizer."""
 
     # Shared by all channels of the inner transport.
     INITIAL_WINDOW = 4 * 1024 * 1024
 
-    def __init__(self, transport: Any, target: Address) -> None:
-        super().__init__(transport, DIRECT_TCPIP, direct_tcpip_payload(target, ("127.0.0.1", 0)))
-        _log.debug("connecting to %s port %d through the gateway", *target)
+    def __init__(self, transport: Any, channel_type: bytes, fields: bytes = b"") -> None:
+        super().__init__(transport, channel_type, fields)
         self._condition = threading.Condition()
         self._open_error: Exception | None = None
         self._is_open = False
@@ -120,3 +119,11 @@ class JumpChannel(Channel):
             feed_eof = self._feed_eof
             self._condition.notify_all()
         feed_eof()
+
+
+class JumpChannel(CarrierChannel):
+    """Carries the connection to a port that the gateway reaches."""
+
+    def __init__(self, transport: Any, target: Address) -> None:
+        super().__init__(transport, DIRECT_TCPIP, direct_tcpip_payload(target, ("127.0.0.1", 0)))
+        _log.debug("connecting to %s port %d through the gateway", *target)

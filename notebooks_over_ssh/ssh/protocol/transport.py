@@ -25,7 +25,7 @@ from notebooks_over_ssh.ssh.connect_errors import FAILURES
 from notebooks_over_ssh.ssh.protocol.channel import MAX_DATA_BYTES, Channel, exec_request
 from notebooks_over_ssh.ssh.protocol.compression import COMPRESSION, DELAYED_ZLIB
 from notebooks_over_ssh.ssh.protocol.flow_control import PathEstimate
-from notebooks_over_ssh.ssh.protocol.jump_channel import JumpChannel
+from notebooks_over_ssh.ssh.protocol.jump_channel import CarrierChannel
 from notebooks_over_ssh.ssh.protocol.nested_packetizer import NestedPacketizer
 from notebooks_over_ssh.ssh.protocol.packetizer import BlockPacketizer
 from notebooks_over_ssh.ssh.userauth import UserAuth
@@ -61,7 +61,7 @@ class Transport(_Transport):  # type: ignore[misc] # as above
     _compression_info = COMPRESSION
 
     def __init__(self, sock: Any, **kwargs: Any) -> None:
-        jump_channel = sock if isinstance(sock, JumpChannel) else None
+        jump_channel = sock if isinstance(sock, CarrierChannel) else None
         super().__init__(
             sock, packetizer_class=NestedPacketizer if jump_channel else BlockPacketizer, **kwargs
         )

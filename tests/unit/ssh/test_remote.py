@@ -12,7 +12,7 @@ from notebooks_over_ssh.ssh.remote import (
     MAX_LOG_LINE_BYTES,
     _host_awaiting_confirmation,
     _lines,
-    _parse_reply,
+    parse_reply,
 )
 
 MARKER = "0123456789abcdef"
@@ -27,7 +27,7 @@ ANSWER = f'\n{MARKER} {{"problem": "", "pid": 7}}\n'
 )  # fmt: skip
 def test_last_reply(output: str) -> None:
     """The last reply counts: the ones before it were a request for confirmation, or were replaced."""
-    assert _parse_reply(CONNECTION, MARKER, output) == {"problem": "", "pid": 7}
+    assert parse_reply(CONNECTION, MARKER, output) == {"problem": "", "pid": 7}
 
 
 @pytest.mark.parametrize(
@@ -47,10 +47,10 @@ def test_last_reply(output: str) -> None:
 def test_no_reply(output: str) -> None:
     """Anything else is an error of the host, or of the connection if that was lost."""
     with pytest.raises(RemoteError, match="ashbury sent no valid reply"):
-        _parse_reply(CONNECTION, MARKER, output)
+        parse_reply(CONNECTION, MARKER, output)
     lost = cast(Connection, SimpleNamespace(original_host="ashbury", is_connected=False))
     with pytest.raises(ConnectError, match="connection to ashbury was lost"):
-        _parse_reply(lost, MARKER, output)
+        parse_reply(lost, MARKER, output)
 
 
 def test_alternatives() -> None:
@@ -62,14 +62,14 @@ def test_alternatives() -> None:
         "alternatives": ["base", "mlp"],
         "log": ["log 2", "log 1"],
     }
-    assert _parse_reply(CONNECTION, MARKER, output) == expected
+    assert parse_reply(CONNECTION, MARKER, output) == expected
 
 
 def test_what_the_host_printed() -> None:
     """Without a reply, the last lines of the output are shown, each cut."""
     output = "".join(f"{number}{'x' * 1000}\n" for number in range(100))
     with pytest.raises(RemoteError) as raised:
-        _parse_reply(CONNECTION, MARKER, output)
+        parse_reply(CONNECTION, MARKER, output)
     assert [line.rstrip("x") for line in raised.value.detail] == [str(number) for number in range(90, 100)]
     assert {len(line) for line in raised.value.detail} == {MAX_LINE_LENGTH}
 
