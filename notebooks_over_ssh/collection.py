@@ -7,27 +7,7 @@ from invoke.collection import Collection
 from notebooks_over_ssh import debug_log
 from notebooks_over_ssh.tasks.action import Action
 from notebooks_over_ssh.tasks.decorator import task
-
-HOST = {
-    "host": "The host or pool, as user@host:port. The default is your own notebook.host, else the current session.",
-    "site": "The site: the path of its file, or its name in notebook.sites. The default is notebook.site.",
-}
-SECURE = {
-    "renew": "Replace the password and the certificate even if they are still valid.",
-    "password-file": "Read the password from this file (- for standard input) instead of prompting.",
-    "certificate": "Use your own certificate: a PEM file with its chain.",
-    "key": "The private key of your own certificate: a PEM file without a passphrase.",
-    "restart": "Restart a server that uses an older password or certificate; asks first if kernels are busy.",
-}
-TUNNEL = {
-    "local-port": "The port on this machine. The default is the first free one from 8888.",
-    "detach": "Keep the tunnel in the background, and return when it is ready.",
-    "forward": "Forward another port of the host; repeatable, or with commas: 6006,8787 for TensorBoard and Dask.",
-    "plain": "Also listen without TLS, with a token, for editors that refuse the certificate (docs/browser.md).",
-    "open": "The notebook, file or folder to open in the browser, relative to notebook.directory.",
-    "no-browser": "Print the URL without opening a browser.",
-    "trust": "Add the server's certificate to your browsers' trust stores first; otherwise they show a warning.",
-}
+from notebooks_over_ssh.tasks.flags import HOST, JOB, SECURE, TUNNEL, job_flags, tunnel_flags
 
 debug_log.hide_prompted_secrets()
 
@@ -40,24 +20,6 @@ def _run(c: Any, host: str | None = None, **flags: Any) -> "Run":
     from notebooks_over_ssh.tasks.run import Run
 
     return Run.from_command_line(c, host, **flags)
-
-
-def _tunnel_flags(
-    local_port: str | None,
-    forward: list[str] | None,
-    plain: bool,
-    open: str | None,
-    no_browser: bool,
-    trust: bool,
-) -> dict[str, Any]:
-    return {
-        "local_port": local_port,
-        "forward": ",".join(forward) if forward else None,
-        "plain": plain or None,
-        "open": open,
-        "open_browser": False if no_browser else None,
-        "trust": trust or None,
-    }
 
 
 @task(help=HOST | SECURE)
@@ -81,13 +43,21 @@ def secure(
     return Action(lambda: secure_and_restart(run, options), plan=lambda: plans.secure(run, options))
 
 
-@task(help=HOST)
-def serve(c: Any, host: str | None = None, site: str | None = None) -> Action:
+@task(help=HOST | JOB)
+def serve(
+    c: Any,
+    host: str | None = None,
+    site: str | None = None,
+    slurm: bool = False,
+    gpus: str | None = None,
+    time: str | None = None,
+    partition: str | None = None,
+) -> Action:
     """Step 2: start the Jupyter server, or find the running one."""
     from notebooks_over_ssh.tasks import plans
     from notebooks_over_ssh.tasks.serve import serve
 
-    run = _run(c, host, site=site).choose_session()
+    run = _run(c, host, site=site, **job_flags(slurm, gpus, time, partition)).choose_session()
     return Action(lambda: serve(run), plan=lambda: plans.serve(run))
 
 
@@ -99,7 +69,6 @@ def tunnel(
     local_port: str | None = None,
     detach: bool = False,
     forward: list[str] | None = None,
-    plain: bool = False,
     open: str | None = None,
     no_browser: bool = False,
     trust: bool = False,
@@ -109,7 +78,7 @@ def tunnel(
     from notebooks_over_ssh.tasks.tunnel import tunnel
 
     run = _run(
-        c, host, site=site, **_tunnel_flags(local_port, forward, plain, open, no_browser, trust)
+        c, host, site=site, **tunnel_flags(local_port, forward, open, no_browser, trust)
     ).choose_session()
     return Action(
         lambda: tunnel(run, detach=detach),
@@ -162,7 +131,7 @@ def stop(
     return Action(lambda: stop(chosen, force=force), plan=lambda: plans.stop(chosen))
 
 
-@task(default=True, help=HOST | SECURE | TUNNEL, iterable=["forward"])
+@task(default=True, help=HOST | SECURE | JOB | TUNNEL, iterable=["forward"])
 def up(
     c: Any,
     host: str | None = None,
@@ -172,10 +141,13 @@ def up(
     certificate: str | None = None,
     key: str | None = None,
     restart: bool = False,
+    slurm: bool = False,
+    gpus: str | None = None,
+    time: str | None = None,
+    partition: str | None = None,
     local_port: str | None = None,
     detach: bool = False,
     forward: list[str] | None = None,
-    plain: bool = False,
     open: str | None = None,
     no_browser: bool = False,
     trust: bool = False,
@@ -186,7 +158,11 @@ def up(
     from notebooks_over_ssh.tasks.up import up, up_in_background
 
     run = _run(
-        c, host, site=site, **_tunnel_flags(local_port, forward, plain, open, no_browser, trust)
+        c,
+        host,
+        site=site,
+        **job_flags(slurm, gpus, time, partition),
+        **tunnel_flags(local_port, forward, open, no_browser, trust),
     ).choose_session()
     options = SecureOptions(renew, password_file, certificate, key, restart)
     return Action(

@@ -20,7 +20,7 @@ from typing import Any, TextIO
 from notebooks_over_ssh.errors import UserError, unanswered
 from notebooks_over_ssh.util.peer_text import clean, prefix_lines, terminal_columns
 
-NAME_WIDTH = len("environments")
+NAME_WIDTH = 11
 MIN_TEXT_COLUMNS = 20
 
 
@@ -47,7 +47,7 @@ def print_step(name: str, result: str, start_time: float | None = None) -> None:
 
 def print_progress(name: str, activity: str) -> None:
     """Print the current activity; on a terminal the next line replaces it."""
-    if _is_tty():
+    if is_terminal():
         print(
             f"{_clear_line()}{bold(name.ljust(NAME_WIDTH))} {faint(clean(activity) + ' …')}",
             end="",
@@ -60,7 +60,7 @@ def print_progress(name: str, activity: str) -> None:
 @contextmanager
 def progress(name: str, activity: str) -> Iterator[None]:
     """On a terminal, show the current activity until the body ends."""
-    if _is_tty():
+    if is_terminal():
         print(f"{bold(name.ljust(NAME_WIDTH))} {faint(activity + ' …')}", end="", flush=True)
     try:
         yield
@@ -192,7 +192,8 @@ def _wait_for_line(terminal: TextIO) -> None:
             signal.set_wakeup_fd(-1)
 
 
-def _is_tty() -> bool:
+def is_terminal() -> bool:
+    """Whether standard output is a terminal on which a line can replace the one before."""
     return _is_terminal(sys.stdout)
 
 
@@ -202,7 +203,7 @@ def _is_terminal(stream: TextIO) -> bool:
 
 def _clear_line() -> str:
     """The escape sequence that clears the line of `progress`."""
-    return "\r\033[K" if _is_tty() else ""
+    return "\r\033[K" if is_terminal() else ""
 
 
 def sanitize(text: str) -> str:

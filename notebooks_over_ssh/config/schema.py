@@ -16,6 +16,24 @@ Fingerprint = Annotated[str, Meta(pattern=r"^SHA256:[A-Za-z0-9+/]{43}\Z")]
 Seconds = Annotated[int, Meta(ge=1, le=3600)]
 
 
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """What the scheduler is asked for, by the names of sbatch(1); job.py has what each may be."""
+
+    partition: OneLine | None = None
+    account: OneLine | None = None
+    qos: OneLine | None = None
+    time: OneLine | None = None
+    cpus: Annotated[int, Meta(ge=1, le=4096)] | None = None
+    memory: OneLine | None = None
+    gpus: Annotated[int, Meta(ge=1, le=4096)] | OneLine | None = None
+    """The number of GPUs, with their type before a colon if it matters."""
+    gres: OneLine | None = None
+    constraint: OneLine | None = None
+    reservation: OneLine | None = None
+    sbatch_arguments: list[OneLine] = []
+    """Further arguments for sbatch, of those that do not undo what the server needs."""
+
+
 class Notebook(msgspec.Struct, frozen=True, kw_only=True):
     """The Jupyter server, its environment and its tunnel."""
 
@@ -33,6 +51,9 @@ class Notebook(msgspec.Struct, frozen=True, kw_only=True):
     application: Literal["notebook", "lab", "server"] = "notebook"
     arguments: list[OneLine] = []
     """Additional command-line arguments for Jupyter, such as --ServerApp.terminals_enabled=False."""
+    launcher: Literal["host", "slurm"] = "host"
+    """What runs the server: the host itself, or a job of the cluster whose login node the host is."""
+    job: Job = Job()
     # nice(1); at least 10, because the hosts are shared.
     nice: Annotated[int, Meta(ge=10, le=19)] = 19
     remote_port: UserPort = 8888
@@ -41,8 +62,6 @@ class Notebook(msgspec.Struct, frozen=True, kw_only=True):
     """None for the first free port from 8888 on."""
     forward: list[UserPort] = []
     """Additional ports of the host to forward, such as that of a dashboard."""
-    plain: bool = False
-    """Whether the tunnel also listens without TLS, with a token, for editors that refuse the certificate."""
     open_browser: bool = True
     open: OneLineOrEmpty = ""
     """The file or folder below `directory` that the browser opens; empty for the application's start page."""

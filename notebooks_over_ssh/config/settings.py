@@ -12,7 +12,7 @@ import msgspec
 from notebooks_over_ssh.config import cli
 from notebooks_over_ssh.config.cli import given_host, overrides
 from notebooks_over_ssh.config.destination import SSH_PORT, Destination, parse_destination
-from notebooks_over_ssh.config.schema import SSH, Configuration, ConnectKwargs, Notebook, Timeouts
+from notebooks_over_ssh.config.schema import SSH, Configuration, ConnectKwargs, Job, Notebook, Timeouts
 from notebooks_over_ssh.config.site import Site, insert_site, make_absolute
 from notebooks_over_ssh.config.sources import KNOWN, Source, normalize_gateway, parse_setting, sources
 from notebooks_over_ssh.config.validation import check_mapping, check_value
@@ -80,15 +80,16 @@ def load(
     """The settings for a task that runs with `c`, an Invoke Context or the Connection of `fab -H`.
 
     `host`, `site` and `flags` are the values of the task's flags, None if not given. Each flag has the name of its
-    setting in `notebook`; a str is parsed as in a variable. Raises ConfigError for the first setting that is unknown
-    or invalid.
+    setting in `notebook`, as in `local_port` and `job.time`; a str is parsed as in a variable. Raises ConfigError for
+    the first setting that is unknown or invalid.
     """
     values: dict[str, Any] = {}
     given = Source("the flags", _flags({"site": make_absolute(site), **flags}))
     all_sources, site_of_sources = insert_site([*sources(c.config), _command_line(c.config), given])
     for source in all_sources:
         values = _merge(values, _normalize_timeout(source.layer))
-    notebook = Notebook(**_section(values, "notebook"))
+    job = Job(**_section(values, "notebook.job"))
+    notebook = Notebook(**_section(values, "notebook"), job=job)
     if notebook.environment == "modules" and not (notebook.modules or notebook.activate):
         raise ConfigError(
             "notebook.environment is modules, but notebook.modules has none",
@@ -161,7 +162,7 @@ def _flags(flags: Mapping[str, str | int | bool | None]) -> dict[str, Any]:
         path = f"notebook.{name}"
         if path not in KNOWN:
             raise TypeError(f"load() got a flag without a setting: {name}")
-        flag = f"--{name.replace('_', '-')}"
+        flag = f"--{name.rpartition('.')[2].replace('_', '-')}"
         if isinstance(value, str):
             layer[path] = parse_setting(path, value, flag)
         elif value is not None:
@@ -186,7 +187,8 @@ def _connect_kwargs(section: dict[str, Any]) -> dict[str, Any]:
 
 def _section(values: Mapping[str, Any], name: str) -> dict[str, Any]:
     prefix = f"{name}."
-    return {path.removeprefix(prefix): value for path, value in values.items() if path.startswith(prefix)}
+    names = {path.removeprefix(prefix): value for path, value in values.items() if path.startswith(prefix)}
+    return {name: value for name, value in names.items() if "." not in name}
 
 
 def _merge(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:

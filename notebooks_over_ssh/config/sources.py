@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from notebooks_over_ssh.config.destination import parse_destination, parse_user
 from notebooks_over_ssh.config.files import find_config_file, read_mapping
+from notebooks_over_ssh.config.job import check_job_setting
 from notebooks_over_ssh.config.jupyter_arguments import check_arguments
 from notebooks_over_ssh.config.modules import check_modules
 from notebooks_over_ssh.config.notebook_path import parse_notebook_path
@@ -241,6 +242,8 @@ def _validate(path: str, value: Any, name: str) -> None:
         check_value(value, OneLine, name)
     elif path == "notebook.arguments":
         check_arguments(value, name)
+    elif path.startswith("notebook.job."):
+        check_job_setting(path.rpartition(".")[2], value, name)
     elif path == "notebook.modules":
         check_modules(value, name)
     elif path == "notebook.open":

@@ -14,6 +14,7 @@ from notebooks_over_ssh.jupyter import server
 from notebooks_over_ssh.jupyter import session as sessions
 from notebooks_over_ssh.jupyter.session import AnySession
 from notebooks_over_ssh.launchers import LAUNCHERS
+from notebooks_over_ssh.launchers.base import JobState
 from notebooks_over_ssh.ssh import connections as ssh
 from notebooks_over_ssh.ssh.client_config import HopConfig
 from notebooks_over_ssh.ssh.connection import Connection
@@ -33,11 +34,13 @@ class SandboxNotRunning(ConnectError):
 def connect(settings: Settings, credentials: CredentialPrompter) -> Connection:
     """The Connection to the machine of the one session that matches the settings, else to the host in them.
 
-    Raises UserError; see `connect_to_login`.
+    That is also the host if the session's job is not running. Raises UserError; see `connect_to_login`.
     """
     session = sessions.find(settings)
     login = connect_to_login(settings, credentials)
-    return _reach(session, login, settings, credentials) if session else login
+    if session is None or is_without_machine(job_state(session, login)):
+        return login
+    return _reach(session, login, settings)
 
 
 def connect_to_login(settings: Settings, credentials: CredentialPrompter) -> Connection:
@@ -64,14 +67,26 @@ def connect_to_session(
     session: AnySession, settings: Settings, credentials: CredentialPrompter
 ) -> Connection:
     """The Connection to the machine that the session runs on, by the route of its record. Raises UserError."""
-    login = connect_to_login_of(session, settings, credentials)
-    return _reach(session, login, settings, credentials)
+    return _reach(session, connect_to_login_of(session, settings, credentials), settings)
 
 
-def _reach(
-    session: AnySession, login: Connection, settings: Settings, credentials: CredentialPrompter
-) -> Connection:
-    return LAUNCHERS[session.launcher].reach(login, session.job, settings, credentials)
+def job_state(session: AnySession, login: Connection) -> JobState | None:
+    """The state of the session's job; None if it has none. Raises UserError."""
+    return LAUNCHERS[session.launcher].state(login, session.job)
+
+
+def is_without_machine(state: JobState | None) -> bool:
+    """Whether it is the state of a job that does not run."""
+    return state is not None and state.phase != "running"
+
+
+def _reach(session: AnySession, login: Connection, settings: Settings) -> Connection:
+    return LAUNCHERS[session.launcher].reach(login, session.job, settings)
+
+
+def stop_job(session: AnySession, login: Connection) -> bool:
+    """End the session's job, whose server has been stopped; returns whether there was one. Raises UserError."""
+    return LAUNCHERS[session.launcher].stop(login, session.job)
 
 
 def connect_to_login_of(

@@ -56,7 +56,7 @@ class RemoteHost(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     @property
     def login_machine(self) -> Machine | None:
         """The machine that the destination must be; None if it leads to a job, as any login node does."""
-        return None if self.job else Machine(self.host, self.host_key)
+        return Machine(self.host, self.host_key) if self.launcher == "host" else None
 
     def __str__(self) -> str:
         route = f"through {self.gateway}" if self.gateway else "without a gateway"
@@ -83,7 +83,6 @@ class Session(RemoteHost, frozen=True, forbid_unknown_fields=True, kw_only=True)
 AnySession = Session | PendingSession
 SESSION = ".session.json"
 PENDING = ".pending.json"
-PLAIN_TOKEN = ".plain-token"  # noqa: S105 # a file's name
 RENAMED_FIELDS = {"requested": "requested_host", "also": "extra_ports", "waits_for_you": "login_required"}
 """Fields of the records that earlier versions wrote, and their names now."""
 
@@ -101,17 +100,10 @@ class Tunnel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Why it does not reconnect by itself; "" while it tries."""
     forwarding_refusal: str = ""
     """Why the SSH server does not forward connections, so that a program on the host does; "" if it does."""
-    plain_port: int | None = None
-    """The local port without TLS; its token is in a file of its own."""
 
     @property
     def url(self) -> str:
         return f"https://localhost:{self.local_port}/"
-
-    @property
-    def plain_url(self) -> str | None:
-        """The address without TLS and without the token. No name, which may have an address where others listen."""
-        return None if self.plain_port is None else f"http://127.0.0.1:{self.plain_port}/"
 
 
 def list_sessions() -> list[Session]:
@@ -205,15 +197,34 @@ def find_any_gateway(settings: Settings) -> AnySession | None:
     return matches[0] if len(matches) == 1 else None
 
 
-def find_duplicates(session: Session) -> list[Session]:
-    """Other records of the same server, from before its host got a new host key."""
+def find_duplicates(session: AnySession) -> list[AnySession]:
+    """Other records of the same server, from before its host got a new host key, or of the job that it replaces."""
 
     def server(record: Session) -> tuple[object, ...]:
         return record.host, record.user, record.pid, record.process_start, record.certificate_pem
 
-    return [
-        other for other in list_sessions() if other.name != session.name and server(other) == server(session)
-    ]
+    def cluster(record: AnySession) -> tuple[object, ...]:
+        return record.launcher, record.gateway, record.user, record.requested_host
+
+    def is_duplicate(other: AnySession) -> bool:
+        if other.name == session.name:
+            return False
+        if session.launcher != "host":
+            return cluster(other) == cluster(session)
+        if not (isinstance(session, Session) and isinstance(other, Session)):
+            return False
+        return server(other) == server(session)
+
+    return [other for other in list_records() if is_duplicate(other)]
+
+
+def with_launcher(settings: Settings, session: AnySession | None) -> Settings:
+    """The settings with the launcher of the session, unless they name another one than the default."""
+    if session is None or settings.notebook.launcher != "host":
+        return settings
+    return msgspec.structs.replace(
+        settings, notebook=msgspec.structs.replace(settings.notebook, launcher=session.launcher)
+    )
 
 
 def reload(session: Session) -> Session:
@@ -229,7 +240,7 @@ def save(session: Session) -> None:
 
 def delete(session: AnySession) -> None:
     """Delete the records of the session and of its tunnel."""
-    for suffix in (SESSION, PENDING, ".tunnel.json", ".tunnel.lock", ".tunnel.log", PLAIN_TOKEN):
+    for suffix in (SESSION, PENDING, ".tunnel.json", ".tunnel.lock", ".tunnel.log"):
         state_files.remove(_folder() / f"{session.name}{suffix}")
 
 
@@ -256,25 +267,8 @@ def save_tunnel(session: Session, tunnel: Tunnel) -> None:
 
 
 def delete_tunnel(session: Session) -> None:
-    """Delete the record of the session's tunnel, and the token of its plain port."""
+    """Delete the record of the session's tunnel."""
     state_files.remove(_folder() / f"{session.name}.tunnel.json")
-    delete_plain_token(session)
-
-
-def save_plain_token(session: Session, token: str) -> None:
-    """Write the token of the plain port of the session's tunnel. Raises TaskError."""
-    state_files.write(_folder() / f"{session.name}{PLAIN_TOKEN}", f"{token}\n".encode())
-
-
-def get_plain_token(session: Session) -> str | None:
-    """The token of the plain port of the session's tunnel, None if it has none. Raises TaskError."""
-    content = state_files.read(_folder() / f"{session.name}{PLAIN_TOKEN}")
-    return None if content is None else content.decode("ascii", "replace").strip()
-
-
-def delete_plain_token(session: Session) -> None:
-    """Delete the token of the plain port of the session's tunnel."""
-    state_files.remove(_folder() / f"{session.name}{PLAIN_TOKEN}")
 
 
 def _folder() -> Path:

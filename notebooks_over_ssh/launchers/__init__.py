@@ -5,6 +5,7 @@ Nothing above this package depends on which it is: see `Launcher` (base.py).
 
 from notebooks_over_ssh.launchers.base import Launcher, LauncherName
 from notebooks_over_ssh.launchers.host import HostLauncher
+from notebooks_over_ssh.launchers.slurm import SlurmLauncher
 
-LAUNCHERS: dict[LauncherName, Launcher] = {"host": HostLauncher()}
+LAUNCHERS: dict[LauncherName, Launcher] = {"host": HostLauncher(), "slurm": SlurmLauncher()}
 """The launchers, by the name in a session's record."""

@@ -5,10 +5,10 @@ from typing import Any, Literal, NamedTuple, Protocol
 import msgspec
 
 from notebooks_over_ssh.config.settings import Settings
+from notebooks_over_ssh.errors import RemoteError
 from notebooks_over_ssh.ssh.connection import Connection
-from notebooks_over_ssh.ssh.prompting import CredentialPrompter
 
-LauncherName = Literal["host"]
+LauncherName = Literal["host", "slurm"]
 
 
 class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -21,6 +21,35 @@ class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     """What distinguishes the job from others with the same number, and names its folder on the host."""
     submitted: str
     """When it was submitted: UTC, in the format of ISO 8601."""
+    node: str = ""
+    """The node on which it runs; "" until it does."""
+
+
+class JobState(NamedTuple):
+    """The state of a job, as the scheduler reports it."""
+
+    job: Job | None
+    """None if the scheduler does not know the job, or no longer."""
+    phase: Literal["queued", "running", "ended"]
+    description: str
+    """The state, and the reason for it, in words."""
+    starts_at: float | None = None
+    """When the scheduler expects to start a queued job: seconds since 1970, None if it does not know."""
+    seconds_left: int | None = None
+    """The rest of its time limit."""
+    obstacle: str = ""
+    """The setting to change, if a queued job will never start as it is."""
+    detail: tuple[str, ...] = ()
+    """The last lines that the job has written."""
+
+    @property
+    def label(self) -> str:
+        """The job's name for messages."""
+        return f"job {self.job.id}" if self.job else "the job"
+
+
+class NotStartedError(RemoteError):
+    """The start failed, and nothing of it is left."""
 
 
 class Launched(NamedTuple):
@@ -32,32 +61,44 @@ class Launched(NamedTuple):
 
 
 class StartObserver(Protocol):
-    """Is told how a start goes on, before each step that must be on record."""
+    """Is told how a start goes on."""
 
     def before_start(self, host: str) -> None:
         """Something is about to be started by `host`: the name that it reports, not validated."""
+
+    def job_found(self, job: Job, *, is_new: bool) -> None:
+        """The job was submitted, or an earlier one was found."""
+
+    def job_queued(self, state: JobState) -> None:
+        """The job is still waiting; called again after each look at it."""
+
+    def job_started(self, state: JobState) -> None:
+        """The job runs."""
 
 
 class Launcher(Protocol):
     """A way to run the server.
 
-    `login` is the connection to the host that the user named. The server's machine may be another one.
+    `login` is the connection to the host that the user named. The server's machine may be another one. `job` is the
+    one on record; None where there is none, or where its submission was interrupted.
     """
 
     def start(
-        self,
-        login: Connection,
-        settings: Settings,
-        parameters: dict[str, Any],
-        observer: StartObserver,
-        credentials: CredentialPrompter,
+        self, login: Connection, settings: Settings, parameters: dict[str, Any], observer: StartObserver
     ) -> Launched:
         """Start the server unless it is running, and wait for the reply of start_server.py to `parameters`.
 
         Raises a UserError.
         """
 
-    def reach(
-        self, login: Connection, job: Job | None, settings: Settings, credentials: CredentialPrompter
-    ) -> Connection:
+    def state(self, login: Connection, job: Job | None) -> JobState | None:
+        """The state of the job; None if no job is needed, so that only the server has a state. Raises a UserError."""
+
+    def reach(self, login: Connection, job: Job | None, settings: Settings) -> Connection:
         """The connection to the machine on which the server runs. Raises a UserError."""
+
+    def stop(self, login: Connection, job: Job | None) -> bool:
+        """End the job once its server has been stopped, and check that it is gone; returns whether there was one.
+
+        Raises a UserError.
+        """

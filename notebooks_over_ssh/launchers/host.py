@@ -3,10 +3,9 @@
 from typing import Any
 
 from notebooks_over_ssh.config.settings import Settings
-from notebooks_over_ssh.launchers.base import Job, Launched, StartObserver
+from notebooks_over_ssh.launchers.base import Job, JobState, Launched, StartObserver
 from notebooks_over_ssh.ssh.connection import Connection
 from notebooks_over_ssh.ssh.environment import configured_environment
-from notebooks_over_ssh.ssh.prompting import CredentialPrompter
 from notebooks_over_ssh.ssh.remote import run_program
 
 START_MARGIN_S = 30
@@ -17,12 +16,7 @@ class HostLauncher:
     """The server is a process on the host that the user named."""
 
     def start(
-        self,
-        login: Connection,
-        settings: Settings,
-        parameters: dict[str, Any],
-        observer: StartObserver,
-        credentials: CredentialPrompter,  # other launchers log in to another machine
+        self, login: Connection, settings: Settings, parameters: dict[str, Any], observer: StartObserver
     ) -> Launched:
         """Start the server on the host. Raises RemoteError or ConnectError."""
         reply = run_program(
@@ -35,12 +29,14 @@ class HostLauncher:
         )
         return Launched(login, reply)
 
-    def reach(
-        self,
-        login: Connection,
-        job: Job | None,  # there is none
-        settings: Settings,
-        credentials: CredentialPrompter,
-    ) -> Connection:
+    def state(self, login: Connection, job: Job | None) -> JobState | None:  # there is no job
+        """None: only the server has a state."""
+        return None
+
+    def reach(self, login: Connection, job: Job | None, settings: Settings) -> Connection:
         """The host itself."""
         return login
+
+    def stop(self, login: Connection, job: Job | None) -> bool:
+        """Does nothing: with its server, everything has ended."""
+        return False

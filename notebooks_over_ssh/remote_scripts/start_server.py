@@ -40,6 +40,11 @@ SCRUBBED_VARIABLES = ("JUPYTER_TOKEN", "JUPYTER_PORT", "NOTEBOOK_TOKEN", "JUPYTE
 
 
 def main(parameters):
+    reply(**start(parameters, wait_for_confirmation))
+
+
+def start(parameters, confirm):
+    """Start the server unless it is running, once `confirm` returns true; returns the reply."""
     os.umask(0o077)
     set_conda_variables()
     server = Server()
@@ -51,16 +56,16 @@ def main(parameters):
             if not already_running:
                 if launch is None:
                     problem, launch = prepare(server, parameters)
-                    if not problem and not wait_for_confirmation():
+                    if not problem and not confirm():
                         problem = dict(problem="not-confirmed")
                     if problem:
-                        return reply(**problem)
+                        return problem
                 record = launch()
         # The lock is released, so that `stop` can stop it meanwhile.
         result = wait_until_ready(server, record, already_running, parameters["start_timeout_s"])
         if already_running or not is_port_taken(result):
             break
-    reply(**result)
+    return result
 
 
 def is_port_taken(result):

@@ -8,6 +8,7 @@ import msgspec
 
 from notebooks_over_ssh import sandbox
 from notebooks_over_ssh.config.destination import Destination
+from notebooks_over_ssh.config.job import sbatch_options
 from notebooks_over_ssh.config.settings import Settings
 from notebooks_over_ssh.jupyter import certificate
 from notebooks_over_ssh.jupyter import session as sessions
@@ -198,6 +199,12 @@ def _secure(host: str, settings: Settings, options: SecureOptions) -> None:
 def _serve(host: str, settings: Settings) -> None:
     notebook = settings.notebook
     environment = "notebook.activate" if notebook.activate else f"the environment {notebook.environment}"
+    if notebook.launcher != "host":
+        print_step(
+            "serve", f"would submit a job on {host} that runs jupyter {notebook.application}, or find it"
+        )
+        options = " ".join(sbatch_options(notebook.job))
+        return print_detail(f"in {notebook.directory}, with {environment}; sbatch {options}".rstrip())
     print_step(
         "serve",
         f"would start jupyter {notebook.application} on {host}, on the first free port from {notebook.remote_port}, "
@@ -224,10 +231,6 @@ def _tunnel(
     print_step("tunnel", f"would forward {local_port} of this machine to {remote_port} of {host}{background}")
     for port in notebook.forward:
         print_detail(f"would forward the first free port from {port} to {host}:{port}")
-    if notebook.plain:
-        print_detail(
-            "would also listen on another port of this machine, without TLS and with a token of its own"
-        )
     if notebook.open_browser:
         print_detail(f"would open {notebook.open or 'the start page'} in the browser, if there is a display")
 

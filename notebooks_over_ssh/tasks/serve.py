@@ -4,21 +4,20 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from notebooks_over_ssh.config.settings import Settings
-from notebooks_over_ssh.errors import RemoteError, TaskError
+from notebooks_over_ssh.errors import RemoteError, TaskError, Terminated
 from notebooks_over_ssh.jupyter import server
 from notebooks_over_ssh.jupyter import session as sessions
 from notebooks_over_ssh.jupyter.connecting import connect_to_login
 from notebooks_over_ssh.jupyter.remote_result import RemoteScriptError
-from notebooks_over_ssh.jupyter.session import PendingSession, Session
-from notebooks_over_ssh.launchers.base import Launched
+from notebooks_over_ssh.jupyter.session import AnySession, Session
+from notebooks_over_ssh.launchers.base import Launched, NotStartedError
 from notebooks_over_ssh.ssh.connection import Connection
 from notebooks_over_ssh.ssh.remote_files import has_program
 from notebooks_over_ssh.tasks.run import Run
+from notebooks_over_ssh.tasks.start_record import StartRecord, keep_or_cancel, remove_duplicates
 from notebooks_over_ssh.tasks.start_sandbox import start_if_needed
 from notebooks_over_ssh.tasks.trust import remove_replaced
 from notebooks_over_ssh.terminal import print_step, progress, warn
-from notebooks_over_ssh.tunnel import tunnel as tunnels
 from notebooks_over_ssh.util.command_hint import command
 
 STALE_CREDENTIALS_WARNING = "the running server uses an older password or certificate until it is restarted"
@@ -32,10 +31,12 @@ def serve(run: Run) -> Session:
     start_time = time.monotonic()
     settings = run.settings
     old_session = sessions.find(settings)
+    run = run.with_settings(sessions.with_launcher(settings, old_session))
+    settings = run.settings
     start_if_needed(settings.gateway)
     with progress("serve", f"starting jupyter {settings.notebook.application}"):
         login = connect_to_login(settings, run.credentials)
-        running, launched = _start(login, run)
+        running, launched = _start(login, run, old_session)
     session = server.make_session(running, launched, login, settings)
     try:
         sessions.save(session)
@@ -45,9 +46,7 @@ def serve(run: Run) -> Session:
             hint=f"{error.hint}; then run {command('serve')} again",
         ) from error
     with report_running_on_interrupt(session):
-        for duplicate in sessions.find_duplicates(session):
-            tunnels.terminate(duplicate)
-            sessions.delete(duplicate)
+        remove_duplicates(session)
         if isinstance(old_session, Session) and old_session.certificate_pem != session.certificate_pem:
             remove_replaced("serve", old_session.certificate_pem, session.certificate_pem)
         if running.already_running and running.application != settings.notebook.application:
@@ -87,33 +86,30 @@ def report_running_on_interrupt(session: Session) -> Iterator[None]:
         raise
 
 
-class _Recorder:
-    """Keeps a pending session on record until the result of a start is known."""
-
-    def __init__(self, login: Connection, settings: Settings) -> None:
-        self.pending: PendingSession | None = None
-        self._login = login
-        self._settings = settings
-
-    def before_start(self, host: str) -> None:
-        self.pending = server.make_pending_session(host, self._login, self._settings)
-        sessions.save_pending(self.pending)
-
-
-def _start(login: Connection, run: Run) -> tuple[server.StartedServer, Launched]:
+def _start(
+    login: Connection, run: Run, old_session: AnySession | None
+) -> tuple[server.StartedServer, Launched]:
     """Start or find the server."""
-    recorder = _Recorder(login, run.settings)
+    record = StartRecord(login, run.settings, old_session)
     try:
-        return server.start(login, run.settings, recorder, run.credentials)
+        return server.start(login, run.settings, record)
+    except NotStartedError:
+        if record.pending:
+            sessions.delete_pending(record.pending)
+        raise
     except RemoteScriptError as error:
         # A server may be running after these two: it did not answer in time, or its port could not be recorded.
-        if recorder.pending and error.problem not in ("no-answer", "system-error"):
-            sessions.delete_pending(recorder.pending)
+        if record.pending and error.problem not in ("no-answer", "system-error"):
+            sessions.delete_pending(record.pending)
         raise _with_suggestions(error, login) from error
-    except KeyboardInterrupt:
-        if recorder.pending:
+    except KeyboardInterrupt as interrupt:
+        if record.pending and record.queued:
+            keep_or_cancel(
+                record.pending, record.queued, login, run, may_ask=not isinstance(interrupt, Terminated)
+            )
+        elif record.pending:
             warn(
-                f"the server on {recorder.pending.host} may be running: {command('status')} shows it, "
+                f"the server on {record.pending.host} may be running: {command('status')} shows it, "
                 f"{command('serve')} finds it, {command('stop')} stops it"
             )
         raise

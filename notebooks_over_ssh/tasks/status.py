@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -11,14 +11,30 @@ from notebooks_over_ssh.config.settings import Settings
 from notebooks_over_ssh.errors import RemoteError, TaskError, UserError
 from notebooks_over_ssh.jupyter import certificate, server
 from notebooks_over_ssh.jupyter import session as sessions
-from notebooks_over_ssh.jupyter.connecting import SANDBOX, connect_to_session, sandbox_runs
+from notebooks_over_ssh.jupyter.connecting import (
+    SANDBOX,
+    connect_to_login_of,
+    connect_to_session,
+    is_without_machine,
+    job_state,
+    sandbox_runs,
+)
 from notebooks_over_ssh.jupyter.session import AnySession
+from notebooks_over_ssh.launchers.base import JobState
 from notebooks_over_ssh.ssh.prompting import CredentialPrompter, NullPrompter
 from notebooks_over_ssh.terminal import print_detail, print_json, print_step, warn
 from notebooks_over_ssh.util.command_hint import command
+from notebooks_over_ssh.util.duration import describe_duration
 
 # For all hosts together, unless -t is given: the user waits for the output, and a tunnel checks its connection itself.
 REPLY_TIMEOUT_S = 6  # seconds
+
+
+class SessionState(NamedTuple):
+    """The states of a session's server and of its job; None if the host does not reply, or if there is no job."""
+
+    server: server.ServerState | None
+    job: JobState | None = None
 
 
 def status(settings: Settings) -> None:
@@ -32,7 +48,8 @@ def status(settings: Settings) -> None:
         application = (
             f"jupyter {state['application']} in {state['directory']}" if state["application"] else "jupyter"
         )
-        print_step(f"{state['user']}@{state['host']}", f"{application}: {state['server']}")
+        phase = "queued" if state["job_state"] == "queued" else state["server"]
+        print_step(f"{state['user']}@{state['host']}", f"{application}: {phase}")
         if state["server"] == "unreachable" and state["gateway"] == SANDBOX and not sandbox_runs():
             print_detail(f"the sandbox is not running: {command('up')} starts it")
         last_known = "last known: " if state["server"] == "unreachable" else ""
@@ -40,9 +57,9 @@ def status(settings: Settings) -> None:
         process = f"port {port}, process {state['pid']}, " if state["pid"] else ""
         if state["started"]:
             print_detail(f"{last_known}{process}started {state['started']}")
+        if state["job_state"]:
+            print_detail(_describe_job(state))
         print_detail(f"tunnel {state['tunnel']}{' ' + state['url'] if state['url'] else ''}")
-        if state["plain_url"]:
-            print_detail(f"without TLS: {state['plain_url']}")
         if state["login_required"]:
             remedy = (
                 f"{command('serve')} starts it again"
@@ -56,34 +73,30 @@ def status(settings: Settings) -> None:
             print_detail(f"certificate valid until {state['certificate_expires'][:10]}")
 
 
+def _describe_job(state: dict[str, Any]) -> str:
+    left_s = state["job_seconds_left"]
+    left = f", {describe_duration(left_s)} left" if state["job_state"] == "running" and left_s else ""
+    separator = ": " if state["job_state"] == "queued" else " "
+    return f"job {state['job'] or 'not known yet'}{separator}{state['job_description']}{left}"
+
+
 def status_as_json(settings: Settings) -> None:
     """Print every session as a JSON list."""
     print_json(_states(settings))
 
 
 def print_editor_urls() -> None:
-    """Print what an editor needs to connect: the plain address with its token, or the address and the fingerprint.
-
-    Raises TaskError if no tunnel is open.
-    """
+    """Print the URLs and fingerprints that an editor needs to connect. Raises TaskError if no tunnel is open."""
     tunnels = [(session, sessions.get_tunnel(session)) for session in sessions.list_sessions()]
     for session, tunnel in tunnels:
         if tunnel:
-            token = sessions.get_plain_token(session)
-            if tunnel.plain_url and token:
-                print_step(session.host, f"{tunnel.plain_url}?token={token}")
-                print_detail("VS Code: Select Kernel, Existing Jupyter Server, this URL")
-                print_detail("PyCharm: Tools, Add Jupyter Connection, this URL")
-                print_detail("whoever has this URL can use the server until the tunnel is closed")
-            else:
-                print_step(session.host, tunnel.url)
-                print_detail(f"certificate SHA-256: {certificate.parse(session.certificate_pem).sha256}")
-                print_detail(
-                    f"for editors that refuse this certificate: {command('tunnel --detach --plain')} adds an address "
-                    "without TLS"
-                )
+            print_step(session.host, tunnel.url)
+            print_detail("VS Code: Select Kernel, Existing Jupyter Server, this URL, then the password")
+            print_detail("PyCharm: Tools, Add Jupyter Connection, this URL")
+            print_detail("if the editor asks about the certificate, compare its SHA-256:")
+            print_detail(certificate.parse(session.certificate_pem).sha256)
     if not any(tunnel for _, tunnel in tunnels):
-        raise TaskError("no tunnel is open", hint=f"{command('up --detach --plain')} opens one")
+        raise TaskError("no tunnel is open", hint=f"{command('up --detach')} opens one")
 
 
 def _warn_damaged_records() -> None:
@@ -99,17 +112,18 @@ def _states(settings: Settings) -> list[dict[str, Any]]:
     ]
 
 
-def _state(session: AnySession, server_state: server.ServerState | None) -> dict[str, Any]:
+def _state(session: AnySession, state: SessionState) -> dict[str, Any]:
+    server_state, job = state
     tunnel = sessions.get_tunnel(session)
     # Prefer the host's own record: this machine has none of a start that was interrupted or made from another machine.
     source: Any = server_state if server_state and server_state.running else session
     cert = _certificate(getattr(source, "certificate_pem", None))
-    stopped = server_state is not None and not server_state.running
+    stopped = is_without_machine(job) or (server_state is not None and not server_state.running)
     return {
         "host": session.host,
         "user": session.user,
         "gateway": session.gateway,
-        "server": "unreachable" if server_state is None else "stopped" if stopped else "running",
+        "server": "stopped" if stopped else "unreachable" if server_state is None else "running",
         "pid": None if stopped else getattr(source, "pid", None),
         "remote_port": None if stopped else getattr(source, "port", getattr(source, "remote_port", None)),
         "application": getattr(source, "application", None),
@@ -118,10 +132,13 @@ def _state(session: AnySession, server_state: server.ServerState | None) -> dict
         "tunnel": tunnel.state if tunnel else "closed",
         "local_port": tunnel.local_port if tunnel else None,
         "url": tunnel.url if tunnel else None,
-        "plain_url": tunnel.plain_url if tunnel else None,
         "extra_ports": tunnel.extra_ports if tunnel else {},
         "login_required": tunnel.login_required or None if tunnel else None,
         "certificate_sha256": cert.sha256 if cert else None,
+        "job": session.job.id if session.job else None,
+        "job_state": job.phase if job else None,
+        "job_description": job.description if job else None,
+        "job_seconds_left": job.seconds_left if job else None,
         "certificate_expires": cert.expires.isoformat() if cert else None,
     }
 
@@ -133,8 +150,8 @@ def _certificate(pem: str | None) -> certificate.Certificate | None:
         return None
 
 
-def _query_all(records: Sequence[AnySession], settings: Settings) -> list[server.ServerState | None]:
-    """The state of each session's server; None if the host does not reply. Queries all hosts at the same time."""
+def _query_all(records: Sequence[AnySession], settings: Settings) -> list[SessionState]:
+    """The state of each session's server. Queries all hosts at the same time."""
     default = type(settings.timeouts)().connect
     timeout = REPLY_TIMEOUT_S if settings.timeouts.connect == default else settings.timeouts.connect
     settings = msgspec.structs.replace(
@@ -159,7 +176,7 @@ class _StatusQuery(threading.Thread):
         super().__init__(name=f"status of {session.host}", daemon=True)
         self._session = session
         self._settings = settings
-        self.state: server.ServerState | None = None
+        self.state = SessionState(None)
         self.error: Exception | None = None
 
     def run(self) -> None:
@@ -169,9 +186,14 @@ class _StatusQuery(threading.Thread):
             self.error = error
 
 
-def _query_host(session: AnySession, settings: Settings) -> server.ServerState | None:
-    """The state of the session's server; None if its host cannot be reached."""
+def _query_host(session: AnySession, settings: Settings) -> SessionState:
+    """The state of the session's server, as far as its host can be reached."""
+    credentials = CredentialPrompter(NullPrompter())
+    job: JobState | None = None
     try:
-        return server.get_state(connect_to_session(session, settings, CredentialPrompter(NullPrompter())))
+        job = job_state(session, connect_to_login_of(session, settings, credentials))
+        if is_without_machine(job):
+            return SessionState(None, job)
+        return SessionState(server.get_state(connect_to_session(session, settings, credentials)), job)
     except UserError:
-        return None
+        return SessionState(None, job)

@@ -18,8 +18,12 @@ from notebooks_over_ssh.jupyter.connecting import (
     SANDBOX,
     SandboxNotRunning,
     connect_to,
+    connect_to_login_of,
     connect_to_session,
+    is_without_machine,
+    job_state,
     sandbox_runs,
+    stop_job,
 )
 from notebooks_over_ssh.jupyter.session import AnySession, PendingSession, Tunnel
 from notebooks_over_ssh.ssh.connection import Connection
@@ -29,6 +33,8 @@ from notebooks_over_ssh.terminal import print_detail, print_step, progress, warn
 from notebooks_over_ssh.trust_stores import manager
 from notebooks_over_ssh.tunnel import tunnel as tunnels
 from notebooks_over_ssh.util.command_hint import command
+
+NOT_RUNNING = server.StopResult(was_running=False, forced=False, pid=None)
 
 
 def stop(run: Run, *, force: bool = False) -> None:
@@ -93,7 +99,10 @@ def stop_session(session: AnySession, run: Run, *, force: bool = False) -> None:
         start_if_needed(session.gateway)  # its daemon was killed, but not the server
     try:
         with progress("stop", f"stopping the server on {session.host}"):
-            connection = connect_to_session(session, run.settings, run.credentials)
+            login = connect_to_login_of(session, run.settings, run.credentials)
+            connection = None
+            if not is_without_machine(job_state(session, login)):
+                connection = connect_to_session(session, run.settings, run.credentials)
     except SandboxNotRunning:
         _remove_session(session)
         print_step("stop", f"removed the session on {session.host}, because the sandbox is not running")
@@ -109,10 +118,23 @@ def stop_session(session: AnySession, run: Run, *, force: bool = False) -> None:
             "stop", f"removed the session on {session.host}, whose server may still be running: {error}"
         )
         return _remove_unused_certificates()
-    stopped = _stop_server(connection, run, force=force)
+    stopped = _stop_server(connection, run, force=force) if connection else NOT_RUNNING
+    job_ended = _stop_job(session, login)
     tunnel = _remove_session(session)
-    _report_stopped(stopped, session.host, start_time, tunnel)
+    if connection or not job_ended:
+        _report_stopped(stopped, session.host, start_time, tunnel)
     _remove_unused_certificates()
+
+
+def _stop_job(session: AnySession, login: Connection) -> bool:
+    """End the session's job, and report it; returns whether there was one. Raises a UserError."""
+    start_time = time.monotonic()
+    with progress("stop", "ending the job"):
+        ended = stop_job(session, login)
+    if ended:
+        label = f"job {session.job.id}" if session.job else "the job"
+        print_step("stop", f"ended {label} on {login.label}", start_time)
+    return ended
 
 
 def stop_for_restart(session: AnySession, pid: int, run: Run) -> server.ServerState | None:
@@ -128,8 +150,9 @@ def stop_for_restart(session: AnySession, pid: int, run: Run) -> server.ServerSt
         return None
     stopped = _stop_server(connection, run, force=False)
     tunnel = _remove_session(session)
+    _stop_job(session, connect_to_login_of(session, run.settings, run.credentials))
     fields = {name: getattr(session, name) for name in PendingSession.__struct_fields__}
-    sessions.save_pending(PendingSession(**fields))
+    sessions.save_pending(PendingSession(**fields | {"job": None}))
     _report_stopped(stopped, session.host, start_time, tunnel)
     _remove_unused_certificates()
     return state

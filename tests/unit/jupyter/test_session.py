@@ -242,7 +242,7 @@ def test_record_without_launcher(state: Path) -> None:
 def test_record_of_a_job() -> None:
     """The record of a server in a job has the job, and the host that leads to it may be any login node."""
     job = Job(id=12, cluster="eddie", token="0123456789abcdef", submitted="2026-01-01T00:00:00Z")
-    session = make_session(job=job)
+    session = make_session(launcher="slurm", job=job)
     sessions.save(session)
     assert sessions.list_sessions() == [session]
     assert session.login_machine is None

@@ -1,0 +1,41 @@
+"""Cancels the server's job, if it is still ours, and waits until it is gone.
+
+Runs on the host, with whatever Python is there: nothing newer than 3.6, nothing outside the standard library.
+"""
+
+import os
+import pwd
+import shutil
+import time
+
+import slurm
+from common import reply
+
+POLL_INTERVAL_S = 1
+
+
+def main(parameters):
+    try:
+        reply(**cancel(parameters["id"], parameters["token"], parameters["timeout_s"]))
+    except slurm.SlurmError as error:
+        reply(**error.fields)
+
+
+def cancel(job_id, token, timeout_s):
+    """Cancel the job; returns the reply. Raises SlurmError."""
+    job = slurm.find(job_id, token)
+    was_active = job is not None and job["is_active"]
+    if was_active:
+        user = pwd.getpwuid(os.getuid()).pw_name
+        # The number alone could be that of another job by the time that it is cancelled.
+        status, _, errors = slurm.run(["scancel", "--user=" + user, "--name=" + slurm.NAME, str(job_id)])
+        if status:
+            raise slurm.SlurmError("cancel-failed", errors)
+    deadline = time.time() + timeout_s
+    while job is not None and (job["is_active"] or job["state"] == "COMPLETING"):
+        if time.time() > deadline:
+            return dict(problem="job-remains", reason=job["state"])
+        time.sleep(POLL_INTERVAL_S)
+        job = slurm.find(job_id, token)
+    shutil.rmtree(slurm.job_folder(token), ignore_errors=True)
+    return dict(problem="", was_active=was_active)

@@ -1,0 +1,186 @@
+"""Slurm's commands, and the jobs of this program: found by user, name, comment and folder.
+
+Runs on the host, with whatever Python is there: nothing newer than 3.6, nothing outside the standard library.
+"""
+
+import json
+import os
+import re
+import select
+import subprocess
+import time
+
+from common import private_folder
+
+NAME = "notebooks-over-ssh"
+COMMAND_TIMEOUT_S = 30
+MAX_OUTPUT_BYTES = 256 * 1024
+MAX_ERROR_LINES = 5
+# What these variables set, the settings set; the others could change what sbatch does (sbatch(1), INPUT ENVIRONMENT
+# VARIABLES).
+KEPT_VARIABLES = ("ACCOUNT", "CONSTRAINT", "PARTITION", "QOS", "RESERVATION", "TIMELIMIT")
+TOKEN = re.compile(r"[0-9a-f]{16}")
+# squeue(1): job, user, state, reason, start, time left, first node, name, comment, folder. The folder comes last, and
+# what cannot be parsed is no job of ours.
+FORMAT = "%i|%U|%T|%r|%S|%L|%B|%j|%k|%Z"
+LINE = re.compile(
+    r"(?P<id>[1-9][0-9]{0,9})\|(?P<uid>[0-9]{1,10})\|(?P<state>[A-Z_]{1,32})\|(?P<reason>[^|]{0,300})"
+    r"\|(?P<start>[0-9]{1,12}|N/A)\|(?P<left>[^|]{0,20})\|(?P<node>[^|]{0,255})"
+    r"\|(?P<name>[^|]{0,100})\|(?P<comment>[^|]{0,100})\|(?P<folder>.{0,4096})"
+)
+TIME_LEFT = re.compile(r"(?:(?:(\d{1,5})-)?(\d{1,2}):)?(\d{1,2}):(\d\d)")
+# Job state codes of squeue(1) in which the job may still run.
+ACTIVE = (
+    *("PENDING", "CONFIGURING", "RUNNING", "SUSPENDED", "STOPPED", "SIGNALING"),
+    *("RESIZING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "RESV_DEL_HOLD", "SPECIAL_EXIT", "STAGE_OUT"),
+)
+
+
+class SlurmError(Exception):
+    """A command failed: the reply to send."""
+
+    def __init__(self, problem, lines):
+        super(SlurmError, self).__init__(problem)
+        self.fields = dict(problem=problem, reason=" ".join(lines), log=lines)
+
+
+def run(command):
+    """Run the command, an argv list; returns its status, output and the lines of its errors. Raises SlurmError."""
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("SQUEUE_")
+        and (not name.startswith("SBATCH_") or name[len("SBATCH_") :] in KEPT_VARIABLES)
+    }
+    environment.update(LC_ALL="C", SLURM_TIME_FORMAT="%s")
+    try:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment,
+        )
+    except OSError as error:
+        raise SlurmError("slurm-missing", ["%s: %s" % (command[0], error.strerror)])
+    outputs = read_all(process, time.time() + COMMAND_TIMEOUT_S)
+    if outputs is None:
+        process.kill()
+        process.wait()
+        raise SlurmError("slurm-timeout", [command[0]])
+    output, errors = (text.decode("utf-8", "replace") for text in outputs)
+    return process.wait(), output, errors.splitlines()[-MAX_ERROR_LINES:]
+
+
+def read_all(process, deadline):
+    """What the process writes to its two pipes, each cut to MAX_OUTPUT_BYTES; None if that takes too long."""
+    outputs = {process.stdout.fileno(): b"", process.stderr.fileno(): b""}
+    open_pipes = set(outputs)
+    with process.stdout, process.stderr:
+        while open_pipes:
+            ready, _, _ = select.select(list(open_pipes), [], [], max(0, deadline - time.time()))
+            if not ready:
+                return None
+            for pipe in ready:
+                block = os.read(pipe, 65536)
+                if not block:
+                    open_pipes.remove(pipe)
+                outputs[pipe] = (outputs[pipe] + block)[:MAX_OUTPUT_BYTES]
+        return [outputs[process.stdout.fileno()], outputs[process.stderr.fileno()]]
+
+
+def jobs_folder():
+    """The private folder with a folder for each job, on the home folder that all nodes share."""
+    return private_folder(
+        os.path.join(os.path.expanduser("~"), ".local", "state", "notebooks-over-ssh", "jobs")
+    )
+
+
+def job_folder(token):
+    """The folder of the job. Raises ValueError for a token that is not one."""
+    if not TOKEN.fullmatch(token):
+        raise ValueError("not a token: %r" % token)
+    return os.path.join(jobs_folder(), token)
+
+
+def list_jobs(*selection):
+    """The jobs of ours that squeue lists for the selection, as dicts. Raises SlurmError.
+
+    A job is ours if it has this user, the name, and a comment and a folder with the same token.
+    """
+    status, output, errors = run(["squeue", "--noheader", "--format=" + FORMAT] + list(selection))
+    if status:
+        if any("Invalid job id" in line for line in errors):
+            return []
+        raise SlurmError("slurm-failed", errors)
+    jobs = []
+    for line in output.split("\n"):
+        match = LINE.fullmatch(line)
+        if match and match.group("uid") == str(os.getuid()) and match.group("name") == NAME:
+            job = match.groupdict()
+            token = job["comment"][len(NAME) + 1 :]
+            if (
+                TOKEN.fullmatch(token)
+                and job["comment"] == comment(token)
+                and is_folder(job["folder"], token)
+            ):
+                jobs.append(describe(job, token))
+    return jobs
+
+
+def is_folder(path, token):
+    """Whether the path is that of the job's folder."""
+    return os.path.realpath(path) == os.path.realpath(job_folder(token))
+
+
+def comment(token):
+    return "%s %s" % (NAME, token)
+
+
+def describe(job, token):
+    left = TIME_LEFT.fullmatch(job["left"])
+    days, hours, minutes, seconds = (int(part or 0) for part in left.groups()) if left else (0, 0, 0, 0)
+    return dict(
+        id=int(job["id"]),
+        token=token,
+        state=job["state"],
+        reason=job["reason"],
+        start=int(job["start"]) if job["start"] != "N/A" else None,
+        seconds_left=((days * 24 + hours) * 60 + minutes) * 60 + seconds if left else None,
+        node=job["node"] if job["node"] not in ("n/a", "(null)") else "",
+        is_active=job["state"] in ACTIVE,
+    )
+
+
+def find_active():
+    """The user's jobs of ours that are queued or running, the newest first. Raises SlurmError."""
+    jobs = list_jobs("--user=%d" % os.getuid(), "--name=" + NAME)
+    return sorted((job for job in jobs if job["is_active"]), key=lambda job: -job["id"])
+
+
+def find(job_id, token):
+    """The job if Slurm still knows it and it is still ours, else None. Raises SlurmError."""
+    # Of this user only: the name of another user's job could contain a line that looks like one of ours.
+    jobs = list_jobs("--jobs=%d" % job_id, "--user=%d" % os.getuid(), "--states=all")
+    return next((job for job in jobs if (job["id"], job["token"]) == (job_id, token)), None)
+
+
+def read_record(token):
+    """What was recorded when the job was submitted; {} without a readable record."""
+    try:
+        with open(os.path.join(job_folder(token), "job.json"), encoding="utf-8") as file:
+            record = json.load(file)
+            return record if isinstance(record, dict) else {}
+    except (OSError, ValueError):
+        return {}
+
+
+def read_output(token):
+    """The marker of the job's reply and what it has written so far; ("", "") if there is nothing."""
+    marker = read_record(token).get("marker")
+    try:
+        with open(os.path.join(job_folder(token), "output"), "rb") as file:
+            output = file.read(MAX_OUTPUT_BYTES).decode("utf-8", "replace")
+    except OSError:
+        output = ""
+    return (marker, output) if isinstance(marker, str) and output else ("", "")

@@ -1,0 +1,71 @@
+"""Submits the job in which the server runs, unless one is queued or running.
+
+Runs on the host, with whatever Python is there: nothing newer than 3.6, nothing outside the standard library.
+"""
+
+import binascii
+import json
+import os
+import shutil
+import time
+
+import slurm
+from common import exclusive_lock, private_folder, reply, wait_for_confirmation, write_private
+
+
+def main(parameters):
+    os.umask(0o077)
+    try:
+        with exclusive_lock(slurm.jobs_folder()):
+            jobs = slurm.find_active()
+            if not jobs and not wait_for_confirmation():
+                return reply(problem="not-confirmed")
+            job = jobs[0] if jobs else submit(parameters)
+            record = slurm.read_record(job["token"])
+            reply(
+                problem="",
+                found=bool(jobs),
+                id=job["id"],
+                token=job["token"],
+                cluster=record.get("cluster", ""),
+                submitted=record.get("submitted", ""),
+            )
+    except slurm.SlurmError as error:
+        reply(**error.fields)
+
+
+def submit(parameters):
+    """Submit the job; returns its number and token. Raises SlurmError."""
+    token = binascii.hexlify(os.urandom(8)).decode()
+    folder = private_folder(slurm.job_folder(token))
+    try:
+        for name in ("script", "request"):
+            write_private(os.path.join(folder, name), parameters[name])
+        make_host_key(folder)
+        command = ["sbatch", "--parsable", "--job-name=" + slurm.NAME, "--comment=" + slurm.comment(token)]
+        # Without slashes and "%", so that sbatch(1) takes them as names in the folder.
+        command += ["--chdir=" + folder, "--input=request", "--output=output", "--error=log"]
+        command += ["--nodes=1", "--ntasks=1", "--no-requeue"]
+        status, output, errors = slurm.run(command + parameters["options"] + [os.path.join(folder, "script")])
+        number, _, cluster = output.strip().partition(";")
+        if status or not number.isdigit():
+            raise slurm.SlurmError("submit-failed", errors or output.splitlines()[:3])
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    record = dict(
+        id=int(number),
+        cluster=cluster,
+        marker=parameters["marker"],
+        submitted=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    )
+    write_private(os.path.join(folder, "job.json"), json.dumps(record))
+    return dict(record, token=token)
+
+
+def make_host_key(folder):
+    """The key by which the job's SSH server is known. Raises SlurmError."""
+    path = os.path.join(folder, "host_key")
+    status, _, errors = slurm.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", path])
+    if status:
+        raise slurm.SlurmError("ssh-keygen-failed", errors)
