@@ -12,6 +12,8 @@ from invoke.program import Program
 
 from notebooks_over_ssh.program import program as notebooks_program
 from tests.kit.cli import BIN_DIR, ROOT, User, assert_error, assert_success
+from tests.kit.ssh_agent import ssh_agent
+from tests.kit.sshd import make_key
 
 PROGRAMS: dict[str, Callable[[], Program]] = {
     "fab": make_program,
@@ -44,7 +46,8 @@ def shows(*arguments: str, expected: str, stdin: str = "") -> Callable[[User, st
     """The command succeeds, and its output matches `expected`."""
 
     def check(user: User, program: str) -> None:
-        result = assert_success(user.run(program, *arguments, stdin=stdin))
+        words = [word.format(program=program) for word in arguments]
+        result = assert_success(user.run(program, *words, stdin=stdin))
         assert re.search(expected.format(program=program), result.stdout + result.stderr, re.MULTILINE)
 
     return check
@@ -123,17 +126,32 @@ def runs_twice(user: User, program: str) -> None:
     assert assert_success(user.run(program, "--no-dedupe", *tasks)).stdout.count("not running") == 2
 
 
-def needs_collection(user: User, program: str) -> None:
-    result = user.run(program, "-c", "nowhere", "--list")
-    assert (result.returncode, "collection named 'nowhere'" in result.stderr) == (1, True)
+def overrides_variables(user: User, program: str) -> None:
+    file = user.home / "mine.yaml"
+    file.write_text("notebook: {nice: 12}\n")
+    command = [sys.executable, "-c", SETTING, "notebook.nice", program, "-f", str(file), "status"]
+    assert assert_success(user.execute(command, INVOKE_NOTEBOOK_NICE="15")).stdout == "12\n"
+    assert_error(user.run(program, "-f", "missing.yaml", "status"), 2, "no configuration file missing.yaml")
 
 
-def loads_other_tasks(user: User, program: str) -> None:
-    folder = user.home / "other"
-    folder.mkdir(exist_ok=True)
-    for name in ("tasks.py", "fabfile.py"):
-        (folder / name).write_text("from invoke import task\n\n@task\ndef theirs(c): pass\n")
-    assert "theirs" in assert_success(user.run(program, "-r", str(folder), "--list")).stdout
+def loads_other_tasks(*flags: str) -> Callable[[User, str], None]:
+    """With these flags the program lists a task from a folder or a file of the user's own, and none of ours."""
+
+    def check(user: User, program: str) -> None:
+        for name in ("tasks.py", "fabfile.py", "other.py"):
+            (user.home / name).write_text("from invoke import task\n\n@task\ndef theirs(c): pass\n")
+        listed = assert_success(user.run(program, "-r", str(user.home), *flags, "--list")).stdout
+        assert re.findall(r"^  (\w+)", listed, re.MULTILINE) == ["theirs"]
+
+    return check
+
+
+def lists_agent_keys(user: User, program: str) -> None:
+    key = user.home / "key"
+    make_key(key)
+    with ssh_agent(user.home, key) as agent:
+        result = assert_success(user.run(program, "--list-agent-keys", "up", SSH_AUTH_SOCK=agent))
+    assert re.fullmatch(rf"256 \S+ {key} \(ED25519\)\n", result.stdout)
 
 
 CHECKS: dict[str, Callable[[User, str], None]] = {
@@ -144,7 +162,7 @@ CHECKS: dict[str, Callable[[User, str], None]] = {
     "--ssh-config": sets("-S", "/dev/null", path="ssh_config_path", value="/dev/null"),
     "--prompt-for-login-password": keeps_secret("--prompt-for-login-password"),
     "--prompt-for-passphrase": keeps_secret("--prompt-for-passphrase"),
-    "--config": refused("-f", "missing.yaml", "status", expected="no configuration file missing.yaml"),
+    "--config": overrides_variables,
     "--debug": writes_debug_log,
     "--list": shows("--list", expected=r"^  sandbox\.start +Start the sandbox"),
     "--list-depth": shows("--list", "--list-depth", "1", expected=r"sandbox \[3 tasks\]"),
@@ -154,11 +172,11 @@ CHECKS: dict[str, Callable[[User, str], None]] = {
     "--print-completion-script": shows(
         "--print-completion-script", "bash", expected="complete -F _complete_{program}"
     ),
-    "--complete": shows("--complete", "--", "fab", "st", expected="^status$"),
-    "--collection": needs_collection,
-    "--search-root": loads_other_tasks,
+    "--complete": shows("--complete", "--", "{program}", "stop", "--f", expected=r"\A(--\w+\n)*--force\n"),
+    "--collection": loads_other_tasks("-c", "other"),
+    "--search-root": loads_other_tasks(),
     "--no-dedupe": runs_twice,
-    "--list-agent-keys": shows("--list-agent-keys", expected=r"\A\Z"),
+    "--list-agent-keys": lists_agent_keys,
     "--command-timeout": refused("-T", "5", "status", expected="timeouts.command in the command line"),
     "--echo": no_effect("-e"),
     "--hide": no_effect("--hide", "both"),
@@ -177,6 +195,21 @@ def test_row(flag: str, idle_user: User) -> None:
             CHECKS[flag](idle_user, program)
         else:
             assert_error(idle_user.run(program, flag, "status"), 2, flag)
+
+
+@pytest.mark.parametrize("program", ["fab", "invoke"])
+def test_flags_of_run(program: str, user: User) -> None:
+    """Neither the flags for `c.run` nor --write-pyc change what a task does and prints on a host."""
+    flags = ["-e", "-p", "-w", "--hide", "both", "--write-pyc"]
+    assert_success(user.run(program, "serve"))
+    plain, flagged = (assert_success(user.run(program, *words, "doctor")) for words in ([], flags))
+    assert _without_times(flagged.stdout) == _without_times(plain.stdout)
+    assert flagged.stderr == plain.stderr == ""
+    assert_success(user.run(program, *flags, "stop"))
+
+
+def _without_times(output: str) -> str:
+    return re.sub(r"space .*|\d+\.\d+ s", "", output)
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
