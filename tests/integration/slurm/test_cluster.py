@@ -86,15 +86,12 @@ def test_ssh_into_a_job(cluster_user: ClusterUser, another_cluster_user: Cluster
 def test_preemption_requeues(cluster_user: ClusterUser, another_cluster_user: ClusterUser) -> None:
     """A job in `urgent` takes the node of one in `debug`, which is requeued and runs again."""
     cluster = cluster_user.cluster
-    job = cluster_user.submit("--nodelist=node1", "--exclusive", "--requeue")
-    cluster.wait_until_job(job, "RUNNING")
-    urgent = another_cluster_user.submit(
-        "--partition=urgent", "--nodelist=node1", "--exclusive", script="true"
-    )
-    cluster.wait_until_job(urgent, "COMPLETED")
-    cluster.wait_until_job(job, "RUNNING")
-    assert cluster.job(job)["Restarts"] == "1"
-    cluster.cancel_all(cluster_user.account)
+    with cluster_user.running_job("--nodelist=node1", "--exclusive", "--requeue") as job:
+        urgent = ("--partition=urgent", "--nodelist=node1", "--exclusive")
+        with another_cluster_user.running_job(*urgent):
+            assert cluster.job(job)["JobState"] == "PENDING"
+        cluster.wait_until_job(job, "RUNNING")
+        assert cluster.job(job)["Restarts"] == "1"
 
 
 def test_power_failure(cluster_user: ClusterUser) -> None:

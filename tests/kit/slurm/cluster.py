@@ -5,6 +5,7 @@ import pwd
 import secrets
 import sys
 import sysconfig
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -103,7 +104,7 @@ class Cluster:
         self.nodes[name].power_off()
 
     def start_daemon(self, machine: Machine, name: str) -> None:
-        """Start munged, slurmctld or slurmd, and wait until it runs in the background."""
+        """Start munged, slurmctld or slurmd, and wait until it is in the background; slurmctld must also answer."""
         command = [find_program(name)]
         if name == "munged":
             munge = pwd.getpwnam("munge")
@@ -121,6 +122,10 @@ class Cluster:
             ]
         result = machine.run(*command, check=False)
         assert result.returncode == 0, f"{name} on {machine.name}: {result.stderr}{self.log_lines()}"
+        if name == "slurmctld":
+            self._wait_with_logs(
+                lambda: "is UP" in machine.run("scontrol", "ping", check=False).stdout, "slurmctld answers"
+            )
 
     def stop_daemon(self, machine: Machine, name: str) -> None:
         """Stop munged, slurmctld or slurmd, as its service does. Jobs run on.
@@ -178,14 +183,10 @@ class Cluster:
 
     def wait_until_nodes(self, states: tuple[str, ...], *names: str) -> None:
         """Wait until each of these nodes is in one of the states, and answers."""
-        try:
-            wait_until(
-                lambda: all(self.node_states().get(name) in states for name in names),
-                f"{', '.join(names)} {' or '.join(states)}",
-                START_TIMEOUT_S,
-            )
-        except AssertionError as error:
-            raise AssertionError(f"{error}{self.log_lines()}\n{self.node_states()}") from None
+        self._wait_with_logs(
+            lambda: all(self.node_states().get(name) in states for name in names),
+            f"{', '.join(names)} {' or '.join(states)}",
+        )
 
     def log_lines(self) -> str:
         """The last lines of each daemon's log."""
@@ -205,6 +206,13 @@ class Cluster:
                 if processes:
                     found[machine.name] = processes
         return found
+
+    def _wait_with_logs(self, condition: Callable[[], object], description: str) -> None:
+        """Wait until the condition is true. Raises AssertionError with the last lines of the logs."""
+        try:
+            wait_until(condition, description, START_TIMEOUT_S)
+        except AssertionError as error:
+            raise AssertionError(f"{error}{self.log_lines()}") from None
 
     def _power_on(self, machine: Machine) -> None:
         munge_home = self.folder / "munge"

@@ -4,6 +4,8 @@ Users have accounts on all machines.
 """
 
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,6 +99,16 @@ class ClusterUser(User):
         """Submit a job with these arguments of sbatch(1), and return its ID. It leaves no output file."""
         options = ["--parsable", "--output=/dev/null", *words]
         return assert_success(self.ssh("sbatch", *options, stdin=f"#!/bin/sh\n{script}\n")).stdout.strip()
+
+    @contextmanager
+    def running_job(self, *words: str) -> Iterator[str]:
+        """A job with these arguments of sbatch(1) runs during the body, and others wait behind it; yields its ID."""
+        job = self.submit(*words)
+        try:
+            self.cluster.wait_until_job(job, "RUNNING")
+            yield job
+        finally:
+            self.cluster.cancel_all(self.account)
 
 
 def create_user(site: Site, home: Path, temporary: Path) -> ClusterUser:
