@@ -69,6 +69,7 @@ def tunnel(
     local_port: str | None = None,
     detach: bool = False,
     forward: list[str] | None = None,
+    plain: bool = False,
     open: str | None = None,
     no_browser: bool = False,
     trust: bool = False,
@@ -78,7 +79,7 @@ def tunnel(
     from notebooks_over_ssh.tasks.tunnel import tunnel
 
     run = _run(
-        c, host, site=site, **tunnel_flags(local_port, forward, open, no_browser, trust)
+        c, host, site=site, **tunnel_flags(local_port, forward, plain, open, no_browser, trust)
     ).choose_session()
     return Action(
         lambda: tunnel(run, detach=detach),
@@ -148,6 +149,7 @@ def up(
     local_port: str | None = None,
     detach: bool = False,
     forward: list[str] | None = None,
+    plain: bool = False,
     open: str | None = None,
     no_browser: bool = False,
     trust: bool = False,
@@ -162,7 +164,7 @@ def up(
         host,
         site=site,
         **job_flags(slurm, gpus, time, partition),
-        **tunnel_flags(local_port, forward, open, no_browser, trust),
+        **tunnel_flags(local_port, forward, plain, open, no_browser, trust),
     ).choose_session()
     options = SecureOptions(renew, password_file, certificate, key, restart)
     return Action(

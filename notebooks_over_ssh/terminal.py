@@ -20,7 +20,7 @@ from typing import Any, TextIO
 from notebooks_over_ssh.errors import UserError, unanswered
 from notebooks_over_ssh.util.peer_text import clean, prefix_lines, terminal_columns
 
-NAME_WIDTH = 11
+NAME_WIDTH = len("environments")
 MIN_TEXT_COLUMNS = 20
 
 

@@ -62,6 +62,8 @@ class Notebook(msgspec.Struct, frozen=True, kw_only=True):
     """None for the first free port from 8888 on."""
     forward: list[UserPort] = []
     """Additional ports of the host to forward, such as that of a dashboard."""
+    plain: bool = False
+    """Whether the tunnel also listens without TLS, with a token, for editors that refuse the certificate."""
     open_browser: bool = True
     open: OneLineOrEmpty = ""
     """The file or folder below `directory` that the browser opens; empty for the application's start page."""

@@ -5,6 +5,7 @@ from typing import Annotated
 import msgspec
 
 from notebooks_over_ssh.config.settings import SSH_PORT, Settings
+from notebooks_over_ssh.errors import RemoteError
 from notebooks_over_ssh.jupyter.remote_result import (
     RemoteProblem,
     decode,
@@ -17,10 +18,12 @@ from notebooks_over_ssh.launchers import LAUNCHERS
 from notebooks_over_ssh.launchers.base import Launched, StartObserver
 from notebooks_over_ssh.ssh.connection import Connection, host_key
 from notebooks_over_ssh.ssh.remote import run_program
+from notebooks_over_ssh.util.command_hint import command
 
 TIMEOUT_S = 30
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 Pid = Annotated[int, msgspec.Meta(ge=2)]
+Token = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{48}\Z")]
 
 
 class StartedServer(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,6 +68,12 @@ class StopResult(msgspec.Struct, frozen=True, kw_only=True):
     was_running: bool
     forced: bool
     pid: int | None
+
+
+class ServerToken(msgspec.Struct, frozen=True, kw_only=True):
+    """The token of the running server."""
+
+    token: Token
 
 
 class KernelsBusyError(Exception):
@@ -132,6 +141,22 @@ def make_session(
 def get_state(connection: Connection) -> ServerState:
     """The state of the server. Needs no environment. Raises RemoteError or ConnectError."""
     return decode(run_program(connection, "server_status", {}, timeout_s=TIMEOUT_S), ServerState)
+
+
+def get_token(connection: Connection, session: Session) -> str:
+    """The token of the session's server, which gives full access to it. Raises RemoteError or ConnectError."""
+    parameters = {"process_start": session.process_start}
+    try:
+        reply = run_program(connection, "server_token", parameters, timeout_s=TIMEOUT_S)
+    except RemoteError as error:
+        # Its detail is the output of the program, which may contain the token.
+        raise RemoteError(str(error), hint=error.hint) from None
+    if reply["problem"]:
+        raise RemoteError(
+            f"the token of the server on {session.host} cannot be read",
+            hint=f"{command('serve')} starts it again",
+        )
+    return decode(reply, ServerToken).token
 
 
 def stop(connection: Connection, settings: Settings, *, force: bool) -> StopResult:

@@ -83,6 +83,7 @@ class Session(RemoteHost, frozen=True, forbid_unknown_fields=True, kw_only=True)
 AnySession = Session | PendingSession
 SESSION = ".session.json"
 PENDING = ".pending.json"
+PLAIN_TOKEN = ".plain-token"  # noqa: S105 # a file's name
 RENAMED_FIELDS = {"requested": "requested_host", "also": "extra_ports", "waits_for_you": "login_required"}
 """Fields of the records that earlier versions wrote, and their names now."""
 
@@ -100,6 +101,8 @@ class Tunnel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Why it does not reconnect by itself; "" while it tries."""
     forwarding_refusal: str = ""
     """Why the SSH server does not forward connections, so that a program on the host does; "" if it does."""
+    plain_port: int | None = None
+    """The local port without TLS; its token is in a file of its own."""
 
     @property
     def url(self) -> str:
@@ -240,7 +243,7 @@ def save(session: Session) -> None:
 
 def delete(session: AnySession) -> None:
     """Delete the records of the session and of its tunnel."""
-    for suffix in (SESSION, PENDING, ".tunnel.json", ".tunnel.lock", ".tunnel.log"):
+    for suffix in (SESSION, PENDING, ".tunnel.json", ".tunnel.lock", ".tunnel.log", PLAIN_TOKEN):
         state_files.remove(_folder() / f"{session.name}{suffix}")
 
 
@@ -267,8 +270,14 @@ def save_tunnel(session: Session, tunnel: Tunnel) -> None:
 
 
 def delete_tunnel(session: Session) -> None:
-    """Delete the record of the session's tunnel."""
+    """Delete the record of the session's tunnel, and the token of its plain port."""
     state_files.remove(_folder() / f"{session.name}.tunnel.json")
+    state_files.remove(plain_token_file(session))
+
+
+def plain_token_file(session: Session) -> Path:
+    """The file of the token of the tunnel's plain port (plain_address.py)."""
+    return _folder() / f"{session.name}{PLAIN_TOKEN}"
 
 
 def _folder() -> Path:

@@ -23,6 +23,7 @@ TUNNEL = {
     "local-port": "The port on this machine. The default is the first free one from 8888.",
     "detach": "Keep the tunnel in the background, and return when it is ready.",
     "forward": "Forward another port of the host; repeatable, or with commas: 6006,8787 for TensorBoard and Dask.",
+    "plain": "Also listen without TLS, with a token, for editors that refuse the certificate (docs/browser.md).",
     "open": "The notebook, file or folder to open in the browser, relative to notebook.directory.",
     "no-browser": "Print the URL without opening a browser.",
     "trust": "Add the server's certificate to your browsers' trust stores first; otherwise they show a warning.",
@@ -40,12 +41,18 @@ def job_flags(slurm: bool, gpus: str | None, time: str | None, partition: str | 
 
 
 def tunnel_flags(
-    local_port: str | None, forward: list[str] | None, open: str | None, no_browser: bool, trust: bool
+    local_port: str | None,
+    forward: list[str] | None,
+    plain: bool,
+    open: str | None,
+    no_browser: bool,
+    trust: bool,
 ) -> dict[str, Any]:
     """The settings that the flags in TUNNEL set, by name; None if not given."""
     return {
         "local_port": local_port,
         "forward": ",".join(forward) if forward else None,
+        "plain": plain or None,
         "open": open,
         "open_browser": False if no_browser else None,
         "trust": trust or None,

@@ -231,6 +231,10 @@ def _tunnel(
     print_step("tunnel", f"would forward {local_port} of this machine to {remote_port} of {host}{background}")
     for port in notebook.forward:
         print_detail(f"would forward the first free port from {port} to {host}:{port}")
+    if notebook.plain:
+        print_detail(
+            "would also listen on another port of this machine, without TLS and with a token of its own"
+        )
     if notebook.open_browser:
         print_detail(f"would open {notebook.open or 'the start page'} in the browser, if there is a display")
 

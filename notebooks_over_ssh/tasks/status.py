@@ -9,7 +9,7 @@ import msgspec
 
 from notebooks_over_ssh.config.settings import Settings
 from notebooks_over_ssh.errors import RemoteError, TaskError, UserError
-from notebooks_over_ssh.jupyter import certificate, server
+from notebooks_over_ssh.jupyter import certificate, plain_address, server
 from notebooks_over_ssh.jupyter import session as sessions
 from notebooks_over_ssh.jupyter.connecting import (
     SANDBOX,
@@ -60,6 +60,8 @@ def status(settings: Settings) -> None:
         if state["job_state"]:
             print_detail(_describe_job(state))
         print_detail(f"tunnel {state['tunnel']}{' ' + state['url'] if state['url'] else ''}")
+        if state["plain_url"]:
+            print_detail(f"without TLS: {state['plain_url']}")
         if state["login_required"]:
             remedy = (
                 f"{command('serve')} starts it again"
@@ -86,17 +88,27 @@ def status_as_json(settings: Settings) -> None:
 
 
 def print_editor_urls() -> None:
-    """Print the URLs and fingerprints that an editor needs to connect. Raises TaskError if no tunnel is open."""
+    """Print what an editor needs to connect: the plain address with its token, or the address and the fingerprint.
+
+    Raises TaskError if no tunnel is open.
+    """
     tunnels = [(session, sessions.get_tunnel(session)) for session in sessions.list_sessions()]
     for session, tunnel in tunnels:
         if tunnel:
-            print_step(session.host, tunnel.url)
-            print_detail("VS Code: Select Kernel, Existing Jupyter Server, this URL, then the password")
-            print_detail("PyCharm: Tools, Add Jupyter Connection, this URL")
-            print_detail("if the editor asks about the certificate, compare its SHA-256:")
-            print_detail(certificate.parse(session.certificate_pem).sha256)
+            if url := plain_address.url_with_token(session, tunnel):
+                print_step(session.host, url)
+                print_detail("VS Code: Select Kernel, Existing Jupyter Server, this URL")
+                print_detail("PyCharm: Tools, Add Jupyter Connection, this URL")
+                print_detail("whoever has this URL can use the server until the tunnel is closed")
+            else:
+                print_step(session.host, tunnel.url)
+                print_detail(f"certificate SHA-256: {certificate.parse(session.certificate_pem).sha256}")
+                print_detail(
+                    f"for editors that refuse this certificate: {command('tunnel --detach --plain')} adds an address "
+                    "without TLS"
+                )
     if not any(tunnel for _, tunnel in tunnels):
-        raise TaskError("no tunnel is open", hint=f"{command('up --detach')} opens one")
+        raise TaskError("no tunnel is open", hint=f"{command('up --detach --plain')} opens one")
 
 
 def _warn_damaged_records() -> None:
@@ -132,6 +144,7 @@ def _state(session: AnySession, state: SessionState) -> dict[str, Any]:
         "tunnel": tunnel.state if tunnel else "closed",
         "local_port": tunnel.local_port if tunnel else None,
         "url": tunnel.url if tunnel else None,
+        "plain_url": plain_address.base_url(tunnel) if tunnel else None,
         "extra_ports": tunnel.extra_ports if tunnel else {},
         "login_required": tunnel.login_required or None if tunnel else None,
         "certificate_sha256": cert.sha256 if cert else None,

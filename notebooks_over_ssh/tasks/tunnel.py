@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 
 from notebooks_over_ssh.config.settings import Settings
 from notebooks_over_ssh.errors import TaskError, Terminated
-from notebooks_over_ssh.jupyter import certificate, urls
+from notebooks_over_ssh.jupyter import certificate, plain_address, urls
 from notebooks_over_ssh.jupyter import session as sessions
 from notebooks_over_ssh.jupyter.session import PendingSession, Session, Tunnel
 from notebooks_over_ssh.tasks.run import Run
@@ -24,6 +24,9 @@ from notebooks_over_ssh.tunnel.supervisor import TunnelSupervisor
 from notebooks_over_ssh.util.command_hint import command
 
 _log = logging.getLogger(__name__)
+
+PLAIN_COST = "when the tunnel is closed, any user of this machine can take the port and pose as your server"
+"""What the plain port costs (docs/security.md)."""
 
 
 def tunnel(run: Run, *, detach: bool) -> None:
@@ -67,6 +70,7 @@ def open_in_background(session: Session, run: Run, preferred_port: int | None = 
         with progress("tunnel", f"forwarding to {session.host}"):
             tunnel = daemon.spawn(session, run.settings, run.credentials, preferred_port)
     _announce(session, tunnel, run.settings, start_time)
+    print_detail(f"{command('stop')} closes the tunnel and stops the server")
 
 
 @contextmanager
@@ -137,6 +141,9 @@ def _announce(session: Session, tunnel: Tunnel, settings: Settings, start_time: 
         print_detail(
             f"{session.host} forbids forwarding ({tunnel.forwarding_refusal}): a program there relays the connections"
         )
+    if plain_url := plain_address.base_url(tunnel):
+        print_detail(f"without TLS: {plain_url}; {command('status --editors')} prints it with its token")
+        print_detail(PLAIN_COST)
     url = urls.build_url(settings.notebook.open, session, tunnel)
     print_step("ready", url)
     print_detail(f"certificate SHA-256: {certificate.parse(session.certificate_pem).sha256}")

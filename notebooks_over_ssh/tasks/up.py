@@ -35,7 +35,9 @@ def secure_and_restart(run: Run, options: SecureOptions) -> None:
     if run.settings.notebook.trust:
         try_trust(session)
     if tunnel is not None:
-        run = run.with_notebook(forward=list(tunnel.extra_ports), open_browser=False)
+        run = run.with_notebook(
+            forward=list(tunnel.extra_ports), plain=tunnel.plain_port is not None, open_browser=False
+        )
         open_in_background(session, run, tunnel.local_port)
 
 

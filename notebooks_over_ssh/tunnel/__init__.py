@@ -6,6 +6,12 @@ small messages (docs/design.md).
 """
 
 from notebooks_over_ssh.tunnel.forwarder import Forwarder
-from notebooks_over_ssh.tunnel.listener import FIRST_PORT, Listener, listen, listen_at_or_after
+from notebooks_over_ssh.tunnel.listener import (
+    FIRST_PORT,
+    Listener,
+    listen,
+    listen_at_or_after,
+    listen_on_any_port,
+)
 
-__all__ = ["FIRST_PORT", "Forwarder", "Listener", "listen", "listen_at_or_after"]
+__all__ = ["FIRST_PORT", "Forwarder", "Listener", "listen", "listen_at_or_after", "listen_on_any_port"]

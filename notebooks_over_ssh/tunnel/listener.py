@@ -67,6 +67,18 @@ def listen_at_or_after(port: int) -> Listener:
     )
 
 
+def listen_on_any_port() -> Listener:
+    """Listen on a port that the system chooses. Raises TaskError if none is free."""
+    for _ in range(PORTS_TRIED):
+        try:
+            with socket.create_server(("127.0.0.1", 0)) as sock:
+                port = sock.getsockname()[1]
+            return _bind(port)
+        except OSError:  # it is taken on ::1
+            continue
+    raise TaskError("no local port is free", hint="end a program that listens on many ports")
+
+
 def _bind(port: int) -> Listener:
     sockets: list[socket.socket] = []
     try:

@@ -19,7 +19,7 @@ from notebooks_over_ssh.jupyter.clock import check_dates
 from notebooks_over_ssh.jupyter.session import AnySession, Session, Tunnel
 from notebooks_over_ssh.jupyter.verification import VERIFY_TIMEOUT_S, verify_server
 from notebooks_over_ssh.ssh.prompting import CredentialPrompter
-from notebooks_over_ssh.tunnel import Forwarder, Listener, listen, listen_at_or_after
+from notebooks_over_ssh.tunnel import Forwarder, Listener, listen, listen_at_or_after, listen_on_any_port
 from notebooks_over_ssh.tunnel.port_owners import check_port_owners
 from notebooks_over_ssh.tunnel.supervisor import TunnelSupervisor
 from notebooks_over_ssh.util.command_hint import command
@@ -56,12 +56,17 @@ def open_tunnel(
         extra = {
             port: stack.enter_context(closing(listen_at_or_after(port))) for port in settings.notebook.forward
         }
+        # Another one each time: what another user has left in a browser for the last port does not reach the next.
+        plain_listener = (
+            stack.enter_context(closing(listen_on_any_port())) if settings.notebook.plain else None
+        )
         tunnel = Tunnel(
             pid=os.getpid(),
             local_port=main_listener.port,
             remote_port=session.remote_port,
             extra_ports={port: listener.port for port, listener in extra.items()},
             state="open",
+            plain_port=plain_listener.port if plain_listener else None,
         )
         targets: list[tuple[Listener, int]] = [(main_listener, session.remote_port)]
         targets += [(listener, port) for port, listener in extra.items()]
@@ -75,6 +80,10 @@ def open_tunnel(
         )
         check_port_owners(supervisor.connection, settings.notebook.forward)
         forwarder.start()
+        if plain_listener:
+            from notebooks_over_ssh.tunnel.plain.port import open_plain_port
+
+            stack.enter_context(open_plain_port(plain_listener, supervisor))
         sessions.save_tunnel(session, supervisor.tunnel)
         stack.callback(sessions.delete_tunnel, session)
         yield supervisor
@@ -112,6 +121,7 @@ def find_reusable(session: Session, settings: Settings) -> Tunnel | None:
         or notebook.local_port not in (None, tunnel.local_port)
         or tunnel.remote_port != session.remote_port
         or not set(notebook.forward) <= set(tunnel.extra_ports)
+        or (notebook.plain and tunnel.plain_port is None)
     ):
         return None
     clock_offset_s = verify_server(

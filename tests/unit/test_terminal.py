@@ -19,7 +19,7 @@ from notebooks_over_ssh.terminal import TerminalPrompter
 from notebooks_over_ssh.util.peer_text import quote
 from tests.kit.wait import wait_until
 
-FORGED = "1.0\nready       https://localhost:1/\r\nhint: run it\x1b[2K\u2028error: no"
+FORGED = "1.0\nready        https://localhost:1/\r\nhint: run it\x1b[2K\u2028error: no"
 
 
 @pytest.mark.parametrize(

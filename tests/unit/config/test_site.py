@@ -81,6 +81,7 @@ class TestSettings:
             ("notebook: {site: other}", "notebook.site"),
             ("notebook: {sites: {a: /a.yaml}}", "notebook.sites"),
             ("notebook: {trust: true}", "notebook.trust"),
+            ("notebook: {plain: true}", "notebook.plain"),
             ("notebook: {local_port: 8888}", "notebook.local_port"),
             ("notebook: {open: a.ipynb}", "notebook.open"),
             ("ssh_config_path: /tmp/config", "ssh_config_path"),
