@@ -9,7 +9,6 @@ import select
 import signal
 import socket
 import sys
-import termios
 import textwrap
 import threading
 import time
@@ -157,6 +156,8 @@ def _echo_off(terminal: TextIO) -> Iterator[None]:
 
     getpass cannot be used, because it blocks in read(2) without `_wait_for_line`.
     """
+    import termios  # POSIX only, and on Windows a message is all that this module prints
+
     attributes = termios.tcgetattr(terminal)
     silent = [*attributes[:3], attributes[3] & ~termios.ECHO, *attributes[4:]]
     try:
