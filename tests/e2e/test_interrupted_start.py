@@ -33,12 +33,16 @@ MOMENTS: dict[str, Moment] = {
 def servers(user: User) -> list[psutil.Process]:
     """The processes of Jupyter, and of the programs that start it."""
     state = str(user.remote_home)
-    return [
-        process
-        for process in processes_below(user.home)
-        if "jupyter" in " ".join(process.cmdline())
-        or process.environ().get("JUPYTER_RUNTIME_DIR", "").startswith(state)
-    ]
+
+    def is_server(process: psutil.Process) -> bool:
+        try:
+            return "jupyter" in " ".join(process.cmdline()) or process.environ().get(
+                "JUPYTER_RUNTIME_DIR", ""
+            ).startswith(state)
+        except psutil.NoSuchProcess:  # it ended meanwhile
+            return False
+
+    return [process for process in processes_below(user.home) if is_server(process)]
 
 
 def assert_all_known(user: User) -> None:
