@@ -8,18 +8,19 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from notebooks_over_ssh.config.settings import Destination, Settings
 from notebooks_over_ssh.config.sources import unread_settings
 from notebooks_over_ssh.errors import ConnectError, RemoteError, UserError
 from notebooks_over_ssh.jupyter import certificate, security, server
 from notebooks_over_ssh.jupyter import session as sessions
 from notebooks_over_ssh.jupyter.clock import check_dates
-from notebooks_over_ssh.jupyter.connecting import SANDBOX, make_target, sandbox_gateway
+from notebooks_over_ssh.jupyter.connecting import SANDBOX, is_without_machine, make_target, sandbox_gateway
+from notebooks_over_ssh.jupyter.host_info import HostInfo, KernelInfo
 from notebooks_over_ssh.jupyter.remote_result import RemoteProblem, decode, run_in_environment, to_exception
 from notebooks_over_ssh.jupyter.session import Session
 from notebooks_over_ssh.jupyter.verification import check_websocket
+from notebooks_over_ssh.launchers import DEFAULT_LAUNCHER, LAUNCHERS
+from notebooks_over_ssh.launchers.base import JobState, LauncherName
 from notebooks_over_ssh.ssh import connections as ssh
 from notebooks_over_ssh.ssh.prompting import CredentialPrompter
 from notebooks_over_ssh.ssh.remote import list_environments, run_program
@@ -46,28 +47,6 @@ class CheckResult:
     problem: UserError | None = None
 
 
-class HostInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """The reply of host_info.py."""
-
-    host: str
-    shell: str
-    time: float
-    """The host's clock, in seconds since the epoch."""
-    free_bytes: int
-    directory: str
-    directory_problem: RemoteProblem | None
-    directory_write_problem: str
-    """Why no file can be created in it; "" if one can."""
-    load: float
-    processors: int
-
-
-class KernelInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """The reply of kernel_smoke_test.py."""
-
-    kernel: str
-
-
 def run_checks(settings: Settings, credentials: CredentialPrompter) -> Iterator[CheckResult]:
     """Run the checks in order; stop after the first that fails."""
     checks = _Checks(settings, credentials)
@@ -86,6 +65,8 @@ class _Checks:
         self.session = sessions.find(settings)
         self.hops: tuple[Connection, ...] = ()
         self.host: HostInfo | None = None
+        self.job: JobState | None = None
+        self.node: Connection | None = None
 
     def all_checks(self) -> Iterator[tuple[str, Callable[[], str]]]:
         yield "settings", self._settings
@@ -102,6 +83,10 @@ class _Checks:
         if len(self.hops) > 1:
             yield "forwarding", self._forwarding
         yield "host", self._host
+        if self._launcher != DEFAULT_LAUNCHER:
+            yield "scheduler", self._scheduler
+            if self.session and not is_without_machine(self.job):
+                yield "node", self._node
         yield "shell", self._shell
         yield "clock", self._clock
         yield "space", self._space
@@ -111,7 +96,7 @@ class _Checks:
         yield "jupyter", self._jupyter
         yield "certificate", self._certificate
         yield "kernel", self._kernel
-        if isinstance(self.session, Session):
+        if isinstance(self.session, Session) and not is_without_machine(self.job):
             yield "server", self._server
             yield "websocket", self._websocket
 
@@ -120,7 +105,11 @@ class _Checks:
 
     @property
     def _connection(self) -> "Connection":
-        return self.hops[-1]
+        return self.node or self.hops[-1]
+
+    @property
+    def _launcher(self) -> LauncherName:
+        return sessions.with_launcher(self.settings, self.session).notebook.launcher or DEFAULT_LAUNCHER
 
     def _settings(self) -> str:
         route = f"through {self.settings.gateway}" if self.settings.gateway else "without a gateway"
@@ -170,6 +159,20 @@ class _Checks:
 
     def _host(self) -> str:
         return self._login(self.hops[-1])
+
+    def _scheduler(self) -> str:
+        """Ask the scheduler for the session's job."""
+        job = self.session.job if self.session else None
+        self.job = LAUNCHERS[self._launcher].state(self.hops[-1], job)
+        if self.session is None or self.job is None:
+            return f"it answers; {command('serve')} submits a job"
+        separator = ": " if self.job.phase == "queued" else " "
+        return f"it answers; {self.job.label}{separator}{self.job.description}"
+
+    def _node(self) -> str:
+        assert self.job is not None
+        self.node = LAUNCHERS[self._launcher].reach(self.hops[-1], self.job.job, self.settings)
+        return f"{self.node.label} is reached by a step of the job"
 
     def _shell(self) -> str:
         parameters = {"directory": self.settings.notebook.directory}

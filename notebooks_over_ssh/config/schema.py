@@ -51,8 +51,11 @@ class Notebook(msgspec.Struct, frozen=True, kw_only=True):
     application: Literal["notebook", "lab", "server"] = "notebook"
     arguments: list[OneLine] = []
     """Additional command-line arguments for Jupyter, such as --ServerApp.terminals_enabled=False."""
-    launcher: Literal["host", "slurm"] = "host"
-    """What runs the server: the host itself, or a job of the cluster whose login node the host is."""
+    launcher: Literal["host", "slurm"] | None = None
+    """What runs the server: the host itself, or a job of the cluster whose login node the host is.
+
+    None is that of the session on record, else the host, unless it seems to be a login node and the user then declines.
+    """
     job: Job = Job()
     # nice(1); at least 10, because the hosts are shared.
     nice: Annotated[int, Meta(ge=10, le=19)] = 19

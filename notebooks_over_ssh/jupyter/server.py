@@ -14,7 +14,7 @@ from notebooks_over_ssh.jupyter.remote_result import (
     validate_host_name,
 )
 from notebooks_over_ssh.jupyter.session import PendingSession, Session
-from notebooks_over_ssh.launchers import LAUNCHERS
+from notebooks_over_ssh.launchers import DEFAULT_LAUNCHER, LAUNCHERS
 from notebooks_over_ssh.launchers.base import Launched, StartObserver
 from notebooks_over_ssh.ssh.connection import Connection, host_key
 from notebooks_over_ssh.ssh.remote import run_program
@@ -98,7 +98,7 @@ def start(login: Connection, settings: Settings, observer: StartObserver) -> tup
         "start_timeout_s": notebook.start_timeout_s,
         "arguments": notebook.arguments,
     }
-    launched = LAUNCHERS[notebook.launcher].start(login, settings, parameters, observer)
+    launched = LAUNCHERS[notebook.launcher or DEFAULT_LAUNCHER].start(login, settings, parameters, observer)
     started = decode(successful(launched.reply, settings, launched.connection), StartedServer)
     return started, launched
 
@@ -116,7 +116,7 @@ def make_pending_session(host: str, connection: Connection, settings: Settings) 
         ssh_port=None if connection.port == SSH_PORT else connection.port,
         host_key=host_key(connection),
         host_keys=settings.ssh.host_keys,
-        launcher=settings.notebook.launcher,
+        launcher=settings.notebook.launcher or DEFAULT_LAUNCHER,
     )
 
 

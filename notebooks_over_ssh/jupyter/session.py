@@ -222,8 +222,8 @@ def find_duplicates(session: AnySession) -> list[AnySession]:
 
 
 def with_launcher(settings: Settings, session: AnySession | None) -> Settings:
-    """The settings with the launcher of the session, unless they name another one than the default."""
-    if session is None or settings.notebook.launcher != "host":
+    """The settings with the launcher of the session, unless they name one."""
+    if session is None or settings.notebook.launcher:
         return settings
     return msgspec.structs.replace(
         settings, notebook=msgspec.structs.replace(settings.notebook, launcher=session.launcher)

@@ -9,3 +9,4 @@ from notebooks_over_ssh.launchers.slurm import SlurmLauncher
 
 LAUNCHERS: dict[LauncherName, Launcher] = {"host": HostLauncher(), "slurm": SlurmLauncher()}
 """The launchers, by the name in a session's record."""
+DEFAULT_LAUNCHER: LauncherName = "host"

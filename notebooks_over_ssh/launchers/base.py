@@ -5,7 +5,8 @@ from typing import Any, Literal, NamedTuple, Protocol
 import msgspec
 
 from notebooks_over_ssh.config.settings import Settings
-from notebooks_over_ssh.errors import RemoteError
+from notebooks_over_ssh.errors import RemoteError, TaskError
+from notebooks_over_ssh.ssh.confirmation import ConfirmationRequest
 from notebooks_over_ssh.ssh.connection import Connection
 
 LauncherName = Literal["host", "slurm"]
@@ -52,6 +53,10 @@ class NotStartedError(RemoteError):
     """The start failed, and nothing of it is left."""
 
 
+class JobEndedError(TaskError):
+    """The job has ended, so there is nothing to reconnect to."""
+
+
 class Launched(NamedTuple):
     """The machine on which the server runs, the unvalidated reply of start_server.py, and the job, if there is one."""
 
@@ -63,8 +68,8 @@ class Launched(NamedTuple):
 class StartObserver(Protocol):
     """Is told how a start goes on."""
 
-    def before_start(self, host: str) -> None:
-        """Something is about to be started by `host`: the name that it reports, not validated."""
+    def before_start(self, request: ConfirmationRequest) -> None:
+        """The host is about to start something. What it reports has not been validated."""
 
     def job_found(self, job: Job, *, is_new: bool) -> None:
         """The job was submitted, or an earlier one was found."""
@@ -95,7 +100,7 @@ class Launcher(Protocol):
         """The state of the job; None if no job is needed, so that only the server has a state. Raises a UserError."""
 
     def reach(self, login: Connection, job: Job | None, settings: Settings) -> Connection:
-        """The connection to the machine on which the server runs. Raises a UserError."""
+        """The connection to the machine on which the server runs. Raises JobEndedError, or another UserError."""
 
     def stop(self, login: Connection, job: Job | None) -> bool:
         """End the job once its server has been stopped, and check that it is gone; returns whether there was one.

@@ -9,11 +9,19 @@ import msgspec
 
 from notebooks_over_ssh.config.job import sbatch_options
 from notebooks_over_ssh.config.settings import Settings
-from notebooks_over_ssh.errors import RemoteError, UserError
-from notebooks_over_ssh.launchers.base import Job, JobState, Launched, NotStartedError, StartObserver
+from notebooks_over_ssh.errors import ConnectError, RemoteError, UserError
+from notebooks_over_ssh.launchers.base import (
+    Job,
+    JobEndedError,
+    JobState,
+    Launched,
+    NotStartedError,
+    StartObserver,
+)
 from notebooks_over_ssh.launchers.client_key import client_key
 from notebooks_over_ssh.launchers.slurm_errors import to_error
 from notebooks_over_ssh.launchers.slurm_state import StateReply, SubmittedJob, decode
+from notebooks_over_ssh.ssh.confirmation import ConfirmationRequest
 from notebooks_over_ssh.ssh.connection import Connection
 from notebooks_over_ssh.ssh.connections import CommandHop, connect_through
 from notebooks_over_ssh.ssh.environment import configured_environment
@@ -79,9 +87,22 @@ class SlurmLauncher:
         return self._query(login, job).to_state(job)
 
     def reach(self, login: Connection, job: Job | None, settings: Settings) -> Connection:
-        """The connection to the job's node, by a step of the job. Raises a UserError."""
+        """The connection to the job's node, by a step of the job. Raises JobEndedError, or another UserError."""
         if job is None:
             raise RemoteError("the job was not submitted", hint=f"{command('serve')} submits it")
+        try:
+            return self._enter(login, job, settings)
+        except (ConnectError, RemoteError) as error:
+            if not login.is_connected:
+                raise
+            state = self._query(login, job).to_state(job)
+            if state.phase != "ended":
+                raise
+            raise JobEndedError(
+                f"{state.label} {state.description}", hint=f"{command('serve')} submits another"
+            ) from error
+
+    def _enter(self, login: Connection, job: Job, settings: Settings) -> Connection:
         key = client_key()
         reply = _run(login, "job_access", {"token": job.token, "public_key": key.public})
         access = decode(reply, AccessReply)
@@ -165,7 +186,7 @@ class SlurmLauncher:
     ) -> dict[str, Any]:
         """The reply of start_server.py to a server that the job has started before."""
 
-        def refuse(host: str) -> None:
+        def refuse(request: ConfirmationRequest) -> None:
             raise RemoteError(
                 f"the notebook server in job {job.id} has ended", hint=f"{command('stop')} ends the job"
             )

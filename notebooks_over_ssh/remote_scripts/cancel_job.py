@@ -29,7 +29,8 @@ def cancel(job_id, token, timeout_s):
         user = pwd.getpwuid(os.getuid()).pw_name
         # The number alone could be that of another job by the time that it is cancelled.
         status, _, errors = slurm.run(["scancel", "--user=" + user, "--name=" + slurm.NAME, str(job_id)])
-        if status:
+        job = slurm.find(job_id, token)
+        if status and job is not None and job["is_active"]:  # it has not ended by itself meanwhile
             raise slurm.SlurmError("cancel-failed", errors)
     deadline = time.time() + timeout_s
     while job is not None and (job["is_active"] or job["state"] == "COMPLETING"):

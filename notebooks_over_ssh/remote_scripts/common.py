@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 import select
+import shutil
 import socket
 import subprocess
 import sys
@@ -45,9 +46,26 @@ def wait_for_confirmation():
 
     The client confirms once it has recorded the session. So no server is started without a record of it.
     """
-    reply(problem="", asks=True)
+    reply(problem="", asks=True, login_node=is_login_node())
     ready, _, _ = select.select([0], [], [], CONFIRM_TIMEOUT_S)
     return bool(ready) and sys.stdin.buffer.readline(3) == b"go\n"
+
+
+def is_login_node():
+    """Whether this seems to be a login node of a Slurm cluster: jobs are submitted here, and none run here."""
+    config = os.environ.get("SLURM_CONF", "/etc/slurm/slurm.conf")
+    if not shutil.which("sbatch") or not os.path.exists(config) or not HAS_PROC:
+        return False
+    return not any(process_name(int(name)) == "slurmd" for name in os.listdir("/proc") if name.isdigit())
+
+
+def process_name(pid):
+    """The name of the program (proc(5), comm); "" if there is no such process."""
+    try:
+        with open("/proc/%d/comm" % pid) as file:
+            return file.read().rstrip("\n")
+    except OSError:
+        return ""
 
 
 def host_name():

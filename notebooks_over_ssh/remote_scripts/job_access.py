@@ -30,6 +30,7 @@ LogLevel ERROR
 
 
 def main(parameters):
+    os.umask(0o077)
     folder = slurm.job_folder(parameters["token"])
     if not os.path.isdir(folder):
         return reply(problem="job-folder-missing", path=folder)

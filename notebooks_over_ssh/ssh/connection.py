@@ -196,7 +196,10 @@ class Connection(fabric.Connection):  # type: ignore[misc] # Fabric has no types
 
     def timeout_error(self) -> ConnectError:
         """The error for a hop that did not answer within `timeout_s`."""
-        return timeout_error(self.label, self._gateway_label, self.timeout_s)
+        error = timeout_error(self.label, self._gateway_label, self.timeout_s)
+        if self._endpoint.gateway_command is not None:
+            error.hint = f"try again: what leads there from {self._gateway_label} may be busy"
+        return error
 
     def _unreachable_error(self, error: Exception) -> ConnectError:
         return unreachable_error(error, self.label, self._gateway_label, (self.host, self.port))

@@ -19,6 +19,7 @@ import msgspec
 import paramiko
 
 from notebooks_over_ssh.errors import ConnectError, RemoteError
+from notebooks_over_ssh.ssh.confirmation import CONFIRMATION, ConfirmationRequest, find_request
 from notebooks_over_ssh.ssh.connect_errors import FAILURES
 from notebooks_over_ssh.ssh.connection import Connection
 from notebooks_over_ssh.ssh.environment import Environment
@@ -48,8 +49,6 @@ OWN_MODULES = {
 }
 _log = logging.getLogger(__name__)
 ANY_PYTHON = Environment()
-CONFIRMATION = b"go\n"
-"""The line that `wait_for_confirmation` (common.py) expects."""
 
 
 def run_program(
@@ -59,13 +58,13 @@ def run_program(
     *,
     environment: Environment = ANY_PYTHON,
     timeout_s: float,
-    confirm: Callable[[str], None] | None = None,
+    confirm: Callable[[ConfirmationRequest], None] | None = None,
 ) -> dict[str, Any]:
     """Run `remote_scripts/NAME.py` on the host; returns its reply, an unvalidated dict that has at least `problem`.
 
     It runs with the Python of `environment`. `parameters` appear in no argument list and no environment variable.
-    If the program waits for a confirmation, `confirm` is called with the host's own name, and the program goes on when
-    it returns. If this process ends before, the program exits and has changed nothing.
+    If the program waits for a confirmation, `confirm` is called, and the program goes on when it returns. If this
+    process ends before, the program exits and has changed nothing.
     Raises ConnectError if the connection is lost, RemoteError if there is no reply within `timeout_s` seconds.
     """
     marker = secrets.token_hex(16)
@@ -203,7 +202,7 @@ def _communicate(
     stdin: bytes,
     timeout_s: float,
     marker: str,
-    confirm: Callable[[str], None] | None,
+    confirm: Callable[[ConfirmationRequest], None] | None,
 ) -> str:
     deadline = time.monotonic() + timeout_s
     channel = _open_channel(connection, command)
@@ -223,8 +222,8 @@ def _communicate(
             if not block:
                 break
             output += block
-            if confirm is not None and (host := _host_awaiting_confirmation(output, marker)):
-                confirm(host)
+            if confirm is not None and (request := find_request(output, marker)):
+                confirm(request)
                 confirm = None
                 with contextlib.suppress(OSError):  # the program has ended; its reply says why
                     channel.sendall(CONFIRMATION)
@@ -241,17 +240,6 @@ def _communicate(
     if not channel.exit_status_ready() and not connection.is_connected:
         raise _connection_lost_error(connection)
     return output.decode("utf-8", "replace")
-
-
-def _host_awaiting_confirmation(output: bytearray, marker: str) -> str:
-    """The name of the host whose program waits for a confirmation; "" if it does not."""
-    for line in bytes(output).split(b"\n")[:-1]:
-        if line.startswith(f"{marker} {{".encode()):
-            with contextlib.suppress(ValueError, RecursionError):
-                fields = json.loads(line.partition(b" ")[2])
-                if fields.get("asks") is True and isinstance(fields.get("host"), str):
-                    return str(fields["host"])
-    return ""
 
 
 def parse_reply(connection: Connection, marker: str, output: str) -> dict[str, Any]:

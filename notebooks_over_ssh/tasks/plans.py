@@ -199,7 +199,7 @@ def _secure(host: str, settings: Settings, options: SecureOptions) -> None:
 def _serve(host: str, settings: Settings) -> None:
     notebook = settings.notebook
     environment = "notebook.activate" if notebook.activate else f"the environment {notebook.environment}"
-    if notebook.launcher != "host":
+    if notebook.launcher == "slurm":
         print_step(
             "serve", f"would submit a job on {host} that runs jupyter {notebook.application}, or find it"
         )

@@ -90,7 +90,7 @@ def _start(
     login: Connection, run: Run, old_session: AnySession | None
 ) -> tuple[server.StartedServer, Launched]:
     """Start or find the server."""
-    record = StartRecord(login, run.settings, old_session)
+    record = StartRecord(login, run, old_session)
     try:
         return server.start(login, run.settings, record)
     except NotStartedError:

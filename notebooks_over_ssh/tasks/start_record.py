@@ -4,12 +4,13 @@ import time
 
 import msgspec
 
-from notebooks_over_ssh.config.settings import Settings
+from notebooks_over_ssh.errors import TaskError
 from notebooks_over_ssh.jupyter import server
 from notebooks_over_ssh.jupyter import session as sessions
 from notebooks_over_ssh.jupyter.connecting import stop_job
 from notebooks_over_ssh.jupyter.session import AnySession, PendingSession
 from notebooks_over_ssh.launchers.base import Job, JobState
+from notebooks_over_ssh.ssh.confirmation import ConfirmationRequest
 from notebooks_over_ssh.ssh.connection import Connection
 from notebooks_over_ssh.tasks.run import Run
 from notebooks_over_ssh.terminal import is_terminal, print_progress, print_step, warn
@@ -21,19 +22,34 @@ from notebooks_over_ssh.util.duration import describe_duration
 class StartRecord:
     """Keeps a pending session on record until the result of a start is known, and shows how it goes on."""
 
-    def __init__(self, login: Connection, settings: Settings, old_session: AnySession | None) -> None:
+    def __init__(self, login: Connection, run: Run, old_session: AnySession | None) -> None:
         """`old_session` is the session on record before the start."""
         self.pending: PendingSession | None = None
         self.queued: JobState | None = None
         """The last state of a job that is not known to run."""
         self._login = login
-        self._settings = settings
+        self._settings = run.settings
+        self._prompter = run.prompter
         self._old_session = old_session
         self._start_time = time.monotonic()
 
-    def before_start(self, host: str) -> None:
-        """Save a pending session. Raises TaskError, or RemoteError for an invalid name."""
-        self._save(server.make_pending_session(host, self._login, self._settings))
+    def before_start(self, request: ConfirmationRequest) -> None:
+        """Save a pending session. Raises TaskError, also if the user declines, or RemoteError for an invalid name."""
+        pending = server.make_pending_session(request.host, self._login, self._settings)
+        if request.is_login_node and self._settings.notebook.launcher is None and self._old_session is None:
+            self._check_login_node(pending.host)
+        self._save(pending)
+
+    def _check_login_node(self, host: str) -> None:
+        """Ask whether to start the server on a login node; without a terminal, warn."""
+        problem = f"{host} seems to be a login node of a Slurm cluster"
+        if not self._prompter.is_interactive:
+            warn(f"{problem}: {command('serve --slurm')} runs the server as a job")
+        elif not self._prompter.confirm(f"{problem}: run the server on it?"):
+            raise TaskError(
+                f"{problem}, so nothing was started",
+                hint=f"{command('serve --slurm')} runs the server as a job; with notebook.launcher: host it runs here",
+            )
 
     def job_found(self, job: Job, *, is_new: bool) -> None:
         """Save the job with the pending session, unless it is that of the session on record. Raises as above."""

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from notebooks_over_ssh.sandbox.conda_environments import ensure_environment
+from notebooks_over_ssh.ssh.confirmation import CONFIRMATION
 from notebooks_over_ssh.ssh.environment import Environment
-from notebooks_over_ssh.ssh.remote import CONFIRMATION, build_request
+from notebooks_over_ssh.ssh.remote import build_request
 
 SYSTEM_PYTHON = Path("/usr/bin/python3")
 VERSION = f"python{sys.version_info.major}.{sys.version_info.minor}"

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 
 from notebooks_over_ssh.config.destination import parse_destination
 from notebooks_over_ssh.config.schema import Notebook
-from notebooks_over_ssh.diagnostics import HostInfo
 from notebooks_over_ssh.errors import ConfigError, RemoteError, UserError
+from notebooks_over_ssh.jupyter.host_info import HostInfo
 from notebooks_over_ssh.jupyter.remote_result import (
     RemoteProblem,
     RemoteScriptError,
@@ -28,12 +28,12 @@ from notebooks_over_ssh.jupyter.remote_result import (
     to_exception,
     validate_host_name,
 )
+from notebooks_over_ssh.ssh.confirmation import find_request
 from notebooks_over_ssh.ssh.connection import Connection
 from notebooks_over_ssh.ssh.environment import Environment
 from notebooks_over_ssh.ssh.remote import (
     MAX_LOG_LINE_BYTES,
     MAX_REPLY_BYTES,
-    _host_awaiting_confirmation,
     _lines,
     build_request,
     parse_reply,
@@ -266,9 +266,8 @@ def test_confirmation_requests(output: str, host: object, may_prompt: object) ->
     question = json.dumps({"problem": "", "asks": may_prompt, "host": host})
     reply = f"{output}\n{MARKER} {question}\n"
     try:
-        name = validate_host_name(
-            _host_awaiting_confirmation(bytearray(reply.encode("utf-8", "surrogatepass")), MARKER)
-        )
+        request = find_request(bytearray(reply.encode("utf-8", "surrogatepass")), MARKER)
+        name = validate_host_name(request.host if request else "")
     except RemoteError as error:
         assert_printable(error)
     else:

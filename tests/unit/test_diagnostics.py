@@ -12,9 +12,10 @@ from invoke.context import Context
 
 from notebooks_over_ssh import diagnostics
 from notebooks_over_ssh.config import settings
-from notebooks_over_ssh.diagnostics import MIN_FREE_BYTES, HostInfo, _Checks
+from notebooks_over_ssh.diagnostics import MIN_FREE_BYTES, _Checks
 from notebooks_over_ssh.errors import ConnectError, RemoteError
 from notebooks_over_ssh.jupyter import server
+from notebooks_over_ssh.jupyter.host_info import HostInfo
 from notebooks_over_ssh.jupyter.remote_result import RemoteProblem
 from notebooks_over_ssh.jupyter.security import Exposure, InsecureSetting, SecurityStatus
 from notebooks_over_ssh.ssh.prompting import CredentialPrompter, NullPrompter

@@ -6,11 +6,11 @@ from typing import Any, cast
 import pytest
 
 from notebooks_over_ssh.errors import ConnectError, RemoteError
+from notebooks_over_ssh.ssh.confirmation import find_request
 from notebooks_over_ssh.ssh.connection import Connection
 from notebooks_over_ssh.ssh.remote import (
     MAX_LINE_LENGTH,
     MAX_LOG_LINE_BYTES,
-    _host_awaiting_confirmation,
     _lines,
     parse_reply,
 )
@@ -92,7 +92,8 @@ def test_what_the_host_printed() -> None:
 )
 def test_request_for_confirmation(output: str, host: str) -> None:
     """A program waits for a confirmation only if it says so in one complete line, with the name of its host."""
-    assert _host_awaiting_confirmation(bytearray(output.encode()), MARKER) == host
+    request = find_request(bytearray(output.encode()), MARKER)
+    assert (request.host if request else "") == host
 
 
 @pytest.mark.parametrize("size", [1, 7, 65536])
