@@ -7,6 +7,7 @@ pytest.register_assert_rewrite("tests.kit")
 
 pytest_plugins = (
     "tests.kit.leaks",
+    "tests.kit.editor_clients",
     "tests.kit.fixtures",
     "tests.kit.forwarding",
     "tests.kit.markers",

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.kit.bidi import ENTER, Page, chromium, firefox
+from tests.kit.bidi import ENTER, SHIFT, Page, chromium, firefox
 from tests.kit.cli import ROOT, User
 from tests.kit.users import PASSWORD
 
@@ -68,3 +68,16 @@ def log_in(page: Page) -> None:
     """Fill in the login form."""
     page.click("input[name=password]")
     page.type(PASSWORD + ENTER)
+
+
+def run_cell(page: Page, code: str, answer: str) -> str:
+    """Type a cell below the first and run it; returns its output, which begins with `answer`."""
+    page.click(".jp-MarkdownCell")
+    page.click("[data-jp-item-name=insert] .jp-ToolbarButtonComponent")
+    page.wait_for("!!document.querySelector('.jp-CodeCell.jp-mod-active')")
+    page.click(".jp-CodeCell.jp-mod-active .cm-content")
+    page.wait_for("!!document.activeElement.closest('.jp-CodeCell.jp-mod-active .cm-content')")
+    page.type(code)
+    page.press(SHIFT, ENTER)
+    outputs = "[...document.querySelectorAll('.jp-OutputArea-output')].map(output => output.innerText.trim())"
+    return str(page.wait_for(f"{outputs}.find(text => text.startsWith({answer!r}))"))

@@ -27,7 +27,16 @@ FIXTURES = {
             "fresh_user",
             "user",
         ),
-        *("notebook6_venv", "scanner", "poetry", "host_environment", "browser", "wheel"),
+        *(
+            "notebook6_venv",
+            "scanner",
+            "poetry",
+            "host_environment",
+            "browser",
+            "wheel",
+            "node_client",
+            "python_client",
+        ),
     },
 }
 

@@ -11,6 +11,8 @@ PACKAGES = {
     "chromedriver": "chromium-driver",
     "firefox-esr": "firefox-esr",
     "git": "git",
+    "node": "nodejs",
+    "npm": "npm",
     "openssl": "openssl",
     "ps": "procps",
     "sftp": "openssh-client",

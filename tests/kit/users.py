@@ -40,22 +40,23 @@ def new_user(tmp_path_factory: pytest.TempPathFactory, temporary: Path) -> Itera
 @pytest.fixture(scope="session")
 def notebook6_venv(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A venv with the last release of notebook 6, from the package index."""
-    return _venv(tmp_path_factory.mktemp("classic") / "venv", "notebook<7")
+    return make_venv(tmp_path_factory.mktemp("classic") / "venv", "notebook<7")
 
 
 @pytest.fixture(scope="session")
 def scanner(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The program of SSLyze, a TLS scanner from the package index, in its own venv, since its pins differ from ours."""
-    return _venv(tmp_path_factory.mktemp("scanner") / "venv", "sslyze>=6.2") / "bin/sslyze"
+    return make_venv(tmp_path_factory.mktemp("scanner") / "venv", "sslyze>=6.2") / "bin/sslyze"
 
 
 @pytest.fixture(scope="session")
 def poetry(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The program of poetry, from the package index, in its own venv."""
-    return _venv(tmp_path_factory.mktemp("poetry") / "venv", "poetry>=2,<3") / "bin/poetry"
+    return make_venv(tmp_path_factory.mktemp("poetry") / "venv", "poetry>=2,<3") / "bin/poetry"
 
 
-def _venv(venv: Path, *packages: str) -> Path:
+def make_venv(venv: Path, *packages: str) -> Path:
+    """Create a venv with these packages from the package index."""
     uv = [sys.executable, "-m", "uv"]
     subprocess.run([*uv, "venv", "--quiet", "--python", sys.executable, venv], check=True, timeout=TIMEOUT_S)
     subprocess.run(

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit.bidi import ENTER, SHIFT, Page
-from tests.kit.browsers import READY, Browser, log_in
+from tests.kit.browsers import READY, Browser, log_in, run_cell
 from tests.kit.cli import User, assert_success, port_in
 from tests.kit.mitm_sshd import AsyncioThread
 from tests.kit.tcp_proxy import TcpProxy
@@ -65,29 +64,16 @@ def test_reconnect(browser: Browser, user: User, proxy: TcpProxy, settings: str)
         page.open(f"https://localhost:{port_in(up)}/notebooks/plots.ipynb")
         log_in(page)
         page.wait_for(READY)
-        before = run(page, "import os; kept = 'kept'; print('first', kept, os.getpid())", "first kept")
+        before = run_cell(page, "import os; kept = 'kept'; print('first', kept, os.getpid())", "first kept")
         assert proxy.refuse() > 0
         wait_until(lambda: tunnel_is(user, "reconnecting"), "the tunnel is being reconnected")
         page.wait_for(f"!({READY})")
         browser.save_screenshot(page, "4-cut")
         proxy.resume()
         wait_until(lambda: tunnel_is(user, "open"), "the tunnel is open again")
-        after = run(page, "print('second', kept, os.getpid())", "second kept")
+        after = run_cell(page, "print('second', kept, os.getpid())", "second kept")
         assert after.split()[-1] == before.split()[-1]
     assert_success(user.fab("-f", settings, "stop", "--force"))
-
-
-def run(page: Page, code: str, answer: str) -> str:
-    """Type a cell below the first and run it; returns its output, which begins with `expected`."""
-    page.click(".jp-MarkdownCell")
-    page.click("[data-jp-item-name=insert] .jp-ToolbarButtonComponent")
-    page.wait_for("!!document.querySelector('.jp-CodeCell.jp-mod-active')")
-    page.click(".jp-CodeCell.jp-mod-active .cm-content")
-    page.wait_for("!!document.activeElement.closest('.jp-CodeCell.jp-mod-active .cm-content')")
-    page.type(code)
-    page.press(SHIFT, ENTER)
-    outputs = "[...document.querySelectorAll('.jp-OutputArea-output')].map(output => output.innerText.trim())"
-    return str(page.wait_for(f"{outputs}.find(text => text.startsWith({answer!r}))"))
 
 
 def tunnel_is(user: User, state: str) -> bool:
