@@ -35,6 +35,8 @@ CANCEL_TIMEOUT_S = 90  # longer than KillWait of slurm.conf(5), after which Slur
 HOP_TIMEOUT_S = 30
 FIRST_INTERVAL_S, MAX_INTERVAL_S, BACKOFF = 1.0, 30.0, 1.5
 START_MARGIN_S = 30
+NO_SSHD = "there is no sshd"
+"""What enter_job.sh prints on a node without the program."""
 
 
 class AccessReply(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,7 +115,16 @@ class SlurmLauncher:
             command=HopCommand(BOOTSTRAP, script("enter_job.sh") + f"{job.id}\n{access.config}\n".encode()),
             timeout_s=HOP_TIMEOUT_S,
         )
-        return connect_through(login, hop, settings)
+        try:
+            return connect_through(login, hop, settings)
+        except ConnectError as error:
+            if not any(NO_SSHD in line for line in error.detail):
+                raise
+            raise RemoteError(
+                f"{hop.name} has no program sshd, which leads into the job",
+                hint="ask the administrators for OpenSSH's server package on the nodes; "
+                f"{command('stop --force')} cancels the job",
+            ) from error
 
     def stop(self, login: Connection, job: Job | None) -> bool:
         """Cancel the job, and wait until Slurm has ended it. Raises RemoteError or ConnectError."""

@@ -43,7 +43,10 @@ PROBLEMS = {
     "not-confirmed": ("{host} got no confirmation in time, so no job was submitted", "run the command again"),
     "cancel-failed": ("the job was not cancelled: {reason}", "try again, or cancel it on the host: scancel"),
     "job-remains": ("the job does not end ({reason})", "ask the administrators of the cluster"),
-    "job-folder-missing": ("the job has ended, or its folder on {host} was removed", "run serve again"),
+    "job-folder-missing": (
+        "the folder of the job on {host} was removed: {reason}",
+        "cancel the job with stop --force, and start another with serve",
+    ),
     "home-unusable": (
         "the path of the home folder on {host} cannot be used: {reason}",
         "ask its administrators",

@@ -20,6 +20,8 @@ MAX_ERROR_LINES = 5
 # VARIABLES).
 KEPT_VARIABLES = ("ACCOUNT", "CONSTRAINT", "PARTITION", "QOS", "RESERVATION", "TIMELIMIT")
 TOKEN = re.compile(r"[0-9a-f]{16}")
+JOB_ID = re.compile(r"[1-9][0-9]{0,9}")
+CLUSTER_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 # squeue(1): job, user, state, reason, start, time left, first node, name, comment, folder. The folder comes last, and
 # what cannot be parsed is no job of ours.
 FORMAT = "%i|%U|%T|%r|%S|%L|%B|%j|%k|%Z"

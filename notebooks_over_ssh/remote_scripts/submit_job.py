@@ -47,15 +47,16 @@ def submit(parameters):
         command += ["--chdir=" + folder, "--input=request", "--output=output", "--error=log"]
         command += ["--nodes=1", "--ntasks=1", "--no-requeue"]
         status, output, errors = slurm.run(command + parameters["options"] + [os.path.join(folder, "script")])
-        number, _, cluster = output.strip().partition(";")
-        if status or not number.isdigit():
+        # The last line, in case a site's own sbatch prints more.
+        number, _, cluster = output.strip().rpartition("\n")[2].partition(";")
+        if status or not slurm.JOB_ID.fullmatch(number):
             raise slurm.SlurmError("submit-failed", errors or output.splitlines()[:3])
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
     record = dict(
         id=int(number),
-        cluster=cluster,
+        cluster=cluster if slurm.CLUSTER_NAME.fullmatch(cluster) else "",
         marker=parameters["marker"],
         submitted=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     )

@@ -9,6 +9,7 @@ from notebooks_over_ssh.errors import (
     ConfigError,
     ConnectError,
     HostKeyError,
+    RemoteError,
     TaskError,
     UserError,
 )
@@ -26,6 +27,7 @@ from notebooks_over_ssh.jupyter.connecting import (
     stop_job,
 )
 from notebooks_over_ssh.jupyter.session import AnySession, PendingSession, Tunnel
+from notebooks_over_ssh.launchers.base import JobEndedError
 from notebooks_over_ssh.ssh.connection import Connection
 from notebooks_over_ssh.tasks.run import Run
 from notebooks_over_ssh.tasks.start_sandbox import start_if_needed
@@ -100,9 +102,6 @@ def stop_session(session: AnySession, run: Run, *, force: bool = False) -> None:
     try:
         with progress("stop", f"stopping the server on {session.host}"):
             login = connect_to_login_of(session, run.settings, run.credentials)
-            connection = None
-            if not is_without_machine(job_state(session, login)):
-                connection = connect_to_session(session, run.settings, run.credentials)
     except SandboxNotRunning:
         _remove_session(session)
         print_step("stop", f"removed the session on {session.host}, because the sandbox is not running")
@@ -118,12 +117,39 @@ def stop_session(session: AnySession, run: Run, *, force: bool = False) -> None:
             "stop", f"removed the session on {session.host}, whose server may still be running: {error}"
         )
         return _remove_unused_certificates()
+    connection = _connect_to_server(session, login, run, force=force)
     stopped = _stop_server(connection, run, force=force) if connection else NOT_RUNNING
     job_ended = _stop_job(session, login)
     tunnel = _remove_session(session)
     if connection or not job_ended:
         _report_stopped(stopped, session.host, start_time, tunnel)
     _remove_unused_certificates()
+
+
+def _connect_to_server(session: AnySession, login: Connection, run: Run, *, force: bool) -> Connection | None:
+    """The Connection to the server's machine; None if there is no need for one, because its job ends it.
+
+    That is so if the job is not running, and with `force` also if its node cannot be reached. Raises a UserError.
+    """
+    with progress("stop", f"stopping the server on {session.host}"):
+        state = job_state(session, login)
+        if is_without_machine(state):
+            return None
+        try:
+            return connect_to_session(session, run.settings, run.credentials)
+        except JobEndedError:
+            return None
+        except (ConnectError, RemoteError) as error:
+            if state is None:
+                raise
+            if not force:
+                raise type(error)(
+                    str(error),
+                    hint=f"{command('stop --force')} cancels the job without stopping its server first",
+                    detail=error.detail,
+                    source=error.source,
+                ) from error
+            return None
 
 
 def _stop_job(session: AnySession, login: Connection) -> bool:

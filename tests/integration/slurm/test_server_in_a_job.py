@@ -9,6 +9,7 @@ import pytest
 from tests.kit.cli import assert_error, assert_success, interrupt, port_in
 from tests.kit.jupyter_client import Browser
 from tests.kit.slurm.site import ClusterUser
+from tests.kit.sshd import sshd
 from tests.kit.wait import TIMEOUT_S, wait_until
 
 PASSWORD = "a password of the tests"
@@ -240,3 +241,22 @@ def test_tunnel_to_a_job_that_ends(cluster_user: ClusterUser) -> None:
     assert process.returncode == 1, output
     assert f"job {job} reached its time limit" in errors
     assert_success(cluster_user.fab("stop"))
+
+
+def test_node_without_sshd(cluster_user: ClusterUser) -> None:
+    """On a node without sshd there is no way into the job, which is said; `stop --force` cancels the job."""
+    _secure(cluster_user)
+    node = cluster_user.cluster.nodes["gpu1"]
+    node.run("mount", "--bind", "/dev/null", sshd())
+    try:
+        result = assert_error(
+            cluster_user.fab("serve", "--slurm", "--partition", "gpu"), 6, "no program sshd"
+        )
+        assert "stop --force" in result.stderr
+        assert cluster_user.only_session()["job_state"] == "running"
+        assert_error(cluster_user.fab("stop"), 6, "no program sshd")
+        assert "ended job" in assert_success(cluster_user.fab("stop", "--force")).stdout
+    finally:
+        node.run("umount", sshd())
+    assert cluster_user.status() == []
+    assert cluster_user.cluster.active_jobs(cluster_user.account) == []

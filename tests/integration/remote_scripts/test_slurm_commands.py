@@ -1,0 +1,99 @@
+"""Slurm's commands that answer too much, not at all, or with an error: each is an error, and takes bounded memory."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from tests.kit.local_scripts import run_locally
+
+SUBMISSION = {"script": "#!/bin/sh\n", "request": "", "marker": "m", "options": []}
+
+
+@pytest.fixture
+def programs(tmp_path: Path) -> Path:
+    """A folder for programs that come first in the PATH."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    return folder
+
+
+def write_program(folder: Path, name: str, script: str) -> None:
+    path = folder / name
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+
+
+@pytest.fixture
+def slurm(import_remote: Callable[[str], ModuleType], programs: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The module, which finds these programs."""
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    return import_remote("slurm")
+
+
+def test_long_output(slurm: Any, programs: Path) -> None:
+    """Of an output and errors of 10 MB each, only the beginning is kept."""
+    write_program(programs, "squeue", "head -c 10000000 /dev/zero; head -c 10000000 /dev/zero >&2; exit 3")
+    status, output, errors = slurm.run(["squeue"])
+    assert status == 3
+    assert len(output) == slurm.MAX_OUTPUT_BYTES
+    assert len(errors) <= slurm.MAX_ERROR_LINES
+
+
+def test_no_answer(slurm: Any, programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command that does not end is killed after the timeout."""
+    pid_file = programs / "pid"
+    write_program(programs, "squeue", f"echo $$ >{pid_file}; exec sleep 1000")
+    monkeypatch.setattr(slurm, "COMMAND_TIMEOUT_S", 1)
+    with pytest.raises(slurm.SlurmError) as problem:
+        slurm.run(["squeue"])
+    assert problem.value.fields["problem"] == "slurm-timeout"
+    assert not Path("/proc", pid_file.read_text().strip()).exists()
+
+
+def test_variables(slurm: Any, programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No variable changes the format of squeue or what sbatch does; those for which there are settings stay."""
+    for name in ("SQUEUE_FORMAT", "SQUEUE_STATES", "SBATCH_ARRAY_INX", "SBATCH_WAIT", "SBATCH_ACCOUNT"):
+        monkeypatch.setenv(name, "x")
+    write_program(programs, "squeue", "env | cut -d= -f1 | grep -E '^(SQUEUE|SBATCH)_'")
+    assert slurm.run(["squeue"])[1] == "SBATCH_ACCOUNT\n"
+
+
+def test_no_slurm(tmp_path: Path) -> None:
+    """A host without Slurm is reported, and nothing is left on it."""
+    reply = run_locally(tmp_path, "submit_job", SUBMISSION, variables={"PATH": str(tmp_path)})
+    assert reply["problem"] == "slurm-missing"
+
+
+def test_refused(tmp_path: Path, programs: Path) -> None:
+    """What sbatch says is in the reply, and the folder of the job is removed."""
+    write_program(programs, "squeue", "exit 0")
+    write_program(programs, "sbatch", "echo 'sbatch: error: no' >&2; exit 1")
+    reply = run_locally(tmp_path, "submit_job", SUBMISSION, variables={"PATH": f"{programs}:/usr/bin:/bin"})
+    assert (reply["problem"], reply["log"]) == ("submit-failed", ["sbatch: error: no"])
+    jobs = tmp_path / ".local/state/notebooks-over-ssh/jobs"
+    assert [path.name for path in jobs.iterdir()] == ["lock"]
+
+
+@pytest.mark.parametrize(
+    ("output", "number", "cluster"),
+    [
+        ("12", 12, ""),
+        ("12;eddie", 12, "eddie"),
+        ("Welcome!\n12;eddie", 12, "eddie"),
+        ("12;a b; id", 12, ""),
+        ("12\nWelcome!", None, None),
+        ("0", None, None),
+        ("", None, None),
+    ],
+)
+def test_number(tmp_path: Path, programs: Path, output: str, number: int | None, cluster: str | None) -> None:
+    """The number of the job is in the last line of sbatch; an answer without one is a failure."""
+    write_program(programs, "squeue", "exit 0")
+    write_program(programs, "sbatch", f"cat <<'END'\n{output}\nEND")
+    reply = run_locally(tmp_path, "submit_job", SUBMISSION, variables={"PATH": f"{programs}:/usr/bin:/bin"})
+    assert reply["problem"] == ("" if number else "submit-failed")
+    assert (reply.get("id"), reply.get("cluster")) == (number, cluster)
