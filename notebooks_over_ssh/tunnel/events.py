@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from notebooks_over_ssh.util.command_hint import command
+from notebooks_over_ssh.util.duration import describe_duration
 
 
 @dataclass(frozen=True)
@@ -65,4 +66,17 @@ class ServerReplaced:
         return f"forwards to the new server at {self.address}"
 
 
-TunnelEvent = Disconnected | LoginRequired | Reconnected | Resumed | ServerEnded | ServerReplaced
+@dataclass(frozen=True)
+class TimeLimitNear:
+    """The job of the server reaches its time limit soon."""
+
+    seconds_left: float
+
+    def __str__(self) -> str:
+        left = describe_duration(self.seconds_left)
+        return f"the job's time limit is in {left}: save your work, as kernels and unsaved changes end with the job"
+
+
+TunnelEvent = (
+    Disconnected | LoginRequired | Reconnected | Resumed | ServerEnded | ServerReplaced | TimeLimitNear
+)

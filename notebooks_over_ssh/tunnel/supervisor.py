@@ -31,6 +31,7 @@ from notebooks_over_ssh.tunnel.events import (
 from notebooks_over_ssh.tunnel.keepalive import KeepaliveMonitor
 from notebooks_over_ssh.tunnel.reconnecting import Reconnector
 from notebooks_over_ssh.tunnel.server_tracker import ServerTracker
+from notebooks_over_ssh.tunnel.time_limit import TimeLimit
 from notebooks_over_ssh.tunnel.unresponsive_transports import UnresponsiveTransports, close
 from notebooks_over_ssh.util import heap
 
@@ -47,11 +48,13 @@ class TunnelSupervisor:
         forwarder: Forwarder,
         server: ServerTracker,
         connection: Connection,
+        time_limit: TimeLimit,
     ) -> None:
         """`server` has been verified over `connection`."""
         self.tunnel = replace(tunnel, forwarding_refusal=server.forwarding_refusal)
         self.server = server
         self._settings = settings
+        self._time_limit = time_limit
         self._forwarder = forwarder
         self._unresponsive = UnresponsiveTransports(forwarder)
         self._monitor = self._use(connection)
@@ -69,7 +72,7 @@ class TunnelSupervisor:
         server = ServerTracker(session, forwarder)
         connection = connect_to_session(session, settings, credentials)
         server.verify(connection)
-        return cls(settings, tunnel, forwarder, server, connection)
+        return cls(settings, tunnel, forwarder, server, connection, TimeLimit.of(session, connection))
 
     @property
     def connection(self) -> Connection:
@@ -119,6 +122,7 @@ class TunnelSupervisor:
                 return reason
             self._unresponsive.check(self._monitor.last_received_at)
             heap.trim()
+            yield from self._time_limit.check()
             yield from self.server.check(self.connection)
             self.server.changed.wait(POLL_INTERVAL_S)
             self.server.changed.clear()

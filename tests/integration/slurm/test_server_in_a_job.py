@@ -231,7 +231,7 @@ def test_login_node(cluster_user: ClusterUser) -> None:
 
 
 def test_tunnel_to_a_job_that_ends(cluster_user: ClusterUser) -> None:
-    """When the job reaches its time limit, its tunnel ends with that message, and does not try for ever."""
+    """Before the job's time limit its tunnel warns; then it ends with that message, and does not try for ever."""
     _secure(cluster_user)
     job = _serve(cluster_user, "--partition", "debug")
     with cluster_user.running("fab", "tunnel") as process:
@@ -239,6 +239,7 @@ def test_tunnel_to_a_job_that_ends(cluster_user: ClusterUser) -> None:
         cluster_user.cluster.end_in(job, 1)
         output, errors = process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 1, output
+    assert "the job's time limit is in 9 min: save your work" in output
     assert f"job {job} reached its time limit" in errors
     assert_success(cluster_user.fab("stop"))
 
