@@ -19,7 +19,7 @@ from notebooks_over_ssh.launchers.base import (
     StartObserver,
 )
 from notebooks_over_ssh.launchers.client_key import client_key
-from notebooks_over_ssh.launchers.slurm_errors import to_error
+from notebooks_over_ssh.launchers.slurm_errors import SlurmUnavailableError, to_error
 from notebooks_over_ssh.launchers.slurm_state import StateReply, SubmittedJob, decode
 from notebooks_over_ssh.ssh.confirmation import ConfirmationRequest
 from notebooks_over_ssh.ssh.connection import Connection
@@ -64,6 +64,9 @@ class SlurmLauncher:
         job = submitted.to_job()
         observer.job_found(job, is_new=not submitted.found)
         for reply in self._wait(login, job):
+            if isinstance(reply, SlurmUnavailableError):
+                observer.job_queued(JobState(job, "queued", str(reply)))
+                continue
             state = reply.to_state(job)
             job = state.job or job
             if state.phase == "ended":
@@ -158,13 +161,20 @@ class SlurmLauncher:
         submitted: SubmittedJob = decode(reply, SubmittedJob)
         return submitted
 
-    def _wait(self, login: Connection, job: Job) -> Iterator[StateReply]:
-        """Yield the job's state until it runs or has ended; asks after a pause that grows."""
+    def _wait(self, login: Connection, job: Job) -> Iterator[StateReply | SlurmUnavailableError]:
+        """Yield the job's state until it runs or has ended; asks after a pause that grows.
+
+        Yields the error while Slurm does not answer: a controller that is started again still knows the job.
+        """
         interval_s = FIRST_INTERVAL_S
         while True:
             Event().wait(interval_s)
             interval_s = min(MAX_INTERVAL_S, interval_s * BACKOFF)
-            reply = self._query(login, job)
+            try:
+                reply = self._query(login, job)
+            except SlurmUnavailableError as error:
+                yield error
+                continue
             yield reply
             if reply.to_state(job).phase != "queued":
                 return

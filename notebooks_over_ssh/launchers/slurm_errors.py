@@ -55,6 +55,13 @@ PROBLEMS = {
 }
 
 
+class SlurmUnavailableError(RemoteError):
+    """Slurm did not answer: its controller may be busy, or down for a while."""
+
+
+UNAVAILABLE = ("slurm-failed", "slurm-timeout")
+
+
 def to_error(reply: dict[str, Any], host: str) -> RemoteError:
     """The error for the problem in the reply of a program that uses Slurm's commands."""
     problem, reason = str(reply["problem"]), str(reply.get("reason") or reply.get("path") or "")
@@ -64,4 +71,5 @@ def to_error(reply: dict[str, Any], host: str) -> RemoteError:
         hint = next((hint for part, hint in SUBMIT_HINTS if part.lower() in reason.lower()), "see sbatch(1)")
         return NotStartedError(f"sbatch on {host} refused the job: {quote(reason)}", hint=hint)
     message, hint = PROBLEMS.get(problem, ("the program on {host} failed: {reason}", ""))
-    return RemoteError(message.format(host=host, reason=quote(reason)), hint=hint)
+    error_type = SlurmUnavailableError if problem in UNAVAILABLE else RemoteError
+    return error_type(message.format(host=host, reason=quote(reason)), hint=hint)

@@ -1,8 +1,12 @@
 """logs: print the server's log."""
 
+from pathlib import PurePosixPath
+
 from notebooks_over_ssh.errors import ConfigError, TaskError
 from notebooks_over_ssh.jupyter import server
+from notebooks_over_ssh.jupyter import session as sessions
 from notebooks_over_ssh.jupyter.connecting import connect
+from notebooks_over_ssh.jupyter.session import Session
 from notebooks_over_ssh.ssh.connection import Connection
 from notebooks_over_ssh.ssh.remote import follow_log, tail_log
 from notebooks_over_ssh.tasks.run import Run
@@ -42,8 +46,16 @@ def parse_lines(lines: str) -> int:
 
 
 def _find_log(run: Run) -> tuple[Connection, str]:
+    """The Connection to a host that has the log, and its path.
+
+    The log of a job that has ended is on the home folder that its node shares with the host that leads to it.
+    """
+    session = sessions.find(run.settings)
     connection = connect(run.settings, run.credentials)
     state = server.get_state(connection)
+    if isinstance(session, Session) and session.job and session.host != state.host:
+        log = PurePosixPath(state.log)
+        return connection, str(log.parent.with_name(session.host) / log.name)
     if not state.has_log:
         raise TaskError(
             f"there is no log on {connection.label} yet", hint=f"{command('serve')} starts the server"

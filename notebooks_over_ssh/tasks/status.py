@@ -77,7 +77,7 @@ def status(settings: Settings) -> None:
 
 def _describe_job(state: dict[str, Any]) -> str:
     left_s = state["job_seconds_left"]
-    left = f", {describe_duration(left_s)} left" if state["job_state"] == "running" and left_s else ""
+    left = f", {describe_duration(left_s)} left" if left_s else ""
     separator = ": " if state["job_state"] == "queued" else " "
     return f"job {state['job'] or 'not known yet'}{separator}{state['job_description']}{left}"
 
@@ -151,7 +151,7 @@ def _state(session: AnySession, state: SessionState) -> dict[str, Any]:
         "job": session.job.id if session.job else None,
         "job_state": job.phase if job else None,
         "job_description": job.description if job else None,
-        "job_seconds_left": job.seconds_left if job else None,
+        "job_seconds_left": job.seconds_left if job and job.phase == "running" else None,
         "certificate_expires": cert.expires.isoformat() if cert else None,
     }
 

@@ -123,7 +123,7 @@ def test_restarted_controller(cluster_user: ClusterUser) -> None:
     waiting = cluster_user.submit("--nodelist=node1", "--exclusive")
     cluster.stop_daemon(cluster.login, "slurmctld")
     assert "Unable to contact slurm controller" in cluster_user.ssh("squeue").stderr
-    cluster.start_daemon(cluster.login, "slurmctld")
+    cluster.restart_controller()
     cluster.wait_until_job(running, "RUNNING")
     assert cluster.job(waiting)["JobState"] == "PENDING"
     cluster.cancel_all(cluster_user.account)

@@ -127,6 +127,11 @@ class Cluster:
                 lambda: "is UP" in machine.run("scontrol", "ping", check=False).stdout, "slurmctld answers"
             )
 
+    def restart_controller(self) -> None:
+        """Start slurmctld again, and wait until it knows the nodes: until then, srun waits for a minute or longer."""
+        self.start_daemon(self.login, "slurmctld")
+        self.wait_until_nodes(USABLE_STATES, *self.nodes)
+
     def stop_daemon(self, machine: Machine, name: str) -> None:
         """Stop munged, slurmctld or slurmd, as its service does. Jobs run on.
 

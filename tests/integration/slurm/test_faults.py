@@ -1,0 +1,134 @@
+"""A server in a job while Slurm, its nodes or its jobs fail: each ends with one clear line, and nothing is left."""
+
+from tests.kit.cli import assert_error, assert_success, port_in
+from tests.kit.jupyter_client import Browser
+from tests.kit.slurm.site import ClusterUser
+from tests.kit.wait import wait_until
+
+PASSWORD = "a password of the tests"
+
+
+def _up(user: ClusterUser, *arguments: str) -> int:
+    """Start the server in a job, with a tunnel in the background; returns the tunnel's port."""
+    words = ("up", "--slurm", "--detach", "--password-file", "-", *arguments)
+    return port_in(assert_success(user.fab(*words, stdin=PASSWORD)))
+
+
+def _stop(user: ClusterUser, *arguments: str) -> None:
+    """Stop it; nothing is left of it then."""
+    assert_success(user.fab("stop", *arguments))
+    assert user.status() == []
+    assert user.cluster.active_jobs(user.account) == []
+    wait_until(lambda: user.cluster.processes(user.account) == {}, "no process is left on the cluster")
+
+
+def _wait_for_closed_tunnel(user: ClusterUser) -> None:
+    wait_until(lambda: user.only_session()["tunnel"] == "closed", "the tunnel has ended")
+
+
+def _tunnel_log(user: ClusterUser) -> str:
+    """What the tunnel in the background has written."""
+    (log,) = user.sessions.glob("*.log")
+    return log.read_text()
+
+
+def test_controller_restarts_while_queued(
+    cluster_user: ClusterUser, another_cluster_user: ClusterUser
+) -> None:
+    """`serve` waits through an outage of slurmctld, and says so; its job then starts as any other."""
+    cluster = cluster_user.cluster
+    assert_success(cluster_user.fab("secure", "--password-file", "-", stdin=PASSWORD))
+    with (
+        another_cluster_user.running_job("--partition=gpu", "--exclusive"),
+        cluster_user.at_terminal("fab", "serve", "--slurm", "--partition", "gpu") as terminal,
+    ):
+        terminal.expect(r"it waits for free resources \(Resources\)")
+        cluster.stop_daemon(cluster.login, "slurmctld")
+        terminal.expect("Unable to contact slurm controller")
+        cluster.restart_controller()
+        terminal.expect(r"it waits for free resources \(Resources\)")
+        cluster.cancel_all(another_cluster_user.account)
+        terminal.expect("is running on gpu1, port")
+        assert terminal.end() == 0
+    _stop(cluster_user)
+
+
+def test_controller_down_while_running(cluster_user: ClusterUser) -> None:
+    """An open tunnel goes on without slurmctld; `stop` says that Slurm does not answer, and loses nothing."""
+    cluster = cluster_user.cluster
+    port = _up(cluster_user)
+    before = cluster_user.only_session()
+    cluster.stop_daemon(cluster.login, "slurmctld")
+    with Browser(port, cluster_user.certificate_pem(before["host"])) as browser:
+        assert browser.log_in(PASSWORD)
+        with browser.kernel() as kernel:
+            assert kernel.run("print(6 * 7)").text == "42\n"
+    session = cluster_user.only_session()
+    assert (session["job"], session["tunnel"]) == (before["job"], "open")
+    assert_error(cluster_user.fab("stop"), 6, "Unable to contact slurm controller")
+    assert cluster_user.only_session()["job"] == before["job"]
+    cluster.restart_controller()
+    _stop(cluster_user)
+
+
+def test_munge_dies(cluster_user: ClusterUser) -> None:
+    """Without munge on the login node, Slurm refuses to talk: the error has its reason, and nothing is lost."""
+    cluster = cluster_user.cluster
+    _up(cluster_user)
+    job = cluster_user.only_session()["job"]
+    cluster.stop_daemon(cluster.login, "munged")
+    assert_error(cluster_user.fab("stop"), 6, "Munge")
+    assert cluster_user.only_session()["job"] == job
+    cluster.start_daemon(cluster.login, "munged")
+    _stop(cluster_user)
+
+
+def test_cancelled_from_outside(cluster_user: ClusterUser) -> None:
+    """When somebody cancels the job, the tunnel ends and says why, as do all commands; `stop` leaves nothing."""
+    _up(cluster_user)
+    session = cluster_user.only_session()
+    job = str(session["job"])
+    assert_success(cluster_user.ssh("scancel", job))
+    _wait_for_closed_tunnel(cluster_user)
+    assert f"job {job} was cancelled" in _tunnel_log(cluster_user)
+    assert cluster_user.only_session()["job_seconds_left"] is None
+    assert_error(cluster_user.fab("tunnel", "--detach"), 1, f"job {job} was cancelled")
+    assert "Serving notebooks" in assert_success(cluster_user.fab("logs")).stdout
+    _stop(cluster_user)
+
+
+def test_node_without_power(cluster_user: ClusterUser) -> None:
+    """When the job's node dies, the tunnel ends and says why; another `up` starts on another node."""
+    _up(cluster_user)
+    session = cluster_user.only_session()
+    cluster_user.cluster.power_off(session["host"])
+    _wait_for_closed_tunnel(cluster_user)
+    assert f"job {session['job']} was lost with its node" in _tunnel_log(cluster_user)
+    _up(cluster_user)
+    assert cluster_user.only_session()["host"] != session["host"]
+    _stop(cluster_user)
+
+
+def test_preempted(cluster_user: ClusterUser, another_cluster_user: ClusterUser) -> None:
+    """A job that has to go for one with a higher priority is reported as that, and not started twice."""
+    _up(cluster_user)
+    session = cluster_user.only_session()
+    urgent = ("--partition=urgent", f"--nodelist={session['host']}", "--exclusive")
+    with another_cluster_user.running_job(*urgent):
+        _wait_for_closed_tunnel(cluster_user)
+        description = cluster_user.only_session()["job_description"]
+        assert description == "was ended for a job with a higher priority"
+    _stop(cluster_user)
+
+
+def test_step_is_impossible(cluster_user: ClusterUser) -> None:
+    """While no step can be started in the job, `stop --force` still cancels it, and no process is left."""
+    _up(cluster_user)
+    session = cluster_user.only_session()
+    node = cluster_user.cluster.nodes[session["host"]]
+    cluster_user.cluster.stop_daemon(node, "slurmd")
+    assert_error(cluster_user.fab("stop"), 3, "stop --force` cancels the job")
+    forced = cluster_user.fab("stop", "--force")
+    cluster_user.cluster.start_daemon(node, "slurmd")
+    assert_success(forced)
+    _stop(cluster_user)
