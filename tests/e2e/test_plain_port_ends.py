@@ -7,6 +7,7 @@ import pytest
 
 from tests.kit.cli import User, assert_success, kill, port_in
 from tests.kit.plain_client import plain_address
+from tests.kit.users import PASSWORD
 
 
 def test_next_tunnel(user: User) -> None:
@@ -43,3 +44,15 @@ def test_next_tunnel(user: User) -> None:
         assert client.get("api/kernels", headers=headers).status_code == 403
     assert_success(user.fab("stop"))
     assert not list(user.sessions.glob("*.plain-token"))
+
+
+def test_restarted_server(user: User) -> None:
+    """`secure --restart` opens the tunnel again with a plain port, which leads to the new server."""
+    assert_success(user.fab("up", "--detach", "--plain"))
+    first = plain_address(user)
+    assert_success(user.fab("secure", "--renew", "--restart", "--password-file", "-", stdin=f"{PASSWORD}\n"))
+    second = plain_address(user)
+    assert second.token != first.token
+    with second.client() as client:
+        assert client.get("api/kernels").status_code == 200
+    assert_success(user.fab("stop"))

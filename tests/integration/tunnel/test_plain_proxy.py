@@ -1,8 +1,10 @@
 """The plain port over real sockets: verification, limits and back-pressure."""
 
+import contextlib
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from tests.kit.plain_proxy import answer_requests, plain_proxy, plain_server, re
 from tests.kit.port_takeover import take_over_port
 from tests.kit.ports import free_port
 from tests.kit.sockets import LOOPBACK, TIMEOUT_S, dial, read, read_all
-from tests.kit.wait import wait_until
+from tests.kit.wait import elapsed, wait_until
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
@@ -40,7 +42,12 @@ def test_impostor(tmp_path: Path) -> None:
         take_over_port(port, tmp_path) as takeover,
         plain_proxy(port, lambda: server.server) as plain_port,
     ):
-        assert status_of(plain_port, f"/?token={PLAIN_TOKEN}") == b"502"
+        with dial(plain_port) as client:
+            client.sendall(request(plain_port, f"/?token={PLAIN_TOKEN}"))
+            response = read_all(client)
+        assert (
+            response.startswith(b"HTTP/1.1 502 ") and b"the server behind the tunnel is not yours" in response
+        )
         assert takeover.connections and takeover.requests == []
 
 
@@ -187,7 +194,7 @@ def test_slow_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sent: byte
 def test_busy_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A client whose response takes long, or whose next request comes soon enough, is not disconnected."""
     monkeypatch.setattr(proxy, "CHECK_INTERVAL_S", 0.01)
-    monkeypatch.setattr(client_connection, "IDLE_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(client_connection, "IDLE_TIMEOUT_S", 1.5)
     proceed = threading.Event()
 
     def answer_late(tls_socket: ssl.SSLSocket) -> None:
@@ -200,9 +207,10 @@ def test_busy_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert idle.recv(1) == b""  # the limit is over
         proceed.set()
         assert read(client, len(OK)) == OK
-        for _ in range(10):
+        for _ in range(6):
             client.sendall(request(port))
             assert read(client, len(OK)) == OK
+            wait_until(elapsed(time.monotonic(), 0.3), "the client is idle for less than the limit")
 
 
 def test_too_many_connections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -270,6 +278,23 @@ def test_slow_server(tmp_path: Path) -> None:
         proceed.set()
         assert read(client, len(OK)) == OK
         thread.join(TIMEOUT_S)
+
+
+def test_pipelined_requests(tmp_path: Path) -> None:
+    """A client that sends requests without end, before it has a response, is stopped."""
+    received = threading.Event()
+
+    def never_answer(tls_socket: ssl.SSLSocket) -> None:
+        while tls_socket.recv(65536):
+            received.set()
+
+    with plain_server(tmp_path, never_answer) as port, dial(port) as client:
+        client.settimeout(1.0)
+        sent, total, block = 0, 64 * 1024 * 1024, request(port) * 1000
+        with contextlib.suppress(TimeoutError):
+            while sent < total:
+                sent += client.send(block)
+        assert received.is_set() and sent < total / 2
 
 
 def wait_for_stall(progress: Callable[[], int]) -> None:

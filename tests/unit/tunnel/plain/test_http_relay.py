@@ -307,6 +307,23 @@ def test_unsolicited_response() -> None:
     assert b"evil" not in received and exchange.connections == 2
 
 
+def test_unsolicited_garbage() -> None:
+    """What is no HTTP, between two requests, ends the server's connection only."""
+    exchange = RelayedExchange()
+    received = exchange.send(GET)
+    assert exchange.reply(b"SSH-2.0-x\r\n\r\n") == received
+    exchange.send(GET)
+    assert exchange.connections == 2 and not exchange.relay.is_closing
+
+
+@pytest.mark.parametrize(("version", "relayed"), [(b"1.1", True), (b"1.0", False)])
+def test_informational_response(version: bytes, relayed: bool) -> None:
+    """An interim response is relayed, but not to a client of HTTP/1.0 (RFC 9110, section 15.2)."""
+    exchange = RelayedExchange(lambda _: b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + OK)
+    received = exchange.send(GET.replace(b"1.1", version))
+    assert received.startswith(b"HTTP/1.1 103 ") == relayed and received.endswith(b"ok")
+
+
 def test_head() -> None:
     """The response to HEAD has the length of the body and no body; an error has none either."""
     exchange = RelayedExchange(lambda _: b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n")
