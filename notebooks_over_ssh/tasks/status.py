@@ -59,6 +59,8 @@ def status(settings: Settings) -> None:
             print_detail(f"{last_known}{process}started {state['started']}")
         if state["job_state"]:
             print_detail(_describe_job(state))
+        elif state["job"]:
+            print_detail(f"last known: job {state['job']}")
         print_detail(f"tunnel {state['tunnel']}{' ' + state['url'] if state['url'] else ''}")
         if state["plain_url"]:
             print_detail(f"without TLS: {state['plain_url']}")
