@@ -1,13 +1,11 @@
 """Settings files and variables that Invoke itself cannot read are errors that name them, never a traceback."""
 
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.kit.cli import BIN_DIR, ROOT, Result, User, assert_error
-from tests.kit.wait import TIMEOUT_S
+from tests.kit.cli import BIN_DIR, ROOT, Result, User, assert_error, run
 
 BOTH = pytest.mark.parametrize("program", ["fab", "invoke"])
 YAML = b"user: me\nnotebook: [1\n  nice: 12\n"
@@ -85,16 +83,7 @@ def project(tmp_path: Path) -> Path:
 
 
 def run_in(project: Path, user: User, program: str) -> Result:
-    return subprocess.run(
-        [BIN_DIR / program, "status"],
-        cwd=project,
-        env=user.environment(),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_S,
-        check=False,
-    )
+    return run(BIN_DIR / program, "status", cwd=project, env=user.environment(), check=False)
 
 
 @pytest.mark.parametrize(("program", "name"), [("fab", "invoke"), ("invoke", "invoke"), ("fab", "fabric")])

@@ -1,7 +1,6 @@
 """The wheel, installed where there is no checkout."""
 
 import json
-import subprocess
 import sys
 import sysconfig
 import zipfile
@@ -12,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.kit.cli import ROOT, Result, User, assert_error, assert_success, port_in
+from tests.kit.cli import ROOT, Result, User, assert_error, assert_success, port_in, run
 from tests.kit.wait import TIMEOUT_S
 
 UV = [sys.executable, "-m", "uv", "--offline", "--quiet"]
@@ -23,19 +22,8 @@ PACKAGE = ROOT / "notebooks_over_ssh"
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel of this checkout."""
     folder = tmp_path_factory.mktemp("wheel")
-    _run(
-        [
-            *UV,
-            "build",
-            "--wheel",
-            "--no-build-isolation",
-            "--python",
-            sys.executable,
-            "-o",
-            str(folder),
-            str(ROOT),
-        ]
-    )
+    build = [*UV, "build", "--wheel", "--no-build-isolation", "--python", sys.executable]
+    run(*build, "-o", folder, ROOT, timeout=2 * TIMEOUT_S)
     (wheel,) = folder.glob("*.whl")
     return wheel
 
@@ -44,8 +32,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def venv(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A venv with the wheel, which imports everything else from the tests' own environment."""
     venv = tmp_path_factory.mktemp("installed") / "venv"
-    _run([*UV, "venv", "--python", sys.executable, str(venv)])
-    _run([*UV, "pip", "install", "--no-deps", "--python", str(venv / "bin/python"), str(wheel)])
+    run(*UV, "venv", "--python", sys.executable, venv)
+    run(*UV, "pip", "install", "--no-deps", "--python", venv / "bin/python", wheel)
     (packages,) = venv.glob("lib/python*/site-packages")
     # The .pth files of that folder, and so the checkout, are not looked at (site, "Module contents").
     (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
@@ -70,21 +58,9 @@ def installed(fresh_user: User, venv: Path, tmp_path: Path) -> Iterator[User]:
     assert not list(folder.iterdir())
 
 
-def _run(command: list[str]) -> None:
-    result = subprocess.run(command, capture_output=True, text=True, timeout=2 * TIMEOUT_S, check=False)
-    assert result.returncode == 0, result.stderr
-
-
 def test_contents(wheel: Path) -> None:
     """The wheel has every file of the package, with its permissions, and no other."""
-    tracked = subprocess.run(
-        ["git", "ls-files", "-z", PACKAGE],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_S,
-        check=True,
-    ).stdout.split("\0")[:-1]
+    tracked = run("git", "ls-files", "-z", PACKAGE, cwd=ROOT).stdout.split("\0")[:-1]
     with zipfile.ZipFile(wheel) as archive:
         entries = {info.filename: info for info in archive.infolist() if ".dist-info/" not in info.filename}
     assert set(entries) == set(tracked)

@@ -4,7 +4,6 @@ import contextlib
 import os
 import shutil
 import signal
-import subprocess
 from collections.abc import Callable, Iterator
 from getpass import getuser
 from pathlib import Path
@@ -12,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.kit.cli import User, assert_error, assert_success
+from tests.kit.cli import User, assert_error, assert_success, run
 from tests.kit.leaks import processes_below
 from tests.kit.wait import TIMEOUT_S, wait_until
 
@@ -147,17 +146,13 @@ def test_start_timeout(clean: User) -> None:
 @contextlib.contextmanager
 def small_disk(folder: Path, size: str) -> Iterator[None]:
     """Mount a file system of that size at the folder. Skips the test where none can be mounted."""
-    result = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={size},mode=0700", "tmpfs", folder],
-        capture_output=True,
-        check=False,
-    )
+    result = run("mount", "-t", "tmpfs", "-o", f"size={size},mode=0700", "tmpfs", folder, check=False)
     if result.returncode:
-        pytest.skip(f"needs the right to mount a tmpfs: {result.stderr.decode().strip()}")
+        pytest.skip(f"needs the right to mount a tmpfs: {result.stderr.strip()}")
     try:
         yield
     finally:
-        subprocess.run(["umount", folder], check=True)
+        run("umount", folder)
 
 
 @pytest.mark.parametrize("free", range(3))

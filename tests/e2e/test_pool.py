@@ -1,10 +1,15 @@
 """A pool: one name for several hosts, of which one has the server."""
 
-from notebooks_over_ssh.sandbox.paths import HOSTS
+import asyncio
+import json
+from typing import Any
+
+import asyncssh
+
+from notebooks_over_ssh.sandbox.paths import HOSTS, POOL
 from tests.kit.cli import User, assert_success
 from tests.kit.jupyter_client import Browser
 from tests.kit.ports import free_port
-from tests.kit.sandbox_ssh import run_on_pool
 from tests.kit.users import PASSWORD
 
 
@@ -32,3 +37,21 @@ def test_tunnel_reaches_the_session_host(user: User) -> None:
     second_run = assert_success(user.fab("-H", "student.compute", "serve")).stdout
     assert f"already running on {session['host']}, port {session['remote_port']}" in second_run
     assert_success(user.fab("stop"))
+
+
+def run_on_pool(user: User, command: str) -> str:
+    """Run a command on the pool's current host; returns its output."""
+    port = json.loads((user.sandbox / "network.json").read_text())["network"]["gateway_port"]
+    options: dict[str, Any] = {
+        "username": "anybody", "client_keys": [str(user.sandbox / "client_key")], "known_hosts": None,
+        "config": None, "agent_path": None,
+    }  # fmt: skip
+
+    async def run_command() -> str:
+        async with (
+            asyncssh.connect("127.0.0.1", port, **options) as gateway,
+            gateway.connect_ssh(POOL, **options) as host,
+        ):
+            return str((await host.run(command, check=True)).stdout)
+
+    return asyncio.run(run_command())

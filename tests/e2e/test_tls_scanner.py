@@ -3,7 +3,6 @@
 import ast
 import json
 import re
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.kit.certificate_chains import CertificateSite, make_signed
-from tests.kit.cli import User, assert_success, port_in
+from tests.kit.cli import User, assert_success, port_in, run
 from tests.kit.ports import free_port
 from tests.kit.wait import TIMEOUT_S
 
@@ -34,13 +33,8 @@ def scan(scanner: Path, port: int, folder: Path, *options: str) -> tuple[dict[st
     The complaint about curves is left out if it is only about stronger ones.
     """
     report = folder / "found.json"
-    result = subprocess.run(
-        [scanner, "--mozilla_config=intermediate", f"--json_out={report}", *options, f"localhost:{port}"],
-        capture_output=True,
-        text=True,
-        timeout=2 * TIMEOUT_S,
-        check=False,
-    )
+    command = (str(scanner), "--mozilla_config=intermediate", f"--json_out={report}", *options)
+    result = run(*command, f"localhost:{port}", timeout=2 * TIMEOUT_S, check=False)
     (server,) = json.loads(report.read_text())["server_scan_results"]
     assert server["scan_status"] == "COMPLETED", result.stdout + result.stderr
     _, marker, compliance = result.stdout.partition("COMPLIANCE AGAINST TLS CONFIGURATION")

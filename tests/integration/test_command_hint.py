@@ -2,15 +2,13 @@
 
 import os
 import re
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from tests.kit.cli import BIN_DIR, ROOT
-from tests.kit.wait import TIMEOUT_S
+from tests.kit.cli import BIN_DIR, ROOT, run
 
 UV = [str(BIN_DIR / "uv"), "run", "--no-project"]
 
@@ -18,14 +16,11 @@ UV = [str(BIN_DIR / "uv"), "run", "--no-project"]
 def command_in_hint(home: Path, typed: Sequence[str], task: Sequence[str], on_path: bool = True) -> str:
     """The text between backticks in the hint of a failing task, run as typed."""
     path = f"{BIN_DIR}:{os.environ['PATH']}" if on_path else "/usr/bin:/bin"
-    result = subprocess.run(
-        [*typed, *task],
+    result = run(
+        *typed,
+        *task,
         cwd=BIN_DIR.parent if typed[0].startswith("bin/") else ROOT,
         env={"HOME": str(home), "TMPDIR": str(home), "PATH": path, "VIRTUAL_ENV": sys.prefix},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_S,
         check=False,
     )
     match = re.search(r"^hint: .*?`([^`]*)`", result.stderr, re.MULTILINE)

@@ -3,8 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,9 +10,10 @@ from typing import Any
 import pytest
 from fabric.main import make_program  # type: ignore[import-untyped, unused-ignore]
 
-from tests.kit.cli import ROOT
+from tests.kit import cli
+from tests.kit.cli import BIN_DIR, ROOT, Result
 
-Run = Callable[..., subprocess.CompletedProcess[str]]
+Run = Callable[..., Result]
 
 
 @pytest.fixture(autouse=True)
@@ -54,15 +53,9 @@ def run(tmp_path: Path) -> Run:
     (project / "fabfile" / "__init__.py").write_text(TASKS.format(library="fabric"), encoding="utf-8")
     (project / "tasks.py").write_text("from fabfile import show\n", encoding="utf-8")
 
-    def run(program: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [Path(sys.executable).with_name(program), *arguments],
-            cwd=project,
-            env={**os.environ, **variables},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
+    def run(program: str, *arguments: str, **variables: str) -> Result:
+        return cli.run(
+            BIN_DIR / program, *arguments, cwd=project, env={**os.environ, **variables}, check=False
         )
 
     return run

@@ -2,12 +2,12 @@
 
 import json
 import re
-import subprocess
 from pathlib import Path
 from typing import Any
 
 from notebooks_over_ssh.ssh.environment import Environment
 from notebooks_over_ssh.ssh.remote import BOOTSTRAP, script
+from tests.kit.local_scripts import MARKER, run_in_shell
 
 PROFILE_FOLDER = Path("/etc/profile.d")
 VARIABLES = ("CONDA_PREFIX", "CONDA_DEFAULT_ENV", "VIRTUAL_ENV", "HOOK", "PATH", "LOADEDMODULES")
@@ -35,19 +35,10 @@ def enter(
     """
     environment = Environment(name, **fields)
     source = script("bootstrap.sh").replace(bytes(PROFILE_FOLDER), bytes(profile_folder))
-    request = {"marker": "MARK", "parameters": VARIABLES, "modules": [("common", ""), ("program", PROGRAM)]}
-    result = subprocess.run(
-        [shell, "-c", BOOTSTRAP.replace("/bin/sh", shell)],
-        input=source + environment.header("MARK") + f"{json.dumps(request)}\n".encode(),
-        capture_output=True,
-        cwd=home,
-        env={"HOME": str(home), "PATH": "/usr/bin:/bin", **(variables or {})},
-        timeout=60,
-        check=False,
-    )
-    _, separator, rest = result.stdout.decode().rpartition("\nMARK ")
-    assert separator, result
-    first, _, lines = rest.partition("\n")
+    request = {"marker": MARKER, "parameters": VARIABLES, "modules": [("common", ""), ("program", PROGRAM)]}
+    stdin = source + environment.header(MARKER) + f"{json.dumps(request)}\n".encode()
+    output = run_in_shell(home, shell, BOOTSTRAP.replace("/bin/sh", shell), stdin, variables)
+    first, _, lines = output.partition("\n")
     if first.startswith("{"):
         reply: dict[str, Any] = json.loads(first)
         return reply

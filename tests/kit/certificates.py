@@ -2,7 +2,6 @@
 
 import hashlib
 import ssl
-import subprocess
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -14,6 +13,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from tests.kit.cli import run
 
 Key = ec.EllipticCurvePrivateKey
 SigningKey = CertificateIssuerPrivateKeyTypes
@@ -66,25 +67,11 @@ def authority(key: SigningKey) -> str:
 
 def version_1(folder: Path) -> str:
     """A version 1 certificate, which has no extensions."""
-    key, request, certificate_file = (str(folder / name) for name in ("v1.key", "v1.request", "v1.pem"))
-    for arguments in (
-        [
-            "req",
-            "-new",
-            "-newkey",
-            "rsa:2048",
-            "-nodes",
-            "-subj",
-            "/CN=localhost",
-            "-keyout",
-            key,
-            "-out",
-            request,
-        ],
-        ["x509", "-req", "-in", request, "-signkey", key, "-out", certificate_file],
-    ):
-        subprocess.run(["openssl", *arguments], check=True, capture_output=True, timeout=60)
-    return Path(certificate_file).read_text()
+    key, request, file = folder / "v1.key", folder / "v1.request", folder / "v1.pem"
+    new = ["req", "-new", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost"]
+    run("openssl", *new, "-keyout", key, "-out", request)
+    run("openssl", "x509", "-req", "-in", request, "-signkey", key, "-out", file)
+    return file.read_text()
 
 
 def names(*dns: str, ip: Sequence[str] = ()) -> x509.SubjectAlternativeName:
@@ -118,6 +105,15 @@ def new_key() -> Key:
 def pem(key: SigningKey) -> str:
     """A private key in PEM (PKCS #8)."""
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+
+
+def server_context(pem: str, folder: Path) -> ssl.SSLContext:
+    """The context of a TLS server with this key and certificate, which are written to a file in the folder."""
+    file = folder / "server.pem"
+    file.write_text(pem)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(file)
+    return context
 
 
 def patched(certificate_pem: str, old: bytes, new: bytes) -> str:

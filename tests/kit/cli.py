@@ -1,4 +1,4 @@
-"""A user with their own home folder, who runs the programs with or without a terminal."""
+"""Programs, run by the tests themselves, or by a user with their own home folder with or without a terminal."""
 
 import contextlib
 import fcntl
@@ -25,14 +25,24 @@ from tests.kit.wait import TIMEOUT_S, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN_DIR = Path(sys.executable).parent
-
 Result = subprocess.CompletedProcess[str]
+
 # Makes the terminal the program's controlling terminal, as a shell does: prompts use /dev/tty.
 _TERMINAL_LAUNCHER = """
 import fcntl, os, sys, termios
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 os.execv(sys.argv[1], sys.argv[1:])
 """
+
+
+def run(
+    *command: str | Path, stdin: str = "", check: bool = True, timeout: float = TIMEOUT_S, **options: Any
+) -> Result:
+    """Run a program without a terminal, and wait for it; if `check`, assert that it exits with 0."""
+    result = subprocess.run(
+        command, input=stdin, capture_output=True, text=True, timeout=timeout, check=False, **options
+    )
+    return assert_success(result) if check else result
 
 
 @dataclass(frozen=True)
@@ -86,16 +96,7 @@ class User:
 
     def execute(self, command: list[str], stdin: str = "", **variables: str) -> Result:
         """Run any program as this user, without a terminal, and wait for it."""
-        return subprocess.run(
-            command,
-            cwd=self.folder,
-            env=self.environment(**variables),
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_S,
-            check=False,
-        )
+        return run(*command, cwd=self.folder, env=self.environment(**variables), stdin=stdin, check=False)
 
     def fab(self, *arguments: str, stdin: str = "", **variables: str) -> Result:
         """Run `fab`."""

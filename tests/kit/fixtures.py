@@ -34,55 +34,42 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture
 def network(tmp_path: Path, packages: Path) -> Iterator[Network]:
     """A running gateway and host, with known keys and settings that lead to them."""
-    new_network = Network(tmp_path / "network", packages)
-    try:
+    with closing(Network(tmp_path / "network", packages)) as new_network:
         new_network.start()
         yield new_network
-    finally:
-        new_network.close()
 
 
 @pytest.fixture
 def netns_network(tmp_path: Path, packages: Path) -> Iterator[NetnsNetwork]:
     """As `network`, with client, gateway and host in a network namespace each."""
-    with three_namespaces() as machines:
-        new_network = NetnsNetwork(tmp_path / "network", packages, machines)
-        try:
-            new_network.start()
-            yield new_network
-        finally:
-            new_network.close()
+    with (
+        three_namespaces() as machines,
+        closing(NetnsNetwork(tmp_path / "network", packages, machines)) as new_network,
+    ):
+        new_network.start()
+        yield new_network
 
 
 @pytest.fixture
 def client(tmp_path: Path, packages: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
     """A client in this process, with an empty home folder and no agent."""
-    created = Client(tmp_path / "client", monkeypatch)
-    try:
+    with closing(Client(tmp_path / "client", monkeypatch)) as created:
         yield created
-    finally:
-        created.close()
 
 
 @pytest.fixture(scope="session")
 def loop() -> Iterator[AsyncioThread]:
     """An asyncio event loop in a thread, for the servers of the toolkit."""
-    created = AsyncioThread()
-    try:
+    with closing(AsyncioThread()) as created:
         yield created
-    finally:
-        created.close()
 
 
 @pytest.fixture
 def pam_network(tmp_path: Path, packages: Path) -> Iterator[PamNetwork]:
     """Two machines with PAM, not yet started."""
     machines.skip_unless_supported()
-    new_network = PamNetwork(tmp_path / "pam_network", packages)
-    try:
+    with closing(PamNetwork(tmp_path / "pam_network", packages)) as new_network:
         yield new_network
-    finally:
-        new_network.close()
 
 
 @pytest.fixture

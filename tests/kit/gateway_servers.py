@@ -3,16 +3,14 @@
 import os
 import pwd
 import shutil
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from unittest.mock import patch
 
 from tests.kit import sshd as networks
-from tests.kit.sshd import RUN_TIMEOUT_S, SYSTEM_PATH, Server
-from tests.kit.wait import wait_until
+from tests.kit.cli import run
+from tests.kit.sshd import SYSTEM_PROGRAMS, Server
 
-SYSTEM_PROGRAMS = f"/usr/sbin:/sbin:{SYSTEM_PATH}"
 # Binds each pair of paths in a new mount namespace, which ends with the command.
 BIND_MOUNT_SCRIPT = 'while [ "$1" != -- ]; do mount --bind "$1" "$2" || exit; shift 2; done; shift; exec "$@"'
 
@@ -25,18 +23,8 @@ def find_program(program: str) -> str:
 def bind_mount_command(targets: dict[Path, Path]) -> list[str]:
     """The prefix of a command that runs with each of these paths mounted at another."""
     pairs = [str(path) for pair in targets.items() for path in pair]
-    return [
-        find_program("unshare"),
-        "--mount",
-        "--propagation",
-        "private",
-        "sh",
-        "-c",
-        BIND_MOUNT_SCRIPT,
-        "sh",
-        *pairs,
-        "--",
-    ]
+    unshare = [find_program("unshare"), "--mount", "--propagation", "private"]
+    return [*unshare, "sh", "-c", BIND_MOUNT_SCRIPT, "sh", *pairs, "--"]
 
 
 class WrappedSshd(Server):
@@ -86,27 +74,19 @@ class SshdPerConnection(Server):
 
     def _try_start(self) -> bool:
         configuration = self.write_configuration()
-        log_start = self.log.stat().st_size if self.log.exists() else 0
         # It does not look up names, and prints a line when it listens.
         tcpserver = [find_program("tcpserver"), "-vHRDl0", "-c100", self.address, str(self.port)]
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [*self.listen, *tcpserver, *self.serve, networks.sshd(), "-i", "-e", "-f", configuration],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env={"PATH": SYSTEM_PROGRAMS},
-            )
-        process = self._process
-
-        def is_listening() -> bool:
-            return process.poll() is not None or b"tcpserver: status: 0/" in self.log.read_bytes()[log_start:]
-
-        wait_until(is_listening, f"tcpserver of the {self.name} listens")
-        if process.poll() is None:
-            return True
-        self._process = None
-        return False
+        command = [
+            *self.listen,
+            *tcpserver,
+            *self.serve,
+            networks.sshd(),
+            "-i",
+            "-e",
+            "-f",
+            str(configuration),
+        ]
+        return self._launch(command, b"tcpserver: status: 0/")
 
 
 class Dropbear(Server):
@@ -125,12 +105,7 @@ class Dropbear(Server):
 
     def _try_start(self) -> bool:
         key = self.folder / "dropbear_key"
-        subprocess.run(
-            [find_program("dropbearconvert"), "openssh", "dropbear", self.key, key],
-            check=True,
-            capture_output=True,
-            timeout=RUN_TIMEOUT_S,
-        )
+        run(find_program("dropbearconvert"), "openssh", "dropbear", self.key, key)
         self.home_authorized_keys.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         shutil.copy(self.authorized_keys, self.home_authorized_keys)
         account = pwd.getpwuid(os.getuid())
@@ -138,31 +113,11 @@ class Dropbear(Server):
         passwd.write_text(
             f"{account.pw_name}:x:{account.pw_uid}:{account.pw_gid}::{self.folder / 'home'}:/bin/sh\n"
         )
-        log_start = self.log.stat().st_size if self.log.exists() else 0
-        listen = ["-p", f"{self.address}:{self.port}", "-r", str(key), "-P", str(self.folder / "pid")]
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [
-                    *bind_mount_command({passwd: Path("/etc/passwd")}),
-                    find_program("dropbear"),
-                    "-F",
-                    "-E",
-                    "-s",
-                    *listen,
-                    *self.options,
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env={"PATH": SYSTEM_PROGRAMS},
-            )
-        process = self._process
-
-        def listens() -> bool:
-            return process.poll() is not None or b"Not backgrounding" in self.log.read_bytes()[log_start:]
-
-        wait_until(listens, "dropbear listens")
-        if process.poll() is None:
-            return True
-        self._process = None
-        return False
+        return self._launch(
+            [
+                *bind_mount_command({passwd: Path("/etc/passwd")}),
+                *(find_program("dropbear"), "-F", "-E", "-s", "-p", f"{self.address}:{self.port}"),
+                *("-r", str(key), "-P", str(self.folder / "pid"), *self.options),
+            ],
+            b"Not backgrounding",
+        )

@@ -1,9 +1,10 @@
 """Runs the programs of the host on this machine, in a home folder of the test."""
 
+import contextlib
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,16 @@ from notebooks_over_ssh.sandbox.conda_environments import ensure_environment
 from notebooks_over_ssh.ssh.confirmation import CONFIRMATION
 from notebooks_over_ssh.ssh.environment import Environment
 from notebooks_over_ssh.ssh.remote import build_request
+from tests.kit.wait import TIMEOUT_S
 
 SYSTEM_PYTHON = Path("/usr/bin/python3")
 VERSION = f"python{sys.version_info.major}.{sys.version_info.minor}"
 # If the tests run with the system's Python, one is enough.
 HOST_PYTHONS = ["own"] if Path(sys.executable).resolve() == SYSTEM_PYTHON.resolve() else ["own", "system"]
-# The tests' own venv, which has Jupyter.
-# The fixture `host_environment` replaces it.
+# The tests' own venv, which has Jupyter; the fixture `host_environment` replaces it.
 ENVIRONMENT = Path(sys.prefix)
 MARKER = "a-marker"
+LOGIN_VARIABLES = {"PATH": "/usr/bin:/bin"}
 # The validity of new certificates.
 VALIDITY = {"not_before": "260101000000Z", "not_after": "361231235959Z"}
 HASH = "argon2:$argon2id$v=19$m=10240,t=10,p=8$c2FsdA$aGFzaA"
@@ -40,21 +42,50 @@ def run_locally(
     limit; `variables` are environment variables.
     """
     command, stdin = request_here(name, parameters, environment)
-    result = subprocess.run(
-        ["/bin/sh", "-c", command],
-        input=stdin + CONFIRMATION,
+    output = run_in_shell(home, "sh", command, stdin + CONFIRMATION, variables, umask=0, preexec_fn=preexec)
+    reply: dict[str, Any] = json.loads(output.partition("\n")[0])
+    return reply
+
+
+def run_in_shell(
+    home: Path, shell: str, command: str, stdin: bytes, variables: dict[str, str] | None, **options: Any
+) -> str:
+    """Run a command as a login with this home folder; returns its output after the marker."""
+    result: subprocess.CompletedProcess[bytes] = subprocess.run(
+        [shell, "-c", command],
+        input=stdin,
         capture_output=True,
-        env={"HOME": str(home), "PATH": "/usr/bin:/bin", **(variables or {})},
+        env={**LOGIN_VARIABLES, "HOME": str(home), **(variables or {})},
         cwd=home,
-        umask=0,
-        timeout=60,
-        preexec_fn=preexec,
+        timeout=TIMEOUT_S,
         check=False,
+        **options,
     )
     _, separator, rest = result.stdout.decode().rpartition(f"\n{MARKER} ")
     assert separator, result
-    reply: dict[str, Any] = json.loads(rest.partition("\n")[0])
-    return reply
+    return rest
+
+
+@contextlib.contextmanager
+def start_locally(
+    home: Path, name: str, parameters: dict[str, Any], bufsize: int = -1
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run `remote_scripts/NAME.py` in the background during the body, with pipes, on which it has its request."""
+    command, stdin = request_here(name, parameters)
+    with subprocess.Popen(
+        ["sh", "-c", command],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        bufsize=bufsize,
+        env={**LOGIN_VARIABLES, "HOME": str(home)},
+    ) as program:
+        try:
+            assert program.stdin
+            program.stdin.write(stdin)
+            program.stdin.flush()
+            yield program
+        finally:
+            program.kill()
 
 
 def request_here(name: str, parameters: dict[str, Any], environment: Path | None = None) -> tuple[str, bytes]:
@@ -74,10 +105,10 @@ def make_environment(prefix: Path, python: Path | None = None) -> None:
 def configure(home: Path, **parameters: Any) -> dict[str, Any]:
     """The reply of configure_security.py, by default for a password and a new certificate."""
     application = parameters.get("application", "notebook")
-    separator = run_locally(home, "security_status", {"application": application, "directory": "~"})
+    status = run_locally(home, "security_status", {"application": application, "directory": "~"})
     defaults = {
         # Missing in a reply with a problem.
-        "credentials_digest": separator.get("credentials_digest", ""),
+        "credentials_digest": status.get("credentials_digest", ""),
         "application": "notebook",
         "directory": "~",
         "password_hash": HASH,

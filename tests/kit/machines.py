@@ -14,8 +14,9 @@ import psutil
 
 from tests.kit.accounts import COMMAND_TIMEOUT_S
 from tests.kit.cli import Result
-from tests.kit.gateway_servers import SYSTEM_PROGRAMS, find_program
+from tests.kit.gateway_servers import find_program
 from tests.kit.mounts import hide_all_but
+from tests.kit.sshd import SYSTEM_PROGRAMS
 from tests.kit.wait import TIMEOUT_S, wait_until
 
 # Starts the first process of a machine, which is no child of the test's: a test may power a machine on and leave it on.

@@ -7,38 +7,15 @@ import pytest
 # Indirectly requested fixtures count too; `name[id]` is one value of a parametrized fixture.
 FIXTURES = {
     "needs_root": {
-        "pam_network",
-        "netns_network",
-        "slurm_site",
-        "gateway_site[dropbear]",
-        "forwarder[dropbear]",
-        "dropbear",
+        "pam_network", "netns_network", "slurm_site", "gateway_site[dropbear]", "forwarder[dropbear]", "dropbear",
     },
     "needs_sshd": {"packages", "gateway_site[sshd]", "gateway_site[dropbear]"},
     "needs_browser": {"browser"},
     "slow": {
-        *(
-            "packages",
-            "gateway_site",
-            "data_home",
-            "fresh",
-            "connection",
-            "_secured_user",
-            "fresh_user",
-            "user",
-        ),
-        *(
-            "notebook6_venv",
-            "scanner",
-            "poetry",
-            "host_environment",
-            "browser",
-            "wheel",
-            "node_client",
-            "python_client",
-        ),
+        "packages", "gateway_site", "data_home", "fresh", "connection", "_secured_user", "fresh_user", "user",
+        "notebook6_venv", "scanner", "poetry", "host_environment", "browser", "wheel", "node_client", "python_client",
     },
-}
+}  # fmt: skip
 
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` deselects by the marks

@@ -3,18 +3,16 @@
 import contextlib
 import os
 import secrets
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tests.kit.cli import Result, User
+from tests.kit.cli import Result, User, run
 from tests.kit.gateway_servers import WrappedSshd, find_program
 from tests.kit.sshd import GATEWAY_OPTIONS, Network
 
-COMMAND_TIMEOUT_S = 10.0
 # RFC 5737: addresses for documentation.
 CLIENT, GATEWAY_OUTSIDE = "192.0.2.1", "192.0.2.2"
 GATEWAY_INSIDE, HOST = "198.51.100.1", "198.51.100.2"
@@ -92,15 +90,7 @@ def _veth_pair(name_1: str, address_1: str, name_2: str, address_2: str) -> None
 
 
 def _ip(*arguments: str, check: bool = True) -> Result:
-    result = subprocess.run(
-        [find_program("ip"), *arguments],
-        capture_output=True,
-        text=True,
-        timeout=COMMAND_TIMEOUT_S,
-        check=False,
-    )
-    assert not check or result.returncode == 0, f"{result.args}: {result.stderr}"
-    return result
+    return run(find_program("ip"), *arguments, check=check)
 
 
 @dataclass(frozen=True)

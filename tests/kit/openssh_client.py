@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from notebooks_over_ssh import sandbox
-
-TIMEOUT_S = 60.0
+from tests.kit.cli import Result, run
 
 
 @dataclass(frozen=True)
@@ -23,19 +22,9 @@ class OpenSSHClient:
         """The argv of a client program."""
         return [program, "-F", str(self.config_file), *arguments]
 
-    def run(
-        self, *arguments: str, stdin: str | None = None, program: str = "ssh"
-    ) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str, stdin: str = "", program: str = "ssh") -> Result:
         """Run a client program, and wait for it."""
-        return subprocess.run(
-            self.command(*arguments, program=program),
-            input=stdin,
-            stdin=subprocess.DEVNULL if stdin is None else None,
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_S,
-            check=False,
-        )
+        return run(*self.command(*arguments, program=program), stdin=stdin, check=False)
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start ssh with pipes for all three streams."""

@@ -7,7 +7,6 @@ that runs there, sshd, PAM and login shells, while this system is not changed, e
 import os
 import shlex
 import shutil
-import subprocess
 import sys
 import sysconfig
 from collections.abc import Iterable, Sequence
@@ -17,12 +16,12 @@ from pathlib import Path
 import pytest
 
 from tests.kit.accounts import Account, create_account, write_account_files
+from tests.kit.cli import run
 from tests.kit.gateway_servers import WrappedSshd, find_program
 from tests.kit.mounts import hide_all_but
 from tests.kit.ports import free_port
 from tests.kit.sshd import GATEWAY_OPTIONS, LOOPBACK, Network, known_hosts_line, terminate_all
 
-COMMAND_TIMEOUT_S = 10.0
 PASSWORD_RULE = "auth required pam_unix.so nodelay"
 # Optional: only the other lines decide.
 NOTE_RULE = "auth optional pam_exec.so quiet expose_authtok {note}"
@@ -146,25 +145,16 @@ class PamNetwork(Network):
             address=address,
             prefix=[
                 find_program("unshare"),
-                "--mount",
-                "--uts",
-                "--propagation",
-                "private",
-                "sh",
+                *["--mount", "--uts", "--propagation", "private", "sh"],
                 str(setup),
             ],
         )
 
     def _visible(self) -> list[Path]:
         """The folders that an account must see, although a parent may be root's alone."""
-        paths = [
-            sys.base_prefix,
-            sysconfig.get_path("purelib"),
-            sys.prefix,
-            str(self.packages),
-            str(self.folder),
-        ]
-        return list(dict.fromkeys(path.resolve() for path in [*map(Path, paths), *self.exposed]))
+        python = map(Path, (sys.base_prefix, sysconfig.get_path("purelib"), sys.prefix))
+        paths = (*python, self.packages, self.folder, *self.exposed)
+        return list(dict.fromkeys(path.resolve() for path in paths))
 
 
 def _setup(hostname: str, files: dict[Path, Path], visible: Iterable[Path]) -> str:
@@ -182,12 +172,6 @@ def skip_unless_supported() -> None:
     for program in ("unshare", "mount", "openssl", "hostname"):
         if shutil.which(program) is None and not find_program(program):
             pytest.skip(f"needs the program {program}")
-    result = subprocess.run(
-        [find_program("unshare"), "--mount", "--uts", "true"],
-        capture_output=True,
-        text=True,
-        timeout=COMMAND_TIMEOUT_S,
-        check=False,
-    )
+    result = run(find_program("unshare"), "--mount", "--uts", "true", check=False)
     if result.returncode:
         pytest.skip(f"needs the right to make namespaces: {result.stderr.strip()}")

@@ -2,13 +2,12 @@
 
 import contextlib
 import socket
-import ssl
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.kit.certificates import certificate, new_key, pem
+from tests.kit.certificates import certificate, new_key, pem, server_context
 from tests.kit.sockets import LOOPBACK, TIMEOUT_S, accept_loop
 from tests.kit.wait import wait_until
 
@@ -26,10 +25,7 @@ class PortTakeover:
 def take_over_port(port: int, folder: Path) -> Iterator[PortTakeover]:
     """Listen on the port, once it is free, during the body."""
     key = new_key()
-    file = folder / "taker.pem"
-    file.write_text(pem(key) + certificate(key))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(file)
+    context = server_context(pem(key) + certificate(key), folder)
     takeover = PortTakeover()
 
     def serve(peer: socket.socket) -> None:

@@ -1,11 +1,11 @@
 """Projects whose environments uv and poetry themselves create."""
 
 import os
-import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from tests.kit.wait import TIMEOUT_S
+from tests.kit.cli import run
 
 PROJECT = """\
 [project]
@@ -18,12 +18,8 @@ UV_PROJECT = f"{PROJECT}\n[tool.uv]\npackage = false\n"
 
 def sync_with_uv(folder: Path, home: Path, **variables: str) -> None:
     """Run `uv sync` in a project, which creates its environment with the tests' own Python."""
-    _run(
-        [sys.executable, "-m", "uv", "sync", "--quiet", "--offline", "--python", sys.executable],
-        folder,
-        home,
-        variables,
-    )
+    uv = [sys.executable, "-m", "uv", "sync", "--quiet", "--offline", "--python", sys.executable]
+    _run(uv, folder, home, variables)
 
 
 def install_with_poetry(poetry: Path, folder: Path, home: Path, **variables: str) -> None:
@@ -31,14 +27,6 @@ def install_with_poetry(poetry: Path, folder: Path, home: Path, **variables: str
     _run([poetry, "--no-interaction", "install", "--no-root"], folder, home, variables)
 
 
-def _run(command: list[str | Path], folder: Path, home: Path, variables: dict[str, str]) -> None:
-    result = subprocess.run(
-        command,
-        cwd=folder,
-        env={"HOME": str(home), "PATH": os.environ["PATH"], "TMPDIR": str(home), **variables},
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_S,
-        check=False,
-    )
-    assert result.returncode == 0, result.stdout + result.stderr
+def _run(command: Sequence[str | Path], folder: Path, home: Path, variables: dict[str, str]) -> None:
+    environment = {"HOME": str(home), "PATH": os.environ["PATH"], "TMPDIR": str(home)}
+    run(*command, cwd=folder, env=environment | variables)

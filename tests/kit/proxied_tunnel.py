@@ -6,6 +6,7 @@ import json
 import os
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -178,28 +179,11 @@ class Download:
             self._resume.wait(OUTAGE_TIMEOUT_S * 2)
 
 
-@dataclass
-class BackgroundRequest:
-    """A request in its own thread, which may wait for the end of an outage."""
-
-    client: DownloadClient
-    status: int = 0
-    error: Exception | None = None
-
-    def __enter__(self) -> Self:
-        self._thread = threading.Thread(target=self._run)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._thread.join(OUTAGE_TIMEOUT_S)
-        assert not self._thread.is_alive(), "the request never got a response"
-
-    def _run(self) -> None:
-        try:
-            self.status = self.client.slow_status("/api/kernels")
-        except httpx.HTTPError as error:
-            self.error = error
+@contextlib.contextmanager
+def background_request(client: DownloadClient) -> Iterator[Future[int]]:
+    """The status code of a request in a thread, which may wait for the end of an outage."""
+    with ThreadPoolExecutor(1) as executor:
+        yield executor.submit(client.slow_status, "/api/kernels")
 
 
 class Workload:

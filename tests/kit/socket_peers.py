@@ -2,11 +2,12 @@
 
 import contextlib
 import socket
-import ssl
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from tests.kit.certificates import server_context
 
 TIMEOUT_S = 10.0
 
@@ -15,7 +16,7 @@ TIMEOUT_S = 10.0
 class Peer:
     """A server; each of its connections has a thread of its own."""
 
-    serve: Callable[[socket.socket], None]
+    serve: Callable[[socket.socket], object]
     requests: list[bytes] = field(default_factory=list)
     """What came over each connection, after its handshake."""
     connections: int = 0
@@ -46,7 +47,7 @@ class Peer:
 
 
 @contextlib.contextmanager
-def raw_peer(serve: Callable[[socket.socket], None]) -> Iterator[Peer]:
+def raw_peer(serve: Callable[[socket.socket], object]) -> Iterator[Peer]:
     """A peer that does what `serve` does with each connection."""
     peer = Peer(serve)
     try:
@@ -58,10 +59,7 @@ def raw_peer(serve: Callable[[socket.socket], None]) -> Iterator[Peer]:
 @contextlib.contextmanager
 def tls_peer(pem: str, folder: Path, reply: bytes) -> Iterator[Peer]:
     """A peer with the key and certificate of the PEM text, which sends the same reply to every request."""
-    file = folder / "peer.pem"
-    file.write_text(pem)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(file)
+    context = server_context(pem, folder)
 
     def serve(server_end: socket.socket) -> None:
         with context.wrap_socket(server_end, server_side=True) as tls:
@@ -73,9 +71,3 @@ def tls_peer(pem: str, folder: Path, reply: bytes) -> Iterator[Peer]:
 
     with raw_peer(serve) as peer:
         yield peer
-
-
-def read_to_end(peer: socket.socket) -> None:
-    """Read until the other end closes."""
-    while peer.recv(65536):
-        pass

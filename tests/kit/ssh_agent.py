@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.kit.cli import run
 from tests.kit.wait import TIMEOUT_S, wait_until
 
 
@@ -18,13 +19,7 @@ def ssh_agent(folder: Path, *keys: Path) -> Iterator[str]:
         wait_until(path.exists, "ssh-agent listens")
         environment = {**os.environ, "SSH_AUTH_SOCK": str(path)}
         for key in keys:
-            subprocess.run(
-                ["ssh-add", "-q", str(key)],
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                check=True,
-                timeout=TIMEOUT_S,
-            )
+            run("ssh-add", "-q", str(key), env=environment)
         yield str(path)
     finally:
         process.terminate()

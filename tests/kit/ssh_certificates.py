@@ -1,10 +1,10 @@
 """CAs that sign SSH keys."""
 
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.kit.sshd import RUN_TIMEOUT_S, make_key
+from tests.kit.cli import run
+from tests.kit.sshd import make_key, public_key
 
 IN_DATE = "-5m:+52w"
 OUT_OF_DATE = "20200101:20210101"
@@ -27,7 +27,7 @@ class Authority:
     @property
     def public_key(self) -> str:
         """Type and base64."""
-        return public(self.key)
+        return public_key(self.key)
 
     def sign(
         self, key: Path, *names: str, dates: str = IN_DATE, for_host: bool = True, **options: str
@@ -38,29 +38,6 @@ class Authority:
         kind = ["-h"] if for_host else []
         principals = ["-n", ",".join(names)] if names else []
         arguments = [word for name, value in options.items() for word in (f"-{name}", value)]
-        subprocess.run(
-            [
-                "ssh-keygen",
-                "-q",
-                "-s",
-                str(self.key),
-                "-I",
-                key.name,
-                *kind,
-                *principals,
-                "-V",
-                dates,
-                *arguments,
-            ]
-            + [str(key.with_suffix(".pub"))],
-            check=True,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=RUN_TIMEOUT_S,
-        )
+        command = ["ssh-keygen", "-q", "-s", str(self.key), "-I", key.name, *kind, *principals, "-V", dates]
+        run(*command, *arguments, key.with_suffix(".pub"))
         return certificate
-
-
-def public(key: Path) -> str:
-    """Type and base64 of a key, as in known_hosts."""
-    return " ".join(key.with_suffix(".pub").read_text().split()[:2])

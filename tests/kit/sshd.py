@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from notebooks_over_ssh.sandbox.conda_environments import ensure_base, ensure_environment
-from tests.kit.cli import User
+from tests.kit.cli import User, run
 from tests.kit.ports import free_port
 from tests.kit.wait import wait_until
 
@@ -33,6 +33,7 @@ RUN_TIMEOUT_S = 60.0
 # The privilege separation directory of root's sshd; systems create it when they start their own sshd.
 PRIVSEP_DIR = Path("/run/sshd")
 SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
+SYSTEM_PROGRAMS = f"/usr/sbin:/sbin:{SYSTEM_PATH}"
 _GENERATE: dict[
     str, Callable[[], rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey]
 ] = {
@@ -80,7 +81,7 @@ class Server:
     @property
     def public_key(self) -> str:
         """Type and base64 of the host key, as in known_hosts."""
-        return " ".join(self.key.with_suffix(".pub").read_text().split()[:2])
+        return public_key(self.key)
 
     @property
     def known_hosts_line(self) -> str:
@@ -125,15 +126,8 @@ class Server:
         self.start()
 
     def fingerprint(self) -> str:
-        """The fingerprint of the host key, as ssh-keygen(1) shows it."""
-        result = subprocess.run(
-            ["ssh-keygen", "-l", "-f", str(self.key)],
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=RUN_TIMEOUT_S,
-        )
-        return result.stdout.split()[1]
+        """The fingerprint of the host key."""
+        return fingerprint(self.key)
 
     def children(self) -> list[psutil.Process]:
         """The processes that serve clients."""
@@ -173,21 +167,20 @@ class Server:
 
     def _try_start(self) -> bool:
         configuration = self.write_configuration()
+        return self._launch([sshd(), "-D", "-e", "-f", str(configuration)], b"Server listening")
+
+    def _launch(self, command: Sequence[str | Path], ready: bytes) -> bool:
+        """Run the server; returns whether it listens, as `ready` in its log says, or has exited."""
         log_start = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [sshd(), "-D", "-e", "-f", str(configuration)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env={"PATH": SYSTEM_PATH},
+            process = self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={"PATH": SYSTEM_PROGRAMS}
             )
-        process = self._process
 
-        def is_listening() -> bool:
-            return process.poll() is not None or b"Server listening" in self.log.read_bytes()[log_start:]
+        def is_ready() -> bool:
+            return process.poll() is not None or ready in self.log.read_bytes()[log_start:]
 
-        wait_until(is_listening, f"sshd of the {self.name} listens")
+        wait_until(is_ready, f"the {self.name} listens")
         if process.poll() is None:
             return True
         self._process = None
@@ -288,25 +281,13 @@ class Network:
 
     def configure(self, *, notebook: dict[str, Any] | None = None, **settings: Any) -> None:
         """Write the client's ~/.invoke.yaml, which leads to the host, with these changes; None omits a key."""
-        config = {
-            "gateway": self.gateway_destination,
-            "connect_kwargs": {"key_filename": str(self.key)},
-            **settings,
-            "notebook": {"host": self.host_destination, "open_browser": False, **(notebook or {})},
-        }
-        (self.home / ".invoke.yaml").write_text(yaml.safe_dump(config))
+        write_settings(
+            self.home, self.gateway_destination, self.host_destination, self.key, notebook, settings
+        )
 
     def run(self, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run a system program on the client's side, without a terminal, and wait for it."""
-        return subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            env=self.user.environment(**variables),
-            timeout=RUN_TIMEOUT_S,
-            check=False,
-        )
+        return run(*command, env=self.user.environment(**variables), check=False)
 
     def ssh_config(self) -> str:
         """An ssh_config(5) with both as `gateway` and `host`, and none of this user's files."""
@@ -350,6 +331,19 @@ GATEWAY_OPTIONS = (
     "AllowAgentForwarding no",
     "PermitOpen any",
 )
+
+
+def write_settings(
+    home: Path, gateway: str, host: str, key: Path, notebook: dict[str, Any] | None, settings: dict[str, Any]
+) -> None:
+    """Write a ~/.invoke.yaml that leads to the host, with these changes; None omits a key."""
+    config = {
+        "gateway": gateway,
+        "connect_kwargs": {"key_filename": str(key)},
+        **settings,
+        "notebook": {"host": host, "open_browser": False, **(notebook or {})},
+    }
+    (home / ".invoke.yaml").write_text(yaml.safe_dump(config))
 
 
 def prepare_packages(folder: Path) -> None:
@@ -399,6 +393,16 @@ def make_key(path: Path, passphrase: str = "", kind: str = "ed25519") -> None:
     path.with_name(f"{path.name}.pub").write_text(f"{public.decode()} {path.name}\n")
 
 
+def public_key(key: Path) -> str:
+    """Type and base64 of a key, as in known_hosts."""
+    return " ".join(key.with_suffix(".pub").read_text().split()[:2])
+
+
+def fingerprint(key: Path) -> str:
+    """The fingerprint of a key, as sshd logs it."""
+    return run("ssh-keygen", "-l", "-f", key).stdout.split()[1]
+
+
 def known_hosts_line(port: int, public_key: str, host: str = LOOPBACK) -> str:
     """A line of known_hosts for a server on that port."""
     return f"[{host}]:{port} {public_key}"
@@ -416,12 +420,5 @@ def terminate_all(processes: Sequence[psutil.Process]) -> None:
 @cache
 def _if_supported(option: str) -> str:
     """The line, if this release of sshd knows the option."""
-    result = subprocess.run(
-        [sshd(), "-t", "-f", "/dev/stdin"],
-        input=option,
-        text=True,
-        capture_output=True,
-        timeout=RUN_TIMEOUT_S,
-        check=False,
-    )
+    result = run(sshd(), "-t", "-f", "/dev/stdin", stdin=option, check=False)
     return "" if "Bad configuration option" in result.stderr else f"{option}\n"

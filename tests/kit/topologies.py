@@ -12,13 +12,20 @@ from typing import Any
 
 import psutil
 import pytest
-import yaml
 
 from tests.kit.cli import User, assert_success
 from tests.kit.gateway_servers import Dropbear, find_program
 from tests.kit.leaks import processes_below
 from tests.kit.ports import free_port
-from tests.kit.sshd import GATEWAY_OPTIONS, LOOPBACK, Network, make_key
+from tests.kit.sshd import (
+    GATEWAY_OPTIONS,
+    LOOPBACK,
+    Network,
+    known_hosts_line,
+    make_key,
+    public_key,
+    write_settings,
+)
 from tests.kit.users import new_user
 
 SANDBOX_HOST = "ashbury"
@@ -101,42 +108,30 @@ def sandbox_site(factory: pytest.TempPathFactory, temporary: Path) -> Iterator[G
     """The sandbox, configured like any other gateway: by its port, with a key and known_hosts."""
     with new_user(factory, temporary) as user:
         assert_success(user.fab("sandbox.start"))
-        record = json.loads((user.sandbox / "network.json").read_text())["network"]
+        port = json.loads((user.sandbox / "network.json").read_text())["network"]["gateway_port"]
         folder = user.home / ".ssh"
         folder.mkdir(mode=0o700)
         key, known_hosts = folder / "test_key", folder / "known_hosts"
         shutil.copy(user.sandbox / "client_key", key)
         shutil.copy(user.sandbox / "known_hosts", known_hosts)
-        place = f"{LOOPBACK}:{record['gateway_port']}"
+        gateway = f"{LOOPBACK}:{port}"
 
         def configure(*, notebook: dict[str, Any] | None = None, **settings: Any) -> None:
-            everything = {
-                "gateway": place,
-                "connect_kwargs": {"key_filename": str(key)},
-                **settings,
-                "notebook": {"host": SANDBOX_HOST, "open_browser": False, **(notebook or {})},
-            }
-            (user.home / ".invoke.yaml").write_text(yaml.safe_dump(everything))
+            write_settings(user.home, gateway, SANDBOX_HOST, key, notebook, settings)
 
         def change_key() -> None:
             other = folder / "other"
             make_key(other)
-            public = " ".join(other.with_suffix(".pub").read_text().split()[:2])
-            lines = [
-                line
-                for line in known_hosts.read_text().splitlines()
-                if str(record["gateway_port"]) not in line
-            ]
-            known_hosts.write_text(
-                "".join(f"{line}\n" for line in [*lines, f"[{LOOPBACK}]:{record['gateway_port']} {public}"])
-            )
+            lines = [line for line in known_hosts.read_text().splitlines() if str(port) not in line]
+            lines.append(known_hosts_line(port, public_key(other)))
+            known_hosts.write_text("".join(f"{line}\n" for line in lines))
 
         configure()
         yield GatewaySite(
             user=user,
             key=key,
             known_hosts=known_hosts,
-            gateway=place,
+            gateway=gateway,
             closed_destination=f"{SANDBOX_HOST}:{free_port()}",
             configure=configure,
             change_key=change_key,

@@ -1,16 +1,13 @@
 """A user with browsers' NSS databases and a recorded session."""
 
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from notebooks_over_ssh.jupyter import session as sessions
 from notebooks_over_ssh.jupyter.session import Session
-from tests.kit.cli import User
+from tests.kit.cli import User, run
 from tests.kit.sessions import make_session
-
-RUN_TIMEOUT_S = 30
 
 
 class TrustUser(User):
@@ -39,15 +36,7 @@ def new_database(folder: Path, password: str = "") -> Path:
 
 def certutil(*arguments: str, stdin: str = "") -> str:
     """Run certutil itself."""
-    result = subprocess.run(
-        ["certutil", *arguments],
-        input=stdin,
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=RUN_TIMEOUT_S,
-    )
-    return result.stdout
+    return run("certutil", *arguments, stdin=stdin).stdout
 
 
 def entries(database: Path) -> dict[str, str]:

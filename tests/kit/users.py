@@ -3,14 +3,13 @@
 import contextlib
 import os
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.kit.cli import Result, User, assert_success
+from tests.kit.cli import Result, User, assert_success, run
 from tests.kit.leaks import leaked_processes
 from tests.kit.wait import TIMEOUT_S
 
@@ -58,14 +57,11 @@ def poetry(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def make_venv(venv: Path, *packages: str) -> Path:
     """Create a venv with these packages from the package index."""
     uv = [sys.executable, "-m", "uv"]
-    subprocess.run([*uv, "venv", "--quiet", "--python", sys.executable, venv], check=True, timeout=TIMEOUT_S)
-    subprocess.run(
-        [*uv, "pip", "install", "--quiet", "--python", venv / "bin/python", *packages],
-        check=True,
-        timeout=4 * TIMEOUT_S,
-        cwd=venv.parent,  # outside of this project, whose pins would apply
-        env={**os.environ, "TMPDIR": str(venv.parent)},  # it leaves locks there
-    )
+    run(*uv, "venv", "--quiet", "--python", sys.executable, venv)
+    install = [*uv, "pip", "install", "--quiet", "--python", str(venv / "bin/python")]
+    environment = {**os.environ, "TMPDIR": str(venv.parent)}  # it leaves locks there
+    # The folder is outside of this project, whose pins would apply.
+    run(*install, *packages, timeout=4 * TIMEOUT_S, cwd=venv.parent, env=environment)
     return venv
 
 

@@ -17,6 +17,7 @@ from paramiko.kex_mlkem import KexMLKEM768X25519
 from notebooks_over_ssh.ssh.algorithms import NoCommonAlgorithm
 from notebooks_over_ssh.ssh.protocol.message import Message
 from notebooks_over_ssh.ssh.protocol.transport import Transport
+from tests.kit.cli import run
 from tests.kit.ports import free_port
 from tests.kit.ssh_client import Client
 from tests.kit.sshd import LOOPBACK
@@ -127,7 +128,7 @@ def tinysshd(client: Client) -> Iterator[int]:
         if shutil.which(program) is None:
             pytest.skip(f"{program} is not installed")
     keys = client.folder / "tinyssh"
-    subprocess.run(["tinysshd-makekey", "-q", str(keys)], check=True)
+    run("tinysshd-makekey", "-q", str(keys))
     port = free_port()
     process = subprocess.Popen(
         ["tcpserver", "-HRDl0", LOOPBACK, str(port), "tinysshd", "-l", str(keys)],

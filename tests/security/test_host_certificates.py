@@ -1,7 +1,6 @@
 """Host certificates, and the ssh_config keywords for looking up host keys, work as in ssh(1)."""
 
 import base64
-import subprocess
 from pathlib import Path
 
 import paramiko
@@ -12,12 +11,12 @@ from notebooks_over_ssh.errors import HostKeyError
 from notebooks_over_ssh.ssh.client_config import HopConfig
 from notebooks_over_ssh.ssh.host_keys import HostKeyPolicy
 from notebooks_over_ssh.ssh.prompting import CredentialPrompter
-from tests.kit.cli import assert_error, assert_success
+from tests.kit.cli import assert_error, assert_success, run
 from tests.kit.mitm_sshd import AsyncioThread, mitm_server
 from tests.kit.prompter import ScriptedPrompter
-from tests.kit.ssh_certificates import IN_DATE, NOT_YET_IN_DATE, OUT_OF_DATE, Authority, public
+from tests.kit.ssh_certificates import IN_DATE, NOT_YET_IN_DATE, OUT_OF_DATE, Authority
 from tests.kit.ssh_client import Client, certified_host
-from tests.kit.sshd import LOOPBACK, Network, Server, known_hosts_line, make_key
+from tests.kit.sshd import LOOPBACK, Network, Server, known_hosts_line, make_key, public_key
 
 KINDS = ("ed25519", "ecdsa", "rsa")
 
@@ -51,12 +50,7 @@ def test_host_patterns(client: Client, site: Authority, names: str) -> None:
     plain = f"[{LOOPBACK}]:{host.port}"
     client.write_known_hosts(f"{plain} {site.public_key}")
     if names == "hashed":
-        subprocess.run(
-            ["ssh-keygen", "-q", "-H", "-f", str(client.known_hosts)],
-            check=True,
-            capture_output=True,
-            timeout=10,
-        )
+        run("ssh-keygen", "-q", "-H", "-f", str(client.known_hosts))
         hashed = client.known_hosts.read_text().strip()
         assert hashed.startswith("|1|")
         client.write_known_hosts(f"@cert-authority {hashed}")
@@ -221,10 +215,10 @@ def test_several_keys_for_one_name(client: Client) -> None:
     host = client.server("host")
     other = client.folder / "other"
     make_key(other)
-    client.write_known_hosts(known_hosts_line(host.port, public(other)), host.known_hosts_line)
+    client.write_known_hosts(known_hosts_line(host.port, public_key(other)), host.known_hosts_line)
     assert client.connect_error(host) is None
     client.write_known_hosts(
-        known_hosts_line(host.port, public(other)), known_hosts_line(host.port, public(other))
+        known_hosts_line(host.port, public_key(other)), known_hosts_line(host.port, public_key(other))
     )
     client.expect_error(host, 5, "does not match the one")
 

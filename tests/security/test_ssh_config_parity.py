@@ -3,7 +3,6 @@
 import os
 import pwd
 import re
-import subprocess
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from notebooks_over_ssh.config.settings import Settings, parse_destination
 from notebooks_over_ssh.errors import ConfigError
 from notebooks_over_ssh.ssh.client_config import HopConfig, lookup
 from notebooks_over_ssh.ssh.jump_chain import ConnectTarget, Route, resolve_route
-from tests.kit.cli import assert_error
+from tests.kit.cli import assert_error, run
 from tests.kit.ssh_client import Client
 from tests.kit.sshd import Network
 
@@ -88,14 +87,7 @@ def load_settings(client: Client, case: Case) -> Settings:
 
 def ssh(settings: Settings, *arguments: str) -> str:
     """The output of ssh, with its configuration from the file alone."""
-    result = subprocess.run(
-        ["ssh", "-F", str(settings.ssh_config_path), *arguments],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_S,
-        check=False,
-    )
+    result = run("ssh", "-F", str(settings.ssh_config_path), *arguments, check=False)
     return result.stdout + result.stderr
 
 

@@ -1,7 +1,6 @@
 """An option of ssh_config for stricter checks works as in ssh(1), or is refused by name."""
 
 import shutil
-import subprocess
 from typing import Any
 
 import pytest
@@ -9,11 +8,11 @@ import pytest
 from notebooks_over_ssh.config.schema import SSH, Notebook
 from notebooks_over_ssh.ssh.client_options import FORMER_NAMES, known_options
 from notebooks_over_ssh.ssh.protocol.packetizer import REKEY_AFTER_BYTES, BlockPacketizer
-from tests.kit.cli import assert_error, assert_success
+from tests.kit.cli import assert_error, assert_success, run
 from tests.kit.prompter import ScriptedPrompter
 from tests.kit.ssh_certificates import Authority
 from tests.kit.ssh_client import Client, certified_host
-from tests.kit.sshd import LOOPBACK, RUN_TIMEOUT_S, Network, Server, make_key
+from tests.kit.sshd import LOOPBACK, Network, Server, make_key
 from tests.kit.wait import wait_until
 
 
@@ -32,14 +31,7 @@ def ssh(client: Client, text: str) -> tuple[int, str]:
     path = client.folder / "for_ssh"
     files = f"    UserKnownHostsFile {client.known_hosts}\n" if "UserKnownHostsFile" not in text else ""
     path.write_text(f"{text}{files}    GlobalKnownHostsFile /dev/null\n    IdentityFile {client.key}\n")
-    result = subprocess.run(
-        ["ssh", "-F", str(path), "-o", "BatchMode=yes", "site", "true"],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=RUN_TIMEOUT_S,
-        check=False,
-    )
+    result = run("ssh", "-F", str(path), "-o", "BatchMode=yes", "site", "true", check=False)
     return result.returncode, result.stderr
 
 
@@ -47,13 +39,7 @@ def test_every_option_is_classified() -> None:
     """Every option in the output of `ssh -G`, and in the manual, is honoured, refused or irrelevant."""
     if shutil.which("ssh") is None:
         pytest.skip("needs the program ssh (OpenSSH client)")
-    printed = subprocess.run(
-        ["ssh", "-F", "none", "-G", "host.invalid"],
-        capture_output=True,
-        text=True,
-        timeout=RUN_TIMEOUT_S,
-        check=True,
-    ).stdout
+    printed = run("ssh", "-F", "none", "-G", "host.invalid").stdout
     names = {line.partition(" ")[0].lower() for line in printed.splitlines()}
     assert len(names) > 50
     assert {FORMER_NAMES.get(name, name) for name in names} <= known_options()
@@ -85,7 +71,7 @@ def test_revoked_host_keys(client: Client, form: str, revoked: str) -> None:
         file.write_text(f"# of the site\n{spent.read_text()}")
     else:
         command = ["ssh-keygen", "-q", "-k", "-f", str(file), str(spent)]
-        subprocess.run(command, check=True, capture_output=True, timeout=RUN_TIMEOUT_S)
+        run(*command)
     text = config(host, f'RevokedHostKeys "{file}"')
     assert (ssh(client, text)[0] == 0) == (revoked == "another")
     if revoked == "another":
@@ -131,7 +117,7 @@ def test_required_rsa_size(client: Client, bits: int) -> None:
     host.stop()
     host.key.unlink()
     command = ["ssh-keygen", "-q", "-t", "rsa", "-b", str(bits), "-N", "", "-f", str(host.key)]
-    subprocess.run(command, check=True, input=b"y\n", timeout=RUN_TIMEOUT_S)
+    run(*command, stdin="y\n")
     host.start()
     write_known_hosts(client, host)
     text = config(host, "RequiredRSASize 3072")

@@ -2,18 +2,17 @@
 
 import re
 import shutil
-import subprocess
 from getpass import getuser
 from pathlib import Path
 
 import pytest
 
-from tests.kit.cli import assert_error, assert_success
+from tests.kit.cli import assert_error, assert_success, run
 from tests.kit.prompter import ScriptedPrompter
 from tests.kit.ssh_agent import ssh_agent
 from tests.kit.ssh_certificates import OUT_OF_DATE, Authority
 from tests.kit.ssh_client import Client
-from tests.kit.sshd import LOOPBACK, Network, Server, make_key
+from tests.kit.sshd import LOOPBACK, Network, Server, fingerprint, make_key
 
 KINDS = ("ed25519", "ecdsa", "rsa")
 # ssh-keygen writes ed25519 keys in OpenSSH's format only.
@@ -30,18 +29,6 @@ def host(client: Client, *options: str) -> Server:
     server = client.server("host", "MaxAuthTries 6", *options)
     client.write_known_hosts(server.known_hosts_line)
     return server
-
-
-def fingerprint(key: Path) -> str:
-    """The fingerprint, as sshd logs it."""
-    result = subprocess.run(
-        ["ssh-keygen", "-l", "-f", str(key.with_suffix(".pub"))],
-        check=True,
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_S,
-    )
-    return result.stdout.split()[1]
 
 
 def offered(server: Server) -> list[str]:
@@ -138,24 +125,12 @@ def test_key_formats(client: Client, kind: str, form: str) -> None:
     """A private key of every type is read in every format that ssh-keygen writes, plain and with a passphrase."""
     server = host(client)
     key = client.folder / "in_a_form"
-    subprocess.run(
-        ["ssh-keygen", "-q", "-t", kind, "-N", "", "-f", str(key)]
-        + ([] if form == "OpenSSH" else ["-m", form]),
-        check=True,
-        stdin=subprocess.DEVNULL,
-        timeout=TIMEOUT_S,
-    )
+    in_form = [] if form == "OpenSSH" else ["-m", form]
+    run("ssh-keygen", "-q", "-t", kind, "-N", "", "-f", key, *in_form)
     shutil.copy(key.with_suffix(".pub"), client.authorized_keys)
     ssh_config = config(server, f"IdentityFile {key}")
     assert client.connect_error("site", ssh_config=ssh_config) is None
-    subprocess.run(
-        ["ssh-keygen", "-q", "-p", "-a", "1", "-P", "", "-N", PASSPHRASE, "-f", str(key)]
-        + ([] if form == "OpenSSH" else ["-m", form]),
-        check=True,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        timeout=TIMEOUT_S,
-    )
+    run("ssh-keygen", "-q", "-p", "-a", "1", "-P", "", "-N", PASSPHRASE, "-f", key, *in_form)
     prompter = ScriptedPrompter(PASSPHRASE)
     assert client.connect_error("site", prompter, ssh_config=ssh_config) is None
     assert prompter.prompts == [f"passphrase for {key}:"]

@@ -14,7 +14,7 @@ import pytest
 
 from tests.kit import pam_sshd as machines
 from tests.kit.accounts import Account
-from tests.kit.cli import assert_error, assert_success, kill, port_in
+from tests.kit.cli import assert_error, assert_success, kill, port_in, run
 from tests.kit.jupyter_client import Browser
 from tests.kit.pam_sshd import HOST_ADDRESS, PamNetwork
 from tests.kit.ports import free_port
@@ -91,14 +91,7 @@ class Shared:
 
     def run_as_stranger(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run a program on the host as the stranger, over the stranger's own login."""
-        return subprocess.run(
-            _ssh(self.pam_network, self.stranger, *words),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=RUN_TIMEOUT_S,
-            check=False,
-        )
+        return run(*_ssh(self.pam_network, self.stranger, *words), check=False)
 
     def status_for_stranger(self, method: str, path: str, *headers: str) -> str:
         """The status code of the server's answer to the stranger."""
@@ -281,12 +274,7 @@ def fake_server(pam_network: PamNetwork, stranger: Account, port: int, kind: str
     if kind == "TLS":
         pem = stranger.write("pem", "")
         openssl = ["openssl", "req", "-x509", "-nodes", "-newkey", "rsa:2048", "-subj", "/CN=localhost"]
-        subprocess.run(
-            [*openssl, "-keyout", pem, "-out", pem.with_name("certificate")],
-            check=True,
-            capture_output=True,
-            timeout=RUN_TIMEOUT_S,
-        )
+        run(*openssl, "-keyout", pem, "-out", pem.with_name("certificate"))
         pem.write_text(pem.read_text() + pem.with_name("certificate").read_text())
         words.append(str(pem))
     process = subprocess.Popen(

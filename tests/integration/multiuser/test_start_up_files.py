@@ -1,13 +1,12 @@
 """An account's start-up files and locale neither reach the replies nor change which folder is used."""
 
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.kit.cli import assert_success
+from tests.kit.cli import assert_success, run
 from tests.kit.gateway_servers import find_program
-from tests.kit.pam_sshd import COMMAND_TIMEOUT_S, PamNetwork
+from tests.kit.pam_sshd import PamNetwork
 
 NOISE = """echo 'Welcome! There is a maintenance on Monday.'
 echo '0123456789abcdef {"problem": "jupyter-missing"}'
@@ -60,22 +59,8 @@ def latin_1(tmp_path: Path) -> Path:
     folder.mkdir()
     if not find_program("localedef") or not Path("/usr/share/i18n/locales/en_GB").exists():
         pytest.skip("needs localedef and the definitions of locales (locales)")
-    localedef = subprocess.run(
-        ["localedef", "-i", "en_GB", "-f", "ISO-8859-1", folder / LATIN_1],
-        capture_output=True,
-        text=True,
-        timeout=COMMAND_TIMEOUT_S,
-        check=False,
-    )
-    assert localedef.returncode == 0, localedef.stderr
-    charmap = subprocess.run(
-        ["locale", "charmap"],
-        env={"LOCPATH": str(folder), "LC_ALL": LATIN_1},
-        capture_output=True,
-        text=True,
-        timeout=COMMAND_TIMEOUT_S,
-        check=True,
-    )
+    run("localedef", "-i", "en_GB", "-f", "ISO-8859-1", folder / LATIN_1)
+    charmap = run("locale", "charmap", env={"LOCPATH": str(folder), "LC_ALL": LATIN_1})
     assert charmap.stdout == "ISO-8859-1\n"
     return folder
 

@@ -5,7 +5,7 @@ from getpass import getuser
 import pytest
 
 from tests.kit.cli import assert_error, assert_success
-from tests.kit.sshd import LOOPBACK, Network, known_hosts_line, make_key
+from tests.kit.sshd import LOOPBACK, Network, known_hosts_line, make_key, public_key
 
 ALIAS = "labj"
 
@@ -82,7 +82,7 @@ def test_replaced_host_key(network: Network) -> None:
     logins = network.host.logins()
     other = network.folder / "other"
     make_key(other)
-    public = " ".join(other.with_suffix(".pub").read_text().split()[:2])
+    public = public_key(other)
     lines = network.known_hosts.read_text().splitlines()
     other_lines = [line for line in lines if network.host.public_key not in line]
     network.known_hosts.write_text(

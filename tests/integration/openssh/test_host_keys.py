@@ -3,7 +3,7 @@
 import pytest
 
 from tests.kit.cli import assert_error, assert_success
-from tests.kit.sshd import Network, Server, make_key
+from tests.kit.sshd import Network, Server, make_key, public_key
 
 HOPS = ("gateway", "host")
 QUESTION = r"\[yes/no/fingerprint\]"
@@ -139,7 +139,7 @@ def test_host_with_several_keys(network: Network) -> None:
     make_key(other, kind="ecdsa")
     network.host.stop()
     network.host.start(f'HostKey "{other}"', network.environment())
-    public = " ".join(other.with_suffix(".pub").read_text().split()[:2])
+    public = public_key(other)
     known_hosts = network.known_hosts.read_text().replace(network.host.public_key, public)
     network.known_hosts.write_text(known_hosts)
     assert_success(network.user.fab("secure"))

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.kit.cli import run
 from tests.kit.local_scripts import HASH, MARKER, VALIDITY, configure, request_here, run_locally
 from tests.kit.ports import free_port
 
@@ -74,14 +75,8 @@ def test_descendants(host_environment: Path, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "never")
     command = f'"$1" -c \'{waits}; :\' "$0" & "$1" -c \'{waits}; :\' "$0" & wait'
     with subprocess.Popen(["/bin/sh", "-c", command, tmp_path / "never", odd]) as process:
-        result = subprocess.run(
-            [host_environment / "bin/python", "-B", "-c", END, SCRIPTS, str(process.pid)],
-            env={"PATH": str(tmp_path / "no programs")},
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_S,
-            check=False,
-        )
+        end_tree = (str(host_environment / "bin/python"), "-B", "-c", END, str(SCRIPTS), str(process.pid))
+        result = run(*end_tree, env={"PATH": str(tmp_path / "no programs")})
         process.kill()
     assert result.stdout == "3 0\n", result.stderr
 

@@ -18,7 +18,7 @@ from paramiko.common import (
 )
 
 from notebooks_over_ssh.ssh.protocol.channel import direct_tcpip_payload
-from tests.kit.local_scripts import MARKER, request_here
+from tests.kit.local_scripts import MARKER, start_locally
 from tests.kit.ports import free_port
 
 pytestmark = pytest.mark.usefixtures("host_environment")
@@ -30,17 +30,9 @@ Program = subprocess.Popen[bytes]
 @pytest.fixture
 def program(tmp_path: Path) -> Iterator[Program]:
     """The running program, as on a host."""
-    command, stdin = request_here("relay", {})
-    with subprocess.Popen(
-        ["sh", "-c", command],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env={"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"},
-    ) as process:
+    with start_locally(tmp_path, "relay", {}) as process:
         assert process.stdin
         assert process.stdout
-        process.stdin.write(stdin)
-        process.stdin.flush()
         while MARKER.encode() not in process.stdout.readline():
             assert process.poll() is None
         yield process

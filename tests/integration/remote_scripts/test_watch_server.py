@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.kit.local_scripts import MARKER, request_here
+from tests.kit.local_scripts import MARKER, start_locally
 from tests.kit.ports import free_port
 from tests.kit.sshd import LOOPBACK
 
@@ -31,25 +31,15 @@ def process_start(pid: int) -> str:
 @contextlib.contextmanager
 def watching(home: Path, pid: int, start: str, port: int) -> Iterator[Program]:
     """The running program, as on a host."""
-    command, stdin = request_here("watch_server", {"pid": pid, "process_start": start, "port": port})
-    with subprocess.Popen(
-        ["sh", "-c", command],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        bufsize=0,  # select(2) does not see what a buffer has
-        env={"HOME": str(home), "PATH": "/usr/bin:/bin"},
-    ) as program:
+    parameters = {"pid": pid, "process_start": start, "port": port}
+    # Without a buffer, of which select(2) would not know.
+    with start_locally(home, "watch_server", parameters, bufsize=0) as program:
         assert program.stdin
         assert program.stdout
-        program.stdin.write(stdin)
         program.stdin.close()
         yield program
         program.stdout.close()
-        # Without a reader it ends by itself.
-        try:
-            program.wait(TIMEOUT_S)
-        finally:
-            program.kill()
+        program.wait(TIMEOUT_S)  # without a reader it ends by itself
 
 
 def next_state(program: Program) -> str:

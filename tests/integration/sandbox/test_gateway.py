@@ -1,13 +1,13 @@
 """The sandbox's gateway: logins, forwarding, and what it refuses."""
 
 import socket
-import subprocess
 from pathlib import Path
 
 import psutil
 import pytest
 
 from notebooks_over_ssh.sandbox import Network
+from tests.kit.cli import run
 from tests.kit.openssh_client import OpenSSHClient
 
 
@@ -68,7 +68,7 @@ def test_refuses_remote_forwarding(client: OpenSSHClient, host: str) -> None:
 def test_refuses_other_keys(client: OpenSSHClient, network: Network, tmp_path: Path, host: str) -> None:
     """Gateway and hosts accept only the generated key, and offer no password login."""
     other = tmp_path / "other"
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(other)], check=True)
+    run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(other))
     config_file = tmp_path / "other_config"
     # The connection to the gateway keeps the right key: the ProxyCommand reads the other file.
     config_file.write_text(client.config_file.read_text().replace(network.client_key, str(other)))

@@ -10,7 +10,9 @@ import psutil
 import pytest
 
 from notebooks_over_ssh.sandbox import Network
-from tests.kit.openssh_client import TIMEOUT_S, OpenSSHClient
+from tests.kit.cli import run
+from tests.kit.openssh_client import OpenSSHClient
+from tests.kit.wait import TIMEOUT_S
 
 
 def test_exit_codes(client: OpenSSHClient) -> None:
@@ -74,8 +76,8 @@ def test_host_names(client: OpenSSHClient) -> None:
         "hostname; hostname -s; uname -n; uname -sn; echo $HOSTNAME; uname -a; uname -m; hostname evil",
     )
     lines = output.stdout.splitlines()
-    system = subprocess.run(["uname", "-s"], capture_output=True, text=True, check=True).stdout.strip()
-    machine = subprocess.run(["uname", "-m"], capture_output=True, text=True, check=True).stdout.strip()
+    system = run("uname", "-s").stdout.strip()
+    machine = run("uname", "-m").stdout.strip()
     assert lines[:5] == ["bonnington", "bonnington", "bonnington", f"{system} bonnington", "bonnington"]
     assert lines[5].startswith(f"{system} bonnington ")
     assert lines[6] == machine

@@ -17,7 +17,9 @@ import pytest
 from notebooks_over_ssh import sandbox
 from notebooks_over_ssh.errors import TaskError
 from notebooks_over_ssh.sandbox import conda_environments, lifecycle, paths, process_cleanup
-from tests.kit.openssh_client import TIMEOUT_S, make_client
+from tests.kit.cli import run
+from tests.kit.openssh_client import make_client
+from tests.kit.wait import TIMEOUT_S
 
 CHECKOUT = Path(sandbox.__file__).parents[2]
 
@@ -151,7 +153,7 @@ def test_broken_environment_is_rebuilt(fresh: Path) -> None:
         _crash(network.pid)
         spoil(environment)
         network = sandbox.ensure_running()
-        subprocess.run([environment / "bin/python", "-c", "import jupyter_server"], check=True)
+        run(environment / "bin/python", "-c", "import jupyter_server")
 
 
 def test_preferred_port_taken(fresh: Path) -> None:

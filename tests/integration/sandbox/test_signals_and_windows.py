@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import asyncssh
 
 from notebooks_over_ssh.sandbox import Network
-from tests.kit.openssh_client import TIMEOUT_S
+from tests.kit.wait import TIMEOUT_S
 
 
 @asynccontextmanager

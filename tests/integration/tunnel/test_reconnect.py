@@ -12,9 +12,9 @@ from tests.kit.cli import assert_success
 from tests.kit.mitm_sshd import AsyncioThread
 from tests.kit.proxied_tunnel import (
     MB,
-    BackgroundRequest,
     Download,
     ProxiedNetwork,
+    background_request,
     running_workload,
 )
 from tests.kit.tcp_proxy import CutMode, TcpProxy
@@ -45,11 +45,11 @@ def test_connection_cut(proxied: ProxiedNetwork, hop: str) -> None:
         proxied.wait_for("reconnecting")
         assert proxied.user.only_session()["tunnel"] == "reconnecting"
         before = relay.refused
-        with BackgroundRequest(work.client) as first, BackgroundRequest(work.client) as second:
+        with background_request(work.client) as first, background_request(work.client) as second:
             proxied.wait_until(lambda: relay.refused >= before + 2, "two attempts were refused")
-            assert (first.status, second.status) == (0, 0)
+            assert not first.done() and not second.done()
             relay.resume()
-        assert (first.status, second.status) == (200, 200)
+        assert (first.result(), second.result()) == (200, 200)
         proxied.wait_for_outages(3)
         work.assert_unchanged()
         assert proxied.outages() == 3, proxied.log()
@@ -64,9 +64,9 @@ def test_gateway_killed(proxied: ProxiedNetwork) -> None:
         proxied.wait_for("reconnecting")
         download.finish()
         assert download.error, "200 MB cannot have been on their way already"
-        with BackgroundRequest(work.client) as visit:
+        with background_request(work.client) as request:
             proxied.network.gateway.start()
-        assert visit.status == 200
+        assert request.result() == 200
         proxied.wait_for_outages(1)
         work.assert_unchanged()
 
@@ -97,11 +97,11 @@ def test_path_frozen(proxied: ProxiedNetwork) -> None:
         proxied.first.freeze()
         proxied.wait_for("reconnecting")
         detection_s = time.monotonic() - frozen_at
-        with BackgroundRequest(work.client) as visit:
+        with background_request(work.client) as request:
             wait_until(elapsed(frozen_at, FROZEN_S), "the freeze lasts 60 s", timeout_s=FROZEN_S * 2)
-            assert visit.status == 0
+            assert not request.done()
             proxied.first.unfreeze()
-        assert visit.status == 200
+        assert request.result() == 200
         download.finish()
         assert (download.error, download.digest) == (None, work.checksum)
         proxied.wait_for_outages(1)
@@ -144,13 +144,13 @@ def test_process_stopped(proxied: ProxiedNetwork) -> None:
         process = psutil.Process(work.pid)
         process.suspend()
         stopped_at = time.monotonic()
-        with BackgroundRequest(work.client) as visit:
+        with background_request(work.client) as request:
             wait_until(
                 elapsed(stopped_at, KEEPALIVE_INTERVAL_S + KEEPALIVE_TIMEOUT_S + 1),
                 "the keepalive timeout has passed",
             )
             process.resume()
-        assert visit.status == 200
+        assert request.result() == 200
         download.finish()
         work.assert_complete_or_failed(download)
         proxied.wait_for("open")

@@ -22,10 +22,10 @@ from tests.kit.ports import free_port
 from tests.kit.proxied_tunnel import (
     MB,
     PASSWORD,
-    BackgroundRequest,
     DownloadClient,
     ProxiedNetwork,
     Tunnel,
+    background_request,
     running_workload,
 )
 from tests.kit.sshd import LOOPBACK, known_hosts_line
@@ -297,10 +297,10 @@ def test_one_line_per_outage(proxied: ProxiedNetwork) -> None:
             terminal.expect("ctrl-c closes the tunnel")
             for _ in range(2):
                 _outage(proxied, terminal, attempts=3)
-                with BackgroundRequest(work.client) as visit:
+                with background_request(work.client) as request:
                     proxied.first.resume()
                     terminal.expect(r"reconnected after [\d.]+ s")
-                assert visit.status == 200
+                assert request.result() == 200
             _outage(proxied, terminal, attempts=1)
             terminal.interrupt()
             assert terminal.end() == 0, terminal.output

@@ -20,10 +20,10 @@ from tests.kit.proxied_tunnel import (
     MB,
     OUTAGE_TIMEOUT_S,
     PASSWORD,
-    BackgroundRequest,
     DownloadClient,
     ProxiedNetwork,
     Workload,
+    background_request,
     running_workload,
 )
 from tests.kit.sshd import LOOPBACK
@@ -173,9 +173,9 @@ def test_verification_without_a_reply(proxied: ProxiedNetwork) -> None:
             process.suspend()
         try:
             wait_until(elapsed(verified_at, VERIFICATION_TTL_S), "the verification has expired")
-            with BackgroundRequest(work.client) as request:
+            with background_request(work.client) as request:
                 proxied.wait_for_outages(2)
-            assert request.status == 200
+            assert request.result() == 200
             assert proxied.record()["state"] == "open", proxied.log()
         finally:
             for process in processes:

@@ -19,7 +19,8 @@ from notebooks_over_ssh.jupyter.session import Session
 from notebooks_over_ssh.jupyter.verification import MAX_REPLY_BYTES, check_websocket, verify_server
 from tests.kit.certificates import authority, certificate, names, new_key, pem, sha256
 from tests.kit.sessions import make_session
-from tests.kit.socket_peers import Peer, raw_peer, read_to_end, tls_peer
+from tests.kit.socket_peers import Peer, raw_peer, tls_peer
+from tests.kit.sockets import read_all
 
 KEY = new_key()
 OWN = certificate(KEY)
@@ -125,7 +126,7 @@ def test_silence_after_another(tmp_path: Path) -> None:
     key = new_key()
     with (
         tls_peer(pem(key) + certificate(key), tmp_path, GOOD) as peer,
-        raw_peer(read_to_end) as silent,
+        raw_peer(read_all) as silent,
         pytest.raises(RemoteError, match="it presented another certificate$"),
     ):
         verify_server(SESSION, lambda: silent.dial() if peer.connections else peer.dial(), 0.3)
@@ -139,7 +140,7 @@ def test_no_tls(sent: bytes, check: Check) -> None:
 
     def speak(there: socket.socket) -> None:
         there.sendall(sent)
-        read_to_end(there)
+        read_all(there)
 
     with raw_peer(speak) as peer, pytest.raises(RemoteError) as raised:
         check(SESSION, peer.dial, TIMEOUT_S)
@@ -148,7 +149,7 @@ def test_no_tls(sent: bytes, check: Check) -> None:
 
 @pytest.mark.parametrize(
     "serve",
-    [lambda there: None, read_to_end, lambda there: there.sendall(b"\x15\x03\x03\x00\x02\x02\x28")],
+    [lambda there: None, read_all, lambda there: there.sendall(b"\x15\x03\x03\x00\x02\x02\x28")],
     ids=["closes", "is silent", "TLS alert"],
 )
 @pytest.mark.parametrize("check", [verify_server, check_websocket])
