@@ -84,8 +84,8 @@ def load(
     the first setting that is unknown or invalid.
     """
     values: dict[str, Any] = {}
-    given = Source("the flags", _flags({"site": make_absolute(site), **flags}))
-    all_sources, site_of_sources = insert_site([*sources(c.config), _command_line(c.config), given])
+    flag_source = Source("the flags", _flags({"site": make_absolute(site), **flags}))
+    all_sources, site_of_sources = insert_site([*sources(c.config), _command_line(c.config), flag_source])
     for source in all_sources:
         values = _merge(values, _normalize_timeout(source.layer))
     job = Job(**_section(values, "notebook.job"))

@@ -257,9 +257,9 @@ class LoginStrategy(AuthStrategy):
     def _refused_error(self, allowed_methods: Sequence[str]) -> AuthenticationError:
         _log.debug("%s: login refused, tried %s", self.account, ", ".join(self.attempted) or "no method")
         names = [method for method in allowed_methods if METHOD_NAME.fullmatch(method)]
-        accepted = f" (it accepts {' or '.join(names[:MAX_METHODS_SHOWN])})" if names else ""
+        methods = f" (it accepts {' or '.join(names[:MAX_METHODS_SHOWN])})" if names else ""
         return AuthenticationError(
-            f"{self.account} refused the login{accepted}{self._attempts()}",
+            f"{self.account} refused the login{methods}{self._attempts()}",
             hint="check the user name (user@host) and the key (-i FILE)",
         )
 
@@ -270,5 +270,5 @@ class LoginStrategy(AuthStrategy):
             return (
                 "; no key was found" if "publickey" in self.methods else "; ssh_config allows none of these"
             )
-        tried = f"; tried: {', '.join(self.attempted)}" if self.attempted else ""
-        return tried + (f"; skipped: {', '.join(skipped)}" if skipped else "")
+        attempts = f"; tried: {', '.join(self.attempted)}" if self.attempted else ""
+        return attempts + (f"; skipped: {', '.join(skipped)}" if skipped else "")

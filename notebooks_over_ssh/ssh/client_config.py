@@ -268,9 +268,9 @@ def _hop_config(original_host: str, options: Mapping[str, list[str]]) -> HopConf
     )
 
 
-def _rekey_limit(printed: str) -> tuple[int, int]:
+def _rekey_limit(value: str) -> tuple[int, int]:
     """Parse the value that `ssh -G` prints: bytes and seconds."""
-    size, _, seconds = printed.partition(" ")
+    size, _, seconds = value.partition(" ")
     return int(size), int(seconds or 0)
 
 

@@ -66,11 +66,11 @@ def known_options() -> frozenset[str]:
 
 def check_options(options: Options, host: str) -> None:
     """Raise ConfigError if an unsupported option is set."""
-    for name, accepted in REFUSED.items():
-        value = next(iter(options.get(name, ())), accepted[0])
-        if value.lower() not in accepted:
+    for name, supported_values in REFUSED.items():
+        value = next(iter(options.get(name, ())), supported_values[0])
+        if value.lower() not in supported_values:
             raise ConfigError(
                 f"ssh's configuration for {host} sets {name} {value}, which is not supported",
-                hint=f"set it to {accepted[0]} for {host}, or connect with ssh itself: "
+                hint=f"set it to {supported_values[0]} for {host}, or connect with ssh itself: "
                 f"gateway: ssh -W %h:%p {host}",
             )

@@ -94,13 +94,13 @@ class HostKeyPolicy(paramiko.MissingHostKeyPolicy):
             )
         return entries
 
-    def order_algorithms(self, offered: Iterable[str]) -> tuple[str, ...]:
+    def order_algorithms(self, algorithms: Iterable[str]) -> tuple[str, ...]:
         """The host key algorithms, those first for which known_hosts has a key."""
         types = {entry.key_type for entry in self.known_entries}
         if "ssh-rsa" in types:
             types |= {"rsa-sha2-512", "rsa-sha2-256"}
         # Paramiko adds the certificate algorithms itself, after these.
-        return tuple(sorted(offered, key=lambda algorithm: algorithm not in types))
+        return tuple(sorted(algorithms, key=lambda algorithm: algorithm not in types))
 
     def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:
         """Verify the host key; asks the user about an unknown one. Raises HostKeyError."""

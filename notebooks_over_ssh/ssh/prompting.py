@@ -85,7 +85,7 @@ class CredentialPrompter:
         """The decrypted private keys, by file; the key derivation is slow by design."""
         self.requires_interaction = False
         """Whether a login of this run needed a one-time answer, so that the next one will need the user again."""
-        self._refused: set[HopIdentity] = set()
+        self._refused_hops: set[HopIdentity] = set()
         self._prompted = initial.prompted
         self._undecrypted: set[str] = set()
         self.banners_shown = set(banners_shown)
@@ -167,7 +167,7 @@ class CredentialPrompter:
         """
         if is_host and self._prompted.password is not None:
             self._passwords.setdefault(hop, self._prompted.password)
-        if hop not in self._passwords and hop not in self._refused and self.is_interactive:
+        if hop not in self._passwords and hop not in self._refused_hops and self.is_interactive:
             for earlier in earlier_hops:
                 if (
                     earlier in self._passwords
@@ -185,7 +185,7 @@ class CredentialPrompter:
 
     def forget(self, hop: HopIdentity) -> None:
         """Drop a password that the hop refused from the cache, and do not take one from the keyring again."""
-        self._refused.add(hop)
+        self._refused_hops.add(hop)
         if self._passwords.pop(hop, None) == self._prompted.password:
             self._prompted = msgspec.structs.replace(self._prompted, password=None)
 
@@ -196,7 +196,7 @@ class CredentialPrompter:
         name = f"{prompt} {hop.host_key}"
         # If the keyring is locked or missing, prompt.
         with contextlib.suppress(KeyringError):
-            stored = None if hop in self._refused else keyring.get_password(KEYRING_SERVICE, name)
+            stored = None if hop in self._refused_hops else keyring.get_password(KEYRING_SERVICE, name)
             if stored is not None:
                 return stored
         answer = self._prompter.ask_secret(prompt)

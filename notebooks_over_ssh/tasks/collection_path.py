@@ -25,4 +25,4 @@ def _find(collection: Collection, path: str) -> str | None:
     if any(task.body.__module__ == "notebooks_over_ssh.collection" for task in collection.tasks.values()):
         return path
     below = (_find(inner, f"{path}{name}.") for name, inner in collection.collections.items())
-    return next((found for found in below if found is not None), None)
+    return next((inner_path for inner_path in below if inner_path is not None), None)

@@ -53,7 +53,7 @@ def shows(*arguments: str, expected: str, stdin: str = "") -> Callable[[User, st
     return check
 
 
-def refused(*arguments: str, expected: str) -> Callable[[User, str], None]:
+def expect_refusal(*arguments: str, expected: str) -> Callable[[User, str], None]:
     """The command is an error with exit code 2."""
     return lambda user, program: (assert_error(user.run(program, *arguments), 2, expected), None)[1]
 
@@ -177,7 +177,7 @@ CHECKS: dict[str, Callable[[User, str], None]] = {
     "--search-root": loads_other_tasks(),
     "--no-dedupe": runs_twice,
     "--list-agent-keys": lists_agent_keys,
-    "--command-timeout": refused("-T", "5", "status", expected="timeouts.command in the command line"),
+    "--command-timeout": expect_refusal("-T", "5", "status", expected="timeouts.command in the command line"),
     "--echo": no_effect("-e"),
     "--hide": no_effect("--hide", "both"),
     "--pty": no_effect("-p"),

@@ -15,9 +15,9 @@ def test_log_of_a_tunnel(fresh_user: User) -> None:
     secret.
     """
     result = assert_success(fresh_user.fab("up", "--detach", NOTEBOOKS_DEBUG="1"))
-    checked = assert_success(fresh_user.fab("doctor", NOTEBOOKS_DEBUG="1"))
+    doctor = assert_success(fresh_user.fab("doctor", NOTEBOOKS_DEBUG="1"))
     log = fresh_user.home / ".local/state/notebooks-over-ssh/debug.log"
-    assert str(log) in checked.stdout
+    assert str(log) in doctor.stdout
     assert stat.S_IMODE(log.stat().st_mode) == 0o600
     text = log.read_text()
     lines = text.splitlines()
@@ -36,15 +36,21 @@ def test_log_of_a_tunnel(fresh_user: User) -> None:
     # Two processes wrote it: the command's and the tunnel's.
     assert len({line.split()[2] for line in lines}) >= 3
     settings = json.loads(fresh_user.jupyter_config.read_text())
-    hashed = next(value for value in _strings(settings) if value.startswith("argon2:"))
-    secrets = [generated_password(result), hashed, hashed.rpartition("$")[2], "PRIVATE KEY", "token="]
+    password_hash = next(value for value in _strings(settings) if value.startswith("argon2:"))
+    secrets = [
+        generated_password(result),
+        password_hash,
+        password_hash.rpartition("$")[2],
+        "PRIVATE KEY",
+        "token=",
+    ]
     assert [secret for secret in secrets if secret in text] == []
 
 
 def test_off_by_default(fresh_user: User) -> None:
     """Without NOTEBOOKS_DEBUG no log is written, and a doctor that finds an error says how to get one."""
-    checked = fresh_user.fab("doctor", INVOKE_GATEWAY="nowhere.invalid")
-    assert "NOTEBOOKS_DEBUG=1" in checked.stdout
+    doctor = fresh_user.fab("doctor", INVOKE_GATEWAY="nowhere.invalid")
+    assert "NOTEBOOKS_DEBUG=1" in doctor.stdout
     assert [path for path in fresh_user.files() if path.endswith("debug.log")] == []
 
 

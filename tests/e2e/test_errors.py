@@ -97,18 +97,18 @@ def test_changed_host_key(user: User) -> None:
     known_hosts = user.sandbox / "known_hosts"
     lines = [line.split(" ", 1) for line in known_hosts.read_text().splitlines()]
     (another,) = (key for name, key in lines if name == "bonnington")
-    spoilt = "".join(f"{name} {another if name == 'ashbury' else key}\n" for name, key in lines)
-    with changed(known_hosts, spoilt):
+    text = "".join(f"{name} {another if name == 'ashbury' else key}\n" for name, key in lines)
+    with changed(known_hosts, text):
         assert_error(user.fab("-H", "ashbury", "serve"), 5, "ashbury", str(known_hosts), "SHA256:")
 
 
 def test_unknown_host_key(user: User) -> None:
     """Without a terminal an unknown host key is refused with 5."""
     known_hosts = user.sandbox / "known_hosts"
-    spoilt = "".join(
+    text = "".join(
         line for line in known_hosts.read_text().splitlines(keepends=True) if not line.startswith("ashbury ")
     )
-    with changed(known_hosts, spoilt):
+    with changed(known_hosts, text):
         assert_error(user.fab("-H", "ashbury", "serve"), 5, "ashbury", "SHA256:")
 
 
@@ -154,8 +154,8 @@ def test_unreadable_configuration(user: User, content: str) -> None:
 
 def test_server_exits_at_start(user: User) -> None:
     """A server that exits as it starts is an error, 6, with the end of its log; the next start works."""
-    spoilt = "import os, sys\nprint('there is no cheese', file=sys.stderr, flush=True)\nos._exit(3)\n"
-    with changed(user.jupyter_config.with_name("jupyter_server_config.py"), spoilt):
+    text = "import os, sys\nprint('there is no cheese', file=sys.stderr, flush=True)\nos._exit(3)\n"
+    with changed(user.jupyter_config.with_name("jupyter_server_config.py"), text):
         assert_error(user.fab("serve"), 6, "ended during its start", "there is no cheese")
     assert not list(user.remote_home.glob(".local/state/notebooks-over-ssh/*/server.json"))
     assert_success(user.fab("stop", "--all"))

@@ -32,7 +32,7 @@ from os import path
 c = get_config()
 c.NotebookApp.ip = '*'  # from anywhere
 c.NotebookApp.open_browser = False; c.NotebookApp.allow_origin = '*'
-c.NotebookApp.password = u'{hashed}'
+c.NotebookApp.password = u'{password_hash}'
 if path.exists('/'):
     c.NotebookApp.allow_remote_access = True
     c.NotebookApp.certfile = path.expanduser(
@@ -69,10 +69,10 @@ class Before:
 
 def old() -> Before:
     """As a guide of 2019 describes it: notebook 5 or 6, a SHA-1 hash, an RSA-1024 certificate without names."""
-    hashed = passwd(OLD_PASSWORD, "sha1")  # type: ignore[no-untyped-call] # Jupyter has no types here
+    password_hash = passwd(OLD_PASSWORD, "sha1")  # type: ignore[no-untyped-call] # Jupyter has no types here
     config = {
         "NotebookApp": {
-            "password": hashed,
+            "password": password_hash,
             "certfile": "{home}/.ssh/cert.pem",
             "keyfile": "{home}/.ssh/key.key",
             "nbserver_extensions": {"jupyterlab": True},
@@ -81,7 +81,7 @@ def old() -> Before:
     return Before(
         {
             ".jupyter/jupyter_notebook_config.json": json.dumps(config),
-            ".jupyter/jupyter_notebook_config.py": BY_HAND.format(hashed=hashed),
+            ".jupyter/jupyter_notebook_config.py": BY_HAND.format(password_hash=password_hash),
         },
         {
             "NotebookApp.ip = '*'",
@@ -95,22 +95,22 @@ def old() -> Before:
             ".jupyter/jupyter_notebook_config.py": "c.FileContentsManager.delete_to_trash = False\n",
             ".jupyter/jupyter_notebook_config.json": '"nbserver_extensions"',
         },
-        [hashed],
+        [password_hash],
     )
 
 
 def new() -> Before:
     """As an administrator of shared servers may have it: much is open on purpose, in Python and in JSON."""
-    hashed = passwd(OLD_PASSWORD)  # type: ignore[no-untyped-call]
+    password_hash = passwd(OLD_PASSWORD)  # type: ignore[no-untyped-call]
     config = {
-        "IdentityProvider": {"hashed_password": hashed},
+        "IdentityProvider": {"hashed_password": password_hash},
         "ServerApp": {"allow_remote_access": True, "terminals_enabled": False},
     }
     return Before(
         {
             ".jupyter/jupyter_server_config.json": json.dumps(config),
             ".jupyter/jupyter_server_config.py": NEWER,
-            ".jupyter/jupyter_lab_config.json": json.dumps({"ServerApp": {"password": hashed}}),
+            ".jupyter/jupyter_lab_config.json": json.dumps({"ServerApp": {"password": password_hash}}),
         },
         {
             "NotebookApp.ip = '0.0.0.0'",
@@ -125,7 +125,7 @@ def new() -> Before:
             ".jupyter/jupyter_server_config.py": "c.ServerApp.base_url = '/elsewhere/'\n",
             ".jupyter/jupyter_server_config.json": '"terminals_enabled": false',
         },
-        [hashed],
+        [password_hash],
     )
 
 

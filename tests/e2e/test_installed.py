@@ -134,9 +134,9 @@ def test_other_project(installed_elsewhere: User, venv: Path, program: str) -> N
     def run(*arguments: str) -> Result:
         return user.execute([python, "-m", program, *arguments])
 
-    listed = assert_success(run("--list")).stdout
-    assert "jupyter.up (jupyter)" in listed
-    assert "jupyter.sandbox.start" in listed
+    listing = assert_success(run("--list")).stdout
+    assert "jupyter.up (jupyter)" in listing
+    assert "jupyter.sandbox.start" in listing
     assert f"builder {builder}" in assert_success(run("train")).stdout
     (session,) = json.loads(assert_success(run("show")).stdout)
     assert session["application"] == application

@@ -23,7 +23,7 @@ class Recorder:
         program.chmod(0o755)
         self.variables = {"DISPLAY": ":99", "BROWSER": f"{program} %s"}
 
-    def opened(self) -> list[str]:
+    def take_urls(self) -> list[str]:
         """The URLs since the last call."""
         lines = self._file.read_text().splitlines() if self._file.exists() else []
         assert set(lines[::2]) <= {"1"}
@@ -45,7 +45,7 @@ def test_right_page(user: User, tmp_path: Path, application: str, page: str, fol
     up = assert_success(user.fab("up", "--detach", "--open", NOTEBOOK, **variables))
     second_run = assert_success(user.invoke("tunnel", "--detach", "--open", "week 1", **variables))
     base = f"https://localhost:{port_in(up)}"
-    assert recorder.opened() == [f"{base}{page}", f"{base}{folder}"] == [_ready(up), _ready(second_run)]
+    assert recorder.take_urls() == [f"{base}{page}", f"{base}{folder}"] == [_ready(up), _ready(second_run)]
 
     theirs = user.remote_home / "mlpractical" / NOTEBOOK
     theirs.parent.mkdir(exist_ok=True)
@@ -66,9 +66,9 @@ def test_no_browser(user: User, tmp_path: Path) -> None:
     )
     assert _ready(up) == f"https://localhost:{port_in(up)}/notebooks/plots.ipynb"
     assert_success(user.fab("tunnel", "--detach", "--no-browser", **recorder.variables))
-    assert recorder.opened() == []
+    assert recorder.take_urls() == []
     assert_success(user.fab("tunnel", "--detach", **recorder.variables))
-    assert recorder.opened() == [f"https://localhost:{port_in(up)}/"]
+    assert recorder.take_urls() == [f"https://localhost:{port_in(up)}/"]
     assert_success(user.fab("stop"))
 
 

@@ -42,17 +42,17 @@ def test_without_a_restart(user: User) -> None:
     """Without a restart each command warns that the server uses the old ones, and they work, also through a new
     tunnel.
     """
-    opened = assert_success(user.fab("up", "--detach"))
+    first_up = assert_success(user.fab("up", "--detach"))
     first, old = user.only_session(), user.certificate_pem(user.only_session()["host"])
     output = renew(user)
     assert f"warning: {KEEPS}: `" in output and "secure --restart` restarts it" in output
-    assert logs_in(user, port_in(opened), old, PASSWORD)
-    assert not logs_in(user, port_in(opened), old, NEW_PASSWORD)
+    assert logs_in(user, port_in(first_up), old, PASSWORD)
+    assert not logs_in(user, port_in(first_up), old, NEW_PASSWORD)
     for words in (("secure",), ("serve",), ("up", "--detach")):
         result = assert_success(user.fab(*words))
         assert result.stderr.count("secure --restart") == 1, result.stderr
-    moved = assert_success(user.fab("tunnel", "--detach", "--local-port", str(port_in(opened) + 1000)))
-    assert logs_in(user, port_in(moved), old, PASSWORD)
+    tunnel = assert_success(user.fab("tunnel", "--detach", "--local-port", str(port_in(first_up) + 1000)))
+    assert logs_in(user, port_in(tunnel), old, PASSWORD)
     assert user.only_session()["pid"] == first["pid"]
 
 

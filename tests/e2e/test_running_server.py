@@ -46,7 +46,7 @@ class Watch(threading.Thread):
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
-        self.seen: dict[bytes, str] = {}
+        self.contents: dict[bytes, str] = {}
         self._over = threading.Event()
 
     def run(self) -> None:
@@ -54,7 +54,7 @@ class Watch(threading.Thread):
             for name in os.listdir("/proc"):
                 for kind in ("cmdline", "environ") if name.isdigit() else ():
                     try:
-                        self.seen.setdefault(Path("/proc", name, kind).read_bytes(), f"{kind} of {name}")
+                        self.contents.setdefault(Path("/proc", name, kind).read_bytes(), f"{kind} of {name}")
                     except OSError:  # it has ended, or is another user's
                         continue
 
@@ -79,14 +79,14 @@ def session(user: User) -> Iterator[Session]:
     watch = Watch()
     watch.start()
     renewed = assert_success(user.fab("secure", "--renew", "--password-file", "-", stdin=PASSWORD))
-    opened = assert_success(user.fab("up", "--detach"))
+    up = assert_success(user.fab("up", "--detach"))
     facts = user.only_session()
-    with Browser(port_in(opened), user.certificate_pem(facts["host"])) as browser:
+    with Browser(port_in(up), user.certificate_pem(facts["host"])) as browser:
         assert browser.log_in(PASSWORD)
         with browser.kernel() as kernel:
             assert kernel.run("1").status == "ok"
     watch.end()
-    yield Session(user, facts, watch, renewed.stdout + renewed.stderr + opened.stdout + opened.stderr)
+    yield Session(user, facts, watch, renewed.stdout + renewed.stderr + up.stdout + up.stderr)
     assert_success(user.fab("stop"))
 
 
@@ -162,10 +162,10 @@ def test_no_secret_in_processes(session: Session) -> None:
     """No secret was in an argument list or an environment at any moment, from `secure` on, also with a running
     kernel.
     """
-    for content, where in session.watch.seen.items():
+    for content, where in session.watch.contents.items():
         for name, secret in _secrets(session).items():
             assert secret not in content, f"{name} is in {where}"
-    assert any(str(session.user.home).encode() in content for content in session.watch.seen)
+    assert any(str(session.user.home).encode() in content for content in session.watch.contents)
 
 
 def test_no_secret_in_readable_files(session: Session) -> None:

@@ -156,11 +156,11 @@ def test_certificate_is_renewed_when_due(user: User, tmp_path: Path) -> None:
     """The next `secure` renews a certificate that expires soon, and reports it; the password stays."""
     certificate, key = _make_pair(tmp_path, days=10)
     assert_success(user.fab("secure", "--certificate", str(certificate), "--key", str(key)))
-    hashed = json.loads(user.jupyter_config.read_text())["IdentityProvider"]
+    password_hash = json.loads(user.jupyter_config.read_text())["IdentityProvider"]
     result = assert_success(user.fab("secure"))
     assert "certificate created" in result.stdout and "expires within 30 days" in result.stdout
     assert "password unchanged" in result.stdout
-    assert json.loads(user.jupyter_config.read_text())["IdentityProvider"] == hashed
+    assert json.loads(user.jupyter_config.read_text())["IdentityProvider"] == password_hash
     renewed = x509.load_pem_x509_certificate(
         (user.jupyter_config.parent / "notebooks-over-ssh/server.pem").read_bytes()
     )

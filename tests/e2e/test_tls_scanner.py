@@ -42,8 +42,8 @@ def scan(scanner: Path, port: int, folder: Path, *options: str) -> tuple[dict[st
     complaints = dict(re.findall(r"\* (\w+): (.+)", compliance))
     curves = complaints.pop("tls_curves", "")
     if curves:
-        named = re.fullmatch(r"TLS curves (\{.+\}) are supported, but should be rejected\.", curves)
-        assert named and set(ast.literal_eval(named[1])) <= MORE_THAN_ASKED_FOR, curves
+        match = re.fullmatch(r"TLS curves (\{.+\}) are supported, but should be rejected\.", curves)
+        assert match and set(ast.literal_eval(match[1])) <= MORE_THAN_ASKED_FOR, curves
     return server["scan_result"], complaints
 
 

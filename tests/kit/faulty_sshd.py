@@ -25,17 +25,17 @@ def raw_server(serve_client: ServerFunction) -> Iterator[tuple[int, threading.Ev
     """A TCP server that calls `serve_client` for each client and keeps the connection open; yields its port, and the
     event.
     """
-    reached = threading.Event()
+    stall_event = threading.Event()
     peers: list[socket.socket] = []
 
     def serve(peer: socket.socket) -> None:
         peers.append(peer)
         with contextlib.suppress(OSError):
-            serve_client(peer, reached)
+            serve_client(peer, stall_event)
 
     with accept_loop(socket.create_server((LOOPBACK, 0)), serve) as port:
         try:
-            yield port, reached
+            yield port, stall_event
         finally:
             for peer in peers:
                 with contextlib.suppress(OSError):
@@ -58,37 +58,37 @@ def filtered_port() -> Iterator[int]:
         yield address[1]
 
 
-def send_nothing(peer: socket.socket, reached: threading.Event) -> None:
+def send_nothing(peer: socket.socket, stall_event: threading.Event) -> None:
     """Send no version."""
-    reached.set()
+    stall_event.set()
 
 
-def close_immediately(peer: socket.socket, reached: threading.Event) -> None:
+def close_immediately(peer: socket.socket, stall_event: threading.Event) -> None:
     """Close before the version."""
     peer.close()
 
 
-def close_after_banner(peer: socket.socket, reached: threading.Event) -> None:
+def close_after_banner(peer: socket.socket, stall_event: threading.Event) -> None:
     """Close after the version."""
     peer.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
     peer.close()
 
 
-def send_endless_banner(peer: socket.socket, reached: threading.Event) -> None:
+def send_endless_banner(peer: socket.socket, stall_event: threading.Event) -> None:
     """Send lines with control characters, and no version."""
     for number in range(5000):
         peer.sendall(f"\033[31mWelcome {number}\007\r\n".encode())
-    reached.set()
+    stall_event.set()
 
 
-def send_slow_banner(peer: socket.socket, reached: threading.Event) -> None:
+def send_slow_banner(peer: socket.socket, stall_event: threading.Event) -> None:
     """Send a line now and then, and no version."""
     for _ in range(200):
         peer.sendall(b"One moment, please.\r\n")
         threading.Event().wait(0.1)
 
 
-def stall_in_kex(peer: socket.socket, reached: threading.Event) -> None:
+def stall_in_kex(peer: socket.socket, stall_event: threading.Event) -> None:
     """Send the version and a KEXINIT (RFC 4253, section 7.1), and nothing more."""
     peer.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
     message = paramiko.Message()
@@ -110,14 +110,14 @@ def stall_in_kex(peer: socket.socket, reached: threading.Event) -> None:
     padding += 8 if padding < 4 else 0
     packet = bytes([padding]) + body + os.urandom(padding)
     peer.sendall(len(packet).to_bytes(4, "big") + packet)
-    reached.set()
+    stall_event.set()
 
 
 class StallsDuringAuth(MitmServer):
     """Never answers the first authentication request."""
 
     async def begin_auth(self, username: str) -> bool:  # type: ignore[override]
-        self.record.reached.set()
+        self.record.stall_event.set()
         await asyncio.Event().wait()
         return True
 
@@ -126,11 +126,11 @@ class StallsAtChannelOpen(MitmServer):
     """Accepts the login, and never answers a channel open."""
 
     async def session_requested(self) -> Any:
-        self.record.reached.set()
+        self.record.stall_event.set()
         await asyncio.Event().wait()
 
     async def connection_requested(self, *arguments: Any) -> Any:  # type: ignore[override]
-        self.record.reached.set()
+        self.record.stall_event.set()
         await asyncio.Event().wait()
 
 
@@ -140,7 +140,7 @@ class _SilentChannel(asyncssh.SSHServerChannel[bytes]):
         self.record = record
 
     def _process_exec_request(self, packet: Any) -> Any:
-        self.record.reached.set()
+        self.record.stall_event.set()
         return None  # asyncssh: the reply comes later
 
 

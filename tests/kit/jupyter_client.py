@@ -28,8 +28,8 @@ class CellReply:
     @property
     def text(self) -> str:
         """The printed output and the text of the value."""
-        printed = "".join(output.get("text", "") for output in self.outputs)
-        return printed + "".join(output.get("data", {}).get("text/plain", "") for output in self.outputs)
+        streams = "".join(output.get("text", "") for output in self.outputs)
+        return streams + "".join(output.get("data", {}).get("text/plain", "") for output in self.outputs)
 
 
 class Kernel:

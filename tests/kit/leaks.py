@@ -49,8 +49,8 @@ def processes_below(folder: Path) -> list[psutil.Process]:
             if process.pid == os.getpid() or process.status() == psutil.STATUS_ZOMBIE:
                 continue
             environment = process.environ()
-            named = [environment.get(variable, "") for variable in FOLDER_VARIABLES] + process.cmdline()
-            if any(text == str(folder) or text.startswith(f"{folder}/") for text in named):
+            paths = [environment.get(variable, "") for variable in FOLDER_VARIABLES] + process.cmdline()
+            if any(text == str(folder) or text.startswith(f"{folder}/") for text in paths):
                 processes.append(process)
     return processes
 

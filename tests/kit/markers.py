@@ -22,9 +22,9 @@ FIXTURES = {
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Add the marks."""
     for item in items:
-        used = set(getattr(item, "fixturenames", ()))
+        used_fixtures = set(getattr(item, "fixturenames", ()))
         parameters = getattr(getattr(item, "callspec", None), "params", {})
-        used |= {f"{name}[{value}]" for name, value in parameters.items() if isinstance(value, str)}
+        used_fixtures |= {f"{name}[{value}]" for name, value in parameters.items() if isinstance(value, str)}
         for mark, fixtures in FIXTURES.items():
-            if used & fixtures:
+            if used_fixtures & fixtures:
                 item.add_marker(mark)

@@ -54,7 +54,7 @@ class MitmRecord:
     packets: list[int] = field(default_factory=list)
     """The type of every packet that came after the key exchange, the farewell apart (RFC 4250, section 4.1.2)."""
     channels: list[str] = field(default_factory=list)
-    reached: threading.Event = field(default_factory=threading.Event)
+    stall_event: threading.Event = field(default_factory=threading.Event)
     """Set when the server has come to the point where it stops to answer."""
 
     def is_empty(self) -> bool:

@@ -41,8 +41,8 @@ class Page:
         self._end.touch()
         self._thread.join(TIMEOUT_S)
         assert not self._thread.is_alive(), "the cell never ended"
-        printed = int(self._end.read_text() or 0)
-        return printed - len(set(self.lines))
+        line_count = int(self._end.read_text() or 0)
+        return line_count - len(set(self.lines))
 
     def _run(self) -> None:
         cell = f"""

@@ -59,7 +59,7 @@ class ScriptedPeer:
     """The server's side of one transport."""
 
     transport: Any = None
-    opened: "queue.Queue[OpenedChannel]" = field(default_factory=queue.Queue)
+    channel_opens: "queue.Queue[OpenedChannel]" = field(default_factory=queue.Queue)
     received: "queue.Queue[tuple[int, bytes]]" = field(default_factory=queue.Queue)
     """What our side said on streams: the kind of the packet, and what follows the stream's number."""
 
@@ -79,9 +79,9 @@ class ScriptedPeer:
 
     def accept(self, *, window: int = MB, max_packet_size: int = 32768) -> OpenedChannel:
         """Wait for a channel open, and confirm it."""
-        opened = self.opened.get(timeout=TIMEOUT_S)
-        self.send(MSG_CHANNEL_OPEN_SUCCESS, opened.local_id, 0, window, max_packet_size)
-        return opened
+        channel = self.channel_opens.get(timeout=TIMEOUT_S)
+        self.send(MSG_CHANNEL_OPEN_SUCCESS, channel.local_id, 0, window, max_packet_size)
+        return channel
 
     def expect(self, kind: int) -> bytes:
         """Wait for a packet of this type; returns what follows the channel number."""
@@ -94,18 +94,18 @@ class ScriptedPeer:
 def _record_packets(transport: Any, scripted: ScriptedPeer) -> None:
     """Record channel packets in place of Paramiko's handling."""
 
-    def opened(message: paramiko.Message) -> None:
-        scripted.opened.put(
+    def record_open(message: paramiko.Message) -> None:
+        scripted.channel_opens.put(
             OpenedChannel(message.get_text(), message.get_int(), message.get_int(), message.get_int())
         )
 
-    def received(kind: int, message: paramiko.Message) -> None:
+    def record_packet(kind: int, message: paramiko.Message) -> None:
         message.get_int()
         scripted.received.put((kind, message.get_remainder()))
 
-    transport._handler_table[MSG_CHANNEL_OPEN] = opened
+    transport._handler_table[MSG_CHANNEL_OPEN] = record_open
     for kind in CHANNEL_MESSAGES:
-        transport._handler_table[kind] = partial(received, kind)
+        transport._handler_table[kind] = partial(record_packet, kind)
 
 
 @contextlib.contextmanager

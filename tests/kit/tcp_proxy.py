@@ -25,7 +25,7 @@ class TcpProxy:
         self.is_frozen = False
         self.is_refusing = False
         self.port = 0
-        self.refused = 0
+        self.refused_count = 0
         """How many have come while it was barred."""
         self.forwarded_bytes = 0
         """How many bytes went through, both ways."""
@@ -99,7 +99,7 @@ class TcpProxy:
     def on_connect(self, client_end: "_ProxyEnd") -> None:
         """Handle a new client."""
         if self.is_refusing:
-            self.refused += 1
+            self.refused_count += 1
             client_end.cut("reset")
             return
         task = asyncio.get_running_loop().create_task(self._dial(client_end))

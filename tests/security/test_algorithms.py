@@ -73,7 +73,7 @@ def test_offered_algorithms() -> None:
     client_end, server_end = socket.socketpair()
     with client_end, server_end:
         transport = Transport(client_end)
-        offered = {
+        offers = {
             "kex": tuple(name for name in transport.preferred_kex if name != POST_QUANTUM),
             "keys": tuple(name for name in transport.preferred_keys if "-cert-" not in name),
             "pubkeys": tuple(name for name in transport.preferred_pubkeys if "-cert-" not in name),
@@ -81,13 +81,13 @@ def test_offered_algorithms() -> None:
             "macs": transport.preferred_macs,
             "compression": transport.preferred_compression,
         }
-        assert offered == OFFERED
+        assert offers == OFFERED
         assert transport.preferred_kex[0] == (
             POST_QUANTUM if KexMLKEM768X25519.is_available() else OFFERED["kex"][0]
         )
         certified = [name for name in transport.preferred_keys if "-cert-" in name]
         assert {name.partition("-cert-")[0] for name in certified} <= set(OFFERED["keys"])
-        assert not [name for names in (*offered.values(), certified) for name in names if WEAK.search(name)]
+        assert not [name for names in (*offers.values(), certified) for name in names if WEAK.search(name)]
         assert set(transport.preferred_kex) <= set(Transport._kex_info)
 
 
@@ -161,9 +161,9 @@ def test_tinysshd(client: Client, tinysshd: int) -> None:
 @pytest.mark.parametrize(("bits", "is_refused"), [(1024, True), (2047, True), (2048, False), (4096, False)])
 def test_small_group(monkeypatch: pytest.MonkeyPatch, bits: int, is_refused: bool) -> None:
     """A server that chooses a group below 2048 bits is refused."""
-    accepted: list[int] = []
+    primes: list[int] = []
     monkeypatch.setattr(
-        KexGexSHA256, "_parse_kexdh_gex_group", lambda self, message: accepted.append(message.get_mpint())
+        KexGexSHA256, "_parse_kexdh_gex_group", lambda self, message: primes.append(message.get_mpint())
     )
     message = paramiko.Message()
     prime = 2 ** (bits - 1) + 1
@@ -173,7 +173,7 @@ def test_small_group(monkeypatch: pytest.MonkeyPatch, bits: int, is_refused: boo
     expected = pytest.raises(paramiko.SSHException, match=f"{bits} bits") if is_refused else nullcontext()
     with expected:
         method._parse_kexdh_gex_group(Message(message.asbytes()))
-    assert accepted == ([] if is_refused else [prime])
+    assert primes == ([] if is_refused else [prime])
 
 
 def test_invalid_algorithm_names() -> None:

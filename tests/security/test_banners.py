@@ -25,12 +25,12 @@ def test_banner(client: Client) -> None:
     banner.write_text(TEXT)
     host = client.server("host", f'Banner "{banner}"')
     client.write_known_hosts(host.known_hosts_line)
-    place = parse_destination(f"{LOOPBACK}:{host.port}", "the host")
+    destination = parse_destination(f"{LOOPBACK}:{host.port}", "the host")
     prompter = ScriptedPrompter()
     credentials = CredentialPrompter(prompter)
     who = f"{getuser()}@{LOOPBACK}:{host.port}"
     for _ in range(2):
-        connect(client.settings(), ConnectTarget(place), credentials)
+        connect(client.settings(), ConnectTarget(destination), credentials)
         close_all()
         assert prompter.banner_lines == [
             f"{who} | Authorised use only.",

@@ -51,12 +51,16 @@ def test_host_patterns(client: Client, site: Authority, names: str) -> None:
     client.write_known_hosts(f"{plain} {site.public_key}")
     if names == "hashed":
         run("ssh-keygen", "-q", "-H", "-f", str(client.known_hosts))
-        hashed = client.known_hosts.read_text().strip()
-        assert hashed.startswith("|1|")
-        client.write_known_hosts(f"@cert-authority {hashed}")
+        hashed_line = client.known_hosts.read_text().strip()
+        assert hashed_line.startswith("|1|")
+        client.write_known_hosts(f"@cert-authority {hashed_line}")
     else:
-        written = {"plain": plain, "pattern": f"[127.*]:{host.port}", "list": f"a.example,{plain},!b.example"}
-        client.write_known_hosts(f"@cert-authority {written[names]} {site.public_key}")
+        patterns = {
+            "plain": plain,
+            "pattern": f"[127.*]:{host.port}",
+            "list": f"a.example,{plain},!b.example",
+        }
+        client.write_known_hosts(f"@cert-authority {patterns[names]} {site.public_key}")
     assert client.connect_error(host) is None
 
 
@@ -107,9 +111,9 @@ def test_malformed_certificates(
     """A certificate that was altered, has no principal, or has an unknown critical option is refused."""
     path = client.folder / "host_key"
     make_key(path)
-    kind, written = site.sign(path, *names, **extra).read_text().split()[:2]  # type: ignore[arg-type]
+    kind, blob = site.sign(path, *names, **extra).read_text().split()[:2]  # type: ignore[arg-type]
     # Signed for another address, presented for this one.
-    changed = base64.b64decode(written).replace(b"127.0.0.9", LOOPBACK.encode())
+    changed = base64.b64decode(blob).replace(b"127.0.0.9", LOOPBACK.encode())
     key = paramiko.Ed25519Key(filename=str(path))
     key.load_certificate(f"{kind} {base64.b64encode(changed).decode()}")
     client.write_known_hosts(f"@cert-authority * {site.public_key}")
@@ -133,8 +137,8 @@ def test_unknown_ca(client: Client, site: Authority) -> None:
 def test_revoked(client: Client, site: Authority, revoked: str) -> None:
     """A valid certificate is refused when its CA or its key is revoked, with the line in known_hosts."""
     host = certified_host(client, site, LOOPBACK)
-    spent = site.public_key if revoked == "authority" else host.public_key
-    client.write_known_hosts(f"@cert-authority * {site.public_key}", f"@revoked * {spent}")
+    revoked_key = site.public_key if revoked == "authority" else host.public_key
+    client.write_known_hosts(f"@cert-authority * {site.public_key}", f"@revoked * {revoked_key}")
     prompter = ScriptedPrompter("yes")
     client.expect_error(host, 5, "revoked", f"{client.known_hosts}:2", prompter=prompter)
     assert prompter.prompts == []

@@ -187,14 +187,14 @@ def test_command_is_constant(parameters: dict[str, Any]) -> None:
 def test_host_names(host: str) -> None:
     """A host or user name either consists of letters, digits, dots and dashes or is refused."""
     try:
-        place = parse_destination(host, "the host")
+        destination = parse_destination(host, "the host")
     except ConfigError:
         return
     allowed = set(string.ascii_letters + string.digits + "._-:")
-    assert set(place.host) <= allowed
-    assert not place.host.startswith("-")
-    assert not set(place.user or "") & set("'`\"$\\;&<>|(){}*?!#~ \t")
-    assert not (place.user or "").startswith("-")
+    assert set(destination.host) <= allowed
+    assert not destination.host.startswith("-")
+    assert not set(destination.user or "") & set("'`\"$\\;&<>|(){}*?!#~ \t")
+    assert not (destination.user or "").startswith("-")
 
 
 def test_hostile_names(network: Network) -> None:
@@ -326,9 +326,9 @@ def test_reported_host_names(name: str) -> None:
 @given(text=st.text() | CONTROL)
 def test_sanitize(text: str) -> None:
     """Printed text contains no control character, and all that can be read."""
-    printed = sanitize(text)
-    assert printed.isprintable()
-    assert len(printed) == len(text)
+    clean_text = sanitize(text)
+    assert clean_text.isprintable()
+    assert len(clean_text) == len(text)
 
 
 @pytest.mark.parametrize(

@@ -80,14 +80,14 @@ def known_server(client: Client, loop: AsyncioThread, factory: Any) -> Iterator[
         yield port, record
 
 
-@pytest.mark.parametrize("place", ["title", "instructions", "prompt"])
+@pytest.mark.parametrize("field", ["title", "instructions", "prompt"])
 @pytest.mark.parametrize("padding", PADDINGS)
-def test_forged_prompt(network: Network, loop: AsyncioThread, place: str, padding: str) -> None:
+def test_forged_prompt(network: Network, loop: AsyncioThread, field: str, padding: str) -> None:
     """At a terminal every row of a gateway's prompt begins with its account, and the last line says which hop gets
     the answer.
     """
     texts = {"title": "", "instructions": "", "prompt": "Code: "}
-    texts[place] = f"Code:{PADDINGS[padding]}{FORGED}"
+    texts[field] = f"Code:{PADDINGS[padding]}{FORGED}"
     question = (texts["title"], texts["instructions"], [(texts["prompt"], False)])
     key = network.folder / "hostile_key"
     make_key(key)

@@ -110,14 +110,14 @@ def test_invalid_certificate(client: Client, loop: AsyncioThread, hop: str, wron
         for_host=wrong != "for a user",
     )
     known_hosts = [f"@cert-authority * {site.public_key}"]
-    way = None
+    route = None
     if hop == "host":
         gateway = client.server("gateway", "AllowTcpForwarding yes")
         known_hosts.append(gateway.known_hosts_line)
-        way = f"{LOOPBACK}:{gateway.port}"
+        route = f"{LOOPBACK}:{gateway.port}"
     client.write_known_hosts(*known_hosts)
     with mitm_server(loop, key, certificate=certificate) as (port, record):
-        client.expect_error(f"{LOOPBACK}:{port}", 5, REASONS[wrong], gateway=way)
+        client.expect_error(f"{LOOPBACK}:{port}", 5, REASONS[wrong], gateway=route)
         assert record.is_empty(), record
 
 

@@ -131,10 +131,10 @@ def test_parity_with_ssh(client: Client, case: Case) -> None:
     assert str(config.connect_timeout_s or "none") == options["connecttimeout"]
     assert config.ask_unknown_host_keys == (options["stricthostkeychecking"] not in ("true", "yes"))
     if "IdentityFile" in case.text:
-        offered = [
+        offers = [
             path for path in ssh_identities(settings, case.destination) if not str(path).endswith("-cert")
         ]
-        assert list(config.identity_files) == offered
+        assert list(config.identity_files) == offers
     if "UserKnownHostsFile" in case.text:
         assert [str(path) for path in config.known_hosts[:2]] == options["userknownhostsfile"].split()
 
@@ -147,10 +147,10 @@ def test_parity_with_ssh(client: Client, case: Case) -> None:
 def test_parity_of_paramiko(client: Client, case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without ssh, Paramiko's parser gives the same result, except for default keys and algorithm lists."""
     settings = load_settings(client, case)
-    place = parse_destination(case.destination, "the host")
-    with_ssh = lookup(place, settings, port=None)
+    destination = parse_destination(case.destination, "the host")
+    with_ssh = lookup(destination, settings, port=None)
     monkeypatch.setenv("PATH", str(client.folder / "nothing"))
-    without = lookup(place, settings, port=None)
+    without = lookup(destination, settings, port=None)
     if "IdentityFile" not in case.text:
         with_ssh, without = (replace(config, identity_files=()) for config in (with_ssh, without))
     with_ssh = replace(with_ssh, algorithms={}, ca_signature_algorithms=())
@@ -181,7 +181,7 @@ Host *
 
 
 @pytest.mark.parametrize(
-    ("jumps", "way"),
+    ("jumps", "jump_hosts"),
     [
         ("a", ["a"]),
         ("a,b", ["a", "b"]),
@@ -191,14 +191,14 @@ Host *
         ("none", []),
     ],
 )
-def test_order_of_jumps(client: Client, jumps: str, way: list[str]) -> None:
+def test_order_of_jumps(client: Client, jumps: str, jump_hosts: list[str]) -> None:
     """A chain is followed from its first hop: only that one's own ProxyJump counts, and each is looked up like any
     host.
     """
     settings = client.settings(ssh_config=JUMPS.format(jumps=jumps))
     chain = hops(resolve_route(ConnectTarget(parse_destination("ashbury", "the host")), settings))
     expected = []
-    for name in [*way, "ashbury"]:
+    for name in [*jump_hosts, "ashbury"]:
         options = ssh_options(settings, name)
         is_inner = "x@a" in jumps and name == "a"
         expected.append(

@@ -39,8 +39,8 @@ def test_every_option_is_classified() -> None:
     """Every option in the output of `ssh -G`, and in the manual, is honoured, refused or irrelevant."""
     if shutil.which("ssh") is None:
         pytest.skip("needs the program ssh (OpenSSH client)")
-    printed = run("ssh", "-F", "none", "-G", "host.invalid").stdout
-    names = {line.partition(" ")[0].lower() for line in printed.splitlines()}
+    output = run("ssh", "-F", "none", "-G", "host.invalid").stdout
+    names = {line.partition(" ")[0].lower() for line in output.splitlines()}
     assert len(names) > 50
     assert {FORMER_NAMES.get(name, name) for name in names} <= known_options()
 
@@ -65,12 +65,12 @@ def test_revoked_host_keys(client: Client, form: str, revoked: str) -> None:
     client.write_known_hosts(f"@cert-authority * {site.public_key}")
     other = client.folder / "other"
     make_key(other)
-    spent = {"key": host.key, "authority": site.key, "another": other}[revoked].with_suffix(".pub")
+    revoked_key = {"key": host.key, "authority": site.key, "another": other}[revoked].with_suffix(".pub")
     file = client.folder / "revo ked"
     if form == "text":
-        file.write_text(f"# of the site\n{spent.read_text()}")
+        file.write_text(f"# of the site\n{revoked_key.read_text()}")
     else:
-        command = ["ssh-keygen", "-q", "-k", "-f", str(file), str(spent)]
+        command = ["ssh-keygen", "-q", "-k", "-f", str(file), str(revoked_key)]
         run(*command)
     text = config(host, f'RevokedHostKeys "{file}"')
     assert (ssh(client, text)[0] == 0) == (revoked == "another")
@@ -225,8 +225,8 @@ def test_lines_of_known_hosts(client: Client, text: str, is_known: bool) -> None
     """A line of known_hosts ends only at a newline, and a malformed line is skipped, as in ssh."""
     host = client.server("host")
     name, base64 = f"[{LOOPBACK}]:{host.port}", host.public_key.split()[1]
-    written = text.format(name=name, key=host.public_key, base64=base64)
-    client.known_hosts.write_bytes(written.encode("utf-8", "surrogateescape"))
+    content = text.format(name=name, key=host.public_key, base64=base64)
+    client.known_hosts.write_bytes(content.encode("utf-8", "surrogateescape"))
     assert (ssh(client, config(host))[0] == 0) == is_known
     if is_known:
         assert client.connect_error("site", ssh_config=config(host)) is None

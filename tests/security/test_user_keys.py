@@ -31,7 +31,7 @@ def host(client: Client, *options: str) -> Server:
     return server
 
 
-def offered(server: Server) -> list[str]:
+def offered_keys(server: Server) -> list[str]:
     """The fingerprints of all offered keys, in their order."""
     lines = server.log.read_text().splitlines()
     fingerprints = [
@@ -65,7 +65,7 @@ def test_agent_alone(client: Client) -> None:
             file.unlink()
         patch.setenv("SSH_AUTH_SOCK", path)
         assert client.connect_error(server) is None
-    assert offered(server) == expected
+    assert offered_keys(server) == expected
 
 
 def test_identities_only(client: Client) -> None:
@@ -78,12 +78,12 @@ def test_identities_only(client: Client) -> None:
         expected = [fingerprint(client.key)]
         for file in (client.key, client.key.with_suffix(".pub")):
             file.unlink()
-        for named in (public, Path(f"{public}.pub")):
+        for identity_file in (public, Path(f"{public}.pub")):
             ssh_config = config(
-                server, "IdentitiesOnly yes", f"IdentityFile {named}", f"IdentityAgent {path}"
+                server, "IdentitiesOnly yes", f"IdentityFile {identity_file}", f"IdentityAgent {path}"
             )
             assert client.connect_error("site", ssh_config=ssh_config) is None
-    assert offered(server) == expected * 2
+    assert offered_keys(server) == expected * 2
 
 
 def test_named_key_of_the_agent_comes_first(client: Client) -> None:
@@ -92,7 +92,7 @@ def test_named_key_of_the_agent_comes_first(client: Client) -> None:
     with ssh_agent(client.folder, *new_keys(client, 7), client.key) as path:
         ssh_config = config(server, f"IdentityFile {client.key}", f"IdentityAgent {path}")
         assert client.connect_error("site", ssh_config=ssh_config) is None
-    assert offered(server) == [fingerprint(client.key)]
+    assert offered_keys(server) == [fingerprint(client.key)]
 
 
 def test_identity_agent(client: Client) -> None:
@@ -117,7 +117,7 @@ def test_identity_agent(client: Client) -> None:
         client.expect_error(
             "site", 4, "no key was found", ssh_config=config(server, "IdentityAgent none", nowhere)
         )
-    assert fingerprint(other) not in offered(server)
+    assert fingerprint(other) not in offered_keys(server)
 
 
 @pytest.mark.parametrize(("kind", "form"), FORMS)
@@ -166,10 +166,10 @@ def test_certificate_beside_the_key(client: Client, users: Authority, kind: str)
 def test_certificate_file(client: Client, users: Authority) -> None:
     """CertificateFile names a certificate elsewhere; one of another key, or a missing one, is ignored."""
     (other,) = new_keys(client, 1)
-    moved = users.sign(client.key, getuser(), for_host=False).rename(client.folder / "elsewhere.pub")
+    certificate = users.sign(client.key, getuser(), for_host=False).rename(client.folder / "elsewhere.pub")
     others = users.sign(other, getuser(), for_host=False)
     server = certifying(client, users)
-    lines = [f"CertificateFile {path}" for path in (client.folder / "missing", others, moved)]
+    lines = [f"CertificateFile {path}" for path in (client.folder / "missing", others, certificate)]
     assert (
         client.connect_error("site", ssh_config=config(server, f"IdentityFile {client.key}", *lines)) is None
     )
@@ -214,7 +214,7 @@ def test_too_many_keys(client: Client) -> None:
     ssh_config = config(server, *(f"IdentityFile {key}" for key in (*keys, client.key)))
     problem = client.expect_error("site", 4, f"publickey ({keys[0]})", ssh_config=ssh_config)
     assert "oo many" in " ".join((str(problem), problem.hint, *problem.detail))
-    assert len(offered(server)) <= 6
+    assert len(offered_keys(server)) <= 6
 
 
 def test_two_keys(client: Client) -> None:

@@ -22,15 +22,15 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Callable[[Collection], str]:
     monkeypatch.setattr(command_hint, "_collection_path", "")
 
     def run(collection: Collection) -> str:
-        named: list[str] = []
+        commands: list[str] = []
 
         def own(c: Any) -> None:
             command_hint.set_collection(collection_path())
-            named.append(command_hint.command("stop"))
+            commands.append(command_hint.command("stop"))
 
         collection.add_task(Task(own))
         Executor(collection, Config(lazy=True)).execute("own")
-        return named[0]
+        return commands[0]
 
     return run
 

@@ -155,9 +155,9 @@ def test_protection(checks: Any, changes: dict[str, Any], problem: str) -> None:
 def test_relay_that_does_not_run(checks: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the host forbids forwarding, its relay is started, and one that fails is the problem."""
     monkeypatch.setattr(diagnostics, "forwarding_refusal", lambda connection, port: "prohibited")
-    used: list[str] = []
-    monkeypatch.setattr(diagnostics, "use_relay", lambda connection, refusal: used.append(refusal))
-    assert "forbids forwarding (prohibited)" in checks._loopback() and used == ["prohibited"]
+    refusals: list[str] = []
+    monkeypatch.setattr(diagnostics, "use_relay", lambda connection, refusal: refusals.append(refusal))
+    assert "forbids forwarding (prohibited)" in checks._loopback() and refusals == ["prohibited"]
 
     def fail(connection: object, refusal: str) -> None:
         raise ConnectError("no program", hint="x")

@@ -27,11 +27,11 @@ def test_own_name(capsys: pytest.CaptureFixture[str]) -> None:
     program.run(["/somewhere/notebooks", "--help"], exit=False)
     assert capsys.readouterr().out.startswith("Usage: notebooks [")
     program.run(["notebooks", "--list", "--list-format", "json"], exit=False)
-    listed = json.loads(capsys.readouterr().out)
-    assert listed["default"] == "up"
-    assert {"secure", "serve", "tunnel", "stop", "up", "doctor"} < {task["name"] for task in listed["tasks"]}
+    listing = json.loads(capsys.readouterr().out)
+    assert listing["default"] == "up"
+    assert {"secure", "serve", "tunnel", "stop", "up", "doctor"} < {task["name"] for task in listing["tasks"]}
     # The maintainers' tasks are their own (dev/tasks.py).
-    assert not {"pin", "screenshots"} & {task["name"] for task in listed["tasks"]}
+    assert not {"pin", "screenshots"} & {task["name"] for task in listing["tasks"]}
 
 
 def test_options_of_fab(notebooks: Notebooks, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:

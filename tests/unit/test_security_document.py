@@ -17,7 +17,7 @@ def test_each_row_names_its_tests() -> None:
 
 def test_named_tests_exist() -> None:
     """Each named file exists."""
-    named = re.findall(r"`([\w/]+\.py)`", DOCUMENT.read_text())
+    names = re.findall(r"`([\w/]+\.py)`", DOCUMENT.read_text())
     exceptions = ("jupyter_server_config.py",)
-    missing = [name for name in named if name not in exceptions and not (TESTS / name).is_file()]
+    missing = [name for name in names if name not in exceptions and not (TESTS / name).is_file()]
     assert not missing, missing

@@ -139,16 +139,16 @@ def test_ctrl_c_just_after_the_prompt(
 def test_secret(master_fd: int) -> None:
     """The answer to a prompt for a secret is not echoed, and what was typed before the prompt is not part of it."""
     os.write(master_fd, b"early\n")
-    shown = b""
+    output = b""
 
     def answer() -> None:
-        nonlocal shown
-        while not shown.endswith(b"word? "):
-            shown += os.read(master_fd, 100)
+        nonlocal output
+        while not output.endswith(b"word? "):
+            output += os.read(master_fd, 100)
         os.write(master_fd, b"hunter2\n")
 
     thread = threading.Thread(target=answer, daemon=True)
     thread.start()
     assert TerminalPrompter(True).ask_secret("word?") == "hunter2"
     thread.join()
-    assert shown + os.read(master_fd, 100) == b"early\r\nword? \r\n"
+    assert output + os.read(master_fd, 100) == b"early\r\nword? \r\n"

@@ -219,7 +219,7 @@ class Transport(_Transport):  # type: ignore[misc] # as above
             super()._parse_kex_init(message)
         except IncompatiblePeer as error:
             message.rewind()
-            offered = self._really_parse_kex_init(message)
+            offer = self._really_parse_kex_init(message)
             for kind, names, supported in (
                 ("key exchange method", "kex_algo_list", self.preferred_kex),
                 ("host key algorithm", "server_key_algo_list", self.preferred_keys),
@@ -228,8 +228,8 @@ class Transport(_Transport):  # type: ignore[misc] # as above
                 ("MAC", "client_mac_algo_list", self.preferred_macs),
                 ("MAC", "server_mac_algo_list", self.preferred_macs),
             ):
-                if not set(offered[names]) & set(supported):
-                    raise NoCommonAlgorithm(kind, offered[names], supported) from error
+                if not set(offer[names]) & set(supported):
+                    raise NoCommonAlgorithm(kind, offer[names], supported) from error
             raise
 
     def _feed_session(self, feed: Callable[..., None], channel: Any, message: paramiko.Message) -> None:

@@ -88,9 +88,9 @@ def signed_by_server(user: User, folder: Path) -> Path:
     signer = load_pem_private_key(theirs, None)
     assert isinstance(signer, EllipticCurvePrivateKey)
     key = new_key()
-    signed = certificate(key, issuer="notebook server over SSH", signer=signer)
+    leaf = certificate(key, issuer="notebook server over SSH", signer=signer)
     file = folder / "impostor.pem"
-    file.write_text(pem(key) + signed + user.certificate_pem(user.only_session()["host"]))
+    file.write_text(pem(key) + leaf + user.certificate_pem(user.only_session()["host"]))
     return file
 
 

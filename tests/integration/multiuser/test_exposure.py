@@ -94,16 +94,16 @@ def test_permission(pam_network: PamNetwork, owner: Account) -> None:
     closed = pam_network.folder / "closed"
     (closed / "bin").mkdir(parents=True)
     (closed / "bin/python").symlink_to(sys.executable)
-    named = owner.home / ".conda/envs/mlp7"
-    named.parent.mkdir(parents=True)
-    owner.own(named.parent, named.parent.parent)
-    (named / "bin").mkdir(parents=True)
-    for folder in (closed, named):
+    named_environment = owner.home / ".conda/envs/mlp7"
+    named_environment.parent.mkdir(parents=True)
+    owner.own(named_environment.parent, named_environment.parent.parent)
+    (named_environment / "bin").mkdir(parents=True)
+    for folder in (closed, named_environment):
         folder.chmod(0o700)
     host = {"host": pam_network.host_destination, "remote_port": free_port(), "nice": 10}
-    for environment, place in ((str(closed), closed), ("mlp7", named)):
+    for environment, inaccessible in ((str(closed), closed), ("mlp7", named_environment)):
         pam_network.configure(user=owner.name, notebook=host | {"environment": environment})
-        assert_error(pam_network.user.fab("secure"), 6, "has no permission for", str(place))
+        assert_error(pam_network.user.fab("secure"), 6, "has no permission for", str(inaccessible))
     pam_network.configure(user=owner.name, notebook=host | {"directory": str(closed)})
     result = assert_error(
         pam_network.user.fab("up", "--detach"), 6, "no permission to enter and read", str(closed)

@@ -228,8 +228,10 @@ def test_arguments(shared: Shared) -> None:
     assert "jupyter" in result.stdout
     token = (shared.state / "token").read_text()
     assert len(bytes.fromhex(token)) * 8 == 192
-    hashed = (shared.owner.home / ".jupyter/jupyter_server_config.json").read_text().split('"argon2:')[1]
-    for secret in (token, hashed.partition('"')[0], PASSWORD):
+    password_hash = (
+        (shared.owner.home / ".jupyter/jupyter_server_config.json").read_text().split('"argon2:')[1]
+    )
+    for secret in (token, password_hash.partition('"')[0], PASSWORD):
         assert len(secret) > 16 and secret not in result.stdout
 
 

@@ -62,15 +62,15 @@ def faulty_hop(
     with mitm_server(loop, key, server_factory=make_server) as (port, record):
         network.write_known_hosts(known_hosts_line(port, key.with_suffix(".pub").read_text()))
         _configure(network, hop, port)
-        yield port, record.reached.wait
+        yield port, record.stall_event.wait
 
 
 def _configure(network: Network, hop: str, port: int) -> None:
-    place = f"{LOOPBACK}:{port}"
+    destination = f"{LOOPBACK}:{port}"
     if hop == "gateway":
-        network.configure(gateway=place)
+        network.configure(gateway=destination)
     else:
-        network.configure(notebook={"host": place})
+        network.configure(notebook={"host": destination})
 
 
 def assert_error_in_time(network: Network, code: int, *expected: str) -> Result:

@@ -27,8 +27,8 @@ def test_certificate_made_with_a_wrong_clock(network: Network, offset: str) -> N
     result = assert_success(network.user.fab("up", "--detach"))
     assert ("clock" in result.stderr) == offset.endswith("d"), result.stderr
     session = network.user.only_session()
-    probed = probe(network.user, session["local_port"])
-    assert probed.certificate_sha256 == session["certificate_sha256"]
+    reply = probe(network.user, session["local_port"])
+    assert reply.certificate_sha256 == session["certificate_sha256"]
     assert_success(network.user.fab("stop"))
     network.wait_until_empty()
 

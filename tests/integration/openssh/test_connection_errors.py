@@ -63,11 +63,11 @@ def test_unknown_gateway(network: Network) -> None:
 def test_silent_port(network: Network, silent: str) -> None:
     """A port that accepts and sends no version, on either hop, fails after the timeout of -t."""
     with silent_port() as port:
-        place = f"{LOOPBACK}:{port}"
+        destination = f"{LOOPBACK}:{port}"
         if silent == "gateway":
-            network.configure(gateway=place)
+            network.configure(gateway=destination)
         else:
-            network.configure(notebook={"host": place})
+            network.configure(notebook={"host": destination})
         begin = time.monotonic()
         assert_error(network.user.fab("-t", str(TIMEOUT_S), "secure"), 3, f"within {TIMEOUT_S} s")
         assert time.monotonic() - begin < TIMEOUT_S + STARTUP_SLACK_S

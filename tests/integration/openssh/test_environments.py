@@ -21,10 +21,10 @@ def up(network: Network) -> Result:
 
 def kernel_prefix(network: Network) -> str:
     """Run `up`, and return the `sys.prefix` of a kernel in the notebook that it opens."""
-    opened = assert_success(up(network))
+    result = assert_success(up(network))
     session = network.user.only_session()
     assert session["directory"] == str(network.remote_home / "mlpractical")
-    with Browser(port_in(opened), network.user.certificate_pem(session["host"])) as browser:
+    with Browser(port_in(result), network.user.certificate_pem(session["host"])) as browser:
         assert browser.log_in(PASSWORD)
         with browser.kernel() as kernel:
             prefix = kernel.run("import os, sys; print(sys.prefix)").text.strip()

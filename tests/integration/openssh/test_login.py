@@ -88,14 +88,14 @@ def test_destination_of_the_command_line(network: Network) -> None:
     """-H gives user, host and port, and wins over the settings; under invoke --host does."""
     network.configure(user="nobody-here", gateway=f"{getuser()}@{network.gateway_destination}")
     assert_error(network.user.fab("secure"), 4, f"nobody-here@{LOOPBACK}")
-    place = f"{getuser()}@{network.host_destination}"
+    destination = f"{getuser()}@{network.host_destination}"
     network.configure(
         user="nobody-here",
         gateway=f"{getuser()}@{network.gateway_destination}",
         notebook={"host": "nowhere.invalid"},
     )
-    assert_success(network.user.fab("-H", place, "secure"))
-    assert_success(network.user.invoke("secure", "--host", place))
+    assert_success(network.user.fab("-H", destination, "secure"))
+    assert_success(network.user.invoke("secure", "--host", destination))
 
 
 def test_encrypted_key_without_terminal(network: Network) -> None:

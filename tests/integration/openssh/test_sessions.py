@@ -26,12 +26,12 @@ def test_session(network: Network) -> None:
     assert "the password is" in secured.stdout
     served = assert_success(network.user.fab("serve"))
     assert "is running on localhost, port " in served.stdout
-    opened = assert_success(network.user.fab("tunnel", "--detach"))
+    tunnel = assert_success(network.user.fab("tunnel", "--detach"))
 
     session = network.user.only_session()
     assert session["server"] == "running"
     assert session["tunnel"] == "open"
-    assert session["local_port"] == port_in(opened)
+    assert session["local_port"] == port_in(tunnel)
     assert session["gateway"] == network.gateway_destination
     assert session["directory"] == str(network.remote_home / "mlpractical")
     fingerprint, answer = get_api(session["local_port"])

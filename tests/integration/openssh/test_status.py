@@ -61,8 +61,8 @@ def test_silent_hosts(serving_user: Network) -> None:
             by_server = sorted(session["server"] for session in sessions)
             assert by_server == ["running"] + ["unreachable"] * (len(sessions) - 1)
             assert {session["pid"] for session in sessions} == {record["pid"]}, "the last known state"
-        printed = assert_success(user.fab("status")).stdout
-        assert printed.count("unreachable") == printed.count("last known") == SILENT_HOSTS
+        output = assert_success(user.fab("status")).stdout
+        assert output.count("unreachable") == output.count("last known") == SILENT_HOSTS
     for path in paths:
         path.unlink()
     assert took[-1] < took[0] * SILENT_HOSTS / 2

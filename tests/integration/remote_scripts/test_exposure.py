@@ -81,8 +81,8 @@ def test_writable(home: Path, path: str) -> None:
     content = target.read_bytes() if target.is_file() else b""
     expected = os.path.normpath(path)
     assert exposed(home) == {expected}
-    refused = start(home)
-    assert (refused["problem"], refused["path"], refused["is_owned"]) == (
+    reply = start(home)
+    assert (reply["problem"], reply["path"], reply["is_owned"]) == (
         "exposed",
         str(home / expected),
         True,

@@ -145,7 +145,7 @@ def test_full_disk(tmp_path: Path, jupyter: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("hashed", "trouble"),
+    ("password_hash", "problem"),
     [
         (HASH, ""),
         ("sha256:0123456789ab:abc", ""),
@@ -155,15 +155,15 @@ def test_full_disk(tmp_path: Path, jupyter: Path) -> None:
         ("", "missing"),
     ],
 )
-def test_weak_hash(tmp_path: Path, jupyter: Path, hashed: str, trouble: str) -> None:
+def test_weak_hash(tmp_path: Path, jupyter: Path, password_hash: str, problem: str) -> None:
     """A weak hash, or none, counts as no password; the file with the weak one is backed up when it is replaced."""
     file = jupyter / "jupyter_server_config.json"
     config = json.loads(file.read_text())
-    config["IdentityProvider"]["hashed_password"] = hashed
+    config["IdentityProvider"]["hashed_password"] = password_hash
     file.write_text(json.dumps(config))
-    assert get_status(tmp_path)["password_problem"] == trouble
+    assert get_status(tmp_path)["password_problem"] == problem
     backups = configure(tmp_path, certificate="")["backups"]
     assert [json.loads(Path(copy).read_text()) for copy in backups] == (
-        [config] if trouble not in ("", "missing") else []
+        [config] if problem not in ("", "missing") else []
     )
     assert get_status(tmp_path)["password_problem"] == ""

@@ -35,8 +35,8 @@ def port(host_environment: Path, tmp_path: Path) -> Iterator[int]:
 def test_versions(port: int) -> None:
     """The server refuses TLS 1.0 and 1.1 with an alert and accepts 1.2 and 1.3, whatever its Python's minimum."""
     outcomes = {version: _handshake(port, version) for version in VERSIONS}
-    refused = {version for version, outcome in outcomes.items() if "ALERT" in outcome}
-    assert refused == {ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1}, outcomes
+    refused_versions = {version for version, outcome in outcomes.items() if "ALERT" in outcome}
+    assert refused_versions == {ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1}, outcomes
     assert outcomes[ssl.TLSVersion.TLSv1_2] == "TLSv1.2"
     assert outcomes[ssl.TLSVersion.TLSv1_3] == "TLSv1.3"
 

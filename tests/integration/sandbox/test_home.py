@@ -60,8 +60,8 @@ def test_environments_are_listed(client: OpenSSHClient, network: Network) -> Non
     """Conda lists the base, `mlp`, and `plain`, which has Python but no Jupyter."""
     base = Path(network.home) / "miniconda3"
     prefixes = [base, base / "envs/mlp", base / "envs/plain"]
-    listed = (Path(network.home) / ".conda/environments.txt").read_text().splitlines()
-    assert listed == [str(prefix) for prefix in prefixes]
+    environments = (Path(network.home) / ".conda/environments.txt").read_text().splitlines()
+    assert environments == [str(prefix) for prefix in prefixes]
     for prefix in prefixes:
         assert (prefix / "conda-meta/history").is_file()
     output = client.run(
@@ -72,6 +72,6 @@ def test_environments_are_listed(client: OpenSSHClient, network: Network) -> Non
     assert (
         client.run("ashbury", "~/miniconda3/envs/plain/bin/python -c 'import jupyter_server'").returncode == 1
     )
-    refused = client.run("ashbury", "~/miniconda3/bin/conda install numpy")
-    assert refused.returncode == 1
-    assert "fake" in refused.stderr
+    result = client.run("ashbury", "~/miniconda3/bin/conda install numpy")
+    assert result.returncode == 1
+    assert "fake" in result.stderr

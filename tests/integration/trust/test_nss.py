@@ -37,7 +37,7 @@ def test_every_store(trust_user: TrustUser) -> None:
     """Every database gets the certificate with the trust its browser needs; a second run changes nothing; then it is
     removed.
     """
-    databases = {trust_user.add_database(place): trust for place, trust in PLACES.items()}
+    databases = {trust_user.add_database(folder): trust for folder, trust in PLACES.items()}
     for database in databases:
         certutil("-A", "-a", "-d", f"sql:{database}", "-n", "of my own", "-t", "C,,", stdin=self_signed())
     before = {database: entries(database) for database in databases}
@@ -77,7 +77,7 @@ def test_new_chromium(trust_user: TrustUser, tmp_path: Path) -> None:
 
 def test_certutil_is_missing(trust_user: TrustUser, tmp_path: Path) -> None:
     """Without certutil nothing changes, and every store and the one package to install are named."""
-    databases = [trust_user.add_database(place) for place in (CHROMIUM, FIREFOX)]
+    databases = [trust_user.add_database(folder) for folder in (CHROMIUM, FIREFOX)]
     trust_user.add_session(self_signed())
     result = assert_error(
         trust_user.fab("trust", PATH=_programs(tmp_path / "bare")),
@@ -105,7 +105,7 @@ def test_primary_password(trust_user: TrustUser) -> None:
 
 def test_database_in_use(trust_user: TrustUser) -> None:
     """A database that another program has locked is reported; the other is changed, and a second run completes it."""
-    busy, other = (trust_user.add_database(place) for place in (CHROMIUM, FIREFOX))
+    busy, other = (trust_user.add_database(folder) for folder in (CHROMIUM, FIREFOX))
     trust_user.add_session(self_signed())
     holder = sqlite3.connect(busy / "cert9.db", isolation_level=None)
     holder.execute("BEGIN EXCLUSIVE")
@@ -131,7 +131,7 @@ def test_still_trusted(trust_user: TrustUser, tmp_path: Path) -> None:
 
 def test_ca_certificate(trust_user: TrustUser, tmp_path: Path) -> None:
     """A certificate that can sign others is added to no store."""
-    databases = [trust_user.add_database(place) for place in (CHROMIUM, FIREFOX)]
+    databases = [trust_user.add_database(folder) for folder in (CHROMIUM, FIREFOX)]
     for pem in (authority(new_key()), version_1(tmp_path)):
         trust_user.add_session(pem)
         assert_error(trust_user.fab("trust"), 1, "could sign other certificates", "secure --renew")
@@ -141,7 +141,7 @@ def test_ca_certificate(trust_user: TrustUser, tmp_path: Path) -> None:
 
 def test_other_web_sites(trust_user: TrustUser) -> None:
     """A certificate that is also for another web site is added to no store, and the message names the site."""
-    databases = [trust_user.add_database(place) for place in (CHROMIUM, FIREFOX)]
+    databases = [trust_user.add_database(folder) for folder in (CHROMIUM, FIREFOX)]
     trust_user.add_session(
         certificate(new_key(), names=names("localhost", "www.bank.example", "*.example.org"))
     )
@@ -188,7 +188,7 @@ def test_hosts_with_one_home(trust_user: TrustUser) -> None:
 
 def test_lost_records(trust_user: TrustUser) -> None:
     """Without any records, `untrust` finds our certificates in the databases by their names."""
-    databases = [trust_user.add_database(place) for place in (CHROMIUM, FIREFOX)]
+    databases = [trust_user.add_database(folder) for folder in (CHROMIUM, FIREFOX)]
     trust_user.add_session(self_signed())
     assert_success(trust_user.fab("trust"))
     shutil.rmtree(trust_user.sessions.parent)

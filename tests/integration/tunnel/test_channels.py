@@ -263,10 +263,10 @@ def test_wakes_only_a_sleeping_loop() -> None:
 
 def test_unverified_target_queues(connection: Connection, serve: ServeFunction) -> None:
     """A connection to a target that loses its verification before the channel opens is queued."""
-    accepted: list[socket.socket] = []
+    peers: list[socket.socket] = []
 
     def talk(peer: socket.socket) -> None:
-        accepted.append(peer)
+        peers.append(peer)
         while block := peer.recv(65536):
             peer.sendall(block)
 
@@ -291,7 +291,7 @@ def test_unverified_target_queues(connection: Connection, serve: ServeFunction) 
         is_proven = True
         forwarder.serve_queued()
         assert echoes(peer)
-        assert len(accepted) == 1
+        assert len(peers) == 1
 
 
 def test_simultaneous_half_close(connection: Connection, serve: ServeFunction) -> None:

@@ -74,7 +74,7 @@ def test_data_before_channel_confirmation(gateway: tuple[Transport, ScriptedPeer
     """Data on a channel that is not yet confirmed ends the connection at the first packet."""
     transport, end = gateway
     JumpChannel(transport, TARGET).open()
-    number = end.opened.get(timeout=TIMEOUT_S).local_id
+    number = end.channel_opens.get(timeout=TIMEOUT_S).local_id
     flood(lambda: end.data(number, bytes(BLOCK)), 64, lambda: not transport.is_active())
     assert_ended(transport, "before opening it")
 
@@ -84,16 +84,16 @@ def test_unread_nested_data(gateway: tuple[Transport, ScriptedPeer]) -> None:
     transport, end = gateway
     carrier = JumpChannel(transport, TARGET)
     carrier.open()
-    opened = end.accept()
+    channel = end.accept()
     with closing(Transport(carrier)):
-        for _ in range(opened.window // BLOCK):
-            end.data(opened.local_id, bytes(BLOCK))
-        end.request(opened.local_id)
+        for _ in range(channel.window // BLOCK):
+            end.data(channel.local_id, bytes(BLOCK))
+        end.request(channel.local_id)
         kinds: list[int] = []
         while not kinds or kinds[-1] != MSG_CHANNEL_FAILURE:
             kinds.append(end.received.get(timeout=TIMEOUT_S)[0])
         assert MSG_CHANNEL_WINDOW_ADJUST not in kinds
-        end.data(opened.local_id, bytes(BLOCK))
+        end.data(channel.local_id, bytes(BLOCK))
         assert_ended(transport, "more than the window allows")
 
 
@@ -113,14 +113,14 @@ def test_ignored_messages_during_login(gateway: tuple[Transport, ScriptedPeer]) 
     outer, end = gateway
     carrier = JumpChannel(outer, TARGET)
     carrier.open()
-    opened = end.accept(window=64 * MB)
+    channel = end.accept(window=64 * MB)
     prompted, answered, flooded = threading.Event(), threading.Event(), threading.Event()
     allowed = threading.Semaphore(0)
     client_end, server_end = socket.socketpair()
     size = 16 * MB
 
     def to_client() -> None:
-        send_window = opened.window
+        send_window = channel.window
         with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
             while data := server_end.recv(BLOCK):
                 while send_window < len(data):
@@ -128,7 +128,7 @@ def test_ignored_messages_during_login(gateway: tuple[Transport, ScriptedPeer]) 
                     send_window = window[0]
                 send_window -= len(data)
                 window[0] -= len(data)
-                end.data(opened.local_id, data)
+                end.data(channel.local_id, data)
 
     def to_server() -> None:
         with contextlib.suppress(OSError, EOFError, Exception):
@@ -140,7 +140,7 @@ def test_ignored_messages_during_login(gateway: tuple[Transport, ScriptedPeer]) 
                     window[0] += int.from_bytes(body[:4], "big")
                     allowed.release()
 
-    window = [opened.window]
+    window = [channel.window]
     threads = [threading.Thread(target=work, daemon=True) for work in (to_client, to_server)]
     for thread in threads:
         thread.start()
@@ -271,14 +271,14 @@ def test_session_channel_window(gateway: tuple[Transport, ScriptedPeer]) -> None
     opening = threading.Thread(target=lambda: channels.append(transport.open_session(timeout=TIMEOUT_S)))
     channels: list[paramiko.Channel] = []
     opening.start()
-    opened = end.accept()
+    channel = end.accept()
     opening.join(TIMEOUT_S)
     blocks = flood(
-        lambda: end.data(opened.local_id, bytes(BLOCK)),
-        8 * opened.window // BLOCK,
+        lambda: end.data(channel.local_id, bytes(BLOCK)),
+        8 * channel.window // BLOCK,
         lambda: not transport.is_active(),
     )
-    assert blocks < 8 * opened.window // BLOCK
+    assert blocks < 8 * channel.window // BLOCK
     assert_ended(transport, "more than the window allows")
 
 
@@ -365,10 +365,10 @@ def test_close_after_gateway_is_gone(
     finished = threading.Event()
     inner.start_client(event=finished)
 
-    def gone(self: Any, message: paramiko.Message) -> None:
+    def raise_eof(self: Any, message: paramiko.Message) -> None:
         raise EOFError
 
-    monkeypatch.setattr(BlockPacketizer, "send_message", gone)
+    monkeypatch.setattr(BlockPacketizer, "send_message", raise_eof)
     inner.packetizer.feed_eof()
     inner.join(TIMEOUT_S)
     assert not inner.is_alive()

@@ -62,9 +62,9 @@ def test_up_relays(network: Network, option: str) -> None:
     assert REFUSAL in result.stdout, result.stdout
     session = network.user.only_session()
     assert (session["server"], session["tunnel"]) == ("running", "open")
-    probed = probe(network.user, session["local_port"])
-    assert probed.certificate_sha256 == session["certificate_sha256"]
-    assert "version" in probed.answer
+    reply = probe(network.user, session["local_port"])
+    assert reply.certificate_sha256 == session["certificate_sha256"]
+    assert "version" in reply.answer
     assert_success(network.user.fab("stop"))
     network.wait_until_empty()
 

@@ -44,12 +44,12 @@ def test_more_ports(proxied: ProxiedNetwork, serve: ServeFunction) -> None:
     # The host runs on this machine, so its ports are taken here, and the next free ones are used.
     board, dask = serve(name_server(b"board")), serve(name_server(b"dask"))
     up = (*background(proxied), "--forward", f"{board},{dask}")
-    opened = assert_success(user.fab("up", *up))
+    first_run = assert_success(user.fab("up", *up))
     session = user.only_session()
     also = {int(remote): local for remote, local in session["extra_ports"].items()}
     assert set(also) == {board, dask}
     assert all(local > remote for remote, local in also.items())
-    assert in_table(opened.stdout) == also | {session["remote_port"]: session["local_port"]}
+    assert in_table(first_run.stdout) == also | {session["remote_port"]: session["local_port"]}
     output = assert_success(user.fab("status")).stdout
     assert {remote: local for remote, local in in_table(output).items() if remote in also} == also
     for remote, name in ((board, b"board"), (dask, b"dask")):
@@ -60,7 +60,7 @@ def test_more_ports(proxied: ProxiedNetwork, serve: ServeFunction) -> None:
     for words in (("tunnel", "--detach"), ("tunnel", "--detach", "--forward", str(dask)), ("up", *up)):
         second_run = assert_success(user.fab(*words))
         assert (proxied.record()["pid"], user.only_session()["extra_ports"]) == (pid, session["extra_ports"])
-        assert in_table(second_run.stdout) == in_table(opened.stdout)
+        assert in_table(second_run.stdout) == in_table(first_run.stdout)
 
     proxied.first.cut()
     proxied.wait_for_outages(1)

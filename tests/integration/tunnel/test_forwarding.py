@@ -78,9 +78,9 @@ def test_refused_connection(connection: Connection, serve: ServeFunction) -> Non
         with dial(port) as peer, suppress(ConnectionResetError):
             assert peer.recv(1) == b""
         with socket.create_server(("127.0.0.1", target)) as late, dial(port) as peer:
-            accepted, _ = late.accept()
-            with accepted:
-                accepted.sendall(b"here now")
+            server_end, _ = late.accept()
+            with server_end:
+                server_end.sendall(b"here now")
             assert read_all(peer) == b"here now"
 
 

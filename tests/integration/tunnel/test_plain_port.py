@@ -38,8 +38,8 @@ def test_outage(proxied: ProxiedNetwork, work: Workload) -> None:
         ]
         for thread in threads:
             thread.start()
-        before = proxied.first.refused
-        proxied.wait_until(lambda: proxied.first.refused >= before + 2, "two attempts were refused")
+        before = proxied.first.refused_count
+        proxied.wait_until(lambda: proxied.first.refused_count >= before + 2, "two attempts were refused")
         assert statuses == []
         proxied.first.resume()
         for thread in threads:

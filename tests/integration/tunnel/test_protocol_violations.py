@@ -135,22 +135,22 @@ def test_violation(nested: NestedTransports, violation: Violation) -> None:
     case.
     """
     with dial(nested.port) as peer:
-        opened = nested.peer.accept()
-        violation(nested.peer, opened.local_id)
-        nested.assert_reset_or_working(peer, opened.local_id)
+        channel = nested.peer.accept()
+        violation(nested.peer, channel.local_id)
+        nested.assert_reset_or_working(peer, channel.local_id)
         nested.assert_others_work()
 
 
 def test_window_exceeded(nested: NestedTransports) -> None:
     """A peer that sends more than the window loses the connection, and little of the data is kept."""
     with dial(nested.port) as peer:
-        opened = nested.peer.accept()
+        channel = nested.peer.accept()
         before = psutil.Process().memory_info().rss
         with contextlib.suppress(EOFError, OSError, paramiko.SSHException):
             for _ in range(256 * MB // 32768):
                 if not nested.peer.transport.is_active():
                     break
-                nested.peer.data(opened.local_id, bytes(32768))
+                nested.peer.data(channel.local_id, bytes(32768))
         wait_until(lambda: not nested.transport.is_active(), "the transport has ended")
         assert psutil.Process().memory_info().rss - before < 100 * MB
         with pytest.raises(ConnectionResetError):
@@ -164,18 +164,18 @@ def test_initial_window_of_zero(nested: NestedTransports) -> None:
     """
     with dial(nested.port) as peer:
         peer.sendall(b"a question")
-        opened = nested.peer.accept(window=0)
-        nested.peer.request(opened.local_id)
+        channel = nested.peer.accept(window=0)
+        nested.peer.request(channel.local_id)
         nested.peer.expect(MSG_CHANNEL_FAILURE)
-        nested.peer.send(MSG_CHANNEL_WINDOW_ADJUST, opened.local_id, 4)
+        nested.peer.send(MSG_CHANNEL_WINDOW_ADJUST, channel.local_id, 4)
         kind, body = nested.peer.received.get(timeout=TIMEOUT_S)
         assert (kind, body[4:]) == (MSG_CHANNEL_DATA, b"a qu")
-        nested.peer.send(MSG_CHANNEL_WINDOW_ADJUST, opened.local_id, 100)
+        nested.peer.send(MSG_CHANNEL_WINDOW_ADJUST, channel.local_id, 100)
         kind, body = nested.peer.received.get(timeout=TIMEOUT_S)
         assert (kind, body[4:]) == (MSG_CHANNEL_DATA, b"estion")
         peer.shutdown(socket.SHUT_WR)
         nested.peer.expect(MSG_CHANNEL_EOF)
-        nested.peer.data(opened.local_id, b"an answer")
+        nested.peer.data(channel.local_id, b"an answer")
         assert read(peer, 9) == b"an answer"
         nested.assert_others_work()
 
@@ -184,16 +184,16 @@ def test_max_packet_size_too_small(nested: NestedTransports) -> None:
     """A peer whose maximum packet size is too small gets no packet, and no EOF that the client did not send."""
     with dial(nested.port) as peer:
         peer.sendall(b"a question")
-        opened = nested.peer.accept(max_packet_size=0)
-        nested.peer.request(opened.local_id)
+        channel = nested.peer.accept(max_packet_size=0)
+        nested.peer.request(channel.local_id)
         received: list[int] = []
         with contextlib.suppress(Exception):
             while not received or received[-1] not in (MSG_CHANNEL_FAILURE, MSG_CHANNEL_CLOSE):
                 received.append(nested.peer.received.get(timeout=2)[0])
         assert MSG_CHANNEL_EOF not in received
-        used = sum(psutil.Process().cpu_times()[:2])
+        cpu_s = sum(psutil.Process().cpu_times()[:2])
         nested.assert_others_work()
-        assert sum(psutil.Process().cpu_times()[:2]) - used < 1
+        assert sum(psutil.Process().cpu_times()[:2]) - cpu_s < 1
 
 
 def test_small_packets(nested: NestedTransports) -> None:
@@ -216,11 +216,11 @@ def test_unknown_channel_request(nested: NestedTransports, want_reply: bool) -> 
     working.
     """
     with dial(nested.port) as peer:
-        opened = nested.peer.accept()
-        nested.peer.request(opened.local_id, want_reply=want_reply)
+        channel = nested.peer.accept()
+        nested.peer.request(channel.local_id, want_reply=want_reply)
         if want_reply:
             nested.peer.expect(MSG_CHANNEL_FAILURE)
-        nested.peer.data(opened.local_id, b"and on")
+        nested.peer.data(channel.local_id, b"and on")
         assert read(peer, 6) == b"and on"
         peer.sendall(b"here too")
         kind, body = nested.peer.received.get(timeout=TIMEOUT_S)
@@ -230,10 +230,10 @@ def test_unknown_channel_request(nested: NestedTransports, want_reply: bool) -> 
 def test_close_without_eof(nested: NestedTransports) -> None:
     """A channel that closes before EOF resets the client, whose data may be incomplete."""
     with dial(nested.port) as peer:
-        opened = nested.peer.accept()
-        nested.peer.data(opened.local_id, b"the first half")
+        channel = nested.peer.accept()
+        nested.peer.data(channel.local_id, b"the first half")
         assert read(peer, 14) == b"the first half"
-        nested.peer.send(MSG_CHANNEL_CLOSE, opened.local_id)
+        nested.peer.send(MSG_CHANNEL_CLOSE, channel.local_id)
         nested.peer.expect(MSG_CHANNEL_CLOSE)
         with pytest.raises(ConnectionResetError):
             peer.recv(1)
@@ -258,7 +258,7 @@ def test_packets_after_close(nested: NestedTransports) -> None:
 def test_unanswered_open(nested: NestedTransports) -> None:
     """A channel that is neither opened nor refused keeps its own client waiting, and no other."""
     with dial(nested.port) as waiting, dial(nested.port) as peer:
-        nested.peer.opened.get(timeout=TIMEOUT_S)
+        nested.peer.channel_opens.get(timeout=TIMEOUT_S)
         second = nested.peer.accept()
         nested.peer.data(second.local_id, b"hello")
         assert read(peer, 5) == b"hello"

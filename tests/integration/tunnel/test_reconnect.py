@@ -44,9 +44,9 @@ def test_connection_cut(proxied: ProxiedNetwork, hop: str) -> None:
         relay.refuse()
         proxied.wait_for("reconnecting")
         assert proxied.user.only_session()["tunnel"] == "reconnecting"
-        before = relay.refused
+        before = relay.refused_count
         with background_request(work.client) as first, background_request(work.client) as second:
-            proxied.wait_until(lambda: relay.refused >= before + 2, "two attempts were refused")
+            proxied.wait_until(lambda: relay.refused_count >= before + 2, "two attempts were refused")
             assert not first.done() and not second.done()
             relay.resume()
         assert (first.result(), second.result()) == (200, 200)

@@ -318,7 +318,7 @@ def test_one_line_per_outage(proxied: ProxiedNetwork) -> None:
 
 def _outage(proxied: ProxiedNetwork, terminal: Terminal, attempts: int) -> None:
     """Refuse connections until that many attempts have failed."""
-    before = proxied.first.refused
+    before = proxied.first.refused_count
     proxied.first.refuse()
     terminal.expect("reconnecting, the address stays")
-    wait_until(lambda: proxied.first.refused >= before + attempts, f"{attempts} attempts fail")
+    wait_until(lambda: proxied.first.refused_count >= before + attempts, f"{attempts} attempts fail")

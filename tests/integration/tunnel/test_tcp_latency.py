@@ -102,8 +102,8 @@ def test_stderr_of_start_up_files(nested: NestedTransports) -> None:
     nested.peer.expect(MSG_CHANNEL_CLOSE)
     assert over.is_set()
     with dial(nested.port) as peer:
-        opened = nested.peer.accept()
-        nested.peer.data(opened.local_id, b"and on")
+        channel = nested.peer.accept()
+        nested.peer.data(channel.local_id, b"and on")
         assert read(peer, 6) == b"and on"
 
 

@@ -66,7 +66,7 @@ def make_context(request: pytest.FixtureRequest) -> MakeContext:
     return make
 
 
-def refused(text: str, *, name: str = ".invoke.yaml") -> ConfigError:
+def load_error(text: str, *, name: str = ".invoke.yaml") -> ConfigError:
     """The error of `load` for a home folder whose configuration file has `text`."""
     (Path.home() / name).write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError) as caught:
@@ -377,7 +377,7 @@ class TestInvalidFiles:
     )  # fmt: skip
     def test_messages(self, text: str, message: str, hint: str) -> None:
         """The error names the setting and its file, and the hint the one thing to do."""
-        problem = refused(text)
+        problem = load_error(text)
         assert (str(problem), problem.hint) == (message, hint)
         assert problem.exit_code == 2
 
@@ -399,20 +399,20 @@ class TestInvalidFiles:
     ) -> None:
         """A file that is not plain YAML is refused with its line, and its tags are not executed."""
         monkeypatch.chdir(tmp_path)
-        assert str(refused(text)).startswith(f"~/.invoke.yaml, line {line}: invalid YAML: ")
+        assert str(load_error(text)).startswith(f"~/.invoke.yaml, line {line}: invalid YAML: ")
         assert not (tmp_path / "owned").exists()
 
     def test_malformed_json(self) -> None:
         """Errors in JSON have lines too, and duplicate keys are refused."""
-        problem = refused('{"notebook":\n {"nice": 12,}}', name=".invoke.json")
+        problem = load_error('{"notebook":\n {"nice": 12,}}', name=".invoke.json")
         assert str(problem).startswith("~/.invoke.json, line 2: invalid JSON: ")
-        problem = refused('{"notebook": {"nice": 12, "nice": 13}}', name=".invoke.json")
+        problem = load_error('{"notebook": {"nice": 12, "nice": 13}}', name=".invoke.json")
         assert str(problem) == "nice is set twice in ~/.invoke.json"
 
     @pytest.mark.parametrize("text", ["[" * 800, "a: 2026-99-99", "&a [*a]", "gateway: &a [*a]"])
     def test_hostile_yaml(self, text: str) -> None:
         """Unbounded nesting, recursive references and impossible dates are refused."""
-        assert "~/.invoke.yaml" in str(refused(text))
+        assert "~/.invoke.yaml" in str(load_error(text))
 
     def test_not_utf8(self, home: Path) -> None:
         """A file in another encoding is refused with the position of the first invalid byte."""
@@ -447,8 +447,8 @@ class TestInvalidFiles:
 
     def test_modules(self) -> None:
         """A name that is no module is refused in a file, and so is `environment: modules` without any."""
-        assert "'a;b'" in str(refused("notebook: {modules: [python/3, 'a;b']}"))
-        problem = refused("notebook: {environment: modules}")
+        assert "'a;b'" in str(load_error("notebook: {modules: [python/3, 'a;b']}"))
+        problem = load_error("notebook: {environment: modules}")
         assert "notebook.modules has none" in str(problem)
         (Path.home() / ".invoke.yaml").write_text("notebook: {environment: modules, modules: [python/3]}")
         assert bare().notebook.modules == ["python/3"]
@@ -457,7 +457,7 @@ class TestInvalidFiles:
     @pytest.mark.parametrize("bad", ["\n", "\0", "\x1b", "\x7f", "\x85", "\u2028"])
     def test_control_characters(self, key: str, bad: str) -> None:
         """No text contains a line end or another control character, not even at its end."""
-        problem = refused(json.dumps({"notebook": {key: f"a{bad}"}}), name=".invoke.json")
+        problem = load_error(json.dumps({"notebook": {key: f"a{bad}"}}), name=".invoke.json")
         assert str(problem).startswith(
             f"notebook.{key} in ~/.invoke.json must be one line without control characters"
         )
@@ -593,7 +593,7 @@ class TestHost:
 
 class TestDestinations:
     @pytest.mark.parametrize(
-        ("text", "place"),
+        ("text", "destination"),
         [
             ("student.compute", Destination("student.compute")),
             ("student.compute.", Destination("student.compute.")),
@@ -607,10 +607,10 @@ class TestDestinations:
             ("a_b-c", Destination("a_b-c")),
         ],
     )
-    def test_valid(self, text: str, place: Destination) -> None:
+    def test_valid(self, text: str, destination: Destination) -> None:
         """Names, addresses, users and ports are parsed, and formatted again."""
-        assert parse_destination(text, "it") == place
-        assert parse_destination(str(place), "it") == place
+        assert parse_destination(text, "it") == destination
+        assert parse_destination(str(destination), "it") == destination
 
     @pytest.mark.parametrize(
         "text",
@@ -644,13 +644,13 @@ class TestDestinations:
     def test_random_text(self, text: str) -> None:
         """Whatever is accepted has a harmless host, user and port, and formats to the same text."""
         try:
-            place = parse_destination(text, "it")
+            destination = parse_destination(text, "it")
         except ConfigError:
             return
         allowed = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._:-")
-        assert place.host and set(place.host) <= allowed and place.host[0] not in "-."
-        if place.user is not None:
-            assert parse_user(place.user, "it") == place.user and place.user.isprintable()
-            assert not place.user.startswith("-") and not set(place.user) & set(" '\"`$;&|<>()\\")
-        assert place.port is None or 1 <= place.port <= 65535
-        assert parse_destination(str(place), "it") == place
+        assert destination.host and set(destination.host) <= allowed and destination.host[0] not in "-."
+        if destination.user is not None:
+            assert parse_user(destination.user, "it") == destination.user and destination.user.isprintable()
+            assert not destination.user.startswith("-") and not set(destination.user) & set(" '\"`$;&|<>()\\")
+        assert destination.port is None or 1 <= destination.port <= 65535
+        assert parse_destination(str(destination), "it") == destination

@@ -46,7 +46,7 @@ def load_settings(overrides: dict[str, Any] | None = None, **flags: Any) -> Sett
     return load(Context(Config(lazy=True, overrides=overrides or {})), **flags)
 
 
-def refused(file: Path, content: str | bytes) -> ConfigError:
+def load_error(file: Path, content: str | bytes) -> ConfigError:
     """The error for a site's file with this content."""
     file.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(ConfigError) as caught:
@@ -95,7 +95,7 @@ class TestSettings:
     )
     def test_not_allowed(self, file: Path, text: str, setting: str) -> None:
         """A setting outside of the allow-list is refused by name, whatever its value."""
-        assert f"{file} sets {setting}, which a site may not" in str(refused(file, text))
+        assert f"{file} sets {setting}, which a site may not" in str(load_error(file, text))
 
     def test_allow_list(self) -> None:
         """The allow-list has no command, no local path and no secret."""
@@ -124,7 +124,7 @@ class TestSettings:
     )
     def test_wrong(self, file: Path, content: str | bytes, error: str) -> None:
         """A wrong file is refused, with its path."""
-        problem = refused(file, content)
+        problem = load_error(file, content)
         assert error in str(problem) and str(file) in str(problem) and problem.hint
 
     def test_not_regular(self, tmp_path: Path) -> None:
@@ -143,8 +143,8 @@ class TestPrecedence:
     ) -> None:
         """The site's settings override those of earlier sources, and not those of the source that names it."""
         runtime = tmp_path / "run.yaml"
-        named = f"site: {file}, " if source == "user" else ""
-        (home / ".invoke.yaml").write_text(f"notebook: {{{named}nice: 11, environment: own}}\n")
+        site_setting = f"site: {file}, " if source == "user" else ""
+        (home / ".invoke.yaml").write_text(f"notebook: {{{site_setting}nice: 11, environment: own}}\n")
         flags: dict[str, Any] = {"application": "server"}
         config = Config(lazy=True)
         if source == "variable":
@@ -161,15 +161,15 @@ class TestPrecedence:
         assert loaded.notebook.nice == {"user": 11, "variable": 12, "runtime": 13, "flag": 15}[source]
         assert loaded.notebook.environment == ("own" if source == "user" else "torch")
 
-    @pytest.mark.parametrize("named", ["site: {file}", ""], ids=["in the file", "by the flag"])
-    def test_host_keys_of_both(self, home: Path, file: Path, named: str) -> None:
+    @pytest.mark.parametrize("site_setting", ["site: {file}", ""], ids=["in the file", "by the flag"])
+    def test_host_keys_of_both(self, home: Path, file: Path, site_setting: str) -> None:
         """The user's pins count beside the site's, and in place of them for the same name, even with the flag."""
         other = "SHA256:" + "b" * 43
         (home / ".invoke.yaml").write_text(
-            f"notebook: {{{named.format(file=file)}}}\n"
+            f"notebook: {{{site_setting.format(file=file)}}}\n"
             f"ssh: {{host_keys: {{pool.eng: [{other}], ssh.eng.example: [{other}]}}}}\n"
         )
-        loaded = load_settings() if named else load_settings(site=str(file))
+        loaded = load_settings() if site_setting else load_settings(site=str(file))
         assert loaded.ssh.host_keys == {"ssh.eng.example": [other], "pool.eng": [other]}
         (home / ".invoke.yaml").write_text(f"ssh: {{host_keys: {{pool.eng: [{other}]}}}}\n")
         assert load_settings(site=str(file)).ssh.host_keys == {"ssh.eng.example": [PIN], "pool.eng": [other]}

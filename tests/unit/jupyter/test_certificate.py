@@ -37,7 +37,7 @@ def test_signature_without_a_hash() -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "problem"),
+    ("make", "expected"),
     [
         (lambda: rsa.generate_private_key(65537, 1024), "only 1024 bits"),
         (lambda: ec.generate_private_key(ec.SECP521R1()), "do not support"),
@@ -47,10 +47,10 @@ def test_signature_without_a_hash() -> None:
         (lambda: ec.generate_private_key(ec.SECP256R1()), ""),
     ],
 )  # fmt: skip
-def test_keys(make: Callable[[], SigningKey], problem: str) -> None:
+def test_keys(make: Callable[[], SigningKey], expected: str) -> None:
     """RSA from 2048 bits on, P-256 and P-384 are accepted, and no other key."""
-    found = certificates.find_problem(certificate(make()))
-    assert problem in found and bool(found) == bool(problem)
+    problem = certificates.find_problem(certificate(make()))
+    assert expected in problem and bool(problem) == bool(expected)
 
 
 @pytest.mark.parametrize(("kind", "pem"), malformed(self_signed()).items())
@@ -66,13 +66,13 @@ def test_malformed(kind: str, pem: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("days", "problem"), [((-2, 2), ""), ((-4, -2), "expired on "), ((2, 4), "is not valid before ")]
+    ("days", "expected"), [((-2, 2), ""), ((-4, -2), "expired on "), ((2, 4), "is not valid before ")]
 )
-def test_dates(days: tuple[int, int], problem: str) -> None:
+def test_dates(days: tuple[int, int], expected: str) -> None:
     """It says since when a certificate is no longer valid, or from when on it will be."""
-    found = certificates.parse(certificate(new_key(), days=days)).date_problem()
+    problem = certificates.parse(certificate(new_key(), days=days)).date_problem()
     date = f"{datetime.now(UTC) + timedelta(days=2 if days[0] > 0 else -2):%Y-%m-%d}"
-    assert found == (f"{problem}{date}" if problem else "")
+    assert problem == (f"{expected}{date}" if expected else "")
 
 
 def test_end() -> None:

@@ -96,7 +96,7 @@ def cases(
     def with_key(make_key: Callable[[], SigningKey]) -> Callable[[], tuple[Path, Path]]:
         return lambda: alone(certificate_site.leaf(key=make_key()))()
 
-    spent = make_signed(
+    expired = make_signed(
         "spent", certificate_site.root, key=certificate_site.intermediate.key, ca=True, days=(-20, -10)
     )
     return {
@@ -114,7 +114,7 @@ def cases(
         "ended": (alone(certificate_site.leaf(days=(-20, -10))), ("certificate 1 of", "not today")),
         "not begun": (alone(certificate_site.leaf(days=(10, 20))), ("certificate 1 of", "not today")),
         "a signer has ended": (
-            with_([make_signed("a server", spent, names=["localhost"], key=leaf.key), spent], leaf.key),
+            with_([make_signed("a server", expired, names=["localhost"], key=leaf.key), expired], leaf.key),
             ("certificate 2 of", "not today"),
         ),
         "for another name": (alone(certificate_site.leaf(names=["ashbury.example.org"])), ("not valid for localhost",)),
@@ -159,11 +159,11 @@ def test_invalid(certificate_site: CertificateSite, fault: str) -> None:
     files = make()
     if fault == "a certificate as key":
         files[0].chmod(0o600)
-    with pytest.raises(ConfigError) as refused:
+    with pytest.raises(ConfigError) as excinfo:
         own_certificate.read(*files)
-    assert refused.value.exit_code == 2
-    assert all(word in str(refused.value) for word in expected), str(refused.value)
-    assert refused.value.hint
+    assert excinfo.value.exit_code == 2
+    assert all(word in str(excinfo.value) for word in expected), str(excinfo.value)
+    assert excinfo.value.hint
 
 
 def test_self_signed() -> None:

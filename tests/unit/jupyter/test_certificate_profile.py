@@ -171,9 +171,9 @@ def test_refused(reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         with pytest.raises(RemoteError):
             certificates.parse(pem)
         return
-    with pytest.raises(TaskError, match="was added to no trust store") as refused:
+    with pytest.raises(TaskError, match="was added to no trust store") as excinfo:
         trusting.trust(certificates.parse(pem), "ashbury")
-    assert expected in str(refused.value) and "secure --renew" in refused.value.hint
+    assert expected in str(excinfo.value) and "secure --renew" in excinfo.value.hint
     assert list(tmp_path.iterdir()) == []
 
 

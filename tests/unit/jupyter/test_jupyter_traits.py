@@ -27,10 +27,10 @@ def insecure_settings(import_remote: Callable[[str], ModuleType]) -> ModuleType:
 @pytest.mark.parametrize("name", TRAITS)
 def test_refused_as_argument(name: str) -> None:
     """notebook.arguments may not set a trait of the table; the message says why, and the hint names a command."""
-    with pytest.raises(ConfigError) as refused:
+    with pytest.raises(ConfigError) as excinfo:
         check_arguments([f"--ServerApp.{name}=x"], "notebook.arguments")
-    assert str(refused.value).endswith(TRAITS[name].refusal)
-    assert TRAITS[name].command in refused.value.hint
+    assert str(excinfo.value).endswith(TRAITS[name].refusal)
+    assert TRAITS[name].command in excinfo.value.hint
 
 
 @pytest.mark.parametrize(("name", "trait"), CHECKED.items())

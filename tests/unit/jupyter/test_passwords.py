@@ -13,10 +13,10 @@ from notebooks_over_ssh.jupyter import passwords as credentials
 )
 def test_jupyter_accepts_the_hash(password: str, argon2: bool) -> None:
     """Jupyter accepts the password for its hash and no other, for each type of hash and any characters."""
-    hashed = credentials.hash_password(password, argon2=argon2)
-    assert hashed.startswith("argon2:$argon2id$" if argon2 else "sha256:")
-    assert passwd_check(hashed, password)  # type: ignore[no-untyped-call] # Jupyter has no types here
-    assert not passwd_check(hashed, password + "x")  # type: ignore[no-untyped-call]
+    password_hash = credentials.hash_password(password, argon2=argon2)
+    assert password_hash.startswith("argon2:$argon2id$" if argon2 else "sha256:")
+    assert passwd_check(password_hash, password)  # type: ignore[no-untyped-call] # Jupyter has no types here
+    assert not passwd_check(password_hash, password + "x")  # type: ignore[no-untyped-call]
 
 
 def test_hashes_are_salted() -> None:
@@ -30,9 +30,9 @@ def test_hashes_are_salted() -> None:
 @pytest.mark.parametrize("argon2", [True, False])
 def test_password_matches_its_hash(argon2: bool) -> None:
     """A password matches its own hash, and no other password does."""
-    hashed = credentials.hash_password("pässwörd mit ß", argon2=argon2)
-    assert credentials.matches("pässwörd mit ß", hashed)
-    assert not credentials.matches("pässwörd mit s", hashed)
+    password_hash = credentials.hash_password("pässwörd mit ß", argon2=argon2)
+    assert credentials.matches("pässwörd mit ß", password_hash)
+    assert not credentials.matches("pässwörd mit s", password_hash)
 
 
 def test_password_matches_jupyters_hash() -> None:
@@ -41,7 +41,7 @@ def test_password_matches_jupyters_hash() -> None:
 
 
 @pytest.mark.parametrize(
-    "hashed",
+    "password_hash",
     [
         "",
         "argon2:",
@@ -53,9 +53,9 @@ def test_password_matches_jupyters_hash() -> None:
         "argon2:$argon2id$v=19$m=4294967295,t=4294967295,p=8$PKAHl7C7Cd7GIY194s5HCQ$v/gcGWgEsEJe89fgHYfKCmrbxQJOLfgXngvMFVJaaaY",
     ],
 )
-def test_hostile_hashes(hashed: str) -> None:
+def test_hostile_hashes(password_hash: str) -> None:
     """A hash that is malformed, or would take all memory to check, matches nothing, and is not computed."""
-    assert not credentials.matches("correct horse", hashed)
+    assert not credentials.matches("correct horse", password_hash)
 
 
 def test_generated_passwords() -> None:
@@ -72,6 +72,6 @@ def test_bad_passwords_are_refused(password: str) -> None:
     """A password that is too short, too long or impossible to type into a form is refused, and the message does not
     repeat it.
     """
-    with pytest.raises(ConfigError) as refused:
+    with pytest.raises(ConfigError) as excinfo:
         credentials.validate_password(password)
-    assert not password or password not in str(refused.value)
+    assert not password or password not in str(excinfo.value)

@@ -65,9 +65,9 @@ def test_selection() -> None:
 
 def test_own_name_first() -> None:
     """A host is found by its own name before one that was named so, and by either in any case."""
-    named = make_session("bonnington", requested_host="ashbury")
-    sessions.save(named)
-    assert find("ashbury") == named
+    requested = make_session("bonnington", requested_host="ashbury")
+    sessions.save(requested)
+    assert find("ashbury") == requested
     own = make_session("Ashbury", requested_host="Student.Compute")
     sessions.save(own)
     assert find("ashbury") == find("ASHBURY") == find("student.compute") == own

@@ -87,10 +87,10 @@ def test_another_certificate(tmp_path: Path, check: Check) -> None:
 def test_certificate_signed_by_the_own_one(tmp_path: Path) -> None:
     """If the session's certificate can sign others, a server with one that it signed is refused and sent no request."""
     own, key = authority(KEY), new_key()
-    signed = certificate(key, subject="localhost", issuer="a server", signer=KEY)
+    leaf = certificate(key, subject="localhost", issuer="a server", signer=KEY)
     with (
-        tls_peer(pem(key) + signed, tmp_path, GOOD) as peer,
-        pytest.raises(RemoteError, match=f"is not your server: .*{sha256(signed)}"),
+        tls_peer(pem(key) + leaf, tmp_path, GOOD) as peer,
+        pytest.raises(RemoteError, match=f"is not your server: .*{sha256(leaf)}"),
     ):
         verify_server(make_session(certificate_pem=own), peer.dial, TIMEOUT_S)
     assert b"".join(peer.requests) == b""

@@ -249,8 +249,8 @@ def test_readable_configuration(exposure: Any, read_by_jupyter: Path) -> None:
 def find_exposed(exposure: Any, folder: Path, *, reads_working_directory: bool = True) -> set[str]:
     """The exposed paths below the folder."""
     jupyter = SimpleNamespace(folder=str(folder / "jupyter"), reads_working_directory=reads_working_directory)
-    found = exposure.find_exposed(jupyter, str(folder / "working"), [str(folder / "extra")])
-    paths = {os.path.relpath(finding["path"], folder) for finding in found}
+    findings = exposure.find_exposed(jupyter, str(folder / "working"), [str(folder / "extra")])
+    paths = {os.path.relpath(finding["path"], folder) for finding in findings}
     return {path for path in paths if not path.startswith("..")}
 
 

@@ -51,12 +51,12 @@ def report(
     monkeypatch.setattr(program, "reply", lambda **fields: replies.append(fields))
 
     def run(ports: range | list[int], files: dict[str, list[str]]) -> list[tuple[int, int]]:
-        def opened(path: str | Path, *_: object) -> io.StringIO:
+        def open_file(path: str | Path, *_: object) -> io.StringIO:
             if path not in files:
                 raise FileNotFoundError(path)
             return io.StringIO(HEADER + "".join(files[str(path)]))
 
-        monkeypatch.setattr(common, "open", opened, raising=False)
+        monkeypatch.setattr(common, "open", open_file, raising=False)
         monkeypatch.setattr(os, "access", lambda path, _: path in files)
         program.main({"ports": list(ports)})
         reply = replies.pop()

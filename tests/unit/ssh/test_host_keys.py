@@ -52,7 +52,7 @@ def write(known_hosts: Path, text: str) -> None:
     known_hosts.write_text(text)
 
 
-def hashed(name: str) -> str:
+def hash_name(name: str) -> str:
     salt = b"0123456789abcdefghij"
     digest = hmac.new(salt, name.encode(), "sha1").digest()
     return f"|1|{base64.b64encode(salt).decode()}|{base64.b64encode(digest).decode()}"
@@ -68,8 +68,8 @@ def hashed(name: str) -> str:
         ("*.compute", "student.compute"),
         ("ashbur?", "ashbury"),
         ("[ashbury]:2222", "[ashbury]:2222"),
-        (hashed("ashbury"), "ashbury"),
-        (hashed("[ashbury]:2222"), "[ashbury]:2222"),
+        (hash_name("ashbury"), "ashbury"),
+        (hash_name("[ashbury]:2222"), "[ashbury]:2222"),
     ],
 )
 def test_known_names(known_hosts: Path, hosts: str, name: str) -> None:
@@ -85,7 +85,7 @@ def test_known_names(known_hosts: Path, hosts: str, name: str) -> None:
         ("[ashbury]:2222", "ashbury"),
         ("*,!ashbury", "ashbury"),
         ("[a-z]shbury", "ashbury"),
-        (hashed("bonnington"), "ashbury"),
+        (hash_name("bonnington"), "ashbury"),
         ("|1|nonsense|!", "ashbury"),
     ],
 )
@@ -94,9 +94,9 @@ def test_other_names(known_hosts: Path, hosts: str, name: str) -> None:
     refused.
     """
     write(known_hosts, line(hosts))
-    with pytest.raises(HostKeyError, match="is not known") as refused:
+    with pytest.raises(HostKeyError, match="is not known") as excinfo:
         check(known_hosts, name)
-    assert fingerprint(KEY) in str(refused.value)
+    assert fingerprint(KEY) in str(excinfo.value)
     assert known_hosts.read_text() == line(hosts)
 
 
@@ -110,9 +110,9 @@ def test_every_member_of_a_pool(known_hosts: Path) -> None:
 def test_changed_key(known_hosts: Path) -> None:
     """A key that differs from the recorded one is refused without a prompt, and the line is named."""
     write(known_hosts, "# first\n" + line("ashbury", OTHER))
-    with pytest.raises(HostKeyError, match="does not match the one") as refused:
+    with pytest.raises(HostKeyError, match="does not match the one") as excinfo:
         check(known_hosts, "ashbury", answer="yes")
-    assert f"{known_hosts}:2" in refused.value.hint
+    assert f"{known_hosts}:2" in excinfo.value.hint
 
 
 def test_revoked_key(known_hosts: Path) -> None:

@@ -59,21 +59,21 @@ def password(
     return credentials.password(hop, PROMPT, earlier_hops=earlier_hops, use_keyring=use_keyring)
 
 
-def remembered(hop: HopIdentity, secret: str = "given") -> Secrets:
+def saved_secrets(hop: HopIdentity, secret: str = "given") -> Secrets:
     """Secrets as they are after a password was typed for the hop."""
     return Secrets([(hop, secret)])
 
 
 def test_asked_once() -> None:
     """A hop's password is asked for once; another hop's is asked for again."""
-    person = ScriptedPrompter("first", "second")
-    credentials = CredentialPrompter(person)
+    prompter = ScriptedPrompter("first", "second")
+    credentials = CredentialPrompter(prompter)
     assert [password(credentials), password(credentials), password(credentials, HOST)] == [
         "first",
         "first",
         "second",
     ]
-    assert len(person.prompts) == len(person.hidden_prompts) == 2
+    assert len(prompter.prompts) == len(prompter.hidden_prompts) == 2
 
 
 @pytest.mark.parametrize(
@@ -89,12 +89,12 @@ def test_another_hop(other: HopIdentity) -> None:
     """A password is bound to a position in the route, a host key and a user: if one of them differs, there is a
     prompt.
     """
-    assert password(CredentialPrompter(ScriptedPrompter("asked"), remembered(GATEWAY)), other) == "asked"
+    assert password(CredentialPrompter(ScriptedPrompter("asked"), saved_secrets(GATEWAY)), other) == "asked"
 
 
 def test_refused_password() -> None:
     """After a refusal there is a prompt, although an earlier hop's password, or the keyring's, is available."""
-    credentials = CredentialPrompter(ScriptedPrompter("right"), remembered(GATEWAY, "wrong"))
+    credentials = CredentialPrompter(ScriptedPrompter("right"), saved_secrets(GATEWAY, "wrong"))
     assert password(credentials, HOST, GATEWAY) == "wrong"
     credentials.forget(HOST)
     assert password(credentials, HOST, GATEWAY) == "right"
@@ -102,20 +102,24 @@ def test_refused_password() -> None:
 
 def test_offered_forward_only() -> None:
     """The gateway's password is offered to the host, never the host's to the gateway, and only to the same user."""
-    assert password(CredentialPrompter(ScriptedPrompter("asked"), remembered(GATEWAY)), HOST) == "asked"
+    assert password(CredentialPrompter(ScriptedPrompter("asked"), saved_secrets(GATEWAY)), HOST) == "asked"
     assert (
-        password(CredentialPrompter(ScriptedPrompter("asked"), remembered(GATEWAY)), HOST, GATEWAY) == "given"
+        password(CredentialPrompter(ScriptedPrompter("asked"), saved_secrets(GATEWAY)), HOST, GATEWAY)
+        == "given"
     )
-    assert password(CredentialPrompter(ScriptedPrompter("asked"), remembered(HOST)), GATEWAY, HOST) == "asked"
+    assert (
+        password(CredentialPrompter(ScriptedPrompter("asked"), saved_secrets(HOST)), GATEWAY, HOST) == "asked"
+    )
     you = HopIdentity(1, "you", "SHA256:host")
     assert (
-        password(CredentialPrompter(ScriptedPrompter("asked"), remembered(GATEWAY)), you, GATEWAY) == "asked"
+        password(CredentialPrompter(ScriptedPrompter("asked"), saved_secrets(GATEWAY)), you, GATEWAY)
+        == "asked"
     )
 
 
 def test_non_interactive() -> None:
     """Without a terminal each hop gets its own password, and none that of another."""
-    alone = CredentialPrompter(ScriptedPrompter(), remembered(GATEWAY)).non_interactive()
+    alone = CredentialPrompter(ScriptedPrompter(), saved_secrets(GATEWAY)).non_interactive()
     assert password(alone) == "given"
     assert password(alone, HOST, GATEWAY) is None
 
@@ -142,8 +146,8 @@ def test_keyring(memory_keyring: MemoryKeyring) -> None:
     """With the setting, a password is stored in the keyring and not asked for in a later run; without it nothing is
     stored.
     """
-    person = ScriptedPrompter("given")
-    assert password(CredentialPrompter(person)) == "given"
+    prompter = ScriptedPrompter("given")
+    assert password(CredentialPrompter(prompter)) == "given"
     assert memory_keyring.stored == {}
     assert password(CredentialPrompter(ScriptedPrompter("given")), use_keyring=True) == "given"
     assert password(CredentialPrompter(ScriptedPrompter()), use_keyring=True) == "given"

@@ -48,9 +48,9 @@ def test_no_reply(output: str) -> None:
     """Anything else is an error of the host, or of the connection if that was lost."""
     with pytest.raises(RemoteError, match="ashbury sent no valid reply"):
         parse_reply(CONNECTION, MARKER, output)
-    lost = cast(Connection, SimpleNamespace(original_host="ashbury", is_connected=False))
+    disconnected = cast(Connection, SimpleNamespace(original_host="ashbury", is_connected=False))
     with pytest.raises(ConnectError, match="connection to ashbury was lost"):
-        parse_reply(lost, MARKER, output)
+        parse_reply(disconnected, MARKER, output)
 
 
 def test_alternatives() -> None:
