@@ -63,7 +63,7 @@ def run_program(
     """Run `remote_scripts/NAME.py` on the host; returns its reply, an unvalidated dict that has at least `problem`.
 
     It runs with the Python of `environment`. `parameters` appear in no argument list and no environment variable.
-    If the program waits for a confirmation, `confirm` is called, and the program goes on when it returns. If this
+    If the program waits for a confirmation, `confirm` is called, and the program continues when it returns. If this
     process ends before, the program exits and has changed nothing.
     Raises ConnectError if the connection is lost, RemoteError if there is no reply within `timeout_s` seconds.
     """

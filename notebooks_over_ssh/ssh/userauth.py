@@ -68,7 +68,7 @@ class UserAuth(_AuthHandler):  # type: ignore[misc] # as above
             request, self._info_request = self._info_request, None
             if request is None or not self.transport.is_active():
                 break
-            # Prompt in this thread: Ctrl-C interrupts it, and the transport's thread goes on reading.
+            # Prompt in this thread: Ctrl-C interrupts it, and the transport's thread keeps reading.
             self._deadline = math.inf
             self._respond(request)
             self._deadline = self._next_deadline()

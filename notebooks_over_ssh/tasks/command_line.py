@@ -85,7 +85,7 @@ def _did_you_mean(name: str, names: list[str]) -> str:
 def complete_hosts(program: Program) -> None:
     """If the shell completes the value of a host flag, print the hosts, one a line. Raises Exit after the flag itself.
 
-    After a part of the value Invoke prints its own candidates too, because it is not told whether a space follows.
+    After a part of the value Invoke prints its own candidates too, because it does not know whether a space follows.
     """
     if not program.args.complete.value:
         return

@@ -126,7 +126,7 @@ class Probe:
             self._socket.settimeout(PROBE_TIMEOUT_S)
             responded = bool(self._socket.recv(1))
         except TimeoutError:
-            # The kernel goes on accepting for a stopped server, so keep one connection instead of opening one a probe.
+            # The kernel keeps accepting for a stopped server, so keep one connection instead of opening one a probe.
             if self._socket is not None and time.monotonic() - self._opened_at > PROBE_MAX_AGE_S:
                 self.close()
             return False

@@ -144,7 +144,7 @@ class ServerTracker:
         self._monitor.verified()
 
     def _verify_in_background(self, connection: Connection) -> None:
-        """Verify the server in another thread, so that this one goes on checking the connection."""
+        """Verify the server in another thread, so that this one keeps checking the connection."""
         if self._verification_thread is not None and self._verification_thread.is_alive():
             return
         self._verification_requested = False

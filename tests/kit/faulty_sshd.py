@@ -1,4 +1,4 @@
-"""SSH servers that fail at one step of the connection (RFC 4253, 4252, 4254), and record that they reached it."""
+"""SSH servers that fail at one step of the connection (RFC 4253, 4252, 4254), and record that they did."""
 
 import asyncio
 import contextlib
@@ -22,8 +22,9 @@ ServerFunction = Callable[[socket.socket, threading.Event], None]
 
 @contextlib.contextmanager
 def raw_server(serve_client: ServerFunction) -> Iterator[tuple[int, threading.Event]]:
-    """A TCP server that calls `serve_client` for each client and keeps the connection open; yields its port, and the
-    event.
+    """A TCP server that calls `serve_client` for each client and keeps the connection open.
+
+    Yields its port, and the event that `serve_client` sets when it stops answering.
     """
     stall_event = threading.Event()
     peers: list[socket.socket] = []

@@ -25,7 +25,7 @@ print(listener.getsockname()[1], flush=True)
 while True:
     threading.Thread(target=serve, args=listener.accept()[:1], daemon=True).start()
 """
-# Copies what it receives to its output, until the end of its input has told the server to end.
+# Copies what it receives to its output; at the end of its input it half-closes, and the server ends.
 CLIENT_SCRIPT = """
 import select, socket, sys
 peer = socket.create_connection(("127.0.0.1", int(sys.argv[1])))

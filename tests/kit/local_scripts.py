@@ -42,7 +42,9 @@ def run_locally(
     limit; `variables` are environment variables.
     """
     command, stdin = request_here(name, parameters, environment)
-    output = run_in_shell(home, "sh", command, stdin + CONFIRMATION, variables, umask=0, preexec_fn=preexec)
+    output = run_in_shell(
+        home, "/bin/sh", command, stdin + CONFIRMATION, variables, umask=0, preexec_fn=preexec
+    )
     reply: dict[str, Any] = json.loads(output.partition("\n")[0])
     return reply
 
@@ -73,7 +75,7 @@ def start_locally(
     """Run `remote_scripts/NAME.py` in the background during the body, with pipes, on which it has its request."""
     command, stdin = request_here(name, parameters)
     with subprocess.Popen(
-        ["sh", "-c", command],
+        ["/bin/sh", "-c", command],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         bufsize=bufsize,

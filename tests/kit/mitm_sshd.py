@@ -50,12 +50,12 @@ class MitmRecord:
 
     connections: int = 0
     auth_attempts: list[str] = field(default_factory=list)
-    """Every proof of identity, with the secret in it."""
+    """Every attempt to authenticate, with its secret."""
     packets: list[int] = field(default_factory=list)
-    """The type of every packet that came after the key exchange, the farewell apart (RFC 4250, section 4.1.2)."""
+    """The type of every packet after the key exchange (RFC 4250, section 4.1.2), without DISCONNECT."""
     channels: list[str] = field(default_factory=list)
     stall_event: threading.Event = field(default_factory=threading.Event)
-    """Set when the server has come to the point where it stops to answer."""
+    """Set when the server stops answering."""
 
     def is_empty(self) -> bool:
         """Whether a client connected, and sent nothing after the key exchange."""

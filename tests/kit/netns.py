@@ -58,7 +58,7 @@ def three_namespaces() -> Iterator[Machines]:
 
 @contextlib.contextmanager
 def dropped_packets(machines: Machines) -> Iterator[None]:
-    """All packets between client and gateway are lost while the body runs, and neither side is told.
+    """All packets between client and gateway are lost while the body runs, without an error on either side.
 
     They go to a link-layer address that nobody has.
     """

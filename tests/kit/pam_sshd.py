@@ -49,7 +49,7 @@ class Machine:
 
     @property
     def received_file(self) -> Path:
-        return self.folder / "noted"
+        return self.folder / "received"
 
     def received_passwords(self) -> list[str]:
         """All passwords that this machine received, in order."""

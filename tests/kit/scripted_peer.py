@@ -61,7 +61,7 @@ class ScriptedPeer:
     transport: Any = None
     channel_opens: "queue.Queue[OpenedChannel]" = field(default_factory=queue.Queue)
     received: "queue.Queue[tuple[int, bytes]]" = field(default_factory=queue.Queue)
-    """What our side said on streams: the kind of the packet, and what follows the stream's number."""
+    """The client's channel packets: their message type, and what follows the channel number."""
 
     def send(self, kind: int, *fields: int | bytes) -> None:
         """Send a packet of numbers (uint32) and raw bytes."""

@@ -53,6 +53,12 @@ def read(peer: socket.socket, size: int) -> bytes:
     return data
 
 
+def echo(peer: socket.socket) -> None:
+    """Send back all data until end of file."""
+    while block := peer.recv(65536):
+        peer.sendall(block)
+
+
 def echoes(peer: socket.socket, message: bytes = b"are you there?") -> bool:
     """Whether an echo server sends the message back."""
     peer.sendall(message)

@@ -408,6 +408,12 @@ def known_hosts_line(port: int, public_key: str, host: str = LOOPBACK) -> str:
     return f"[{host}]:{port} {public_key}"
 
 
+def site_config(server: Server, *more: str) -> str:
+    """An ssh_config that names the server `site`, with more lines for it."""
+    lines = (*more, f"HostName {server.address}", f"Port {server.port}")
+    return "Host site\n" + "".join(f"    {line}\n" for line in lines)
+
+
 def terminate_all(processes: Sequence[psutil.Process]) -> None:
     """Terminate the processes, and wait for them."""
     for signal_ in ("terminate", "kill"):

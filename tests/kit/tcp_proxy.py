@@ -26,7 +26,7 @@ class TcpProxy:
         self.is_refusing = False
         self.port = 0
         self.refused_count = 0
-        """How many have come while it was barred."""
+        """How many connections were reset while `is_refusing`."""
         self.forwarded_bytes = 0
         """How many bytes went through, both ways."""
         self._do(self._open)
@@ -47,7 +47,7 @@ class TcpProxy:
         self._do(self._freeze)
 
     def unfreeze(self) -> None:
-        """Pass on data again, first what has been held."""
+        """Pass on data again, beginning with what arrived meanwhile."""
         self._do(self._unfreeze)
 
     def refuse(self, mode: CutMode = "reset") -> int:

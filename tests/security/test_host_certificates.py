@@ -16,7 +16,7 @@ from tests.kit.mitm_sshd import AsyncioThread, mitm_server
 from tests.kit.prompter import ScriptedPrompter
 from tests.kit.ssh_certificates import IN_DATE, NOT_YET_IN_DATE, OUT_OF_DATE, Authority
 from tests.kit.ssh_client import Client, certified_host
-from tests.kit.sshd import LOOPBACK, Network, Server, known_hosts_line, make_key, public_key
+from tests.kit.sshd import LOOPBACK, Network, known_hosts_line, make_key, public_key, site_config
 
 KINDS = ("ed25519", "ecdsa", "rsa")
 
@@ -72,7 +72,7 @@ def test_host_patterns(client: Client, site: Authority, names: str) -> None:
         ((LOOPBACK,), NOT_YET_IN_DATE, True, "it is expired or not yet valid"),
         ((LOOPBACK,), IN_DATE, False, "user certificate"),
     ],
-    ids=["another name", "spent", "not yet", "of a user"],
+    ids=["another name", "expired", "not yet", "of a user"],
 )
 def test_invalid_certificates(
     client: Client,
@@ -169,26 +169,22 @@ def test_both_hops(network: Network) -> None:
     assert_error(network.user.fab("secure"), 5, "revoked")
 
 
-def config(host: Server, *more: str) -> str:
-    """An ssh_config that names the host `site`, with more lines for it."""
-    lines = (*more, f"HostName {LOOPBACK}", f"Port {host.port}")
-    return "Host site\n" + "".join(f"    {line}\n" for line in lines)
-
-
 def test_host_key_alias(client: Client) -> None:
     """HostKeyAlias is the name that is looked up, without a port."""
     host = client.server("host")
     client.write_known_hosts(f"alias {host.public_key}")
-    assert client.connect_error("site", ssh_config=config(host, "HostKeyAlias alias")) is None
-    client.expect_error("site", 5, "key of other is not known", ssh_config=config(host, "HostKeyAlias other"))
+    assert client.connect_error("site", ssh_config=site_config(host, "HostKeyAlias alias")) is None
+    client.expect_error(
+        "site", 5, "key of other is not known", ssh_config=site_config(host, "HostKeyAlias other")
+    )
 
 
 def test_host_key_alias_of_a_certificate(client: Client, site: Authority) -> None:
     """A certificate must be for HostKeyAlias."""
     host = certified_host(client, site, "alias")
     client.write_known_hosts(f"@cert-authority * {site.public_key}")
-    assert client.connect_error("site", ssh_config=config(host, "HostKeyAlias alias")) is None
-    client.expect_error("site", 5, "it is valid for alias", ssh_config=config(host))
+    assert client.connect_error("site", ssh_config=site_config(host, "HostKeyAlias alias")) is None
+    client.expect_error("site", 5, "it is valid for alias", ssh_config=site_config(host))
 
 
 @pytest.mark.parametrize("keyword", ["UserKnownHostsFile", "GlobalKnownHostsFile"])
@@ -198,16 +194,16 @@ def test_known_hosts_files(client: Client, keyword: str) -> None:
     files = [client.folder / "one", client.folder / "two"]
     files[1].write_text(host.known_hosts_line + "\n")
     option = f"{keyword} {files[0]} {files[1]}"
-    assert client.connect_error("site", ssh_config=config(host, option)) is None
+    assert client.connect_error("site", ssh_config=site_config(host, option)) is None
     files[0].write_text(f"@revoked * {host.public_key}\n")
-    client.expect_error("site", 5, f"{files[0]}:1", ssh_config=config(host, option))
+    client.expect_error("site", 5, f"{files[0]}:1", ssh_config=site_config(host, option))
 
 
 def test_accepted_key_is_written_to_the_first_file(client: Client) -> None:
     """An accepted key is written to the first file of UserKnownHostsFile, and to no other."""
     host = client.server("host")
     mine, global_ = client.folder / "mine", client.folder / "global"
-    ssh_config = config(host, f"UserKnownHostsFile {mine}", f"GlobalKnownHostsFile {global_}")
+    ssh_config = site_config(host, f"UserKnownHostsFile {mine}", f"GlobalKnownHostsFile {global_}")
     assert client.connect_error("site", ScriptedPrompter("yes"), ssh_config=ssh_config) is None
     assert mine.read_text() == host.known_hosts_line + "\n"
     assert not global_.exists()
@@ -233,7 +229,11 @@ def test_strict_host_key_checking(client: Client, word: str) -> None:
     host = client.server("host")
     prompter = ScriptedPrompter("yes")
     client.expect_error(
-        "site", 5, "is not known", prompter=prompter, ssh_config=config(host, f"StrictHostKeyChecking {word}")
+        "site",
+        5,
+        "is not known",
+        prompter=prompter,
+        ssh_config=site_config(host, f"StrictHostKeyChecking {word}"),
     )
     assert prompter.prompts == []
 
@@ -245,7 +245,7 @@ def test_lax_host_key_checking(client: Client, word: str) -> None:
     """
     host = client.server("host")
     prompter = ScriptedPrompter()
-    ssh_config = config(host, f"StrictHostKeyChecking {word}")
+    ssh_config = site_config(host, f"StrictHostKeyChecking {word}")
     client.expect_error("site", 5, "is not known", prompter=prompter, ssh_config=ssh_config)
     assert len(prompter.prompts) == 1
     assert host.fingerprint() in prompter.prompts[0]

@@ -95,7 +95,7 @@ def canary_bin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         (folder / sub).mkdir()
     for canary in CANARIES:
         program = folder / "bin" / canary
-        program.write_text(f'#!/bin/sh\necho "{canary} $*" >> {folder}/sprung\n')
+        program.write_text(f'#!/bin/sh\necho "{canary} $*" >> {folder}/calls\n')
         program.chmod(0o755)
     yield folder
     shutil.rmtree(folder)
@@ -114,7 +114,7 @@ def run_in_shell(canary_bin: Path, shell: str, line: str, stdin: bytes) -> bytes
         timeout=TIMEOUT_S,
         check=False,
     )
-    triggered = canary_bin / "sprung"
+    triggered = canary_bin / "calls"
     assert not triggered.exists(), f"canary ran: {triggered.read_text()}"
     new = [path for path in sorted((canary_bin / "home").iterdir()) if path not in before]
     # The state folder of host_info, and fish's own.
@@ -126,7 +126,7 @@ def test_canary_works(canary_bin: Path) -> None:
     """A canary that runs is detected."""
     with pytest.raises(AssertionError, match="canary ran: canary"):
         run_in_shell(canary_bin, "sh", "canary", b"")
-    (canary_bin / "sprung").unlink()
+    (canary_bin / "calls").unlink()
 
 
 @MANY
@@ -137,8 +137,8 @@ def test_directory(canary_bin: Path, directory: str, shell: str) -> None:
     output = run_in_shell(canary_bin, shell, command, stdin).decode()
     answer = json.loads(output.rpartition(f"\n{MARKER} ")[2].partition("\n")[0])
     assert answer["directory"] == os.path.expanduser(directory) or "~" in directory
-    obstacle = answer["directory_problem"]
-    assert obstacle is None or obstacle["directory"] == answer["directory"]
+    problem = answer["directory_problem"]
+    assert problem is None or problem["directory"] == answer["directory"]
 
 
 @MANY
@@ -199,7 +199,7 @@ def test_host_names(host: str) -> None:
 
 def test_hostile_names(network: Network) -> None:
     """The program refuses hostile names with 2 and runs nothing, wherever they are given."""
-    triggered = network.folder / "sprung"
+    triggered = network.folder / "calls"
     for host in (
         f"-oProxyCommand=touch {triggered}",
         f"$(touch {triggered})",

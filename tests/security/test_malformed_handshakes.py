@@ -114,6 +114,6 @@ def test_damaged_packet(
 
 def test_disconnect_in_another_encoding(malformed: tuple[Client, MalformedServer]) -> None:
     """DISCONNECT with a reason that is not UTF-8 is a disconnect like any other, before and after the key exchange."""
-    farewell = b"\x01\0\0\0\x02\0\0\0\x03\xff\xfeh\0\0\0\0"
+    disconnect = b"\x01\0\0\0\x02\0\0\0\x03\xff\xfeh\0\0\0\0"
     for stage in STAGES:
-        observed_error(malformed, stage, _send_raw(farewell))
+        observed_error(malformed, stage, _send_raw(disconnect))

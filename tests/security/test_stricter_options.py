@@ -12,14 +12,8 @@ from tests.kit.cli import assert_error, assert_success, run
 from tests.kit.prompter import ScriptedPrompter
 from tests.kit.ssh_certificates import Authority
 from tests.kit.ssh_client import Client, certified_host
-from tests.kit.sshd import LOOPBACK, Network, Server, make_key
+from tests.kit.sshd import LOOPBACK, Network, Server, make_key, site_config
 from tests.kit.wait import wait_until
-
-
-def config(host: Server, *more: str) -> str:
-    """An ssh_config that names the host `site`, with more lines for it."""
-    lines = (*more, f"HostName {LOOPBACK}", f"Port {host.port}")
-    return "Host site\n" + "".join(f"    {line}\n" for line in lines)
 
 
 def write_known_hosts(client: Client, host: Server) -> None:
@@ -51,9 +45,9 @@ def test_verify_host_key_dns(client: Client) -> None:
     write_known_hosts(client, host)
     for value in ("yes", "ask"):
         client.expect_error(
-            "site", 2, "verifyhostkeydns", ssh_config=config(host, f"VerifyHostKeyDNS {value}")
+            "site", 2, "verifyhostkeydns", ssh_config=site_config(host, f"VerifyHostKeyDNS {value}")
         )
-    assert client.connect_error("site", ssh_config=config(host, "VerifyHostKeyDNS no")) is None
+    assert client.connect_error("site", ssh_config=site_config(host, "VerifyHostKeyDNS no")) is None
 
 
 @pytest.mark.parametrize("form", ["text", "list"])
@@ -72,7 +66,7 @@ def test_revoked_host_keys(client: Client, form: str, revoked: str) -> None:
     else:
         command = ["ssh-keygen", "-q", "-k", "-f", str(file), str(revoked_key)]
         run(*command)
-    text = config(host, f'RevokedHostKeys "{file}"')
+    text = site_config(host, f'RevokedHostKeys "{file}"')
     assert (ssh(client, text)[0] == 0) == (revoked == "another")
     if revoked == "another":
         assert client.connect_error("site", ssh_config=text) is None
@@ -88,7 +82,7 @@ def test_unreadable_revoked_host_keys(client: Client, content: bytes | None) -> 
     file = client.folder / "revoked"
     if content is not None:
         file.write_bytes(content)
-    text = config(host, f"RevokedHostKeys {file}")
+    text = site_config(host, f"RevokedHostKeys {file}")
     assert ssh(client, text)[0] == 255
     client.expect_error("site", 5, str(file), ssh_config=text)
 
@@ -107,7 +101,7 @@ def test_ca_signature_algorithms(client: Client, how: dict[str, str], option: st
     site = Authority.new(client.folder / "site", kind="rsa")
     host = certified_host(client, site, LOOPBACK, **how)
     client.write_known_hosts(f"@cert-authority * {site.public_key}")
-    client.expect_error("site", 5, f"signed with {how['t']}", ssh_config=config(host, option))
+    client.expect_error("site", 5, f"signed with {how['t']}", ssh_config=site_config(host, option))
 
 
 @pytest.mark.parametrize("bits", [2048, 3072])
@@ -120,7 +114,7 @@ def test_required_rsa_size(client: Client, bits: int) -> None:
     run(*command, stdin="y\n")
     host.start()
     write_known_hosts(client, host)
-    text = config(host, "RequiredRSASize 3072")
+    text = site_config(host, "RequiredRSASize 3072")
     assert ssh(client, text)[0] == (0 if bits == 3072 else 255)
     if bits == 3072:
         assert client.connect_error("site", ssh_config=text) is None
@@ -134,7 +128,7 @@ def test_required_rsa_size_of_a_ca(client: Client, bits: int, is_good: bool) -> 
     site = Authority.new(client.folder / "site", kind="rsa")
     host = certified_host(client, site, LOOPBACK)
     client.write_known_hosts(f"@cert-authority * {site.public_key}")
-    text = config(host, f"RequiredRSASize {bits}")
+    text = site_config(host, f"RequiredRSASize {bits}")
     if is_good:
         assert client.connect_error("site", ssh_config=text) is None
     else:
@@ -149,9 +143,12 @@ def test_required_rsa_size_of_own_keys(client: Client) -> None:
     client.key.with_suffix(".pub").unlink()
     make_key(client.key, kind="rsa")
     shutil.copy(client.key.with_suffix(".pub"), client.authorized_keys)
-    assert client.connect_error("site", ssh_config=config(host)) is None
+    assert client.connect_error("site", ssh_config=site_config(host)) is None
     client.expect_error(
-        "site", 4, "not allowed by PubkeyAcceptedAlgorithms", ssh_config=config(host, "RequiredRSASize 8192")
+        "site",
+        4,
+        "not allowed by PubkeyAcceptedAlgorithms",
+        ssh_config=site_config(host, "RequiredRSASize 8192"),
     )
 
 
@@ -160,12 +157,12 @@ def test_batch_mode(client: Client) -> None:
     host = client.server("host")
     prompter = ScriptedPrompter("yes", "yes")
     client.expect_error(
-        "site", 5, "is not known", prompter=prompter, ssh_config=config(host, "BatchMode yes")
+        "site", 5, "is not known", prompter=prompter, ssh_config=site_config(host, "BatchMode yes")
     )
     write_known_hosts(client, host)
     client.key.unlink()
     make_key(client.key.with_name("other"), passphrase="a passphrase")  # another key than the test's
-    locked = config(host, "BatchMode yes", f"IdentityFile {client.key.with_name('other')}")
+    locked = site_config(host, "BatchMode yes", f"IdentityFile {client.key.with_name('other')}")
     client.expect_error("site", 4, prompter=prompter, ssh_config=locked)
     assert prompter.prompts == []
 
@@ -177,7 +174,7 @@ def test_user_known_hosts_file_none(client: Client) -> None:
     host = client.server("host")
     global_ = client.folder / "global"
     global_.write_text("")
-    text = config(host, "UserKnownHostsFile none", f"GlobalKnownHostsFile {global_}")
+    text = site_config(host, "UserKnownHostsFile none", f"GlobalKnownHostsFile {global_}")
     assert client.connect_error("site", ScriptedPrompter("yes"), ssh_config=text) is None
     assert global_.read_text() == ""
     assert not client.known_hosts.exists()
@@ -189,7 +186,7 @@ def test_known_hosts_with_a_space(client: Client) -> None:
     folder = client.folder / "a folder"
     folder.mkdir()
     files = [folder / "known hosts", folder / "more"]
-    text = config(host, f'UserKnownHostsFile "{files[0]}" "{files[1]}"')
+    text = site_config(host, f'UserKnownHostsFile "{files[0]}" "{files[1]}"')
     assert client.connect_error("site", ScriptedPrompter("yes"), ssh_config=text) is None
     assert files[0].read_text() == host.known_hosts_line + "\n"
     assert ssh(client, text)[0] == 0
@@ -227,11 +224,11 @@ def test_lines_of_known_hosts(client: Client, text: str, is_known: bool) -> None
     name, base64 = f"[{LOOPBACK}]:{host.port}", host.public_key.split()[1]
     content = text.format(name=name, key=host.public_key, base64=base64)
     client.known_hosts.write_bytes(content.encode("utf-8", "surrogateescape"))
-    assert (ssh(client, config(host))[0] == 0) == is_known
+    assert (ssh(client, site_config(host))[0] == 0) == is_known
     if is_known:
-        assert client.connect_error("site", ssh_config=config(host)) is None
+        assert client.connect_error("site", ssh_config=site_config(host)) is None
     else:
-        client.expect_error("site", 5, "is not known", ssh_config=config(host))
+        client.expect_error("site", 5, "is not known", ssh_config=site_config(host))
 
 
 def test_known_hosts_command(client: Client) -> None:
@@ -243,7 +240,7 @@ def test_known_hosts_command(client: Client) -> None:
     program = client.folder / "program"
     program.write_text(f'#!/bin/sh\necho "$@" >> {client.folder}/asked\ncat {lines}\n')
     program.chmod(0o755)
-    text = config(host, f"KnownHostsCommand {program} %I %H %t")
+    text = site_config(host, f"KnownHostsCommand {program} %I %H %t")
     client.expect_error("site", 5, "KnownHostsCommand", ssh_config=text)
     assert ssh(client, text)[0] == 255
     lines.write_text(host.known_hosts_line + "\n")
@@ -273,7 +270,7 @@ def test_algorithms(client: Client, option: str, allowed: str, none: str) -> Non
     host = client.server("host")
     write_known_hosts(client, host)
     extra = ("Ciphers aes128-ctr",) if option == "MACs" else ()
-    with client.connected("site", ssh_config=config(host, f"{option} {allowed}", *extra)) as connection:
+    with client.connected("site", ssh_config=site_config(host, f"{option} {allowed}", *extra)) as connection:
         transport = connection.transport
         agreed = (
             transport.remote_cipher,
@@ -282,7 +279,7 @@ def test_algorithms(client: Client, option: str, allowed: str, none: str) -> Non
             *transport.preferred_kex[:1],
         )
         assert allowed in agreed
-    client.expect_error("site", 2, "none of the", ssh_config=config(host, f"{option} {none}", *extra))
+    client.expect_error("site", 2, "none of the", ssh_config=site_config(host, f"{option} {none}", *extra))
 
 
 @pytest.mark.parametrize("limit", ["64K", "default 1", "64G 1d"])
@@ -298,7 +295,7 @@ def test_rekey_limit(client: Client, monkeypatch: pytest.MonkeyPatch, limit: str
     monkeypatch.setattr(BlockPacketizer, "set_inbound_cipher", count)
     host = client.server("host")
     write_known_hosts(client, host)
-    with client.connected("site", ssh_config=config(host, f"RekeyLimit {limit}")) as connection:
+    with client.connected("site", ssh_config=site_config(host, f"RekeyLimit {limit}")) as connection:
 
         def have_new_keys() -> bool:
             connection.run("head -c 300000 /dev/zero | tr '\\0' x", hide=True, in_stream=False)
@@ -323,7 +320,7 @@ def test_login_methods(client: Client, option: str, wants: str) -> None:
     """No key is offered where ssh's configuration forbids it."""
     host = client.server("host")
     write_known_hosts(client, host)
-    text = config(host, option)
+    text = site_config(host, option)
     assert ssh(client, text)[0] == 255
     client.expect_error("site", 4, wants, ssh_config=text)
     assert host.logins() == 0
@@ -337,12 +334,12 @@ def test_pins_by_any_name(client: Client, name: str) -> None:
     host = client.server("host")
     write_known_hosts(client, host)
     wrong = SSH(host_keys={name: ["SHA256:" + "A" * 43]})
-    client.expect_error("site", 5, "ssh.host_keys", ssh=wrong, ssh_config=config(host))
+    client.expect_error("site", 5, "ssh.host_keys", ssh=wrong, ssh_config=site_config(host))
     right = SSH(host_keys={name: [host.fingerprint()]})
-    assert client.connect_error("site", ssh=right, ssh_config=config(host)) is None
+    assert client.connect_error("site", ssh=right, ssh_config=site_config(host)) is None
     other = "site" if name == LOOPBACK else LOOPBACK
     both = SSH(host_keys=right.host_keys | {other: ["SHA256:" + "A" * 43]})
-    client.expect_error("site", 5, "ssh.host_keys", ssh=both, ssh_config=config(host))
+    client.expect_error("site", 5, "ssh.host_keys", ssh=both, ssh_config=site_config(host))
 
 
 def test_unused_pins(client: Client) -> None:
@@ -352,10 +349,12 @@ def test_unused_pins(client: Client) -> None:
     host = client.server("host")
     write_known_hosts(client, host)
     pin = ["SHA256:" + "A" * 43]
-    client.expect_error("site", 2, "stie", ssh=SSH(host_keys={"stie": pin}), ssh_config=config(host))
+    client.expect_error("site", 2, "stie", ssh=SSH(host_keys={"stie": pin}), ssh_config=site_config(host))
     pins = SSH(host_keys={"elsewhere": pin})
     assert (
-        client.connect_error("site", notebook=Notebook(host="elsewhere"), ssh=pins, ssh_config=config(host))
+        client.connect_error(
+            "site", notebook=Notebook(host="elsewhere"), ssh=pins, ssh_config=site_config(host)
+        )
         is None
     )
 

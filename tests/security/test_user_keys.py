@@ -12,7 +12,7 @@ from tests.kit.prompter import ScriptedPrompter
 from tests.kit.ssh_agent import ssh_agent
 from tests.kit.ssh_certificates import OUT_OF_DATE, Authority
 from tests.kit.ssh_client import Client
-from tests.kit.sshd import LOOPBACK, Network, Server, fingerprint, make_key
+from tests.kit.sshd import Network, Server, fingerprint, make_key, site_config
 
 KINDS = ("ed25519", "ecdsa", "rsa")
 # ssh-keygen writes ed25519 keys in OpenSSH's format only.
@@ -39,12 +39,6 @@ def offered_keys(server: Server) -> list[str]:
         for line in lines
     ]
     return [match[1] for match in fingerprints if match]
-
-
-def config(server: Server, *more: str) -> str:
-    """An ssh_config that names the host `site`."""
-    lines = (*more, f"HostName {LOOPBACK}", f"Port {server.port}")
-    return "Host site\n" + "".join(f"    {line}\n" for line in lines)
 
 
 def new_keys(client: Client, number: int) -> list[Path]:
@@ -79,7 +73,7 @@ def test_identities_only(client: Client) -> None:
         for file in (client.key, client.key.with_suffix(".pub")):
             file.unlink()
         for identity_file in (public, Path(f"{public}.pub")):
-            ssh_config = config(
+            ssh_config = site_config(
                 server, "IdentitiesOnly yes", f"IdentityFile {identity_file}", f"IdentityAgent {path}"
             )
             assert client.connect_error("site", ssh_config=ssh_config) is None
@@ -90,7 +84,7 @@ def test_named_key_of_the_agent_comes_first(client: Client) -> None:
     """A key that IdentityFile names is offered before the agent's others, as in ssh, and so within the host's limit."""
     server = host(client)
     with ssh_agent(client.folder, *new_keys(client, 7), client.key) as path:
-        ssh_config = config(server, f"IdentityFile {client.key}", f"IdentityAgent {path}")
+        ssh_config = site_config(server, f"IdentityFile {client.key}", f"IdentityAgent {path}")
         assert client.connect_error("site", ssh_config=ssh_config) is None
     assert offered_keys(server) == [fingerprint(client.key)]
 
@@ -103,19 +97,23 @@ def test_identity_agent(client: Client) -> None:
     with ssh_agent(client.folder, client.key) as path, pytest.MonkeyPatch.context() as patch:
         patch.setenv("SSH_AUTH_SOCK", str(client.folder / "no such agent"))
         assert (
-            client.connect_error("site", ssh_config=config(server, f"IdentityAgent {path}", nowhere)) is None
+            client.connect_error("site", ssh_config=site_config(server, f"IdentityAgent {path}", nowhere))
+            is None
         )
         patch.setenv("OF_MINE", path)
         assert (
-            client.connect_error("site", ssh_config=config(server, "IdentityAgent $OF_MINE", nowhere)) is None
+            client.connect_error("site", ssh_config=site_config(server, "IdentityAgent $OF_MINE", nowhere))
+            is None
         )
         patch.setenv("SSH_AUTH_SOCK", path)
         assert (
-            client.connect_error("site", ssh_config=config(server, "IdentityAgent SSH_AUTH_SOCK", nowhere))
+            client.connect_error(
+                "site", ssh_config=site_config(server, "IdentityAgent SSH_AUTH_SOCK", nowhere)
+            )
             is None
         )
         client.expect_error(
-            "site", 4, "no key was found", ssh_config=config(server, "IdentityAgent none", nowhere)
+            "site", 4, "no key was found", ssh_config=site_config(server, "IdentityAgent none", nowhere)
         )
     assert fingerprint(other) not in offered_keys(server)
 
@@ -128,7 +126,7 @@ def test_key_formats(client: Client, kind: str, form: str) -> None:
     in_form = [] if form == "OpenSSH" else ["-m", form]
     run("ssh-keygen", "-q", "-t", kind, "-N", "", "-f", key, *in_form)
     shutil.copy(key.with_suffix(".pub"), client.authorized_keys)
-    ssh_config = config(server, f"IdentityFile {key}")
+    ssh_config = site_config(server, f"IdentityFile {key}")
     assert client.connect_error("site", ssh_config=ssh_config) is None
     run("ssh-keygen", "-q", "-p", "-a", "1", "-P", "", "-N", PASSPHRASE, "-f", key, *in_form)
     prompter = ScriptedPrompter(PASSPHRASE)
@@ -159,7 +157,7 @@ def test_certificate_beside_the_key(client: Client, users: Authority, kind: str)
     make_key(key, kind=kind)
     users.sign(key, getuser(), for_host=False)
     server = certifying(client, users)
-    assert client.connect_error("site", ssh_config=config(server, f"IdentityFile {key}")) is None
+    assert client.connect_error("site", ssh_config=site_config(server, f"IdentityFile {key}")) is None
     assert "-CERT" in server.log.read_text()
 
 
@@ -171,7 +169,8 @@ def test_certificate_file(client: Client, users: Authority) -> None:
     server = certifying(client, users)
     lines = [f"CertificateFile {path}" for path in (client.folder / "missing", others, certificate)]
     assert (
-        client.connect_error("site", ssh_config=config(server, f"IdentityFile {client.key}", *lines)) is None
+        client.connect_error("site", ssh_config=site_config(server, f"IdentityFile {client.key}", *lines))
+        is None
     )
 
 
@@ -182,7 +181,7 @@ def test_certificate_of_the_agent(client: Client, users: Authority) -> None:
     with ssh_agent(client.folder, client.key) as path:
         for file in client.dot_ssh.glob("id_ed25519*"):
             file.unlink()
-        assert client.connect_error("site", ssh_config=config(server, f"IdentityAgent {path}")) is None
+        assert client.connect_error("site", ssh_config=site_config(server, f"IdentityAgent {path}")) is None
 
 
 @pytest.mark.parametrize("wrong", ["out of date", "another user"])
@@ -195,7 +194,7 @@ def test_refused_certificate(client: Client, users: Authority, wrong: str) -> No
         **({"dates": OUT_OF_DATE} if wrong == "out of date" else {}),
     )
     server = certifying(client, users)
-    ssh_config = config(server, f"IdentityFile {client.key}")
+    ssh_config = site_config(server, f"IdentityFile {client.key}")
     client.expect_error(
         "site",
         4,
@@ -211,7 +210,7 @@ def test_too_many_keys(client: Client) -> None:
     """A host that disconnects after too many keys is an authentication error, with the attempts and a hint."""
     keys = new_keys(client, 7)
     server = host(client)
-    ssh_config = config(server, *(f"IdentityFile {key}" for key in (*keys, client.key)))
+    ssh_config = site_config(server, *(f"IdentityFile {key}" for key in (*keys, client.key)))
     problem = client.expect_error("site", 4, f"publickey ({keys[0]})", ssh_config=ssh_config)
     assert "oo many" in " ".join((str(problem), problem.hint, *problem.detail))
     assert len(offered_keys(server)) <= 6
@@ -224,8 +223,8 @@ def test_two_keys(client: Client) -> None:
     client.authorized_keys.write_text(both)
     server = host(client, "AuthenticationMethods publickey,publickey")
     files = [f"IdentityFile {key}" for key in (client.key, second)]
-    assert client.connect_error("site", ssh_config=config(server, *files)) is None
-    client.expect_error("site", 4, "publickey", ssh_config=config(server, files[0]))
+    assert client.connect_error("site", ssh_config=site_config(server, *files)) is None
+    client.expect_error("site", 4, "publickey", ssh_config=site_config(server, files[0]))
 
 
 def test_many_keys_through_the_program(network: Network) -> None:

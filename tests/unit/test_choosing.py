@@ -61,7 +61,7 @@ def test_nobody_to_ask() -> None:
     ("host", "expected"), [("bonnington", TWO[1]), ("ashbury", TWO[0]), ("calder", None)]
 )
 def test_named(host: str, expected: AnySession | None) -> None:
-    """Whoever names a host means that one, and is not asked."""
+    """A host that the user names is taken without a prompt."""
     prompter = ScriptedPrompter("1")
     assert choose(prompter, host) == expected
     assert prompter.prompts == []

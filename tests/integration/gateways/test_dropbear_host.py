@@ -1,7 +1,6 @@
 """On a host with dropbear that forbids forwarding, a program relays connections."""
 
 import os
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import pytest
 from notebooks_over_ssh.tunnel.relay import forwarding_refusal, use_relay
 from tests.kit.forwarding import ServeFunction
 from tests.kit.gateway_servers import Dropbear, find_program
-from tests.kit.sockets import dial, echoes
+from tests.kit.sockets import dial, echo, echoes
 from tests.kit.ssh_client import Client
 from tests.kit.sshd import LOOPBACK
 from tests.kit.two_hops import forwarding
@@ -31,12 +30,6 @@ def dropbear(client: Client, tmp_path: Path) -> Iterator[Dropbear]:
         yield server
     finally:
         server.stop()
-
-
-def echo(peer: socket.socket) -> None:
-    """Send back all data until end of file."""
-    while block := peer.recv(65536):
-        peer.sendall(block)
 
 
 def test_relay(client: Client, dropbear: Dropbear, serve: ServeFunction) -> None:

@@ -25,7 +25,7 @@ PASSWORD = "a password of the tests"
 KNOWN_TO_ALL = "a token that all know"
 
 # The stranger's programs, which print what they got.
-ASK = """
+REQUEST = """
 import http.client, ssl, sys
 context = ssl._create_unverified_context()
 connection = http.client.HTTPSConnection("127.0.0.1", int(sys.argv[1]), context=context, timeout=20)
@@ -33,7 +33,7 @@ connection.request(sys.argv[2], sys.argv[3], headers=dict(zip(sys.argv[4::2], sy
 print(connection.getresponse().status)
 """
 # Sends each kernel a message of Jupyter's protocol, signed without the kernel's key.
-TELL_KERNELS = """
+MESSAGE_KERNELS = """
 import json, socket, sys, zmq
 body = [json.dumps(part).encode() for part in (
     {"msg_id": "x", "msg_type": "execute_request", "username": "", "session": "x", "version": "5.3", "date": ""},
@@ -50,17 +50,17 @@ for port in map(int, sys.argv[2:]):
         sender.send_multipart([b"<IDS|MSG>", signature, *body])
     sender.close(linger=20000)
 context.term()
-print("told")
+print("sent")
 """
 # A server on a port that records what it receives after the handshake with its certificate.
 FAKE_SERVER = """
 import socket, ssl, sys
-port, kind, heard = int(sys.argv[1]), sys.argv[2], open(sys.argv[3], "wb", buffering=0)
+port, kind, received = int(sys.argv[1]), sys.argv[2], open(sys.argv[3], "wb", buffering=0)
 context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
 if kind == "TLS":
     context.load_cert_chain(sys.argv[4], sys.argv[4])
 listener = socket.create_server(("127.0.0.1", port))
-print("poses", flush=True)
+print("listening", flush=True)
 while True:
     connection, _ = listener.accept()
     try:
@@ -69,7 +69,7 @@ while True:
         elif kind == "HTTP":
             connection.sendall(b"HTTP/1.1 200 OK\\r\\n\\r\\n{\\"version\\": \\"2\\"}")
         while part := connection.recv(65536):
-            heard.write(part)
+            received.write(part)
     except OSError:
         pass
     connection.close()
@@ -96,7 +96,7 @@ class Shared:
     def status_for_stranger(self, method: str, path: str, *headers: str) -> str:
         """The status code of the server's answer to the stranger."""
         port = str(self.facts["remote_port"])
-        result = self.run_as_stranger(sys.executable, "-c", ASK, port, method, path, *headers)
+        result = self.run_as_stranger(sys.executable, "-c", REQUEST, port, method, path, *headers)
         assert result.returncode == 0, result.stderr
         return result.stdout.strip()
 
@@ -247,8 +247,8 @@ def test_kernels(shared: Shared) -> None:
     }
     assert len(ports) >= 4
     gained = shared.owner.home / "mlpractical" / "gained"
-    result = shared.run_as_stranger(sys.executable, "-c", TELL_KERNELS, str(gained), *map(str, ports))
-    assert result.stdout == "told\n", result.stderr
+    result = shared.run_as_stranger(sys.executable, "-c", MESSAGE_KERNELS, str(gained), *map(str, ports))
+    assert result.stdout == "sent\n", result.stderr
     log = shared.state / "server.log"
     wait_until(lambda: "nvalid Signature" in log.read_text(), "the kernel's log has the invalid signature")
     assert not gained.exists()
@@ -271,7 +271,7 @@ def test_gateway(shared: Shared) -> None:
 @contextmanager
 def fake_server(pam_network: PamNetwork, stranger: Account, port: int, kind: str) -> Iterator[Path]:
     """The stranger listens on the port; yields the file with the data that it receives."""
-    received = stranger.write("heard", "")
+    received = stranger.write("received", "")
     words = [sys.executable, "-c", FAKE_SERVER, str(port), kind, str(received)]
     if kind == "TLS":
         pem = stranger.write("pem", "")
@@ -283,7 +283,7 @@ def fake_server(pam_network: PamNetwork, stranger: Account, port: int, kind: str
         _ssh(pam_network, stranger, *words), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
     )
     try:
-        assert process.stdout and process.stdout.readline() == "poses\n"
+        assert process.stdout and process.stdout.readline() == "listening\n"
         yield received
     finally:
         process.terminate()

@@ -17,7 +17,7 @@ from tests.kit.cli import assert_error, assert_success, kill
 from tests.kit.forwarding import ServeFunction
 from tests.kit.https_probe import probe
 from tests.kit.proxied_tunnel import ProxiedNetwork
-from tests.kit.sockets import TIMEOUT_S, dial, echoes, read_all
+from tests.kit.sockets import TIMEOUT_S, dial, echo, echoes, read_all
 from tests.kit.ssh_client import Client
 from tests.kit.sshd import LOOPBACK, Network
 from tests.kit.two_hops import TwoHops, forwarding
@@ -39,12 +39,6 @@ def relayed(client: Client) -> Iterator[Connection]:
         assert expect_error == REFUSAL
         use_relay(connection, expect_error)
         yield connection
-
-
-def echo(peer: socket.socket) -> None:
-    """Send back all data until end of file."""
-    while block := peer.recv(65536):
-        peer.sendall(block)
 
 
 def programs(network: Network) -> list[psutil.Process]:

@@ -11,17 +11,11 @@ from notebooks_over_ssh.errors import ConfigError
 from notebooks_over_ssh.ssh.connection import Connection
 from notebooks_over_ssh.tunnel import FIRST_PORT, listen
 from tests.kit.forwarding import ServeFunction
-from tests.kit.sockets import dial, read_all
+from tests.kit.sockets import dial, echo, read_all
 from tests.kit.two_hops import forwarding
 from tests.kit.wait import wait_until
 
 LARGE = 8 * 1024 * 1024
-
-
-def echo(peer: socket.socket) -> None:
-    """Send back all data until end of file."""
-    while block := peer.recv(65536):
-        peer.sendall(block)
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])

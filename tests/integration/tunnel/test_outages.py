@@ -46,7 +46,7 @@ def gateway_stopped(proxied: ProxiedNetwork) -> Iterator[None]:
 
 @pytest.mark.parametrize("outage", [data_held, gateway_stopped], ids=lambda outage: outage.__name__)
 def test_no_line_is_lost(proxied: ProxiedNetwork, outage: NetworkOutage) -> None:
-    """When data is held for 20 s, or the gateway is stopped, the tunnel keeps its connections, and no line is lost."""
+    """When data is delayed, or the gateway stopped, for 20 s, the tunnel keeps its connections, and no line is lost."""
     network = proxied.network
     config = network.ssh_config()
     for server, relay in ((network.gateway, proxied.first), (network.host, proxied.second)):

@@ -106,9 +106,8 @@ def test_path_frozen(proxied: ProxiedNetwork) -> None:
         assert (download.error, download.digest) == (None, work.checksum)
         proxied.wait_for_outages(1)
         work.assert_unchanged()
-    print(
-        f"noticed after {detection_s:.1f} s, back {time.monotonic() - frozen_at - FROZEN_S:.1f} s after the thaw"
-    )
+    recovery_s = time.monotonic() - frozen_at - FROZEN_S
+    print(f"noticed after {detection_s:.1f} s, back {recovery_s:.1f} s after the network was")
 
 
 def test_random_cuts(proxied: ProxiedNetwork) -> None:

@@ -85,7 +85,7 @@ class TestOrder:
         assert load_in().gateway == "gate.example"
 
     def test_host(self, load_in: Load, project: Path) -> None:
-        """A host that a project names is one that somebody named, even the built-in one."""
+        """A host in a project's file counts as named explicitly, even the default one."""
         assert load_in().explicit_host is None
         project.write_text("notebook: {host: student.compute}\n")
         assert load_in().explicit_host == "student.compute"

@@ -97,7 +97,7 @@ def cases(
         return lambda: alone(certificate_site.leaf(key=make_key()))()
 
     expired = make_signed(
-        "spent", certificate_site.root, key=certificate_site.intermediate.key, ca=True, days=(-20, -10)
+        "expired", certificate_site.root, key=certificate_site.intermediate.key, ca=True, days=(-20, -10)
     )
     return {
         "not a pair": (with_([leaf], other.key), ("server.key", "is not the key of")),
