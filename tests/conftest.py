@@ -13,7 +13,7 @@ pytest_plugins = (
     "tests.kit.markers",
     "tests.kit.modules",
     "tests.kit.nested_transports",
-    "tests.kit.pam_codes",
+    "tests.kit.pam_login",
     "tests.kit.remote_modules",
     "tests.kit.slurm.fixtures",
     "tests.kit.trust_user",

@@ -109,14 +109,8 @@ class Page:
         self.wait_for(f"!!{element}")
         x = round(self.evaluate(f"(box => box.x + box.width / 2)({element}.getBoundingClientRect())"))
         y = round(self.evaluate(f"(box => box.y + box.height / 2)({element}.getBoundingClientRect())"))
-        self._act(
-            "pointer",
-            [
-                {"type": "pointerMove", "x": x, "y": y},
-                {"type": "pointerDown", "button": 0},
-                {"type": "pointerUp", "button": 0},
-            ],
-        )
+        button: list[dict[str, Any]] = [{"type": kind, "button": 0} for kind in ("pointerDown", "pointerUp")]
+        self._act("pointer", [{"type": "pointerMove", "x": x, "y": y}, *button])
 
     def type(self, text: str) -> None:
         """Type a text, key by key."""
@@ -178,12 +172,11 @@ def chromium(environment: dict[str, str], profile: Path) -> Iterator[Page]:
 def firefox(environment: dict[str, str], profile: Path) -> Iterator[Page]:
     """A Firefox with this profile, for the user of this environment."""
     profile.mkdir(parents=True, exist_ok=True)
-    (profile / "user.js").write_text(
-        "".join(
-            f"user_pref({json.dumps(name)}, {json.dumps(value)});\n"
-            for name, value in FIREFOX_PREFERENCES.items()
-        )
-    )
+    lines = [
+        f"user_pref({json.dumps(name)}, {json.dumps(value)});\n"
+        for name, value in FIREFOX_PREFERENCES.items()
+    ]
+    (profile / "user.js").write_text("".join(lines))
     command = ["firefox-esr", "--headless", "--no-remote", "--profile", str(profile)]
     command += ["--remote-debugging-port", "0"]
     with (

@@ -76,13 +76,5 @@ class CertificateSite:
         paths = self.folder / "chain.pem", self.folder / "server.key"
         paths[0].write_text("".join(part if isinstance(part, str) else part.pem for part in chain))
         paths[1].touch(0o600)
-        paths[1].write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.PKCS8,
-                serialization.BestAvailableEncryption(passphrase)
-                if passphrase
-                else serialization.NoEncryption(),
-            )
-        )
+        paths[1].write_text(certificates.pem(key, passphrase))
         return paths

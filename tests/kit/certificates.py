@@ -11,10 +11,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+)
 from cryptography.x509.oid import ExtendedKeyUsageOID
-
-from tests.kit.cli import run
 
 Key = ec.EllipticCurvePrivateKey
 SigningKey = CertificateIssuerPrivateKeyTypes
@@ -65,15 +68,6 @@ def authority(key: SigningKey) -> str:
     )
 
 
-def version_1(folder: Path) -> str:
-    """A version 1 certificate, which has no extensions."""
-    key, request, file = folder / "v1.key", folder / "v1.request", folder / "v1.pem"
-    new = ["req", "-new", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost"]
-    run("openssl", *new, "-keyout", key, "-out", request)
-    run("openssl", "x509", "-req", "-in", request, "-signkey", key, "-out", file)
-    return file.read_text()
-
-
 def names(*dns: str, ip: Sequence[str] = ()) -> x509.SubjectAlternativeName:
     """The extension with the names that a certificate is for."""
     addresses = [x509.IPAddress(ip_address(address)) for address in ip]
@@ -102,9 +96,10 @@ def new_key() -> Key:
     return ec.generate_private_key(ec.SECP256R1())
 
 
-def pem(key: SigningKey) -> str:
+def pem(key: SigningKey, passphrase: bytes = b"") -> str:
     """A private key in PEM (PKCS #8)."""
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    encryption = BestAvailableEncryption(passphrase) if passphrase else NoEncryption()
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption).decode()
 
 
 def server_context(pem: str, folder: Path) -> ssl.SSLContext:

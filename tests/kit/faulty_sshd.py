@@ -44,21 +44,6 @@ def raw_server(serve_client: ServerFunction) -> Iterator[tuple[int, threading.Ev
                 peer.close()
 
 
-@contextlib.contextmanager
-def filtered_port() -> Iterator[int]:
-    """A port that does not answer: its backlog is full, and nobody accepts."""
-    with contextlib.ExitStack() as stack:
-        listener = stack.enter_context(socket.socket())
-        listener.bind((LOOPBACK, 0))
-        listener.listen(0)
-        address = listener.getsockname()
-        for _ in range(4):
-            client = stack.enter_context(socket.socket())
-            client.setblocking(False)
-            client.connect_ex(address)
-        yield address[1]
-
-
 def send_nothing(peer: socket.socket, stall_event: threading.Event) -> None:
     """Send no version."""
     stall_event.set()
@@ -95,15 +80,9 @@ def stall_in_kex(peer: socket.socket, stall_event: threading.Event) -> None:
     message = paramiko.Message()
     message.add_byte(bytes([MSG_KEXINIT]))
     message.add_bytes(os.urandom(16))
-    for names in (
-        ["curve25519-sha256@libssh.org"],
-        ["ssh-ed25519"],
-        *[["aes128-ctr"]] * 2,
-        *[["hmac-sha2-256"]] * 2,
-        *[["none"]] * 2,
-        *[[]] * 2,
-    ):
-        message.add_list(names)
+    algorithms = [name for name in ("aes128-ctr", "hmac-sha2-256", "none", "") for _ in range(2)]
+    for names in ("curve25519-sha256@libssh.org", "ssh-ed25519", *algorithms):
+        message.add_string(names)
     message.add_boolean(False)
     message.add_int(0)
     body = message.asbytes()

@@ -15,11 +15,7 @@ PACKAGES = {
     "npm": "npm",
     "openssl": "openssl",
     "ps": "procps",
-    "sftp": "openssh-client",
-    "ssh": "openssh-client",
-    "ssh-add": "openssh-client",
-    "ssh-agent": "openssh-client",
-    "ssh-keygen": "openssh-client",
+    **dict.fromkeys(("sftp", "ssh", "ssh-add", "ssh-agent", "ssh-keygen"), "openssh-client"),
     "sshd": "openssh-server",
 }
 _TESTS = Path(__file__).parents[1]

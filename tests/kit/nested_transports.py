@@ -1,12 +1,9 @@
 """A transport to a scripted peer, nested in one to a real gateway, and a forwarder over it."""
 
-import contextlib
-import socket
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 
-import paramiko
 import pytest
 
 from notebooks_over_ssh.ssh.protocol.jump_channel import JumpChannel
@@ -15,11 +12,10 @@ from notebooks_over_ssh.tunnel import Forwarder, listen
 from tests.kit.mitm_sshd import AsyncioThread
 from tests.kit.ports import free_port
 from tests.kit.scripted_peer import ScriptedPeer, scripted_peer
-from tests.kit.sockets import TIMEOUT_S, echoes, read
+from tests.kit.sockets import TIMEOUT_S, echoes
 from tests.kit.ssh_client import Client
 from tests.kit.sshd import LOOPBACK
 from tests.kit.two_hops import echo_server
-from tests.kit.wait import wait_until
 
 
 @dataclass
@@ -40,16 +36,6 @@ class NestedTransports:
         with closing(self.forwarder.open_connection(self.gateway, self.echo)) as client:
             client.settimeout(TIMEOUT_S)
             assert echoes(client)
-
-    def assert_reset_or_working(self, client: socket.socket, number: int) -> None:
-        """Either the transport has ended and its clients were reset, or the channel still delivers data."""
-        with contextlib.suppress(EOFError, OSError, paramiko.SSHException):
-            self.peer.data(number, b"still here")
-        try:
-            assert read(client, 10) == b"still here"
-        except ConnectionResetError:
-            wait_until(lambda: not self.transport.is_active(), "the transport has ended")
-            assert not self.transport._own_channels
 
 
 @pytest.fixture

@@ -1,7 +1,13 @@
-"""Logins at a terminal that PAM decides on."""
+"""Logins at a terminal that PAM decides on, with passwords and one-time codes."""
 
+import hashlib
+import hmac
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
 
 from tests.kit.accounts import Account
 from tests.kit.cli import Terminal
@@ -9,16 +15,15 @@ from tests.kit.pam_sshd import PamNetwork
 from tests.kit.sshd import Server
 
 WRONG = "a wrong guess"
+CODE = "auth requisite pam_oath.so usersfile={users} window=10 digits=6"
+# sshd sets SSH_AUTH_INFO_0 once a first method succeeded.
+IS_SECOND = '#!/bin/sh\n[ -n "$SSH_AUTH_INFO_0" ]\n'
 
 
 def start(pam_network: PamNetwork, account: Account, method: str) -> None:
     """Start both hops with this authentication method, and settings that lead to the account."""
     for name in ("gateway", "host"):
-        pam_network.options[name] = (
-            f"AuthenticationMethods {method}",
-            "PasswordAuthentication yes",
-            "KbdInteractiveAuthentication yes",
-        )
+        pam_network.options[name] = _require(method)
     pam_network.start()
     pam_network.configure(user=account.name, connect_kwargs={})
 
@@ -41,3 +46,51 @@ def answer_prompt(terminal: Terminal, account: Account, hop: Server, password: s
     """Wait for the prompt that names account and hop, and answer it."""
     terminal.expect(f"{account_label(account, hop)} password: ")
     terminal.type(password)
+
+
+class Codes:
+    """An HOTP device: a new code each time (RFC 4226)."""
+
+    def __init__(self) -> None:
+        self.secret = secrets.token_bytes(20)
+        self.counter = 0
+
+    def next(self) -> str:
+        """The next code."""
+        digest = hmac.digest(self.secret, self.counter.to_bytes(8, "big"), hashlib.sha1)
+        self.counter += 1
+        offset = digest[-1] & 15
+        return f"{(int.from_bytes(digest[offset : offset + 4], 'big') & 0x7FFFFFFF) % 10**6:06}"
+
+
+@pytest.fixture
+def codes() -> Codes:
+    """The device of this test."""
+    if not any(Path(top).glob("**/security/pam_oath.so") for top in ("/lib", "/usr/lib", "/usr/lib64")):
+        pytest.skip("needs the PAM module pam_oath (libpam-oath)")
+    return Codes()
+
+
+def account_with_codes(pam_network: PamNetwork, codes: Codes, methods: str, *stack: str) -> Account:
+    """An account for which the gateway requires the methods, with these lines of PAM; the host requires a key."""
+    account = pam_network.account()
+    users = pam_network.folder / "users.oath"
+    users.write_text(f"HOTP {account.name} - {codes.secret.hex()}\n")
+    users.chmod(0o600)
+    is_second = pam_network.folder / "is_second"
+    is_second.write_text(IS_SECOND)
+    is_second.chmod(0o755)
+    pam_network.gateway_machine.pam_stack = [line.format(users=users, is_second=is_second) for line in stack]
+    pam_network.options["gateway"] = _require(methods)
+    pam_network.start()
+    pam_network.configure(user=account.name)
+    return account
+
+
+def _require(methods: str) -> tuple[str, ...]:
+    """The options of an sshd that requires these authentication methods."""
+    return (
+        f"AuthenticationMethods {methods}",
+        "PasswordAuthentication yes",
+        "KbdInteractiveAuthentication yes",
+    )

@@ -20,7 +20,7 @@ from tests.kit.cli import run
 from tests.kit.gateway_servers import WrappedSshd, find_program
 from tests.kit.mounts import hide_all_but
 from tests.kit.ports import free_port
-from tests.kit.sshd import GATEWAY_OPTIONS, LOOPBACK, Network, known_hosts_line, terminate_all
+from tests.kit.sshd import GATEWAY_OPTIONS, LOOPBACK, Network, known_hosts_line, set_env, terminate_all
 
 PASSWORD_RULE = "auth required pam_unix.so nodelay"
 # Optional: only the other lines decide.
@@ -133,7 +133,7 @@ class PamNetwork(Network):
         files[pam] = Path("/etc/pam.d/sshd")
         setup = machine.folder / "setup"
         setup.write_text(_setup(machine.hostname, files, self._visible()))
-        variables = {"LANG": "C.UTF-8", **machine.environment}
+        unshare = [find_program("unshare"), "--mount", "--uts", "--propagation", "private"]
         return WrappedSshd(
             name,
             machine.folder / "sshd",
@@ -141,13 +141,9 @@ class PamNetwork(Network):
             *self.options[name],
             *options,
             "UsePAM yes",
-            "SetEnv " + " ".join(f'"{key}={value}"' for key, value in variables.items()),
+            set_env({"LANG": "C.UTF-8", **machine.environment}),
             address=address,
-            prefix=[
-                find_program("unshare"),
-                *["--mount", "--uts", "--propagation", "private", "sh"],
-                str(setup),
-            ],
+            prefix=[*unshare, "sh", str(setup)],
         )
 
     def _visible(self) -> list[Path]:

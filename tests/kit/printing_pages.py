@@ -83,17 +83,8 @@ def ssh_tunnel(network: Network, config: str, remote_port: int, prefix: Sequence
     file = network.folder / "ssh_config"
     file.write_text(config)
     log = network.folder / "ssh_log"
-    command = [
-        *prefix,
-        "ssh",
-        "-F",
-        str(file),
-        "-v",
-        "-N",
-        "-L",
-        f"127.0.0.1:{port}:127.0.0.1:{remote_port}",
-        "host",
-    ]
+    forward = f"127.0.0.1:{port}:127.0.0.1:{remote_port}"
+    command = [*prefix, "ssh", "-F", str(file), "-v", "-N", "-L", forward, "host"]
     with log.open("wb") as errors:
         process = subprocess.Popen(
             command,

@@ -235,13 +235,9 @@ def running_workload(proxied: ProxiedNetwork, size: int) -> Iterator[Workload]:
     user = proxied.user
     try:
         # Not the default port: no other test may take it between two tunnels.
-        arguments = (
-            "--local-port",
-            str(free_port()),
-            "--password-file",
-            str(proxied.network.folder / "password"),
-        )
-        assert_success(user.invoke("up", "--detach", *arguments))
+        port = ("--local-port", str(free_port()))
+        password = ("--password-file", str(proxied.network.folder / "password"))
+        assert_success(user.invoke("up", "--detach", *port, *password))
         session = user.only_session()
         with DownloadClient(session["local_port"], user.certificate_pem(LOOPBACK)) as client:
             assert client.log_in(PASSWORD)

@@ -65,26 +65,18 @@ class Client:
         gateway: str | None = None,
         ssh_config: str | None = None,
         timeout_s: int = TIMEOUT_S,
-        notebook: Notebook | None = None,
         **extra: Any,
     ) -> Settings:
         """Settings with these values only; `ssh_config` is the text of a file for -S."""
-        path = None
         if ssh_config is not None:
             path = self.folder / "ssh_config"
             path.write_text(ssh_config)
-        return Settings(
-            gateway=gateway,
-            user=extra.get("user"),
-            port=extra.get("port"),
-            connect_kwargs=extra.get("connect_kwargs", {}),
-            timeouts=Timeouts(connect=timeout_s),
-            ssh_config_path=str(path) if path else extra.get("ssh_config_path"),
-            load_ssh_configs=extra.get("load_ssh_configs", True),
-            ssh=extra.get("ssh", SSH()),
-            notebook=notebook or Notebook(),
-            explicit_host=None,
-        )
+            extra["ssh_config_path"] = str(path)
+        defaults: dict[str, Any] = {
+            "user": None, "port": None, "connect_kwargs": {}, "ssh_config_path": None, "load_ssh_configs": True,
+            "ssh": SSH(), "notebook": Notebook(), "explicit_host": None,
+        }  # fmt: skip
+        return Settings(gateway=gateway, timeouts=Timeouts(connect=timeout_s), **(defaults | extra))
 
     @contextlib.contextmanager
     def connected(

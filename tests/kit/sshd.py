@@ -219,14 +219,9 @@ class Network:
         self.host = Server("host", folder / "host", self.authorized_keys, self.environment())
 
     def environment(self, **variables: str) -> str:
-        """The SetEnv option of the host's sshd; only one such line has an effect."""
-        variables = {
-            "HOME": str(self.remote_home),
-            "PATH": f"{self.host_bin}:{SYSTEM_PATH}",
-            "LANG": "C.UTF-8",
-            **variables,
-        }
-        return "SetEnv " + " ".join(f'"{name}={value}"' for name, value in variables.items())
+        """The host's environment, as an option of its sshd."""
+        path = f"{self.host_bin}:{SYSTEM_PATH}"
+        return set_env({"HOME": str(self.remote_home), "PATH": path, "LANG": "C.UTF-8", **variables})
 
     def start(self) -> None:
         """Start both, and write known_hosts and settings that lead to them."""
@@ -240,17 +235,6 @@ class Network:
         self.gateway.stop()
         self.host.stop()
         terminate_all(self.processes())
-
-    @contextlib.contextmanager
-    def another_host(self, address: str, port: int) -> Iterator[Server]:
-        """One more host, on another address of this machine."""
-        other = Server("other host", self.folder / "other", self.authorized_keys, address=address)
-        other.port = port
-        try:
-            other.start()
-            yield other
-        finally:
-            other.stop()
 
     def password_file(self) -> str:
         """A file with a password for the notebook server."""
@@ -401,6 +385,11 @@ def public_key(key: Path) -> str:
 def fingerprint(key: Path) -> str:
     """The fingerprint of a key, as sshd logs it."""
     return run("ssh-keygen", "-l", "-f", key).stdout.split()[1]
+
+
+def set_env(variables: dict[str, str]) -> str:
+    """The option SetEnv of sshd; only one such line has an effect."""
+    return "SetEnv " + " ".join(f'"{name}={value}"' for name, value in variables.items())
 
 
 def known_hosts_line(port: int, public_key: str, host: str = LOOPBACK) -> str:

@@ -1,29 +1,34 @@
 """Whatever a server sends in the handshake and the login, the result is one UserError, and a tunnel tries again."""
 
 import logging
-from collections.abc import Iterator
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import Any
 
+import paramiko
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from paramiko.packet import Packetizer
 
 from notebooks_over_ssh.errors import AuthenticationError, ConnectError
-from tests.kit.malformed_sshd import PLAIN, STAGES, MalformedServer, Mutation, malformed_server
+from tests.kit.sockets import accept_loop
 from tests.kit.ssh_client import Client
-from tests.kit.sshd import known_hosts_line
+from tests.kit.sshd import LOOPBACK, known_hosts_line
 
+TIMEOUT_S = 10
+Mutation = Callable[[bytes], bytes]
+# The server's packets (RFC 4250, section 4.1.2) that can be replaced.
+STAGES = {"KEXINIT": 20, "KEX_REPLY": 31, "NEWKEYS": 21, "SERVICE_ACCEPT": 6, "USERAUTH": 51}
+PLAIN = ("KEXINIT", "KEX_REPLY", "NEWKEYS")
+_Packetizer: Any = Packetizer
 # The message numbers of RFC 4250, section 4.1.2, those of key exchange methods, and some unassigned ones.
 KINDS = (
-    *range(1, 9),
-    *range(20, 22),
-    *range(30, 42),
-    *range(50, 54),
-    *range(60, 67),
-    *range(80, 83),
-    *range(90, 101),
-    192,
-    255,
-)
+    *range(1, 9), *range(20, 22), *range(30, 42), *range(50, 54), *range(60, 67), *range(80, 83), *range(90, 101),
+    192, 255,
+)  # fmt: skip
 BODIES = {
     "empty": b"",
     "one byte": b"\0",
@@ -41,11 +46,76 @@ RAW = {
 }
 
 
+class _RefusingInterface(paramiko.ServerInterface):
+    def get_allowed_auths(self, username: str) -> str:
+        return "publickey"
+
+
+class MalformedServer:
+    """A server that follows the protocol except for one packet of the handshake or the login, which it replaces.
+
+    It serves one client after the other, with the last mutation that was set.
+    """
+
+    def __init__(self) -> None:
+        self.key = paramiko.ECDSAKey.generate()
+        self.stage = 0
+        self.mutate: Mutation = bytes
+        self.raw = False
+        self.was_mutated = False
+        self.port = 0
+        self._transports: list[Any] = []
+
+    def mutate_next(self, stage: str, mutate: Mutation, *, raw: bool = False) -> None:
+        """Replace the payload of that stage's packet with `mutate(payload)`, then close; `raw`: send bytes without a
+        packet.
+        """
+        self.stage, self.mutate, self.raw, self.was_mutated = STAGES[stage], mutate, raw, False
+
+    def close(self) -> None:
+        """End the connections."""
+        while self._transports:
+            transport = self._transports.pop()
+            transport.close()
+            transport.join(TIMEOUT_S)
+
+    def serve(self, peer: socket.socket) -> None:
+        """Serve a new client, in place of the one before."""
+        self.close()
+        transport: Any = paramiko.Transport(peer, packetizer_class=_mutating_packetizer(self))
+        transport.add_server_key(self.key)
+        self._transports.append(transport)
+        transport.start_server(event=threading.Event(), server=_RefusingInterface())
+
+
+def _mutating_packetizer(server: MalformedServer) -> type:
+    class MutatingPacketizer(_Packetizer):  # type: ignore[misc] # untyped
+        def send_message(self, message: paramiko.Message) -> None:
+            payload = message.asbytes()
+            if payload[0] != server.stage:
+                super().send_message(message)
+                return
+            server.was_mutated = True
+            mutated = server.mutate(payload)
+            if server.raw:
+                self.write_all(mutated)
+            else:
+                super().send_message(paramiko.Message(mutated))
+            raise EOFError
+
+    return MutatingPacketizer
+
+
 @pytest.fixture(scope="module")
 def malformed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, MalformedServer]]:
     """A client, and the server, whose key it knows."""
     logging.getLogger("paramiko").setLevel(logging.CRITICAL)
-    with pytest.MonkeyPatch.context() as patch, malformed_server() as server:
+    listener = socket.create_server((LOOPBACK, 0))
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        closing(MalformedServer()) as server,
+        accept_loop(listener, server.serve) as server.port,
+    ):
         client = Client(tmp_path_factory.mktemp("malformed"), patch)
         client.write_known_hosts(
             known_hosts_line(server.port, f"{server.key.get_name()} {server.key.get_base64()}")

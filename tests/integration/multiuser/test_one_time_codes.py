@@ -2,8 +2,7 @@
 
 from tests.kit.accounts import Account
 from tests.kit.cli import Terminal, assert_error
-from tests.kit.pam_codes import CODE, Codes, account_requiring
-from tests.kit.pam_login import account_label, answer_prompt, fab_at_terminal
+from tests.kit.pam_login import CODE, Codes, account_label, account_with_codes, answer_prompt, fab_at_terminal
 from tests.kit.pam_sshd import PASSWORD_RULE, PamNetwork
 from tests.kit.sshd import Server
 
@@ -18,7 +17,7 @@ def answer_code(terminal: Terminal, account: Account, hop: Server, code: str) ->
 
 def test_code(pam_network: PamNetwork, codes: Codes) -> None:
     """The prompt for a code names account and hop; after a wrong code it appears again."""
-    account = account_requiring(pam_network, codes, "keyboard-interactive", CODE)
+    account = account_with_codes(pam_network, codes, "keyboard-interactive", CODE)
     with fab_at_terminal(pam_network, "secure") as terminal:
         answer_code(terminal, account, pam_network.gateway, "000000")
         answer_code(terminal, account, pam_network.gateway, codes.next())
@@ -28,7 +27,7 @@ def test_code(pam_network: PamNetwork, codes: Codes) -> None:
 
 def test_wrong_codes(pam_network: PamNetwork, codes: Codes) -> None:
     """Three wrong codes exit with 4, and the methods that the hop accepts."""
-    account = account_requiring(pam_network, codes, "keyboard-interactive", CODE)
+    account = account_with_codes(pam_network, codes, "keyboard-interactive", CODE)
     with fab_at_terminal(pam_network, "secure") as terminal:
         for _ in range(3):
             answer_code(terminal, account, pam_network.gateway, "000000")
@@ -41,7 +40,7 @@ def test_password_and_code_in_one_conversation(pam_network: PamNetwork, codes: C
     """One conversation may ask for the password and a code; after a wrong code both are asked for again, with no
     automatic attempt.
     """
-    account = account_requiring(pam_network, codes, "keyboard-interactive", PASSWORD_RULE, CODE)
+    account = account_with_codes(pam_network, codes, "keyboard-interactive", PASSWORD_RULE, CODE)
     with fab_at_terminal(pam_network, "secure") as terminal:
         answer_prompt(terminal, account, pam_network.gateway, account.password)
         answer_code(terminal, account, pam_network.gateway, "000000")
@@ -52,7 +51,7 @@ def test_password_and_code_in_one_conversation(pam_network: PamNetwork, codes: C
 
 def test_key_then_code(pam_network: PamNetwork, codes: Codes) -> None:
     """`publickey,keyboard-interactive`: the key is used, then the code is asked for."""
-    account = account_requiring(pam_network, codes, "publickey,keyboard-interactive", CODE)
+    account = account_with_codes(pam_network, codes, "publickey,keyboard-interactive", CODE)
     with fab_at_terminal(pam_network, "secure") as terminal:
         answer_code(terminal, account, pam_network.gateway, codes.next())
         assert terminal.end() == 0, terminal.output
@@ -64,7 +63,7 @@ def test_key_then_code(pam_network: PamNetwork, codes: Codes) -> None:
 
 def test_password_then_code(pam_network: PamNetwork, codes: Codes) -> None:
     """`password,keyboard-interactive`: the password is asked for, then the code."""
-    account = account_requiring(
+    account = account_with_codes(
         pam_network,
         codes,
         "password,keyboard-interactive",
@@ -83,7 +82,7 @@ def test_password_then_code(pam_network: PamNetwork, codes: Codes) -> None:
 
 def test_code_for_the_tunnel(pam_network: PamNetwork, codes: Codes) -> None:
     """A background tunnel logs in with a code of its own, since each is valid once."""
-    account = account_requiring(pam_network, codes, "publickey,keyboard-interactive", CODE)
+    account = account_with_codes(pam_network, codes, "publickey,keyboard-interactive", CODE)
     with fab_at_terminal(pam_network, "up", "--detach") as terminal:
         answer_code(terminal, account, pam_network.gateway, codes.next())
         answer_code(terminal, account, pam_network.gateway, codes.next())
@@ -96,7 +95,7 @@ def test_code_for_the_tunnel(pam_network: PamNetwork, codes: Codes) -> None:
 
 def test_without_terminal(pam_network: PamNetwork, codes: Codes) -> None:
     """Without a terminal a required code exits with 4, and none is sent."""
-    account = account_requiring(pam_network, codes, "publickey,keyboard-interactive", CODE)
+    account = account_with_codes(pam_network, codes, "publickey,keyboard-interactive", CODE)
     assert_error(
         pam_network.user.fab("secure"),
         4,

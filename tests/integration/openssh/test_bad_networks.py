@@ -13,7 +13,7 @@ import pytest
 
 from tests.kit import faulty_sshd as bad_servers
 from tests.kit.cli import Result, Terminal, assert_error, assert_success
-from tests.kit.faulty_sshd import filtered_port, raw_server
+from tests.kit.faulty_sshd import raw_server
 from tests.kit.mitm_sshd import AsyncioThread, MitmRecord, MitmServer, mitm_server
 from tests.kit.sshd import GATEWAY_OPTIONS, LOOPBACK, Network, known_hosts_line, make_key
 from tests.kit.wait import wait_until
@@ -41,6 +41,21 @@ HANGING = [
     *[("gateway", how) for how in AT_A_GATEWAY if "stall" in how.lower() or how == "send_nothing"],
     *[("host", how) for how in IN_SSH],
 ]
+
+
+@contextlib.contextmanager
+def filtered_port() -> Iterator[int]:
+    """A port that does not answer: its backlog is full, and nobody accepts."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind((LOOPBACK, 0))
+        listener.listen(0)
+        address = listener.getsockname()
+        for _ in range(4):
+            client = stack.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(address)
+        yield address[1]
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ import pytest
 
 from tests.kit.cli import assert_error, assert_success, port_in
 from tests.kit.https_probe import get_api
-from tests.kit.sshd import Network
+from tests.kit.sshd import Network, Server
 
 VENV = Path(sys.prefix)
 NOISE = """\
@@ -96,16 +96,21 @@ def test_unresolvable_host_name(network: Network) -> None:
 
 def test_host_name_of_another_machine(network: Network) -> None:
     """Where the host's own name leads to another machine, the name that the user gave is used."""
-    with network.another_host("127.0.0.2", network.host.port) as other:
+    other = Server("other host", network.folder / "other", network.authorized_keys, address="127.0.0.2")
+    other.port = network.host.port
+    other.start()
+    try:
         network.set_hostname("127.0.0.2")
         assert_success(network.user.fab("secure", "serve"))
         assert_success(network.user.fab("stop"))
         assert other.logins() == 0
+    finally:
+        other.stop()
     network.wait_until_empty()
 
 
 def test_printing_start_up_file(network: Network) -> None:
-    """The output of a login shell's start-up file is no reply of the host, whatever it looks like."""
+    """The output of a login shell's start-up file is not taken for a reply of the host."""
     (network.remote_home / ".bashrc").write_text(NOISE)
     config = network.folder / "ssh_config"
     config.write_text(network.ssh_config())

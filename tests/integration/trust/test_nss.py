@@ -12,8 +12,8 @@ from notebooks_over_ssh.jupyter import certificate as certificates
 from notebooks_over_ssh.jupyter import session as sessions
 from notebooks_over_ssh.trust_stores import installed as record
 from notebooks_over_ssh.trust_stores import manager as trusting
-from tests.kit.certificates import authority, certificate, names, new_key, self_signed, sha256, version_1
-from tests.kit.cli import assert_error, assert_success
+from tests.kit.certificates import authority, certificate, names, new_key, self_signed, sha256
+from tests.kit.cli import assert_error, assert_success, run
 from tests.kit.trust_user import TrustUser, certutil, entries
 
 CHROMIUM = ".pki/nssdb"
@@ -221,6 +221,15 @@ def test_hostile_names(trust_user: TrustUser, host: str) -> None:
 def _contents(trust_user: TrustUser) -> dict[str, tuple[bytes, int]]:
     files = (trust_user.home / name for name in trust_user.files())
     return {str(file): (file.read_bytes(), file.stat().st_mtime_ns) for file in files}
+
+
+def version_1(folder: Path) -> str:
+    """A version 1 certificate, which has no extensions."""
+    key, request, file = folder / "v1.key", folder / "v1.request", folder / "v1.pem"
+    new = ["req", "-new", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost"]
+    run("openssl", *new, "-keyout", key, "-out", request)
+    run("openssl", "x509", "-req", "-in", request, "-signkey", key, "-out", file)
+    return file.read_text()
 
 
 def _programs(folder: Path, *names: str) -> str:

@@ -15,8 +15,7 @@ from tests.kit.accounts import Account
 from tests.kit.cli import Terminal, assert_success
 from tests.kit.https_probe import get_api
 from tests.kit.mitm_sshd import AsyncioThread
-from tests.kit.pam_codes import CODE, Codes, account_requiring
-from tests.kit.pam_login import WRONG, fab_at_terminal, start
+from tests.kit.pam_login import CODE, WRONG, Codes, account_with_codes, fab_at_terminal, start
 from tests.kit.pam_sshd import PamNetwork
 from tests.kit.ports import free_port
 from tests.kit.proxied_tunnel import (
@@ -82,7 +81,7 @@ def test_one_time_code(pam_network: PamNetwork, codes: Codes, loop: AsyncioThrea
     """After a disconnect the tunnel makes no attempt at a gateway that wants a code; `tunnel` asks for one, and the
     address stays.
     """
-    account = account_requiring(pam_network, codes, "publickey,keyboard-interactive", CODE)
+    account = account_with_codes(pam_network, codes, "publickey,keyboard-interactive", CODE)
     tunnel = Tunnel(pam_network.user)
     with through_proxy(pam_network, account, loop) as relay:
         with fab_at_terminal(pam_network, "up", "--detach", "--local-port", str(free_port())) as terminal:
@@ -112,7 +111,7 @@ def test_one_time_code_at_a_terminal(pam_network: PamNetwork, codes: Codes, loop
     """In the foreground the tunnel reports that it waits, asks once its user presses Enter, and continues at the same
     port.
     """
-    account = account_requiring(pam_network, codes, "publickey,keyboard-interactive", CODE)
+    account = account_with_codes(pam_network, codes, "publickey,keyboard-interactive", CODE)
     tunnel = Tunnel(pam_network.user)
     with through_proxy(pam_network, account, loop) as relay:
         steps = ("secure", "--password-file", pam_network.password_file(), "serve")
