@@ -75,7 +75,7 @@ class Host:
         self._connections.add(connection)
         connection.add_done_callback(self._connections.discard)
         _, bridge = await loop.create_connection(asyncssh.SSHForwarder, sock=client_end)
-        return asyncssh.SSHForwarder(bridge)
+        return _ChannelForwarder(bridge)
 
     async def _serve(self, sock: socket.socket) -> None:
         try:
@@ -84,6 +84,19 @@ class Host:
             _log.info("%s: connection closed before login: %s", self.name, type(error).__name__)
         else:
             _log.info("%s: connection", self.name)
+
+
+class _ChannelForwarder(asyncssh.SSHForwarder):
+    """Closes the channel after EOF from both sides, for which `ssh -W` waits, as sshd does.
+
+    asyncssh's own class does not close it if the client's EOF comes last.
+    """
+
+    def eof_received(self) -> bool:
+        keep_open = super().eof_received()
+        if not keep_open:
+            self.close()
+        return keep_open
 
 
 class HostConnection(ServerConnection):

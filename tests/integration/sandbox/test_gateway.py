@@ -9,6 +9,7 @@ import pytest
 from notebooks_over_ssh.sandbox import Network
 from tests.kit.cli import run
 from tests.kit.openssh_client import OpenSSHClient
+from tests.kit.wait import TIMEOUT_S
 
 
 @pytest.mark.parametrize("arguments", [["gateway"], ["gateway", "ls"], ["-s", "gateway", "sftp"]])
@@ -31,6 +32,20 @@ def test_forwards_to_a_host(client: OpenSSHClient) -> None:
     """A command reaches the host that it names."""
     result = client.run("bonnington", "echo here")
     assert (result.returncode, result.stdout, result.stderr) == (0, "here\n", "")
+
+
+def test_closes_a_channel_that_the_host_ended(client: OpenSSHClient) -> None:
+    """After the host has closed a connection, `ssh -W` exits at the end of its input: it waits for CLOSE."""
+    with client.start("-W", "ashbury:22", "gateway") as process:
+        assert process.stdin and process.stdout
+        process.stdin.write("not SSH\n")
+        process.stdin.flush()
+        assert process.stdout.read().startswith("SSH-2.0-")
+        process.stdin.close()
+        try:
+            assert process.wait(TIMEOUT_S) == 0
+        finally:
+            process.kill()
 
 
 def test_pool_is_round_robin(network: Network, client: OpenSSHClient) -> None:
