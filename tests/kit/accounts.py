@@ -2,14 +2,14 @@
 
 import os
 import secrets
-import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
-COMMAND_TIMEOUT_S = 10.0
+from tests.kit.cli import run
+
 UIDS = range(30_000, 60_000)
 
 
@@ -94,12 +94,4 @@ def write_account_files(
 
 def hash_password(password: str) -> str:
     """The password as in shadow(5)."""
-    result = subprocess.run(
-        ["openssl", "passwd", "-6", "-stdin"],
-        input=f"{password}\n",
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=COMMAND_TIMEOUT_S,
-    )
-    return result.stdout.strip()
+    return run("openssl", "passwd", "-6", "-stdin", stdin=f"{password}\n").stdout.strip()

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import psutil
 
-from tests.kit.accounts import COMMAND_TIMEOUT_S
+from tests.kit import cli
 from tests.kit.cli import Result
 from tests.kit.gateway_servers import find_program
 from tests.kit.mounts import hide_all_but
-from tests.kit.sshd import SYSTEM_PROGRAMS
-from tests.kit.wait import TIMEOUT_S, wait_until
+from tests.kit.sshd import STOP_TIMEOUT_S, SYSTEM_PROGRAMS
+from tests.kit.wait import wait_until
 
 # Starts the first process of a machine, which is no child of the test's: a test may power a machine on and leave it on.
 # It ends with its standard input, a pipe whose other end only the test's process has.
@@ -55,7 +55,7 @@ class Machine:
             stdin=subprocess.PIPE,
             env={"PATH": SYSTEM_PROGRAMS, "LOG": str(self.log)},
         )
-        self._running.wait(COMMAND_TIMEOUT_S)
+        self._running.wait(STOP_TIMEOUT_S)
         wait_until(
             ready.exists, f"{self.name} is set up: {self.log.read_text() if self.log.exists() else ''}"
         )
@@ -69,7 +69,7 @@ class Machine:
         assert self._running.stdin
         self._running.stdin.close()
         self._running = None
-        psutil.wait_procs(processes, COMMAND_TIMEOUT_S)
+        psutil.wait_procs(processes, STOP_TIMEOUT_S)
         self.pid = 0
 
     @property
@@ -131,17 +131,7 @@ def add_switch(machine: Machine, address: str) -> None:
 
 def run(command: Sequence[str], stdin: str = "", check: bool = True) -> Result:
     """Run a command, and wait for it. Raises AssertionError with its output if it fails."""
-    result = subprocess.run(
-        command,
-        input=stdin,
-        capture_output=True,
-        text=True,
-        env={"PATH": SYSTEM_PROGRAMS, "LANG": "C.UTF-8"},
-        timeout=TIMEOUT_S,
-        check=False,
-    )
-    assert not check or result.returncode == 0, f"{result.args}: {result.stdout}{result.stderr}"
-    return result
+    return cli.run(*command, stdin=stdin, check=check, env={"PATH": SYSTEM_PROGRAMS, "LANG": "C.UTF-8"})
 
 
 def _set_up(machine: Machine, interface: str, address: str) -> None:
