@@ -111,7 +111,7 @@ class Jupyter(object):
         if kind == "argon2":
             return "" if version_of("argon2-cffi") else "its hash is argon2, which this Jupyter cannot check"
         if len(rest) != 2:
-            return "it is no hash"
+            return "it is not a hash"
         return "its hash is %s, which is guessed fast" % kind.upper() if kind in ("sha1", "md5") else ""
 
     def find_insecure_settings(self, config):

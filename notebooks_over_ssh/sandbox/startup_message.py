@@ -41,7 +41,7 @@ def hint_for(error: OSError) -> str:
 
 
 def send_message(message: StartupMessage, descriptor: int) -> None:
-    """Write the message and close the descriptor. A reader that has gone away is no error."""
+    """Write the message and close the descriptor. It is not an error if the reader has gone."""
     try:
         os.write(descriptor, msgspec.json.encode(message))
     except BrokenPipeError:

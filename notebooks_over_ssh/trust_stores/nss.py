@@ -67,9 +67,8 @@ class Database:
                     hint="remove it in the browser's settings, and try again",
                 )
         except TaskError as error:
-            self.remove(
-                certificate.sha256
-            )  # with a primary password, certutil adds it, but without the flags
+            # With a primary password, certutil adds it, but without the flags.
+            self.remove(certificate.sha256)
             if "PASSWORD" not in str(error):
                 raise
             raise TaskError(

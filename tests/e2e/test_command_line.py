@@ -2,7 +2,6 @@
 
 import re
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -37,19 +36,12 @@ FABRIC = {"fabric", "paramiko", "cryptography", "tempfile"}
 POSIX_ONLY = ("fcntl", "grp", "pty", "pwd", "resource", "termios")
 
 
-@pytest.fixture
-def nobody(tmp_path: Path, temporary: Path) -> User:
-    """A user who only lists tasks, and whose home folder stays empty."""
-    (tmp_path / "home").mkdir()
-    return User(tmp_path / "home", temporary)
-
-
-def test_list(nobody: User) -> None:
+def test_list(idle_user: User) -> None:
     """`--list` shows the same tasks and help texts under each program, and imports none of the slow modules."""
     listings = {}
     for program in ("fab", "invoke", "notebooks"):
         result = assert_success(
-            nobody.execute([sys.executable, "-X", "importtime", str(BIN_DIR / program), "--list"])
+            idle_user.execute([sys.executable, "-X", "importtime", str(BIN_DIR / program), "--list"])
         )
         listings[program] = [line.split() for line in result.stdout.splitlines() if re.match(r"  \S", line)]
         imported = {line.rpartition("|")[2].strip() for line in result.stderr.splitlines()}
@@ -58,10 +50,10 @@ def test_list(nobody: User) -> None:
     assert listings["fab"] == listings["invoke"] == listings["notebooks"]
     assert {*TASKS, *SANDBOX_TASKS} <= {name for name, *_ in listings["fab"]}
     assert all(sentence for _, *sentence in listings["fab"])
-    assert list(nobody.home.iterdir()) == []
+    assert list(idle_user.home.iterdir()) == []
 
 
-def test_import_on_windows(nobody: User) -> None:
+def test_import_on_windows(idle_user: User) -> None:
     """No module of ours that is imported before a task runs needs a module that Python has on POSIX only."""
     code = (
         "import sys, notebooks_over_ssh.program, notebooks_over_ssh.config.settings\n"
@@ -69,21 +61,21 @@ def test_import_on_windows(nobody: User) -> None:
         "ours = [m for name, m in sys.modules.items() if name.startswith('notebooks_over_ssh')]\n"
         "print([m.__name__ for m in ours if any(v is p for v in vars(m).values() for p in posix)])"
     )
-    assert assert_success(nobody.execute([sys.executable, "-c", code])).stdout == "[]\n"
+    assert assert_success(idle_user.execute([sys.executable, "-c", code])).stdout == "[]\n"
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_flags(task: str, nobody: User) -> None:
+def test_flags(task: str, idle_user: User) -> None:
     """Each task has the documented flags, each with a help text."""
-    _, options = assert_success(nobody.fab("--help", task)).stdout.split("Options:")
+    _, options = assert_success(idle_user.fab("--help", task)).stdout.split("Options:")
     lines = [line.strip() for line in options.splitlines() if line.startswith("  -")]
     assert all(re.search(r"\S  +\S", line) for line in lines), lines
     assert set(FLAGS[task]) <= set(re.findall(r"--[\w-]*\w", options))
 
 
-def test_no_session(nobody: User) -> None:
+def test_no_session(idle_user: User) -> None:
     """Without a session `status --json` prints `[]` and `status` says so; neither starts anything."""
-    assert nobody.status() == []
-    assert "no session" in assert_success(nobody.fab("status")).stdout
-    assert "not running" in assert_success(nobody.fab("sandbox.status")).stdout
-    assert nobody.files() == []
+    assert idle_user.status() == []
+    assert "no session" in assert_success(idle_user.fab("status")).stdout
+    assert "not running" in assert_success(idle_user.fab("sandbox.status")).stdout
+    assert idle_user.files() == []

@@ -15,16 +15,16 @@ KEEPS_RUNNING = "the sandbox is still running: `"
 
 
 @pytest.fixture(scope="module")
-def nobody(tmp_path_factory: pytest.TempPathFactory, temporary: Path) -> User:
+def idle(tmp_path_factory: pytest.TempPathFactory, temporary: Path) -> User:
     """A user who has started nothing yet."""
     return User(tmp_path_factory.mktemp("nobody"), tmp_path_factory.mktemp("nothing"))
 
 
 @pytest.mark.parametrize("task", LOOKING)
-def test_reading_tasks_start_nothing(nobody: User, task: str) -> None:
+def test_reading_tasks_start_nothing(idle: User, task: str) -> None:
     """Without a session, a task that only reads does not start the sandbox; one that needs a host of it has a hint."""
-    result = nobody.fab(*task.split())
-    assert not nobody.sandbox.exists()
+    result = idle.fab(*task.split())
+    assert not idle.sandbox.exists()
     assert STARTS not in result.stdout
     if task in ("logs", "doctor"):
         assert_error(result, 3, "the sandbox is not running", "fab up`")

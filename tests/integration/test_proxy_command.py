@@ -26,7 +26,7 @@ def bytes_in_open_files() -> int:
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc/self/fd (Linux)")
 def test_flood() -> None:
-    """Of 8 MB on stderr neither memory nor a file keeps more than the end, and the command is not blocked."""
+    """Of 8 MB on stderr only the end is kept, and the command is not blocked."""
     before = bytes_in_open_files()
     tracemalloc.start()
     command = ProxyCommand(

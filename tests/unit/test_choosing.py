@@ -27,8 +27,8 @@ def _two_sessions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def choose(prompter: ScriptedPrompter, host: str | None = None) -> AnySession | None:
     """The session that a command is for."""
-    anybody: Any = prompter
-    run = Run(settings.load(Context(), host=host), anybody, anybody).choose_session()
+    any_prompter: Any = prompter
+    run = Run(settings.load(Context(), host=host), any_prompter, any_prompter).choose_session()
     return sessions.find(run.settings)
 
 
@@ -49,7 +49,7 @@ def test_not_chosen(answer: str | None) -> None:
 
 
 def test_nobody_to_ask() -> None:
-    """Without a terminal, none is taken and nobody is asked."""
+    """Without a terminal there is no prompt, and no session is chosen."""
     prompter = ScriptedPrompter("1")
     prompter.is_interactive = False
     with pytest.raises(ConfigError, match="2 sessions match"):

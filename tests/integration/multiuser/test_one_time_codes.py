@@ -62,7 +62,7 @@ def test_key_then_code(pam_network: PamNetwork, codes: Codes) -> None:
 
 
 def test_password_then_code(pam_network: PamNetwork, codes: Codes) -> None:
-    """`password,keyboard-interactive`: the password is asked for, then the code."""
+    """`password,keyboard-interactive`: it prompts for the password, then for the code."""
     account = account_with_codes(
         pam_network,
         codes,

@@ -39,7 +39,7 @@ def failures(server: Server) -> int:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_two_hops(pam_network: PamNetwork, method: str) -> None:
-    """Each hop's password is asked for once, by account and hop, and sent to that hop only."""
+    """It prompts once for each hop's password, by account and hop, and sends it to that hop only."""
     account = account_requiring(pam_network, method)
     gateway, host = passwords(pam_network, account)
     with fab_at_terminal(pam_network, "secure") as terminal:

@@ -140,7 +140,7 @@ def test_filtered_port(network: Network, hop: str) -> None:
 
 
 def test_long_banner(network: Network, loop: AsyncioThread) -> None:
-    """A hundred lines before the version (RFC 4253, section 4.2) are no error."""
+    """A hundred lines before the version (RFC 4253, section 4.2) are accepted."""
     with contextlib.ExitStack() as stack:
         port = _with_banner(stack, network.gateway.port, 100)
         network.write_known_hosts(known_hosts_line(port, network.gateway.public_key))

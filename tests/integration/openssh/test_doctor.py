@@ -106,9 +106,9 @@ def test_forwarding(network: Network) -> None:
 
 def test_host(network: Network) -> None:
     """A host with another key, or that refuses the user's key, fails the check `host`."""
-    nobody = network.folder / "nobody"
-    nobody.write_text("")
-    network.host.authorized_keys = nobody
+    no_keys = network.folder / "no_keys"
+    no_keys.write_text("")
+    network.host.authorized_keys = no_keys
     network.host.stop()
     network.host.start()
     assert_broken_at(network, "host", 4, "refused the login")

@@ -24,9 +24,9 @@ def test_wrong_key(network: Network) -> None:
 
 def test_wrong_key_for_the_host(network: Network) -> None:
     """A key that the gateway accepts and the host refuses is reported as refused by the host."""
-    nobody = network.folder / "nobody"
-    nobody.write_text("")
-    network.host.authorized_keys = nobody
+    no_keys = network.folder / "no_keys"
+    no_keys.write_text("")
+    network.host.authorized_keys = no_keys
     network.host.stop()
     network.host.start()
     assert_error(network.user.fab("secure"), 4, "it accepts publickey")
@@ -80,7 +80,7 @@ def test_key_of_the_agent(network: Network) -> None:
 
 
 def test_stale_agent_socket(network: Network) -> None:
-    """The socket of an agent that has ended is no error."""
+    """The socket of an agent that has ended is ignored."""
     assert_success(network.user.fab("secure", SSH_AUTH_SOCK=str(network.folder / "gone")))
 
 

@@ -42,7 +42,7 @@ def test_overridden_setting(network: Network, site_config: Path) -> None:
     "setting", ["c.NotebookApp.ip = '0.0.0.0'", "c.PasswordIdentityProvider.hashed_password = ''"]
 )
 def test_insecure_setting(network: Network, site_config: Path, setting: str) -> None:
-    """`secure` names the insecure setting and its file, and nothing starts with it: 6, and whom to ask."""
+    """`secure` warns of an insecure setting in another owner's file, with both names, and `serve` fails with 6."""
     site_config.write_text(f"{setting}\n")
     name = setting.partition(" ")[0].removeprefix("c.")
     warned = assert_success(network.user.fab("secure")).stderr

@@ -151,7 +151,7 @@ def test_full_disk(tmp_path: Path, jupyter: Path) -> None:
         ("sha256:0123456789ab:abc", ""),
         ("sha1:0123456789ab:abc", "its hash is SHA1, which is guessed fast"),
         ("md5:0123456789ab:abc", "its hash is MD5, which is guessed fast"),
-        ("hello", "it is no hash"),
+        ("hello", "it is not a hash"),
         ("", "missing"),
     ],
 )

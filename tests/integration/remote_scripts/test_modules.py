@@ -33,7 +33,7 @@ def test_load(home: Path, module_host: ModuleHost, shell: str) -> None:
 
 
 def test_default_version(home: Path, module_host: ModuleHost) -> None:
-    """A name without a version loads the default one, and a module that is loaded already is no error."""
+    """A name without a version loads the default one, and a module may be loaded already."""
     modules = ("work-python", "work-python")
     reply = enter(home, "~/venv", modules=modules, variables=module_host.variables)
     assert "work-python/2.0" in reply["LOADEDMODULES"].split(":")

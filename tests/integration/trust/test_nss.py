@@ -200,7 +200,7 @@ def test_lost_records(trust_user: TrustUser) -> None:
     "host", ["-D", "--help", "a b", "token:name", "x\n-d y", "$(touch pwned)", "ä" * 300]
 )
 def test_hostile_names(trust_user: TrustUser, host: str) -> None:
-    """Whatever the name of a host or a profile's folder, it is no option and no command, and is found again."""
+    """Any name of a host or a profile's folder is passed on as a name, not as an option or command."""
     databases = [
         trust_user.add_database(f".mozilla/firefox/{name}") for name in ("-d x", "$(touch pwned)", "ä;b")
     ]

@@ -90,7 +90,7 @@ class TestDefaults:
         assert (loaded.timeouts.connect, loaded.connect_kwargs) == (10, {})
 
     def test_project_file_equals_defaults(self) -> None:
-        """The project's invoke.yaml sets only what is the default without it."""
+        """The project's invoke.yaml contains only the default values."""
         assert bare(ROOT) == bare()
 
     def test_first_setting_is_the_gateway(self) -> None:

@@ -34,7 +34,7 @@ def test_include(folder: Path, tmp_path: Path) -> None:
 
 
 def test_unreadable(folder: Path) -> None:
-    """A file that is missing, no text or not a regular file gives no names."""
+    """A file that is missing, binary or not a regular file gives no names."""
     assert host_names() == []
     (folder / "config").write_bytes(b"Host \xff\n")
     assert host_names() == []

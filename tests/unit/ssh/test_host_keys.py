@@ -108,7 +108,7 @@ def test_every_member_of_a_pool(known_hosts: Path) -> None:
 
 
 def test_changed_key(known_hosts: Path) -> None:
-    """A key that differs from the recorded one is refused without a prompt, and the line is named."""
+    """A key that differs from the recorded one is refused without a prompt, and the error names the line."""
     write(known_hosts, "# first\n" + line("ashbury", OTHER))
     with pytest.raises(HostKeyError, match="does not match the one") as excinfo:
         check(known_hosts, "ashbury", answer="yes")

@@ -160,7 +160,7 @@ def test_keyring(memory_keyring: MemoryKeyring) -> None:
 
 
 def test_keyring_with_a_wrong_password(memory_keyring: MemoryKeyring) -> None:
-    """A stored password that is refused is asked for, and replaced."""
+    """A stored password that the host refuses is prompted for again, and replaced."""
     memory_keyring.set_password("notebooks-over-ssh", NAME, "old")
     credentials = CredentialPrompter(ScriptedPrompter("new"))
     assert password(credentials, use_keyring=True) == "old"
@@ -170,7 +170,7 @@ def test_keyring_with_a_wrong_password(memory_keyring: MemoryKeyring) -> None:
 
 
 def test_locked_keyring(memory_keyring: MemoryKeyring) -> None:
-    """A locked keyring is no error: there is a prompt."""
+    """With a locked keyring there is a prompt instead of an error."""
     memory_keyring.locked = True
     assert password(CredentialPrompter(ScriptedPrompter("given")), use_keyring=True) == "given"
 
