@@ -113,7 +113,8 @@ class StateReply(msgspec.Struct, frozen=True, kw_only=True):
         detail = tuple(line[:MAX_LINE_LENGTH] for line in self.log[-MAX_LOG_LINES:])
         entry = self.job
         if entry is None:
-            return JobState(known, "ended", "is not known to Slurm any more", detail=detail)
+            description = "is not known to Slurm any more" if known else "was not submitted"
+            return JobState(known, "ended", description, detail=detail)
         job = Job(
             id=entry.id,
             cluster=self.cluster,

@@ -81,7 +81,8 @@ def _describe_job(state: dict[str, Any]) -> str:
     left_s = state["job_seconds_left"]
     left = f", {describe_duration(left_s)} left" if left_s else ""
     separator = ": " if state["job_state"] == "queued" else " "
-    return f"job {state['job'] or 'not known yet'}{separator}{state['job_description']}{left}"
+    label = f"job {state['job']}" if state["job"] else "the job"
+    return f"{label}{separator}{state['job_description']}{left}"
 
 
 def status_as_json(settings: Settings) -> None:

@@ -85,5 +85,7 @@ def test_invalid_reply(field: str, value: object) -> None:
 
 def test_unknown_job() -> None:
     """A job that Slurm does not know any more has ended, and keeps its number."""
-    state = StateReply(job=None, cluster="", submitted="", marker="", output="", log=()).to_state(JOB)
+    reply = StateReply(job=None, cluster="", submitted="", marker="", output="", log=())
+    state = reply.to_state(JOB)
     assert (state.phase, state.label) == ("ended", "job 12")
+    assert reply.to_state(None).description == "was not submitted"
