@@ -14,7 +14,7 @@ from notebooks_over_ssh.jupyter import server
 from notebooks_over_ssh.jupyter import session as sessions
 from notebooks_over_ssh.jupyter.session import AnySession
 from notebooks_over_ssh.launchers import LAUNCHERS
-from notebooks_over_ssh.launchers.base import JobState
+from notebooks_over_ssh.launchers.base import Job, JobState
 from notebooks_over_ssh.ssh import connections as ssh
 from notebooks_over_ssh.ssh.client_config import HopConfig
 from notebooks_over_ssh.ssh.connection import Connection
@@ -84,8 +84,8 @@ def _reach(session: AnySession, login: Connection, settings: Settings) -> Connec
     return LAUNCHERS[session.launcher].reach(login, session.job, settings)
 
 
-def stop_job(session: AnySession, login: Connection) -> bool:
-    """End the session's job, whose server has been stopped; returns whether there was one. Raises UserError."""
+def stop_job(session: AnySession, login: Connection) -> Job | None:
+    """End the session's job, whose server has been stopped; returns it, None if there was none. Raises UserError."""
     return LAUNCHERS[session.launcher].stop(login, session.job)
 
 

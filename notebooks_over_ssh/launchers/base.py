@@ -102,8 +102,8 @@ class Launcher(Protocol):
     def reach(self, login: Connection, job: Job | None, settings: Settings) -> Connection:
         """The connection to the machine on which the server runs. Raises JobEndedError, or another UserError."""
 
-    def stop(self, login: Connection, job: Job | None) -> bool:
-        """End the job once its server has been stopped, and check that it is gone; returns whether there was one.
+    def stop(self, login: Connection, job: Job | None) -> Job | None:
+        """End the job once its server has been stopped, and check that it is gone.
 
-        Raises a UserError.
+        Returns the job, None if there was none to end. Raises a UserError.
         """

@@ -37,6 +37,6 @@ class HostLauncher:
         """The host itself."""
         return login
 
-    def stop(self, login: Connection, job: Job | None) -> bool:
+    def stop(self, login: Connection, job: Job | None) -> Job | None:  # as above
         """Does nothing: with its server, everything has ended."""
-        return False
+        return None

@@ -129,15 +129,15 @@ class SlurmLauncher:
                 f"{command('stop --force')} cancels the job",
             ) from error
 
-    def stop(self, login: Connection, job: Job | None) -> bool:
+    def stop(self, login: Connection, job: Job | None) -> Job | None:
         """Cancel the job, and wait until Slurm has ended it. Raises RemoteError or ConnectError."""
         if job is None:
             job = self._query(login, None).to_state(None).job
             if job is None:
-                return False
+                return None
         parameters = {"id": job.id, "token": job.token, "timeout_s": CANCEL_TIMEOUT_S}
         reply = _run(login, "cancel_job", parameters, CANCEL_TIMEOUT_S + COMMAND_TIMEOUT_S)
-        return reply.get("was_active") is True
+        return job if reply.get("was_active") is True else None
 
     def _submit(
         self, login: Connection, settings: Settings, parameters: dict[str, Any], observer: StartObserver

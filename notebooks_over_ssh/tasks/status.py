@@ -129,6 +129,7 @@ def _states(settings: Settings) -> list[dict[str, Any]]:
 
 def _state(session: AnySession, state: SessionState) -> dict[str, Any]:
     server_state, job = state
+    known_job = session.job or (job and job.job)
     tunnel = sessions.get_tunnel(session)
     # Prefer the host's own record: this machine has none of a start that was interrupted or made from another machine.
     source: Any = server_state if server_state and server_state.running else session
@@ -151,7 +152,7 @@ def _state(session: AnySession, state: SessionState) -> dict[str, Any]:
         "extra_ports": tunnel.extra_ports if tunnel else {},
         "login_required": tunnel.login_required or None if tunnel else None,
         "certificate_sha256": cert.sha256 if cert else None,
-        "job": session.job.id if session.job else None,
+        "job": known_job.id if known_job else None,
         "job_state": job.phase if job else None,
         "job_description": job.description if job else None,
         "job_seconds_left": job.seconds_left if job and job.phase == "running" else None,

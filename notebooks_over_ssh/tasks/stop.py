@@ -156,11 +156,10 @@ def _stop_job(session: AnySession, login: Connection) -> bool:
     """End the session's job, and report it; returns whether there was one. Raises a UserError."""
     start_time = time.monotonic()
     with progress("stop", "ending the job"):
-        ended = stop_job(session, login)
-    if ended:
-        label = f"job {session.job.id}" if session.job else "the job"
-        print_step("stop", f"ended {label} on {login.label}", start_time)
-    return ended
+        job = stop_job(session, login)
+    if job:
+        print_step("stop", f"ended job {job.id} on {login.label}", start_time)
+    return job is not None
 
 
 def stop_for_restart(session: AnySession, pid: int, run: Run) -> server.ServerState | None:

@@ -1,12 +1,13 @@
 """The server as a Slurm job on a real cluster: from `up` through a gateway and a login node to a kernel on a node."""
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.kit.cli import assert_error, assert_success, interrupt, port_in
+from tests.kit.cli import assert_error, assert_success, interrupt, kill, port_in
 from tests.kit.jupyter_client import Browser
 from tests.kit.slurm.site import ClusterUser
 from tests.kit.sshd import sshd
@@ -261,3 +262,31 @@ def test_node_without_sshd(cluster_user: ClusterUser) -> None:
         node.run("umount", sshd())
     assert cluster_user.status() == []
     assert cluster_user.cluster.active_jobs(cluster_user.account) == []
+
+
+def _pending(user: ClusterUser) -> list[Path]:
+    """The records of starts whose result is not known."""
+    return list(user.sessions.glob("*.pending.json"))
+
+
+def test_interrupted_submission(cluster_user: ClusterUser) -> None:
+    """A job whose number did not reach this machine is shown by `status`, and cancelled by `stop`."""
+    _secure(cluster_user)
+    blocking = cluster_user.submit("--partition=gpu", "--exclusive")
+    cluster_user.cluster.wait_until_job(blocking, "RUNNING")
+    with cluster_user.running("fab", "serve", "--slurm", "--partition", "gpu") as process:
+        wait_until(
+            lambda: any('"token"' in path.read_text() for path in _pending(cluster_user)),
+            "the job is on record",
+        )
+        kill(process.pid)
+    (path,) = _pending(cluster_user)
+    record = json.loads(path.read_text())
+    job = record["job"]["id"]
+    path.write_text(json.dumps(record | {"job": None}))
+    session = cluster_user.only_session()
+    assert (session["job"], session["job_state"]) == (job, "queued")
+    assert f"ended job {job}" in assert_success(cluster_user.fab("stop")).stdout
+    assert cluster_user.cluster.active_jobs(cluster_user.account) == [blocking]
+    assert cluster_user.status() == []
+    cluster_user.cluster.cancel_all(cluster_user.account)
