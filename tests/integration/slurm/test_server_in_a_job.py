@@ -91,13 +91,13 @@ def test_queued(cluster_user: ClusterUser) -> None:
     blocking = cluster_user.submit("--partition=gpu", "--exclusive")
     cluster_user.cluster.wait_until_job(blocking, "RUNNING")
     with cluster_user.running("fab", "serve", "--slurm", "--partition", "gpu") as process:
-        wait_until(lambda: len(cluster_user.status()) == 1, "the job is on record")
-        wait_until(lambda: "(Resources)" in str(cluster_user.only_session()["job_description"]), "a reason")
+        assert process.stdout
+        line = next(line for line in process.stdout if "(Resources)" in line)
         interrupt(process)
-        output, errors = process.communicate(timeout=TIMEOUT_S)
+        _, errors = process.communicate(timeout=TIMEOUT_S)
     session = cluster_user.only_session()
     assert session["job_state"] == "queued"
-    assert f"job {session['job']} is queued: it waits for free resources (Resources); waited" in output
+    assert f"job {session['job']} is queued: it waits for free resources (Resources); waited" in line
     assert f"job {session['job']} stays queued" in errors
     cluster_user.cluster.login.run("scancel", blocking)
     served = assert_success(cluster_user.fab("serve"))
