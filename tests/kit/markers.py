@@ -7,7 +7,8 @@ import pytest
 # Indirectly requested fixtures count too; `name[id]` is one value of a parametrized fixture.
 FIXTURES = {
     "needs_root": {
-        "pam_network", "netns_network", "slurm_site", "gateway_site[dropbear]", "forwarder[dropbear]", "dropbear",
+        *("pam_network", "netns_network", "slurm_site", "accounted_site"),
+        *("gateway_site[dropbear]", "forwarder[dropbear]", "dropbear"),
     },
     "needs_sshd": {"packages", "gateway_site[sshd]", "gateway_site[dropbear]"},
     "needs_browser": {"browser"},

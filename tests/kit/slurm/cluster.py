@@ -5,7 +5,7 @@ import pwd
 import secrets
 import sys
 import sysconfig
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import psutil
@@ -41,6 +41,9 @@ class Cluster:
     All of them share the accounts and the home folders.
     """
 
+    accounting = "AccountingStorageType=accounting_storage/none\n"
+    """The lines of slurm.conf(5) about accounting."""
+
     def __init__(self, folder: Path, packages: Path) -> None:
         folder.chmod(0o755)
         packages.chmod(0o755)
@@ -58,7 +61,9 @@ class Cluster:
         """Start the machines and their daemons, and wait until all nodes are idle."""
         for directory in (self.logs, self.state, self.homes, self.folder / "etc"):
             directory.mkdir(mode=0o755)
-        write_configuration(self.folder / "slurm", LOGIN_INSIDE, self.logs, self.state, NODES)
+        write_configuration(
+            self.folder / "slurm", LOGIN_INSIDE, self.logs, self.state, NODES, self.accounting
+        )
         slurm = pwd.getpwnam("slurm")
         for name in ("slurmctld", *(f"slurmd-{name}" for name in self.nodes)):
             (self.state / name).mkdir(mode=0o755)
@@ -73,10 +78,14 @@ class Cluster:
         connect(self.gateway, "eth0", GATEWAY_ADDRESS, self.login, "outside", LOGIN_OUTSIDE)
         add_switch(self.login, LOGIN_INSIDE)
         self.start_daemon(self.login, "munged")
+        self.start_accounting()
         self.start_daemon(self.login, "slurmctld")
         for node in NODES:
             self.power_on(node.name)
         self.wait_until_nodes(("idle",), *self.nodes)
+
+    def start_accounting(self) -> None:
+        """Start what slurmctld needs for accounting."""
 
     def close(self) -> None:
         """End all machines and everything on them."""
@@ -260,10 +269,10 @@ def daemon_processes(machine: Machine, name: str) -> list[psutil.Process]:
     return [process for process in machine.processes() if process.info["name"] == name]
 
 
-def skip_unless_supported() -> None:
-    """Skip the test where the cluster cannot be created."""
+def skip_unless_supported(programs: Mapping[str, str] = PROGRAMS) -> None:
+    """Skip the test where the cluster cannot be created. `programs` are those it needs, and their packages."""
     if os.geteuid() != 0:
         pytest.skip("needs root, to make the machines of a cluster")
-    for program, package in PROGRAMS.items():
+    for program, package in programs.items():
         if not find_program(program):
             pytest.skip(f"needs the program {program} ({package})")

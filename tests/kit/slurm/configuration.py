@@ -6,13 +6,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+CLUSTER_NAME = "tests"
 CONTROLLER = "login"
 # /dev/null (null(4)). Slurm counts only devices.
 NULL_DEVICE = 1, 3
 LIMITED_PARTITION_MAX_MINUTES = 1
 # Without cgroups, which a container may not have. Jobs are started at once, and a node that is silent for 5 s is down.
-COMMON = """\
-ClusterName=tests
+COMMON = f"""\
+ClusterName={CLUSTER_NAME}
 SlurmUser=slurm
 AuthType=auth/munge
 AuthInfo=cred_expire=5
@@ -23,7 +24,6 @@ TaskPlugin=task/none
 MpiDefault=none
 SwitchType=switch/none
 JobAcctGatherType=jobacct_gather/none
-AccountingStorageType=accounting_storage/none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
 GresTypes=gpu
@@ -69,7 +69,9 @@ PartitionName=urgent Nodes=node1,node2 DefaultTime=10 MaxTime=60 PriorityTier=10
 """
 
 
-def write_configuration(folder: Path, address: str, logs: Path, state: Path, nodes: Iterable[Node]) -> None:
+def write_configuration(
+    folder: Path, address: str, logs: Path, state: Path, nodes: Iterable[Node], accounting: str
+) -> None:
     """Write slurm.conf, gres.conf and files that stand for the GPUs to what is /etc/slurm on each machine."""
     folder.mkdir(mode=0o755)
     lines = [
@@ -87,7 +89,7 @@ def write_configuration(folder: Path, address: str, logs: Path, state: Path, nod
             device = folder / f"nvidia{number}"
             os.mknod(device, stat.S_IFCHR | 0o666, os.makedev(*NULL_DEVICE))
             devices.append(f"NodeName={node.name} Name=gpu File=/etc/slurm/{device.name}")
-    (folder / "slurm.conf").write_text(COMMON + "\n".join(lines) + "\n" + PARTITIONS)
+    (folder / "slurm.conf").write_text(COMMON + accounting + "\n".join(lines) + "\n" + PARTITIONS)
     # Otherwise slurmd ends where no cgroup file system is mounted, although no plugin here uses one.
     (folder / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\n")
     (folder / "gres.conf").write_text("\n".join(devices) + "\n")

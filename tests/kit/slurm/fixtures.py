@@ -1,5 +1,5 @@
 """The fixtures of the Slurm cluster: `slurm_site` once for each worker, `cluster_user` and `another_cluster_user` for
-each test.
+each test; `accounted_user` for a test of accounts and their limits.
 
     def test_jobs_run_on_a_node(cluster_user: ClusterUser) -> None:
         job = cluster_user.submit("--partition=gpu", "--gres=gpu:1", script="hostname")
@@ -18,7 +18,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit.slurm.cluster import Cluster, skip_unless_supported
+from tests.kit.slurm import accounting
+from tests.kit.slurm.accounting import AccountedCluster
+from tests.kit.slurm.cluster import PROGRAMS, Cluster, skip_unless_supported
 from tests.kit.slurm.site import ClusterUser, Site, create_user
 from tests.kit.sshd import terminate_all
 from tests.kit.wait import wait_until
@@ -30,7 +32,20 @@ LEFT_TIMEOUT_S = 10.0
 def slurm_site(tmp_path_factory: pytest.TempPathFactory, packages: Path) -> Iterator[Site]:
     """A cluster of a login node and three nodes, behind a gateway."""
     skip_unless_supported()
-    cluster = Cluster(tmp_path_factory.mktemp("slurm"), packages)
+    with _site(Cluster(tmp_path_factory.mktemp("slurm"), packages)) as site:
+        yield site
+
+
+@pytest.fixture(scope="session")
+def accounted_site(tmp_path_factory: pytest.TempPathFactory, packages: Path) -> Iterator[Site]:
+    """As `slurm_site`, with accounting. It takes about ten seconds to start."""
+    skip_unless_supported(accounting.PROGRAMS | PROGRAMS)
+    with _site(AccountedCluster(tmp_path_factory.mktemp("accounted"), packages)) as site:
+        yield site
+
+
+@contextlib.contextmanager
+def _site(cluster: Cluster) -> Iterator[Site]:
     with contextlib.ExitStack() as stack:
         stack.callback(cluster.close)
         cluster.start()
@@ -51,6 +66,13 @@ def cluster_user(slurm_site: Site, tmp_path: Path, temporary: Path) -> Iterator[
 def another_cluster_user(slurm_site: Site, tmp_path: Path, temporary: Path) -> Iterator[ClusterUser]:
     """Another one."""
     with _user(slurm_site, tmp_path / "other_home", temporary) as user:
+        yield user
+
+
+@pytest.fixture
+def accounted_user(accounted_site: Site, tmp_path: Path, temporary: Path) -> Iterator[ClusterUser]:
+    """A user of `accounted_site`."""
+    with _user(accounted_site, tmp_path / "home", temporary) as user:
         yield user
 
 
