@@ -73,9 +73,9 @@ def _is_path(site: str) -> bool:
 
 def _find_path(site: str, paths: dict[str, str]) -> Path:
     if not _is_path(site) and site not in paths:
-        known = f"the sites there are {', '.join(paths)}" if paths else "add its name and file there"
+        alternatives = f"the sites there are {', '.join(paths)}" if paths else "add its name and file there"
         raise ConfigError(
-            f"there is no site {site} in notebook.sites", hint=f"{known}; or give the path of its file"
+            f"there is no site {site} in notebook.sites", hint=f"{alternatives}; or give the path of its file"
         )
     path = Path(os.path.expanduser(site if _is_path(site) else paths[site]))
     if not path.is_absolute():

@@ -61,7 +61,7 @@ def _unknown(program: Program, name: str, error: ParseError) -> "ConfigError":
 
     if not name.startswith("-"):
         names = [
-            known for task, aliases in program.collection.task_names.items() for known in (task, *aliases)
+            alias for task, aliases in program.collection.task_names.items() for alias in (task, *aliases)
         ]
         hint = f"`{program.called_as} --list` lists the tasks"
         return ConfigError(f"there is no task {name}", hint=_did_you_mean(name, names) or hint)

@@ -49,12 +49,12 @@ def up(run: Run, options: SecureOptions, *, detach: bool) -> None:
     _secure(host, run.settings, options)
     _serve(host, run.settings)
     session = sessions.find(run.settings)
-    known = session if isinstance(session, Session) else None
+    recorded_session = session if isinstance(session, Session) else None
     _tunnel(
         host,
-        f"port {known.remote_port}" if known else "the server's port",
+        f"port {recorded_session.remote_port}" if recorded_session else "the server's port",
         run.settings,
-        known,
+        recorded_session,
         detach=detach,
     )
     if not detach:

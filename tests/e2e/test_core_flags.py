@@ -140,8 +140,8 @@ def loads_other_tasks(*flags: str) -> Callable[[User, str], None]:
     def check(user: User, program: str) -> None:
         for name in ("tasks.py", "fabfile.py", "other.py"):
             (user.home / name).write_text("from invoke import task\n\n@task\ndef theirs(c): pass\n")
-        listed = assert_success(user.run(program, "-r", str(user.home), *flags, "--list")).stdout
-        assert re.findall(r"^  (\w+)", listed, re.MULTILINE) == ["theirs"]
+        listing = assert_success(user.run(program, "-r", str(user.home), *flags, "--list")).stdout
+        assert re.findall(r"^  (\w+)", listing, re.MULTILINE) == ["theirs"]
 
     return check
 

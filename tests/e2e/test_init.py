@@ -62,8 +62,8 @@ def test_existing_file(idle_user: User, file: Path, program: str) -> None:
         terminal.expect("write this")
         terminal.type("y")
         assert terminal.end() == 0
-    written = file.read_text()
-    assert written == OWN.replace("connect_kwargs", "gateway: gate.example\nconnect_kwargs").replace(
+    content = file.read_text()
+    assert content == OWN.replace("connect_kwargs", "gateway: gate.example\nconnect_kwargs").replace(
         "  nice: 12", "  host: pool.example\n  nice: 12"
     )
     assert file.stat().st_mode & 0o777 == 0o640
@@ -80,7 +80,7 @@ def test_existing_file(idle_user: User, file: Path, program: str) -> None:
         terminal.type("")
         terminal.expect("~/.invoke.yaml is unchanged")
         assert terminal.end() == 0
-    assert file.read_text() == written
+    assert file.read_text() == content
 
 
 @pytest.mark.parametrize(("key", "code"), [("interrupt", 130), ("end_input", 1)])

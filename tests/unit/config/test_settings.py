@@ -558,19 +558,19 @@ class TestHost:
             bare(host="")
 
     @pytest.mark.parametrize(
-        "written", ["ashbury", "me@ashbury", "ashbury:22", "{user}@ashbury:22", "[::1]:2222", "::1", "a@b@c"]
+        "text", ["ashbury", "me@ashbury", "ashbury:22", "{user}@ashbury:22", "[::1]:2222", "::1", "a@b@c"]
     )
-    def test_option(self, written: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_option(self, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
         """-H is returned as written, although a Connection keeps only parts of it."""
-        written = written.format(user=FabricConfig().user)
-        for argv in (["-H", written], ["-H", f"other,{written}"], [f"-H{written}"], [f"--hosts={written}"]):
+        text = text.format(user=FabricConfig().user)
+        for argv in (["-H", text], ["-H", f"other,{text}"], [f"-H{text}"], [f"--hosts={text}"]):
             monkeypatch.setattr(sys, "argv", ["fab", *argv, "up"])
-            assert load(Connection(written, config=FabricConfig())).explicit_host == written
+            assert load(Connection(text, config=FabricConfig())).explicit_host == text
 
     def test_option_without_a_command_line(self) -> None:
         """Without a command line, the values of a Connection are found by comparison with its defaults."""
-        for written in ("ashbury", "me@ashbury:2222", "ashbury:2222"):
-            assert load(Connection(written, config=FabricConfig())).explicit_host == written
+        for text in ("ashbury", "me@ashbury:2222", "ashbury:2222"):
+            assert load(Connection(text, config=FabricConfig())).explicit_host == text
 
     def test_both(self) -> None:
         """--host and -H may both be given if they agree."""
