@@ -1,7 +1,9 @@
 """`--plain`: an address without TLS, with a token of its own, for editors that refuse the certificate."""
 
 import json
+import os
 import stat
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -175,6 +177,25 @@ def test_secrets(opened: Opened) -> None:
             except OSError:
                 continue
             assert token not in content and server_token not in content
+
+
+def test_other_user(opened: Opened) -> None:
+    """Another user of this machine can connect, but neither read the token nor use the server without it."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to run a program as another user")
+    code = (
+        "import http.client, sys\n"
+        "try: open(sys.argv[1])\n"
+        "except PermissionError: print('no permission')\n"
+        "connection = http.client.HTTPConnection('127.0.0.1', int(sys.argv[2]), timeout=20)\n"
+        "connection.request('GET', '/api/kernels')\n"
+        "print(connection.getresponse().status)\n"
+    )
+    command = ["/usr/bin/python3", "-c", code, str(opened.token_file), str(opened.address.port)]
+    output = subprocess.check_output(
+        command, user="nobody", group="nogroup", extra_groups=[], cwd="/", text=True
+    )
+    assert output.split("\n")[:2] == ["no permission", "403"]
 
 
 def test_second_run(opened: Opened) -> None:
