@@ -19,10 +19,10 @@ def url(user: User) -> Iterator[str]:
 
 
 def run(user: User, command: list[str], url: str) -> dict[str, Any]:
-    """What the client found."""
+    """The results that the client printed."""
     output = assert_success(user.execute(command, f"{url}\n")).stdout
-    found: dict[str, Any] = json.loads(output.splitlines()[-1])
-    return found
+    results: dict[str, Any] = json.loads(output.splitlines()[-1])
+    return results
 
 
 def test_jupyterlab_services(user: User, url: str, node_client: list[str]) -> None:

@@ -30,7 +30,7 @@ class CookieSeal:
     def _open(self, pair: bytes) -> bytes:
         name, separator, value = pair.partition(b"=")
         try:
-            opened = self._fernet.decrypt(value)
+            cookie = self._fernet.decrypt(value)
         except InvalidToken:
             return pair
-        return opened if opened.startswith(name + separator) else pair
+        return cookie if cookie.startswith(name + separator) else pair

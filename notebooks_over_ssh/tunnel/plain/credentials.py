@@ -110,11 +110,11 @@ class PageTokens:
     def feed(self, data: bytes) -> bytes:
         """The data so far, without an end that may be the beginning of the token."""
         data = (self._rest + data).replace(self._old, self._new)
-        kept = next(
+        withheld_bytes = next(
             (length for length in range(len(self._old) - 1, 0, -1) if data.endswith(self._old[:length])), 0
         )
-        self._rest = data[len(data) - kept :]
-        return data[: len(data) - kept]
+        self._rest = data[len(data) - withheld_bytes :]
+        return data[: len(data) - withheld_bytes]
 
     def end(self) -> bytes:
         """The rest of the body."""
