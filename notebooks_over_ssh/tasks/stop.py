@@ -118,11 +118,12 @@ def stop_session(session: AnySession, run: Run, *, force: bool = False) -> None:
         )
         return _remove_unused_certificates()
     connection = _connect_to_server(session, login, run, force=force)
-    stopped = _stop_server(connection, run, force=force) if connection else NOT_RUNNING
-    job_ended = _stop_job(session, login)
-    tunnel = _remove_session(session)
-    if connection or not job_ended:
-        _report_stopped(stopped, session.host, start_time, tunnel)
+    if connection:
+        _report_stopped(_stop_server(connection, run, force=force), session.host, start_time)
+    _report_closed(tunnels.terminate(session))
+    if not _stop_job(session, login) and not connection:
+        _report_stopped(NOT_RUNNING, session.host, start_time)
+    sessions.delete(session)
     _remove_unused_certificates()
 
 
@@ -173,20 +174,19 @@ def stop_for_restart(session: AnySession, pid: int, run: Run) -> server.ServerSt
         state = server.get_state(connection)
     if state.pid != pid:
         return None
-    stopped = _stop_server(connection, run, force=False)
-    tunnel = _remove_session(session)
+    _report_stopped(_stop_server(connection, run, force=False), session.host, start_time)
+    _report_closed(tunnels.terminate(session))
     _stop_job(session, connect_to_login_of(session, run.settings, run.credentials))
+    sessions.delete(session)
     fields = {name: getattr(session, name) for name in PendingSession.__struct_fields__}
     sessions.save_pending(PendingSession(**fields | {"job": None}))
-    _report_stopped(stopped, session.host, start_time, tunnel)
     _remove_unused_certificates()
     return state
 
 
-def _remove_session(session: AnySession) -> Tunnel | None:
-    tunnel = tunnels.terminate(session)
+def _remove_session(session: AnySession) -> None:
+    tunnels.terminate(session)
     sessions.delete(session)
-    return tunnel
 
 
 def _remove_unused_certificates() -> None:
@@ -216,13 +216,14 @@ def _stop_with_progress(connection: Connection, settings: Settings, *, force: bo
         raise
 
 
-def _report_stopped(
-    stopped: server.StopResult, host: str, start_time: float, tunnel: Tunnel | None = None
-) -> None:
+def _report_stopped(stopped: server.StopResult, host: str, start_time: float) -> None:
     if not stopped.was_running:
         print_step("stop", f"no server of yours was running on {host}", start_time)
     else:
         reason = ", killed because it did not exit in time" if stopped.forced else ""
         print_step("stop", f"stopped the server on {host} (process {stopped.pid}){reason}", start_time)
+
+
+def _report_closed(tunnel: Tunnel | None) -> None:
     if tunnel:
         print_step("stop", f"closed the tunnel on port {tunnel.local_port}")
