@@ -1,10 +1,15 @@
 """The tests' own cluster is like a real one: jobs of users on nodes that only Slurm reaches."""
 
+import contextlib
+import os
 import shlex
 import sys
 from pathlib import Path
 
+import psutil
+
 from tests.kit.cli import Result, assert_success
+from tests.kit.slurm.cluster import Cluster, skip_unless_supported
 from tests.kit.slurm.site import ClusterUser
 from tests.kit.sshd import make_key, sshd
 from tests.kit.wait import wait_until
@@ -23,6 +28,39 @@ CONNECT = """
 import socket, sys
 print(socket.create_connection(("127.0.0.1", int(sys.argv[1]))).recv(100).decode())
 """
+
+
+def _processes_in(namespaces: set[str]) -> list[int]:
+    """The processes of these process ID namespaces."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(OSError):  # it ended meanwhile
+            if os.readlink(f"/proc/{process.pid}/ns/pid") in namespaces:
+                found.append(process.pid)
+    return found
+
+
+def test_nothing_is_left(tmp_path: Path, packages: Path) -> None:
+    """After a cluster is closed, also with a running job, no process of its machines, mount or interface is left."""
+    skip_unless_supported()
+    before = sorted(os.listdir("/sys/class/net")), Path("/proc/self/mounts").read_text()
+    folder = tmp_path / "cluster"
+    folder.mkdir()
+    cluster = Cluster(folder, packages)
+    try:
+        cluster.start()
+        user = cluster.account().name
+        job = cluster.login.run("su", user, "-c", "cd; sbatch --parsable --wrap 'sleep 1000'").stdout.strip()
+        cluster.wait_until_job(job, "RUNNING")
+        machines = (cluster.gateway, cluster.login, *cluster.nodes.values())
+        namespaces = {os.readlink(f"/proc/{machine.pid}/ns/pid") for machine in machines}
+        assert len(namespaces) == len(machines)
+        assert _processes_in(namespaces)
+    finally:
+        cluster.close()
+    wait_until(lambda: not _processes_in(namespaces), "no process is left")
+    assert before == (sorted(os.listdir("/sys/class/net")), Path("/proc/self/mounts").read_text())
+    assert user not in Path("/etc/passwd").read_text()
 
 
 def test_loopback_of_a_node(cluster_user: ClusterUser) -> None:

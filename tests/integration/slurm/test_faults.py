@@ -3,7 +3,7 @@
 from tests.kit.cli import assert_error, assert_success, port_in
 from tests.kit.jupyter_client import Browser
 from tests.kit.slurm.site import ClusterUser
-from tests.kit.wait import wait_until
+from tests.kit.wait import TIMEOUT_S, wait_until
 
 PASSWORD = "a password of the tests"
 
@@ -23,7 +23,8 @@ def _stop(user: ClusterUser, *arguments: str) -> None:
 
 
 def _wait_for_closed_tunnel(user: ClusterUser) -> None:
-    wait_until(lambda: user.only_session()["tunnel"] == "closed", "the tunnel has ended")
+    # Slurm takes up to half a minute to give up a node, and a step that it never starts as long again.
+    wait_until(lambda: user.only_session()["tunnel"] == "closed", "the tunnel has ended", 2 * TIMEOUT_S)
 
 
 def _tunnel_log(user: ClusterUser) -> str:
