@@ -110,7 +110,8 @@ def list_jobs(*selection):
 
     A job is ours if it has this user, the name, and a comment and a folder with the same token.
     """
-    status, output, errors = run(["squeue", "--noheader", "--format=" + FORMAT] + list(selection))
+    # Without `--local`, squeue would also ask each time whether the cluster is part of a federation.
+    status, output, errors = run(["squeue", "--local", "--noheader", "--format=" + FORMAT] + list(selection))
     if status:
         if any("Invalid job id" in line for line in errors):
             return []

@@ -2,9 +2,11 @@
 
 import os
 import pwd
+import re
 import secrets
 import sys
 import sysconfig
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -167,6 +169,12 @@ class Cluster:
     def scontrol(self, *words: str) -> str:
         """What `scontrol` prints, as root on the login node."""
         return self.login.run("scontrol", *words).stdout
+
+    def count_requests(self) -> Counter[str]:
+        """How many requests of each type slurmctld has had (REMOTE PROCEDURE CALL STATISTICS in sdiag(1))."""
+        by_type = self.login.run("sdiag").stdout.partition("by message type")[2].partition("by user")[0]
+        counts = re.findall(r"^\s*(\w+)\s+\(\s*\d+\) count:(\d+)", by_type, re.MULTILINE)
+        return Counter({name: int(count) for name, count in counts if name != "REQUEST_STATS_INFO"})
 
     def end_in(self, job: str, seconds: int) -> None:
         """Let the job's time limit end then, without a wait of a minute, Slurm's shortest limit."""
