@@ -41,7 +41,7 @@ def test_program(tmp_path: Path, typed: list[str]) -> None:
     hint = command_in_hint(tmp_path, typed, ["status", "--editors"], on_path)
     # A path is not repeated if the program is on PATH.
     expected = ["invoke"] if typed == [str(BIN_DIR / "invoke")] else typed
-    assert hint == " ".join([*expected, "up --detach"])
+    assert hint == " ".join([*expected, "up --detach --plain"])
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_program(tmp_path: Path, typed: list[str]) -> None:
     [
         (["fab", "-H", "ashbury"], ["tunnel"], "fab -H ashbury serve"),
         (["fab", "-Hashbury", "-t", "5"], ["tunnel"], "fab -Hashbury serve"),
-        (["fab", "--hosts=ashbury"], ["status", "--editors"], "fab --hosts=ashbury up --detach"),
+        (["fab", "--hosts=ashbury"], ["status", "--editors"], "fab --hosts=ashbury up --detach --plain"),
         (["invoke"], ["tunnel", "--host", "me@ashbury"], "invoke serve --host me@ashbury"),
         (["invoke"], ["tunnel", "--host=me@ashbury:22"], "invoke serve --host=me@ashbury:22"),
         (["fab", "-f", "{home}/a site.yaml"], ["tunnel"], "fab -f '{home}/a site.yaml' serve"),
@@ -67,4 +67,4 @@ def test_options(tmp_path: Path, typed: list[str], task: list[str], expected: st
 def test_uv_above_another_program(tmp_path: Path) -> None:
     """A program that uv did not start itself is not reported as one of uv's."""
     typed = [*UV, "sh", "-c", "fab status --editors; exit 1"]
-    assert command_in_hint(tmp_path, typed, []) == "fab up --detach"
+    assert command_in_hint(tmp_path, typed, []) == "fab up --detach --plain"
