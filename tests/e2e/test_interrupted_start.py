@@ -30,18 +30,21 @@ MOMENTS: dict[str, Moment] = {
 
 
 def servers(user: User) -> list[psutil.Process]:
-    """The processes of Jupyter, and of the programs that start it."""
+    """The processes of Jupyter, and of the programs that start it, without their child processes."""
     state = str(user.remote_home)
 
     def is_server(process: psutil.Process) -> bool:
-        try:
-            return "jupyter" in " ".join(process.cmdline()) or process.environ().get(
-                "JUPYTER_RUNTIME_DIR", ""
-            ).startswith(state)
-        except psutil.NoSuchProcess:  # it ended meanwhile
-            return False
+        return "jupyter" in " ".join(process.cmdline()) or process.environ().get(
+            "JUPYTER_RUNTIME_DIR", ""
+        ).startswith(state)
 
-    return [process for process in processes_below(user.home) if is_server(process)]
+    parents: dict[psutil.Process, int] = {}
+    for process in processes_below(user.home):
+        with contextlib.suppress(psutil.NoSuchProcess):  # it ended meanwhile
+            if is_server(process):
+                parents[process] = process.ppid()
+    pids = {process.pid for process in parents}
+    return [process for process, parent in parents.items() if parent not in pids]
 
 
 def assert_all_known(user: User) -> None:
