@@ -86,7 +86,7 @@ def foreign_members() -> dict[str, str]:
                 name = node.args[1]
                 if isinstance(name, ast.Constant) and is_private(str(name.value)):
                     looked_up[str(name.value)] = module
-            elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
                 defined.add(node.name)
             elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
                 defined.add(node.id)
