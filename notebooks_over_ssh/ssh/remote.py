@@ -42,6 +42,8 @@ MAX_OUTPUT_BYTES = 4 * 1024 * 1024
 MAX_REPLY_BYTES = 512 * 1024
 MAX_LOG_LINE_BYTES = 64 * 1024
 MAX_LINE_LENGTH = 300
+EXIT_TIMEOUT_S = 2
+MAX_REFUSALS = 5
 # Sent with these programs too, each after the modules that it imports.
 OWN_MODULES = {
     **dict.fromkeys(("submit_job", "job_state", "job_access", "await_job", "cancel_job"), ("slurm",)),
@@ -179,9 +181,22 @@ def _source(name: str) -> str:
     return (files("notebooks_over_ssh") / "remote_scripts" / name).read_text(encoding="utf-8")
 
 
+def _open_session(connection: Connection) -> paramiko.Channel:
+    """Open a session; tries again if it is refused, because sshd still counts one that is just being closed.
+
+    Raises one of FAILURES.
+    """
+    for _ in range(MAX_REFUSALS):
+        with contextlib.suppress(paramiko.ChannelException):
+            channel: paramiko.Channel = connection.create_session()
+            return channel
+    channel = connection.create_session()
+    return channel
+
+
 def _open_channel(connection: Connection, command: str) -> paramiko.Channel:
     try:
-        channel: paramiko.Channel = connection.create_session()
+        channel = _open_session(connection)
         channel.set_combine_stderr(True)
         request_exec(channel, command)
     except FAILURES as error:
@@ -220,6 +235,8 @@ def _communicate(
             channel.settimeout(max(0.001, deadline - time.monotonic()))
             block = channel.recv(65536)
             if not block:
+                # Until then the session counts (MaxSessions in sshd_config(5)), and the next one could be refused.
+                channel.status_event.wait(EXIT_TIMEOUT_S)
                 break
             output += block
             if confirm is not None and (request := find_request(output, marker)):
