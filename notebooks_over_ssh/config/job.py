@@ -35,40 +35,14 @@ _OPTIONS = {"cpus": "cpus-per-task", "memory": "mem"}
 _ARGUMENT = re.compile(r"--([a-z][a-z-]*)(?:=[\x21-\x7e]{1,300})?")
 ALLOWED_ARGUMENTS = frozenset(
     (
-        *(
-            "begin",
-            "bb",
-            "contiguous",
-            "core-spec",
-            "cores-per-socket",
-            "cpu-freq",
-            "cpus-per-gpu",
-            "deadline",
-        ),
-        *("dependency", "distribution", "exclude", "exclusive", "extra-node-info", "gpu-bind", "gpu-freq"),
-        *(
-            "gpus-per-node",
-            "hint",
-            "licenses",
-            "mail-type",
-            "mail-user",
-            "mem-bind",
-            "mem-per-cpu",
-            "mem-per-gpu",
-        ),
-        *("mincpus", "network", "nice", "nodelist", "oversubscribe", "power", "prefer", "priority", "signal"),
-        *(
-            "sockets-per-node",
-            "switches",
-            "thread-spec",
-            "threads-per-core",
-            "time-min",
-            "tmp",
-            "use-min-nodes",
-        ),
-        "wckey",
+        "begin", "bb", "contiguous", "core-spec", "cores-per-socket", "cpu-freq", "cpus-per-gpu",
+        "deadline", "dependency", "distribution", "exclude", "exclusive", "extra-node-info", "gpu-bind",
+        "gpu-freq", "gpus-per-node", "hint", "licenses", "mail-type", "mail-user", "mem-bind",
+        "mem-per-cpu", "mem-per-gpu", "mincpus", "network", "nice", "nodelist", "oversubscribe", "power",
+        "prefer", "priority", "signal", "sockets-per-node", "switches", "thread-spec", "threads-per-core",
+        "time-min", "tmp", "use-min-nodes", "wckey",
     )
-)
+)  # fmt: skip
 """The long options of sbatch(1) that may be given in `sbatch_arguments`. The others set what the launcher itself sets,
 such as --output, --chdir and --job-name, make sbatch wait, or make one job into many."""
 
