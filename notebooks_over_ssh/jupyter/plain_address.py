@@ -20,8 +20,3 @@ def url_with_token(session: Session, tunnel: Tunnel) -> str | None:
 def save_token(session: Session, token: str) -> None:
     """Write the token of the session's tunnel. Raises TaskError."""
     state_files.write(plain_token_file(session), f"{token}\n".encode())
-
-
-def delete_token(session: Session) -> None:
-    """Delete the token. Raises TaskError."""
-    state_files.remove(plain_token_file(session))

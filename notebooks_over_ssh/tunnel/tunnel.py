@@ -80,12 +80,12 @@ def open_tunnel(
         )
         check_port_owners(supervisor.connection, settings.notebook.forward)
         forwarder.start()
+        stack.callback(sessions.delete_tunnel, session)
         if plain_listener:
             from notebooks_over_ssh.tunnel.plain.port import open_plain_port
 
             stack.enter_context(open_plain_port(plain_listener, supervisor))
         sessions.save_tunnel(session, supervisor.tunnel)
-        stack.callback(sessions.delete_tunnel, session)
         yield supervisor
 
 

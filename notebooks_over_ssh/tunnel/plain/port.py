@@ -17,18 +17,18 @@ from notebooks_over_ssh.util.command_hint import command
 
 @contextmanager
 def open_plain_port(listener: Listener, supervisor: TunnelSupervisor) -> Iterator[None]:
-    """Serve the plain port while the body runs, with a token of its own in a private file. Raises a UserError."""
+    """Serve the plain port while the body runs, with a token of its own in a private file. Raises a UserError.
+
+    The file is deleted with the tunnel's record.
+    """
     find_server = ServerFinder(supervisor)
     find_server()
     session, token = supervisor.server.session, new_token()
     plain_address.save_token(session, token)
-    try:
-        connector = ServerConnector(supervisor.tunnel.local_port, token, find_server)
-        with closing(PlainProxy(listener, connector)) as proxy:
-            proxy.start()
-            yield
-    finally:
-        plain_address.delete_token(session)
+    connector = ServerConnector(supervisor.tunnel.local_port, token, find_server)
+    with closing(PlainProxy(listener, connector)) as proxy:
+        proxy.start()
+        yield
 
 
 class ServerFinder:
