@@ -62,7 +62,7 @@ class SlurmLauncher:
         """Submit the job unless there is one, wait until it runs, and for its server. Raises a UserError."""
         submitted = self._submit(login, settings, parameters, observer)
         job = submitted.to_job()
-        observer.job_found(job, is_new=not submitted.found)
+        observer.job_found(job, is_new=submitted.is_new)
         for reply in self._wait(login, job):
             if isinstance(reply, SlurmUnavailableError):
                 observer.job_queued(JobState(job, "queued", str(reply)))
@@ -72,7 +72,7 @@ class SlurmLauncher:
             if state.phase == "ended":
                 return self._ended(login, reply, job)
             if state.obstacle:
-                raise self._never_starts_error(login, state, cancel=not submitted.found)
+                raise self._never_starts_error(login, state, cancel=submitted.is_new)
             (observer.job_queued if state.phase == "queued" else observer.job_started)(state)
         try:
             node = self.reach(login, job, settings)
@@ -83,7 +83,7 @@ class SlurmLauncher:
                 raise
             return self._ended(login, reply, job)
         server_reply = _server_reply(node, output)
-        if submitted.found and not server_reply["problem"]:
+        if not submitted.is_new and not server_reply["problem"]:
             server_reply = self._find_server(node, job, settings, parameters)
         return Launched(node, server_reply, job)
 

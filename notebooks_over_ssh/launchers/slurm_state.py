@@ -74,7 +74,7 @@ Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{0,253}\Z")]
 class SubmittedJob(msgspec.Struct, frozen=True, kw_only=True):
     """The reply of submit_job.py."""
 
-    found: bool
+    is_new: bool
     id: JobId
     token: Token
     cluster: Name

@@ -24,7 +24,7 @@ def main(parameters):
             record = slurm.read_record(job["token"])
             reply(
                 problem="",
-                found=bool(jobs),
+                is_new=not jobs,
                 id=job["id"],
                 token=job["token"],
                 cluster=record.get("cluster", ""),

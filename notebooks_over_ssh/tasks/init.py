@@ -64,8 +64,8 @@ def init(c: "Context") -> None:
         return print_step("init", f"{name} is unchanged")
     _write(path, name, edited)
     print_step("init", f"wrote {name}")
-    written = present | answers
-    _warn_of_overrides(c, {setting: written[setting] for setting in QUESTIONS if setting in written})
+    values = present | answers
+    _warn_of_overrides(c, {setting: values[setting] for setting in QUESTIONS if setting in values})
     print_detail(f"{command('doctor')} checks everything from here to a working kernel")
 
 
@@ -103,10 +103,10 @@ def _format(value: Any) -> str:
     return "none" if value is None else str(value)
 
 
-def _warn_of_overrides(c: "Context", written: Mapping[str, Any]) -> None:
+def _warn_of_overrides(c: "Context", values: Mapping[str, Any]) -> None:
     """Say which settings in the user's own file do not count in this folder, and why."""
     try:
-        overridden = overriding_sources(c, written)
+        overridden = overriding_sources(c, values)
     except ConfigError as error:  # of another file
         return warn(str(error))
     for name, settings in overridden.items():

@@ -32,12 +32,12 @@ print(socket.create_connection(("127.0.0.1", int(sys.argv[1]))).recv(100).decode
 
 def _processes_in(namespaces: set[str]) -> list[int]:
     """The processes of these process ID namespaces."""
-    found = []
+    pids = []
     for process in psutil.process_iter():
         with contextlib.suppress(OSError):  # it ended meanwhile
             if os.readlink(f"/proc/{process.pid}/ns/pid") in namespaces:
-                found.append(process.pid)
-    return found
+                pids.append(process.pid)
+    return pids
 
 
 def test_nothing_is_left(tmp_path: Path, packages: Path) -> None:

@@ -221,13 +221,13 @@ class Cluster:
     def processes(self, account: Account) -> dict[str, list[psutil.Process]]:
         """The account's processes on each machine that has any."""
         own = {process.pid for process in account.processes()}
-        found = {}
+        processes_by_machine = {}
         for machine in (self.gateway, self.login, *self.nodes.values()):
             if machine.is_on:
                 processes = [process for process in machine.processes() if process.pid in own]
                 if processes:
-                    found[machine.name] = processes
-        return found
+                    processes_by_machine[machine.name] = processes
+        return processes_by_machine
 
     def _wait_with_logs(self, condition: Callable[[], object], description: str) -> None:
         """Wait until the condition is true. Raises AssertionError with the last lines of the logs."""
