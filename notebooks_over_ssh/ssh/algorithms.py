@@ -13,8 +13,14 @@ from paramiko.kex_gex import KexGexSHA256
 from paramiko.kex_mlkem import KexMLKEM768X25519
 from paramiko.ssh_exception import IncompatiblePeer
 
-# AES-GCM first: it needs no MAC, and CPUs accelerate it. Paramiko does not implement chacha20-poly1305.
-CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes128-ctr", "aes192-ctr", "aes256-ctr")
+from notebooks_over_ssh.ssh.protocol.packet_encryption import CHACHA_PADDING_BYTES, ChaChaCipher
+from notebooks_over_ssh.util.cpu import has_aes_instructions
+
+CHACHA20_POLY1305 = "chacha20-poly1305@openssh.com"
+AES_GCM = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
+# OpenSSH's order, except that AES-GCM comes first if this machine's processor accelerates it. The server's is unknown.
+AEAD_CIPHERS = (*AES_GCM, CHACHA20_POLY1305) if has_aes_instructions() else (CHACHA20_POLY1305, *AES_GCM)
+CIPHERS = (*AEAD_CIPHERS, "aes128-ctr", "aes192-ctr", "aes256-ctr")
 MACS = ("hmac-sha2-256-etm@openssh.com", "hmac-sha2-512-etm@openssh.com", "hmac-sha2-256", "hmac-sha2-512")
 KEYS = (
     "ssh-ed25519",
@@ -63,6 +69,16 @@ class GroupExchange(_KexGexSHA256):  # type: ignore[misc] # as above
 EXTRA_KEX = {
     "curve25519-sha256": KexCurve25519,
     "diffie-hellman-group-exchange-sha256": GroupExchange,
+}
+# PROTOCOL.chacha20poly1305: "requires 512 bits of key material", and its packets are padded to eight bytes.
+EXTRA_CIPHERS: dict[str, dict[str, Any]] = {
+    CHACHA20_POLY1305: {
+        "class": ChaChaCipher,
+        "is_aead": True,
+        "key-size": 64,
+        "iv-size": 0,
+        "block-size": CHACHA_PADDING_BYTES,
+    }
 }
 
 

@@ -14,6 +14,9 @@ from tests.kit.sshd import SYSTEM_PROGRAMS, Server
 # Binds each pair of paths in a new mount namespace, which ends with the command.
 BIND_MOUNT_SCRIPT = 'while [ "$1" != -- ]; do mount --bind "$1" "$2" || exit; shift 2; done; shift; exec "$@"'
 
+# tinysshd reads no authorized_keys below a folder that others can write, such as /tmp.
+HOME_MOUNT = Path("/mnt")
+
 
 def find_program(program: str) -> str:
     """The full path of a system program, "" if it is not installed."""
@@ -89,13 +92,27 @@ class SshdPerConnection(Server):
         return self._launch(command, b"tcpserver: status: 0/")
 
 
-class Dropbear(Server):
-    """A dropbear. Its options are command-line arguments."""
+class ServerWithHome(Server):
+    """A server that reads authorized_keys in the account's home, which is in the server's folder."""
 
     @property
     def home_authorized_keys(self) -> Path:
-        """The authorized_keys of this user, whose home is in dropbear's folder."""
+        """The authorized_keys of this user."""
         return self.folder / "home" / ".ssh" / "authorized_keys"
+
+    def in_home(self, *command: str) -> list[str]:
+        """The command, run where the account has that home; writes its authorized_keys. Needs root."""
+        self.home_authorized_keys.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        shutil.copy(self.authorized_keys, self.home_authorized_keys)
+        account = pwd.getpwuid(os.getuid())
+        passwd = self.folder / "passwd"
+        passwd.write_text(f"{account.pw_name}:x:{account.pw_uid}:{account.pw_gid}::{HOME_MOUNT}:/bin/sh\n")
+        mounts = {passwd: Path("/etc/passwd"), self.folder / "home": HOME_MOUNT}
+        return [*bind_mount_command(mounts), *command]
+
+
+class Dropbear(ServerWithHome):
+    """A dropbear. Its options are command-line arguments."""
 
     def logins(self) -> int:
         return self.log.read_text().count("Pubkey auth succeeded")
@@ -106,18 +123,29 @@ class Dropbear(Server):
     def _try_start(self) -> bool:
         key = self.folder / "dropbear_key"
         run(find_program("dropbearconvert"), "openssh", "dropbear", self.key, key)
-        self.home_authorized_keys.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        shutil.copy(self.authorized_keys, self.home_authorized_keys)
-        account = pwd.getpwuid(os.getuid())
-        passwd = self.folder / "passwd"
-        passwd.write_text(
-            f"{account.pw_name}:x:{account.pw_uid}:{account.pw_gid}::{self.folder / 'home'}:/bin/sh\n"
+        command = self.in_home(
+            *(find_program("dropbear"), "-F", "-E", "-s", "-p", f"{self.address}:{self.port}"),
+            *("-r", str(key), "-P", str(self.folder / "pid"), *self.options),
         )
-        return self._launch(
-            [
-                *bind_mount_command({passwd: Path("/etc/passwd")}),
-                *(find_program("dropbear"), "-F", "-E", "-s", "-p", f"{self.address}:{self.port}"),
-                *("-r", str(key), "-P", str(self.folder / "pid"), *self.options),
-            ],
-            b"Not backgrounding",
+        return self._launch(command, b"Not backgrounding")
+
+
+class Tinysshd(ServerWithHome):
+    """A tinysshd for each connection, started by tcpserver. Its options are command-line arguments."""
+
+    @property
+    def public_key(self) -> str:
+        return run(find_program("tinysshd-printkey"), self._keys).stdout.strip()
+
+    @property
+    def _keys(self) -> Path:
+        return self.folder / "tinyssh"
+
+    def _try_start(self) -> bool:
+        if not self._keys.exists():
+            run(find_program("tinysshd-makekey"), "-q", self._keys)
+        command = self.in_home(
+            *(find_program("tcpserver"), "-vHRDl0", self.address, str(self.port)),
+            *(find_program("tinysshd"), *self.options, str(self._keys)),
         )
+        return self._launch(command, b"tcpserver: status: 0/")

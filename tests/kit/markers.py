@@ -8,7 +8,7 @@ import pytest
 FIXTURES = {
     "needs_root": {
         *("pam_network", "netns_network", "slurm_site", "accounted_site"),
-        *("gateway_site[dropbear]", "forwarder[dropbear]", "dropbear"),
+        *("gateway_site[dropbear]", "forwarder[dropbear]", "other_host"),
     },
     "needs_sshd": {"packages", "gateway_site[sshd]", "gateway_site[dropbear]"},
     "needs_browser": {"browser"},

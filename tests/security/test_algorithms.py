@@ -3,33 +3,32 @@ error.
 """
 
 import re
+import runpy
 import shutil
 import socket
-import subprocess
-from collections.abc import Iterator
 from contextlib import nullcontext
+from pathlib import Path
 
 import paramiko
 import pytest
 from paramiko.kex_gex import KexGexSHA256
 from paramiko.kex_mlkem import KexMLKEM768X25519
 
+from notebooks_over_ssh.ssh import algorithms
 from notebooks_over_ssh.ssh.algorithms import NoCommonAlgorithm
 from notebooks_over_ssh.ssh.protocol.message import Message
 from notebooks_over_ssh.ssh.protocol.transport import Transport
-from tests.kit.cli import run
-from tests.kit.ports import free_port
+from notebooks_over_ssh.util import cpu
+from notebooks_over_ssh.util.cpu import has_aes_instructions
 from tests.kit.ssh_client import Client
-from tests.kit.sshd import LOOPBACK
-from tests.kit.wait import wait_until
 
-TIMEOUT_S = 10
 WEAK = re.compile(r"sha1|md5|cbc|3des|arcfour|dss|^ssh-rsa|^zlib$|group1-|-96|umac-64|v00@openssh\.com\.")
 POST_QUANTUM = "mlkem768x25519-sha256"
 KEYS = (
     *("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521"),
     *("rsa-sha2-512", "rsa-sha2-256"),
 )
+AES_GCM, CHACHA = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com"), ("chacha20-poly1305@openssh.com",)
 OFFERED = {
     "kex": (
         *("curve25519-sha256", "curve25519-sha256@libssh.org"),
@@ -40,7 +39,7 @@ OFFERED = {
     "keys": KEYS,
     "pubkeys": KEYS,
     "ciphers": (
-        *("aes128-gcm@openssh.com", "aes256-gcm@openssh.com"),
+        *(AES_GCM + CHACHA if has_aes_instructions() else CHACHA + AES_GCM),
         *("aes128-ctr", "aes192-ctr", "aes256-ctr"),
     ),
     "macs": (
@@ -52,15 +51,18 @@ OFFERED = {
 LACKS = {
     "3des": ("cipher", "Ciphers 3des-cbc"),
     "cbc": ("cipher", "Ciphers aes128-cbc,aes256-cbc"),
-    "chacha20": ("cipher", "Ciphers chacha20-poly1305@openssh.com"),
     "md5": ("MAC", "Ciphers aes128-ctr\nMACs hmac-md5,hmac-md5-96"),
     "sha1": ("MAC", "Ciphers aes128-ctr\nMACs hmac-sha1,hmac-sha1-96"),
     "umac": ("MAC", "Ciphers aes128-ctr\nMACs umac-64@openssh.com"),
     "group1": ("key exchange method", "KexAlgorithms diffie-hellman-group1-sha1,diffie-hellman-group14-sha1"),
+    "sntrup": ("key exchange method", "KexAlgorithms sntrup761x25519-sha512@openssh.com"),
     "gex-sha1": ("key exchange method", "KexAlgorithms diffie-hellman-group-exchange-sha1"),
 }
 SHARED = {
     "gcm": "Ciphers aes256-gcm@openssh.com",
+    "gcm, other MACs": "Ciphers aes128-gcm@openssh.com\nMACs umac-128-etm@openssh.com",
+    "chacha": "Ciphers chacha20-poly1305@openssh.com",
+    "chacha, other MACs": "Ciphers chacha20-poly1305@openssh.com\nMACs umac-128-etm@openssh.com",
     "ctr-etm": "Ciphers aes128-ctr\nMACs hmac-sha2-512-etm@openssh.com",
     "rfc8731": "KexAlgorithms curve25519-sha256",
     "gex": "KexAlgorithms diffie-hellman-group-exchange-sha256",
@@ -69,7 +71,7 @@ SHARED = {
 
 
 def test_offered_algorithms() -> None:
-    """Nothing with SHA-1, MD5, CBC, 64-bit blocks, DSA or a small group is offered; AES-GCM and -etm come first."""
+    """Nothing with SHA-1, MD5, CBC, 64-bit blocks, DSA or a small group is offered; AEAD and -etm come first."""
     client_end, server_end = socket.socketpair()
     with client_end, server_end:
         transport = Transport(client_end)
@@ -89,6 +91,28 @@ def test_offered_algorithms() -> None:
         assert {name.partition("-cert-")[0] for name in certified} <= set(OFFERED["keys"])
         assert not [name for names in (*offers.values(), certified) for name in names if WEAK.search(name)]
         assert set(transport.preferred_kex) <= set(Transport._kex_info)
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "expected"),
+    [
+        ("flags\t\t: fpu sse2 pclmulqdq aes avx2\n", AES_GCM + CHACHA),
+        ("Features\t: fp asimd aes pmull\n", AES_GCM + CHACHA),
+        ("Features\t: fp asimd cpuid\nmodel name\t: a fast aes\n", CHACHA + AES_GCM),
+        ("flags\t\t: fpu vaes_of_another_name\n", CHACHA + AES_GCM),
+        (None, CHACHA + AES_GCM),
+    ],
+)
+def test_preference_by_processor(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cpuinfo: str | None, expected: tuple[str, ...]
+) -> None:
+    """AES-GCM comes before ChaCha20 if the processor has instructions for AES, otherwise after it."""
+    file = tmp_path / "cpuinfo"
+    if cpuinfo is not None:
+        file.write_text(f"processor\t: 0\n{cpuinfo}\nprocessor\t: 1\n")
+    monkeypatch.setattr(cpu, "CPUINFO", file)
+    monkeypatch.setattr("sys.platform", "linux")
+    assert runpy.run_path(algorithms.__file__)["CIPHERS"][:3] == expected
 
 
 @pytest.mark.parametrize("name", LACKS)
@@ -119,43 +143,6 @@ def _knows_strict_kex() -> bool:
     sshd = shutil.which("sshd") or "/usr/sbin/sshd"
     with open(sshd, "rb") as program:
         return b"kex-strict-s-v00@openssh.com" in program.read()
-
-
-@pytest.fixture
-def tinysshd(client: Client) -> Iterator[int]:
-    """The port of a tinysshd."""
-    for program in ("tinysshd", "tinysshd-makekey", "tcpserver"):
-        if shutil.which(program) is None:
-            pytest.skip(f"{program} is not installed")
-    keys = client.folder / "tinyssh"
-    run("tinysshd-makekey", "-q", str(keys))
-    port = free_port()
-    process = subprocess.Popen(
-        ["tcpserver", "-HRDl0", LOOPBACK, str(port), "tinysshd", "-l", str(keys)],
-        stderr=subprocess.DEVNULL,
-    )
-
-    def answers() -> bool:
-        with socket.socket() as knocking:
-            return knocking.connect_ex((LOOPBACK, port)) == 0
-
-    try:
-        wait_until(answers, "tinysshd listens")
-        yield port
-    finally:
-        process.terminate()
-        process.wait(TIMEOUT_S)
-
-
-def test_tinysshd(client: Client, tinysshd: int) -> None:
-    """tinysshd, which has only chacha20-poly1305, is refused with that error."""
-    client.expect_error(
-        f"{LOOPBACK}:{tinysshd}",
-        3,
-        "no matching cipher",
-        "chacha20-poly1305@openssh.com",
-        "aes128-gcm@openssh.com",
-    )
 
 
 @pytest.mark.parametrize(("bits", "is_refused"), [(1024, True), (2047, True), (2048, False), (4096, False)])

@@ -7,7 +7,8 @@ import pytest
 
 from notebooks_over_ssh.config.schema import SSH, Notebook
 from notebooks_over_ssh.ssh.client_options import FORMER_NAMES, known_options
-from notebooks_over_ssh.ssh.protocol.packetizer import REKEY_AFTER_BYTES, BlockPacketizer
+from notebooks_over_ssh.ssh.protocol.packet_encryption import REKEY_AFTER_BYTES
+from notebooks_over_ssh.ssh.protocol.packetizer import BlockPacketizer
 from tests.kit.cli import assert_error, assert_success, run
 from tests.kit.prompter import ScriptedPrompter
 from tests.kit.ssh_certificates import Authority
@@ -259,7 +260,8 @@ def test_known_hosts_command(client: Client) -> None:
 @pytest.mark.parametrize(
     ("option", "allowed", "none"),
     [
-        ("Ciphers", "aes256-ctr", "chacha20-poly1305@openssh.com"),
+        ("Ciphers", "aes256-ctr", "aes128-cbc,3des-cbc"),
+        ("Ciphers", "chacha20-poly1305@openssh.com", "aes256-cbc"),
         ("KexAlgorithms", "ecdh-sha2-nistp256", "sntrup761x25519-sha512@openssh.com"),
         ("HostKeyAlgorithms", "ssh-ed25519", "sk-ssh-ed25519@openssh.com"),
         ("MACs", "hmac-sha2-512", "umac-128@openssh.com"),

@@ -24,6 +24,7 @@ RELIED_ON: dict[type, tuple[str, ...]] = {
     fabric.Config: ("_collection", "_overrides", "_project_prefix", "_runtime_path", "_runtime_ssh_path"),
     paramiko.Transport: (
         "_channel_handler_table",
+        "_cipher_info",
         "_expected_packet",
         "_next_channel",
         "_parse_disconnect",

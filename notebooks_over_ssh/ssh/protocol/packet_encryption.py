@@ -12,10 +12,24 @@ import threading
 from typing import Any
 
 import paramiko
-from cryptography.exceptions import InvalidTag
+from cryptography.exceptions import InvalidSignature, InvalidTag
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import ChaCha20
+from cryptography.hazmat.primitives.poly1305 import Poly1305
 
 # PACKET_MAX_SIZE in OpenSSH's packet.c; RFC 4253, section 6.1, requires support for 35000.
 MAX_PACKET_BYTES = 256 * 1024
+# RFC 4344, section 3.2: rekey after 2**(L/4) blocks of L bits. AES has L = 128, which gives 2**32 blocks of 16 bytes;
+# this is a sixteenth of that, as in OpenSSH.
+REKEY_AFTER_BYTES = 2**32
+# PROTOCOL.chacha20poly1305, "Rekeying": "every 1GB of data sent or received".
+CHACHA_REKEY_AFTER_BYTES = 2**30
+MAX_PACKETS_PER_KEY = 2**32
+POLY1305_TAG_BYTES = 16
+CHACHA_BLOCK_BYTES = 64
+CHACHA_PADDING_BYTES = 8
+# The block counter, little-endian, then the nonce.
+CHACHA_COUNTER_AND_NONCE = struct.Struct(">8xQ")
 # One byte of padding length and at least four of padding (RFC 4253, section 6).
 MIN_PACKET_BYTES = 5
 
@@ -29,6 +43,8 @@ DecryptedPacket = tuple[Block, int] | None
 
 class PlainCipher:
     """No encryption and no MAC: before the first key exchange."""
+
+    rekey_after_bytes = REKEY_AFTER_BYTES
 
     def decrypt_packet(self, block: Block, offset: int, sequence: int) -> DecryptedPacket:
         """See the module docstring."""
@@ -44,6 +60,8 @@ class PlainCipher:
 
 class GCMCipher:
     """AES-GCM (RFC 5647, section 7.3): the length is sent in the clear, as additional authenticated data."""
+
+    rekey_after_bytes = REKEY_AFTER_BYTES
 
     def __init__(self, cipher: Any, block_size: int, nonce: bytes, tag_size: int) -> None:
         self._cipher = cipher
@@ -79,8 +97,66 @@ class GCMCipher:
         return nonce
 
 
+class ChaChaCipher:
+    """ChaCha20 and Poly1305 (OpenSSH PROTOCOL.chacha20poly1305); the key's second half encrypts the length alone.
+
+    The sequence number is the nonce. Block 0 of the first half's key stream is the key of Poly1305, and the packet is
+    encrypted with the blocks after it.
+    """
+
+    rekey_after_bytes = CHACHA_REKEY_AFTER_BYTES
+
+    def __init__(self, key: bytes) -> None:
+        self._packet_cipher, self._length_cipher = (
+            Cipher(ChaCha20(half, bytes(16)), None).encryptor() for half in (key[:32], key[32:])
+        )
+        self._packets = 0
+
+    def decrypt_packet(self, block: Block, offset: int, sequence: int) -> DecryptedPacket:
+        """See the module docstring."""
+        if len(block) < offset + 4:
+            return None
+        view = memoryview(block)
+        size = _size(self._encrypt_length(view[offset : offset + 4], sequence), 0)
+        end = offset + 4 + size
+        if len(block) < end + POLY1305_TAG_BYTES:
+            return None
+        tag = bytes(view[end : end + POLY1305_TAG_BYTES])
+        try:
+            Poly1305.verify_tag(self._next_tag_key(sequence), view[offset:end], tag)
+        except InvalidSignature as error:
+            raise _integrity_error() from error
+        packet = self._packet_cipher.update(view[offset + 4 : end])
+        return packet, end + POLY1305_TAG_BYTES - offset
+
+    def encrypt_packet(self, payload: bytes, sequence: int) -> bytes:
+        """See the module docstring."""
+        size, *rest = _pad(payload, CHACHA_PADDING_BYTES, 0)
+        tag_key = self._next_tag_key(sequence)
+        encrypted = self._encrypt_length(size, sequence) + self._packet_cipher.update(b"".join(rest))
+        return encrypted + Poly1305.generate_tag(tag_key, encrypted)
+
+    def _encrypt_length(self, length: Block, sequence: int) -> bytes:
+        """The encrypted length field; decrypts one as well."""
+        self._length_cipher.reset_nonce(CHACHA_COUNTER_AND_NONCE.pack(sequence))
+        return self._length_cipher.update(length)
+
+    def _next_tag_key(self, sequence: int) -> bytes:
+        """The key of Poly1305 for this packet. The packet itself is to be encrypted or decrypted next.
+
+        Raises SSHException if a nonce would be used twice.
+        """
+        self._packets += 1
+        if self._packets > MAX_PACKETS_PER_KEY:
+            raise paramiko.SSHException("too many packets with one key")
+        self._packet_cipher.reset_nonce(CHACHA_COUNTER_AND_NONCE.pack(sequence))
+        return self._packet_cipher.update(bytes(CHACHA_BLOCK_BYTES))[:32]
+
+
 class ETMCipher:
     """Encrypt-then-MAC (OpenSSH PROTOCOL, section 1.5): the length is not encrypted, the MAC covers the ciphertext."""
+
+    rekey_after_bytes = REKEY_AFTER_BYTES
 
     def __init__(self, cipher: Any, block_size: int, mac: "Mac") -> None:
         self._cipher = cipher
@@ -106,6 +182,8 @@ class ETMCipher:
 
 class BasicCipher:
     """Encrypt-and-MAC (RFC 4253, section 6): the length is in the first cipher block, which is decrypted on its own."""
+
+    rekey_after_bytes = REKEY_AFTER_BYTES
 
     def __init__(self, cipher: Any, block_size: int, mac: "Mac") -> None:
         self._cipher = cipher
@@ -175,11 +253,13 @@ def _pad(payload: bytes, block_size: int, counted_length_bytes: int) -> tuple[by
     return struct.pack(">I", 1 + len(payload) + padding), bytes((padding,)), payload, _random(padding)
 
 
-PacketCipher = PlainCipher | GCMCipher | ETMCipher | BasicCipher
+PacketCipher = PlainCipher | GCMCipher | ChaChaCipher | ETMCipher | BasicCipher
 
 
 def make_cipher(cipher: Any, block_size: int, mac: Mac, etm: bool, nonce: bytes | None) -> PacketCipher:
-    """The encryption for one direction. `nonce` is that of AES-GCM, None for any other cipher."""
+    """The encryption for one direction. `nonce` is that of AES-GCM, empty for ChaCha20, None for any other cipher."""
+    if isinstance(cipher, ChaChaCipher):
+        return cipher
     if nonce is not None:
         return GCMCipher(cipher, block_size, nonce, mac.size)
     return ETMCipher(cipher, block_size, mac) if etm else BasicCipher(cipher, block_size, mac)

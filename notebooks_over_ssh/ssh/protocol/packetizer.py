@@ -21,6 +21,7 @@ from paramiko.packet import NeedRekeyException, Packetizer
 from notebooks_over_ssh.ssh.protocol.message import Message
 from notebooks_over_ssh.ssh.protocol.packet_encryption import (
     MAX_PACKET_BYTES,
+    REKEY_AFTER_BYTES,
     Block,
     Mac,
     PacketCipher,
@@ -33,9 +34,6 @@ from notebooks_over_ssh.ssh.protocol.tcp_latency import quick_ack
 RECV_SIZE = 256 * 1024
 # Acknowledge a block at once if it is smaller than this, in bytes: its sender may wait for that (Nagle's algorithm).
 QUICKACK_MAX_BYTES = 16 * 1024
-# RFC 4344, section 3.2: rekey after 2**(L/4) blocks of L bits. All ciphers offered have L = 128, which gives 2**32
-# blocks of 16 bytes; this is a sixteenth of that, as in OpenSSH.
-REKEY_AFTER_BYTES = 2**32
 # Seconds; RFC 4253, section 9: "after each hour of connection time". Checked when a packet is sent or received.
 REKEY_AFTER = 3600.0
 # How often a waiting thread checks for a timeout: during the handshake, and afterwards.
@@ -177,7 +175,8 @@ class BlockPacketizer(_Packetizer):  # type: ignore[misc] # as above
             self._sent_sequence = next_sequence(self._sent_sequence, self._initial_kex_done)
             self.write_all(encrypted)
             self._sent_bytes += len(encrypted)
-            limit_reached = self._sent_bytes >= self.REKEY_BYTES or time.monotonic() >= self._rekey_at
+            limit = min(self.REKEY_BYTES, self._outbound_cipher.rekey_after_bytes)
+            limit_reached = self._sent_bytes >= limit or time.monotonic() >= self._rekey_at
             if limit_reached and not self.need_rekey():
                 self._trigger_rekey()
 
@@ -281,7 +280,8 @@ class BlockPacketizer(_Packetizer):  # type: ignore[misc] # as above
             self.last_received_at = time.monotonic()
             self._handle_packet(packet)
             self.received_bytes += size
-            limit_reached = self.received_bytes >= self.REKEY_BYTES or self.last_received_at >= self._rekey_at
+            limit = min(self.REKEY_BYTES, self._inbound_cipher.rekey_after_bytes)
+            limit_reached = self.received_bytes >= limit or self.last_received_at >= self._rekey_at
             if limit_reached and not self.need_rekey():
                 self._trigger_rekey()
         self._unread = memoryview(block)[offset:]

@@ -20,7 +20,15 @@ from paramiko.common import (
 from paramiko.ssh_exception import IncompatiblePeer
 
 from notebooks_over_ssh.errors import UserError
-from notebooks_over_ssh.ssh.algorithms import CIPHERS, EXTRA_KEX, KEX, KEYS, MACS, NoCommonAlgorithm
+from notebooks_over_ssh.ssh.algorithms import (
+    CIPHERS,
+    EXTRA_CIPHERS,
+    EXTRA_KEX,
+    KEX,
+    KEYS,
+    MACS,
+    NoCommonAlgorithm,
+)
 from notebooks_over_ssh.ssh.connect_errors import FAILURES
 from notebooks_over_ssh.ssh.protocol.channel import MAX_DATA_BYTES, Channel, exec_request
 from notebooks_over_ssh.ssh.protocol.compression import COMPRESSION, DELAYED_ZLIB
@@ -58,6 +66,7 @@ class Transport(_Transport):  # type: ignore[misc] # as above
     _preferred_pubkeys = KEYS
     _preferred_kex = KEX
     _kex_info = _Transport._kex_info | EXTRA_KEX
+    _cipher_info = _Transport._cipher_info | EXTRA_CIPHERS
     _compression_info = COMPRESSION
 
     def __init__(self, sock: Any, **kwargs: Any) -> None:
@@ -213,6 +222,18 @@ class Transport(_Transport):  # type: ignore[misc] # as above
             self.local_cipher,
             self.local_mac,
         )
+
+    def _really_parse_kex_init(self, message: paramiko.Message) -> dict[str, Any]:
+        """The server's algorithms, by Paramiko's names for their kinds.
+
+        With an AEAD cipher, "the offered MAC algorithms are ignored" (PROTOCOL.chacha20poly1305), but not by Paramiko.
+        """
+        offer: dict[str, Any] = super()._really_parse_kex_init(message)
+        for peer in ("client", "server"):
+            ciphers = [name for name in self.preferred_ciphers if name in offer[f"{peer}_encrypt_algo_list"]]
+            if ciphers and self._cipher_info[ciphers[0]].get("is_aead"):
+                offer[f"{peer}_mac_algo_list"] = list(self.preferred_macs)
+        return offer
 
     def _parse_kex_init(self, message: paramiko.Message) -> None:
         try:

@@ -20,6 +20,7 @@ SIZE = 6 * MB
 KINDS = {
     "gcm": ("Ciphers aes128-gcm@openssh.com",),
     "gcm-256": ("Ciphers aes256-gcm@openssh.com",),
+    "chacha": ("Ciphers chacha20-poly1305@openssh.com",),
     "ctr-etm": ("Ciphers aes128-ctr", "MACs hmac-sha2-256-etm@openssh.com"),
     "ctr-etm-512": ("Ciphers aes256-ctr", "MACs hmac-sha2-512-etm@openssh.com"),
     "ctr": ("Ciphers aes192-ctr", "MACs hmac-sha2-256"),

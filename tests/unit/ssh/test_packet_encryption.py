@@ -12,6 +12,7 @@ from typing import Any
 
 import paramiko
 import pytest
+from asyncssh.encryption import get_encryption
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
@@ -21,16 +22,21 @@ from hypothesis import strategies as st
 from paramiko.compress import ZlibCompressor
 from paramiko.packet import Packetizer
 
-from notebooks_over_ssh.ssh.protocol import packetizer
+from notebooks_over_ssh.ssh.protocol import packet_encryption, packetizer
 from notebooks_over_ssh.ssh.protocol.compression import Decompressor
 from notebooks_over_ssh.ssh.protocol.nested_packetizer import NestedPacketizer
-from notebooks_over_ssh.ssh.protocol.packet_encryption import MAX_PACKET_BYTES, MIN_PACKET_BYTES
+from notebooks_over_ssh.ssh.protocol.packet_encryption import (
+    MAX_PACKET_BYTES,
+    MIN_PACKET_BYTES,
+    ChaChaCipher,
+)
 from notebooks_over_ssh.ssh.protocol.packetizer import BlockPacketizer
 
 KEY, NONCE, MAC_KEY = bytes(range(16)), bytes(range(100, 116)), bytes(range(32))
+CHACHA_KEY = bytes(range(150, 214))
 # A message number for private use (RFC 4250, section 4.1.2).
 KIND = 200
-KINDS = ("plain", "gcm", "ctr-etm", "ctr")
+KINDS = ("plain", "gcm", "chacha", "ctr-etm", "ctr")
 TIMEOUT_S = 10.0
 
 Payloads = st.lists(st.binary(min_size=0, max_size=3000), min_size=1, max_size=8)
@@ -94,6 +100,8 @@ def set_ciphers(packets: Any, direction: str, kind: str, compressed: bool = Fals
     setter = getattr(packets, f"set_{direction}_cipher")
     if kind == "gcm":
         setter(AESGCM(KEY), 16, None, 16, None, aead=True, **{f"iv_{suffix}": NONCE[:12]})
+    elif kind == "chacha":
+        setter(ChaChaCipher(CHACHA_KEY), 8, None, 16, None, aead=True, **{f"iv_{suffix}": b""})
     elif kind != "plain":
         mode = CTR(NONCE)
         cipher = Cipher(AES(KEY), mode)
@@ -105,7 +113,13 @@ def set_ciphers(packets: Any, direction: str, kind: str, compressed: bool = Fals
 
 
 def encrypt(payloads: Iterable[bytes], kind: str, compressed: bool = False) -> list[bytes]:
-    """The packets that Paramiko's own packetizer sends for the payloads, one each."""
+    """The packets that Paramiko's own packetizer sends for the payloads, one each; asyncssh's with ChaCha20."""
+    if kind == "chacha":
+        compress = ZlibCompressor() if compressed else bytes
+        return [
+            encrypt_chacha(compress(bytes([KIND]) + payload), sequence)
+            for sequence, payload in enumerate(payloads)
+        ]
     sent_bytes: Any = SentBytes()
     packets: Any = Packetizer(sent_bytes)
     set_ciphers(packets, "outbound", kind, compressed)
@@ -113,6 +127,15 @@ def encrypt(payloads: Iterable[bytes], kind: str, compressed: bool = False) -> l
         packets.send_message(paramiko.Message(bytes([KIND]) + payload))
     sent: list[bytes] = sent_bytes.sent
     return sent
+
+
+def encrypt_chacha(payload: bytes, sequence: int, size: int | None = None) -> bytes:
+    """The packet that asyncssh sends for the payload, with another length field if `size` is given."""
+    padding = 4 + -(1 + len(payload) + 4) % 8
+    packet = bytes([padding]) + payload + bytes(padding)
+    header = (len(packet) if size is None else size).to_bytes(4, "big")
+    cipher = get_encryption(b"chacha20-poly1305@openssh.com", CHACHA_KEY, b"")
+    return b"".join(cipher.encrypt_packet(sequence, header, packet))
 
 
 def split(data: bytes, cuts: Iterable[int]) -> list[bytes]:
@@ -263,11 +286,12 @@ def test_replayed_and_missing(kind: str) -> None:
         assert isinstance(end, paramiko.SSHException)
 
 
-@pytest.mark.parametrize("kind", ["plain", "gcm", "ctr-etm"])
+@pytest.mark.parametrize("kind", ["plain", "gcm", "chacha", "ctr-etm"])
 @pytest.mark.parametrize("size", [0, 1, MIN_PACKET_BYTES - 1, MAX_PACKET_BYTES + 1, 2**31, 2**32 - 1])
 def test_impossible_length(kind: str, size: int) -> None:
     """An impossible length is refused at once: nobody waits for 4 GB."""
-    got, end = collect(decrypt([size.to_bytes(4, "big")], kind))
+    length = size.to_bytes(4, "big")
+    got, end = collect(decrypt([encrypt_chacha(b"", 0, size)[:4] if kind == "chacha" else length], kind))
     assert got == []
     assert isinstance(end, paramiko.SSHException)
 
@@ -303,10 +327,69 @@ def _read_while_feeding(packets: NestedPacketizer, carrier: JumpChannel, sent_by
         thread.join(TIMEOUT_S)
 
 
+@pytest.mark.parametrize("sequence", [0, 1, 2**31, 2**32 - 1])
+def test_chacha_is_asyncssh_s(sequence: int) -> None:
+    """Each side reads what the other encrypts, with any sequence number and any size."""
+    peer: Any = get_encryption(b"chacha20-poly1305@openssh.com", CHACHA_KEY, b"")
+    ours = ChaChaCipher(CHACHA_KEY)
+    for payload in (b"\xc8", bytes(range(256)), b"x" * 100_000):
+        sent = ours.encrypt_packet(payload, sequence)
+        encrypted, length = peer.decrypt_header(sequence, sent[:4], 4)
+        assert 4 + int.from_bytes(length, "big") + 16 == len(sent)
+        packet = peer.decrypt_packet(sequence, encrypted, sent[4:-16], 4, sent[-16:])
+        assert packet is not None
+        assert packet[1 : len(packet) - packet[0]] == payload
+        assert len(packet) % 8 == 0
+        decrypted = ours.decrypt_packet(b"before" + encrypt_chacha(payload, sequence) + b"after", 6, sequence)
+        assert decrypted is not None
+        assert bytes(decrypted[0][1:])[: len(payload)] == payload
+
+
+def test_sequence_number_wraps_around() -> None:
+    """After packet 2**32 - 1 comes packet 0, with the key in use; during the first key exchange that is refused."""
+    for initial_kex_done in (True, False):
+        packets: Any = BlockPacketizer(
+            BlockSource([encrypt_chacha(bytes([KIND, 1]), 2**32 - 1), encrypt_chacha(bytes([KIND, 2]), 0)])
+        )
+        set_ciphers(packets, "inbound", "chacha")
+        packets._sequence = 2**32 - 1
+        packets._initial_kex_done = initial_kex_done
+        if initial_kex_done:
+            assert [packets.read_message()[1].asbytes() for _ in range(2)] == [b"\1", b"\2"]
+        else:
+            with pytest.raises(paramiko.SSHException, match="wrapped around"):
+                packets.read_message()
+
+
+@pytest.mark.parametrize("direction", ["inbound", "outbound"])
+def test_chacha_uses_no_nonce_twice(monkeypatch: pytest.MonkeyPatch, direction: str) -> None:
+    """Once every sequence number was used with a key, no packet is sent or accepted with it."""
+    monkeypatch.setattr(packet_encryption, "MAX_PACKETS_PER_KEY", 3)
+    cipher = ChaChaCipher(CHACHA_KEY)
+
+    def handle(sequence: int) -> None:
+        if direction == "outbound":
+            cipher.encrypt_packet(b"x", sequence)
+        else:
+            whole = encrypt_chacha(b"x", sequence)
+            assert cipher.decrypt_packet(whole[:-1], 0, sequence) is None
+            assert cipher.decrypt_packet(whole, 0, sequence) is not None
+
+    for sequence in range(3):
+        handle(sequence)
+    with pytest.raises(paramiko.SSHException, match="too many packets"):
+        handle(3)
+
+
+@pytest.mark.parametrize(("kind", "limit_bytes"), [("ctr", 2**32), ("chacha", 2**30)])
 @pytest.mark.parametrize("limit", ["time", "bytes"])
 @pytest.mark.parametrize("direction", ["inbound", "outbound"])
-def test_new_keys(monkeypatch: pytest.MonkeyPatch, direction: str, limit: str) -> None:
-    """New keys are due after an hour or 4 GiB in one direction, not before; then the count begins again."""
+def test_new_keys(
+    monkeypatch: pytest.MonkeyPatch, direction: str, limit: str, kind: str, limit_bytes: int
+) -> None:
+    """New keys are due after an hour or 4 GiB (ChaCha20: 1 GiB) in one direction, not before; then the count begins
+    again.
+    """
     now = 1000.0
     monkeypatch.setattr(packetizer, "time", SimpleNamespace(monotonic=lambda: now))
     packets: Any = BlockPacketizer(SentBytes())
@@ -315,12 +398,12 @@ def test_new_keys(monkeypatch: pytest.MonkeyPatch, direction: str, limit: str) -
     def begin() -> Callable[[], None]:
         """With new keys, what sends or receives the next packet."""
         for each in ("inbound", "outbound"):
-            set_ciphers(packets, each, "ctr")
+            set_ciphers(packets, each, kind)
         packets.reset_seqno_in()
         packets.reset_seqno_out()
         if direction == "outbound":
             return lambda: packets.send_message(paramiko.Message(bytes([KIND])))
-        wire = iter(encrypt([b""] * 5, "ctr"))
+        wire = iter(encrypt([b""] * 5, kind))
         return lambda: packets.receive_data(next(wire))
 
     counter = "_sent_bytes" if direction == "outbound" else "received_bytes"
@@ -331,7 +414,7 @@ def test_new_keys(monkeypatch: pytest.MonkeyPatch, direction: str, limit: str) -
         if limit == "time":
             now += 3599
         else:
-            setattr(packets, counter, 2**32 - 2 * size)
+            setattr(packets, counter, limit_bytes - 2 * size)
         handle_one()
         assert not packets.need_rekey()
         now += 1
