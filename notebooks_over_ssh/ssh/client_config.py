@@ -21,6 +21,7 @@ from notebooks_over_ssh.config.settings import SSH_PORT, Destination, Settings
 from notebooks_over_ssh.errors import ConfigError
 from notebooks_over_ssh.ssh.client_options import FORMER_NAMES, check_options
 from notebooks_over_ssh.ssh.known_hosts import KnownHostsCommand
+from notebooks_over_ssh.ssh.newer_algorithms import add_newer_kex
 from notebooks_over_ssh.ssh.tokens import TokenContext, expand_path
 
 READ_TIMEOUT_S = 30  # `Match exec` may run any program
@@ -129,6 +130,7 @@ def _query_ssh(host: str, user: str | None, port: int | None, settings: Settings
         options.setdefault(keyword.lower(), []).append(value)
     for option in FILE_OPTIONS:
         options[option] = _printed_files(option, options.get(option, ["none"])[0])
+    options["kexalgorithms"] = [add_newer_kex(value) for value in options.get("kexalgorithms", [])]
     return {FORMER_NAMES.get(keyword, keyword): values for keyword, values in options.items()}
 
 

@@ -8,6 +8,7 @@ import shutil
 import socket
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import paramiko
 import pytest
@@ -20,7 +21,9 @@ from notebooks_over_ssh.ssh.protocol.message import Message
 from notebooks_over_ssh.ssh.protocol.transport import Transport
 from notebooks_over_ssh.util import cpu
 from notebooks_over_ssh.util.cpu import has_aes_instructions
+from tests.kit.mitm_sshd import AsyncioThread, mitm_server
 from tests.kit.ssh_client import Client
+from tests.kit.sshd import LOOPBACK, known_hosts_line, make_key, public_key
 
 WEAK = re.compile(r"sha1|md5|cbc|3des|arcfour|dss|^ssh-rsa|^zlib$|group1-|-96|umac-64|v00@openssh\.com\.")
 POST_QUANTUM = "mlkem768x25519-sha256"
@@ -137,6 +140,27 @@ def test_hardened_server(client: Client, name: str) -> None:
     client.write_known_hosts(server.known_hosts_line)
     with client.connected(server) as connection:
         assert connection.transport.agreed_on_strict_kex == _knows_strict_kex()
+
+
+def test_post_quantum_server(client: Client, loop: AsyncioThread) -> None:
+    """A server with nothing but the post-quantum key exchange and ChaCha20 is connected to, with strict key exchange,
+    and a second key exchange succeeds; if ssh_config sets KexAlgorithms without it, it is not used.
+    """
+    key = client.folder / "host_key"
+    make_key(key)
+    options: Any = {"kex_algs": [POST_QUANTUM], "encryption_algs": CHACHA}
+    with mitm_server(loop, key, **options) as (port, _):
+        client.write_known_hosts(known_hosts_line(port, public_key(key)))
+        with client.connected(f"{LOOPBACK}:{port}") as connection:
+            transport = connection.transport
+            assert transport.agreed_on_strict_kex
+            transport.renegotiate_keys()
+            # The exchange hash of the first key exchange remains the session's identifier (RFC 4253, section 7.2).
+            assert transport.session_id != transport.H
+            assert connection.is_connected
+        lines = (f"HostName {LOOPBACK}", f"Port {port}", "KexAlgorithms curve25519-sha256")
+        ssh_config = "Host site\n" + "".join(f"    {line}\n" for line in lines)
+        client.expect_error("site", 3, "no matching key exchange method", ssh_config=ssh_config)
 
 
 def _knows_strict_kex() -> bool:
