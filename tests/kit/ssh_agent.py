@@ -7,16 +7,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.kit.cli import run
-from tests.kit.wait import TIMEOUT_S, wait_until
+from tests.kit.wait import TIMEOUT_S
 
 
 @contextlib.contextmanager
 def ssh_agent(folder: Path, *keys: Path) -> Iterator[str]:
     """Run an agent that has the keys, in their order; yields the path of its socket, which is in the folder."""
     path = folder / "agent"
-    process = subprocess.Popen(["ssh-agent", "-D", "-a", str(path)], stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(["ssh-agent", "-D", "-a", str(path)], stdout=subprocess.PIPE)
+    assert process.stdout is not None
     try:
-        wait_until(path.exists, "ssh-agent listens")
+        # It prints the path once it listens.
+        process.stdout.readline()
         environment = {**os.environ, "SSH_AUTH_SOCK": str(path)}
         for key in keys:
             run("ssh-add", "-q", str(key), env=environment)
@@ -24,3 +26,4 @@ def ssh_agent(folder: Path, *keys: Path) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait(TIMEOUT_S)
+        process.stdout.close()
