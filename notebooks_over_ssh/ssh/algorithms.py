@@ -14,6 +14,7 @@ from paramiko.kex_mlkem import KexMLKEM768X25519
 from paramiko.ssh_exception import IncompatiblePeer
 
 from notebooks_over_ssh.ssh.protocol.packet_encryption import CHACHA_PADDING_BYTES, ChaChaCipher
+from notebooks_over_ssh.ssh.security_keys import SECURITY_KEY_TYPES
 from notebooks_over_ssh.util.cpu import has_aes_instructions
 
 CHACHA20_POLY1305 = "chacha20-poly1305@openssh.com"
@@ -30,6 +31,8 @@ KEYS = (
     "rsa-sha2-512",
     "rsa-sha2-256",
 )
+# A security key is no host key.
+USER_KEYS = (*KEYS, *SECURITY_KEY_TYPES)
 KEX = (
     # Depends on the OpenSSL that cryptography was built with.
     *(("mlkem768x25519-sha256",) if KexMLKEM768X25519.is_available() else ()),

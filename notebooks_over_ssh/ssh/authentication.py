@@ -3,6 +3,7 @@
 import logging
 import re
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import paramiko
 from paramiko.auth_strategy import AuthResult, AuthSource, AuthStrategy
@@ -13,6 +14,7 @@ from notebooks_over_ssh.ssh.client_config import HopConfig
 from notebooks_over_ssh.ssh.host_keys import fingerprint
 from notebooks_over_ssh.ssh.identities import Identities
 from notebooks_over_ssh.ssh.prompting import CredentialPrompter, HopIdentity, account
+from notebooks_over_ssh.ssh.security_keys import NotSignedError, SecurityKey
 from notebooks_over_ssh.util.peer_text import prefix_lines, quote
 
 _log = logging.getLogger(__name__)
@@ -130,15 +132,32 @@ class LoginStrategy(AuthStrategy):
     ) -> Sequence[str] | None:
         """Offer the remaining keys until one is accepted; returns the methods that can continue, None if none was."""
         for name, key in keys:
+            if isinstance(key, SecurityKey) and key.requires_touch and not self.credentials.is_interactive:
+                self.identities.skipped.append(f"{name} (no terminal to ask for its touch)")
+                continue
             self.attempted.append(f"publickey ({name})")
             try:
+                if isinstance(key, SecurityKey):
+                    self._prepare_security_key(transport, name, key)
                 return transport.auth_publickey(self.user, key)
+            except NotSignedError:
+                self.identities.skipped.append(
+                    f"{name} (accepted, but not touched in time or not plugged in)"
+                )
             except paramiko.BadAuthenticationType as error:
                 return error.allowed_types
             except paramiko.AuthenticationException:
                 if not transport.is_active():
                     raise
         return None
+
+    def _prepare_security_key(self, transport: paramiko.Transport, name: str, key: SecurityKey) -> None:
+        """Ask for a touch if the hop accepts the key. Raises as `auth_publickey` does if it does not."""
+        ours: Any = transport  # the stubs omit ensure_session and the authentication handler
+        ours.ensure_session()
+        ours.auth_handler.query_public_key(self.user, key)
+        if key.requires_touch:
+            self.credentials.ask_for_touch(self.account, name)
 
     def _query_allowed_methods(
         self, transport: paramiko.Transport, allowed_methods: Sequence[str]

@@ -56,6 +56,8 @@ class HopConfig:
     identity_files: tuple[Path, ...] = ()
     certificate_files: tuple[Path, ...] = ()
     identities_only: bool = False
+    security_key_provider: str = "internal"
+    """SecurityKeyProvider: a library, a variable that names it, or "internal"."""
     agent: str | None = None
     """The path of the agent's socket, or "none"."""
     host_key_alias: str | None = None
@@ -246,6 +248,7 @@ def _hop_config(original_host: str, options: Mapping[str, list[str]]) -> HopConf
         identity_files=get_paths("identityfile"),
         certificate_files=get_paths("certificatefile"),
         identities_only=get("identitiesonly") == "yes",
+        security_key_provider=get("securitykeyprovider") or "internal",
         agent=_agent(agent, tokens),
         host_key_alias=alias,
         known_hosts=get_paths("userknownhostsfile"),

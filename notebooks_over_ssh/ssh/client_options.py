@@ -12,8 +12,8 @@ HONOURED = """
     globalknownhostsfile hashknownhosts host hostkeyalgorithms hostkeyalias hostname identitiesonly identityagent
     identityfile ignoreunknown include kbdinteractiveauthentication kexalgorithms knownhostscommand loglevel macs match
     numberofpasswordprompts passwordauthentication port preferredauthentications proxycommand proxyjump rekeylimit
-    pubkeyacceptedalgorithms pubkeyauthentication requiredrsasize revokedhostkeys serveraliveinterval
-    stricthostkeychecking tag user userknownhostsfile
+    pubkeyacceptedalgorithms pubkeyauthentication requiredrsasize revokedhostkeys securitykeyprovider
+    serveraliveinterval stricthostkeychecking tag user userknownhostsfile
     """
 """Options that take effect, in `ssh -G` or here."""
 
@@ -35,7 +35,7 @@ IRRELEVANT: Mapping[str, str] = {
     "for authentication methods that are not implemented": """
         addkeystoagent enablesshkeysign gssapiauthentication gssapiclientidentity gssapidelegatecredentials
         gssapikexalgorithms gssapikeyexchange gssapirenewalforcesrekey gssapiserveridentity gssapitrustdns
-        hostbasedacceptedalgorithms hostbasedauthentication kbdinteractivedevices pkcs11provider securitykeyprovider
+        hostbasedacceptedalgorithms hostbasedauthentication kbdinteractivedevices pkcs11provider
         usekeychain
         """,
     "makes a connection less strict": """

@@ -4,6 +4,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import paramiko
 from paramiko.agent import Agent
@@ -12,6 +13,7 @@ from paramiko.pkey import UnknownKeyType
 from notebooks_over_ssh.ssh.client_config import HopConfig
 from notebooks_over_ssh.ssh.key_files import read_key
 from notebooks_over_ssh.ssh.prompting import CredentialPrompter
+from notebooks_over_ssh.ssh.security_keys import SecurityKey, is_security_key
 
 
 class Identities:
@@ -55,7 +57,7 @@ class Identities:
             if not file.is_file():
                 continue
             try:
-                yield from self._with_certificates(file, read_key(file, None))
+                yield from self._with_certificates(file, read_key(file, None, self.hop.security_key_provider))
             except (TypeError, paramiko.PasswordRequiredException):
                 encrypted.append(file)
             except (ValueError, OSError, paramiko.SSHException, UnknownKeyType) as error:
@@ -73,7 +75,10 @@ class Identities:
             # Keys that are configured as files first, as ssh does: a server limits the attempts (MaxAuthTries).
             for key in sorted(agent.get_keys(), key=lambda key: key.get_base64() not in public_keys):
                 if key.get_base64() in public_keys or not self.hop.identities_only:
-                    yield f"agent: {getattr(key, 'comment', '') or key.get_name()}", key
+                    name = f"agent: {getattr(key, 'comment', '') or key.get_name()}"
+                    sign: Any = key.sign_ssh_data  # returns bytes; the stubs have a Message
+                    is_on_authenticator = is_security_key(key.get_name())
+                    yield name, SecurityKey(key.blob, sign) if is_on_authenticator else key
 
     def _public_keys(self) -> set[str]:
         """The public keys (base64) of the identity files; an identity file may itself be a public key."""
@@ -109,7 +114,7 @@ class Identities:
             self.skipped.append(f"{file} (encrypted, and no terminal to prompt for the passphrase)")
             return None
         try:
-            return read_key(file, passphrase)
+            return read_key(file, passphrase, self.hop.security_key_provider)
         except (ValueError, paramiko.SSHException):
             if self.credentials.forget_passphrase(file):
                 return self._decrypt(file)

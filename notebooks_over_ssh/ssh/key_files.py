@@ -5,21 +5,26 @@ from pathlib import Path
 
 import paramiko
 
+from notebooks_over_ssh.ssh.security_keys import read_security_key
+
 PKCS8 = (b"-----BEGIN PRIVATE KEY-----", b"-----BEGIN ENCRYPTED PRIVATE KEY-----")
 
 
-def read_key(file: Path, passphrase: str | None) -> paramiko.PKey:
+def read_key(file: Path, passphrase: str | None, provider: str) -> paramiko.PKey:
     """The private key in the file, with the certificate `FILE-cert.pub` if there is one.
+
+    `provider` is the library that reaches the authenticator of a security key.
 
     Raises TypeError or PasswordRequiredException if the key is encrypted and `passphrase` is None; OSError, ValueError,
     UnknownKeyType or SSHException if the file is not a valid key or the passphrase is wrong.
     """
     data = file.read_bytes()
     secret = None if passphrase is None else passphrase.encode()
-    if not data.lstrip().startswith(PKCS8):
+    security_key = read_security_key(data, secret, provider)
+    if security_key is None and not data.lstrip().startswith(PKCS8):
         # The stubs want str, which from_path does not accept.
         return paramiko.PKey.from_path(file, secret)  # type: ignore[arg-type]
-    key = _from_pkcs8(data, secret)
+    key = security_key or _from_pkcs8(data, secret)
     certificate = Path(f"{file}-cert.pub")
     if certificate.exists():
         key.load_certificate(str(certificate))

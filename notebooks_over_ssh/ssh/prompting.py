@@ -113,6 +113,11 @@ class CredentialPrompter:
             self.banners_shown.add(account)
             self._prompter.show_banner(lines)
 
+    def ask_for_touch(self, account: str, key: str) -> None:
+        """Ask the user to touch the security key that is going to sign."""
+        self.requires_interaction = True
+        self._prompter.show_banner([f"touch your security key to log in to {account} ({key})"])
+
     def ask(self, prompt: str) -> str | None:
         """Prompt for a line; None if the user cannot be prompted."""
         return self._prompter.ask(prompt)

@@ -28,6 +28,9 @@ class UserAuth(_AuthHandler):  # type: ignore[misc] # as above
     _deadline = math.inf
     _info_request: paramiko.Message | None = None
     """The last SSH_MSG_USERAUTH_INFO_REQUEST (RFC 4256, section 3.2), until it is answered."""
+    _queried_key: tuple[str, bytes] | None = None
+    """The algorithm and the key of `query_public_key`, while it waits for the reply."""
+    _key_accepted = False
     _banner = b""
     """The text of SSH_MSG_USERAUTH_BANNER (RFC 4252, section 5.4) that has not been shown yet."""
     _banner_bytes_left = MAX_BANNER_BYTES
@@ -72,9 +75,30 @@ class UserAuth(_AuthHandler):  # type: ignore[misc] # as above
             self._deadline = math.inf
             self._respond(request)
             self._deadline = self._next_deadline()
+        if self._queried_key is not None and self._key_accepted and self.transport.is_active():
+            return []
         event.set()
         allowed_methods: list[str] = super().wait_for_response(event)
         return allowed_methods
+
+    def query_public_key(self, username: str, key: paramiko.PKey) -> None:
+        """Ask whether the key would be accepted (RFC 4252, section 7), before its owner has to do something for it.
+
+        Raises as `send_auth_request` does if it would not.
+        """
+        algorithm, blob = self._get_key_type_and_bits(key)
+        self._key_accepted = False
+        self._queried_key = (algorithm, blob if isinstance(blob, bytes) else blob.asbytes())
+
+        def finish(message: paramiko.Message) -> None:
+            message.add_boolean(False)
+            for field in (algorithm, blob):
+                message.add_string(field)
+
+        try:
+            self.send_auth_request(username, "publickey", finish)
+        finally:
+            self._queried_key = None
 
     def _parse_userauth_banner(self, message: paramiko.Message) -> None:
         text = message.get_binary()[: self._banner_bytes_left]
@@ -88,6 +112,13 @@ class UserAuth(_AuthHandler):  # type: ignore[misc] # as above
             self.transport.show_banner(banner.decode("utf-8", "replace"))
 
     def _parse_userauth_info_request(self, message: paramiko.Message) -> None:
+        # SSH_MSG_USERAUTH_PK_OK has the same number.
+        if self._queried_key is not None:
+            if (message.get_text(), message.get_binary()) != self._queried_key:
+                raise paramiko.SSHException("SSH_MSG_USERAUTH_PK_OK for another key")
+            self._key_accepted = True
+            self.auth_event.set()
+            return
         if self.auth_method != "keyboard-interactive":
             raise paramiko.SSHException("unexpected SSH_MSG_USERAUTH_INFO_REQUEST")
         # Replaces an earlier one that has not been answered: at most one is kept.

@@ -9,6 +9,7 @@ from notebooks_over_ssh.ssh.connection import Connection
 from notebooks_over_ssh.tunnel import Forwarder, listen
 from tests.kit.mitm_sshd import AsyncioThread
 from tests.kit.ports import free_port
+from tests.kit.prompter import ScriptedPrompter
 from tests.kit.ssh_client import Client
 from tests.kit.sshd import LOOPBACK
 
@@ -23,10 +24,17 @@ class TwoHops:
         client.write_known_hosts(*[server.known_hosts_line for server in (self.gateway, self.host)])
 
     @contextlib.contextmanager
-    def connected(self, *, compress: bool = False, ssh_config: str | None = None) -> Iterator[Connection]:
+    def connected(
+        self,
+        *,
+        compress: bool = False,
+        ssh_config: str | None = None,
+        prompter: ScriptedPrompter | None = None,
+    ) -> Iterator[Connection]:
         """The open Connection to the host."""
         with self.client.connected(
             self.host,
+            prompter,
             gateway=f"{LOOPBACK}:{self.gateway.port}",
             connect_kwargs={"compress": True} if compress else {},
             ssh_config=ssh_config,

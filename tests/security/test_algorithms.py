@@ -40,7 +40,7 @@ OFFERED = {
         "diffie-hellman-group14-sha256",
     ),
     "keys": KEYS,
-    "pubkeys": KEYS,
+    "pubkeys": (*KEYS, "sk-ssh-ed25519@openssh.com", "sk-ecdsa-sha2-nistp256@openssh.com"),
     "ciphers": (
         *(AES_GCM + CHACHA if has_aes_instructions() else CHACHA + AES_GCM),
         *("aes128-ctr", "aes192-ctr", "aes256-ctr"),

@@ -37,7 +37,12 @@ RELIED_ON: dict[type, tuple[str, ...]] = {
         "_send_user_message",
     ),
     KexGexSHA256: ("_parse_kexdh_gex_group",),
-    AuthOnlyHandler: ("_parse_userauth_banner", "_parse_userauth_info_request"),
+    AuthOnlyHandler: (
+        "_get_key_type_and_bits",
+        "_parse_userauth_banner",
+        "_parse_userauth_info_request",
+    ),
+    paramiko.PKey: ("_read_private_key_openssh",),
     Packetizer: ("_check_keepalive", "_initial_kex_done", "_trigger_rekey"),
 }
 NAMED = {name for names in RELIED_ON.values() for name in names}

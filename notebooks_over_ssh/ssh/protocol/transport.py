@@ -27,6 +27,7 @@ from notebooks_over_ssh.ssh.algorithms import (
     KEX,
     KEYS,
     MACS,
+    USER_KEYS,
     NoCommonAlgorithm,
 )
 from notebooks_over_ssh.ssh.connect_errors import FAILURES
@@ -63,7 +64,7 @@ class Transport(_Transport):  # type: ignore[misc] # as above
     _preferred_ciphers = CIPHERS
     _preferred_macs = MACS
     _preferred_keys = KEYS
-    _preferred_pubkeys = KEYS
+    _preferred_pubkeys = USER_KEYS
     _preferred_kex = KEX
     _kex_info = _Transport._kex_info | EXTRA_KEX
     _cipher_info = _Transport._cipher_info | EXTRA_CIPHERS

@@ -1,0 +1,103 @@
+"""An ssh-agent(1) that only this process uses, for keys with which only OpenSSH's programs can sign.
+
+The messages are those of draft-ietf-sshm-ssh-agent, and of OpenSSH's PROTOCOL.agent.
+"""
+
+import contextlib
+import os
+import re
+import socket
+import struct
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import paramiko
+
+SSH_AGENT_SUCCESS = 6
+SSH_AGENTC_SIGN_REQUEST = 13
+SSH_AGENT_SIGN_RESPONSE = 14
+SSH_AGENTC_ADD_ID_CONSTRAINED = 25
+SSH_AGENT_CONSTRAIN_EXTENSION = 255
+SK_PROVIDER = "sk-provider@openssh.com"
+MAX_REPLY_BYTES = 256 * 1024
+# An authenticator waits for about 30 s to be touched; sshd's LoginGraceTime is 120 s.
+REPLY_TIMEOUT_S = 120.0
+STOP_TIMEOUT_S = 10.0
+# Not a pattern of ssh-agent's -P.
+PLAIN_PATH = re.compile(r"/[^*?!,]*")
+
+
+class PrivateAgent:
+    """The agent, over a connection to it. Its methods raise OSError or SSHException if the agent refuses or ends."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+
+    def add_security_key(self, private: bytes, provider: str) -> None:
+        """Add a key with its comment, in the encoding of a key file; `provider` as in SecurityKeyProvider."""
+        message = paramiko.Message()
+        message.add_byte(bytes([SSH_AGENTC_ADD_ID_CONSTRAINED]))
+        message.add_bytes(private)
+        message.add_byte(bytes([SSH_AGENT_CONSTRAIN_EXTENSION]))
+        message.add_string(SK_PROVIDER)
+        message.add_string(provider)
+        self._request(message, SSH_AGENT_SUCCESS)
+
+    def sign(self, public_key: bytes, data: bytes) -> bytes:
+        """The signature of the data; waits until the user has touched the authenticator, if the key requires that."""
+        message = paramiko.Message()
+        message.add_byte(bytes([SSH_AGENTC_SIGN_REQUEST]))
+        message.add_string(public_key)
+        message.add_string(data)
+        message.add_int(0)
+        return self._request(message, SSH_AGENT_SIGN_RESPONSE).get_binary()
+
+    def _request(self, message: paramiko.Message, expected: int) -> paramiko.Message:
+        payload = message.asbytes()
+        self._connection.sendall(struct.pack(">I", len(payload)) + payload)
+        (size,) = struct.unpack(">I", self._receive(4))
+        if not 1 <= size <= MAX_REPLY_BYTES:
+            raise paramiko.SSHException("ssh-agent sent a reply of an invalid length")
+        reply = paramiko.Message(self._receive(size))
+        if reply.get_byte() != bytes([expected]):
+            raise paramiko.SSHException("ssh-agent refused the request")
+        return reply
+
+    def _receive(self, size: int) -> bytes:
+        received = b""
+        while len(received) < size:
+            block = self._connection.recv(size - len(received))
+            if not block:
+                raise EOFError
+            received += block
+        return received
+
+
+@contextlib.contextmanager
+def private_agent(provider: str) -> Iterator[PrivateAgent]:
+    """Run an agent in the body, which may load the library `provider` for security keys. Raises OSError."""
+    allowed = os.path.realpath(provider)
+    options = ["-P", allowed] if provider.startswith("/") and PLAIN_PATH.fullmatch(allowed) else []
+    # The folder has mode 0700.
+    with tempfile.TemporaryDirectory(prefix="agent-") as folder:
+        path = Path(folder) / "socket"
+        process = subprocess.Popen(
+            ["ssh-agent", "-D", "-a", str(path), *options],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        assert process.stdout is not None
+        try:
+            # It prints the path once it listens.
+            process.stdout.readline()
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.settimeout(REPLY_TIMEOUT_S)
+                connection.connect(str(path))
+                yield PrivateAgent(connection)
+        finally:
+            process.terminate()
+            process.wait(STOP_TIMEOUT_S)
+            process.stdout.close()
