@@ -1,6 +1,6 @@
 """Compares the throughput, latency, CPU time and memory of this project's tunnel with those of other SSH clients.
 
-    uv run python -m benchmarks.tunnel [--quick] [--competitor NAME]... [--delay-ms N] [--chart]
+    uv run python -m benchmarks.tunnel [--quick] [--competitor NAME]... [--delay-ms N] [--cipher NAME] [--chart]
 
 Everything runs on this machine: OpenSSH's sshd twice, as the gateway and the host, and a load server behind them. The
 competitors are:
@@ -95,10 +95,10 @@ def describe(error: Exception, forwarder: Forwarder) -> str:
     return message if not log_tail or log_tail in message else f"{message} ({log_tail})"
 
 
-def compare(names: Sequence[str], profile: Profile, delay_ms: int) -> Results:
+def compare(names: Sequence[str], profile: Profile, delay_ms: int, cipher: str | None) -> Results:
     """Measure all competitors in turn, once per round."""
     results = Results(names, profile.rounds)
-    with run_network(delay_ms) as benchmark_network:
+    with run_network(delay_ms, cipher) as benchmark_network:
         for number in range(profile.rounds):
             order = deque(names)
             order.rotate(number)
@@ -134,6 +134,7 @@ def main() -> int:
         default=100,
         help="round trip to the far endpoint (default: 100; 0: none)",
     )
+    parser.add_argument("--cipher", help="the only cipher that both servers allow (default: OpenSSH's list)")
     parser.add_argument("--chart", action="store_true", help=f"also write {CHART.relative_to(ROOT)}")
     args = parser.parse_args()
     if not 0 <= args.delay_ms <= 1000:
@@ -143,7 +144,7 @@ def main() -> int:
     names = [NO_TUNNEL, *(name for name in COMPETITORS if args.competitor is None or name in args.competitor)]
     profile = QUICK if args.quick else FULL
     try:
-        results = compare(names, profile, args.delay_ms)
+        results = compare(names, profile, args.delay_ms, args.cipher)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

@@ -62,7 +62,7 @@ def fabric(endpoint: Endpoint, local_port: int) -> None:
 
 
 def asyncssh(endpoint: Endpoint, local_port: int) -> None:
-    """asyncssh's `forward_local_port` through a tunnel connection, with AES-GCM, second in its default list."""
+    """asyncssh's `forward_local_port` through a tunnel connection, with AES-GCM before its default list."""
     import asyncio
 
     from asyncssh import connect
@@ -74,7 +74,7 @@ def asyncssh(endpoint: Endpoint, local_port: int) -> None:
             "known_hosts": endpoint.known_hosts,
             "agent_path": None,
             "config": None,
-            "encryption_algs": ["aes128-gcm@openssh.com"],
+            "encryption_algs": "^aes128-gcm@openssh.com",
         }
         async with (
             connect(LOOPBACK, endpoint.gateway_port, **options) as gateway,

@@ -30,8 +30,11 @@ class BenchmarkNetwork:
 
 
 @contextlib.contextmanager
-def run_network(delay_ms: int) -> Iterator[BenchmarkNetwork]:
-    """Run the network while the body runs; `delay_ms` is the round-trip time to the far endpoint, 0 for none."""
+def run_network(delay_ms: int, cipher: str | None = None) -> Iterator[BenchmarkNetwork]:
+    """Run the network while the body runs; `delay_ms` is the round-trip time to the far endpoint, 0 for none.
+
+    `cipher` is the only one that its servers allow, None for their default.
+    """
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="benchmark-")))
         stack.enter_context(privsep_dir())
@@ -40,7 +43,9 @@ def run_network(delay_ms: int) -> Iterator[BenchmarkNetwork]:
         network = Network(folder / "network", packages)
         stack.callback(network.close)
         # The guide's command runs nc on the gateway; the gateway of the tests only forwards.
-        network.gateway.options = ("AllowTcpForwarding yes", network.environment())
+        ciphers = [f"Ciphers {cipher}"] if cipher else []
+        network.gateway.options = ("AllowTcpForwarding yes", network.environment(), *ciphers)
+        network.host.options = (*network.host.options, *ciphers)
         with _sigint_blocked():
             network.start()
             target_port = stack.enter_context(run_server("benchmarks.tunnels.load_server"))
