@@ -5,7 +5,15 @@ This module is its public interface. It is cheap to import: only the daemon impo
 
 from notebooks_over_ssh.sandbox.state import Network, find_running
 
-__all__ = ["Network", "ensure_running", "find_running", "has_processes", "require_packages", "stop"]
+__all__ = [
+    "Network",
+    "describe_queue",
+    "ensure_running",
+    "find_running",
+    "has_processes",
+    "require_packages",
+    "stop",
+]
 
 
 def ensure_running() -> Network:
@@ -20,6 +28,16 @@ def ensure_running() -> Network:
     from notebooks_over_ssh.sandbox.lifecycle import start
 
     return start()
+
+
+def describe_queue() -> str:
+    """How many jobs the toy queue has."""
+    from notebooks_over_ssh.sandbox.paths import default_paths
+    from notebooks_over_ssh.sandbox.toy_slurm.queue import read_queue
+
+    jobs = [job for job in read_queue(default_paths()).jobs if not job.ended]
+    queued = sum(job.state == "PENDING" for job in jobs)
+    return f"{queued} job{'s' * (queued != 1)} queued, {len(jobs) - queued} running"
 
 
 def has_processes() -> bool:

@@ -2,7 +2,7 @@
 
 import itertools
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import asyncssh
 from asyncssh.constants import OPEN_ADMINISTRATIVELY_PROHIBITED, OPEN_CONNECT_FAILED
@@ -19,9 +19,9 @@ _log = logging.getLogger(__name__)
 class Gateway:
     """State shared by the gateway's connections: the hosts, and the round robin of the pool."""
 
-    def __init__(self, hosts: Mapping[str, Host]) -> None:
+    def __init__(self, hosts: Mapping[str, Host], pool: Sequence[str]) -> None:
         self._hosts = hosts
-        self._pool = itertools.cycle(hosts.values())
+        self._pool = itertools.cycle(hosts[name] for name in pool)
 
     def resolve(self, name: str, port: int) -> Host:
         """The host for a destination.

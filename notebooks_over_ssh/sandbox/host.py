@@ -3,20 +3,19 @@
 import asyncio
 import logging
 import os
-import pwd
-import shutil
 import socket
+import types
 from collections.abc import Mapping
 
 import asyncssh
 from asyncssh.constants import OPEN_ADMINISTRATIVELY_PROHIBITED
 
-from notebooks_over_ssh.sandbox.paths import MARKER, SandboxPaths
+from notebooks_over_ssh.sandbox.environment import host_environment, shell
+from notebooks_over_ssh.sandbox.paths import SandboxPaths
 from notebooks_over_ssh.sandbox.process_io import Reaper
 from notebooks_over_ssh.sandbox.server_options import AuthorizedKeys, ServerConnection, server_options
 from notebooks_over_ssh.sandbox.session import HostSession
 
-_SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
 _LOOPBACK = {"localhost": ("127.0.0.1", "::1"), "127.0.0.1": ("127.0.0.1",), "::1": ("::1",)}
 _SOCKET_BUFFER_BYTES = 1024 * 1024
 _log = logging.getLogger(__name__)
@@ -32,34 +31,21 @@ class Host:
         reaper: Reaper,
         host_key: asyncssh.SSHKey,
         authorized_keys: AuthorizedKeys,
+        variables: Mapping[str, str] = types.MappingProxyType({}),
     ) -> None:
+        """`variables` are further ones of its processes' environment."""
         self.name = name
         self.home = str(paths.home)
         self.reaper = reaper
-        self.shell = shutil.which("bash", path=_SYSTEM_PATH) or "/bin/sh"
+        self.shell = shell()
         self._paths = paths
+        self._variables = variables
         self._connections: set[asyncio.Task[None]] = set()
         self._options = server_options(host_key, authorized_keys, lambda: HostConnection(self))
 
     def environment(self, requested: Mapping[bytes, bytes]) -> dict[str, str]:
-        """The environment of a command. Of the client's variables it accepts TERM, LANG and LC_*.
-
-        It inherits nothing from the daemon. SSH_CONNECTION and SSH_CLIENT are set as by sshd(8), because
-        Debian's bash then reads .bashrc for a single command too.
-        """
-        user = _user_name()
-        environment = {
-            "HOME": self.home,
-            "USER": user,
-            "LOGNAME": user,
-            "SHELL": self.shell,
-            "PATH": f"{self._paths.host_programs(self.name)}:{_SYSTEM_PATH}",
-            "LANG": "C.UTF-8",
-            "HOSTNAME": self.name,
-            "SSH_CLIENT": "127.0.0.1 0 22",
-            "SSH_CONNECTION": "127.0.0.1 0 127.0.0.1 22",
-            MARKER: str(self._paths.folder),
-        }
+        """The environment of a command. Of the client's variables it accepts TERM, LANG and LC_*."""
+        environment = host_environment(self.name, self._paths, self._variables)
         for name, value in requested.items():
             if name in (b"LANG", b"TERM") or name.startswith(b"LC_"):
                 environment[os.fsdecode(name)] = os.fsdecode(value)
@@ -71,13 +57,14 @@ class Host:
         for end in (client_end, server_end):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BUFFER_BYTES)
         loop = asyncio.get_running_loop()
-        connection = loop.create_task(self._serve(server_end))
+        connection = loop.create_task(self.serve(server_end))
         self._connections.add(connection)
         connection.add_done_callback(self._connections.discard)
         _, bridge = await loop.create_connection(asyncssh.SSHForwarder, sock=client_end)
         return _ChannelForwarder(bridge)
 
-    async def _serve(self, sock: socket.socket) -> None:
+    async def serve(self, sock: socket.socket) -> None:
+        """Serve one connection until it is logged in; it goes on without this task."""
         try:
             await asyncssh.run_server(sock, options=self._options)
         except (OSError, asyncssh.Error) as error:
@@ -122,10 +109,3 @@ class HostConnection(ServerConnection):
     def session_requested(self) -> tuple[asyncssh.SSHServerChannel[bytes], asyncssh.SSHServerSession[bytes]]:
         """Create a channel for a command, a shell or SFTP."""
         return self.connection.create_server_channel(encoding=None), HostSession(self._host)
-
-
-def _user_name() -> str:
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return str(os.getuid())

@@ -30,7 +30,7 @@ def write_known_hosts(
     The pool's name is listed with the key of every host in the pool.
     """
     entries = [(f"[127.0.0.1]:{port}", gateway_key)]
-    entries += [(host, host_keys[host]) for host in HOSTS]
+    entries += host_keys.items()
     entries += [(POOL, host_keys[host]) for host in HOSTS]
     lines = [f"{name} {' '.join(key.export_public_key().decode().split()[:2])}\n" for name, key in entries]
     atomic_write(paths.known_hosts, "".join(lines).encode())

@@ -6,6 +6,8 @@ import platformdirs
 
 HOSTS = ("ashbury", "bonnington", "calder")
 POOL = "student.compute"
+LOGIN_NODE = "login.cluster"
+"""A host that runs no jobs itself, only the programs of the toy in place of Slurm."""
 PREFERRED_PORT = 2222
 
 # Environment variable of every process in the sandbox, with its folder as the value; `stop` finds the processes by it.
@@ -25,6 +27,7 @@ class SandboxPaths:
         self.client_key = folder / "client_key"
         self.gateway_key = folder / "gateway_key"
         self.home = folder / "home"
+        self.toy_slurm = folder / "toy_slurm"
 
     def host_key(self, host: str) -> Path:
         """The private host key of a compute host."""

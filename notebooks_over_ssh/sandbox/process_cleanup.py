@@ -20,26 +20,26 @@ def find_processes(paths: SandboxPaths) -> list[psutil.Process]:
     own_process = psutil.Process()
     excluded = {own_process.pid, *(parent.pid for parent in own_process.parents())}
     by_pid: dict[int, psutil.Process] = {}
-    for process in _marked_processes(paths):
+    for process, _ in marked_processes(paths):
         try:
             for member in (process, *process.children(recursive=True)):
                 by_pid[member.pid] = member
         except psutil.Error:
             continue
-    return [member for pid, member in by_pid.items() if pid not in excluded and _is_alive(member)]
+    return [member for pid, member in by_pid.items() if pid not in excluded and is_alive(member)]
 
 
 def find_daemons(paths: SandboxPaths) -> list[psutil.Process]:
     """The daemons that serve this folder, with or without a state file."""
     daemons = []
-    for process in _marked_processes(paths):
+    for process, _ in marked_processes(paths):
         try:
             arguments = process.cmdline()
         except psutil.Error:
             continue
         if str(paths.folder) in arguments and any(argument.endswith(LAUNCHER) for argument in arguments):
             daemons.append(process)
-    return [process for process in daemons if _is_alive(process)]
+    return [process for process in daemons if is_alive(process)]
 
 
 def terminate_all(find: Callable[[], list[psutil.Process]]) -> bool:
@@ -73,16 +73,19 @@ def terminate_all(find: Callable[[], list[psutil.Process]]) -> bool:
     return found_any
 
 
-def _marked_processes(paths: SandboxPaths) -> Iterator[psutil.Process]:
+def marked_processes(paths: SandboxPaths) -> Iterator[tuple[psutil.Process, dict[str, str]]]:
+    """The processes that were started in the sandbox, with their environments."""
     for process in psutil.process_iter():
         try:
-            if process.uids().real == os.getuid() and process.environ().get(MARKER) == str(paths.folder):
-                yield process
+            environment = process.environ() if process.uids().real == os.getuid() else {}
         except psutil.Error:
             continue
+        if environment.get(MARKER) == str(paths.folder):
+            yield process, environment
 
 
-def _is_alive(process: psutil.Process) -> bool:
+def is_alive(process: psutil.Process) -> bool:
+    """Whether the process runs. A zombie counts as exited."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
@@ -94,4 +97,4 @@ def _wait_for(processes: list[psutil.Process], timeout_s: float) -> None:
     deadline = time.monotonic() + timeout_s
     while processes and time.monotonic() < deadline:
         _, processes = psutil.wait_procs(processes, timeout=_POLL_INTERVAL_S)
-        processes = [process for process in processes if _is_alive(process)]
+        processes = [process for process in processes if is_alive(process)]

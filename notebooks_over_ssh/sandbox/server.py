@@ -16,10 +16,15 @@ from notebooks_over_ssh.sandbox.gateway import Gateway, GatewayConnection
 from notebooks_over_ssh.sandbox.home import ensure_home
 from notebooks_over_ssh.sandbox.host import Host
 from notebooks_over_ssh.sandbox.keys import ensure_key, write_known_hosts
-from notebooks_over_ssh.sandbox.paths import HOSTS, POOL, PREFERRED_PORT, SandboxPaths
+from notebooks_over_ssh.sandbox.paths import HOSTS, LOGIN_NODE, POOL, PREFERRED_PORT, SandboxPaths
 from notebooks_over_ssh.sandbox.process_io import Reaper
 from notebooks_over_ssh.sandbox.server_options import server_options
 from notebooks_over_ssh.sandbox.state import Network
+from notebooks_over_ssh.sandbox.toy_slurm.installation import (
+    configuration_file,
+    install_toy_slurm,
+    listen_for_programs,
+)
 
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
@@ -42,13 +47,16 @@ async def serve(paths: SandboxPaths, on_ready: Callable[[Network], None]) -> Non
     ensure_home(paths)
     client_key = ensure_key(paths.client_key)
     gateway_key = ensure_key(paths.gateway_key)
-    host_keys = {name: ensure_key(paths.host_key(name)) for name in HOSTS}
+    host_keys = {name: ensure_key(paths.host_key(name)) for name in (*HOSTS, LOGIN_NODE)}
     authorized_keys = asyncssh.import_authorized_keys(client_key.export_public_key().decode())
     hosts = {}
-    for name in HOSTS:
+    for name, host_key in host_keys.items():
         ensure_host_programs(paths.host_programs(name))
-        hosts[name] = Host(name, paths, reaper, host_keys[name], authorized_keys)
-    gateway = Gateway(hosts)
+        variables = {"SLURM_CONF": str(configuration_file(paths))} if name == LOGIN_NODE else {}
+        hosts[name] = Host(name, paths, reaper, host_key, authorized_keys, variables)
+    install_toy_slurm(paths, hosts)
+    queue_listener = listen_for_programs(paths)
+    gateway = Gateway(hosts, HOSTS)
     listener = await _listen(server_options(gateway_key, authorized_keys, lambda: GatewayConnection(gateway)))
     port = listener.get_port()
     write_known_hosts(paths, port, gateway_key, host_keys)
@@ -64,9 +72,15 @@ async def serve(paths: SandboxPaths, on_ready: Callable[[Network], None]) -> Non
             pool=POOL,
         )
     )
+    # Imported once the sandbox is ready, because most users never submit a job.
+    from notebooks_over_ssh.sandbox.toy_slurm.service import start_queue
+
+    queue_tasks = start_queue(paths, reaper, queue_listener)
     await stop_requested.wait()
     _log.info("stopping")
     listener.close()
+    for task in queue_tasks:
+        task.cancel()
 
 
 class _InlineExecutor(ThreadPoolExecutor):

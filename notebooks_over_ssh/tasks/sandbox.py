@@ -48,4 +48,7 @@ def _show(network: sandbox.Network, start_time: float | None) -> None:
         start_time,
     )
     print_detail(f"hosts {', '.join(network.hosts)}; pool {network.pool}")
+    print_detail(
+        f"toy Slurm queue: {sandbox.describe_queue()}; {command('up --slurm')} runs a notebook as a job of it"
+    )
     print_detail(f"home folder {network.home}; {command('sandbox.stop')} deletes it")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from notebooks_over_ssh import sandbox
+from notebooks_over_ssh.sandbox.paths import LOGIN_NODE
 from tests.kit.cli import Result, run
 
 
@@ -58,7 +59,7 @@ Host *
 Host gateway
     HostName 127.0.0.1
     Port {network.gateway_port}
-Host {" ".join(network.hosts)} {network.pool}
+Host {" ".join(network.hosts)} {network.pool} {LOGIN_NODE}
     ProxyCommand ssh -F "{config_file}" -W %h:%p gateway
 """
     )

@@ -42,9 +42,9 @@ def test_host_keys_differ(network: sandbox.Network) -> None:
     for line in Path(network.known_hosts).read_text().splitlines():
         name, _, key = line.partition(" ")
         keys.setdefault(name, set()).add(key)
-    single = [f"[127.0.0.1]:{network.gateway_port}", *network.hosts]
+    single = [f"[127.0.0.1]:{network.gateway_port}", *network.hosts, paths.LOGIN_NODE]
     assert set(keys) == {*single, network.pool}
-    assert len({key for name in single for key in keys[name]}) == 4
+    assert len({key for name in single for key in keys[name]}) == 5
     assert keys[network.pool] == {key for host in network.hosts for key in keys[host]}
 
 
