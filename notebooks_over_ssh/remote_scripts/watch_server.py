@@ -1,4 +1,4 @@
-"""Reports when the session's server closes its port; runs until then, or until its own output is closed.
+"""Reports when the session's server closes its port; runs until then, or until its own input or output is closed.
 
 Runs on the host, with whatever Python is there: nothing newer than 3.6, nothing outside the standard library.
 """
@@ -10,6 +10,7 @@ import select
 from common import listeners, process_start, reply
 
 POLL_INTERVAL_MS = 200
+BLOCK = 4096
 
 
 def main(parameters):
@@ -26,11 +27,14 @@ def main(parameters):
         return
     reply(problem="", state="watching")
     reader = select.poll()
-    # poll(2) reports POLLERR, the end of the reader, without being asked for it.
+    # poll(2) reports POLLERR, the end of the reader, without being asked for it. Between srun and its task, only the
+    # input ends with the client.
     reader.register(1, 0)
+    reader.register(0, select.POLLIN)
     while is_socket(*link):
-        if reader.poll(POLL_INTERVAL_MS):
-            return
+        for descriptor, _ in reader.poll(POLL_INTERVAL_MS):
+            if descriptor == 1 or not os.read(0, BLOCK):
+                return
     reply(problem="", state="ended")
 
 

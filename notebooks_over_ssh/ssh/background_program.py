@@ -10,14 +10,14 @@ from typing import Any
 from paramiko.common import MSG_CHANNEL_EXTENDED_DATA
 
 from notebooks_over_ssh.ssh.connect_errors import FAILURES
-from notebooks_over_ssh.ssh.protocol.channel import Channel, exec_request
+from notebooks_over_ssh.ssh.protocol.channel import SESSION, Channel, exec_request
 from notebooks_over_ssh.ssh.remote import build_request
 
 MAX_LINE_BYTES = 4096
 
 
 class BackgroundProgram(Channel):
-    """A session (RFC 4254, section 6) that runs the program `name`.
+    """A session (RFC 4254, section 6) that runs the program `name`, whose standard input stays open meanwhile.
 
     `on_reply` is called with each reply, a dict that has not been validated, and `on_end` once, when no more will
     follow. Both run in the receiving thread, so they must not block.
@@ -31,9 +31,10 @@ class BackgroundProgram(Channel):
         on_reply: Callable[[dict[str, Any]], None],
         on_end: Callable[[], None],
     ) -> None:
-        super().__init__(transport, b"session")
+        super().__init__(transport, SESSION)
         marker = secrets.token_hex(16)
-        self._command, self._stdin = build_request(marker, name, parameters)
+        self._command, stdin = build_request(marker, name, parameters)
+        self._stdin = transport.input_prefix + stdin
         self._marker = f"{marker} ".encode()
         self._on_reply = on_reply
         self._on_end = on_end
@@ -112,5 +113,3 @@ class BackgroundProgram(Channel):
             size = min(self.send_window, self.max_packet_size)
             chunk, self._stdin = self._stdin[:size], self._stdin[size:]
             self.send_data(chunk)
-        if not self._stdin:
-            self.send_eof()

@@ -3,19 +3,25 @@
 import atexit
 import contextlib
 import logging
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from notebooks_over_ssh.config.settings import SSH_PORT, Settings
+from msgspec.structs import replace
+
+from notebooks_over_ssh.config.settings import SSH_PORT, Settings, parse_destination
 from notebooks_over_ssh.ssh.authentication import LoginStrategy
 from notebooks_over_ssh.ssh.client_config import HopConfig
 from notebooks_over_ssh.ssh.connect_errors import FAILURES
 from notebooks_over_ssh.ssh.connection import Connection, Endpoint, hops, host_key
 from notebooks_over_ssh.ssh.hop_transport import CONNECT_KWARGS
 from notebooks_over_ssh.ssh.host_keys import HostKeyPolicy, Machine
-from notebooks_over_ssh.ssh.jump_chain import ConnectTarget, Route, resolve_route
+from notebooks_over_ssh.ssh.jump_chain import ConnectTarget, Route, resolve_hop, resolve_route
+from notebooks_over_ssh.ssh.program_connection import ProgramConnection
 from notebooks_over_ssh.ssh.prompting import CredentialPrompter, NullPrompter
 from notebooks_over_ssh.ssh.protocol.command_channel import HopCommand
+from notebooks_over_ssh.ssh.reported_keys import ReportedKeyPolicy
 
 
 @dataclass(frozen=True)
@@ -30,6 +36,17 @@ class CommandHop:
     command: HopCommand
     timeout_s: int
     """How long the command may take, if that is longer than the gateway's timeout."""
+
+
+@dataclass(frozen=True)
+class ProgramHop:
+    """A machine on which a program of the gateway runs programs."""
+
+    name: str
+    input_prefix: bytes
+    """What BOOTSTRAP on the gateway reads first, and starts the program by."""
+    refusal: str
+    """Why there is no forwarding, for the user to read."""
 
 
 CacheKey = tuple[str | None, str, str, int, Machine | None]
@@ -55,8 +72,7 @@ def connect(settings: Settings, target: ConnectTarget, credentials: CredentialPr
 def connect_through(gateway: Connection, hop: CommandHop, settings: Settings) -> Connection:
     """The open Connection to a hop that a command on the gateway leads to; opened once in a run. Raises a UserError."""
     key = (settings.gateway, gateway.user, hop.name, 0, Machine(hop.name, hop.host_key))
-    connection = _connections.get(key)
-    if connection and connection.is_connected and connection.gateway is gateway:
+    if connection := _find_behind(gateway, key):
         return connection
     config = HopConfig(
         host=hop.name,
@@ -78,8 +94,72 @@ def connect_through(gateway: Connection, hop: CommandHop, settings: Settings) ->
         gateway=gateway,
         connect_kwargs={},
     )
+    return _open_behind(connection, key)
+
+
+def connect_next(
+    gateway: Connection,
+    host: str,
+    reported_keys: Collection[tuple[str, str]],
+    settings: Settings,
+    *,
+    may_prompt: bool,
+) -> Connection:
+    """The open Connection to a machine whose SSH server the gateway reaches, with the user's own login.
+
+    `reported_keys`, if there are any, are the only host keys that it may present: the type and the base64 of each.
+    Opened once in a run. Raises a UserError.
+    """
+    destination = replace(parse_destination(host, "the node"), user=gateway.user)
+    hop = resolve_hop(destination, settings, port=None)
+    config = hop.config
+    key = (settings.gateway, config.user, host, config.port, Machine(gateway.label, host_key(gateway)))
+    if connection := _find_behind(gateway, key):
+        return connection
+    credentials = gateway.login.credentials
+    if not (may_prompt and config.may_prompt):
+        credentials = credentials.non_interactive()
+    pins = hop.pins(settings)
+    policy = (
+        ReportedKeyPolicy(config, credentials, reported_keys, pins)
+        if reported_keys
+        else HostKeyPolicy(config, credentials, pins=pins)
+    )
+    connection = Connection(
+        Endpoint(config.host, hop.label, policy),
+        config,
+        login=LoginStrategy(config, hop.label, credentials, settings.ssh, gateway.login, is_host=True),
+        timeout_s=hop.timeout_s(settings),
+        gateway=gateway,
+        connect_kwargs=_connect_kwargs(settings),
+    )
+    return _open_behind(connection, key)
+
+
+def connect_by_program(
+    gateway: Connection, hop: ProgramHop, check: Callable[[Connection], None], settings: Settings
+) -> Connection:
+    """The open Connection to a machine on which a program of the gateway runs programs.
+
+    `check` is called with a new one, and fails if it does not work. Opened once in a run. Raises a UserError.
+    """
+    key = (settings.gateway, gateway.user, hop.name, 0, Machine(gateway.label, ""))
+    if connection := _find_behind(gateway, key):
+        return connection
+    return _open_behind(ProgramConnection(hop.name, gateway, hop.input_prefix, hop.refusal), key, check)
+
+
+def _find_behind(gateway: Connection, key: CacheKey) -> Connection | None:
+    connection = _connections.get(key)
+    return connection if connection and connection.is_connected and connection.gateway is gateway else None
+
+
+def _open_behind(
+    connection: Connection, key: CacheKey, check: Callable[[Connection], None] = lambda connection: None
+) -> Connection:
     try:
         connection.open()
+        check(connection)
     except BaseException:
         connection.close()
         raise
@@ -103,8 +183,12 @@ def close_all() -> None:
 
 
 def release(connection: Connection) -> None:
-    """Drop the Connection from the cache: the caller closes it, and the next `connect` makes another."""
-    for key in [key for key, cached in _connections.items() if cached is connection]:
+    """Drop the Connection and those to its gateways from the cache: the caller closes them.
+
+    So the next `connect` makes others.
+    """
+    chain = hops(connection)
+    for key in [key for key, cached in _connections.items() if any(cached is hop for hop in chain)]:
         del _connections[key]
 
 
@@ -133,7 +217,9 @@ def _find_open(machine: Machine, key: CacheKey) -> Connection | None:
     """An open Connection to the machine under another name, such as that of a pool."""
     gateway, user, *_ = key
     for (other_gateway, *_), cached in list(_connections.items()):
-        is_same = (other_gateway, cached.user) == (gateway, user)
+        is_same = (other_gateway, cached.user) == (gateway, user) and not isinstance(
+            cached, ProgramConnection
+        )
         if is_same and cached.is_connected and host_key(cached) == machine.host_key:
             return cached
     return None
@@ -160,12 +246,14 @@ def _build_chain(settings: Settings, target: ConnectTarget, credentials: Credent
             timeout_s=hop.timeout_s(settings),
             gateway=connection,
             fallback=machine and _own_name(machine, route, settings, prompter),
-            connect_kwargs={
-                key: settings.connect_kwargs[key] for key in CONNECT_KWARGS & settings.connect_kwargs.keys()
-            },
+            connect_kwargs=_connect_kwargs(settings),
         )
     assert connection is not None, "a route has a host"
     return connection
+
+
+def _connect_kwargs(settings: Settings) -> dict[str, Any]:
+    return {key: settings.connect_kwargs[key] for key in CONNECT_KWARGS & settings.connect_kwargs.keys()}
 
 
 def _own_name(

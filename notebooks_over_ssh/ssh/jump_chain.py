@@ -110,7 +110,7 @@ def _check_pins(route: Route, settings: Settings) -> None:
 
 
 def _resolve_route(destination: Destination, settings: Settings) -> Route:
-    host = _hop(destination, settings, port=settings.port)
+    host = resolve_hop(destination, settings, port=settings.port)
     if settings.gateway is None:
         return _route_from_config(host, settings, MAX_HOPS)
     if " " in settings.gateway:
@@ -132,7 +132,7 @@ def _resolve_jumps(jumps: str, settings: Settings, max_hops: int) -> Route:
     destinations = [
         parse_destination(jump.removeprefix("ssh://"), "the gateway") for jump in jumps.split(",")
     ]
-    hops = [_hop(destination, settings, port=None) for destination in destinations]
+    hops = [resolve_hop(destination, settings, port=None) for destination in destinations]
     if len(hops) > max_hops:
         raise ConfigError(
             f"the route has more than {MAX_HOPS} hops",
@@ -142,7 +142,8 @@ def _resolve_jumps(jumps: str, settings: Settings, max_hops: int) -> Route:
     return Route((*first.hops, *hops[1:]), first.proxy_command)
 
 
-def _hop(destination: Destination, settings: Settings, *, port: int | None) -> Hop:
+def resolve_hop(destination: Destination, settings: Settings, *, port: int | None) -> Hop:
+    """The hop to the destination with its configuration. Raises ConfigError or TaskError."""
     config = lookup(destination, settings, port=port)
     # HostName comes from ssh_config(5), so it has not been validated yet.
     parse_destination(f"[{config.host}]" if ":" in config.host else config.host, "HostName in ssh_config")

@@ -133,7 +133,7 @@ def _stream(connection: Connection, parameters: dict[str, Any]) -> Iterator[str]
     command, stdin = build_request(marker, "tail_log", parameters)
     channel = _open_channel(connection, command)
     try:
-        channel.sendall(stdin)
+        channel.sendall(connection.transport.input_prefix + stdin)
         _wait_for_exec(connection, channel)
         lines = _lines(channel)
         output = "".join(f"{line}\n" for line in _read_until_reply(marker, lines))
@@ -171,9 +171,9 @@ def _truncate(line: bytes) -> str:
     return line[:MAX_LOG_LINE_BYTES].decode("utf-8", "replace") + end
 
 
-def script(name: str) -> bytes:
-    """The source of a script and what it uses, with the line that ends it for BOOTSTRAP."""
-    return f"{_source('environments.sh')}{_source(name)}{END_OF_SCRIPT}\n".encode()
+def script(*names: str) -> bytes:
+    """The source of scripts and what they use, with the line that ends them for BOOTSTRAP."""
+    return "".join([*map(_source, ("environments.sh", *names)), END_OF_SCRIPT, "\n"]).encode()
 
 
 @cache
@@ -225,7 +225,7 @@ def _communicate(
     try:
         channel.settimeout(timeout_s)
         try:
-            channel.sendall(stdin)
+            channel.sendall(connection.transport.input_prefix + stdin)
             if confirm is None:
                 channel.shutdown_write()
         except OSError:

@@ -24,7 +24,7 @@ from paramiko.common import (
 from notebooks_over_ssh.errors import ConnectError
 from notebooks_over_ssh.ssh.connect_errors import FAILURES
 from notebooks_over_ssh.ssh.connection import Connection
-from notebooks_over_ssh.ssh.protocol.channel import MAX_DATA_BYTES, Channel, exec_request
+from notebooks_over_ssh.ssh.protocol.channel import MAX_DATA_BYTES, SESSION, Channel, exec_request
 from notebooks_over_ssh.ssh.protocol.flow_control import PathEstimate
 from notebooks_over_ssh.ssh.protocol.jump_channel import JumpChannel
 from notebooks_over_ssh.ssh.remote import build_request
@@ -137,7 +137,7 @@ class _RelaySession(Channel):
     INITIAL_WINDOW = 4 * 1024 * 1024
 
     def __init__(self, transport: Any, relay: Relay) -> None:
-        super().__init__(transport, b"session")
+        super().__init__(transport, SESSION)
         self._relay = relay
         self._marker = secrets.token_hex(16)
         self._condition = threading.Condition()
@@ -156,7 +156,7 @@ class _RelaySession(Channel):
         command, stdin = build_request(self._marker, "relay", {})
         message = exec_request(self._remote_id, command, want_reply=True)
         self.transport._send_user_message(message)
-        self.write(stdin)
+        self.write(self.transport.input_prefix + stdin)
         self._wait_for(lambda: self._is_ready, START_TIMEOUT_S)
 
     def write(self, data: bytes) -> None:

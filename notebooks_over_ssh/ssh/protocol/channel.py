@@ -33,6 +33,7 @@ MAX_DATA_BYTES = 32768
 # How many requests of one channel may be unanswered; a server's keepalive needs one.
 MAX_PENDING_REQUESTS = 256
 DIRECT_TCPIP = b"direct-tcpip"
+SESSION = b"session"
 Address = tuple[str, int]
 
 
@@ -63,7 +64,7 @@ class Channel:
 
     def __init__(self, transport: Any, channel_type: bytes, fields: bytes = b"") -> None:
         self.transport = transport
-        self._channel_type = channel_type
+        self.channel_type = channel_type
         self._fields = fields
         self.local_id = -1
         self.window = Window(
@@ -119,7 +120,7 @@ class Channel:
         """Send the open request; `channel_opened`, `open_failed` or `connection_lost` follows. Raises SSHException."""
         self.transport.add(self)
         self._open_sent_at = time.monotonic()
-        payload = struct.pack(">BI", MSG_CHANNEL_OPEN, len(self._channel_type)) + self._channel_type
+        payload = struct.pack(">BI", MSG_CHANNEL_OPEN, len(self.channel_type)) + self.channel_type
         payload += struct.pack(">III", self.local_id, self.window.size, MAX_DATA_BYTES)
         self._send(payload + self._fields)
         if not self.transport.is_active():

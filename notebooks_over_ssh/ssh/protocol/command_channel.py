@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from paramiko.common import MSG_CHANNEL_EXTENDED_DATA
 
-from notebooks_over_ssh.ssh.protocol.channel import exec_request
+from notebooks_over_ssh.ssh.protocol.channel import SESSION, exec_request
 from notebooks_over_ssh.ssh.protocol.jump_channel import CarrierChannel
 
 MAX_ERROR_BYTES = 2000
@@ -23,7 +23,7 @@ class CommandChannel(CarrierChannel):
     """Carries the connection to what a command on the gateway leads to."""
 
     def __init__(self, transport: Any, command: HopCommand) -> None:
-        super().__init__(transport, b"session")
+        super().__init__(transport, SESSION)
         self._command = command
         self._errors = b""
 

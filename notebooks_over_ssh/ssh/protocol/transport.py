@@ -92,6 +92,8 @@ class Transport(_Transport):  # type: ignore[misc] # as above
         """Whether to prefer host certificates to plain keys; Paramiko offers them last, and so never gets one."""
         self.disabled_host_keys: frozenset[str] = frozenset()
         """Host key algorithms that are not offered, with or without a certificate."""
+        self.input_prefix = b""
+        """What every program's standard input begins with: nothing, as sshd itself runs the program."""
         self.disconnect_reason = ""
         """The description in the peer's SSH_MSG_DISCONNECT (RFC 4253, section 11.1); "" if it sent none."""
         self.show_banner: Callable[[str], None] = lambda text: None

@@ -1,4 +1,4 @@
-"""The program that watches the server's listening socket reports when it closes, and ends with its own output."""
+"""The program that watches the server's listening socket reports when it closes, and ends with its input or output."""
 
 import contextlib
 import json
@@ -34,9 +34,7 @@ def watching(home: Path, pid: int, start: str, port: int) -> Iterator[Program]:
     parameters = {"pid": pid, "process_start": start, "port": port}
     # Without a buffer, of which select(2) would not know.
     with start_locally(home, "watch_server", parameters, bufsize=0) as program:
-        assert program.stdin
         assert program.stdout
-        program.stdin.close()
         yield program
         program.stdout.close()
         program.wait(TIMEOUT_S)  # without a reader it ends by itself
@@ -85,6 +83,17 @@ def test_output_is_closed(tmp_path: Path) -> None:
         with watching(tmp_path, pid, process_start(pid), server.getsockname()[1]) as program:
             assert next_state(program) == "watching"
         assert program.returncode == 0
+
+
+def test_input_is_closed(tmp_path: Path) -> None:
+    """When its input is closed, it ends too: a program between it and the client may keep its output open."""
+    with socket.create_server((LOOPBACK, 0)) as server:
+        pid = os.getpid()
+        with watching(tmp_path, pid, process_start(pid), server.getsockname()[1]) as program:
+            assert next_state(program) == "watching"
+            assert program.stdin
+            program.stdin.close()
+            assert next_state(program) == ""
 
 
 def test_another_process(tmp_path: Path) -> None:
