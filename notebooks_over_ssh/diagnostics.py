@@ -171,8 +171,9 @@ class _Checks:
 
     def _node(self) -> str:
         assert self.job is not None
-        self.node = LAUNCHERS[self._launcher].reach(self.hops[-1], self.job.job, self.settings)
-        return f"{self.node.label} is reached by a step of the job"
+        launcher = LAUNCHERS[self._launcher]
+        self.node, ways = launcher.examine(self.hops[-1], self.job.job, self.settings)
+        return ways
 
     def _shell(self) -> str:
         parameters = {"directory": self.settings.notebook.directory}

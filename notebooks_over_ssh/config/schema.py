@@ -57,6 +57,8 @@ class Notebook(msgspec.Struct, frozen=True, kw_only=True):
     None is that of the session on record, else the host, unless it seems to be a login node and the user then declines.
     """
     job: Job = Job()
+    node_access: Literal["auto", "ssh", "sshd", "srun"] = "auto"
+    """How the node of a job is reached: its own SSH server, one in a step of the job, or programs in steps."""
     # nice(1); at least 10, because the hosts are shared.
     nice: Annotated[int, Meta(ge=10, le=19)] = 19
     remote_port: UserPort = 8888

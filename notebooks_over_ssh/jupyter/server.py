@@ -126,7 +126,7 @@ def make_session(
     """The record of a server that was started, or found, through the connection `login`. Raises RemoteError."""
     pending = make_pending_session(started.host, login, settings)
     return Session(
-        **msgspec.structs.asdict(pending) | {"host_key": host_key(launched.connection), "job": launched.job},
+        **msgspec.structs.asdict(pending) | {"host_key": launched.host_key, "job": launched.job},
         pid=started.pid,
         process_start=started.process_start,
         remote_port=started.port,

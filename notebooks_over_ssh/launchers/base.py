@@ -10,6 +10,8 @@ from notebooks_over_ssh.ssh.confirmation import ConfirmationRequest
 from notebooks_over_ssh.ssh.connection import Connection
 
 LauncherName = Literal["host", "slurm"]
+NodeAccess = Literal["ssh", "sshd", "srun"]
+"""A way to the node of a job: node_access.py describes each."""
 
 
 class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -24,6 +26,8 @@ class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     """When it was submitted: UTC, in the format of ISO 8601."""
     node: str = ""
     """The node on which it runs; "" until it does."""
+    access: NodeAccess | Literal[""] = ""
+    """The way to the node that worked when the session was recorded; "" before."""
 
 
 class JobState(NamedTuple):
@@ -62,6 +66,8 @@ class Launched(NamedTuple):
 
     connection: Connection
     reply: dict[str, Any]
+    host_key: str
+    """The key (base64) that identifies the machine or the job, however it is reached."""
     job: Job | None = None
 
 
@@ -101,6 +107,9 @@ class Launcher(Protocol):
 
     def reach(self, login: Connection, job: Job | None, settings: Settings) -> Connection:
         """The connection to the machine on which the server runs. Raises JobEndedError, or another UserError."""
+
+    def examine(self, login: Connection, job: Job | None, settings: Settings) -> tuple[Connection, str]:
+        """As `reach`; also says by which ways the machine can be reached, and why not by others."""
 
     def stop(self, login: Connection, job: Job | None) -> Job | None:
         """End the job once its server has been stopped, and check that it is gone.

@@ -4,7 +4,7 @@ from typing import Any
 
 from notebooks_over_ssh.config.settings import Settings
 from notebooks_over_ssh.launchers.base import Job, JobState, Launched, StartObserver
-from notebooks_over_ssh.ssh.connection import Connection
+from notebooks_over_ssh.ssh.connection import Connection, host_key
 from notebooks_over_ssh.ssh.environment import configured_environment
 from notebooks_over_ssh.ssh.remote import run_program
 
@@ -27,7 +27,7 @@ class HostLauncher:
             timeout_s=settings.notebook.start_timeout_s + START_MARGIN_S,
             confirm=observer.before_start,
         )
-        return Launched(login, reply)
+        return Launched(login, reply, host_key(login))
 
     def state(self, login: Connection, job: Job | None) -> JobState | None:  # there is no job
         """None: only the server has a state."""
@@ -36,6 +36,10 @@ class HostLauncher:
     def reach(self, login: Connection, job: Job | None, settings: Settings) -> Connection:
         """The host itself."""
         return login
+
+    def examine(self, login: Connection, job: Job | None, settings: Settings) -> tuple[Connection, str]:
+        """As `reach`: there is nothing behind the host."""
+        return login, "it is the host"
 
     def stop(self, login: Connection, job: Job | None) -> Job | None:  # as above
         """Does nothing: with its server, everything has ended."""

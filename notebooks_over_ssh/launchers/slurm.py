@@ -3,13 +3,13 @@
 import secrets
 from collections.abc import Iterator
 from threading import Event
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 
 from notebooks_over_ssh.config.job import sbatch_options
 from notebooks_over_ssh.config.settings import Settings
-from notebooks_over_ssh.errors import ConnectError, RemoteError, UserError
+from notebooks_over_ssh.errors import RemoteError, UserError
 from notebooks_over_ssh.launchers.base import (
     Job,
     JobEndedError,
@@ -18,32 +18,19 @@ from notebooks_over_ssh.launchers.base import (
     NotStartedError,
     StartObserver,
 )
-from notebooks_over_ssh.launchers.client_key import client_key
+from notebooks_over_ssh.launchers.node_access import NodeConnector
 from notebooks_over_ssh.launchers.slurm_errors import SlurmUnavailableError, to_error
 from notebooks_over_ssh.launchers.slurm_state import StateReply, SubmittedJob, decode
 from notebooks_over_ssh.ssh.confirmation import ConfirmationRequest
-from notebooks_over_ssh.ssh.connection import Connection
-from notebooks_over_ssh.ssh.connections import CommandHop, connect_through
+from notebooks_over_ssh.ssh.connection import Connection, host_key
 from notebooks_over_ssh.ssh.environment import configured_environment
-from notebooks_over_ssh.ssh.protocol.command_channel import HopCommand
-from notebooks_over_ssh.ssh.remote import BOOTSTRAP, build_input, parse_reply, run_program, script
+from notebooks_over_ssh.ssh.remote import build_input, parse_reply, run_program, script
 from notebooks_over_ssh.util.command_hint import command
 
 COMMAND_TIMEOUT_S = 60
 CANCEL_TIMEOUT_S = 90  # longer than KillWait of slurm.conf(5), after which Slurm kills the job
-# A start of a step: the controller may be busy.
-HOP_TIMEOUT_S = 30
 FIRST_INTERVAL_S, MAX_INTERVAL_S, BACKOFF = 1.0, 30.0, 1.5
 START_MARGIN_S = 30
-NO_SSHD = "there is no sshd"
-"""What enter_job.sh prints on a node without the program."""
-
-
-class AccessReply(msgspec.Struct, frozen=True, kw_only=True):
-    """The reply of job_access.py."""
-
-    config: Annotated[str, msgspec.Meta(pattern=r"^/[^\x00-\x1f]{0,4095}\Z")]
-    host_key: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9+/]{20,500}={0,2}\Z")]
 
 
 class OutputReply(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,7 +41,10 @@ class OutputReply(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SlurmLauncher:
-    """The server is a job of a cluster, reached by an SSH server that a step of the job runs for each connection."""
+    """The server is a job of a cluster; node_access.py reaches its node."""
+
+    def __init__(self) -> None:
+        self._connector = NodeConnector(self._current_job)
 
     def start(
         self, login: Connection, settings: Settings, parameters: dict[str, Any], observer: StartObserver
@@ -75,7 +65,8 @@ class SlurmLauncher:
                 raise self._never_starts_error(login, state, cancel=submitted.is_new)
             (observer.job_queued if state.phase == "queued" else observer.job_started)(state)
         try:
-            node = self.reach(login, job, settings)
+            reached = self._connector.connect(login, job, settings)
+            node, job = reached.connection, reached.job
             output = self._await_server(node, job, settings)
         except UserError:
             reply = self._query(login, job)
@@ -85,49 +76,28 @@ class SlurmLauncher:
         server_reply = _server_reply(node, output)
         if not submitted.is_new and not server_reply["problem"]:
             server_reply = self._find_server(node, job, settings, parameters)
-        return Launched(node, server_reply, job)
+        return Launched(node, server_reply, reached.host_key, job)
 
     def state(self, login: Connection, job: Job | None) -> JobState | None:
         """The state of the job. Raises RemoteError or ConnectError."""
         return self._query(login, job).to_state(job)
 
     def reach(self, login: Connection, job: Job | None, settings: Settings) -> Connection:
-        """The connection to the job's node, by a step of the job. Raises JobEndedError, or another UserError."""
-        if job is None:
-            raise RemoteError("the job was not submitted", hint=f"{command('serve')} submits it")
-        try:
-            return self._enter(login, job, settings)
-        except (ConnectError, RemoteError) as error:
-            if not login.is_connected:
-                raise
-            state = self._query(login, job).to_state(job)
-            if state.phase != "ended":
-                raise
+        """The connection to the job's node. Raises JobEndedError, or another UserError."""
+        return self._connector.connect(login, _require(job), settings).connection
+
+    def examine(self, login: Connection, job: Job | None, settings: Settings) -> tuple[Connection, str]:
+        """As `reach`; also says for each way to the node whether it works. Raises a UserError."""
+        return self._connector.examine(login, _require(job), settings)
+
+    def _current_job(self, login: Connection, job: Job) -> Job:
+        """The job with its node. Raises JobEndedError, RemoteError or ConnectError."""
+        state = self._query(login, job).to_state(job)
+        if state.phase == "ended":
             raise JobEndedError(
                 f"{state.label} {state.description}", hint=f"{command('serve')} submits another"
-            ) from error
-
-    def _enter(self, login: Connection, job: Job, settings: Settings) -> Connection:
-        key = client_key()
-        reply = _run(login, "job_access", {"token": job.token, "public_key": key.public})
-        access = decode(reply, AccessReply)
-        hop = CommandHop(
-            name=job.node or f"job-{job.id}",
-            host_key=access.host_key,
-            key_file=key.file,
-            command=HopCommand(BOOTSTRAP, script("enter_job.sh") + f"{job.id}\n{access.config}\n".encode()),
-            timeout_s=HOP_TIMEOUT_S,
-        )
-        try:
-            return connect_through(login, hop, settings)
-        except ConnectError as error:
-            if not any(NO_SSHD in line for line in error.detail):
-                raise
-            raise RemoteError(
-                f"{hop.name} has no program sshd, which leads into the job",
-                hint="ask the administrators for OpenSSH's server package on the nodes; "
-                f"{command('stop --force')} cancels the job",
-            ) from error
+            )
+        return state.job or job
 
     def stop(self, login: Connection, job: Job | None) -> Job | None:
         """Cancel the job, and wait until Slurm has ended it. Raises RemoteError or ConnectError."""
@@ -148,7 +118,7 @@ class SlurmLauncher:
             marker, "serve_in_job", parameters | {"nice": 0}, configured_environment(settings.notebook)
         )
         submission = {
-            "script": "#!/bin/sh\n" + script("bootstrap.sh").decode(),
+            "script": "#!/bin/sh\n" + script("node_keys.sh", "bootstrap.sh").decode(),
             "request": request.decode(),
             "marker": marker,
             "options": sbatch_options(settings.notebook.job),
@@ -187,7 +157,7 @@ class SlurmLauncher:
     def _ended(self, login: Connection, reply: StateReply, job: Job) -> Launched:
         """The result of the start in a job that has ended; removes what is left of it. Raises NotStartedError."""
         self.stop(login, job)
-        return Launched(login, _server_reply(login, reply), job)
+        return Launched(login, _server_reply(login, reply), host_key(login), job)
 
     def _await_server(self, node: Connection, job: Job, settings: Settings) -> OutputReply:
         timeout_s = settings.notebook.start_timeout_s + START_MARGIN_S
@@ -228,6 +198,12 @@ class SlurmLauncher:
             f"{state.label} will not start: {state.description}" + ("; it was cancelled" if cancel else ""),
             hint=f"change {state.obstacle}" + ("" if cancel else f", and cancel the job: {command('stop')}"),
         )
+
+
+def _require(job: Job | None) -> Job:
+    if job is None:
+        raise RemoteError("the job was not submitted", hint=f"{command('serve')} submits it")
+    return job
 
 
 def _run(

@@ -41,6 +41,8 @@ def submit(parameters):
     try:
         for name in ("script", "request"):
             write_private(os.path.join(folder, name), parameters[name])
+        # An empty file: a name that was missing once could stay unknown to an NFS client for a while.
+        write_private(os.path.join(folder, "node_keys"), "")
         make_host_key(folder)
         command = ["sbatch", "--parsable", "--job-name=" + slurm.NAME, "--comment=" + slurm.comment(token)]
         # Without slashes and "%", so that sbatch(1) takes them as names in the folder.

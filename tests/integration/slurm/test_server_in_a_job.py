@@ -10,7 +10,6 @@ import pytest
 from tests.kit.cli import assert_error, assert_success, interrupt, kill, port_in
 from tests.kit.jupyter_client import Browser
 from tests.kit.slurm.site import ClusterUser
-from tests.kit.sshd import sshd
 from tests.kit.wait import TIMEOUT_S, wait_until
 
 PASSWORD = "a password of the tests"
@@ -37,7 +36,7 @@ def test_server_with_a_gpu(cluster_user: ClusterUser) -> None:
     assert addresses == {"0100007F"}
     assert "Serving notebooks" in assert_success(cluster_user.fab("logs")).stdout
     doctor = assert_success(cluster_user.fab("doctor"))
-    assert "gpu1 is reached by a step of the job" in doctor.stdout
+    assert "gpu1 is reached by an sshd in a step of the job" in doctor.stdout
     assert "all checks passed" in doctor.stdout
     stopped = assert_success(cluster_user.fab("stop"))
     assert "stopped the server on gpu1" in stopped.stdout
@@ -248,25 +247,6 @@ def test_tunnel_to_a_job_that_ends(cluster_user: ClusterUser) -> None:
     assert "the job's time limit is in 9 min: save your work" in output
     assert f"job {job} reached its time limit" in errors
     assert_success(cluster_user.fab("stop"))
-
-
-def test_node_without_sshd(cluster_user: ClusterUser) -> None:
-    """On a node without sshd there is no way into the job, which is said; `stop --force` cancels the job."""
-    _secure(cluster_user)
-    node = cluster_user.cluster.nodes["gpu1"]
-    node.run("mount", "--bind", "/dev/null", sshd())
-    try:
-        result = assert_error(
-            cluster_user.fab("serve", "--slurm", "--partition", "gpu"), 6, "no program sshd"
-        )
-        assert "stop --force" in result.stderr
-        assert cluster_user.only_session()["job_state"] == "running"
-        assert_error(cluster_user.fab("stop"), 6, "no program sshd")
-        assert "ended job" in assert_success(cluster_user.fab("stop", "--force")).stdout
-    finally:
-        node.run("umount", sshd())
-    assert cluster_user.status() == []
-    assert cluster_user.cluster.active_jobs(cluster_user.account) == []
 
 
 def _pending(user: ClusterUser) -> list[Path]:

@@ -1,0 +1,222 @@
+"""Reaches the node of a Slurm job, by the first of three ways that works.
+
+- `ssh`: the node's own SSH server, to which the login node forwards, with the user's own login. Only a host key is
+  accepted that the job has found on its node.
+- `sshd`: an SSH server of the user's own, which a step of the job (`srun --overlap`) runs for one connection, with keys
+  that were made for the job. The site need not allow SSH to its nodes.
+- `srun`: each program runs in a step of the job, and one of them relays connections. The node needs no sshd.
+
+Whichever it is, nothing listens on the network for it.
+"""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from typing import Annotated, NamedTuple
+
+import msgspec
+
+from notebooks_over_ssh.config.settings import Settings
+from notebooks_over_ssh.errors import ConnectError, RemoteError, UserError
+from notebooks_over_ssh.launchers.base import Job, JobEndedError, NodeAccess
+from notebooks_over_ssh.launchers.client_key import client_key
+from notebooks_over_ssh.launchers.slurm_errors import SlurmUnavailableError, to_error
+from notebooks_over_ssh.launchers.slurm_state import decode
+from notebooks_over_ssh.ssh.connection import Connection
+from notebooks_over_ssh.ssh.connections import (
+    CommandHop,
+    ProgramHop,
+    connect_by_program,
+    connect_next,
+    connect_through,
+)
+from notebooks_over_ssh.ssh.protocol.command_channel import HopCommand
+from notebooks_over_ssh.ssh.remote import BOOTSTRAP, run_program, script
+from notebooks_over_ssh.util.command_hint import command
+from notebooks_over_ssh.util.peer_text import quote
+
+WAYS: dict[NodeAccess, str] = {
+    "ssh": "its own SSH server",
+    "sshd": "an sshd in a step of the job",
+    "srun": "programs in steps of the job",
+}
+"""The ways, best first, each with what leads to the node."""
+COMMAND_TIMEOUT_S = 60
+# A start of a step: the controller may be busy.
+STEP_TIMEOUT_S = 30
+NODE_KEYS_TIMEOUT_S = 5
+NO_SSHD = "there is no sshd"
+"""What enter_job.sh prints on a node without the program."""
+NO_FORWARDING = "srun runs programs only"
+
+
+class HostKeyLine(NamedTuple):
+    """A host key, as in known_hosts."""
+
+    kind: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9@.-]{1,64}\Z")]
+    key: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9+/]{20,8000}={0,2}\Z")]
+
+
+class AccessReply(msgspec.Struct, frozen=True, kw_only=True):
+    """The reply of job_access.py."""
+
+    config: Annotated[str, msgspec.Meta(pattern=r"^/[^\x00-\x1f]{0,4095}\Z")]
+    host_key: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9+/]{20,500}={0,2}\Z")]
+    node_keys: Annotated[tuple[HostKeyLine, ...], msgspec.Meta(max_length=16)]
+
+
+class Reached(NamedTuple):
+    """The open connection to the node of a job, and the job with the way that led there."""
+
+    connection: Connection
+    job: Job
+    host_key: str
+    """The job's own key (base64), whichever the way is."""
+
+
+CurrentJob = Callable[[Connection, Job], Job]
+"""Asks Slurm for the job, and returns it with its node. Raises JobEndedError, or another UserError."""
+
+
+class NodeConnector:
+    """Connects to the nodes of jobs, and remembers while the process runs which way worked for which job."""
+
+    def __init__(self, current_job: CurrentJob) -> None:
+        self._current_job = current_job
+        self._last_way: dict[str, NodeAccess] = {}
+
+    def connect(self, login: Connection, job: Job, settings: Settings) -> Reached:
+        """Connect by the way in the settings; by `auto`, by the first that works.
+
+        The way that worked last comes first. Raises JobEndedError, or another UserError.
+        """
+        setting = settings.notebook.node_access
+        last_way = self._last_way.get(job.token) or job.access
+        ways = sorted(WAYS, key=lambda way: way != last_way) if setting == "auto" else [setting]
+        with self._job_checked(login, job):
+            access = _grant_access(login, job, ways)
+        errors: dict[NodeAccess, UserError] = {}
+        for way in ways:
+            try:
+                job, connection = self._try(way, login, job, access, settings)
+            except JobEndedError:
+                raise
+            except UserError as error:
+                if not login.is_connected:
+                    raise
+                errors[way] = error
+                continue
+            self._last_way[job.token] = way
+            return Reached(connection, msgspec.structs.replace(job, access=way), access.host_key)
+        if setting != "auto":
+            raise errors[setting]
+        raise ConnectError(
+            f"{_node_name(job)} cannot be reached in any way",
+            hint=f"{command('doctor')} checks each; {command('stop --force')} cancels the job",
+            detail=tuple(f"{way}: {_reason(error)}" for way, error in errors.items()),
+        )
+
+    def examine(self, login: Connection, job: Job, settings: Settings) -> tuple[Connection, str]:
+        """Connect as `connect` does; also returns whether each way works, or why it does not. Raises a UserError."""
+        used = self.connect(login, job, settings)
+        others = [way for way in WAYS if way != used.job.access]
+        access = _grant_access(login, used.job, others)
+        assert used.job.access
+        lines = [
+            f"{used.connection.label} is reached by {WAYS[used.job.access]} ({used.job.access})",
+            *self._examine_others(others, login, used.job, access, settings),
+        ]
+        return used.connection, "; ".join(lines)
+
+    def _examine_others(
+        self, ways: list[NodeAccess], login: Connection, job: Job, access: AccessReply, settings: Settings
+    ) -> Iterator[str]:
+        for way in ways:
+            started_at = time.monotonic()
+            try:
+                self._try(way, login, job, access, settings)
+            except UserError as error:
+                if not login.is_connected:
+                    raise
+                yield f"not by {way}: {_reason(error)}"
+            else:
+                yield f"{way} works too, in {time.monotonic() - started_at:.1f} s"
+
+    def _try(
+        self, way: NodeAccess, login: Connection, job: Job, access: AccessReply, settings: Settings
+    ) -> tuple[Job, Connection]:
+        """Connect by this way. Raises JobEndedError if the job has ended, or another UserError."""
+        if way == "ssh":
+            # Only Slurm knows whether the job has ended: a site may allow SSH to any node.
+            try:
+                job = self._current_job(login, job)
+            except SlurmUnavailableError:
+                if not job.node:
+                    raise
+            may_prompt = settings.notebook.node_access == "ssh"
+            return job, connect_next(login, job.node, access.node_keys, settings, may_prompt=may_prompt)
+        with self._job_checked(login, job):
+            return job, (_enter_step if way == "sshd" else _run_in_steps)(login, job, access, settings)
+
+    @contextlib.contextmanager
+    def _job_checked(self, login: Connection, job: Job) -> Iterator[None]:
+        """Raise JobEndedError in place of a UserError of the body if the job has ended."""
+        try:
+            yield
+        except UserError:
+            if login.is_connected:
+                self._current_job(login, job)
+            raise
+
+
+def _grant_access(login: Connection, job: Job, ways: list[NodeAccess]) -> AccessReply:
+    """Let this machine's key into the job, and read the keys of the job and of its node. Raises a UserError."""
+    parameters = {
+        "token": job.token,
+        "public_key": client_key().public,
+        "node_keys_timeout_s": NODE_KEYS_TIMEOUT_S if "ssh" in ways else 0,
+    }
+    reply = run_program(login, "job_access", parameters, timeout_s=COMMAND_TIMEOUT_S)
+    if reply["problem"]:
+        raise to_error(reply, login.label)
+    access: AccessReply = decode(reply, AccessReply)
+    return access
+
+
+def _enter_step(login: Connection, job: Job, access: AccessReply, settings: Settings) -> Connection:
+    hop = CommandHop(
+        name=_node_name(job),
+        host_key=access.host_key,
+        key_file=client_key().file,
+        command=HopCommand(BOOTSTRAP, script("enter_job.sh") + f"{job.id}\n{access.config}\n".encode()),
+        timeout_s=STEP_TIMEOUT_S,
+    )
+    try:
+        return connect_through(login, hop, settings)
+    except ConnectError as error:
+        if not any(NO_SSHD in line for line in error.detail):
+            raise
+        raise RemoteError(
+            f"{hop.name} has no program sshd, which leads into the job",
+            hint="set notebook.node_access to auto or srun, or ask the administrators for OpenSSH's server package "
+            f"on the nodes; {command('stop --force')} cancels the job",
+        ) from error
+
+
+def _run_in_steps(login: Connection, job: Job, access: AccessReply, settings: Settings) -> Connection:
+    input_prefix = script("run_in_job.sh") + f"{job.id}\n{BOOTSTRAP}\n".encode()
+    hop = ProgramHop(_node_name(job), input_prefix, NO_FORWARDING)
+
+    def check(connection: Connection) -> None:
+        run_program(connection, "server_status", {}, timeout_s=STEP_TIMEOUT_S)
+
+    return connect_by_program(login, hop, check, settings)
+
+
+def _node_name(job: Job) -> str:
+    return job.node or f"job-{job.id}"
+
+
+def _reason(error: UserError) -> str:
+    """The error in one line, with what a program of the cluster wrote last."""
+    return f"{error}: {quote(error.detail[-1])}" if error.detail else str(error)
