@@ -55,7 +55,7 @@ def pin(project: Path, requirements: Path) -> None:
         unpinned, pins = Path(folder) / PROJECT.name, Path(folder) / "pins.txt"
         pins.write_text("\n".join(uv.pop("constraint-dependencies", [])), encoding="utf-8")
         unpinned.write_text(tomlkit.dumps(document), encoding="utf-8")
-        _compile(unpinned, pins, *USERS, "--group", "dev")
+        _compile(unpinned, pins, *USERS, "--extra", "kerberos", "--group", "dev")
         versions = tomlkit.array().multiline(True)
         versions.extend(sorted(_pins(pins)))
     uv["constraint-dependencies"] = versions

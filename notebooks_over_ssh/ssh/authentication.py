@@ -3,7 +3,7 @@
 import logging
 import re
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import paramiko
 from paramiko.auth_strategy import AuthResult, AuthSource, AuthStrategy
@@ -11,20 +11,26 @@ from paramiko.auth_strategy import AuthResult, AuthSource, AuthStrategy
 from notebooks_over_ssh.config.schema import SSH
 from notebooks_over_ssh.errors import AuthenticationError, ConnectError
 from notebooks_over_ssh.ssh.client_config import HopConfig
+from notebooks_over_ssh.ssh.gssapi_context import METHOD as GSSAPI
+from notebooks_over_ssh.ssh.gssapi_context import GSSAPIError, GSSAPIOptions, SecurityContext
 from notebooks_over_ssh.ssh.host_keys import fingerprint
 from notebooks_over_ssh.ssh.identities import Identities
+from notebooks_over_ssh.ssh.login_errors import (
+    describe_attempts,
+    disconnected_error,
+    no_answer_error,
+    refused_error,
+    too_many_rounds_error,
+)
 from notebooks_over_ssh.ssh.prompting import CredentialPrompter, HopIdentity, account
 from notebooks_over_ssh.ssh.security_keys import NotSignedError, SecurityKey
-from notebooks_over_ssh.util.peer_text import prefix_lines, quote
+from notebooks_over_ssh.util.peer_text import prefix_lines
 
 _log = logging.getLogger(__name__)
 
 MAX_ATTEMPTS = 3
 # PAM needs one or two rounds, and a few more if the password has expired.
 MAX_INTERACTIVE_ROUNDS = 16
-# RFC 4250, section 4.6.1: printable US-ASCII without commas, at most 64 characters.
-METHOD_NAME = re.compile(r"[A-Za-z0-9@._-]{1,64}")
-MAX_METHODS_SHOWN = 8
 DISCONNECT_TIMEOUT_S = 1.0
 # PAM's prompts for the account's password; any other answer may be a one-time code.
 PASSWORD_PROMPT = re.compile(r"^(\S+'s )?password( for \S+)?:?$", re.IGNORECASE)
@@ -58,6 +64,10 @@ class LoginStrategy(AuthStrategy):
         self.identity: HopIdentity | None = None
         """The hop's identity; None until its host key has been verified."""
         self.user = hop.user
+        self.host = hop.host
+        self.gssapi_options = hop.gssapi
+        self.gssapi_error: GSSAPIError | None = None
+        self._gssapi: GSSAPIOptions | None = None
         self.account = account(hop.user, label, hop.port)
         self.methods = hop.login_methods
         self.max_attempts = min(MAX_ATTEMPTS, hop.password_prompts)
@@ -79,7 +89,8 @@ class LoginStrategy(AuthStrategy):
         transport.show_banner = self._show_banner  # type: ignore[attr-defined] # an attribute of our subclass
         key = transport.get_remote_server_key()
         self.identity = HopIdentity(self.position, self.user, fingerprint(key))
-        self.allowed_methods = ("publickey",)
+        self._gssapi = self.gssapi_options
+        self.allowed_methods = ("publickey",) if self._gssapi is None else (GSSAPI, "publickey")
         keys = self.identities.iter_keys()
         try:
             while self.allowed_methods:
@@ -94,7 +105,7 @@ class LoginStrategy(AuthStrategy):
                 transport.join(DISCONNECT_TIMEOUT_S)
             reason = getattr(transport, "disconnect_reason", "")
             if has_ended and reason:
-                raise self._disconnected_error(reason) from error
+                raise disconnected_error(self.account, reason, self._attempts()) from error
             if has_ended:
                 raise ConnectError(
                     f"the connection to {self.account} was lost during login", hint="try again"
@@ -116,6 +127,12 @@ class LoginStrategy(AuthStrategy):
         keys: Iterator[tuple[str, paramiko.PKey]],
     ) -> Sequence[str]:
         """Try one of the methods; returns the methods that can continue after it, none once logged in."""
+        if GSSAPI in allowed_methods and self._gssapi is not None:
+            options, self._gssapi = self._gssapi, None  # once in a login
+            next_methods = self._try_gssapi(transport, options)
+            if next_methods is not None:
+                return next_methods
+            allowed_methods = [method for method in allowed_methods if method != GSSAPI]
         if "publickey" in allowed_methods:
             next_methods = self._try_public_keys(transport, keys) if "publickey" in self.methods else None
             if next_methods is not None:
@@ -126,6 +143,24 @@ class LoginStrategy(AuthStrategy):
         if "password" in allowed_methods and "password" in self.methods:
             return self._with_retries(transport, self._try_password)
         raise self._refused_error(allowed_methods)
+
+    def _try_gssapi(self, transport: paramiko.Transport, options: GSSAPIOptions) -> Sequence[str] | None:
+        """Log in with a ticket; returns the methods that can continue, None if Kerberos or the hop refused it."""
+        try:
+            context = SecurityContext(self.host, transport.sock, options)
+            self.attempted.append(GSSAPI)
+            ours: Any = transport  # the stubs omit ensure_session and the authentication handler
+            ours.ensure_session()
+            return cast(Sequence[str], ours.auth_handler.auth_gssapi_with_mic(self.user, context))
+        except GSSAPIError as error:
+            _log.debug("%s: %s", self.account, error)
+            self.gssapi_error = error
+        except paramiko.BadAuthenticationType as error:
+            return error.allowed_types
+        except paramiko.AuthenticationException:
+            if not transport.is_active():
+                raise
+        return None
 
     def _try_public_keys(
         self, transport: paramiko.Transport, keys: Iterator[tuple[str, paramiko.PKey]]
@@ -192,7 +227,7 @@ class LoginStrategy(AuthStrategy):
             nonlocal password_prompted, rounds
             rounds += 1
             if rounds > MAX_INTERACTIVE_ROUNDS:
-                raise self._too_many_rounds_error()
+                raise too_many_rounds_error(self.account, MAX_INTERACTIVE_ROUNDS)
             responses = []
             for prompt, echo in prompts:
                 if not echo and PASSWORD_PROMPT.match(prompt.strip()):
@@ -252,42 +287,13 @@ class LoginStrategy(AuthStrategy):
             login = login.gateway
 
     def _no_answer_error(self) -> AuthenticationError:
-        if self.credentials.is_interactive:
-            return AuthenticationError(
-                f"no answer at the prompt of {self.account}", hint="run it again and answer the prompt"
-            )
-        return AuthenticationError(
-            f"{self.account} requires a password or one-time code, and there is no terminal to prompt for it",
-            hint="run it in a terminal, or set up a key with ssh-copy-id",
-        )
-
-    def _disconnected_error(self, reason: str) -> AuthenticationError:
-        return AuthenticationError(
-            f"{self.account} closed the connection during login: {quote(reason)}{self._attempts()}",
-            hint="specify the right key in ~/.ssh/config: IdentityFile, with IdentitiesOnly yes",
-        )
-
-    def _too_many_rounds_error(self) -> AuthenticationError:
-        return AuthenticationError(
-            f"{self.account} sent more than {MAX_INTERACTIVE_ROUNDS} rounds of prompts in one login",
-            hint="set up a key with ssh-copy-id",
-        )
+        return no_answer_error(self.account, is_interactive=self.credentials.is_interactive)
 
     def _refused_error(self, allowed_methods: Sequence[str]) -> AuthenticationError:
         _log.debug("%s: login refused, tried %s", self.account, ", ".join(self.attempted) or "no method")
-        names = [method for method in allowed_methods if METHOD_NAME.fullmatch(method)]
-        methods = f" (it accepts {' or '.join(names[:MAX_METHODS_SHOWN])})" if names else ""
-        return AuthenticationError(
-            f"{self.account} refused the login{methods}{self._attempts()}",
-            hint="check the user name (user@host) and the key (-i FILE)",
-        )
+        return refused_error(self.account, allowed_methods, self._attempts(), self.gssapi_error)
 
     def _attempts(self) -> str:
-        """The methods and keys that were tried, and the keys that were not, for the end of a message."""
-        skipped = self.identities.skipped
-        if not self.attempted and not skipped:
-            return (
-                "; no key was found" if "publickey" in self.methods else "; ssh_config allows none of these"
-            )
-        attempts = f"; tried: {', '.join(self.attempted)}" if self.attempted else ""
-        return attempts + (f"; skipped: {', '.join(skipped)}" if skipped else "")
+        return describe_attempts(
+            self.attempted, self.identities.skipped, tries_keys="publickey" in self.methods
+        )

@@ -20,6 +20,7 @@ import paramiko
 from notebooks_over_ssh.config.settings import SSH_PORT, Destination, Settings
 from notebooks_over_ssh.errors import ConfigError
 from notebooks_over_ssh.ssh.client_options import FORMER_NAMES, check_options
+from notebooks_over_ssh.ssh.gssapi_context import GSSAPIOptions
 from notebooks_over_ssh.ssh.known_hosts import KnownHostsCommand
 from notebooks_over_ssh.ssh.newer_algorithms import add_newer_kex
 from notebooks_over_ssh.ssh.tokens import TokenContext, expand_path
@@ -75,6 +76,8 @@ class HopConfig:
     may_prompt: bool = True
     """Whether the user may be prompted; False with `BatchMode yes`."""
     login_methods: tuple[str, ...] = tuple(LOGIN_METHODS)
+    gssapi: GSSAPIOptions | None = None
+    """None without `GSSAPIAuthentication yes`."""
     password_prompts: int = 3
     ask_unknown_host_keys: bool = True
     """Whether the user may accept an unknown host key; False with `StrictHostKeyChecking yes`."""
@@ -262,6 +265,7 @@ def _hop_config(original_host: str, options: Mapping[str, list[str]]) -> HopConf
         login_methods=tuple(
             method for method in methods if get(LOGIN_METHODS[method]) not in ("no", "false")
         ),
+        gssapi=GSSAPIOptions.parse(get),
         password_prompts=get_int("numberofpasswordprompts") or 3,
         ask_unknown_host_keys=not batch_mode and get("stricthostkeychecking") not in ("yes", "true"),
         hash_known_hosts=get("hashknownhosts") == "yes",

@@ -9,7 +9,8 @@ Options = Mapping[str, Sequence[str]]
 HONOURED = """
     batchmode canonicaldomains canonicalizefallbacklocal canonicalizehostname canonicalizemaxdots
     canonicalizepermittedcnames casignaturealgorithms certificatefile checkhostip ciphers connecttimeout
-    globalknownhostsfile hashknownhosts host hostkeyalgorithms hostkeyalias hostname identitiesonly identityagent
+    globalknownhostsfile gssapiauthentication gssapiclientidentity gssapidelegatecredentials gssapiserveridentity
+    gssapitrustdns hashknownhosts host hostkeyalgorithms hostkeyalias hostname identitiesonly identityagent
     identityfile ignoreunknown include kbdinteractiveauthentication kexalgorithms knownhostscommand loglevel macs match
     numberofpasswordprompts passwordauthentication port preferredauthentications proxycommand proxyjump rekeylimit
     pubkeyacceptedalgorithms pubkeyauthentication requiredrsasize revokedhostkeys securitykeyprovider
@@ -33,8 +34,7 @@ IRRELEVANT: Mapping[str, str] = {
         channeltimeout
         """,
     "for authentication methods that are not implemented": """
-        addkeystoagent enablesshkeysign gssapiauthentication gssapiclientidentity gssapidelegatecredentials
-        gssapikexalgorithms gssapikeyexchange gssapirenewalforcesrekey gssapiserveridentity gssapitrustdns
+        addkeystoagent enablesshkeysign gssapikexalgorithms gssapikeyexchange gssapirenewalforcesrekey
         hostbasedacceptedalgorithms hostbasedauthentication kbdinteractivedevices pkcs11provider
         usekeychain
         """,

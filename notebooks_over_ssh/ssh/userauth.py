@@ -8,7 +8,12 @@ from typing import Any
 
 import paramiko
 from paramiko.auth_handler import AuthOnlyHandler
-from paramiko.common import cMSG_USERAUTH_INFO_RESPONSE, cMSG_USERAUTH_REQUEST
+from paramiko.common import MSG_USERAUTH_INFO_REQUEST, cMSG_USERAUTH_INFO_RESPONSE, cMSG_USERAUTH_REQUEST
+
+from notebooks_over_ssh.ssh import gssapi_with_mic
+from notebooks_over_ssh.ssh.gssapi_context import METHOD as GSSAPI
+from notebooks_over_ssh.ssh.gssapi_context import SecurityContext
+from notebooks_over_ssh.ssh.gssapi_with_mic import GSSAPIExchange
 
 # Checking a password with a directory service, or confirming a login on a phone, may take this long.
 MIN_INTERACTIVE_TIMEOUT_S = 120
@@ -26,8 +31,9 @@ class UserAuth(_AuthHandler):  # type: ignore[misc] # as above
     """Sends authentication requests one at a time, and waits for each reply until its timeout."""
 
     _deadline = math.inf
-    _info_request: paramiko.Message | None = None
-    """The last SSH_MSG_USERAUTH_INFO_REQUEST (RFC 4256, section 3.2), until it is answered."""
+    _request: tuple[int, paramiko.Message] | None = None
+    """The hop's last message that requires a reply, and its number, until it is answered."""
+    _gssapi_exchange: GSSAPIExchange | None = None
     _queried_key: tuple[str, bytes] | None = None
     """The algorithm and the key of `query_public_key`, while it waits for the reply."""
     _key_accepted = False
@@ -45,6 +51,7 @@ class UserAuth(_AuthHandler):  # type: ignore[misc] # as above
         self.auth_method = method
         self.username = username
         self.auth_event = threading.Event()
+        self._request = None
         message = paramiko.Message()
         message.add_byte(cMSG_USERAUTH_REQUEST)
         for field in (username, "ssh-connection", method):
@@ -57,6 +64,11 @@ class UserAuth(_AuthHandler):  # type: ignore[misc] # as above
         allowed_methods: list[str] = self.wait_for_response(self.auth_event)
         return allowed_methods
 
+    def auth_gssapi_with_mic(self, username: str, context: SecurityContext) -> list[str]:
+        """Log in with the method gssapi-with-mic; returns as `send_auth_request` does. Raises GSSAPIError."""
+        self._gssapi_exchange = GSSAPIExchange(username, self.transport.session_id, context)
+        return self.send_auth_request(username, GSSAPI, self._gssapi_exchange.add_mechanisms)
+
     def wait_for_response(self, event: threading.Event) -> list[str]:
         """Wait for the reply to a request; returns as `send_auth_request` does. Raises TimeoutError.
 
@@ -68,12 +80,12 @@ class UserAuth(_AuthHandler):  # type: ignore[misc] # as above
                     raise TimeoutError
             event.clear()
             self._show_banner()
-            request, self._info_request = self._info_request, None
+            request, self._request = self._request, None
             if request is None or not self.transport.is_active():
                 break
             # Prompt in this thread: Ctrl-C interrupts it, and the transport's thread keeps reading.
             self._deadline = math.inf
-            self._respond(request)
+            self._reply(*request)
             self._deadline = self._next_deadline()
         if self._queried_key is not None and self._key_accepted and self.transport.is_active():
             return []
@@ -119,13 +131,45 @@ class UserAuth(_AuthHandler):  # type: ignore[misc] # as above
             self._key_accepted = True
             self.auth_event.set()
             return
-        if self.auth_method != "keyboard-interactive":
+        # The numbers from 60 on have a meaning in each method of their own (RFC 4252, section 6).
+        if self.auth_method not in ("keyboard-interactive", GSSAPI):
             raise paramiko.SSHException("unexpected SSH_MSG_USERAUTH_INFO_REQUEST")
-        # Replaces an earlier one that has not been answered: at most one is kept.
-        self._info_request = message
+        self._keep_request(MSG_USERAUTH_INFO_REQUEST, message)
+
+    def _parse_gssapi_token(self, message: paramiko.Message) -> None:
+        if self.auth_method != GSSAPI:
+            raise paramiko.SSHException("unexpected SSH_MSG_USERAUTH_GSSAPI_TOKEN")
+        self._keep_request(gssapi_with_mic.MSG_TOKEN, message)
+
+    def _parse_gssapi_error(self, message: paramiko.Message) -> None:
+        """SSH_MSG_USERAUTH_FAILURE follows (RFC 4462, sections 3.8 and 3.9)."""
+        if self.auth_method != GSSAPI:
+            raise paramiko.SSHException("unexpected SSH_MSG_USERAUTH_GSSAPI_ERROR")
+
+    @property
+    def _client_handler_table(self) -> dict[int, Callable[[paramiko.Message], None]]:
+        handlers: dict[int, Callable[[paramiko.Message], None]] = super()._client_handler_table
+        return handlers | {
+            gssapi_with_mic.MSG_TOKEN: self._parse_gssapi_token,
+            gssapi_with_mic.MSG_ERROR: self._parse_gssapi_error,
+            gssapi_with_mic.MSG_ERRTOK: self._parse_gssapi_error,
+        }
+
+    def _keep_request(self, message_type: int, message: paramiko.Message) -> None:
+        """Have it answered by the thread that logs in; replaces one that has not been answered."""
+        self._request = message_type, message
         self.auth_event.set()
 
-    def _respond(self, request: paramiko.Message) -> None:
+    def _reply(self, message_type: int, request: paramiko.Message) -> None:
+        if self._gssapi_exchange is not None and self.auth_method == GSSAPI:
+            replies = self._gssapi_exchange.reply(message_type, request)
+        else:
+            replies = [self._answer_prompts(request)]
+        with self.transport.lock:
+            for reply in replies:
+                self.transport._send_message(reply)
+
+    def _answer_prompts(self, request: paramiko.Message) -> paramiko.Message:
         title, instructions, _language = (_text(request) for _ in range(3))
         number = request.get_int()
         if number > MAX_INTERACTIVE_PROMPTS:
@@ -137,8 +181,7 @@ class UserAuth(_AuthHandler):  # type: ignore[misc] # as above
         response.add_int(len(responses))
         for response_text in responses:
             response.add_string(response_text)
-        with self.transport.lock:
-            self.transport._send_message(response)
+        return response
 
     def _next_deadline(self) -> float:
         timeout_s: float = self.transport.auth_timeout_s

@@ -39,9 +39,10 @@ class Client:
         patch.setenv("HOME", str(self.home))
         patch.delenv("SSH_AUTH_SOCK", raising=False)
 
-    def server(self, name: str, *options: str) -> Server:
-        """Start an sshd that accepts the client's key."""
+    def server(self, name: str, *options: str, variables: dict[str, str] | None = None) -> Server:
+        """Start an sshd that accepts the client's key; `variables` are for its environment."""
         server = Server(name, self.folder / name, self.authorized_keys, *options)
+        server.variables = variables or {}
         self._servers.append(server)
         server.start()
         return server

@@ -71,6 +71,8 @@ class Server:
         self.folder = folder
         self.options = options
         self.authorized_keys = authorized_keys
+        self.variables: dict[str, str] = {}
+        """Further environment variables of the server itself."""
         self.port = 0
         self.log = folder / "log"
         self.key = folder / "host_key"
@@ -174,7 +176,11 @@ class Server:
         log_start = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
             process = self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={"PATH": SYSTEM_PROGRAMS}
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={"PATH": SYSTEM_PROGRAMS, **self.variables},
             )
 
         def is_ready() -> bool:
