@@ -67,7 +67,6 @@ class LoginStrategy(AuthStrategy):
         self.host = hop.host
         self.gssapi_options = hop.gssapi
         self.gssapi_error: GSSAPIError | None = None
-        self._gssapi: GSSAPIOptions | None = None
         self.account = account(hop.user, label, hop.port)
         self.methods = hop.login_methods
         self.max_attempts = min(MAX_ATTEMPTS, hop.password_prompts)
@@ -86,10 +85,12 @@ class LoginStrategy(AuthStrategy):
     def authenticate(self, transport: paramiko.Transport) -> AuthResult:
         """Log in. Raises AuthenticationError, or ConnectError if the connection is lost."""
         self.attempted = []
-        transport.show_banner = self._show_banner  # type: ignore[attr-defined] # an attribute of our subclass
+        ours: Any = transport  # the stubs omit the attributes of our subclass
+        ours.show_banner = self._show_banner
+        ours.show_waiting = lambda: self.credentials.show_waiting(self.account)
         key = transport.get_remote_server_key()
         self.identity = HopIdentity(self.position, self.user, fingerprint(key))
-        self._gssapi = self.gssapi_options
+        self._gssapi = self.gssapi_options  # None once it was tried
         self.allowed_methods = ("publickey",) if self._gssapi is None else (GSSAPI, "publickey")
         keys = self.identities.iter_keys()
         try:

@@ -118,6 +118,12 @@ class CredentialPrompter:
         self.requires_interaction = True
         self._prompter.show_banner([f"touch your security key to log in to {account} ({key})"])
 
+    def show_waiting(self, account: str) -> None:
+        """Tell the user that the account's host has not replied yet."""
+        self._prompter.show_banner(
+            [f"{account} has not replied yet; confirm the login on your phone if it asks you to"]
+        )
+
     def ask(self, prompt: str) -> str | None:
         """Prompt for a line; None if the user cannot be prompted."""
         return self._prompter.ask(prompt)

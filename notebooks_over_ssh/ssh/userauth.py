@@ -15,8 +15,12 @@ from notebooks_over_ssh.ssh.gssapi_context import METHOD as GSSAPI
 from notebooks_over_ssh.ssh.gssapi_context import SecurityContext
 from notebooks_over_ssh.ssh.gssapi_with_mic import GSSAPIExchange
 
-# Checking a password with a directory service, or confirming a login on a phone, may take this long.
-MIN_INTERACTIVE_TIMEOUT_S = 120
+# Checking a password with a directory service may take this long.
+MIN_PASSWORD_TIMEOUT_S = 120
+# The user may have to find the phone first. sshd's own limit is LoginGraceTime in sshd_config(5).
+CONFIRMATION_TIMEOUT_S = 600
+# PAM itself delays the reply to a wrong password by 2 or 3 s.
+WAITING_NOTICE_AFTER_S = 5
 # In one SSH_MSG_USERAUTH_INFO_REQUEST; PAM_MAX_NUM_MSG of Linux-PAM is 32.
 MAX_INTERACTIVE_PROMPTS = 32
 MAX_INTERACTIVE_TEXT_BYTES = 16 * 1024
@@ -31,6 +35,8 @@ class UserAuth(_AuthHandler):  # type: ignore[misc] # as above
     """Sends authentication requests one at a time, and waits for each reply until its timeout."""
 
     _deadline = math.inf
+    _notice_time = math.inf
+    """When to say that the hop has not replied to an answer of the user."""
     _request: tuple[int, paramiko.Message] | None = None
     """The hop's last message that requires a reply, and its number, until it is answered."""
     _gssapi_exchange: GSSAPIExchange | None = None
@@ -78,6 +84,9 @@ class UserAuth(_AuthHandler):  # type: ignore[misc] # as above
             while not event.wait(0.1) and self.transport.is_active():
                 if time.monotonic() > self._deadline:
                     raise TimeoutError
+                if time.monotonic() > self._notice_time:
+                    self._notice_time = math.inf
+                    self.transport.show_waiting()
             event.clear()
             self._show_banner()
             request, self._request = self._request, None
@@ -87,6 +96,9 @@ class UserAuth(_AuthHandler):  # type: ignore[misc] # as above
             self._deadline = math.inf
             self._reply(*request)
             self._deadline = self._next_deadline()
+            if self.auth_method == "keyboard-interactive":
+                self._notice_time = time.monotonic() + WAITING_NOTICE_AFTER_S
+        self._notice_time = math.inf
         if self._queried_key is not None and self._key_accepted and self.transport.is_active():
             return []
         event.set()
@@ -185,8 +197,10 @@ class UserAuth(_AuthHandler):  # type: ignore[misc] # as above
 
     def _next_deadline(self) -> float:
         timeout_s: float = self.transport.auth_timeout_s
-        if self.auth_method not in ("publickey", "none"):
-            timeout_s = max(timeout_s, MIN_INTERACTIVE_TIMEOUT_S)
+        if self.auth_method == "keyboard-interactive":
+            timeout_s = max(timeout_s, CONFIRMATION_TIMEOUT_S)
+        elif self.auth_method == "password":
+            timeout_s = max(timeout_s, MIN_PASSWORD_TIMEOUT_S)
         return time.monotonic() + timeout_s
 
 

@@ -97,6 +97,7 @@ class Transport(_Transport):  # type: ignore[misc] # as above
         self.disconnect_reason = ""
         """The description in the peer's SSH_MSG_DISCONNECT (RFC 4253, section 11.1); "" if it sent none."""
         self.show_banner: Callable[[str], None] = lambda text: None
+        self.show_waiting: Callable[[], None] = lambda: None
         """Called with the authentication banner (RFC 4252, section 5.4), in the thread that logs in."""
         self.clear_to_send_timeout = KEX_TIMEOUT_S
         handlers: dict[int, Any] = _Transport._channel_handler_table
