@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from notebooks_over_ssh.config.files import SUFFIXES, parse_mapping
+from notebooks_over_ssh.config.schema import Job
 from notebooks_over_ssh.config.sources import Source, check_layer
 from notebooks_over_ssh.errors import ConfigError
 from notebooks_over_ssh.util.peer_text import clean
@@ -23,10 +24,12 @@ ALLOWED = (
     "notebook.directory",
     "notebook.application",
     "notebook.nice",
+    "notebook.launcher",
+    *(f"notebook.job.{name}" for name in Job.__struct_fields__ if name != "sbatch_arguments"),
     "ssh.host_keys",
 )
-"""The settings that a site's file may have: where the hosts are, and what is on them. None is a command for this
-machine, a path on it, or an argument for Jupyter."""
+"""The settings that a site's file may have: where the hosts are, what is on them, and what a job asks for. None is a
+command for this machine, a path on it, or an argument for Jupyter."""
 MAX_FILE_BYTES = 1 << 16
 
 

@@ -10,6 +10,7 @@ from invoke.config import Config
 from invoke.context import Context
 
 from notebooks_over_ssh.config import sources
+from notebooks_over_ssh.config.job import sbatch_options
 from notebooks_over_ssh.config.settings import Settings, load
 from notebooks_over_ssh.config.site import ALLOWED, MAX_FILE_BYTES
 from notebooks_over_ssh.errors import ConfigError
@@ -23,6 +24,12 @@ notebook: {{host: pool.eng, environment: torch, modules: [cuda/12], directory: ~
 ssh:
   host_keys:
     ssh.eng.example: [{PIN}]
+"""
+CLUSTER = """\
+notebook:
+  host: login.eng
+  launcher: slurm
+  job: {partition: gpu, account: eng, qos: normal, time: "1:00:00", cpus: 4, memory: 8G, gpus: 1, gres: "nic:1"}
 """
 
 
@@ -66,7 +73,16 @@ class TestSettings:
         assert loaded.ssh.host_keys == {"ssh.eng.example": [PIN]}
         assert loaded.explicit_host == "pool.eng"
         assert (loaded.connect_kwargs, loaded.timeouts) == (default.connect_kwargs, default.timeouts)
-        assert loaded.site and tuple(loaded.site.settings) == ALLOWED
+        cluster = {name for name in ALLOWED if name.startswith(("notebook.job.", "notebook.launcher"))}
+        assert loaded.site and set(loaded.site.settings) == set(ALLOWED) - cluster
+
+    def test_cluster(self, file: Path) -> None:
+        """A site may say that its hosts are a cluster's, and what a job asks for there."""
+        file.write_text(CLUSTER)
+        notebook = load_settings(None, site=str(file), **{"job.gpus": "2"}).notebook
+        assert (notebook.launcher, notebook.job.partition, notebook.job.time) == ("slurm", "gpu", "1:00:00")
+        assert load_settings(site=str(file)).notebook.job.gpus == 1
+        assert sbatch_options(notebook.job)[-2:] == ["--gpus=2", "--gres=nic:1"]
 
     def test_none(self) -> None:
         """Without a named site there is none."""
@@ -78,6 +94,7 @@ class TestSettings:
             ("user: me", "user"),
             ("notebook: {activate: 'module load x'}", "notebook.activate"),
             ("notebook: {arguments: [--debug]}", "notebook.arguments"),
+            ("notebook: {job: {sbatch_arguments: [--mail-type=ALL]}}", "notebook.job.sbatch_arguments"),
             ("notebook: {site: other}", "notebook.site"),
             ("notebook: {sites: {a: /a.yaml}}", "notebook.sites"),
             ("notebook: {trust: true}", "notebook.trust"),
@@ -110,6 +127,7 @@ class TestSettings:
             ("gateway: a;b\nnotebook: {host: a}", "gateway in"),
             ("gateway: a", "has no notebook.host"),
             ("notebook: {host: a, nice: 5}", "notebook.nice in"),
+            ("notebook: {host: a, job: {time: 1h}}", "notebook.job.time in"),
             ("notebook: {host: a, enviroment: b}", "unknown setting notebook.enviroment"),
             ("notebook: {host: a, environment: 'b  c'}", "notebook.environment in"),
             ("notebook: {host: a, modules: [b, 'c  d']}", "notebook.modules in"),
