@@ -48,6 +48,13 @@ NEVER_STARTS = {
     "BadConstraints": ("no node meets its constraints", "notebook.job.constraint"),
     "InvalidAccount": ("its account is not valid", "notebook.job.account"),
     "InvalidQOS": ("its QOS is not valid", "notebook.job.qos"),
+    # Slurm 22.05 has a sentence for these two: `Job's account not permitted to use this partition (a allows b not c)`.
+    "AccountNotAllowed": ("its partition is for other accounts", "notebook.job.account or partition"),
+    "QOSNotAllowed": ("its partition is for other QOSs", "notebook.job.qos or partition"),
+}
+SENTENCES = {
+    "Job's account not permitted": "AccountNotAllowed",
+    "Job's QOS not permitted": "QOSNotAllowed",
 }
 # squeue(1), JOB STATE CODES.
 ENDINGS = {
@@ -148,6 +155,7 @@ def describe_reason(reason: str) -> tuple[str, str]:
     """The reason for which a job waits, in words; and the setting to change if it will never start, else ""."""
     # Some have more after a comma: ReqNodeNotAvail, UnavailableNodes:n1.
     code = reason.partition(",")[0].strip()
+    code = next((SENTENCES[start] for start in SENTENCES if code.startswith(start)), code)
     if code in NEVER_STARTS:
         words, setting = NEVER_STARTS[code]
         return f"{words} ({code})", setting

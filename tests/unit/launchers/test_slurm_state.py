@@ -62,6 +62,23 @@ def test_obstacle(reason: str) -> None:
     assert reply(reason=reason, state="RUNNING", node="n1").to_state(JOB).obstacle == ""
 
 
+@pytest.mark.parametrize(
+    ("reason", "setting"),
+    [
+        (
+            "Job's account not permitted to use this partition (gpu allows a,b not lab)",
+            "notebook.job.account",
+        ),
+        ("Job's QOS not permitted to use this partition (gpu denies x including x)", "notebook.job.qos"),
+    ],
+)
+def test_sentence(reason: str, setting: str) -> None:
+    """A reason that is a sentence counts as its code."""
+    state = reply(reason=reason).to_state(JOB)
+    assert "its partition is for other" in state.description
+    assert state.obstacle.startswith(setting)
+
+
 def test_hostile_reason() -> None:
     """A reason cannot control the terminal, nor fill it."""
     description = reply(reason="\x1b[2J" + "x" * 290).to_state(JOB).description
