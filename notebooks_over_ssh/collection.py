@@ -217,6 +217,18 @@ def doctor(c: Any, host: str | None = None, site: str | None = None, json: bool 
     return Action(lambda: (doctor_as_json if json else doctor)(run), plan=lambda: plans.doctor(run))
 
 
+@task(help=HOST | {"json": "Print a JSON list, for use by programs."})
+def partitions(c: Any, host: str | None = None, site: str | None = None, json: bool = False) -> Action:
+    """Show the partitions of a cluster, and what is free in them."""
+    from notebooks_over_ssh.tasks import plans
+    from notebooks_over_ssh.tasks.clusters import partitions, partitions_as_json
+
+    run = _run(c, host, site=site).choose_session()
+    return Action(
+        lambda: (partitions_as_json if json else partitions)(run), plan=lambda: plans.partitions(run)
+    )
+
+
 @task()
 def init(c: Any) -> Action:
     """Ask for your site's settings, and write them to ~/.invoke.yaml."""
@@ -263,5 +275,6 @@ namespace = Collection(
     logs,
     doctor,
     init,
+    clusters=Collection(partitions),
     sandbox=Collection(start_sandbox, stop_sandbox, sandbox_status),
 )

@@ -1,6 +1,5 @@
 """The checks behind `doctor`, from this machine to a working kernel."""
 
-import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from notebooks_over_ssh.config.settings import Destination, Settings
 from notebooks_over_ssh.config.sources import unread_settings
-from notebooks_over_ssh.errors import ConnectError, RemoteError, UserError
+from notebooks_over_ssh.errors import RemoteError, UserError
 from notebooks_over_ssh.jupyter import certificate, security, server
 from notebooks_over_ssh.jupyter import session as sessions
 from notebooks_over_ssh.jupyter.clock import check_dates
@@ -19,9 +18,10 @@ from notebooks_over_ssh.jupyter.host_info import HostInfo, KernelInfo
 from notebooks_over_ssh.jupyter.remote_result import RemoteProblem, decode, run_in_environment, to_exception
 from notebooks_over_ssh.jupyter.session import Session
 from notebooks_over_ssh.jupyter.verification import check_websocket
-from notebooks_over_ssh.launchers import DEFAULT_LAUNCHER, LAUNCHERS
-from notebooks_over_ssh.launchers.base import JobState, LauncherName
+from notebooks_over_ssh.launchers import DEFAULT_LAUNCHER, LAUNCHERS, SCHEDULERS, cluster_checks
+from notebooks_over_ssh.launchers.base import Cluster, JobState, LauncherName
 from notebooks_over_ssh.ssh import connections as ssh
+from notebooks_over_ssh.ssh.first_hop import read_banner, resolve_name
 from notebooks_over_ssh.ssh.prompting import CredentialPrompter
 from notebooks_over_ssh.ssh.remote import list_environments, run_program
 from notebooks_over_ssh.tunnel import Forwarder
@@ -67,6 +67,7 @@ class _Checks:
         self.host: HostInfo | None = None
         self.job: JobState | None = None
         self.node: Connection | None = None
+        self.cluster: Cluster
 
     def all_checks(self) -> Iterator[tuple[str, Callable[[], str]]]:
         yield "settings", self._settings
@@ -85,8 +86,13 @@ class _Checks:
         yield "host", self._host
         if self._launcher != DEFAULT_LAUNCHER:
             yield "scheduler", self._scheduler
+            job = self.settings.notebook.job
+            yield "partitions", lambda: cluster_checks.check_partitions(self.cluster, job)
+            yield "account", lambda: cluster_checks.check_account(self.cluster, job)
             if self.session and not is_without_machine(self.job):
                 yield "node", self._node
+            elif not self.session:
+                yield "job", self._job
         yield "shell", self._shell
         yield "clock", self._clock
         yield "space", self._space
@@ -108,6 +114,13 @@ class _Checks:
         return self.node or self.hops[-1]
 
     @property
+    def _place(self) -> str:
+        """Where the environment is checked, if that is not the host itself."""
+        if self._launcher == DEFAULT_LAUNCHER:
+            return ""
+        return f", on {self.node.label}" if self.node else ", on the login node: no job is running"
+
+    @property
     def _launcher(self) -> LauncherName:
         return sessions.with_launcher(self.settings, self.session).notebook.launcher or DEFAULT_LAUNCHER
 
@@ -123,31 +136,11 @@ class _Checks:
 
     def _name(self) -> str:
         first = self.hops[0]
-        try:
-            addresses = socket.getaddrinfo(first.host, first.port, type=socket.SOCK_STREAM)
-        except OSError as error:
-            raise ConnectError(
-                f"there is no host called {first.host}: {error}",
-                hint="check the name, and whether you are online",
-            ) from error
-        return f"{first.host} has the address {', '.join(dict.fromkeys(str(entry[4][0]) for entry in addresses))}"
+        return f"{first.host} has the address {', '.join(resolve_name(first.host, first.port))}"
 
     def _port(self) -> str:
         first = self.hops[0]
-        try:
-            with socket.create_connection((first.host, first.port), timeout=first.timeout_s) as sock:
-                banner = sock.recv(255)
-        except OSError as error:
-            raise ConnectError(
-                f"port {first.port} of {first.label} does not answer: {error}",
-                hint="check the port, and whether your site requires its VPN",
-            ) from error
-        if not banner.startswith(b"SSH-"):
-            raise ConnectError(
-                f"the service on port {first.port} of {first.label} is not SSH",
-                hint="check the port in invoke.yaml",
-            )
-        return banner.splitlines()[0].decode("ascii", "replace")
+        return read_banner(first.host, first.port, first.label, first.timeout_s)
 
     def _login(self, hop: "Connection") -> str:
         hop.open()
@@ -161,19 +154,24 @@ class _Checks:
         return self._login(self.hops[-1])
 
     def _scheduler(self) -> str:
-        """Ask the scheduler for the session's job."""
-        job = self.session.job if self.session else None
-        self.job = LAUNCHERS[self._launcher].state(self.hops[-1], job)
-        if self.session is None or self.job is None:
-            return f"it answers; {command('serve')} submits a job"
+        """Ask the scheduler for what it offers, and for the session's job."""
+        scheduler = SCHEDULERS[self._launcher]
+        self.cluster = scheduler.cluster(self.hops[-1])
+        if self.session:
+            self.job = scheduler.state(self.hops[-1], self.session.job)
+        if self.job is None:
+            return f"{self.cluster.description} answers; {command('serve')} submits a job"
         separator = ": " if self.job.phase == "queued" else " "
-        return f"it answers; {self.job.label}{separator}{self.job.description}"
+        return f"{self.cluster.description} answers; {self.job.label}{separator}{self.job.description}"
+
+    def _job(self) -> str:
+        return SCHEDULERS[self._launcher].estimate_start(self.hops[-1], self.settings.notebook.job)
 
     def _node(self) -> str:
         assert self.job is not None
         launcher = LAUNCHERS[self._launcher]
         self.node, ways = launcher.examine(self.hops[-1], self.job.job, self.settings)
-        return ways
+        return f"{ways}; the home folder is the same"
 
     def _shell(self) -> str:
         parameters = {"directory": self.settings.notebook.directory}
@@ -235,12 +233,13 @@ class _Checks:
         reply = list_environments(self._connection, self.settings.notebook.directory, timeout_s=TIMEOUT_S)
         listing = decode(reply, RemoteProblem).truncated()
         modules = f"modules of {listing.reason}" if listing.reason else "no modules"
-        return f"{', '.join(listing.alternatives) or 'none found'}; {modules}"
+        return f"{', '.join(listing.alternatives) or 'none found'}; {modules}{self._place}"
 
     def _jupyter(self) -> str:
         self.security = security.get_status(self._connection, self.settings)
         notebook = self.settings.notebook
-        return f"jupyter {notebook.application} {self.security.version} in {notebook.activate or notebook.environment}"
+        environment = notebook.activate or notebook.environment
+        return f"jupyter {notebook.application} {self.security.version} in {environment}{self._place}"
 
     def _certificate(self) -> str:
         status = self.security
@@ -276,7 +275,7 @@ class _Checks:
         reply = run_in_environment(
             self._connection, self.settings, "kernel_smoke_test", parameters, timeout_s=3 * TIMEOUT_S
         )
-        return f"a {decode(reply, KernelInfo).kernel} kernel computed 1+1"
+        return f"a {decode(reply, KernelInfo).kernel} kernel computed 1+1{self._place}"
 
     def _server(self) -> str:
         assert isinstance(self.session, Session)

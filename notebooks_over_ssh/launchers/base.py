@@ -1,9 +1,11 @@
 """The interface of a launcher, and what a session remembers of a job."""
 
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Annotated, Any, Literal, NamedTuple, Protocol
 
 import msgspec
+from msgspec import Meta
 
+from notebooks_over_ssh.config.schema import Job as JobSettings
 from notebooks_over_ssh.config.settings import Settings
 from notebooks_over_ssh.errors import RemoteError, TaskError
 from notebooks_over_ssh.ssh.confirmation import ConfirmationRequest
@@ -12,6 +14,8 @@ from notebooks_over_ssh.ssh.connection import Connection
 LauncherName = Literal["host", "slurm"]
 NodeAccess = Literal["ssh", "sshd", "srun"]
 """A way to the node of a job: node_access.py describes each."""
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.@+-]{0,63}\Z")]
+Count = Annotated[int, Meta(ge=0, le=10**12)]
 
 
 class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -51,6 +55,45 @@ class JobState(NamedTuple):
     def label(self) -> str:
         """The job's name for messages."""
         return f"job {self.job.id}" if self.job else "the job"
+
+
+class Gpus(msgspec.Struct, frozen=True, kw_only=True):
+    """The GPUs of one type in a partition."""
+
+    total: Count
+    free: Count
+
+
+class Partition(msgspec.Struct, frozen=True, kw_only=True):
+    """A part of a cluster that jobs may ask for, and what is free in it now. A node may be in several of them."""
+
+    name: Name
+    is_default: bool
+    obstacle: str
+    """Why the user's jobs do not run in it; "" if they do, as far as the scheduler says."""
+    time_limit_s: Count | None
+    """The longest time that a job may ask for; None without a limit."""
+    default_time_s: Count | None
+    """The time limit of a job that asks for none; None if that is the longest."""
+    nodes: Count
+    free_nodes: Count
+    """Those on which nothing runs."""
+    cpus: Count
+    free_cpus: Count
+    gpus: Annotated[dict[Name, Gpus], Meta(max_length=100)]
+    """By type; those without one are of the type `gpu`."""
+    waiting_jobs: Count | None
+    """None if the scheduler does not tell."""
+
+
+class Cluster(NamedTuple):
+    """What a scheduler offers."""
+
+    description: str
+    """The scheduler with its version, and the name of the cluster."""
+    accounts: tuple[str, ...] | None
+    """The accounts that the user's jobs may be charged to; None if the scheduler keeps none."""
+    partitions: tuple[Partition, ...]
 
 
 class NotStartedError(RemoteError):
@@ -115,4 +158,17 @@ class Launcher(Protocol):
         """End the job once its server has been stopped, and check that it is gone.
 
         Returns the job, None if there was none to end. Raises a UserError.
+        """
+
+
+class Scheduler(Launcher, Protocol):
+    """A launcher whose server is a job of a cluster."""
+
+    def cluster(self, login: Connection) -> Cluster:
+        """What the cluster offers. Raises RemoteError or ConnectError."""
+
+    def estimate_start(self, login: Connection, settings: JobSettings) -> str:
+        """When and where the scheduler would start a job with these settings; submits none.
+
+        Raises RemoteError, also if it would refuse the job, or ConnectError.
         """

@@ -8,9 +8,11 @@ from typing import Any
 import msgspec
 
 from notebooks_over_ssh.config.job import sbatch_options
+from notebooks_over_ssh.config.schema import Job as JobSettings
 from notebooks_over_ssh.config.settings import Settings
 from notebooks_over_ssh.errors import RemoteError, UserError
 from notebooks_over_ssh.launchers.base import (
+    Cluster,
     Job,
     JobEndedError,
     JobState,
@@ -20,6 +22,7 @@ from notebooks_over_ssh.launchers.base import (
 )
 from notebooks_over_ssh.launchers.node_access import NodeConnector
 from notebooks_over_ssh.launchers.slurm_errors import SlurmUnavailableError, to_error
+from notebooks_over_ssh.launchers.slurm_partitions import ClusterReply, StartEstimate
 from notebooks_over_ssh.launchers.slurm_state import StateReply, SubmittedJob, decode
 from notebooks_over_ssh.ssh.confirmation import ConfirmationRequest
 from notebooks_over_ssh.ssh.connection import Connection, host_key
@@ -108,6 +111,17 @@ class SlurmLauncher:
         parameters = {"id": job.id, "token": job.token, "timeout_s": CANCEL_TIMEOUT_S}
         reply = _run(login, "cancel_job", parameters, CANCEL_TIMEOUT_S + COMMAND_TIMEOUT_S)
         return job if reply.get("was_active") is True else None
+
+    def cluster(self, login: Connection) -> Cluster:
+        """The partitions of the cluster. Raises RemoteError or ConnectError."""
+        reply: ClusterReply = decode(_run(login, "list_partitions", {}), ClusterReply)
+        return reply.to_cluster()
+
+    def estimate_start(self, login: Connection, settings: JobSettings) -> str:
+        """When and where Slurm would start such a job. Raises RemoteError or ConnectError."""
+        reply = _run(login, "estimate_start", {"options": sbatch_options(settings)})
+        estimate: StartEstimate = decode(reply, StartEstimate)
+        return estimate.describe()
 
     def _submit(
         self, login: Connection, settings: Settings, parameters: dict[str, Any], observer: StartObserver

@@ -38,6 +38,14 @@ PROBLEMS = {
         "{reason} on {host} does not answer",
         "try again: Slurm's controller may be busy or down",
     ),
+    "slurm-flood": (
+        "{reason} on {host} does not stop printing",
+        "run it there; if it is as long there, tell the administrators of the cluster",
+    ),
+    "slurm-garbled": (
+        "nothing that {reason} on {host} printed can be read",
+        "compare with what it prints there",
+    ),
     "slurm-failed": ("Slurm on {host} failed: {reason}", "try again: Slurm's controller may be down"),
     "ssh-keygen-failed": ("ssh-keygen failed on {host}: {reason}", "check this on the host"),
     "not-confirmed": ("{host} got no confirmation in time, so no job was submitted", "run the command again"),
@@ -60,6 +68,8 @@ class SlurmUnavailableError(RemoteError):
 
 
 UNAVAILABLE = ("slurm-failed", "slurm-timeout")
+# On a host that has Slurm's programs, and no configuration.
+NO_CONFIGURATION = "configuration source"
 
 
 def to_error(reply: dict[str, Any], host: str) -> RemoteError:
@@ -70,6 +80,8 @@ def to_error(reply: dict[str, Any], host: str) -> RemoteError:
         reason = str((reply.get("log") or [reason])[-1]).removeprefix("sbatch: error: ")
         hint = next((hint for part, hint in SUBMIT_HINTS if part.lower() in reason.lower()), "see sbatch(1)")
         return NotStartedError(f"sbatch on {host} refused the job: {quote(reason)}", hint=hint)
+    if NO_CONFIGURATION in reason:
+        problem = "slurm-missing"
     message, hint = PROBLEMS.get(problem, ("the program on {host} failed: {reason}", ""))
     error_type = SlurmUnavailableError if problem in UNAVAILABLE else RemoteError
     return error_type(message.format(host=host, reason=quote(reason)), hint=hint)

@@ -16,11 +16,13 @@ NAME = "notebooks-over-ssh"
 COMMAND_TIMEOUT_S = 30
 MAX_OUTPUT_BYTES = 256 * 1024
 MAX_ERROR_LINES = 5
-# What these variables set, the settings set; the others could change what sbatch does (sbatch(1), INPUT ENVIRONMENT
-# VARIABLES).
+# Variables that change what the commands do or print (the INPUT ENVIRONMENT VARIABLES of their manuals). For those of
+# sbatch that are kept there are settings.
+VARIABLES = ("SBATCH_", "SQUEUE_", "SINFO_", "SCONTROL_")
 KEPT_VARIABLES = ("ACCOUNT", "CONSTRAINT", "PARTITION", "QOS", "RESERVATION", "TIMELIMIT")
 TOKEN = re.compile(r"[0-9a-f]{16}")
 JOB_ID = re.compile(r"[1-9][0-9]{0,9}")
+MAX_JOB_ID = 2**32 - 1
 CLUSTER_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 # squeue(1): job, user, state, reason, start, time left, first node, name, comment, folder. The folder comes last, and
 # what cannot be parsed is no job of ours.
@@ -46,13 +48,12 @@ class SlurmError(Exception):
         self.fields = dict(problem=problem, reason=" ".join(lines), log=lines)
 
 
-def run(command):
+def run(command, max_bytes=MAX_OUTPUT_BYTES):
     """Run the command, an argv list; returns its status, output and the lines of its errors. Raises SlurmError."""
     environment = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith("SQUEUE_")
-        and (not name.startswith("SBATCH_") or name[len("SBATCH_") :] in KEPT_VARIABLES)
+        if not name.startswith(VARIABLES) or name in ["SBATCH_" + kept for kept in KEPT_VARIABLES]
     }
     environment.update(LC_ALL="C", SLURM_TIME_FORMAT="%s")
     try:
@@ -65,30 +66,38 @@ def run(command):
         )
     except OSError as error:
         raise SlurmError("slurm-missing", ["%s: %s" % (command[0], error.strerror)])
-    outputs = read_all(process, time.time() + COMMAND_TIMEOUT_S)
-    if outputs is None:
+    try:
+        outputs = read_all(process, time.time() + COMMAND_TIMEOUT_S, max_bytes)
+    except SlurmError as error:
         process.kill()
         process.wait()
-        raise SlurmError("slurm-timeout", [command[0]])
+        raise SlurmError(error.fields["problem"], [command[0]])
     output, errors = (text.decode("utf-8", "replace") for text in outputs)
     return process.wait(), output, errors.splitlines()[-MAX_ERROR_LINES:]
 
 
-def read_all(process, deadline):
-    """What the process writes to its two pipes, each cut to MAX_OUTPUT_BYTES; None if that takes too long."""
+def read_all(process, deadline, max_bytes):
+    """What the process writes to its two pipes. Raises SlurmError if that takes too long, or is too much."""
     outputs = {process.stdout.fileno(): b"", process.stderr.fileno(): b""}
     open_pipes = set(outputs)
     with process.stdout, process.stderr:
         while open_pipes:
             ready, _, _ = select.select(list(open_pipes), [], [], max(0, deadline - time.time()))
             if not ready:
-                return None
+                raise SlurmError("slurm-timeout", [])
             for pipe in ready:
                 block = os.read(pipe, 65536)
                 if not block:
                     open_pipes.remove(pipe)
-                outputs[pipe] = (outputs[pipe] + block)[:MAX_OUTPUT_BYTES]
+                outputs[pipe] += block
+                if len(outputs[pipe]) > max_bytes:
+                    raise SlurmError("slurm-flood", [])
         return [outputs[process.stdout.fileno()], outputs[process.stderr.fileno()]]
+
+
+def is_job_id(text):
+    """Whether the text is the number of a job."""
+    return bool(JOB_ID.fullmatch(text)) and int(text) <= MAX_JOB_ID
 
 
 def jobs_folder():
@@ -117,7 +126,11 @@ def list_jobs(*selection):
             return []
         raise SlurmError("slurm-failed", errors)
     jobs = []
-    for line in output.split("\n"):
+    lines = output.split("\n")
+    # To take garbage for an empty queue would submit another job.
+    if any(lines) and not any(line.count("|") >= FORMAT.count("|") for line in lines):
+        raise SlurmError("slurm-garbled", ["squeue"])
+    for line in lines:
         match = LINE.fullmatch(line)
         if match and match.group("uid") == str(os.getuid()) and match.group("name") == NAME:
             job = match.groupdict()

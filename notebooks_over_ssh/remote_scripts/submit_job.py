@@ -12,6 +12,8 @@ import time
 import slurm
 from common import exclusive_lock, private_folder, reply, wait_for_confirmation, write_private
 
+MAX_QUOTED = 1000
+
 
 def main(parameters):
     os.umask(0o077)
@@ -48,22 +50,44 @@ def submit(parameters):
         # Without slashes and "%", so that sbatch(1) takes them as names in the folder.
         command += ["--chdir=" + folder, "--input=request", "--output=output", "--error=log"]
         command += ["--nodes=1", "--ntasks=1", "--no-requeue"]
-        status, output, errors = slurm.run(command + parameters["options"] + [os.path.join(folder, "script")])
-        # The last line, in case a site's own sbatch prints more.
-        number, _, cluster = output.strip().rpartition("\n")[2].partition(";")
-        if status or not slurm.JOB_ID.fullmatch(number):
-            raise slurm.SlurmError("submit-failed", errors or output.splitlines()[:3])
+        number, cluster = run_sbatch(
+            command + parameters["options"] + [os.path.join(folder, "script")], token
+        )
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
     record = dict(
-        id=int(number),
+        id=number,
         cluster=cluster if slurm.CLUSTER_NAME.fullmatch(cluster) else "",
         marker=parameters["marker"],
         submitted=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     )
     write_private(os.path.join(folder, "job.json"), json.dumps(record))
     return dict(record, token=token)
+
+
+def run_sbatch(command, token):
+    """Run sbatch; returns the number of the job, and what it printed as the name of the cluster. Raises SlurmError.
+
+    sbatch may submit the job and fail: when the controller answers late, or when a site's own sbatch prints something
+    else. Then the job is in the queue.
+    """
+    try:
+        status, output, errors = slurm.run(command)
+        # The last line, in case a site's own sbatch prints more.
+        number, _, cluster = output.strip().rpartition("\n")[2].partition(";")
+        if not status and slurm.is_job_id(number):
+            return int(number), cluster
+        problem = slurm.SlurmError("submit-failed", errors or output[:MAX_QUOTED].splitlines()[:3])
+    except slurm.SlurmError as error:
+        problem = error
+    try:
+        jobs = [job for job in slurm.find_active() if job["token"] == token]
+    except slurm.SlurmError:
+        jobs = []
+    if not jobs:
+        raise problem
+    return jobs[0]["id"], ""
 
 
 def make_host_key(folder):

@@ -44,9 +44,10 @@ MAX_LOG_LINE_BYTES = 64 * 1024
 MAX_LINE_LENGTH = 300
 EXIT_TIMEOUT_S = 2
 MAX_REFUSALS = 5
+SLURM_PROGRAMS = ("submit_job", "job_state", "job_access", "await_job", "cancel_job", "list_partitions")
 # Sent with these programs too, each after the modules that it imports.
 OWN_MODULES = {
-    **dict.fromkeys(("submit_job", "job_state", "job_access", "await_job", "cancel_job"), ("slurm",)),
+    **dict.fromkeys((*SLURM_PROGRAMS, "estimate_start"), ("slurm",)),
     "serve_in_job": ("start_server",),
 }
 _log = logging.getLogger(__name__)
@@ -93,9 +94,8 @@ def list_environments(connection: Connection, directory: str, *, timeout_s: floa
     """
     marker = secrets.token_hex(16)
     stdin = script("list_environments.sh") + Environment(directory=directory).header(marker)
-    return parse_reply(
-        connection, marker, _communicate(connection, BOOTSTRAP, stdin, timeout_s, marker, None)
-    )
+    output = _communicate(connection, BOOTSTRAP, stdin, timeout_s, marker, None)
+    return parse_reply(connection, marker, output)
 
 
 def build_request(

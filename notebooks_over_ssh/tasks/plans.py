@@ -126,6 +126,13 @@ def doctor(run: Run) -> None:
     )
 
 
+def partitions(run: Run) -> None:
+    """Print what `clusters.partitions` would do. Raises a UserError."""
+    destination, session = _find_destination(run.settings)
+    _print_route(destination, run.settings, session)
+    print_step("partitions", "would ask the scheduler for its partitions")
+
+
 def start_sandbox() -> None:
     """Print what `sandbox.start` would do. Raises TaskError."""
     network = sandbox.find_running()

@@ -58,10 +58,13 @@ def answer(queue: Queue, call: Call) -> str | Step | Submission:
     return program(queue, call)
 
 
-def _sbatch(queue: Queue, call: Call) -> Submission:
-    request, script, arguments, is_parsable = parse_batch(call.arguments, call.folder)
+def _sbatch(queue: Queue, call: Call) -> str | Submission:
+    request, script, arguments, options = parse_batch(call.arguments, call.folder)
+    if options.test_only:
+        queue.check(request)
+        return ""
     job = queue.submit(request, call.now)
-    output = f"{job.id}\n" if is_parsable else f"Submitted batch job {job.id}\n"
+    output = f"{job.id}\n" if options.parsable else f"Submitted batch job {job.id}\n"
     return Submission(job, script, arguments, output)
 
 

@@ -52,6 +52,7 @@ class BatchOptions(argparse.Namespace):
     """The options of sbatch."""
 
     parsable: bool = False
+    test_only: bool = False
     job_name: str | None = None
     comment: str = ""
     chdir: str | None = None
@@ -71,8 +72,8 @@ class BatchOptions(argparse.Namespace):
     command: list[str] = []  # noqa: RUF012  # argparse replaces it
 
 
-def parse_batch(arguments: list[str], folder: Path) -> tuple[Request, bytes, list[str], bool]:
-    """What sbatch was asked for, the script, its arguments, and whether to print only the job's number.
+def parse_batch(arguments: list[str], folder: Path) -> tuple[Request, bytes, list[str], BatchOptions]:
+    """What sbatch was asked for, the script, its arguments, and all options.
 
     `folder` is where sbatch runs. Raises RefusedError.
     """
@@ -105,7 +106,7 @@ def parse_batch(arguments: list[str], folder: Path) -> tuple[Request, bytes, lis
     for value in (options.nodes, options.ntasks):
         if value not in ("1", "1-1"):
             raise RefusedError("Requested node configuration is not available")
-    return request, script, given.command[1:], options.parsable
+    return request, script, given.command[1:], options
 
 
 def _parser() -> Parser:
@@ -118,6 +119,7 @@ def _parser() -> Parser:
         parser.option(*names)
     parser.flag("--parsable")
     parser.flag("--no-requeue")
+    parser.flag("--test-only")
     parser.add_argument("command", nargs=argparse.REMAINDER)
     return parser
 

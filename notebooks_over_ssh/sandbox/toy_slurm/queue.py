@@ -100,8 +100,8 @@ class Queue(msgspec.Struct, kw_only=True):
     jobs: list[Job] = []
     next_id: int = 1
 
-    def submit(self, request: Request, now: float) -> Job:
-        """Add a job. Raises RefusedError."""
+    def check(self, request: Request) -> None:
+        """Raise RefusedError if the queue would take no such job."""
         partition = PARTITIONS.get(request.partition)
         if partition is None:
             raise RefusedError("Invalid partition name specified")
@@ -109,6 +109,10 @@ class Queue(msgspec.Struct, kw_only=True):
             raise RefusedError("Requested node configuration is not available")
         if sum(not job.ended for job in self.jobs) >= MAX_ACTIVE_JOBS:
             raise RefusedError("Job violates accounting/QOS policy (job submit limit)")
+
+    def submit(self, request: Request, now: float) -> Job:
+        """Add a job. Raises RefusedError."""
+        self.check(request)
         job = Job(id=self.next_id, request=request, submitted=now)
         self.jobs.append(job)
         self.next_id += 1

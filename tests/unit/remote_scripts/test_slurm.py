@@ -49,7 +49,7 @@ def test_own_job(slurm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         {"uid": 4_000_000}, {"name": "other"}, {"name": f"{NAME}x"}, {"comment": "(null)"},
         {"comment": f"{NAME} 1123456789abcdef"}, {"comment": f"{NAME} {TOKEN} "}, {"folder": "/tmp"},
-        {"folder": ""}, {"id": "12_1"}, {"id": 0}, {"comment": f"{NAME} ../../../../x"}, {"state": "RUNNING\n"},
+        {"folder": ""}, {"id": "12_1"}, {"id": 0}, {"comment": f"{NAME} ../../../../x"},
         {"start": "1e9"}, {"reason": "a|b"},
     ],
 )  # fmt: skip
@@ -63,6 +63,15 @@ def test_hostile_names(slurm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     name = f"x\n13|RUNNING|{NAME}\n\x1b[2J"
     output = f"{line(slurm, name=name)}\n{'y' * 10_000_000}\n{line(slurm, id=14)}\n"
     assert [job["id"] for job in list_jobs(slurm, monkeypatch, output)] == [14]
+
+
+@pytest.mark.parametrize("output", ["\x1b[2J\n" * 1000, "0" * 100_000, "\x00\n", "a|b\n"])
+def test_garbage(slurm: Any, monkeypatch: pytest.MonkeyPatch, output: str) -> None:
+    """An answer without a single line of jobs is an error, and not an empty queue."""
+    with pytest.raises(slurm.SlurmError) as problem:
+        list_jobs(slurm, monkeypatch, output)
+    assert problem.value.fields["problem"] == "slurm-garbled"
+    assert list_jobs(slurm, monkeypatch, "") == list_jobs(slurm, monkeypatch, "\n") == []
 
 
 @pytest.mark.parametrize(

@@ -208,3 +208,12 @@ def test_called_a_toy() -> None:
     """The version and the cluster's name say that it is a toy."""
     assert "toy" in call(Queue(), "sbatch", "--version")
     assert "ClusterName             = toy" in call(Queue(), "scontrol", "show", "config")
+
+
+def test_no_submission() -> None:
+    """`sbatch --test-only` submits nothing, and refuses what would be refused."""
+    queue = Queue()
+    assert call(queue, "sbatch", "--test-only", "--wrap=true") == ""
+    with pytest.raises(RefusedError, match="Invalid partition name"):
+        call(queue, "sbatch", "--test-only", "--wrap=true", "--partition=nowhere")
+    assert queue.jobs == []
