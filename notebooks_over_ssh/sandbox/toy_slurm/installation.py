@@ -71,4 +71,4 @@ def listen_for_programs(paths: SandboxPaths) -> socket.socket:
 def _link(programs: Path, folder: Path, names: Iterable[str]) -> None:
     for name in names:
         with contextlib.suppress(FileExistsError):
-            (folder / name).symlink_to(programs / name)
+            (folder / name).symlink_to(os.path.relpath(programs / name, folder))

@@ -1,5 +1,6 @@
 """The processes of a job: starts them, finds them, ends them."""
 
+import contextlib
 import os
 import re
 import shutil
@@ -16,7 +17,9 @@ from notebooks_over_ssh.sandbox.toy_slurm.queue import Job
 
 JOB_VARIABLE = "SLURM_JOB_ID"
 # Opens the files of the job in its own process, because that may block.
-_OPEN_FILES = 'exec <"$1" >"$2" || exit; [ "$3" = "$2" ] && exec 2>&1 || exec 2>"$3"; shift 3; exec "$@"'
+# To append lets standard output and error share a file.
+_OPEN_FILES = 'exec <"$1" >>"$2" 2>>"$3" || exit; shift 3; exec "$@"'
+_TRUNCATE = ': >"$2" || exit; : >"$3" || exit; '
 
 
 def _script_folder(paths: SandboxPaths, job: Job) -> Path:
@@ -41,9 +44,12 @@ def start(paths: SandboxPaths, job: Job) -> subprocess.Popen[bytes]:
     """Run the job's script. Raises OSError."""
     folder = _script_folder(paths, job)
     arguments = (folder / "arguments").read_bytes().split(b"\0")[:-1]
-    files = [expand(name, job) for name in (job.request.stdin, job.request.stdout, job.request.stderr)]
+    stdin, *outputs = (
+        expand(name, job) for name in (job.request.stdin, job.request.stdout, job.request.stderr)
+    )
+    open_files = _OPEN_FILES if job.request.appends else _TRUNCATE + _OPEN_FILES
     return subprocess.Popen(
-        ["/bin/sh", "-c", _OPEN_FILES, "sh", *files, str(folder / "slurm_script"), *arguments],
+        ["/bin/sh", "-c", open_files, "sh", stdin, *outputs, str(folder / "slurm_script"), *arguments],
         cwd=job.request.folder,
         env=environment(paths, job),
         stdin=subprocess.DEVNULL,
@@ -85,10 +91,10 @@ def expand(name: str, job: Job) -> str:
 
 
 def report(job: Job, message: str) -> None:
-    """Add a line to the job's standard error, as slurmstepd does, if that is a file."""
+    """Add a line to the job's standard error, as slurmstepd does, if that is a file that can be written."""
     path = Path(job.request.folder, expand(job.request.stderr, job))
     if path.is_file():
-        with path.open("a") as file:
+        with contextlib.suppress(OSError), path.open("a") as file:
             file.write(f"slurmstepd: error: *** JOB {job.id} ON {job.node} {message} ***\n")
 
 

@@ -3,6 +3,7 @@
 import argparse
 import re
 import shlex
+import signal
 from pathlib import Path
 from typing import NoReturn
 
@@ -11,6 +12,7 @@ from notebooks_over_ssh.sandbox.toy_slurm.queue import (
     PARTITIONS,
     RefusedError,
     Request,
+    Signal,
 )
 
 VERSION = "slurm 22.05 (the sandbox's toy queue)"
@@ -22,6 +24,8 @@ _TIME = re.compile(
     re.ASCII,
 )
 _MEMORY = re.compile(r"(\d{1,9})([KMGT]?)B?", re.ASCII | re.IGNORECASE)
+_SIGNAL = re.compile(r"(?P<script>B:)?(?P<name>[A-Za-z0-9]{1,10})(?:@(?P<seconds>\d{1,5}))?", re.ASCII)
+_SIGNAL_S = 60
 _GPUS = re.compile(r"(?:gpu:)?(\d{1,4})", re.ASCII)
 
 
@@ -68,6 +72,8 @@ class BatchOptions(argparse.Namespace):
     gpus: str = "0"
     gres: str = "gpu:0"
     no_requeue: bool = False
+    open_mode: str = "truncate"
+    signal: str | None = None
     wrap: str | None = None
     command: list[str] = []  # noqa: RUF012  # argparse replaces it
 
@@ -102,6 +108,8 @@ def parse_batch(arguments: list[str], folder: Path) -> tuple[Request, bytes, lis
         cpus=_number(options.cpus_per_task, "CPU count"),
         memory_mb=_memory_mb(options.mem),
         gpus=max(_gpus(options.gpus), _gpus(options.gres)),
+        appends=options.open_mode == "append",
+        signal=_signal(options.signal) if options.signal else None,
     )
     for value in (options.nodes, options.ntasks):
         if value not in ("1", "1-1"):
@@ -115,6 +123,7 @@ def _parser() -> Parser:
         ("-J", "--job-name"), ("--comment",), ("-D", "--chdir"), ("-i", "--input"), ("-o", "--output"),
         ("-e", "--error"), ("-N", "--nodes"), ("-n", "--ntasks"), ("-p", "--partition"), ("-t", "--time"),
         ("-c", "--cpus-per-task"), ("--mem",), ("-G", "--gpus"), ("--gres",), ("--wrap",),
+        ("--open-mode",), ("--signal",),
     ):  # fmt: skip
         parser.option(*names)
     parser.flag("--parsable")
@@ -177,6 +186,17 @@ def _gpus(text: str) -> int:
     if not match:
         raise RefusedError("Invalid generic resource (gres) specification")
     return int(match[1])
+
+
+def _signal(text: str) -> Signal:
+    match = _SIGNAL.fullmatch(text)
+    name = match["name"].upper() if match else ""
+    number = int(name) if name.isdigit() else getattr(signal, f"SIG{name.removeprefix('SIG')}", None)
+    if not match or not number or not 0 < number < signal.NSIG:
+        raise RefusedError(f"Invalid --signal specification: {text}")
+    return Signal(
+        number=number, seconds=int(match["seconds"] or _SIGNAL_S), to_script_only=bool(match["script"])
+    )
 
 
 def _number(text: str, what: str) -> int:

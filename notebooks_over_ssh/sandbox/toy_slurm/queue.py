@@ -48,6 +48,16 @@ PARTITIONS = {
 DEFAULT_PARTITION = "main"
 
 
+class Signal(msgspec.Struct, frozen=True, kw_only=True):
+    """A signal that a job gets before its time limit."""
+
+    number: int
+    seconds: int
+    """How long before."""
+    to_script_only: bool
+    """Whether only its script gets it, not its other processes."""
+
+
 class Request(msgspec.Struct, frozen=True, kw_only=True):
     """What sbatch asked for."""
 
@@ -62,6 +72,9 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     cpus: int = 1
     memory_mb: int = 1024
     gpus: int = 0
+    appends: bool = False
+    """Whether it adds to its files, instead of replacing them."""
+    signal: Signal | None = None
 
 
 class Job(msgspec.Struct, kw_only=True):
@@ -73,6 +86,7 @@ class Job(msgspec.Struct, kw_only=True):
     node: str = ""
     started: float = 0.0
     ended: float = 0.0
+    is_signalled: bool = False
     outcome: State | None = None
     """The state in which it ends: known before `ended`, while its processes still end."""
     ending_since: float = 0.0
@@ -88,6 +102,11 @@ class Job(msgspec.Struct, kw_only=True):
     def limit_at(self) -> float:
         """When a running job reaches its time limit."""
         return self.started + self.request.limit_s
+
+    @property
+    def signal_at(self) -> float:
+        """When a running job is to get its signal; its time limit without one."""
+        return self.limit_at - (self.request.signal.seconds if self.request.signal else 0)
 
 
 class RefusedError(Exception):
@@ -144,6 +163,17 @@ class Queue(msgspec.Struct, kw_only=True):
             self.finish(job, "TIMEOUT", now)
         return due
 
+    def signal_due(self, now: float) -> list[Job]:
+        """The jobs whose time has come to get the signal that they asked for; each once."""
+        due = [
+            job
+            for job in self.jobs
+            if job.request.signal and job.state == "RUNNING" and job.signal_at <= now and not job.is_signalled
+        ]
+        for job in due:
+            job.is_signalled = True
+        return due
+
     def finish(self, job: Job, outcome: State, now: float) -> None:
         """Let a job end, unless it does: it has ended once its processes have, or at once if it never started."""
         if job.outcome is None:
@@ -162,8 +192,10 @@ class Queue(msgspec.Struct, kw_only=True):
         self.jobs = [job for job in self.jobs if not job.ended or job.ended > oldest]
 
     def next_event_at(self, now: float) -> float | None:
-        """When the next job is due to start or to end; None if none is."""
-        times = [job.limit_at for job in self.jobs if job.state == "RUNNING"]
+        """When the next job is due to start, to be signalled or to end; None if none is."""
+        times = [
+            job.limit_at if job.is_signalled else job.signal_at for job in self.jobs if job.state == "RUNNING"
+        ]
         times += [at for job in self.jobs if job.state == "PENDING" and (at := job.submitted + WAIT_S) > now]
         return min(times, default=None)
 

@@ -1,6 +1,7 @@
 """Starts and ends the jobs of the queue, and keeps a file of them."""
 
 import asyncio
+import contextlib
 import logging
 import subprocess
 import time
@@ -53,6 +54,8 @@ class Runner:
                 continue
 
     def _advance(self, now: float) -> None:
+        for job in self.queue.signal_due(now):
+            self._signal(job)
         for job in self.queue.end_due(now):
             moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(now))
             job_processes.report(job, f"CANCELLED AT {moment} DUE TO TIME LIMIT")
@@ -81,19 +84,28 @@ class Runner:
         self.queue.finish(job, "FAILED" if status else "COMPLETED", time.time())
         self.change()
 
+    def _signal(self, job: Job) -> None:
+        """Send the signal that the job asked for."""
+        signal = job.request.signal
+        assert signal
+        if signal.to_script_only and job.id in self._scripts:
+            self._scripts[job.id].send_signal(signal.number)
+        elif not signal.to_script_only:
+            for process in job_processes.find(self._paths, job.id):
+                with contextlib.suppress(psutil.Error):
+                    process.send_signal(signal.number)
+
     def _end(self, job: Job, now: float) -> None:
         """Send the job's processes SIGTERM, or later SIGKILL; without any, the job has ended."""
         processes = job_processes.find(self._paths, job.id)
         for process in processes:
-            try:
+            with contextlib.suppress(psutil.Error):
                 if now > job.ending_since + KILL_WAIT_S:
                     process.kill()
                 elif process not in self._terminated:
                     # Once, because some programs skip their clean-up at the second signal.
                     self._terminated.add(process)
                     process.terminate()
-            except psutil.Error:
-                continue
         if not processes and job.id not in self._scripts:
             job.ended = now
             self._terminated = {process for process in self._terminated if is_alive(process)}
@@ -104,10 +116,8 @@ class Runner:
         if not queue_file(self._paths).exists():
             return Queue()
         for process in job_processes.find(self._paths, None):
-            try:
+            with contextlib.suppress(psutil.Error):
                 process.kill()
-            except psutil.Error:
-                continue
         queue = read_queue(self._paths)
         for job in queue.jobs:
             if job.started:

@@ -42,10 +42,11 @@ def processes(folder: Path, job: str) -> list[psutil.Process]:
 
 def test_a_job(client: OpenSSHClient, network: sandbox.Network) -> None:
     """A job waits, runs on a node with Slurm's variables, and leaves its output; srun runs more in it meanwhile."""
-    go = Path(network.home, "go")
+    go, output = Path(network.home, "go"), Path(network.home, "practice.out")
+    output.write_text("earlier\n")
     job = submit(
         client,
-        "--gpus=1 --job-name=practice --output=%x-%j.out",
+        "--gpus=1 --job-name=practice --output=%x.out --error=%j.err --open-mode=append",
         "--wrap='hostname; echo $SLURM_JOB_ID $SLURM_JOB_GPUS; until [ -e go ]; do sleep 0.1; done; echo end >&2'",
     )
     assert state(client, job).startswith("PENDING")
@@ -56,16 +57,21 @@ def test_a_job(client: OpenSSHClient, network: sandbox.Network) -> None:
     assert (step.returncode, step.stdout) == (3, "toy-node2\ninput")
     go.touch()
     wait_for(client, job, "COMPLETED")
-    output = Path(network.home, f"practice-{job}.out")
-    assert output.read_text() == f"toy-node2\n{job} 0\nend\n"
-    output.unlink()
-    go.unlink()
+    errors = Path(network.home, f"{job}.err")
+    assert (output.read_text(), errors.read_text()) == (f"earlier\ntoy-node2\n{job} 0\n", "end\n")
+    for file in (go, output, errors):
+        file.unlink()
 
 
 def test_time_limit_and_cancelling(client: OpenSSHClient, network: sandbox.Network, folder: Path) -> None:
-    """At its time limit, or cancelled, a job ends with all its processes, also one that ignores SIGTERM."""
+    """At its time limit, or cancelled, a job ends with all its processes, also one that ignores SIGTERM.
+
+    Before the limit, it gets the signal that it asked for.
+    """
     limited = submit(
-        client, "--time=0:01", "--output=/dev/null --error=limited.log", f"--wrap='{DAEMONIZES}'"
+        client,
+        "--time=0:06 --signal=B:USR1@1 --output=/dev/null --error=limited.log",
+        f"--wrap='trap \"echo signalled >&2\" USR1; {DAEMONIZES}; wait'",
     )
     stubborn = submit(client, "--output=stubborn.log", "--wrap='trap \"\" TERM; while :; do sleep 0.1; done'")
     wait_for(client, stubborn, "RUNNING")
@@ -75,7 +81,8 @@ def test_time_limit_and_cancelling(client: OpenSSHClient, network: sandbox.Netwo
     wait_for(client, limited, "TIMEOUT")
     wait_for(client, stubborn, "CANCELLED")
     assert processes(folder, limited) == processes(folder, stubborn) == []
-    assert "DUE TO TIME LIMIT" in Path(network.home, "limited.log").read_text()
+    log = Path(network.home, "limited.log").read_text()
+    assert "signalled\n" in log and "DUE TO TIME LIMIT" in log
     for name in ("limited.log", "stubborn.log"):
         Path(network.home, name).unlink()
 

@@ -1,6 +1,7 @@
 """The toy queue: which job waits, why, and for how long."""
 
 import pytest
+from msgspec.structs import replace
 
 from notebooks_over_ssh.sandbox.toy_slurm.queue import (
     MAX_ACTIVE_JOBS,
@@ -11,6 +12,7 @@ from notebooks_over_ssh.sandbox.toy_slurm.queue import (
     Queue,
     RefusedError,
     Request,
+    Signal,
 )
 
 NOW = 1_800_000_000.0
@@ -93,6 +95,19 @@ def test_time_limit() -> None:
     assert queue.end_due(NOW + 60) == [job] == queue.ending()
     job.ended = NOW + 61
     assert (job.state, queue.ending()) == ("TIMEOUT", [])
+
+
+def test_signal_before_the_limit() -> None:
+    """A job gets the signal that it asked for once, so long before its time limit."""
+    queue = Queue()
+    signal = Signal(number=15, seconds=20, to_script_only=True)
+    job = queue.submit(replace(request(limit_s=60), signal=signal), NOW - WAIT_S)
+    queue.start_due(NOW)
+    assert queue.next_event_at(NOW) == NOW + 40
+    assert queue.signal_due(NOW + 39.9) == []
+    assert queue.signal_due(NOW + 40) == [job]
+    assert queue.signal_due(NOW + 41) == []
+    assert queue.next_event_at(NOW + 41) == job.limit_at
 
 
 def test_limit_of_the_partition() -> None:

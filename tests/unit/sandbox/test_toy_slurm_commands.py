@@ -10,7 +10,7 @@ import pytest
 
 from notebooks_over_ssh.sandbox.environment import user_name
 from notebooks_over_ssh.sandbox.toy_slurm.commands import Call, Step, Submission, answer
-from notebooks_over_ssh.sandbox.toy_slurm.queue import WAIT_S, Job, Queue, RefusedError
+from notebooks_over_ssh.sandbox.toy_slurm.queue import WAIT_S, Job, Queue, RefusedError, Signal
 
 NOW = 1_800_000_000.0
 
@@ -118,6 +118,20 @@ def test_time_limits(text: str, limit_s: int) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("B:TERM@30", Signal(number=15, seconds=30, to_script_only=True)),
+        ("usr1", Signal(number=10, seconds=60, to_script_only=False)),
+        ("SIGINT@5", Signal(number=2, seconds=5, to_script_only=False)),
+        ("12@5", Signal(number=12, seconds=5, to_script_only=False)),
+    ],
+)
+def test_signals(text: str, expected: Signal) -> None:
+    """Each of sbatch's notations of --signal is understood."""
+    assert submit(Queue(), f"--signal={text}", "--wrap=echo").job.request.signal == expected
+
+
+@pytest.mark.parametrize(
     ("command", "message"),
     [
         (
@@ -132,6 +146,8 @@ def test_time_limits(text: str, limit_s: int) -> None:
         (("sbatch", "--mem=much", "--wrap=echo"), "Invalid --mem"),
         (("sbatch", "--gpus=a100:1", "--wrap=echo"), "Invalid generic resource"),
         (("sbatch", "--cpus-per-task=0", "--wrap=echo"), "CPU count"),
+        (("sbatch", "--signal=nothing", "--wrap=echo"), "Invalid --signal"),
+        (("sbatch", "--signal=99", "--wrap=echo"), "Invalid --signal"),
         (("sbatch", "--nodes=2", "--wrap=echo"), "node configuration is not available"),
         (("squeue", "--jobs=7"), "Invalid job id"),
         (("squeue", "--federation"), "unrecognized arguments"),
