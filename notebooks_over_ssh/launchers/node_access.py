@@ -10,6 +10,7 @@ Whichever it is, nothing listens on the network for it.
 """
 
 import contextlib
+import logging
 import time
 from collections.abc import Callable, Iterator
 from typing import Annotated, NamedTuple
@@ -35,6 +36,7 @@ from notebooks_over_ssh.ssh.remote import BOOTSTRAP, run_program, script
 from notebooks_over_ssh.util.command_hint import command
 from notebooks_over_ssh.util.peer_text import quote
 
+_log = logging.getLogger(__name__)
 WAYS: dict[NodeAccess, str] = {
     "ssh": "its own SSH server",
     "sshd": "an sshd in a step of the job",
@@ -104,8 +106,10 @@ class NodeConnector:
             except UserError as error:
                 if not login.is_connected:
                     raise
+                _log.debug("job %d: no way to its node by %s: %s", job.id, way, error)
                 errors[way] = error
                 continue
+            _log.debug("job %d: its node is reached by %s", job.id, way)
             self._last_way[job.token] = way
             return Reached(connection, msgspec.structs.replace(job, access=way), access.host_key)
         if setting != "auto":
