@@ -5,30 +5,13 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.kit.browser_recorder import Recorder
 from tests.kit.cli import Result, User, assert_error, assert_success, port_in
 from tests.kit.jupyter_client import Browser
 from tests.kit.users import PASSWORD
 
 NOTEBOOK = "week 1/größe & more?.ipynb"
 ENCODED = "week%201/gr%C3%B6%C3%9Fe%20%26%20more%3F.ipynb"
-
-
-class Recorder:
-    """A browser program that records its arguments, as Python's webbrowser starts it where there is a display."""
-
-    def __init__(self, folder: Path) -> None:
-        self._file = folder / "opened"
-        program = folder / "a-browser"
-        program.write_text(f'#!/bin/sh\nprintf "%s\\n" "$#" "$1" >> "{self._file}"\n')
-        program.chmod(0o755)
-        self.variables = {"DISPLAY": ":99", "BROWSER": f"{program} %s"}
-
-    def take_urls(self) -> list[str]:
-        """The URLs since the last call."""
-        lines = self._file.read_text().splitlines() if self._file.exists() else []
-        assert set(lines[::2]) <= {"1"}
-        self._file.unlink(missing_ok=True)
-        return lines[1::2]
 
 
 @pytest.mark.parametrize(
