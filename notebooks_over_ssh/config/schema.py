@@ -49,6 +49,8 @@ class Notebook(msgspec.Struct, frozen=True, kw_only=True):
     """A shell command that prepares the environment; unless empty, it replaces `environment`."""
     directory: OneLine = "~/mlpractical"
     application: Literal["notebook", "lab", "server"] = "notebook"
+    prefix: list[OneLine] = []
+    """A program of the host that runs Jupyter, and its arguments, such as krenew -K 60 --, which renews a ticket."""
     arguments: list[OneLine] = []
     """Additional command-line arguments for Jupyter, such as --ServerApp.terminals_enabled=False."""
     launcher: Literal["host", "slurm"] | None = None

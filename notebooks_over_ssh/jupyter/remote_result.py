@@ -181,6 +181,10 @@ def to_exception(reply: RemoteProblem, settings: Settings, host: str) -> RemoteS
             f"the {environment_label} on {host} has no `jupyter {notebook.application}`",
             f"install it there, or set notebook.application to something other than {notebook.application}",
         ),
+        "prefix-missing": (
+            f"{host} has no program {reply.reason}, which notebook.prefix names",
+            "ask the administrators for it, or set notebook.prefix to []",
+        ),
         "directory-missing": (
             f"{host} has no folder {reply.directory}" + (f"; only {reply.path} exists" if reply.path else ""),
             "set notebook.directory to a folder that exists",

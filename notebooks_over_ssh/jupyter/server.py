@@ -96,6 +96,7 @@ def start(login: Connection, settings: Settings, observer: StartObserver) -> tup
         "nice": notebook.nice,
         "remote_port": notebook.remote_port,
         "start_timeout_s": notebook.start_timeout_s,
+        "prefix": notebook.prefix,
         "arguments": notebook.arguments,
     }
     launched = LAUNCHERS[notebook.launcher or DEFAULT_LAUNCHER].start(login, settings, parameters, observer)

@@ -8,6 +8,7 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import socket
 import ssl
 import struct
@@ -19,6 +20,7 @@ PARTIAL_CHAIN = (
 )
 NO_CHECK_TIME = 0x200000  # X509_V_FLAG_NO_CHECK_TIME: the certificate is pinned, and the clock may be wrong
 MAX_LINE_LENGTH = 1000  # characters of a line of the log in a reply
+SERVER_INFO = re.compile(r"(?:jpserver|nbserver)-([0-9]{1,10})\.json\Z")
 FOREIGN_HOST = "not-this-server.invalid"
 
 
@@ -77,6 +79,22 @@ class Server(object):
         path = self.token_path if os.path.exists(self.token_path) else self.old_token_path
         with open(path) as file:
             return file.read().strip()
+
+    def find_server_info(self, pid):
+        """As `read_server_info`, with the PID; also of a server that the process `pid` runs (notebook.prefix).
+
+        The runtime folder is emptied before a server starts, and a server that a kernel starts comes later.
+        """
+        pids = [pid]
+        with contextlib.suppress(OSError):
+            pids += [
+                int(match.group(1)) for match in map(SERVER_INFO.match, os.listdir(self.runtime)) if match
+            ]
+        for server_pid in pids:
+            info = self.read_server_info(server_pid)
+            if info:
+                return dict(info, pid=server_pid)
+        return None
 
     def read_server_info(self, pid):
         """The server info file that Jupyter wrote to its runtime folder, or None while there is none."""

@@ -86,6 +86,9 @@ def prepare(server, parameters):
     program = shutil.which("jupyter-" + application)
     if jupyter.version is None or program is None:
         return dict(problem="application-missing"), None
+    prefix = parameters["prefix"]
+    if prefix and shutil.which(prefix[0]) is None:
+        return dict(problem="prefix-missing", reason=prefix[0]), None
     try:
         config = jupyter.read_config()
     except (OSError, ValueError) as error:
@@ -124,7 +127,7 @@ def launch_server(server, parameters, jupyter, config, program, directory, pem):
         keyfile=server.pem_path,
         ssl_options=tls_options(),
     )
-    command = [program, "--no-browser"]
+    command = parameters["prefix"] + [program, "--no-browser"]
     command += parameters["arguments"]
     command += [
         "--%s.%s=%s"
@@ -217,11 +220,14 @@ def wait_until_ready(server, record, already_running, timeout_s):
         if process_start(record["pid"]) != record["process_start"]:
             if_unchanged(server, record, server.delete)
             return dict(problem="exited", log=server.log_tail(20))
-        info = server.read_server_info(record["pid"])
+        info = server.find_server_info(record["pid"])
         if info:
             if record["port"] != info["port"]:
-                record["port"] = info["port"]
-                if_unchanged(server, record, lambda: server.save(record))
+                current = dict(
+                    record, port=info["port"], pid=info["pid"], process_start=process_start(info["pid"])
+                )
+                if_unchanged(server, record, functools.partial(server.save, current))
+                record = current
             try:
                 finding = server.audit(record, max(1, deadline - time.monotonic()))
                 if finding:

@@ -3,7 +3,7 @@
 import logging
 import re
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, cast
+from typing import Any
 
 import paramiko
 from paramiko.auth_strategy import AuthResult, AuthSource, AuthStrategy
@@ -64,14 +64,14 @@ class LoginStrategy(AuthStrategy):
         self.identity: HopIdentity | None = None
         """The hop's identity; None until its host key has been verified."""
         self.user = hop.user
-        self.host = hop.host
-        self.gssapi_options = hop.gssapi
+        self._hop = hop
+        self.delegates_ticket = False
+        """Whether the hop was logged in to with a Kerberos ticket, and has one now."""
         self.gssapi_error: GSSAPIError | None = None
         self.account = account(hop.user, label, hop.port)
         self.methods = hop.login_methods
         self.max_attempts = min(MAX_ATTEMPTS, hop.password_prompts)
         self.identities = Identities(hop, credentials)
-        self.shows_banner = hop.shows_banner
         self.credentials = credentials
         self.settings = settings
         self.attempted: list[str] = []
@@ -90,7 +90,7 @@ class LoginStrategy(AuthStrategy):
         ours.show_waiting = lambda: self.credentials.show_waiting(self.account)
         key = transport.get_remote_server_key()
         self.identity = HopIdentity(self.position, self.user, fingerprint(key))
-        self._gssapi = self.gssapi_options  # None once it was tried
+        self._gssapi = self._hop.gssapi  # None once it was tried
         self.allowed_methods = ("publickey",) if self._gssapi is None else (GSSAPI, "publickey")
         keys = self.identities.iter_keys()
         try:
@@ -118,7 +118,7 @@ class LoginStrategy(AuthStrategy):
         return AuthResult(strategy=self)
 
     def _show_banner(self, text: str) -> None:
-        if self.shows_banner:
+        if self._hop.shows_banner:
             self.credentials.show_banner(self.account, prefix_lines(self.account, text))
 
     def _try_next_method(
@@ -148,11 +148,13 @@ class LoginStrategy(AuthStrategy):
     def _try_gssapi(self, transport: paramiko.Transport, options: GSSAPIOptions) -> Sequence[str] | None:
         """Log in with a ticket; returns the methods that can continue, None if Kerberos or the hop refused it."""
         try:
-            context = SecurityContext(self.host, transport.sock, options)
+            context = SecurityContext(self._hop.host, transport.sock, options)
             self.attempted.append(GSSAPI)
             ours: Any = transport  # the stubs omit ensure_session and the authentication handler
             ours.ensure_session()
-            return cast(Sequence[str], ours.auth_handler.auth_gssapi_with_mic(self.user, context))
+            next_methods: Sequence[str] = ours.auth_handler.auth_gssapi_with_mic(self.user, context)
+            self.delegates_ticket = options.delegate_credentials
+            return next_methods
         except GSSAPIError as error:
             _log.debug("%s: %s", self.account, error)
             self.gssapi_error = error
@@ -295,6 +297,4 @@ class LoginStrategy(AuthStrategy):
         return refused_error(self.account, allowed_methods, self._attempts(), self.gssapi_error)
 
     def _attempts(self) -> str:
-        return describe_attempts(
-            self.attempted, self.identities.skipped, tries_keys="publickey" in self.methods
-        )
+        return describe_attempts(self.attempted, self.identities.skipped, self.methods)

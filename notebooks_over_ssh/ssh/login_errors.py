@@ -53,12 +53,12 @@ def refused_error(
     return AuthenticationError(message, hint="check the user name (user@host) and the key (-i FILE)")
 
 
-def describe_attempts(attempted: Sequence[str], skipped: Sequence[str], *, tries_keys: bool) -> str:
+def describe_attempts(attempted: Sequence[str], skipped: Sequence[str], methods: Sequence[str]) -> str:
     """The methods and keys that were tried, and the keys that were not, for the end of a message.
 
-    `tries_keys` is whether keys may be used.
+    `methods` are those that ssh_config allows.
     """
     if not attempted and not skipped:
-        return "; no key was found" if tries_keys else "; ssh_config allows none of these"
+        return "; no key was found" if "publickey" in methods else "; ssh_config allows none of these"
     attempts = f"; tried: {', '.join(attempted)}" if attempted else ""
     return attempts + (f"; skipped: {', '.join(skipped)}" if skipped else "")

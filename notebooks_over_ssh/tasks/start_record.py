@@ -18,6 +18,8 @@ from notebooks_over_ssh.tunnel import tunnel as tunnels
 from notebooks_over_ssh.util.command_hint import command
 from notebooks_over_ssh.util.duration import describe_duration
 
+TICKET_PREFIX = "notebook.prefix: [krenew, -K, '60', --]"
+
 
 class StartRecord:
     """Keeps a pending session on record until the result of a start is known, and shows how it goes on."""
@@ -36,6 +38,8 @@ class StartRecord:
     def before_start(self, request: ConfirmationRequest) -> None:
         """Save a pending session. Raises TaskError, also if the user declines, or RemoteError for an invalid name."""
         pending = server.make_pending_session(request.host, self._login, self._settings)
+        if self._login.login.delegates_ticket and not self._settings.notebook.prefix:
+            warn(f"{pending.host} keeps your Kerberos ticket for this login only: {TICKET_PREFIX} renews it")
         if request.is_login_node and self._settings.notebook.launcher is None and self._old_session is None:
             self._check_login_node(pending.host)
         self._save(pending)

@@ -39,7 +39,7 @@ class Realm:
         folder.mkdir()
         self._write_configuration(free_port())
         self._run("kdb5_util", "create", "-s", "-r", REALM, "-P", "the master key of the tests")
-        self._run("kadmin.local", "-q", f'add_principal -pw "{PASSWORD}" {self.principal}')
+        self._run("kadmin.local", "-q", f'add_principal -maxrenewlife 7d -pw "{PASSWORD}" {self.principal}')
         self._run("kadmin.local", "-q", f"add_principal -randkey host/{SERVICE_HOST}@{REALM}")
         self._run("kadmin.local", "-q", f"ktadd -k {self.keytab} host/{SERVICE_HOST}@{REALM}")
 
@@ -105,6 +105,7 @@ class Realm:
         database_name = {self.folder}/principal
         key_stash_file = {self.folder}/stash
         max_life = 1d
+        max_renewable_life = 7d
         supported_enctypes = aes256-cts-hmac-sha1-96:normal
     }}
 [logging]

@@ -4,13 +4,15 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import psutil
 import pytest
 
 from notebooks_over_ssh.ssh.connection import Connection
+from tests.kit.cli import assert_error, assert_success
 from tests.kit.kerberos import ACCEPT_TICKETS_ONLY, SERVICE_HOST, SSHD_OPTIONS, Realm
 from tests.kit.prompter import ScriptedPrompter
 from tests.kit.ssh_client import Client
-from tests.kit.sshd import LOOPBACK, Server
+from tests.kit.sshd import LOOPBACK, Network, Server
 
 CONFIG = f"GSSAPIAuthentication yes\nGSSAPIServerIdentity {SERVICE_HOST}\n"
 
@@ -23,6 +25,46 @@ def realm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Realm]:
             monkeypatch.setenv(name, value)
         created.start()
         yield created
+
+
+def test_server_with_a_ticket_that_is_renewed(network: Network, realm: Realm) -> None:
+    """`notebook.prefix` runs the server: krenew renews the host's ticket while the server runs, and ends with it."""
+    realm.get_ticket("-r", "7d")
+    network.host.stop()
+    network.host.start(network.environment(**realm.environment))
+    network.configure(notebook={"prefix": ["krenew", "-K", "60", "--"]})
+    assert_success(network.user.fab("secure", "serve"))
+    session = network.user.only_session()
+    server = psutil.Process(session["pid"])
+    parent = server.parent()
+    assert parent is not None and parent.name() == "krenew"
+    assert network.user.only_session()["server"] == "running"
+    assert_success(network.user.fab("stop"))
+    network.wait_until_empty()
+
+
+def test_server_without_the_ticket(network: Network, realm: Realm) -> None:
+    """Where a ticket is delegated for the login only, `serve` says so before it starts a server, and only then."""
+    realm.get_ticket()
+    network.host.stop()
+    network.host.variables = realm.server_environment
+    network.host.start(network.environment(), *SSHD_OPTIONS)
+    config = network.home / ".ssh" / "config"
+    config.write_text(f"{CONFIG}GSSAPIDelegateCredentials yes\n")
+    assert_success(network.user.fab("secure", **realm.environment))
+    warning = "keeps your Kerberos ticket for this login only: notebook.prefix"
+    assert warning in network.user.fab("serve", **realm.environment).stderr
+    assert warning not in assert_success(network.user.fab("serve", **realm.environment)).stderr
+    assert_success(network.user.fab("stop", **realm.environment))
+    assert used_ticket(network.host)
+
+
+def test_missing_prefix(network: Network) -> None:
+    """A program of `notebook.prefix` that the host does not have is named, and nothing is started."""
+    network.configure(notebook={"prefix": ["no-such-program", "--"]})
+    assert_success(network.user.fab("secure"))
+    assert_error(network.user.fab("serve"), 6, "no program no-such-program, which notebook.prefix names")
+    network.wait_until_empty()
 
 
 def kerberos_server(client: Client, realm: Realm, name: str, *options: str) -> Server:

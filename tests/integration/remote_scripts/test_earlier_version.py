@@ -17,7 +17,7 @@ def test_old_names(tmp_path: Path) -> None:
     removes both.
     """
     application = {"application": "notebook", "directory": "~"}
-    start = {"nice": 0, "remote_port": free_port(), "start_timeout_s": 60, "arguments": []}
+    start = {"nice": 0, "remote_port": free_port(), "start_timeout_s": 60, "arguments": [], "prefix": []}
     assert configure(tmp_path)["problem"] == ""
     started = run_locally(tmp_path, "start_server", application | start)
     try:

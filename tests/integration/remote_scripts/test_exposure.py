@@ -41,7 +41,7 @@ def start(home: Path, **parameters: Any) -> dict[str, Any]:
         "remote_port": 8888,
         "start_timeout_s": 5,
     }
-    reply = run_locally(home, "start_server", server | {"arguments": []} | parameters)
+    reply = run_locally(home, "start_server", server | {"arguments": [], "prefix": []} | parameters)
     assert reply["problem"], "a server was started"
     return reply
 

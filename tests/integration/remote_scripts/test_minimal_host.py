@@ -55,7 +55,13 @@ def test_server(home: Path) -> None:
     run_bare(home, "configure_security", **jupyter, **password)
     assert run_bare(home, "security_status", **jupyter)["password_problem"] == ""
     assert run_bare(home, "host_info", directory="$HOME/work")["directory_problem"] is None
-    parameters = {"nice": 12, "remote_port": free_port(), "start_timeout_s": 60, "arguments": []}
+    parameters = {
+        "nice": 12,
+        "remote_port": free_port(),
+        "start_timeout_s": 60,
+        "arguments": [],
+        "prefix": [],
+    }
     started = run_bare(home, "start_server", **jupyter, **parameters)
     try:
         assert started["directory"] == str(home / "work")

@@ -38,6 +38,7 @@ def test_port_taken(host_environment: Path, tmp_path: Path, times: int, problem:
         "directory": "~",
         "nice": 0,
         "arguments": [],
+        "prefix": [],
         "start_timeout_s": 60,
     }
     try:

@@ -23,7 +23,7 @@ def port(host_environment: Path, tmp_path: Path) -> Iterator[int]:
     home.mkdir()
     jupyter = {"application": "server", "directory": "~"}
     assert configure(home, application="server")["problem"] == ""
-    parameters = {"nice": 0, "remote_port": free_port(), "start_timeout_s": 60, "arguments": []}
+    parameters = {"nice": 0, "remote_port": free_port(), "start_timeout_s": 60, "arguments": [], "prefix": []}
     started = run_locally(home, "start_server", jupyter | parameters)
     try:
         assert started["problem"] == "", started
