@@ -25,6 +25,7 @@ ALLOWED = (
     "notebook.application",
     "notebook.nice",
     "notebook.launcher",
+    "notebook.node_access",
     *(f"notebook.job.{name}" for name in Job.__struct_fields__ if name != "sbatch_arguments"),
     "ssh.host_keys",
 )

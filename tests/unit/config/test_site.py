@@ -29,6 +29,7 @@ CLUSTER = """\
 notebook:
   host: login.eng
   launcher: slurm
+  node_access: sshd
   job: {partition: gpu, account: eng, qos: normal, time: "1:00:00", cpus: 4, memory: 8G, gpus: 1, gres: "nic:1"}
 """
 
@@ -73,7 +74,8 @@ class TestSettings:
         assert loaded.ssh.host_keys == {"ssh.eng.example": [PIN]}
         assert loaded.explicit_host == "pool.eng"
         assert (loaded.connect_kwargs, loaded.timeouts) == (default.connect_kwargs, default.timeouts)
-        cluster = {name for name in ALLOWED if name.startswith(("notebook.job.", "notebook.launcher"))}
+        names = ("notebook.job.", "notebook.launcher", "notebook.node_access")
+        cluster = {name for name in ALLOWED if name.startswith(names)}
         assert loaded.site and set(loaded.site.settings) == set(ALLOWED) - cluster
 
     def test_cluster(self, file: Path) -> None:
@@ -81,6 +83,7 @@ class TestSettings:
         file.write_text(CLUSTER)
         notebook = load_settings(None, site=str(file), **{"job.gpus": "2"}).notebook
         assert (notebook.launcher, notebook.job.partition, notebook.job.time) == ("slurm", "gpu", "1:00:00")
+        assert notebook.node_access == "sshd"
         assert load_settings(site=str(file)).notebook.job.gpus == 1
         assert sbatch_options(notebook.job)[-2:] == ["--gpus=2", "--gres=nic:1"]
 
