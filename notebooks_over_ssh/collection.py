@@ -73,13 +73,14 @@ def tunnel(
     open: str | None = None,
     no_browser: bool = False,
     trust: bool = False,
+    renew_job: bool = False,
 ) -> Action:
     """Step 3: forward a local port and open the browser."""
     from notebooks_over_ssh.tasks import plans
     from notebooks_over_ssh.tasks.tunnel import tunnel
 
     run = _run(
-        c, host, site=site, **tunnel_flags(local_port, forward, plain, open, no_browser, trust)
+        c, host, site=site, **tunnel_flags(local_port, forward, plain, open, no_browser, trust, renew_job)
     ).choose_session()
     return Action(
         lambda: tunnel(run, detach=detach),
@@ -153,6 +154,7 @@ def up(
     open: str | None = None,
     no_browser: bool = False,
     trust: bool = False,
+    renew_job: bool = False,
 ) -> Action:
     """Steps 1 to 3 in one: secure, serve, tunnel."""
     from notebooks_over_ssh.tasks import plans
@@ -164,7 +166,7 @@ def up(
         host,
         site=site,
         **job_flags(slurm, gpus, time, partition),
-        **tunnel_flags(local_port, forward, plain, open, no_browser, trust),
+        **tunnel_flags(local_port, forward, plain, open, no_browser, trust, renew_job),
     ).choose_session()
     options = SecureOptions(renew, password_file, certificate, key, restart)
     return Action(

@@ -81,6 +81,6 @@ def sbatch_options(job: Job) -> list[str]:
     options = [
         f"--{_OPTIONS.get(setting, setting)}={getattr(job, setting)}"
         for setting in Job.__struct_fields__
-        if setting != "sbatch_arguments" and getattr(job, setting) is not None
+        if setting not in ("sbatch_arguments", "renew") and getattr(job, setting) is not None
     ]
     return [*options, *job.sbatch_arguments]

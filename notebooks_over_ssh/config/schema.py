@@ -32,6 +32,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     reservation: OneLine | None = None
     sbatch_arguments: list[OneLine] = []
     """Further arguments for sbatch, of those that do not undo what the server needs."""
+    renew: bool = False
+    """Whether the tunnel submits another job when the cluster has ended this one."""
 
 
 class Notebook(msgspec.Struct, frozen=True, kw_only=True):

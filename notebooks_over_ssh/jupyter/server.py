@@ -1,6 +1,7 @@
 """Starts, queries and stops the Jupyter server on the host."""
 
-from typing import Annotated
+from collections.abc import Generator
+from typing import Annotated, Any
 
 import msgspec
 
@@ -15,7 +16,7 @@ from notebooks_over_ssh.jupyter.remote_result import (
 )
 from notebooks_over_ssh.jupyter.session import PendingSession, Session
 from notebooks_over_ssh.launchers import DEFAULT_LAUNCHER, LAUNCHERS
-from notebooks_over_ssh.launchers.base import Launched, StartObserver
+from notebooks_over_ssh.launchers.base import Confirm, Launched, StartEvent
 from notebooks_over_ssh.ssh.connection import Connection, host_key
 from notebooks_over_ssh.ssh.remote import run_program
 from notebooks_over_ssh.util.command_hint import command
@@ -84,10 +85,12 @@ class KernelsBusyError(Exception):
         self.number = number
 
 
-def start(login: Connection, settings: Settings, observer: StartObserver) -> tuple[StartedServer, Launched]:
+def start(
+    login: Connection, settings: Settings, confirm: Confirm
+) -> Generator[StartEvent, None, tuple[StartedServer, Launched]]:
     """Start the server in its environment and directory unless it is running, and wait until it answers.
 
-    `login` is the connection to the host that the user named. Raises a UserError.
+    `login` is the connection to the host that the user named. Yields what happens meanwhile. Raises a UserError.
     """
     notebook = settings.notebook
     parameters = {
@@ -99,7 +102,8 @@ def start(login: Connection, settings: Settings, observer: StartObserver) -> tup
         "prefix": notebook.prefix,
         "arguments": notebook.arguments,
     }
-    launched = LAUNCHERS[notebook.launcher or DEFAULT_LAUNCHER].start(login, settings, parameters, observer)
+    launcher = LAUNCHERS[notebook.launcher or DEFAULT_LAUNCHER]
+    launched = yield from launcher.start(login, settings, parameters, confirm)
     started = decode(successful(launched.reply, settings, launched.connection), StartedServer)
     return started, launched
 
@@ -126,17 +130,29 @@ def make_session(
 ) -> Session:
     """The record of a server that was started, or found, through the connection `login`. Raises RemoteError."""
     pending = make_pending_session(started.host, login, settings)
-    return Session(
-        **msgspec.structs.asdict(pending) | {"host_key": launched.host_key, "job": launched.job},
-        pid=started.pid,
-        process_start=started.process_start,
-        remote_port=started.port,
-        application=started.application,
-        version=started.version,
-        directory=started.directory,
-        started=started.started,
-        certificate_pem=started.certificate_pem,
+    return Session(**msgspec.structs.asdict(pending) | _fields(started, launched))
+
+
+def renew_session(session: Session, started: StartedServer, launched: Launched) -> Session:
+    """The record of the session with its next server. Raises RemoteError."""
+    return msgspec.structs.replace(
+        session, host=validate_host_name(started.host), **_fields(started, launched)
     )
+
+
+def _fields(started: StartedServer, launched: Launched) -> dict[str, Any]:
+    return {
+        "host_key": launched.host_key,
+        "job": launched.job,
+        "pid": started.pid,
+        "process_start": started.process_start,
+        "remote_port": started.port,
+        "application": started.application,
+        "version": started.version,
+        "directory": started.directory,
+        "started": started.started,
+        "certificate_pem": started.certificate_pem,
+    }
 
 
 def get_state(connection: Connection) -> ServerState:

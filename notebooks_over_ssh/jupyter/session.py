@@ -43,10 +43,14 @@ class RemoteHost(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     def name(self) -> str:
         """The base name of the session's files: the host, and a digest that distinguishes machines of the same name.
 
-        The route is not part of it: through another gateway it is the same session.
+        The route is not part of it: through another gateway it is the same session. A job is on another machine each
+        time, so its session is that of the user on the cluster, and keeps its files when another job takes its place.
         """
-        identity = f"{self.user}\0{self.host}\0{self.host_key}"
-        return f"{self.host.replace(':', '_')}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
+        if self.launcher == "host":
+            host, identity = self.host, f"{self.user}\0{self.host}\0{self.host_key}"
+        else:
+            host, identity = self.requested_host, f"{self.user}\0{self.gateway}\0{self.requested_host}"
+        return f"{host.replace(':', '_')}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
 
     @property
     def destination(self) -> Destination:
@@ -180,8 +184,13 @@ def with_session(settings: Settings, session: AnySession) -> Settings:
 
 
 def save_pending(pending: PendingSession) -> None:
-    """Write the record that the server of the session is about to be started. Raises TaskError."""
+    """Write the record that the server of the session is about to be started. Raises TaskError.
+
+    It replaces the record of a job: a new one is submitted only when that has ended.
+    """
     _write(_folder() / f"{pending.name}{PENDING}", pending)
+    if pending.launcher != "host":
+        state_files.remove(_folder() / f"{pending.name}{SESSION}")
 
 
 def delete_pending(session: AnySession) -> None:
@@ -200,25 +209,15 @@ def find_any_gateway(settings: Settings) -> AnySession | None:
     return matches[0] if len(matches) == 1 else None
 
 
-def find_duplicates(session: AnySession) -> list[AnySession]:
-    """Other records of the same server, from before its host got a new host key, or of the job that it replaces."""
+def find_duplicates(session: Session) -> list[Session]:
+    """Other records of the same server, from before its host got a new host key."""
 
     def server(record: Session) -> tuple[object, ...]:
         return record.host, record.user, record.pid, record.process_start, record.certificate_pem
 
-    def cluster(record: AnySession) -> tuple[object, ...]:
-        return record.launcher, record.gateway, record.user, record.requested_host
-
-    def is_duplicate(other: AnySession) -> bool:
-        if other.name == session.name:
-            return False
-        if session.launcher != "host":
-            return cluster(other) == cluster(session)
-        if not (isinstance(session, Session) and isinstance(other, Session)):
-            return False
-        return server(other) == server(session)
-
-    return [other for other in list_records() if is_duplicate(other)]
+    return [
+        other for other in list_sessions() if other.name != session.name and server(other) == server(session)
+    ]
 
 
 def with_launcher(settings: Settings, session: AnySession | None) -> Settings:

@@ -1,5 +1,6 @@
 """The interface of a launcher, and what a session remembers of a job."""
 
+from collections.abc import Callable, Generator
 from typing import Annotated, Any, Literal, NamedTuple, Protocol
 
 import msgspec
@@ -32,6 +33,8 @@ class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     """The node on which it runs; "" until it does."""
     access: NodeAccess | Literal[""] = ""
     """The way to the node that worked when the session was recorded; "" before."""
+    options: list[str] | None = None
+    """The options that it was submitted with, in the scheduler's terms; None if they are not known."""
 
 
 class JobState(NamedTuple):
@@ -50,6 +53,8 @@ class JobState(NamedTuple):
     """The setting to change, if a queued job will never start as it is."""
     detail: tuple[str, ...] = ()
     """The last lines that the job has written."""
+    is_renewable: bool = False
+    """Whether the cluster ended the job, so that another one may take its place."""
 
     @property
     def label(self) -> str:
@@ -101,7 +106,12 @@ class NotStartedError(RemoteError):
 
 
 class JobEndedError(TaskError):
-    """The job has ended, so there is nothing to reconnect to."""
+    """The job has ended, or is queued again, so there is no server to connect to."""
+
+    def __init__(self, state: JobState, *, hint: str) -> None:
+        verb = "is queued: " if state.phase == "queued" else ""
+        super().__init__(f"{state.label} {verb}{state.description}", hint=hint)
+        self.state = state
 
 
 class Launched(NamedTuple):
@@ -114,20 +124,28 @@ class Launched(NamedTuple):
     job: Job | None = None
 
 
-class StartObserver(Protocol):
-    """Is told how a start goes on."""
+class JobFound(NamedTuple):
+    """The job was submitted, or an earlier one was found."""
 
-    def before_start(self, request: ConfirmationRequest) -> None:
-        """The host is about to start something. What it reports has not been validated."""
+    job: Job
+    is_new: bool
 
-    def job_found(self, job: Job, *, is_new: bool) -> None:
-        """The job was submitted, or an earlier one was found."""
 
-    def job_queued(self, state: JobState) -> None:
-        """The job is still waiting; called again after each look at it."""
+class JobQueued(NamedTuple):
+    """The job is still waiting. There is one after each look at it."""
 
-    def job_started(self, state: JobState) -> None:
-        """The job runs."""
+    state: JobState
+
+
+class JobStarted(NamedTuple):
+    """The job runs."""
+
+    state: JobState
+
+
+StartEvent = JobFound | JobQueued | JobStarted
+Confirm = Callable[[ConfirmationRequest], None]
+"""Is called when the host is about to start something; may raise. What the host reports has not been validated."""
 
 
 class Launcher(Protocol):
@@ -138,11 +156,11 @@ class Launcher(Protocol):
     """
 
     def start(
-        self, login: Connection, settings: Settings, parameters: dict[str, Any], observer: StartObserver
-    ) -> Launched:
+        self, login: Connection, settings: Settings, parameters: dict[str, Any], confirm: Confirm
+    ) -> Generator[StartEvent, None, Launched]:
         """Start the server unless it is running, and wait for the reply of start_server.py to `parameters`.
 
-        Raises a UserError.
+        Yields what happens meanwhile. Raises a UserError.
         """
 
     def state(self, login: Connection, job: Job | None) -> JobState | None:

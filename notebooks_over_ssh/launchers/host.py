@@ -1,9 +1,10 @@
 """Runs the server as a process of the host itself."""
 
+from collections.abc import Generator
 from typing import Any
 
 from notebooks_over_ssh.config.settings import Settings
-from notebooks_over_ssh.launchers.base import Job, JobState, Launched, StartObserver
+from notebooks_over_ssh.launchers.base import Confirm, Job, JobState, Launched, StartEvent
 from notebooks_over_ssh.ssh.connection import Connection, host_key
 from notebooks_over_ssh.ssh.environment import configured_environment
 from notebooks_over_ssh.ssh.remote import run_program
@@ -16,16 +17,17 @@ class HostLauncher:
     """The server is a process on the host that the user named."""
 
     def start(
-        self, login: Connection, settings: Settings, parameters: dict[str, Any], observer: StartObserver
-    ) -> Launched:
+        self, login: Connection, settings: Settings, parameters: dict[str, Any], confirm: Confirm
+    ) -> Generator[StartEvent, None, Launched]:
         """Start the server on the host. Raises RemoteError or ConnectError."""
+        yield from ()  # there is no job
         reply = run_program(
             login,
             "start_server",
             parameters,
             environment=configured_environment(settings.notebook),
             timeout_s=settings.notebook.start_timeout_s + START_MARGIN_S,
-            confirm=observer.before_start,
+            confirm=confirm,
         )
         return Launched(login, reply, host_key(login))
 

@@ -1,7 +1,8 @@
 """Runs the server in a Slurm job. The host is the cluster's login node, on which nothing stays."""
 
 import secrets
-from collections.abc import Iterator
+import time
+from collections.abc import Generator, Iterator
 from threading import Event
 from typing import Any
 
@@ -13,12 +14,16 @@ from notebooks_over_ssh.config.settings import Settings
 from notebooks_over_ssh.errors import RemoteError, UserError
 from notebooks_over_ssh.launchers.base import (
     Cluster,
+    Confirm,
     Job,
     JobEndedError,
+    JobFound,
+    JobQueued,
+    JobStarted,
     JobState,
     Launched,
     NotStartedError,
-    StartObserver,
+    StartEvent,
 )
 from notebooks_over_ssh.launchers.node_access import NodeConnector
 from notebooks_over_ssh.launchers.slurm_errors import SlurmUnavailableError, to_error
@@ -50,15 +55,15 @@ class SlurmLauncher:
         self._connector = NodeConnector(self._current_job)
 
     def start(
-        self, login: Connection, settings: Settings, parameters: dict[str, Any], observer: StartObserver
-    ) -> Launched:
+        self, login: Connection, settings: Settings, parameters: dict[str, Any], confirm: Confirm
+    ) -> Generator[StartEvent, None, Launched]:
         """Submit the job unless there is one, wait until it runs, and for its server. Raises a UserError."""
-        submitted = self._submit(login, settings, parameters, observer)
+        submitted = self._submit(login, settings, parameters, confirm)
         job = submitted.to_job()
-        observer.job_found(job, is_new=submitted.is_new)
+        yield JobFound(job, is_new=submitted.is_new)
         for reply in self._wait(login, job):
             if isinstance(reply, SlurmUnavailableError):
-                observer.job_queued(JobState(job, "queued", str(reply)))
+                yield JobQueued(JobState(job, "queued", str(reply)))
                 continue
             state = reply.to_state(job)
             job = state.job or job
@@ -66,7 +71,7 @@ class SlurmLauncher:
                 return self._ended(login, reply, job)
             if state.obstacle:
                 raise self._never_starts_error(login, state, cancel=submitted.is_new)
-            (observer.job_queued if state.phase == "queued" else observer.job_started)(state)
+            yield JobQueued(state) if state.phase == "queued" else JobStarted(state)
         try:
             reached = self._connector.connect(login, job, settings)
             node, job = reached.connection, reached.job
@@ -95,12 +100,22 @@ class SlurmLauncher:
 
     def _current_job(self, login: Connection, job: Job) -> Job:
         """The job with its node. Raises JobEndedError, RemoteError or ConnectError."""
-        state = self._query(login, job).to_state(job)
-        if state.phase == "ended":
-            raise JobEndedError(
-                f"{state.label} {state.description}", hint=f"{command('serve')} submits another"
-            )
+        state = self._final_state(login, job)
+        if state.phase != "running":
+            verb = "waits for it" if state.phase == "queued" else "submits another"
+            raise JobEndedError(state, hint=f"{command('serve')} {verb}")
         return state.job or job
+
+    def _final_state(self, login: Connection, job: Job) -> JobState:
+        """The state of the job, once Slurm has ended it if it is ending: only then is it known how it ended."""
+        deadline = time.monotonic() + CANCEL_TIMEOUT_S
+        interval_s = FIRST_INTERVAL_S
+        reply = self._query(login, job)
+        while reply.is_ending and time.monotonic() < deadline:
+            Event().wait(interval_s)
+            interval_s *= BACKOFF
+            reply = self._query(login, job)
+        return reply.to_state(job)
 
     def stop(self, login: Connection, job: Job | None) -> Job | None:
         """Cancel the job, and wait until Slurm has ended it. Raises RemoteError or ConnectError."""
@@ -124,7 +139,7 @@ class SlurmLauncher:
         return estimate.describe()
 
     def _submit(
-        self, login: Connection, settings: Settings, parameters: dict[str, Any], observer: StartObserver
+        self, login: Connection, settings: Settings, parameters: dict[str, Any], confirm: Confirm
     ) -> SubmittedJob:
         marker = secrets.token_hex(16)
         # A node of a job is not shared as a host is.
@@ -137,9 +152,7 @@ class SlurmLauncher:
             "marker": marker,
             "options": sbatch_options(settings.notebook.job),
         }
-        reply = run_program(
-            login, "submit_job", submission, timeout_s=COMMAND_TIMEOUT_S, confirm=observer.before_start
-        )
+        reply = run_program(login, "submit_job", submission, timeout_s=COMMAND_TIMEOUT_S, confirm=confirm)
         if reply["problem"]:
             raise to_error(reply, login.label)
         submitted: SubmittedJob = decode(reply, SubmittedJob)

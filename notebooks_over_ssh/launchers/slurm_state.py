@@ -70,11 +70,15 @@ ENDINGS = {
     "DEADLINE": "did not end before its deadline",
     "REVOKED": "moved to another cluster",
 }
+# The endings that are neither the user's doing nor that of the server: another job may take its place.
+RENEWABLE = frozenset({"TIMEOUT", "PREEMPTED", "NODE_FAIL", "BOOT_FAIL"})
+ENDING = "COMPLETING"
 RUNNING = frozenset({"RUNNING", "SUSPENDED", "STOPPED", "SIGNALING", "RESIZING", "STAGE_OUT"})
 
 Token = Annotated[str, Meta(pattern=r"^[0-9a-f]{16}\Z")]
 JobId = Annotated[int, Meta(ge=1, le=4294967295)]
 Time = Annotated[str, Meta(pattern=r"^(?:\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)?\Z")]
+Option = Annotated[str, Meta(pattern=r"^--[\x21-\x7e]{1,400}\Z")]
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{0,253}\Z")]
 
 
@@ -86,10 +90,17 @@ class SubmittedJob(msgspec.Struct, frozen=True, kw_only=True):
     token: Token
     cluster: Name
     submitted: Time
+    options: Annotated[list[Option], Meta(max_length=64)] | None
 
     def to_job(self) -> Job:
         """The job for the session's record."""
-        return Job(id=self.id, cluster=self.cluster, token=self.token, submitted=self.submitted)
+        return Job(
+            id=self.id,
+            cluster=self.cluster,
+            token=self.token,
+            submitted=self.submitted,
+            options=self.options,
+        )
 
 
 class QueueEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,6 +126,11 @@ class StateReply(msgspec.Struct, frozen=True, kw_only=True):
     output: str
     log: tuple[str, ...]
 
+    @property
+    def is_ending(self) -> bool:
+        """Whether the job is ending, so that Slurm does not say yet how it ended."""
+        return self.job is not None and self.job.state == ENDING
+
     def to_state(self, known: Job | None) -> JobState:
         """The state of the job, of which `known` is on record."""
         detail = tuple(line[:MAX_LINE_LENGTH] for line in self.log[-MAX_LOG_LINES:])
@@ -128,6 +144,7 @@ class StateReply(msgspec.Struct, frozen=True, kw_only=True):
             token=entry.token,
             submitted=self.submitted,
             node=entry.node,
+            options=known.options if known else None,
         )
         phase: Literal["queued", "running", "ended"] = (
             "ended" if not entry.is_active else "running" if entry.state in RUNNING else "queued"
@@ -148,6 +165,7 @@ class StateReply(msgspec.Struct, frozen=True, kw_only=True):
             entry.seconds_left,
             obstacle if phase == "queued" else "",
             detail,
+            is_renewable=phase == "ended" and entry.state in RENEWABLE,
         )
 
 

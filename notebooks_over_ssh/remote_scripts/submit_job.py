@@ -31,6 +31,7 @@ def main(parameters):
                 token=job["token"],
                 cluster=record.get("cluster", ""),
                 submitted=record.get("submitted", ""),
+                options=record.get("options"),
             )
     except slurm.SlurmError as error:
         reply(**error.fields)
@@ -49,7 +50,7 @@ def submit(parameters):
         command = ["sbatch", "--parsable", "--job-name=" + slurm.NAME, "--comment=" + slurm.comment(token)]
         # Without slashes and "%", so that sbatch(1) takes them as names in the folder.
         command += ["--chdir=" + folder, "--input=request", "--output=output", "--error=log"]
-        command += ["--nodes=1", "--ntasks=1", "--no-requeue"]
+        command += ["--nodes=1", "--ntasks=1", "--no-requeue", "--open-mode=truncate"]
         number, cluster = run_sbatch(
             command + parameters["options"] + [os.path.join(folder, "script")], token
         )
@@ -60,6 +61,7 @@ def submit(parameters):
         id=number,
         cluster=cluster if slurm.CLUSTER_NAME.fullmatch(cluster) else "",
         marker=parameters["marker"],
+        options=parameters["options"],
         submitted=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     )
     write_private(os.path.join(folder, "job.json"), json.dumps(record))

@@ -27,6 +27,7 @@ TUNNEL = {
     "open": "The notebook, file or folder to open in the browser, relative to notebook.directory.",
     "no-browser": "Print the URL without opening a browser.",
     "trust": "Add the server's certificate to your browsers' trust stores first; otherwise they show a warning.",
+    "renew-job": "Submit another job when the cluster has ended the current one; the address stays.",
 }
 
 
@@ -47,6 +48,7 @@ def tunnel_flags(
     open: str | None,
     no_browser: bool,
     trust: bool,
+    renew_job: bool,
 ) -> dict[str, Any]:
     """The settings that the flags in TUNNEL set, by name; None if not given."""
     return {
@@ -56,4 +58,5 @@ def tunnel_flags(
         "open": open,
         "open_browser": False if no_browser else None,
         "trust": trust or None,
+        "job.renew": renew_job or None,
     }

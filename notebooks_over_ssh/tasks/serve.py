@@ -14,11 +14,13 @@ from notebooks_over_ssh.launchers.base import Launched, NotStartedError
 from notebooks_over_ssh.ssh.connection import Connection
 from notebooks_over_ssh.ssh.remote_files import has_program
 from notebooks_over_ssh.tasks.run import Run
-from notebooks_over_ssh.tasks.start_record import StartRecord, keep_or_cancel, remove_duplicates
+from notebooks_over_ssh.tasks.start_record import StartRecord, keep_or_cancel
 from notebooks_over_ssh.tasks.start_sandbox import start_if_needed
 from notebooks_over_ssh.tasks.trust import remove_replaced
 from notebooks_over_ssh.terminal import print_step, progress, warn
+from notebooks_over_ssh.tunnel import tunnel as tunnels
 from notebooks_over_ssh.util.command_hint import command
+from notebooks_over_ssh.util.generator_result import WithResult
 
 STALE_CREDENTIALS_WARNING = "the running server uses an older password or certificate until it is restarted"
 
@@ -46,7 +48,7 @@ def serve(run: Run) -> Session:
             hint=f"{error.hint}; then run {command('serve')} again",
         ) from error
     with report_running_on_interrupt(session):
-        remove_duplicates(session)
+        _remove_duplicates(session)
         if isinstance(old_session, Session) and old_session.certificate_pem != session.certificate_pem:
             remove_replaced("serve", old_session.certificate_pem, session.certificate_pem)
         if running.already_running and running.application != settings.notebook.application:
@@ -92,7 +94,10 @@ def _start(
     """Start or find the server."""
     record = StartRecord(login, run, old_session)
     try:
-        return server.start(login, run.settings, record)
+        start = WithResult(server.start(login, run.settings, record.before_start))
+        for event in start:
+            record.show(event)
+        return start.result
     except NotStartedError:
         if record.pending:
             sessions.delete_pending(record.pending)
@@ -103,9 +108,9 @@ def _start(
             sessions.delete_pending(record.pending)
         raise _with_suggestions(error, login) from error
     except KeyboardInterrupt as interrupt:
-        if record.pending and record.queued:
+        if record.session and record.queued:
             keep_or_cancel(
-                record.pending, record.queued, login, run, may_ask=not isinstance(interrupt, Terminated)
+                record.session, record.queued, login, run, may_ask=not isinstance(interrupt, Terminated)
             )
         elif record.pending:
             warn(
@@ -113,6 +118,13 @@ def _start(
                 f"{command('serve')} finds it, {command('stop')} stops it"
             )
         raise
+
+
+def _remove_duplicates(session: Session) -> None:
+    """Remove other records of the same server, and close their tunnels. Raises TaskError."""
+    for duplicate in sessions.find_duplicates(session):
+        tunnels.terminate(duplicate)
+        sessions.delete(duplicate)
 
 
 def _with_suggestions(error: RemoteScriptError, connection: Connection) -> RemoteError:

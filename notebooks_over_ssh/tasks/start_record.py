@@ -9,14 +9,14 @@ from notebooks_over_ssh.jupyter import server
 from notebooks_over_ssh.jupyter import session as sessions
 from notebooks_over_ssh.jupyter.connecting import stop_job
 from notebooks_over_ssh.jupyter.session import AnySession, PendingSession
-from notebooks_over_ssh.launchers.base import Job, JobState
+from notebooks_over_ssh.launchers.base import JobFound, JobQueued, JobState, StartEvent
+from notebooks_over_ssh.launchers.progress import describe_found, describe_queued, describe_started
 from notebooks_over_ssh.ssh.confirmation import ConfirmationRequest
 from notebooks_over_ssh.ssh.connection import Connection
 from notebooks_over_ssh.tasks.run import Run
 from notebooks_over_ssh.terminal import is_terminal, print_progress, print_step, warn
 from notebooks_over_ssh.tunnel import tunnel as tunnels
 from notebooks_over_ssh.util.command_hint import command
-from notebooks_over_ssh.util.duration import describe_duration
 
 TICKET_PREFIX = "notebook.prefix: [krenew, -K, '60', --]"
 
@@ -34,6 +34,11 @@ class StartRecord:
         self._prompter = run.prompter
         self._old_session = old_session
         self._start_time = time.monotonic()
+
+    @property
+    def session(self) -> AnySession | None:
+        """The record that the job is in."""
+        return self.pending or self._old_session
 
     def before_start(self, request: ConfirmationRequest) -> None:
         """Save a pending session. Raises TaskError, also if the user declines, or RemoteError for an invalid name."""
@@ -55,60 +60,49 @@ class StartRecord:
                 hint=f"{command('serve --slurm')} runs the server as a job; with notebook.launcher: host it runs here",
             )
 
-    def job_found(self, job: Job, *, is_new: bool) -> None:
-        """Save the job with the pending session, unless it is that of the session on record. Raises as above."""
-        verb = "submitted" if is_new else "found"
-        print_step("serve", f"{verb} job {job.id} on {self._login.label}")
-        old = self._old_session
+    def show(self, event: StartEvent) -> None:
+        """Record and show what happens. Raises as above."""
+        match event:
+            case JobFound():
+                self._job_found(event)
+            case JobQueued(state):
+                self._job_queued(state)
+            case _:
+                self.queued = None
+                print_step("serve", describe_started(event.state))
+
+    def _job_found(self, event: JobFound) -> None:
+        """Save the job with the pending session, unless it is that of the session on record."""
+        job, old = event.job, self._old_session
+        print_step("serve", describe_found(event, self._login.label))
         if old and old.job and old.job.token == job.token:
             self.pending = old if isinstance(old, PendingSession) else None
             return
         pending = self.pending or server.make_pending_session(self._login.label, self._login, self._settings)
         self._save(msgspec.structs.replace(pending, job=job))
 
-    def job_queued(self, state: JobState) -> None:
+    def _job_queued(self, state: JobState) -> None:
         """Show why the job waits; where the line stays, only when that has changed."""
         previous, self.queued = self.queued, state
         if is_terminal() or previous is None or previous.description != state.description:
             waited_s = time.monotonic() - self._start_time
             print_progress("serve", describe_queued(state, waited_s, time.time()))
 
-    def job_started(self, state: JobState) -> None:
-        """Show that the job runs."""
-        self.queued = None
-        node = state.job.node if state.job else ""
-        print_step("serve", f"{state.label} is running on {node}")
-
     def _save(self, pending: PendingSession) -> None:
-        remove_duplicates(pending)
         sessions.save_pending(pending)
         self.pending = pending
 
 
-def remove_duplicates(session: AnySession) -> None:
-    """Remove other records of the same server, or of the job that this one replaces. Raises TaskError."""
-    for duplicate in sessions.find_duplicates(session):
-        tunnels.terminate(duplicate)
-        sessions.delete(duplicate)
-
-
 def keep_or_cancel(
-    pending: PendingSession, queued: JobState, login: Connection, run: Run, *, may_ask: bool
+    session: AnySession, queued: JobState, login: Connection, run: Run, *, may_ask: bool
 ) -> None:
     """Ask whether to cancel a queued job; without an answer it stays queued. Raises a UserError."""
     if may_ask and run.prompter.confirm(f"{queued.label} is queued: cancel it?"):
-        stop_job(pending, login)
-        sessions.delete_pending(pending)
+        tunnels.terminate(session)
+        stop_job(session, login)
+        sessions.delete(session)
         print_step("serve", f"cancelled {queued.label}")
     else:
         warn(
             f"{queued.label} stays queued: {command('serve')} continues to wait for it, {command('stop')} cancels it"
         )
-
-
-def describe_queued(state: JobState, waited_s: float, now: float) -> str:
-    """The line that shows a queued job. `now` is the time in seconds since 1970."""
-    estimate = ""
-    if state.starts_at is not None and state.starts_at > now:
-        estimate = f"; Slurm expects to start it in {describe_duration(state.starts_at - now)}"
-    return f"{state.label} is queued: {state.description}; waited {describe_duration(waited_s)}{estimate}"

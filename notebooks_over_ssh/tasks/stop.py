@@ -26,7 +26,7 @@ from notebooks_over_ssh.jupyter.connecting import (
     sandbox_runs,
     stop_job,
 )
-from notebooks_over_ssh.jupyter.session import AnySession, PendingSession, Tunnel
+from notebooks_over_ssh.jupyter.session import AnySession, PendingSession, Session, Tunnel
 from notebooks_over_ssh.launchers.base import JobEndedError
 from notebooks_over_ssh.ssh.connection import Connection
 from notebooks_over_ssh.tasks.run import Run
@@ -121,6 +121,8 @@ def stop_session(session: AnySession, run: Run, *, force: bool = False) -> None:
     if connection:
         _report_stopped(_stop_server(connection, run, force=force), session.host, start_time)
     _report_closed(tunnels.terminate(session))
+    if isinstance(session, Session):
+        session = sessions.reload(session)  # the tunnel may have submitted another job
     if not _stop_job(session, login) and not connection:
         _report_stopped(NOT_RUNNING, session.host, start_time)
     sessions.delete(session)

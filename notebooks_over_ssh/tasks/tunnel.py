@@ -16,10 +16,17 @@ from notebooks_over_ssh.jupyter.session import PendingSession, Session, Tunnel
 from notebooks_over_ssh.tasks.run import Run
 from notebooks_over_ssh.tasks.start_sandbox import start_if_needed
 from notebooks_over_ssh.tasks.trust import try_trust
-from notebooks_over_ssh.terminal import print_detail, print_line, print_progress, print_step, progress
+from notebooks_over_ssh.terminal import (
+    is_terminal,
+    print_detail,
+    print_line,
+    print_progress,
+    print_step,
+    progress,
+)
 from notebooks_over_ssh.tunnel import daemon, listen
 from notebooks_over_ssh.tunnel import tunnel as tunnels
-from notebooks_over_ssh.tunnel.events import Disconnected
+from notebooks_over_ssh.tunnel.events import Disconnected, ServerAwaited, TunnelEvent
 from notebooks_over_ssh.tunnel.supervisor import TunnelSupervisor
 from notebooks_over_ssh.util.command_hint import command
 
@@ -106,7 +113,7 @@ def run_until_interrupted(supervisor: TunnelSupervisor | None, run: Run) -> bool
         print_detail("ctrl-c closes the tunnel")
         for event in supervisor.run(run.credentials):
             _log.debug("%s", event)
-            (print_progress if isinstance(event, Disconnected) else print_step)("tunnel", str(event))
+            _show(event)
     except Terminated:
         print_step("tunnel", f"closed by another command; {command('status')} shows what is still running")
         return False
@@ -114,6 +121,17 @@ def run_until_interrupted(supervisor: TunnelSupervisor | None, run: Run) -> bool
         print_line("")
         print_step("tunnel", "closed")
     return True
+
+
+def _show(event: TunnelEvent) -> None:
+    match event:
+        case Disconnected():
+            print_progress("tunnel", str(event))
+        case ServerAwaited(activity, is_news):
+            if is_terminal() or is_news:
+                print_progress("tunnel", activity)
+        case _:
+            print_step("tunnel", str(event))
 
 
 def _replace_existing(session: Session, settings: Settings) -> int | None:

@@ -50,7 +50,11 @@ def up(run: Run, options: SecureOptions) -> None:
         with open_tunnel(session, run) as supervisor:
             interrupted = run_until_interrupted(supervisor, run)
         if interrupted:
-            _on_exit(session, run)
+            _on_exit(
+                sessions.reload(session),
+                run,
+                awaits_server=supervisor is not None and supervisor.awaits_server,
+            )
 
 
 def up_in_background(run: Run, options: SecureOptions) -> None:
@@ -73,13 +77,17 @@ def _should_restart(run: Run, options: SecureOptions) -> bool:
     return options.restart or run.prompter.confirm(f"{STALE_CREDENTIALS_WARNING}: restart it now?")
 
 
-def _on_exit(session: Session, run: Run) -> None:
+def _on_exit(session: Session, run: Run, *, awaits_server: bool) -> None:
     on_exit = run.settings.notebook.on_exit
-    if on_exit == "stop" or (
-        on_exit == "ask" and run.prompter.confirm(f"stop the server on {session.host} too?")
-    ):
+    question = "cancel its job too?" if awaits_server else f"stop the server on {session.host} too?"
+    if on_exit == "stop" or (on_exit == "ask" and run.prompter.confirm(question)):
         stop_session(session, run)
         report_idle_sandbox()
+    elif awaits_server:
+        print_step(
+            "serve",
+            f"the job of the server stays: {command('serve')} waits for it, {command('stop')} cancels it",
+        )
     else:
         print_step(
             "serve",

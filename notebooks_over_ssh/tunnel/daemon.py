@@ -24,6 +24,7 @@ from notebooks_over_ssh.jupyter.session import Session, Tunnel
 from notebooks_over_ssh.ssh.prompting import CredentialPrompter, Secrets
 from notebooks_over_ssh.terminal import TerminalPrompter, is_interactive, print_error, print_line
 from notebooks_over_ssh.tunnel import tunnel as tunnels
+from notebooks_over_ssh.tunnel.events import ServerAwaited
 from notebooks_over_ssh.util.command_hint import Invocation, act_for, invocation
 
 _log = logging.getLogger(__name__)
@@ -117,7 +118,8 @@ def main() -> int:
             replied = True
             for event in supervisor.run(credentials.non_interactive()):
                 _log.debug("%s", event)
-                print_line(f"{datetime.now():%Y-%m-%d %H:%M:%S} {event}")
+                if not isinstance(event, ServerAwaited) or event.is_news:
+                    print_line(f"{datetime.now():%Y-%m-%d %H:%M:%S} {event}")
     except tunnels.AlreadyOpen as other:
         _send_reply(DaemonReply(other.tunnel))
     except KeyboardInterrupt:

@@ -57,13 +57,35 @@ class ServerEnded:
 
 
 @dataclass(frozen=True)
+class JobEnded:
+    """The job of the server has ended, or is queued again; the supervisor waits for the next server."""
+
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.reason}; its kernels are gone, the address stays"
+
+
+@dataclass(frozen=True)
+class ServerAwaited:
+    """The next server of the session has not started yet."""
+
+    activity: str
+    is_news: bool = True
+    """Whether more than the time waited has changed since the event before."""
+
+    def __str__(self) -> str:
+        return self.activity
+
+
+@dataclass(frozen=True)
 class ServerReplaced:
     """The session has another server, and the tunnel forwards to it."""
 
     address: str
 
     def __str__(self) -> str:
-        return f"forwards to the new server at {self.address}"
+        return f"forwards to the new server at {self.address}, where kernels are new"
 
 
 @dataclass(frozen=True)
@@ -78,5 +100,13 @@ class TimeLimitNear:
 
 
 TunnelEvent = (
-    Disconnected | LoginRequired | Reconnected | Resumed | ServerEnded | ServerReplaced | TimeLimitNear
+    Disconnected
+    | JobEnded
+    | LoginRequired
+    | Reconnected
+    | Resumed
+    | ServerAwaited
+    | ServerEnded
+    | ServerReplaced
+    | TimeLimitNear
 )

@@ -9,6 +9,7 @@ from notebooks_over_ssh.errors import ConnectError, RemoteError
 from notebooks_over_ssh.jupyter import session as sessions
 from notebooks_over_ssh.jupyter.session import Session
 from notebooks_over_ssh.jupyter.verification import VERIFY_TIMEOUT_S, verify_server
+from notebooks_over_ssh.launchers.base import Job
 from notebooks_over_ssh.ssh.connection import Connection
 from notebooks_over_ssh.tunnel import Forwarder
 from notebooks_over_ssh.tunnel.events import ServerEnded, ServerReplaced
@@ -42,6 +43,10 @@ class ServerTracker:
     def session(self) -> Session:
         """The session with its current server."""
         return self._monitor.session
+
+    def is_of_job(self, job: Job | None) -> bool:
+        """Whether the current server runs in this job; None is for the host itself."""
+        return (self.session.job and self.session.job.token) == (job and job.token)
 
     @property
     def has_ended(self) -> bool:
@@ -80,7 +85,10 @@ class ServerTracker:
 
     def check(self, connection: Connection) -> Iterator[ServerEnded | ServerReplaced]:
         """Yield what happened to the server, and verify it again where that is due. Call about once a second."""
+        job = self.session.job
         if self.reload():
+            if not self.is_of_job(job):
+                return  # this connection leads to another machine
             try:
                 self._verify_again(connection)
             except ConnectError:
@@ -90,7 +98,7 @@ class ServerTracker:
                     self._monitor.mark_ended(str(error))
             else:
                 self._monitor.start(connection.transport)
-                yield ServerReplaced(f"{self.session.host}:{self.session.remote_port}")
+                yield self.report_replaced()
         if self.has_ended:
             if not self._end_reported:
                 yield self.report_end()
@@ -103,6 +111,10 @@ class ServerTracker:
         """The event for a server that has ended."""
         self._end_reported = True
         return ServerEnded(self._monitor.end_reason)
+
+    def report_replaced(self) -> ServerReplaced:
+        """The event for another server."""
+        return ServerReplaced(f"{self.session.host}:{self.session.remote_port}")
 
     def reload(self) -> bool:
         """Read the session's record; returns whether `serve` has put another server there."""

@@ -14,21 +14,25 @@ from msgspec.structs import replace
 
 from notebooks_over_ssh.config.settings import Settings
 from notebooks_over_ssh.jupyter import session as sessions
-from notebooks_over_ssh.jupyter.connecting import connect_to_session
+from notebooks_over_ssh.jupyter.connecting import connect_to_login_of, connect_to_session
 from notebooks_over_ssh.jupyter.session import Session, Tunnel
+from notebooks_over_ssh.launchers.base import JobEndedError
 from notebooks_over_ssh.ssh import connections as ssh
-from notebooks_over_ssh.ssh.connection import Connection
+from notebooks_over_ssh.ssh.connection import Connection, hops
 from notebooks_over_ssh.ssh.prompting import CredentialPrompter
 from notebooks_over_ssh.tunnel import Forwarder
 from notebooks_over_ssh.tunnel.events import (
     Disconnected,
+    JobEnded,
     LoginRequired,
     Reconnected,
     Resumed,
+    ServerAwaited,
     ServerEnded,
     TunnelEvent,
 )
 from notebooks_over_ssh.tunnel.keepalive import KeepaliveMonitor
+from notebooks_over_ssh.tunnel.next_server import NextServer, is_renewable
 from notebooks_over_ssh.tunnel.reconnecting import Reconnector
 from notebooks_over_ssh.tunnel.server_tracker import ServerTracker
 from notebooks_over_ssh.tunnel.time_limit import TimeLimit
@@ -54,7 +58,8 @@ class TunnelSupervisor:
         self.tunnel = replace(tunnel, forwarding_refusal=server.forwarding_refusal)
         self.server = server
         self._settings = settings
-        self._time_limit = time_limit
+        self._time_limit, self._limited_session = time_limit, server.session
+        self._next_server: NextServer | None = None
         self._forwarder = forwarder
         self._unresponsive = UnresponsiveTransports(forwarder)
         self._monitor = self._use(connection)
@@ -73,6 +78,11 @@ class TunnelSupervisor:
         connection = connect_to_session(session, settings, credentials)
         server.verify(connection)
         return cls(settings, tunnel, forwarder, server, connection, TimeLimit.of(session, connection))
+
+    @property
+    def awaits_server(self) -> bool:
+        """Whether the session has no server until its job starts."""
+        return self._next_server is not None
 
     @property
     def connection(self) -> Connection:
@@ -95,7 +105,7 @@ class TunnelSupervisor:
             match event:
                 case LoginRequired(reason) | ServerEnded(reason):
                     self._save_state("reconnecting", reason)
-                case Disconnected():
+                case Disconnected() | JobEnded() | ServerAwaited():
                     self._save_state("reconnecting")
                 case _ if not self.server.has_ended:
                     self._save_state("open")
@@ -104,7 +114,7 @@ class TunnelSupervisor:
     def _events(self, credentials: CredentialPrompter) -> Generator[TunnelEvent]:
         while True:
             reason = yield from self._run_until_lost()
-            lost_at = time.time()
+            lost_at, session = time.time(), self.server.session
             yield Disconnected(reason)
             is_new = yield from self._reconnect(credentials)
             self._monitor.path_restored()
@@ -113,6 +123,8 @@ class TunnelSupervisor:
             yield Reconnected(outage_s) if is_new else Resumed(outage_s)
             if self.server.has_ended:
                 yield self.server.report_end()
+            elif self.server.session != session:
+                yield self.server.report_replaced()
 
     def _run_until_lost(self) -> Generator[TunnelEvent, None, str]:
         """Check the connection and the server; returns how the connection was lost, for the user to read."""
@@ -123,14 +135,19 @@ class TunnelSupervisor:
             self._unresponsive.check(self._monitor.last_received_at)
             heap.trim()
             yield from self._time_limit.check()
+            job = self.server.session.job
             yield from self.server.check(self.connection)
+            if not self.server.is_of_job(job):
+                close(self.connection, self._forwarder)
+                return "the server is in another job now"
             self.server.changed.wait(POLL_INTERVAL_S)
             self.server.changed.clear()
 
     def _reconnect(self, credentials: CredentialPrompter) -> Generator[TunnelEvent, None, bool]:
         """Try until a connection answers; returns whether it is a new one. Raises RemoteError if there can be none."""
         reconnector = Reconnector(self._monitor, self.server.session, self._unresponsive)
-        ssh.release(self.connection)
+        for hop in hops(self.connection):
+            ssh.release(hop)
         if self._monitor.has_ended:
             close(self.connection, self._forwarder)
         with closing(reconnector.steps(credentials)) as steps:
@@ -141,20 +158,45 @@ class TunnelSupervisor:
                 self._save_state("reconnecting", step.host_key_error)
                 self.server.reload()
                 with reconnector.attempt():
-                    self._reconnect_once(
+                    yield from self._reconnect_once(
                         credentials.non_interactive() if step.host_key_error else credentials
                     )
         return reconnector.succeeded
 
-    def _reconnect_once(self, credentials: CredentialPrompter) -> None:
+    def _reconnect_once(self, credentials: CredentialPrompter) -> Generator[TunnelEvent]:
         """Replace the connection with a new one. Raises a UserError."""
-        connection = connect_to_session(self.server.session, self._settings, credentials)
+        connection = yield from self._reach_server(credentials)
         self.server.verify_after_reconnect(connection)
+        if self.server.session != self._limited_session:
+            self._time_limit = TimeLimit.of(self.server.session, connection)
+            self._limited_session = self.server.session
         if self._monitor.has_ended:
             close(self.connection, self._forwarder)
         else:
             self._unresponsive.add(self._monitor)
         self._monitor = self._use(connection)
+
+    def _reach_server(self, credentials: CredentialPrompter) -> Generator[TunnelEvent, None, Connection]:
+        """Connect to the server's machine; if its job has ended or is queued again, wait for the next server.
+
+        Raises a UserError: JobEndedError if there will be none.
+        """
+        session = self.server.session
+        if self._next_server is None:
+            try:
+                return connect_to_session(session, self._settings, credentials)
+            except JobEndedError as error:
+                if error.state.phase == "ended" and not is_renewable(error.state, self._settings):
+                    raise
+                reason = str(error)
+            self._next_server = NextServer(session, self._settings)
+            close(self.connection, self._forwarder)
+            yield JobEnded(reason)
+        login = connect_to_login_of(session, self._settings, credentials)
+        connection = yield from self._next_server.start(login)
+        self._next_server = None
+        self.server.reload()
+        return connection
 
     def _use(self, connection: Connection) -> KeepaliveMonitor:
         """Forward new connections over this one, and watch the server over it."""

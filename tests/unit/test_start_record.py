@@ -3,7 +3,7 @@
 import pytest
 
 from notebooks_over_ssh.launchers.base import Job, JobState
-from notebooks_over_ssh.tasks.start_record import describe_queued
+from notebooks_over_ssh.launchers.progress import describe_queued
 from notebooks_over_ssh.util.duration import describe_duration
 
 JOB = Job(id=12, cluster="", token="0123456789abcdef", submitted="2026-01-01T00:00:00Z")

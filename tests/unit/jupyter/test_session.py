@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 from invoke.context import Context
 
@@ -246,3 +247,20 @@ def test_record_of_a_job() -> None:
     sessions.save(session)
     assert sessions.list_sessions() == [session]
     assert session.login_machine is None
+
+
+def test_next_job(state: Path) -> None:
+    """The session of a cluster keeps its files when another job takes the place of one; while that starts, it is
+    pending. Another gateway or login node may lead to another cluster.
+    """
+    session = make_session("node1", launcher="slurm")
+    sessions.save(session)
+    following = msgspec.structs.replace(session, host="node2", host_key="BBBB")
+    pending = PendingSession(**{name: getattr(following, name) for name in RemoteHost.__struct_fields__})
+    sessions.save_pending(pending)
+    assert sessions.list_records() == [pending]
+    sessions.save(following)
+    assert sessions.list_records() == [following]
+    assert sessions.reload(session) == following
+    changes: list[dict[str, str | None]] = [{"gateway": None}, {"requested_host": "other"}, {"user": "other"}]
+    assert all(msgspec.structs.replace(session, **change).name != session.name for change in changes)

@@ -9,7 +9,7 @@ import pytest
 from notebooks_over_ssh.config.schema import Notebook
 from notebooks_over_ssh.errors import AuthenticationError, ConnectError, HostKeyError, RemoteError
 from notebooks_over_ssh.launchers import node_access
-from notebooks_over_ssh.launchers.base import Job, JobEndedError
+from notebooks_over_ssh.launchers.base import Job, JobEndedError, JobState
 from notebooks_over_ssh.launchers.node_access import AccessReply, NodeConnector
 
 JOB = Job(id=12, cluster="", token="0123456789abcdef", submitted="2026-01-01T00:00:00Z", node="n1")
@@ -33,7 +33,7 @@ class Cluster:
 
     def current_job(self, login: object, job: Job) -> Job:
         if self.job_has_ended:
-            raise JobEndedError("job 12 was cancelled")
+            raise JobEndedError(JobState(job, "ended", "was cancelled"), hint="")
         return job
 
     def try_way(self, way: str) -> Any:

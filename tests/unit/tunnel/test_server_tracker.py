@@ -8,6 +8,7 @@ import pytest
 
 from notebooks_over_ssh.errors import ConnectError, RemoteError
 from notebooks_over_ssh.jupyter import session as sessions
+from notebooks_over_ssh.launchers.base import Job
 from notebooks_over_ssh.tunnel import server_monitor, server_tracker
 from notebooks_over_ssh.tunnel.events import ServerEnded, ServerReplaced
 from notebooks_over_ssh.tunnel.server_tracker import ServerTracker
@@ -70,7 +71,9 @@ class Fakes:
 
 
 def session(port: int, **changed: object) -> Any:
-    fields = {"host": "ashbury", "pid": 100, "process_start": "boot/1", "certificate_pem": "certificate"}
+    fields = {
+        "host": "ashbury", "pid": 100, "process_start": "boot/1", "certificate_pem": "certificate", "job": None,
+    }  # fmt: skip
     return SimpleNamespace(**(fields | changed), remote_port=port)
 
 
@@ -216,6 +219,18 @@ def test_server_replaced_and_verified(tracker: ServerTracker, fakes: Fakes) -> N
     fakes.programs[-1].report("watching")
     assert may_connect(fakes)
     assert list(tracker.check(over)) == []
+
+
+def test_server_in_another_job(tracker: ServerTracker, fakes: Fakes) -> None:
+    """A server in another job is on another machine, so this connection is not used for it."""
+    job = Job(id=2, cluster="", token="0123456789abcdef", submitted="")
+    fakes.current = session(8889, job=job)
+    fakes.error = RemoteError("not asked")
+    assert list(tracker.check(connection())) == []
+    assert not may_connect(fakes)
+    assert not tracker.has_ended
+    assert tracker.is_of_job(job)
+    assert not tracker.is_of_job(None)
 
 
 def test_server_replaced_by_an_impostor(tracker: ServerTracker, fakes: Fakes) -> None:
