@@ -39,6 +39,8 @@ COMMAND_TIMEOUT_S = 60
 CANCEL_TIMEOUT_S = 90  # longer than KillWait of slurm.conf(5), after which Slurm kills the job
 FIRST_INTERVAL_S, MAX_INTERVAL_S, BACKOFF = 1.0, 30.0, 1.5
 START_MARGIN_S = 30
+# Longer than Jupyter takes to end its kernels. Slurm may be half a minute early.
+END_MARGIN_S = 60
 
 
 class OutputReply(msgspec.Struct, frozen=True, kw_only=True):
@@ -151,6 +153,7 @@ class SlurmLauncher:
             "request": request.decode(),
             "marker": marker,
             "options": sbatch_options(settings.notebook.job),
+            "signal_s": END_MARGIN_S,
         }
         reply = run_program(login, "submit_job", submission, timeout_s=COMMAND_TIMEOUT_S, confirm=confirm)
         if reply["problem"]:

@@ -73,6 +73,7 @@ ENDINGS = {
 # The endings that are neither the user's doing nor that of the server: another job may take its place.
 RENEWABLE = frozenset({"TIMEOUT", "PREEMPTED", "NODE_FAIL", "BOOT_FAIL"})
 ENDING = "COMPLETING"
+SIGNALLED = "was ended by a signal of Slurm, at its time limit or for another job"
 RUNNING = frozenset({"RUNNING", "SUSPENDED", "STOPPED", "SIGNALING", "RESIZING", "STAGE_OUT"})
 
 Token = Annotated[str, Meta(pattern=r"^[0-9a-f]{16}\Z")]
@@ -125,6 +126,8 @@ class StateReply(msgspec.Struct, frozen=True, kw_only=True):
     marker: str
     output: str
     log: tuple[str, ...]
+    is_signalled: bool = False
+    """Whether Slurm has sent the job a signal, at which it ends its server, and so itself."""
 
     @property
     def is_ending(self) -> bool:
@@ -151,11 +154,15 @@ class StateReply(msgspec.Struct, frozen=True, kw_only=True):
         )
         if phase == "running" and not entry.node:
             phase = "queued"
+        is_renewable = entry.state in RENEWABLE
+        ending = ENDINGS.get(entry.state, f"ended as {entry.state}")
+        if entry.state == "COMPLETED" and self.is_signalled:
+            is_renewable, ending = True, SIGNALLED
         description, obstacle = describe_reason(entry.reason)
         description = {
             "queued": description,
             "running": "is running" if entry.state == "RUNNING" else f"is {entry.state.lower()}",
-            "ended": ENDINGS.get(entry.state, f"ended as {entry.state}"),
+            "ended": ending,
         }[phase]
         return JobState(
             job,
@@ -165,7 +172,7 @@ class StateReply(msgspec.Struct, frozen=True, kw_only=True):
             entry.seconds_left,
             obstacle if phase == "queued" else "",
             detail,
-            is_renewable=phase == "ended" and entry.state in RENEWABLE,
+            is_renewable=phase == "ended" and is_renewable,
         )
 
 

@@ -23,9 +23,10 @@ def main(parameters):
         return reply(**error.fields)
     token = job["token"] if job else parameters["token"]
     if job and job["state"] == "PENDING":
-        # Of an earlier run: a job that is queued again writes to the same file.
-        with contextlib.suppress(OSError):
-            os.unlink(os.path.join(slurm.job_folder(token), "output"))
+        # Of an earlier run: a job that is queued again writes to the same files.
+        for name in ("output", "signalled"):
+            with contextlib.suppress(OSError):
+                os.unlink(os.path.join(slurm.job_folder(token), name))
     marker, output = slurm.read_output(token) if token else ("", "")
     record = slurm.read_record(token) if token else {}
     reply(
@@ -36,6 +37,7 @@ def main(parameters):
         marker=marker,
         output=output,
         log=log_tail(token) if token else [],
+        is_signalled=bool(token) and slurm.is_signalled(token),
     )
 
 

@@ -10,7 +10,7 @@ import select
 import subprocess
 import time
 
-from common import private_folder
+from common import private_folder, write_private
 
 NAME = "notebooks-over-ssh"
 COMMAND_TIMEOUT_S = 30
@@ -189,6 +189,16 @@ def read_record(token):
             return record if isinstance(record, dict) else {}
     except (OSError, ValueError):
         return {}
+
+
+def mark_signalled(token):
+    """Record that Slurm has sent a signal to the job, so that it ends for that reason."""
+    write_private(os.path.join(job_folder(token), "signalled"), "")
+
+
+def is_signalled(token):
+    """Whether Slurm has sent a signal to the job."""
+    return os.path.exists(os.path.join(job_folder(token), "signalled"))
 
 
 def read_output(token):

@@ -42,8 +42,8 @@ def submit(parameters):
     token = binascii.hexlify(os.urandom(8)).decode()
     folder = private_folder(slurm.job_folder(token))
     try:
-        for name in ("script", "request"):
-            write_private(os.path.join(folder, name), parameters[name])
+        write_private(os.path.join(folder, "script"), parameters["script"])
+        write_private(os.path.join(folder, "request"), parameters["request"] + token + "\n")
         # An empty file: a name that was missing once could stay unknown to an NFS client for a while.
         write_private(os.path.join(folder, "node_keys"), "")
         make_host_key(folder)
@@ -51,6 +51,9 @@ def submit(parameters):
         # Without slashes and "%", so that sbatch(1) takes them as names in the folder.
         command += ["--chdir=" + folder, "--input=request", "--output=output", "--error=log"]
         command += ["--nodes=1", "--ntasks=1", "--no-requeue", "--open-mode=truncate"]
+        # To the batch script, which is serve_in_job.py by then, not to the steps: they are the way to the server. An
+        # option of the user's comes later, and overrides it.
+        command += ["--signal=B:TERM@%d" % parameters["signal_s"]]
         number, cluster = run_sbatch(
             command + parameters["options"] + [os.path.join(folder, "script")], token
         )

@@ -48,7 +48,7 @@ SLURM_PROGRAMS = ("submit_job", "job_state", "job_access", "await_job", "cancel_
 # Sent with these programs too, each after the modules that it imports.
 OWN_MODULES = {
     **dict.fromkeys((*SLURM_PROGRAMS, "estimate_start"), ("slurm",)),
-    "serve_in_job": ("start_server",),
+    "serve_in_job": ("slurm", "start_server"),
 }
 _log = logging.getLogger(__name__)
 ANY_PYTHON = Environment()

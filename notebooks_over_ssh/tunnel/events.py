@@ -96,7 +96,7 @@ class TimeLimitNear:
 
     def __str__(self) -> str:
         left = describe_duration(self.seconds_left)
-        return f"the job's time limit is in {left}: save your work, as kernels and unsaved changes end with the job"
+        return f"the job's time limit is in {left}: save your work, as the server and its kernels end a minute before"
 
 
 TunnelEvent = (

@@ -39,7 +39,8 @@ def test_renewed(cluster_user: ClusterUser, another_cluster_user: ClusterUser) -
     first = cluster_user.only_session()
     _use_kernel(cluster_user, port, first["host"])
 
-    cluster.end_in(str(first["job"]), 1)
+    # The limit is a minute away when Slurm sends its signal.
+    cluster.end_in(str(first["job"]), 60)
     second = _wait_for_another_server(cluster_user, first)
     assert second["job"] > first["job"]
     assert (second["local_port"], second["certificate_sha256"]) == (port, first["certificate_sha256"])
@@ -67,7 +68,7 @@ def test_renewed(cluster_user: ClusterUser, another_cluster_user: ClusterUser) -
     (log,) = cluster_user.sessions.glob("*.tunnel.log")
     text = log.read_text()
     for line in (
-        f"job {first['job']} reached its time limit; its kernels are gone, the address stays",
+        f"job {first['job']} was ended by a signal of Slurm, at its time limit or for another job; its kernels are",
         f"submitted job {second['job']} on login",
         f"job {third['job']} was ended for a job with a higher priority; its kernels are gone",
         f"forwards to the new server at {fourth['host']}:{fourth['remote_port']}, where kernels are new",
@@ -103,7 +104,7 @@ def test_interrupt_while_waiting(cluster_user: ClusterUser, another_cluster_user
         terminal.expect("ctrl-c closes the tunnel")
         blocking = another_cluster_user.submit("--partition=gpu", "--exclusive")
         cluster.end_in(str(cluster_user.only_session()["job"]), 1)
-        terminal.expect("reached its time limit; its kernels are gone, the address stays")
+        terminal.expect("its time limit.*; its kernels are gone, the address stays")
         terminal.expect("is queued: it waits for free resources")
         terminal.interrupt()
         terminal.expect(r"cancel its job too\? \[y/N\]")

@@ -3,10 +3,11 @@
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from notebooks_over_ssh.errors import RemoteError
 from notebooks_over_ssh.launchers.base import Job
-from notebooks_over_ssh.launchers.slurm_state import ENDINGS, NEVER_STARTS, StateReply, decode
+from notebooks_over_ssh.launchers.slurm_state import ENDINGS, NEVER_STARTS, RENEWABLE, StateReply, decode
 
 JOB = Job(id=12, cluster="", token="0123456789abcdef", submitted="2026-01-01T00:00:00Z")
 
@@ -53,6 +54,18 @@ def test_ended(state: str) -> None:
     ended = reply(state=state, is_active=False, log=["a", "b" * 1000]).to_state(JOB)
     assert (ended.phase, ended.detail) == ("ended", ("a", "b" * 300))
     assert ended.description == ENDINGS.get(state, f"ended as {state}")
+
+
+def test_renewable() -> None:
+    """Another job takes the place of one that the cluster has ended, not of one that the user or the server has."""
+
+    def is_renewable(state: str, *, is_signalled: bool = False) -> bool:
+        ended = replace(reply(state=state, is_active=False), is_signalled=is_signalled)
+        return ended.to_state(JOB).is_renewable
+
+    assert {state for state in ENDINGS if is_renewable(state)} == RENEWABLE
+    assert is_renewable("COMPLETED", is_signalled=True)
+    assert not is_renewable("CANCELLED", is_signalled=True)
 
 
 @pytest.mark.parametrize("reason", NEVER_STARTS)
