@@ -21,6 +21,7 @@ from notebooks_over_ssh.ssh import connections as ssh
 from notebooks_over_ssh.ssh.connection import Connection, hops
 from notebooks_over_ssh.ssh.prompting import CredentialPrompter
 from notebooks_over_ssh.tunnel import Forwarder
+from notebooks_over_ssh.tunnel.desktop import show_notice
 from notebooks_over_ssh.tunnel.events import (
     Disconnected,
     JobEnded,
@@ -29,6 +30,7 @@ from notebooks_over_ssh.tunnel.events import (
     Resumed,
     ServerAwaited,
     ServerEnded,
+    TimeLimitNear,
     TunnelEvent,
 )
 from notebooks_over_ssh.tunnel.keepalive import KeepaliveMonitor
@@ -107,6 +109,8 @@ class TunnelSupervisor:
                     self._save_state("reconnecting", reason)
                 case Disconnected() | JobEnded() | ServerAwaited():
                     self._save_state("reconnecting")
+                case TimeLimitNear():
+                    show_notice(str(event))
                 case _ if not self.server.has_ended:
                     self._save_state("open")
             yield event
