@@ -14,7 +14,7 @@ from notebooks_over_ssh.jupyter.remote_result import (
     to_exception,
     validate_host_name,
 )
-from notebooks_over_ssh.jupyter.session import PendingSession, Session
+from notebooks_over_ssh.jupyter.session import AnySession, PendingSession, RemoteHost, Session
 from notebooks_over_ssh.launchers import DEFAULT_LAUNCHER, LAUNCHERS
 from notebooks_over_ssh.launchers.base import Confirm, Launched, StartEvent
 from notebooks_over_ssh.ssh.connection import Connection, host_key
@@ -133,11 +133,10 @@ def make_session(
     return Session(**msgspec.structs.asdict(pending) | _fields(started, launched))
 
 
-def renew_session(session: Session, started: StartedServer, launched: Launched) -> Session:
+def renew_session(session: AnySession, started: StartedServer, launched: Launched) -> Session:
     """The record of the session with its next server. Raises RemoteError."""
-    return msgspec.structs.replace(
-        session, host=validate_host_name(started.host), **_fields(started, launched)
-    )
+    identity = {name: getattr(session, name) for name in RemoteHost.__struct_fields__}
+    return Session(**identity | {"host": validate_host_name(started.host)} | _fields(started, launched))
 
 
 def _fields(started: StartedServer, launched: Launched) -> dict[str, Any]:

@@ -85,6 +85,7 @@ class Session(RemoteHost, frozen=True, forbid_unknown_fields=True, kw_only=True)
 
 
 AnySession = Session | PendingSession
+Kind = TypeVar("Kind", bound=AnySession)
 SESSION = ".session.json"
 PENDING = ".pending.json"
 PLAIN_TOKEN = ".plain-token"  # noqa: S105 # a file's name
@@ -97,8 +98,10 @@ class Tunnel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     pid: int
     local_port: int
-    remote_port: int
-    state: Literal["open", "reconnecting"]
+    remote_port: int | None
+    """None until there is a server."""
+    state: Literal["open", "reconnecting", "waiting"]
+    """`waiting` is for a job that has not started; connections to the local port wait too."""
     extra_ports: dict[int, int] = {}
     """The local port of each further port of the host."""
     login_required: str = ""
@@ -193,6 +196,11 @@ def save_pending(pending: PendingSession) -> None:
         state_files.remove(_folder() / f"{pending.name}{SESSION}")
 
 
+def to_pending(session: AnySession) -> PendingSession:
+    """The session without its server."""
+    return PendingSession(**{name: getattr(session, name) for name in RemoteHost.__struct_fields__})
+
+
 def delete_pending(session: AnySession) -> None:
     """Remove the record that the server was about to be started."""
     state_files.remove(_folder() / f"{session.name}{PENDING}")
@@ -209,17 +217,6 @@ def find_any_gateway(settings: Settings) -> AnySession | None:
     return matches[0] if len(matches) == 1 else None
 
 
-def find_duplicates(session: Session) -> list[Session]:
-    """Other records of the same server, from before its host got a new host key."""
-
-    def server(record: Session) -> tuple[object, ...]:
-        return record.host, record.user, record.pid, record.process_start, record.certificate_pem
-
-    return [
-        other for other in list_sessions() if other.name != session.name and server(other) == server(session)
-    ]
-
-
 def with_launcher(settings: Settings, session: AnySession | None) -> Settings:
     """The settings with the launcher of the session, unless they name one."""
     if session is None or settings.notebook.launcher:
@@ -229,8 +226,8 @@ def with_launcher(settings: Settings, session: AnySession | None) -> Settings:
     )
 
 
-def reload(session: Session) -> Session:
-    """The current record of the session, or the argument if there is no record any more."""
+def reload(session: Kind) -> Session | Kind:
+    """The current record of the session, or the argument if there is none."""
     return _read(_folder() / f"{session.name}{SESSION}", Session) or session
 
 
@@ -258,23 +255,23 @@ def lock_tunnel(session: AnySession, timeout: float) -> AbstractContextManager[B
     return state_files.acquire(_folder() / f"{session.name}.tunnel.lock", timeout)
 
 
-def tunnel_log(session: Session) -> Path:
+def tunnel_log(session: AnySession) -> Path:
     """The log of a detached tunnel, which has the messages that it would print."""
     return _folder() / f"{session.name}.tunnel.log"
 
 
-def save_tunnel(session: Session, tunnel: Tunnel) -> None:
+def save_tunnel(session: AnySession, tunnel: Tunnel) -> None:
     """Write the record of the tunnel; its process holds the lock."""
     _write(_folder() / f"{session.name}.tunnel.json", tunnel)
 
 
-def delete_tunnel(session: Session) -> None:
+def delete_tunnel(session: AnySession) -> None:
     """Delete the record of the session's tunnel, and the token of its plain port."""
     state_files.remove(_folder() / f"{session.name}.tunnel.json")
     state_files.remove(plain_token_file(session))
 
 
-def plain_token_file(session: Session) -> Path:
+def plain_token_file(session: AnySession) -> Path:
     """The file of the token of the tunnel's plain port (plain_address.py)."""
     return _folder() / f"{session.name}{PLAIN_TOKEN}"
 

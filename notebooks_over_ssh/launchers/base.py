@@ -105,6 +105,10 @@ class NotStartedError(RemoteError):
     """The start failed, and nothing of it is left."""
 
 
+class NeverStartsError(RemoteError):
+    """The job stays queued until somebody changes it or the cluster."""
+
+
 class JobEndedError(TaskError):
     """The job has ended, or is queued again, so there is no server to connect to."""
 

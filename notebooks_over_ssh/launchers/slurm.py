@@ -22,6 +22,7 @@ from notebooks_over_ssh.launchers.base import (
     JobStarted,
     JobState,
     Launched,
+    NeverStartsError,
     NotStartedError,
     StartEvent,
 )
@@ -224,7 +225,7 @@ class SlurmLauncher:
     def _never_starts_error(self, login: Connection, state: JobState, *, cancel: bool) -> RemoteError:
         if cancel:
             self.stop(login, state.job)
-        return (NotStartedError if cancel else RemoteError)(
+        return (NotStartedError if cancel else NeverStartsError)(
             f"{state.label} will not start: {state.description}" + ("; it was cancelled" if cancel else ""),
             hint=f"change {state.obstacle}" + ("" if cancel else f", and cancel the job: {command('stop')}"),
         )

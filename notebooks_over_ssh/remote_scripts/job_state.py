@@ -3,7 +3,6 @@
 Runs on the host, with whatever Python is there: nothing newer than 3.6, nothing outside the standard library.
 """
 
-import contextlib
 import os
 
 import slurm
@@ -22,11 +21,6 @@ def main(parameters):
     except slurm.SlurmError as error:
         return reply(**error.fields)
     token = job["token"] if job else parameters["token"]
-    if job and job["state"] == "PENDING":
-        # Of an earlier run: a job that is queued again writes to the same files.
-        for name in ("output", "signalled"):
-            with contextlib.suppress(OSError):
-                os.unlink(os.path.join(slurm.job_folder(token), name))
     marker, output = slurm.read_output(token) if token else ("", "")
     record = slurm.read_record(token) if token else {}
     reply(

@@ -29,6 +29,8 @@ class Signalled(BaseException):
 
 def main(parameters):
     token = sys.stdin.buffer.readline().decode("ascii").strip()
+    with contextlib.suppress(OSError):
+        slurm.clear_signal(token)  # of an earlier run, if the job was queued again
     for number in SIGNALS:
         signal.signal(number, on_signal)
     try:

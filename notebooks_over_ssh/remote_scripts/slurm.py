@@ -196,6 +196,11 @@ def mark_signalled(token):
     write_private(os.path.join(job_folder(token), "signalled"), "")
 
 
+def clear_signal(token):
+    """Remove that record. Raises FileNotFoundError if there is none."""
+    os.unlink(os.path.join(job_folder(token), "signalled"))
+
+
 def is_signalled(token):
     """Whether Slurm has sent a signal to the job."""
     return os.path.exists(os.path.join(job_folder(token), "signalled"))

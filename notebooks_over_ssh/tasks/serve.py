@@ -1,5 +1,6 @@
 """serve: start the Jupyter server on the host, or find the running one."""
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,10 +26,11 @@ from notebooks_over_ssh.util.generator_result import WithResult
 STALE_CREDENTIALS_WARNING = "the running server uses an older password or certificate until it is restarted"
 
 
-def serve(run: Run) -> Session:
+def serve(run: Run, queue_timeout_s: float = math.inf) -> Session:
     """Start the server, or find the running one; record its session and print where it runs.
 
-    Even after an interrupt, the record has every server that may be running. Raises a UserError.
+    Even after an interrupt, the record has every server that may be running. Raises a UserError, and StillQueuedError
+    if the server's job is queued for longer than `queue_timeout_s`.
     """
     start_time = time.monotonic()
     settings = run.settings
@@ -38,7 +40,7 @@ def serve(run: Run) -> Session:
     start_if_needed(settings.gateway)
     with progress("serve", f"starting jupyter {settings.notebook.application}"):
         login = connect_to_login(settings, run.credentials)
-        running, launched = _start(login, run, old_session)
+        running, launched = _start(login, run, old_session, queue_timeout_s)
     session = server.make_session(running, launched, login, settings)
     try:
         sessions.save(session)
@@ -89,10 +91,10 @@ def report_running_on_interrupt(session: Session) -> Iterator[None]:
 
 
 def _start(
-    login: Connection, run: Run, old_session: AnySession | None
+    login: Connection, run: Run, old_session: AnySession | None, queue_timeout_s: float
 ) -> tuple[server.StartedServer, Launched]:
     """Start or find the server."""
-    record = StartRecord(login, run, old_session)
+    record = StartRecord(login, run, old_session, queue_timeout_s)
     try:
         start = WithResult(server.start(login, run.settings, record.before_start))
         for event in start:
@@ -122,9 +124,22 @@ def _start(
 
 def _remove_duplicates(session: Session) -> None:
     """Remove other records of the same server, and close their tunnels. Raises TaskError."""
-    for duplicate in sessions.find_duplicates(session):
+    for duplicate in find_duplicates(session):
         tunnels.terminate(duplicate)
         sessions.delete(duplicate)
+
+
+def find_duplicates(session: Session) -> list[Session]:
+    """Other records of the same server, from before its host got a new host key."""
+
+    def server(record: Session) -> tuple[object, ...]:
+        return record.host, record.user, record.pid, record.process_start, record.certificate_pem
+
+    return [
+        other
+        for other in sessions.list_sessions()
+        if other.name != session.name and server(other) == server(session)
+    ]
 
 
 def _with_suggestions(error: RemoteScriptError, connection: Connection) -> RemoteError:

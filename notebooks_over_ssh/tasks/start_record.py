@@ -21,11 +21,21 @@ from notebooks_over_ssh.util.command_hint import command
 TICKET_PREFIX = "notebook.prefix: [krenew, -K, '60', --]"
 
 
+class StillQueuedError(Exception):
+    """The job of the session is queued for longer than the command is to wait for it."""
+
+    def __init__(self, session: PendingSession) -> None:
+        super().__init__(session)
+        self.session = session
+
+
 class StartRecord:
     """Keeps a pending session on record until the result of a start is known, and shows how it goes on."""
 
-    def __init__(self, login: Connection, run: Run, old_session: AnySession | None) -> None:
-        """`old_session` is the session on record before the start."""
+    def __init__(
+        self, login: Connection, run: Run, old_session: AnySession | None, queue_timeout_s: float
+    ) -> None:
+        """`old_session` is the session on record before the start; `queue_timeout_s` is how long the job may wait."""
         self.pending: PendingSession | None = None
         self.queued: JobState | None = None
         """The last state of a job that is not known to run."""
@@ -34,6 +44,7 @@ class StartRecord:
         self._prompter = run.prompter
         self._old_session = old_session
         self._start_time = time.monotonic()
+        self._queue_timeout_s = queue_timeout_s
 
     @property
     def session(self) -> AnySession | None:
@@ -61,7 +72,7 @@ class StartRecord:
             )
 
     def show(self, event: StartEvent) -> None:
-        """Record and show what happens. Raises as above."""
+        """Record and show what happens. Raises as above, and StillQueuedError."""
         match event:
             case JobFound():
                 self._job_found(event)
@@ -84,9 +95,11 @@ class StartRecord:
     def _job_queued(self, state: JobState) -> None:
         """Show why the job waits; where the line stays, only when that has changed."""
         previous, self.queued = self.queued, state
+        waited_s = time.monotonic() - self._start_time
         if is_terminal() or previous is None or previous.description != state.description:
-            waited_s = time.monotonic() - self._start_time
             print_progress("serve", describe_queued(state, waited_s, time.time()))
+        if self.session and waited_s > self._queue_timeout_s:
+            raise StillQueuedError(sessions.to_pending(self.session))
 
     def _save(self, pending: PendingSession) -> None:
         sessions.save_pending(pending)

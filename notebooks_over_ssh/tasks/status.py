@@ -61,15 +61,20 @@ def status(settings: Settings) -> None:
             print_detail(_describe_job(state))
         elif state["job"]:
             print_detail(f"last known: job {state['job']}")
-        print_detail(f"tunnel {state['tunnel']}{' ' + state['url'] if state['url'] else ''}")
+        if state["tunnel"] == "waiting":
+            print_detail(f"the tunnel opens when the job starts: {state['url']}")
+        else:
+            print_detail(f"tunnel {state['tunnel']}{' ' + state['url'] if state['url'] else ''}")
         if state["plain_url"]:
             print_detail(f"without TLS: {state['plain_url']}")
         if state["login_required"]:
             remedy = (
                 f"{command('serve')} starts it again"
-                if state["server"] == "stopped"
+                if state["server"] == "stopped" and state["job_state"] != "queued"
                 else f"{command('tunnel')} logs in again"
             )
+            if state["tunnel"] == "waiting":
+                remedy = f"{command('tunnel --detach')} logs in again"
             print_detail(f"waiting for you: {state['login_required']}; {remedy}")
         for remote, local in state["extra_ports"].items():
             print_detail(f"localhost:{local} forwards to {state['host']}:{remote}")

@@ -2,6 +2,8 @@
 
 import time
 
+import msgspec
+
 from notebooks_over_ssh import sandbox
 from notebooks_over_ssh.config.settings import Settings
 from notebooks_over_ssh.errors import (
@@ -26,7 +28,7 @@ from notebooks_over_ssh.jupyter.connecting import (
     sandbox_runs,
     stop_job,
 )
-from notebooks_over_ssh.jupyter.session import AnySession, PendingSession, Session, Tunnel
+from notebooks_over_ssh.jupyter.session import AnySession, Tunnel
 from notebooks_over_ssh.launchers.base import JobEndedError
 from notebooks_over_ssh.ssh.connection import Connection
 from notebooks_over_ssh.tasks.run import Run
@@ -121,8 +123,7 @@ def stop_session(session: AnySession, run: Run, *, force: bool = False) -> None:
     if connection:
         _report_stopped(_stop_server(connection, run, force=force), session.host, start_time)
     _report_closed(tunnels.terminate(session))
-    if isinstance(session, Session):
-        session = sessions.reload(session)  # the tunnel may have submitted another job
+    session = sessions.reload(session)  # the tunnel may have submitted another job
     if not _stop_job(session, login) and not connection:
         _report_stopped(NOT_RUNNING, session.host, start_time)
     sessions.delete(session)
@@ -180,8 +181,7 @@ def stop_for_restart(session: AnySession, pid: int, run: Run) -> server.ServerSt
     _report_closed(tunnels.terminate(session))
     _stop_job(session, connect_to_login_of(session, run.settings, run.credentials))
     sessions.delete(session)
-    fields = {name: getattr(session, name) for name in PendingSession.__struct_fields__}
-    sessions.save_pending(PendingSession(**fields | {"job": None}))
+    sessions.save_pending(msgspec.structs.replace(sessions.to_pending(session), job=None))
     _remove_unused_certificates()
     return state
 

@@ -12,7 +12,7 @@ from notebooks_over_ssh.config.settings import Settings
 from notebooks_over_ssh.errors import TaskError, Terminated
 from notebooks_over_ssh.jupyter import certificate, plain_address, urls
 from notebooks_over_ssh.jupyter import session as sessions
-from notebooks_over_ssh.jupyter.session import PendingSession, Session, Tunnel
+from notebooks_over_ssh.jupyter.session import AnySession, PendingSession, Session, Tunnel
 from notebooks_over_ssh.tasks.run import Run
 from notebooks_over_ssh.tasks.start_sandbox import start_if_needed
 from notebooks_over_ssh.tasks.trust import try_trust
@@ -38,6 +38,9 @@ PLAIN_COST = "when the tunnel is closed, any user of this machine can take the p
 
 def tunnel(run: Run, *, detach: bool) -> None:
     """Open the tunnel of the selected session, until Ctrl-C or in the background. Raises a UserError."""
+    pending = sessions.find_any_gateway(run.settings)
+    if detach and isinstance(pending, PendingSession) and pending.job:
+        return wait_in_background(pending, run)
     session = require_session(run.settings)
     if run.settings.notebook.trust:
         try_trust(session)
@@ -78,6 +81,22 @@ def open_in_background(session: Session, run: Run, preferred_port: int | None = 
             tunnel = daemon.spawn(session, run.settings, run.credentials, preferred_port)
     _announce(session, tunnel, run.settings, start_time)
     print_detail(f"{command('stop')} closes the tunnel and stops the server")
+
+
+def wait_in_background(session: PendingSession, run: Run) -> None:
+    """Have a background process wait for the session's job, and open the tunnel when that has a server.
+
+    Raises a UserError.
+    """
+    assert session.job is not None  # for mypy: it is known before it can be queued
+    preferred_port = _replace_existing(session, run.settings)
+    with progress("tunnel", f"logging in to {session.requested_host}"):
+        tunnel = daemon.spawn(session, run.settings, run.credentials, preferred_port)
+    if tunnel.state == "open":
+        print_step("tunnel", f"localhost:{tunnel.local_port} forwards to the server of job {session.job.id}")
+    else:
+        print_step("tunnel", f"opens when job {session.job.id} starts, in the background: {tunnel.url}")
+    print_detail(f"{command('status')} shows both, {command('stop')} cancels the job")
 
 
 @contextmanager
@@ -134,7 +153,7 @@ def _show(event: TunnelEvent) -> None:
             print_step("tunnel", str(event))
 
 
-def _replace_existing(session: Session, settings: Settings) -> int | None:
+def _replace_existing(session: AnySession, settings: Settings) -> int | None:
     """Close a tunnel that does not match the settings, and return its local port for the next one."""
     tunnel = sessions.get_tunnel(session)
     if tunnel is None:

@@ -1,16 +1,26 @@
 """up: secure, serve and tunnel in one command; and the restart of a server with stale credentials."""
 
+import math
+
 from notebooks_over_ssh.jupyter import session as sessions
 from notebooks_over_ssh.jupyter.session import Session
 from notebooks_over_ssh.tasks.run import Run
 from notebooks_over_ssh.tasks.secure import SecureOptions, secure
 from notebooks_over_ssh.tasks.serve import STALE_CREDENTIALS_WARNING, report_running_on_interrupt, serve
+from notebooks_over_ssh.tasks.start_record import StillQueuedError
 from notebooks_over_ssh.tasks.stop import report_idle_sandbox, stop_for_restart, stop_session
 from notebooks_over_ssh.tasks.trust import try_trust
-from notebooks_over_ssh.tasks.tunnel import open_in_background, open_tunnel, run_until_interrupted
+from notebooks_over_ssh.tasks.tunnel import (
+    open_in_background,
+    open_tunnel,
+    run_until_interrupted,
+    wait_in_background,
+)
 from notebooks_over_ssh.terminal import print_step, warn
 from notebooks_over_ssh.util.command_hint import command
 
+QUEUE_TIMEOUT_S = 4
+"""How long `up --detach` waits for a queued job itself: on an idle cluster it starts meanwhile."""
 NOTHING_STALE = "no running server uses an older password or certificate, so none was restarted"
 
 
@@ -58,19 +68,24 @@ def up(run: Run, options: SecureOptions) -> None:
 
 
 def up_in_background(run: Run, options: SecureOptions) -> None:
-    """Secure, serve, and open a tunnel in the background."""
-    session = _secure_and_serve(run, options)
+    """Secure, serve, and open a tunnel in the background, which waits for the job of the server if that is queued."""
+    try:
+        session = _secure_and_serve(run, options, QUEUE_TIMEOUT_S)
+    except StillQueuedError as queued:
+        if run.settings.notebook.trust:
+            warn(f"the certificate is not known before the server runs: {command('trust')} adds it then")
+        return wait_in_background(queued.session, run)
     with report_running_on_interrupt(session):
         if run.settings.notebook.trust:
             try_trust(session)
         open_in_background(session, run)
 
 
-def _secure_and_serve(run: Run, options: SecureOptions) -> Session:
+def _secure_and_serve(run: Run, options: SecureOptions, queue_timeout_s: float = math.inf) -> Session:
     stale = secure(run, options)
     if stale is not None and _should_restart(run, options):
         stop_for_restart(stale.session, stale.pid, run)
-    return serve(run)
+    return serve(run, queue_timeout_s)
 
 
 def _should_restart(run: Run, options: SecureOptions) -> bool:

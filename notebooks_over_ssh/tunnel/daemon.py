@@ -9,33 +9,42 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import msgspec
 
 from notebooks_over_ssh import debug_log, state_files
 from notebooks_over_ssh.config.settings import Settings
-from notebooks_over_ssh.errors import TaskError, UserError
+from notebooks_over_ssh.errors import ConnectError, TaskError, UserError
 from notebooks_over_ssh.jupyter import session as sessions
-from notebooks_over_ssh.jupyter.session import Session, Tunnel
+from notebooks_over_ssh.jupyter.session import AnySession, PendingSession, Session, Tunnel
 from notebooks_over_ssh.ssh.prompting import CredentialPrompter, Secrets
 from notebooks_over_ssh.terminal import TerminalPrompter, is_interactive, print_error, print_line
 from notebooks_over_ssh.tunnel import tunnel as tunnels
-from notebooks_over_ssh.tunnel.events import ServerAwaited
+from notebooks_over_ssh.tunnel.events import LoginRequired, ServerAwaited, TunnelEvent
+from notebooks_over_ssh.tunnel.job_wait import JobWait
+from notebooks_over_ssh.tunnel.supervisor import TunnelSupervisor
+from notebooks_over_ssh.tunnel.tunnel import TunnelPorts
 from notebooks_over_ssh.util.command_hint import Invocation, act_for, invocation
+from notebooks_over_ssh.util.generator_result import WithResult
 
 _log = logging.getLogger(__name__)
 
+RETRY_PAUSE_S = 5
 ROOT = Path(__file__).resolve().parents[2]
 
 
 class DaemonRequest(msgspec.Struct, frozen=True):
     """The arguments of the background process."""
 
-    session: Session
+    session: Session | None
+    pending: PendingSession | None
+    """Instead of the session, if its job is queued."""
     settings: Settings
     secrets: Secrets
     is_interactive: bool
@@ -45,7 +54,7 @@ class DaemonRequest(msgspec.Struct, frozen=True):
 
 
 class DaemonReply(msgspec.Struct, frozen=True):
-    """The open tunnel, or the fields of the UserError that prevented it."""
+    """The tunnel, or the fields of the UserError that prevented it."""
 
     tunnel: Tunnel | None = None
     exit_code: int = 0
@@ -56,14 +65,17 @@ class DaemonReply(msgspec.Struct, frozen=True):
 
 
 def spawn(
-    session: Session, settings: Settings, credentials: CredentialPrompter, preferred_port: int | None
+    session: AnySession, settings: Settings, credentials: CredentialPrompter, preferred_port: int | None
 ) -> Tunnel:
-    """Start the process and wait until its tunnel is open; returns the tunnel. Raises the process's UserError.
+    """Start the process and wait until its tunnel is open, or waits for a queued job; returns the tunnel.
+
+    Raises the process's UserError.
 
     `preferred_port` is the local port of the tunnel that this one replaces.
     """
     request = DaemonRequest(
-        session,
+        session if isinstance(session, Session) else None,
+        session if isinstance(session, PendingSession) else None,
         settings,
         credentials.secrets,
         is_interactive(),
@@ -103,29 +115,17 @@ def main() -> int:
     request = msgspec.json.decode(sys.stdin.buffer.readline(), type=DaemonRequest)
     act_for(request.invocation)
     signal.signal(signal.SIGTERM, _on_sigterm)
-    replied = False
     with suppress(OSError):  # the waiting command has reported it
         debug_log.start()
+    daemon = Daemon(request)
     try:
-        credentials = CredentialPrompter(
-            TerminalPrompter(request.is_interactive), request.secrets, request.banners_shown
-        )
-        with tunnels.open_tunnel(
-            request.session, request.settings, credentials, request.preferred_port
-        ) as supervisor:
-            _send_reply(DaemonReply(supervisor.tunnel))
-            _daemonize(request.session)
-            replied = True
-            for event in supervisor.run(credentials.non_interactive()):
-                _log.debug("%s", event)
-                if not isinstance(event, ServerAwaited) or event.is_news:
-                    print_line(f"{datetime.now():%Y-%m-%d %H:%M:%S} {event}")
+        daemon.run()
     except tunnels.AlreadyOpen as other:
         _send_reply(DaemonReply(other.tunnel))
     except KeyboardInterrupt:
         return 1  # the waiting command was interrupted too, and reports it
     except UserError as error:
-        if replied:
+        if daemon.is_detached:
             print_error(error)
         else:
             _send_reply(
@@ -133,6 +133,74 @@ def main() -> int:
             )
         return error.exit_code
     return 0
+
+
+class Daemon:
+    """The work of the background process."""
+
+    def __init__(self, request: DaemonRequest) -> None:
+        self.is_detached = False
+        """Whether the command has its reply."""
+        self._request = request
+        session = request.session or request.pending
+        assert session is not None  # for mypy: there is one of the two
+        self._session: AnySession = session
+        self._credentials = CredentialPrompter(
+            TerminalPrompter(request.is_interactive), request.secrets, request.banners_shown
+        )
+
+    def run(self) -> None:
+        """Open the tunnel, and keep it open. Raises a UserError."""
+        request = self._request
+        with (
+            tunnels.reserve_ports(self._session, request.settings, request.preferred_port) as ports,
+            self._open_tunnel(ports) as supervisor,
+        ):
+            if not self.is_detached:
+                self._detach(supervisor.tunnel)
+            for event in supervisor.run(self._credentials.non_interactive()):
+                _log_event(event)
+
+    @contextmanager
+    def _open_tunnel(self, ports: TunnelPorts) -> Iterator[TunnelSupervisor]:
+        """Open the tunnel for the body, once the job has started if that is queued. Raises a UserError."""
+        if isinstance(self._session, Session):
+            with ports.open_tunnel(self._session, self._credentials) as supervisor:
+                yield supervisor
+            return
+        wait = JobWait(self._session, self._request.settings, self._credentials)
+        ports.save()
+        self._detach(ports.tunnel)
+        credentials = self._credentials.non_interactive()
+        with ExitStack() as stack:
+            while True:
+                session = self._wait(wait, ports, credentials)
+                try:
+                    supervisor = stack.enter_context(ports.open_tunnel(session, credentials))
+                except ConnectError as error:
+                    print_error(error)
+                    Event().wait(RETRY_PAUSE_S)
+                else:
+                    yield supervisor
+                    return
+
+    def _wait(self, wait: JobWait, ports: TunnelPorts, credentials: CredentialPrompter) -> Session:
+        events = WithResult(wait.run(credentials))
+        for event in events:
+            _log_event(event)
+            ports.save(event.reason if isinstance(event, LoginRequired) else "")
+        return events.result
+
+    def _detach(self, tunnel: Tunnel) -> None:
+        _send_reply(DaemonReply(tunnel))
+        _daemonize(self._session)
+        self.is_detached = True
+
+
+def _log_event(event: TunnelEvent) -> None:
+    _log.debug("%s", event)
+    if not isinstance(event, ServerAwaited) or event.is_news:
+        print_line(f"{datetime.now():%Y-%m-%d %H:%M:%S} {event}")
 
 
 def _on_sigterm(*_: Any) -> None:
@@ -144,7 +212,7 @@ def _send_reply(reply: DaemonReply) -> None:
     sys.stdout.flush()
 
 
-def _daemonize(session: Session) -> None:
+def _daemonize(session: AnySession) -> None:
     """Detach from the terminal. Redirecting stdout closes the pipe, which ends the wait of the command."""
     os.setsid()
     os.chdir("/")

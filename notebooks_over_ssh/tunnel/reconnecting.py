@@ -10,7 +10,7 @@ from threading import Event
 
 from notebooks_over_ssh.errors import AuthenticationError, ConnectError, HostKeyError, RemoteError
 from notebooks_over_ssh.jupyter.connecting import is_retryable
-from notebooks_over_ssh.jupyter.session import Session
+from notebooks_over_ssh.jupyter.session import AnySession
 from notebooks_over_ssh.ssh import connections as ssh
 from notebooks_over_ssh.ssh.prompting import CredentialPrompter
 from notebooks_over_ssh.tunnel.events import LoginRequired
@@ -40,7 +40,10 @@ class Reconnector:
     """The attempts to replace one connection that was lost or does not answer."""
 
     def __init__(
-        self, monitor: KeepaliveMonitor, session: Session, unresponsive: UnresponsiveTransports
+        self,
+        monitor: KeepaliveMonitor,
+        session: AnySession,
+        unresponsive: UnresponsiveTransports | None = None,
     ) -> None:
         self.succeeded = False
         """Whether an attempt made a new connection."""
@@ -50,6 +53,11 @@ class Reconnector:
         self._started_at = time.monotonic()
         self._login_error = ""
         self._host_key_error = ""
+
+    @property
+    def elapsed_s(self) -> float:
+        """For how long the connection has been lost."""
+        return time.monotonic() - self._started_at
 
     def steps(self, credentials: CredentialPrompter) -> Generator[Attempt | LoginRequired]:
         """Yield an Attempt whenever it is time for one, and LoginRequired before waiting for the user.
@@ -102,8 +110,7 @@ class Reconnector:
         return not self._monitor.has_ended and self._monitor.lost_at == math.inf
 
     def _next_backoff_s(self) -> float:
-        elapsed_s = time.monotonic() - self._started_at
-        backoff_s = min(MAX_BACKOFF_S, max(INITIAL_BACKOFF_S, elapsed_s * BACKOFF_RATIO))
+        backoff_s = min(MAX_BACKOFF_S, max(INITIAL_BACKOFF_S, self.elapsed_s * BACKOFF_RATIO))
         # Jitter: tunnels that were lost at the same moment must not all reconnect at the same moment.
         return backoff_s * random.uniform(0.5, 1.0)  # noqa: S311 # not a secret
 
@@ -112,10 +119,9 @@ class Reconnector:
         is_down = probe.is_possible and not probe.responds()
         deadline = time.monotonic() + (MAX_BACKOFF_S if is_down else backoff_s)
         while time.monotonic() < deadline and not self._is_responsive():
-            elapsed_s = time.monotonic() - self._started_at
-            interval_s = min(MAX_PROBE_INTERVAL_S, max(PROBE_INTERVAL_S, elapsed_s * PROBE_RATIO))
+            interval_s = min(MAX_PROBE_INTERVAL_S, max(PROBE_INTERVAL_S, self.elapsed_s * PROBE_RATIO))
             Event().wait(min(interval_s, max(0.0, deadline - time.monotonic())))
-            self._unresponsive.close_ended()
+            self._close_ended()
             if is_down and probe.responds():
                 return
 
@@ -124,4 +130,8 @@ class Reconnector:
         if credentials.ask(f"press enter to log in to {self._session.host} again:") is None:
             while not self._is_responsive():
                 Event().wait(PROBE_INTERVAL_S)
-                self._unresponsive.close_ended()
+                self._close_ended()
+
+    def _close_ended(self) -> None:
+        if self._unresponsive is not None:
+            self._unresponsive.close_ended()

@@ -197,7 +197,7 @@ class TunnelSupervisor:
             close(self.connection, self._forwarder)
             yield JobEnded(reason)
         login = connect_to_login_of(session, self._settings, credentials)
-        connection = yield from self._next_server.start(login)
+        _, connection = yield from self._next_server.start(login)
         self._next_server = None
         self.server.reload()
         return connection

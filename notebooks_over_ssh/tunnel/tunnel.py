@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from functools import partial
 
+import msgspec
 import psutil
 from filelock import BaseFileLock, Timeout
 
@@ -16,7 +17,7 @@ from notebooks_over_ssh.errors import TaskError
 from notebooks_over_ssh.jupyter import certificate as certificates
 from notebooks_over_ssh.jupyter import session as sessions
 from notebooks_over_ssh.jupyter.clock import check_dates
-from notebooks_over_ssh.jupyter.session import AnySession, Session, Tunnel
+from notebooks_over_ssh.jupyter.session import AnySession, PendingSession, Session, Tunnel
 from notebooks_over_ssh.jupyter.verification import VERIFY_TIMEOUT_S, verify_server
 from notebooks_over_ssh.ssh.prompting import CredentialPrompter
 from notebooks_over_ssh.tunnel import Forwarder, Listener, listen, listen_at_or_after, listen_on_any_port
@@ -29,6 +30,8 @@ LOCK_TIMEOUT_S = 5
 OPENING_TIMEOUT_S = 60
 LOCK_POLL_INTERVAL_S = 0.2
 END_TIMEOUT_S = 10
+NO_PORT = 0
+"""The port of a server that is not known yet."""
 
 
 class AlreadyOpen(Exception):
@@ -45,6 +48,21 @@ def open_tunnel(
 ) -> Iterator[TunnelSupervisor]:
     """Open the session's tunnel for the body, which runs once the server has been verified through it.
 
+    Raises a UserError, and as `reserve_ports`.
+    """
+    with (
+        reserve_ports(session, settings, preferred_port) as ports,
+        ports.open_tunnel(session, credentials) as supervisor,
+    ):
+        yield supervisor
+
+
+@contextmanager
+def reserve_ports(
+    session: AnySession, settings: Settings, preferred_port: int | None = None
+) -> Iterator["TunnelPorts"]:
+    """Listen on the local ports of the session's tunnel during the body. Connections wait until the tunnel is open.
+
     `preferred_port` is the local port of the tunnel that this one replaces: unless the settings name a port, it stays
     the same. Raises a UserError; AlreadyOpen, or TaskError, if another process has the tunnel.
     """
@@ -60,37 +78,73 @@ def open_tunnel(
         plain_listener = (
             stack.enter_context(closing(listen_on_any_port())) if settings.notebook.plain else None
         )
+        targets: list[tuple[Listener, int]] = [(main_listener, NO_PORT)]
+        targets += [(listener, port) for port, listener in extra.items()]
+        forwarder = stack.enter_context(closing(Forwarder(targets)))
         tunnel = Tunnel(
             pid=os.getpid(),
             local_port=main_listener.port,
-            remote_port=session.remote_port,
+            remote_port=None,
             extra_ports={port: listener.port for port, listener in extra.items()},
-            state="open",
+            state="waiting",
             plain_port=plain_listener.port if plain_listener else None,
         )
-        targets: list[tuple[Listener, int]] = [(main_listener, session.remote_port)]
-        targets += [(listener, port) for port, listener in extra.items()]
-        forwarder = stack.enter_context(closing(Forwarder(targets)))
-        supervisor = stack.enter_context(
-            closing(TunnelSupervisor.connect(session, settings, tunnel, forwarder, credentials))
-        )
-        # Only when a tunnel opens: one that is open stays open when a clock is set wrong.
-        check_dates(
-            certificates.parse(session.certificate_pem), session.host, supervisor.server.clock_offset_s
-        )
-        check_port_owners(supervisor.connection, settings.notebook.forward)
-        forwarder.start()
         stack.callback(sessions.delete_tunnel, session)
-        if plain_listener:
-            from notebooks_over_ssh.tunnel.plain.port import open_plain_port
-
-            stack.enter_context(open_plain_port(plain_listener, supervisor))
-        sessions.save_tunnel(session, supervisor.tunnel)
-        yield supervisor
+        yield TunnelPorts(session, settings, tunnel, forwarder, plain_listener)
 
 
-def _lock(session: Session, settings: Settings) -> AbstractContextManager[BaseFileLock]:
-    """Acquire the lock of the session's tunnel. Raises as `open_tunnel` does."""
+class TunnelPorts:
+    """The local ports of a tunnel, on which this process listens."""
+
+    def __init__(
+        self,
+        session: AnySession,
+        settings: Settings,
+        tunnel: Tunnel,
+        forwarder: Forwarder,
+        plain_listener: Listener | None,
+    ) -> None:
+        self.tunnel = tunnel
+        """The record of the tunnel while it waits for the server."""
+        self._session = session
+        self._settings = settings
+        self._forwarder = forwarder
+        self._plain_listener = plain_listener
+
+    def save(self, login_required: str = "") -> None:
+        """Record that the tunnel waits for the server, and why it does not log in again by itself. Raises TaskError."""
+        sessions.save_tunnel(
+            self._session, msgspec.structs.replace(self.tunnel, login_required=login_required)
+        )
+
+    @contextmanager
+    def open_tunnel(self, session: Session, credentials: CredentialPrompter) -> Iterator[TunnelSupervisor]:
+        """Open the tunnel for the body, once the server has been verified through it. Raises a UserError."""
+        tunnel = msgspec.structs.replace(self.tunnel, state="open", remote_port=session.remote_port)
+        self._forwarder.targets[0].port = session.remote_port
+        with ExitStack() as stack:
+            supervisor = stack.enter_context(
+                closing(
+                    TunnelSupervisor.connect(session, self._settings, tunnel, self._forwarder, credentials)
+                )
+            )
+            # Only when a tunnel opens: one that is open stays open when a clock is set wrong.
+            check_dates(
+                certificates.parse(session.certificate_pem), session.host, supervisor.server.clock_offset_s
+            )
+            check_port_owners(supervisor.connection, self._settings.notebook.forward)
+            self._forwarder.start()
+            stack.callback(sessions.delete_tunnel, session)
+            if self._plain_listener:
+                from notebooks_over_ssh.tunnel.plain.port import open_plain_port
+
+                stack.enter_context(open_plain_port(self._plain_listener, supervisor))
+            sessions.save_tunnel(session, supervisor.tunnel)
+            yield supervisor
+
+
+def _lock(session: AnySession, settings: Settings) -> AbstractContextManager[BaseFileLock]:
+    """Acquire the lock of the session's tunnel. Raises as `reserve_ports` does."""
     started_at = time.monotonic()
     while True:
         try:
@@ -108,7 +162,7 @@ def _lock(session: Session, settings: Settings) -> AbstractContextManager[BaseFi
                 ) from error
 
 
-def find_reusable(session: Session, settings: Settings) -> Tunnel | None:
+def find_reusable(session: AnySession, settings: Settings) -> Tunnel | None:
     """The session's open tunnel if it forwards the ports that the settings ask for, else None.
 
     Raises RemoteError if the server cannot be verified through it.
@@ -117,6 +171,7 @@ def find_reusable(session: Session, settings: Settings) -> Tunnel | None:
     notebook = settings.notebook
     if (
         tunnel is None
+        or isinstance(session, PendingSession)
         or tunnel.state != "open"
         or notebook.local_port not in (None, tunnel.local_port)
         or tunnel.remote_port != session.remote_port

@@ -167,8 +167,10 @@ class User:
 
     def record(self, host: str) -> dict[str, Any]:
         """The record of the session on a host."""
-        (path,) = self.sessions.glob(f"{host}-*.session.json")
-        record: dict[str, Any] = json.loads(path.read_text())
+        records: list[dict[str, Any]] = [
+            json.loads(path.read_text()) for path in self.sessions.glob("*.session.json")
+        ]
+        (record,) = (record for record in records if record["host"] == host)
         return record
 
     def certificate_pem(self, host: str) -> str:

@@ -13,6 +13,7 @@ from notebooks_over_ssh.jupyter import session as sessions
 from notebooks_over_ssh.jupyter.session import AnySession, PendingSession, RemoteHost, Tunnel
 from notebooks_over_ssh.launchers.base import Job
 from notebooks_over_ssh.ssh.host_keys import Machine
+from notebooks_over_ssh.tasks.serve import find_duplicates
 from tests.kit.sessions import make_session
 
 
@@ -163,12 +164,12 @@ def test_one_server_has_one_record() -> None:
     renamed = make_session(gateway="new.example", requested_host="labj", ssh_port=2222)
     sessions.save(renamed)
     assert sessions.list_sessions() == [renamed]
-    assert sessions.find_duplicates(renamed) == []
+    assert find_duplicates(renamed) == []
     new_key = make_session(host_key="BBBB")
     sessions.save(new_key)
     sessions.save(make_session(host_key="CCCC", pid=101))
     sessions.save(make_session("bonnington"))
-    assert sessions.find_duplicates(new_key) == [renamed]
+    assert find_duplicates(new_key) == [renamed]
 
 
 def test_damaged_record(state: Path) -> None:

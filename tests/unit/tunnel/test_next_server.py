@@ -27,6 +27,7 @@ class Cluster:
     def __init__(self) -> None:
         self.state = JobState(make_job(1), "ended", "reached its time limit", is_renewable=True)
         self.submitted: list[list[str]] = []
+        self.removed: list[Job] = []
 
     def start(self, login: object, configuration: Settings, confirm: Any) -> Iterator[JobFound]:
         if self.state.phase == "ended":
@@ -54,6 +55,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
     cluster = Cluster()
     monkeypatch.setattr(next_server, "server", cluster)
     monkeypatch.setattr(next_server, "job_state", lambda session, login: cluster.state)
+    monkeypatch.setattr(next_server, "stop_job", lambda session, login: cluster.removed.append(session.job))
     return cluster
 
 
@@ -79,9 +81,8 @@ def test_bounded(cluster: Cluster, session: Session) -> None:
         assert sessions.reload(session).job == cluster.state.job
     with pytest.raises(TaskError, match="the job has ended"):
         list(renewal.start(LOGIN))
-    with pytest.raises(TaskError, match=f"as did the {MAX_SUBMISSIONS - 1} before it"):
-        list(renewal.start(LOGIN))
     assert cluster.submitted == [["--gpus=1"]] * MAX_SUBMISSIONS
+    assert cluster.removed == [make_job(number + 1) for number in range(MAX_SUBMISSIONS)]
 
 
 @pytest.mark.parametrize(("renew", "is_renewable"), [(False, True), (True, False)])

@@ -1,0 +1,70 @@
+"""`up --detach` does not wait for a queue: a background process does, and opens the tunnel when the job has started."""
+
+from tests.kit.cli import assert_success
+from tests.kit.jupyter_client import Browser
+from tests.kit.ports import free_port
+from tests.kit.slurm.site import ClusterUser
+from tests.kit.wait import TIMEOUT_S, wait_until
+
+PASSWORD = "a password of the tests"
+UP = ("up", "--slurm", "--detach", "--partition", "gpu", "--password-file", "-")
+
+
+def _log(user: ClusterUser) -> str:
+    (log,) = user.sessions.glob("*.tunnel.log")
+    return log.read_text()
+
+
+def test_queued(cluster_user: ClusterUser, another_cluster_user: ClusterUser) -> None:
+    """The command returns with the address while the job is queued; `status` shows both. Another `up` keeps the
+    address, a lost connection loses nothing, and the tunnel leads to the server when that runs.
+    """
+    with another_cluster_user.running_job("--partition=gpu", "--exclusive"):
+        port = free_port()
+        local_port = ("--local-port", str(port))
+        up = assert_success(cluster_user.fab(*UP, *local_port, stdin=PASSWORD))
+        waiting = cluster_user.only_session()
+        job = waiting["job"]
+        assert f"opens when job {job} starts, in the background: https://localhost:{port}/" in up.stdout
+        assert (waiting["job_state"], waiting["tunnel"]) == ("queued", "waiting")
+        status = assert_success(cluster_user.fab("status")).stdout
+        assert f"the tunnel opens when the job starts: https://localhost:{port}/" in status
+        for words in (UP, ("tunnel", "--detach")):
+            again = assert_success(cluster_user.fab(*words, *local_port, stdin=PASSWORD))
+            assert f"https://localhost:{port}/" in again.stdout
+        assert cluster_user.cluster.active_jobs(cluster_user.account) == [str(job)]
+        for login in cluster_user.site.gateway.children():
+            login.kill()
+        wait_until(lambda: "reconnected after" in _log(cluster_user), "it is connected again", 2 * TIMEOUT_S)
+        assert cluster_user.only_session()["tunnel"] == "waiting"
+    wait_until(lambda: cluster_user.only_session()["tunnel"] == "open", "it is open", 2 * TIMEOUT_S)
+    session = cluster_user.only_session()
+    assert (session["job"], session["local_port"], session["host"]) == (job, port, "gpu1")
+    with Browser(port, cluster_user.certificate_pem("gpu1")) as browser:
+        assert browser.log_in(PASSWORD)
+    assert_success(cluster_user.fab("stop"))
+    assert cluster_user.status() == []
+
+
+def test_stopped_while_queued(cluster_user: ClusterUser, another_cluster_user: ClusterUser) -> None:
+    """`stop` cancels the job and ends the background process; nothing is left of either."""
+    with another_cluster_user.running_job("--partition=gpu", "--exclusive"):
+        assert_success(cluster_user.fab(*UP, stdin=PASSWORD))
+        session = cluster_user.only_session()
+        stopped = assert_success(cluster_user.fab("stop")).stdout
+        assert f"closed the tunnel on port {session['local_port']}" in stopped
+        assert f"ended job {session['job']}" in stopped
+        assert cluster_user.status() == []
+        assert cluster_user.cluster.active_jobs(cluster_user.account) == []
+
+
+def test_cancelled_while_queued(cluster_user: ClusterUser, another_cluster_user: ClusterUser) -> None:
+    """When the job is cancelled elsewhere, the background process says so and ends, and submits no other."""
+    with another_cluster_user.running_job("--partition=gpu", "--exclusive"):
+        assert_success(cluster_user.fab(*UP, stdin=PASSWORD))
+        job = cluster_user.only_session()["job"]
+        assert_success(cluster_user.ssh("scancel", str(job)))
+        wait_until(lambda: cluster_user.only_session()["tunnel"] == "closed", "it has ended", 2 * TIMEOUT_S)
+        assert f"job {job} was cancelled" in _log(cluster_user)
+        assert cluster_user.cluster.active_jobs(cluster_user.account) == []
+        assert_success(cluster_user.fab("stop"))
