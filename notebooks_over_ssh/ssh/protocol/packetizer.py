@@ -69,8 +69,8 @@ class BlockPacketizer(_Packetizer):  # type: ignore[misc] # as above
         """Whether the transport's thread may send; during a key exchange it would wait for itself."""
         self._outbound_cipher: PacketCipher = PlainCipher()
         self._send_lock = threading.RLock()
-        self._sent_sequence = 0
-        self._sent_bytes = 0
+        self._sent_sequence = self._sent_bytes = 0
+        self._send_limit = self._receive_limit = REKEY_AFTER_BYTES
         self._compress: Callable[[bytes], bytes] | None = None
         self.last_received_at = time.monotonic()
         """When the last packet arrived, in seconds of `time.monotonic`."""
@@ -132,6 +132,7 @@ class BlockPacketizer(_Packetizer):  # type: ignore[misc] # as above
         self._inbound_cipher = make_cipher(
             block_engine, block_size, Mac(mac_engine, mac_size, mac_key), etm, iv_in if aead else None
         )
+        self._receive_limit = min(self.REKEY_BYTES, self._inbound_cipher.rekey_after_bytes)
         self._rekey_signalled = False
         self.received_bytes = 0
         self._rekey_at = time.monotonic() + self.REKEY_AFTER
@@ -155,6 +156,7 @@ class BlockPacketizer(_Packetizer):  # type: ignore[misc] # as above
         self._outbound_cipher = make_cipher(
             block_engine, block_size, Mac(mac_engine, mac_size, mac_key), etm, iv_out if aead else None
         )
+        self._send_limit = min(self.REKEY_BYTES, self._outbound_cipher.rekey_after_bytes)
         self._sent_bytes = 0
 
     def set_inbound_compressor(self, compressor: Callable[[bytes], bytes]) -> None:
@@ -175,8 +177,7 @@ class BlockPacketizer(_Packetizer):  # type: ignore[misc] # as above
             self._sent_sequence = next_sequence(self._sent_sequence, self._initial_kex_done)
             self.write_all(encrypted)
             self._sent_bytes += len(encrypted)
-            limit = min(self.REKEY_BYTES, self._outbound_cipher.rekey_after_bytes)
-            limit_reached = self._sent_bytes >= limit or time.monotonic() >= self._rekey_at
+            limit_reached = self._sent_bytes >= self._send_limit or time.monotonic() >= self._rekey_at
             if limit_reached and not self.need_rekey():
                 self._trigger_rekey()
 
@@ -277,11 +278,10 @@ class BlockPacketizer(_Packetizer):  # type: ignore[misc] # as above
             packet, size = decrypted
             offset += size
             self._sequence = next_sequence(self._sequence, self._initial_kex_done)
-            self.last_received_at = time.monotonic()
+            now = self.last_received_at = time.monotonic()
             self._handle_packet(packet)
             self.received_bytes += size
-            limit = min(self.REKEY_BYTES, self._inbound_cipher.rekey_after_bytes)
-            limit_reached = self.received_bytes >= limit or self.last_received_at >= self._rekey_at
+            limit_reached = self.received_bytes >= self._receive_limit or now >= self._rekey_at
             if limit_reached and not self.need_rekey():
                 self._trigger_rekey()
         self._unread = memoryview(block)[offset:]
