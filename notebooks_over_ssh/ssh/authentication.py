@@ -13,6 +13,7 @@ from notebooks_over_ssh.errors import AuthenticationError, ConnectError
 from notebooks_over_ssh.ssh.client_config import HopConfig
 from notebooks_over_ssh.ssh.gssapi_context import METHOD as GSSAPI
 from notebooks_over_ssh.ssh.gssapi_context import GSSAPIError, GSSAPIOptions, SecurityContext
+from notebooks_over_ssh.ssh.hardware_key import HardwareKey, NotSignedError
 from notebooks_over_ssh.ssh.host_keys import fingerprint
 from notebooks_over_ssh.ssh.identities import Identities
 from notebooks_over_ssh.ssh.login_errors import (
@@ -23,7 +24,6 @@ from notebooks_over_ssh.ssh.login_errors import (
     too_many_rounds_error,
 )
 from notebooks_over_ssh.ssh.prompting import CredentialPrompter, HopIdentity, account
-from notebooks_over_ssh.ssh.security_keys import NotSignedError, SecurityKey
 from notebooks_over_ssh.util.peer_text import prefix_lines
 
 _log = logging.getLogger(__name__)
@@ -170,18 +170,16 @@ class LoginStrategy(AuthStrategy):
     ) -> Sequence[str] | None:
         """Offer the remaining keys until one is accepted; returns the methods that can continue, None if none was."""
         for name, key in keys:
-            if isinstance(key, SecurityKey) and key.requires_touch and not self.credentials.is_interactive:
+            if isinstance(key, HardwareKey) and key.requires_touch and not self.credentials.is_interactive:
                 self.identities.skipped.append(f"{name} (no terminal to ask for its touch)")
                 continue
             self.attempted.append(f"publickey ({name})")
             try:
-                if isinstance(key, SecurityKey):
-                    self._prepare_security_key(transport, name, key)
+                if isinstance(key, HardwareKey):
+                    self._prepare_hardware_key(transport, name, key)
                 return transport.auth_publickey(self.user, key)
-            except NotSignedError:
-                self.identities.skipped.append(
-                    f"{name} (accepted, but not touched in time or not plugged in)"
-                )
+            except NotSignedError as error:
+                self.identities.skipped.append(f"{name} (accepted, but {error})")
             except paramiko.BadAuthenticationType as error:
                 return error.allowed_types
             except paramiko.AuthenticationException:
@@ -189,7 +187,7 @@ class LoginStrategy(AuthStrategy):
                     raise
         return None
 
-    def _prepare_security_key(self, transport: paramiko.Transport, name: str, key: SecurityKey) -> None:
+    def _prepare_hardware_key(self, transport: paramiko.Transport, name: str, key: HardwareKey) -> None:
         """Ask for a touch if the hop accepts the key. Raises as `auth_publickey` does if it does not."""
         ours: Any = transport  # the stubs omit ensure_session and the authentication handler
         ours.ensure_session()

@@ -58,7 +58,8 @@ class HopConfig:
     certificate_files: tuple[Path, ...] = ()
     identities_only: bool = False
     security_key_provider: str = "internal"
-    """SecurityKeyProvider: a library, a variable that names it, or "internal"."""
+    pkcs11_provider: str | None = None
+    """Each provider is a library, or a variable that names it; "internal" is in OpenSSH."""
     agent: str | None = None
     """The path of the agent's socket, or "none"."""
     host_key_alias: str | None = None
@@ -239,7 +240,6 @@ def _hop_config(original_host: str, options: Mapping[str, list[str]]) -> HopConf
 
     preferred = get_list("preferredauthentications") or tuple(LOGIN_METHODS)
     methods = [method for method in LOGIN_METHODS if method in preferred]
-    agent = options.get("identityagent", [""])[0]
     known_hosts_command = get("knownhostscommand")
     batch_mode = get("batchmode") in ("yes", "true")
     return HopConfig(
@@ -251,8 +251,9 @@ def _hop_config(original_host: str, options: Mapping[str, list[str]]) -> HopConf
         identity_files=get_paths("identityfile"),
         certificate_files=get_paths("certificatefile"),
         identities_only=get("identitiesonly") == "yes",
+        pkcs11_provider=get("pkcs11provider"),
         security_key_provider=get("securitykeyprovider") or "internal",
-        agent=_agent(agent, tokens),
+        agent=_agent(options.get("identityagent", [""])[0], tokens),
         host_key_alias=alias,
         known_hosts=get_paths("userknownhostsfile"),
         global_known_hosts=get_paths("globalknownhostsfile"),
@@ -262,9 +263,7 @@ def _hop_config(original_host: str, options: Mapping[str, list[str]]) -> HopConf
         required_rsa_size=get_int("requiredrsasize") or DEFAULT_RSA_BITS,
         algorithms={name: get_list(option) for option, name in ALGORITHM_OPTIONS.items() if get_list(option)},
         may_prompt=not batch_mode,
-        login_methods=tuple(
-            method for method in methods if get(LOGIN_METHODS[method]) not in ("no", "false")
-        ),
+        login_methods=tuple(name for name in methods if get(LOGIN_METHODS[name]) not in ("no", "false")),
         gssapi=GSSAPIOptions.parse(get),
         password_prompts=get_int("numberofpasswordprompts") or 3,
         ask_unknown_host_keys=not batch_mode and get("stricthostkeychecking") not in ("yes", "true"),

@@ -12,8 +12,8 @@ HONOURED = """
     globalknownhostsfile gssapiauthentication gssapiclientidentity gssapidelegatecredentials gssapiserveridentity
     gssapitrustdns hashknownhosts host hostkeyalgorithms hostkeyalias hostname identitiesonly identityagent
     identityfile ignoreunknown include kbdinteractiveauthentication kexalgorithms knownhostscommand loglevel macs match
-    numberofpasswordprompts passwordauthentication port preferredauthentications proxycommand proxyjump rekeylimit
-    pubkeyacceptedalgorithms pubkeyauthentication requiredrsasize revokedhostkeys securitykeyprovider
+    numberofpasswordprompts passwordauthentication pkcs11provider port preferredauthentications proxycommand proxyjump
+    pubkeyacceptedalgorithms pubkeyauthentication rekeylimit requiredrsasize revokedhostkeys securitykeyprovider
     serveraliveinterval stricthostkeychecking tag user userknownhostsfile
     """
 """Options that take effect, in `ssh -G` or here."""
@@ -35,7 +35,7 @@ IRRELEVANT: Mapping[str, str] = {
         """,
     "for authentication methods that are not implemented": """
         addkeystoagent enablesshkeysign gssapikexalgorithms gssapikeyexchange gssapirenewalforcesrekey
-        hostbasedacceptedalgorithms hostbasedauthentication kbdinteractivedevices pkcs11provider
+        hostbasedacceptedalgorithms hostbasedauthentication kbdinteractivedevices
         usekeychain
         """,
     "makes a connection less strict": """

@@ -2,9 +2,10 @@
 
 import contextlib
 import os
+import subprocess
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import paramiko
 from paramiko.agent import Agent
@@ -12,8 +13,10 @@ from paramiko.pkey import UnknownKeyType
 
 from notebooks_over_ssh.ssh.client_config import HopConfig
 from notebooks_over_ssh.ssh.key_files import read_key
+from notebooks_over_ssh.ssh.pkcs11 import token_keys
+from notebooks_over_ssh.ssh.private_agent import library_path
 from notebooks_over_ssh.ssh.prompting import CredentialPrompter
-from notebooks_over_ssh.ssh.security_keys import SecurityKey, is_security_key
+from notebooks_over_ssh.ssh.security_keys import agent_security_key, is_security_key
 
 
 class Identities:
@@ -52,6 +55,7 @@ class Identities:
 
     def _candidates(self) -> Iterator[tuple[str, paramiko.PKey]]:
         yield from self._agent_keys()
+        yield from self._token_keys()
         encrypted = []
         for file in dict.fromkeys(self.hop.identity_files):
             if not file.is_file():
@@ -76,9 +80,19 @@ class Identities:
             for key in sorted(agent.get_keys(), key=lambda key: key.get_base64() not in public_keys):
                 if key.get_base64() in public_keys or not self.hop.identities_only:
                     name = f"agent: {getattr(key, 'comment', '') or key.get_name()}"
-                    sign: Any = key.sign_ssh_data  # returns bytes; the stubs have a Message
-                    is_on_authenticator = is_security_key(key.get_name())
-                    yield name, SecurityKey(key.blob, sign) if is_on_authenticator else key
+                    yield name, agent_security_key(key) if is_security_key(key.get_name()) else key
+
+    def _token_keys(self) -> Iterator[tuple[str, paramiko.PKey]]:
+        library = library_path(self.hop.pkcs11_provider or "")
+        if not library:
+            return
+        ask_pin = partial(self.credentials.pin, library)
+        forget_pin = partial(self.credentials.forget_passphrase, Path(library))
+        try:
+            for key in token_keys(library, ask_pin, forget_pin):
+                yield f"token: {key.get_name()}", key
+        except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+            self.skipped.append(f"{library} ({error})")
 
     def _public_keys(self) -> set[str]:
         """The public keys (base64) of the identity files; an identity file may itself be a public key."""

@@ -18,9 +18,12 @@ import paramiko
 SSH_AGENT_SUCCESS = 6
 SSH_AGENTC_SIGN_REQUEST = 13
 SSH_AGENT_SIGN_RESPONSE = 14
+SSH_AGENTC_ADD_SMARTCARD_KEY = 20
 SSH_AGENTC_ADD_ID_CONSTRAINED = 25
 SSH_AGENT_CONSTRAIN_EXTENSION = 255
 SK_PROVIDER = "sk-provider@openssh.com"
+# Of the signature, by its algorithm; 0 for any other.
+SIGN_FLAGS = {"rsa-sha2-256": 2, "rsa-sha2-512": 4}
 MAX_REPLY_BYTES = 256 * 1024
 # An authenticator waits for about 30 s to be touched; sshd's LoginGraceTime is 120 s.
 REPLY_TIMEOUT_S = 120.0
@@ -45,13 +48,21 @@ class PrivateAgent:
         message.add_string(provider)
         self._request(message, SSH_AGENT_SUCCESS)
 
-    def sign(self, public_key: bytes, data: bytes) -> bytes:
+    def add_token(self, library: str, pin: str) -> None:
+        """Add the keys of a PKCS #11 token."""
+        message = paramiko.Message()
+        message.add_byte(bytes([SSH_AGENTC_ADD_SMARTCARD_KEY]))
+        message.add_string(library)
+        message.add_string(pin)
+        self._request(message, SSH_AGENT_SUCCESS)
+
+    def sign(self, public_key: bytes, data: bytes, algorithm: str) -> bytes:
         """The signature of the data; waits until the user has touched the authenticator, if the key requires that."""
         message = paramiko.Message()
         message.add_byte(bytes([SSH_AGENTC_SIGN_REQUEST]))
         message.add_string(public_key)
         message.add_string(data)
-        message.add_int(0)
+        message.add_int(SIGN_FLAGS.get(algorithm, 0))
         return self._request(message, SSH_AGENT_SIGN_RESPONSE).get_binary()
 
     def _request(self, message: paramiko.Message, expected: int) -> paramiko.Message:
@@ -75,9 +86,14 @@ class PrivateAgent:
         return received
 
 
+def library_path(value: str) -> str:
+    """The library that an option of ssh_config(5) names, by its path or by `$` and a variable; "" if unset."""
+    return os.environ.get(value[1:].strip("{}"), "") if value.startswith("$") else value
+
+
 @contextlib.contextmanager
 def private_agent(provider: str) -> Iterator[PrivateAgent]:
-    """Run an agent in the body, which may load the library `provider` for security keys. Raises OSError."""
+    """Run an agent in the body, which may load the library `provider` for its keys. Raises OSError."""
     allowed = os.path.realpath(provider)
     options = ["-P", allowed] if provider.startswith("/") and PLAIN_PATH.fullmatch(allowed) else []
     # The folder has mode 0700.

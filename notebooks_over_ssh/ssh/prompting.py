@@ -57,7 +57,7 @@ class Secrets(msgspec.Struct):
 
     passwords: list[tuple[HopIdentity, str]] = []
     passphrases: dict[str, str] = {}
-    """By the path of the key file."""
+    """By the path of the key file; PINs by the path of the token's library."""
     prompted: PromptedSecrets = PromptedSecrets()
     """The first answers: its password for the host of the run, its passphrase for each key file."""
 
@@ -151,6 +151,15 @@ class CredentialPrompter:
                 return None
             self._passphrases[str(file)] = answer
         return self._passphrases[str(file)]
+
+    def pin(self, library: str) -> str | None:
+        """The PIN of a PKCS #11 token, cached or prompted for; None if the user cannot be prompted."""
+        if library not in self._passphrases:
+            answer = self._prompter.ask_secret(f"PIN for the token of {library}:")
+            if answer is None:
+                return None
+            self._passphrases[library] = answer
+        return self._passphrases[library]
 
     def forget_passphrase(self, file: Path) -> bool:
         """Drop a wrong passphrase from the cache; returns whether the user has not been prompted for this file yet."""

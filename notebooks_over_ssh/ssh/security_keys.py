@@ -4,20 +4,20 @@ Their files have no private key, but a handle that is of use only with the authe
 """
 
 import base64
-import os
 import re
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import paramiko
-from paramiko.pkey import PublicBlob
+from paramiko.agent import AgentKey
 
-from notebooks_over_ssh.ssh.private_agent import private_agent
+from notebooks_over_ssh.ssh.hardware_key import HardwareKey
+from notebooks_over_ssh.ssh.private_agent import library_path, private_agent
 
 ED25519, ECDSA = "sk-ssh-ed25519@openssh.com", "sk-ecdsa-sha2-nistp256@openssh.com"
 SECURITY_KEY_TYPES = (ED25519, ECDSA)
-CERTIFICATE_TYPES = {name: name.replace("@", "-cert-v01@") for name in SECURITY_KEY_TYPES}
+CERTIFICATE_TYPES = tuple(name.replace("@", "-cert-v01@") for name in SECURITY_KEY_TYPES)
+FAILURE = "not touched in time or not plugged in"
 # sk-api.h in OpenSSH.
 USER_PRESENCE_REQUIRED = 0x01
 USER_VERIFICATION_REQUIRED = 0x04
@@ -28,53 +28,19 @@ KEY_FILE = re.compile(
 )
 
 
-class NotSignedError(paramiko.SSHException):
-    """The authenticator did not sign."""
-
-
-class SecurityKey(paramiko.PKey):
-    """A security key, and the function that has the authenticator sign."""
-
-    def __init__(self, blob: bytes, sign: Callable[[bytes], bytes], *, requires_touch: bool = True) -> None:
-        """`blob` is the public key, or a certificate that an agent has."""
-        self.public_blob: PublicBlob | None = None
-        self.requires_touch = requires_touch
-        self._blob = blob
-        self._sign = sign
-
-    def asbytes(self) -> bytes:
-        return self._blob
-
-    def get_name(self) -> str:
-        return paramiko.Message(self._blob).get_text()
-
-    def sign_ssh_data(self, data: bytes, algorithm: str | None = None) -> bytes:  # type: ignore[override] # a Message
-        """The signature, once the authenticator was touched. Raises NotSignedError."""
-        try:
-            return self._sign(data)
-        except (OSError, EOFError, paramiko.SSHException) as error:
-            raise NotSignedError(str(error)) from error
-
-    def load_certificate(self, value: str) -> None:  # type: ignore[override] # no Message
-        """Use the certificate in the file. Raises ValueError if it is for another key, OSError."""
-        certificate = PublicBlob.from_file(value)
-        message = paramiko.Message(certificate.key_blob)
-        message.get_text()
-        message.get_binary()  # the nonce; the fields of the public key follow (PROTOCOL.certkeys)
-        public = paramiko.Message(self._blob)
-        public.get_text()
-        is_same = message.get_remainder().startswith(public.get_remainder())
-        if certificate.key_type != CERTIFICATE_TYPES.get(self.get_name()) or not is_same:
-            raise ValueError(f"{value} is for another key")
-        self.public_blob = certificate
-
-
 def is_security_key(name: str) -> bool:
     """Whether a key of this type, which may be that of a certificate, is on an authenticator."""
-    return name in SECURITY_KEY_TYPES or name in CERTIFICATE_TYPES.values()
+    return name in SECURITY_KEY_TYPES or name in CERTIFICATE_TYPES
 
 
-def read_security_key(data: bytes, passphrase: bytes | None, provider: str) -> SecurityKey | None:
+def agent_security_key(key: AgentKey) -> HardwareKey:
+    """A security key, or a certificate for one, that the user's agent has."""
+    sign: Any = key.sign_ssh_data  # returns bytes; the stubs have a Message
+    # The agent does not tell whether it requires a touch.
+    return HardwareKey(key.blob, sign, requires_touch=True, failure=FAILURE)
+
+
+def read_security_key(data: bytes, passphrase: bytes | None, provider: str) -> HardwareKey | None:
     """The security key in the contents of a key file; None if the file has another key.
 
     `provider` reaches the authenticator (SecurityKeyProvider in ssh_config(5)): a library, a variable that names one,
@@ -102,7 +68,8 @@ def read_security_key(data: bytes, passphrase: bytes | None, provider: str) -> S
     typed.add_string(name)
     typed.add_bytes(private)
     sign = partial(_sign, blob, typed.asbytes(), provider)
-    return SecurityKey(blob, sign, requires_touch=bool(flags & USER_PRESENCE_REQUIRED))
+    requires_touch = bool(flags & USER_PRESENCE_REQUIRED)
+    return HardwareKey(blob, sign, requires_touch=requires_touch, failure=FAILURE)
 
 
 def _flags(name: str, private: bytes) -> int:
@@ -112,9 +79,8 @@ def _flags(name: str, private: bytes) -> int:
     return message.get_byte()[0]
 
 
-def _sign(blob: bytes, private: bytes, provider: str, data: bytes) -> bytes:
-    if provider.startswith("$"):
-        provider = os.environ.get(provider[1:].strip("{}"), "internal")
+def _sign(blob: bytes, private: bytes, provider: str, data: bytes, algorithm: str) -> bytes:
+    provider = library_path(provider) or "internal"
     with private_agent(provider) as agent:
         agent.add_security_key(private, provider)
-        return agent.sign(blob, data)
+        return agent.sign(blob, data, algorithm)

@@ -110,7 +110,8 @@ class UserAuth(_AuthHandler):  # type: ignore[misc] # as above
 
         Raises as `send_auth_request` does if it would not.
         """
-        algorithm, blob = self._get_key_type_and_bits(key)
+        key_type, blob = self._get_key_type_and_bits(key)
+        algorithm = self._finalize_pubkey_algorithm(key_type)
         self._key_accepted = False
         self._queried_key = (algorithm, blob if isinstance(blob, bytes) else blob.asbytes())
 

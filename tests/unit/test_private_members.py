@@ -39,6 +39,7 @@ RELIED_ON: dict[type, tuple[str, ...]] = {
     KexGexSHA256: ("_parse_kexdh_gex_group",),
     AuthOnlyHandler: (
         "_client_handler_table",
+        "_finalize_pubkey_algorithm",
         "_get_key_type_and_bits",
         "_parse_userauth_banner",
         "_parse_userauth_info_request",

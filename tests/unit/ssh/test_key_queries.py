@@ -7,8 +7,9 @@ from typing import Any
 import paramiko
 import pytest
 
+from notebooks_over_ssh.ssh.hardware_key import HardwareKey
 from notebooks_over_ssh.ssh.protocol.message import Message
-from notebooks_over_ssh.ssh.security_keys import ED25519, SecurityKey
+from notebooks_over_ssh.ssh.security_keys import ED25519
 from notebooks_over_ssh.ssh.userauth import UserAuth
 
 
@@ -66,12 +67,12 @@ def refuse(auth: Any) -> None:
     auth.auth_event.set()
 
 
-def never_sign(data: bytes) -> bytes:
+def never_sign(data: bytes, algorithm: str) -> bytes:
     """Fail: nothing may be signed."""
     raise AssertionError("the key was asked to sign")
 
 
-KEY = SecurityKey(BLOB, never_sign)
+KEY = HardwareKey(BLOB, never_sign, requires_touch=True, failure="not touched")
 
 
 def test_accepted() -> None:
