@@ -79,6 +79,4 @@ def moment(seconds: float | None, time_format: str = "") -> str:
     """A time since 1970; `time_format` is SLURM_TIME_FORMAT, "" for the usual one."""
     if not seconds:
         return "N/A"
-    if time_format == "%s":
-        return str(int(seconds))
     return time.strftime(time_format or "%Y-%m-%dT%H:%M:%S", time.localtime(seconds))

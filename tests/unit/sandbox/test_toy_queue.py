@@ -37,8 +37,9 @@ def started(queue: Queue, now: float) -> list[int]:
 
 
 def fill(queue: Queue) -> list[Job]:
-    """Jobs that use all CPUs of both nodes, running since NOW."""
-    jobs = [queue.submit(request(cpus=4, limit_s=limit_s), NOW - WAIT_S) for limit_s in (600, 900)]
+    """Jobs that use all CPUs of both nodes but one, running since NOW."""
+    asked = request(cpus=4, limit_s=600), request(cpus=3, limit_s=900)
+    jobs = [queue.submit(each, NOW - WAIT_S) for each in asked]
     assert len(queue.start_due(NOW)) == 2
     return jobs
 
@@ -59,7 +60,7 @@ def test_pretended_wait() -> None:
 
 
 def test_full_nodes() -> None:
-    """On full nodes, the first job waits for the job that ends first, and the next one for its turn."""
+    """A job that does not fit waits for the one that ends first, and the next, which would fit, for its turn."""
     queue = Queue()
     first_to_end, _ = fill(queue)
     waiting, behind = queue.submit(request(cpus=4), NOW), queue.submit(request(), NOW)
@@ -72,8 +73,8 @@ def test_full_nodes() -> None:
     assert first_to_end.state == "COMPLETING"
     assert started(queue, later) == []  # its processes still have the node
     first_to_end.ended = later
-    assert (first_to_end.state, started(queue, later)) == ("COMPLETED", [waiting.id])
-    assert waiting.node == "toy-node1"
+    assert (first_to_end.state, started(queue, later)) == ("COMPLETED", [waiting.id, behind.id])
+    assert (waiting.node, behind.node) == ("toy-node1", "toy-node2")
 
 
 def test_gpus() -> None:

@@ -206,7 +206,9 @@ def test_steps() -> None:
 def test_nodes() -> None:
     """sinfo and scontrol show the partitions with their limits, and what is free; equal nodes share a line."""
     queue = Queue()
-    assert call(queue, "sinfo", "-h", "-o", "%P|%D|%t|%C") == "main*|2|idle|0/8/0/8\ngpu|1|idle|0/4/0/4\n"
+    assert call(queue, "sinfo", "-h", "-o", "%P|%D|%t|%C|%N") == (
+        "main*|2|idle|0/8/0/8|toy-node1,toy-node2\ngpu|1|idle|0/4/0/4|toy-node2\n"
+    )
     running_job(queue, "--gpus=1")
     assert call(queue, "sinfo", "-h", "-p", "gpu", "-O", "PartitionName:5|,Gres:6|,GresUsed:.6|") == (
         "gpu  |gpu:1 | gpu:1|\n"
