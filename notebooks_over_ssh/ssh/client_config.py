@@ -54,6 +54,8 @@ class HopConfig:
     port: int
     proxy_jump: str | None = None
     proxy_command: str | None = None
+    control_path: Path | None = None
+    """The socket of a ControlMaster, whose login is used; None if it must ask the user for each use."""
     identity_files: tuple[Path, ...] = ()
     certificate_files: tuple[Path, ...] = ()
     identities_only: bool = False
@@ -248,6 +250,9 @@ def _hop_config(original_host: str, options: Mapping[str, list[str]]) -> HopConf
         port=port,
         proxy_jump=jump,
         proxy_command=get("proxycommand"),
+        control_path=None
+        if get("controlmaster") in ("ask", "autoask")
+        else next(iter(get_paths("controlpath")), None),
         identity_files=get_paths("identityfile"),
         certificate_files=get_paths("certificatefile"),
         identities_only=get("identitiesonly") == "yes",

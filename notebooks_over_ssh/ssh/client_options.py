@@ -9,7 +9,7 @@ Options = Mapping[str, Sequence[str]]
 HONOURED = """
     batchmode canonicaldomains canonicalizefallbacklocal canonicalizehostname canonicalizemaxdots
     canonicalizepermittedcnames casignaturealgorithms certificatefile checkhostip ciphers connecttimeout
-    globalknownhostsfile gssapiauthentication gssapiclientidentity gssapidelegatecredentials gssapiserveridentity
+    controlmaster controlpath globalknownhostsfile gssapiauthentication gssapiclientidentity gssapidelegatecredentials gssapiserveridentity
     gssapitrustdns hashknownhosts host hostkeyalgorithms hostkeyalias hostname identitiesonly identityagent
     identityfile ignoreunknown include kbdinteractiveauthentication kexalgorithms knownhostscommand loglevel macs match
     numberofpasswordprompts passwordauthentication pkcs11provider port preferredauthentications proxycommand proxyjump
@@ -42,7 +42,7 @@ IRRELEVANT: Mapping[str, str] = {
         nohostauthenticationforlocalhost updatehostkeys
         """,
     "for the network or the terminal, without influence on security": """
-        addressfamily bindaddress bindinterface compression connectionattempts controlmaster controlpath controlpersist
+        addressfamily bindaddress bindinterface compression connectionattempts controlpersist
         fingerprinthash ipqos logverbose serveralivecountmax syslogfacility tcpkeepalive
         versionaddendum visualhostkey warnweakcrypto
         """,

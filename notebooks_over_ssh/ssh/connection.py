@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import fabric
@@ -16,6 +17,8 @@ from notebooks_over_ssh.ssh.client_config import HopConfig
 from notebooks_over_ssh.ssh.connect_errors import FAILURES, timeout_error, unreachable_error
 from notebooks_over_ssh.ssh.hop_transport import make_transport
 from notebooks_over_ssh.ssh.host_keys import HostKeyPolicy, WrongMachineError
+from notebooks_over_ssh.ssh.mux import master as masters
+from notebooks_over_ssh.ssh.mux.transport import MuxTransport
 from notebooks_over_ssh.ssh.protocol.command_channel import CommandChannel, HopCommand
 from notebooks_over_ssh.ssh.protocol.jump_channel import JumpChannel
 from notebooks_over_ssh.ssh.protocol.tcp_latency import connect_low_latency
@@ -41,6 +44,7 @@ class Endpoint:
 class Connection(fabric.Connection):  # type: ignore[misc] # Fabric has no types
     """The connection to one hop. It rejects unknown host keys, and its errors name the hop that failed."""
 
+    transport: Any
     login: LoginStrategy
     timeout_s: int
     alive_interval_s: int
@@ -48,6 +52,7 @@ class Connection(fabric.Connection):  # type: ignore[misc] # Fabric has no types
     _fallback: Endpoint | None
     _proxy_command: ProxyCommand | None
     _command_channel: CommandChannel | None
+    _control_path: Path | None
     _relay: Any
 
     def __init__(
@@ -74,6 +79,7 @@ class Connection(fabric.Connection):  # type: ignore[misc] # Fabric has no types
             _fallback=fallback,
             _proxy_command=None,
             _command_channel=None,
+            _control_path=config.control_path,
             _relay=None,
         )
         super().__init__(
@@ -110,6 +116,10 @@ class Connection(fabric.Connection):  # type: ignore[misc] # Fabric has no types
         """Connect and log in, through the gateway if there is one. Raises a UserError."""
         if self.is_connected:
             return
+        if self._control_path is not None and self._endpoint.gateway_command is None:
+            self.transport = masters.open_transport(self._control_path, self._endpoint.policy, self.timeout_s)
+            if self.transport is not None:
+                return
         try:
             self._log_in()
         except (ConnectError, HostKeyError) as error:
@@ -163,6 +173,8 @@ class Connection(fabric.Connection):  # type: ignore[misc] # Fabric has no types
 
     def close(self) -> None:
         """Close the connection, and end its proxy command."""
+        if isinstance(self.transport, MuxTransport):
+            self.transport.close()
         super().close()
         if self._proxy_command is not None:
             self._proxy_command.close()
@@ -179,6 +191,10 @@ class Connection(fabric.Connection):  # type: ignore[misc] # Fabric has no types
                 proxy_command = self._proxy_command = ProxyCommand(self.command)
                 return proxy_command.socket
             if isinstance(self.gateway, Connection):
+                if self._endpoint.gateway_command is None:
+                    forward = self.gateway.connect_port_by_master(self.host, self.port)
+                    if forward is not None:
+                        return forward
                 self.gateway.open()
                 if self._endpoint.gateway_command is not None:
                     channel = CommandChannel(self.gateway.transport, self._endpoint.gateway_command)
@@ -193,6 +209,22 @@ class Connection(fabric.Connection):  # type: ignore[misc] # Fabric has no types
             # Paramiko raises a plain SSHException when a channel is not opened in time.
             timed_out = isinstance(error, TimeoutError) or str(error).startswith("Timeout opening channel")
             raise (self.timeout_error() if timed_out else self._unreachable_error(error)) from error
+
+    @property
+    def has_master(self) -> bool:
+        """Whether an OpenSSH master has logged in to the hop, so that a next hop needs no login here."""
+        return self._usable_master is not None and masters.is_alive(self._usable_master)
+
+    def connect_port_by_master(self, host: str, port: int) -> Any:
+        """A connection from this hop to a port, by an OpenSSH master; None without one, or if it cannot be used."""
+        if self.is_connected or self._usable_master is None:
+            return None
+        return masters.connect_port(self._usable_master, host, port, self.timeout_s)
+
+    @property
+    def _usable_master(self) -> Path | None:
+        # The master has not compared the hop's key with ssh.host_keys.
+        return None if self._endpoint.policy.pins else self._control_path
 
     def timeout_error(self) -> ConnectError:
         """The error for a hop that did not answer within `timeout_s`."""
@@ -219,4 +251,4 @@ def hops(connection: Connection) -> tuple[Connection, ...]:
 
 def host_key(connection: Connection) -> str:
     """The key (base64) with which the host authenticated itself."""
-    return str(connection.transport.get_remote_server_key().get_base64())
+    return str(connection.transport.remote_host_key)

@@ -60,8 +60,7 @@ def connect(settings: Settings, target: ConnectTarget, credentials: CredentialPr
     if not connection or not connection.is_connected:
         connection = _build_chain(settings, target, credentials)
         try:
-            for hop in hops(connection):
-                hop.open()
+            connection.open()
         except BaseException:
             close(connection)
             raise

@@ -19,19 +19,13 @@ import msgspec
 import paramiko
 
 from notebooks_over_ssh.errors import ConnectError, RemoteError
+from notebooks_over_ssh.ssh.bootstrap import BOOTSTRAP, END_OF_SCRIPT
 from notebooks_over_ssh.ssh.confirmation import CONFIRMATION, ConfirmationRequest, find_request
 from notebooks_over_ssh.ssh.connect_errors import FAILURES
 from notebooks_over_ssh.ssh.connection import Connection
 from notebooks_over_ssh.ssh.environment import Environment
 from notebooks_over_ssh.ssh.protocol.transport import request_exec, wait_for_exec_reply
 
-# `read` is a built-in and reads no byte beyond the line (POSIX.1-2017, read), so the rest of the input is left to the
-# script. The command has no "!", which csh expands within quotes, and no newline, which csh does not allow there.
-BOOTSTRAP = (
-    'exec /bin/sh -c \'n=$(printf "\\nx"); n=${n%x}; s=;'
-    ' while IFS= read -r l && [ "$l" != "#end" ]; do s=$s$l$n; done; eval "$s"\''
-)
-END_OF_SCRIPT = "#end"
 # Sent with every program, each after the modules that it imports.
 SHARED_MODULES = (
     *("common", "process_tree", "jupyter_traits", "insecure_settings"),

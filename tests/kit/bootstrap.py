@@ -5,8 +5,9 @@ import re
 from pathlib import Path
 from typing import Any
 
+from notebooks_over_ssh.ssh.bootstrap import BOOTSTRAP
 from notebooks_over_ssh.ssh.environment import Environment
-from notebooks_over_ssh.ssh.remote import BOOTSTRAP, script
+from notebooks_over_ssh.ssh.remote import script
 from tests.kit.local_scripts import MARKER, run_in_shell
 
 PROFILE_FOLDER = Path("/etc/profile.d")
