@@ -79,11 +79,12 @@ class _Checks:
         if not self.hops[0].command:
             yield "name", self._name
             yield "port", self._port
-        for hop in self.hops[:-1]:
-            yield "gateway", lambda hop=hop: self._login(hop)  # type: ignore[misc] # binds this iteration's hop
-        if len(self.hops) > 1:
+        gateways = () if self.hops[-1].has_master else self.hops[:-1]
+        for hop in gateways:
+            yield "gateway", partial(self._login, hop)
+        if gateways:
             yield "forwarding", self._forwarding
-        yield "host", self._host
+        yield "host", partial(self._login, self.hops[-1])
         if self._launcher != DEFAULT_LAUNCHER:
             yield "scheduler", self._scheduler
             job = self.settings.notebook.job
@@ -143,15 +144,14 @@ class _Checks:
         return read_banner(first.host, first.port, first.label, first.timeout_s)
 
     def _login(self, hop: "Connection") -> str:
+        if hop.has_master:
+            return f"the login as {hop.user} on {hop.label} is that of ssh's master connection"
         hop.open()
         return f"{hop.label} presented a known host key and accepted the login as {hop.user}"
 
     def _forwarding(self) -> str:
         self.hops[-1].open_socket().close()
         return f"{self.hops[-2].label} forwards to {self.hops[-1].label}"
-
-    def _host(self) -> str:
-        return self._login(self.hops[-1])
 
     def _scheduler(self) -> str:
         """Ask the scheduler for what it offers, and for the session's job."""

@@ -23,6 +23,7 @@ from notebooks_over_ssh.launchers.base import Job, JobEndedError, NodeAccess
 from notebooks_over_ssh.launchers.client_key import client_key
 from notebooks_over_ssh.launchers.slurm_errors import SlurmUnavailableError, to_error
 from notebooks_over_ssh.launchers.slurm_state import decode
+from notebooks_over_ssh.ssh.bootstrap import BOOTSTRAP
 from notebooks_over_ssh.ssh.connection import Connection
 from notebooks_over_ssh.ssh.connections import (
     CommandHop,
@@ -32,7 +33,7 @@ from notebooks_over_ssh.ssh.connections import (
     connect_through,
 )
 from notebooks_over_ssh.ssh.protocol.command_channel import HopCommand
-from notebooks_over_ssh.ssh.remote import BOOTSTRAP, run_program, script
+from notebooks_over_ssh.ssh.remote import run_program, script
 from notebooks_over_ssh.util.command_hint import command
 from notebooks_over_ssh.util.peer_text import quote
 

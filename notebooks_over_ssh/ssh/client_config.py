@@ -6,7 +6,6 @@ reads the files; it does not support Include and `Match exec`.
 
 import getpass
 import os
-import pwd
 import re
 import shlex
 import shutil
@@ -20,10 +19,11 @@ import paramiko
 from notebooks_over_ssh.config.settings import SSH_PORT, Destination, Settings
 from notebooks_over_ssh.errors import ConfigError
 from notebooks_over_ssh.ssh.client_options import FORMER_NAMES, check_options
+from notebooks_over_ssh.ssh.config_paths import agent_socket, config_path, home_matches_passwd
 from notebooks_over_ssh.ssh.gssapi_context import GSSAPIOptions
 from notebooks_over_ssh.ssh.known_hosts import KnownHostsCommand
 from notebooks_over_ssh.ssh.newer_algorithms import add_newer_kex
-from notebooks_over_ssh.ssh.tokens import TokenContext, expand_path
+from notebooks_over_ssh.ssh.tokens import TokenContext
 
 READ_TIMEOUT_S = 30  # `Match exec` may run any program
 SYSTEM_FILE = Path("/etc/ssh/ssh_config")
@@ -162,15 +162,11 @@ def _file_arguments(settings: Settings) -> list[str]:
         return ["-F", "none"]
     if settings.ssh_config_path:
         return ["-F", os.path.expanduser(settings.ssh_config_path)]
-    if _home_matches_passwd():
+    if home_matches_passwd():
         return []
     # ssh finds the home directory in passwd(5) and ignores HOME, which everything else here uses.
     user_file = Path.home() / ".ssh" / "config"
     return ["-F", str(user_file) if user_file.exists() else "none"]
-
-
-def _home_matches_passwd() -> bool:
-    return Path.home() == Path(pwd.getpwuid(os.getuid()).pw_dir)
 
 
 class _RawSSHConfig(paramiko.SSHConfig):
@@ -235,7 +231,9 @@ def _hop_config(original_host: str, options: Mapping[str, list[str]]) -> HopConf
     )
 
     def get_paths(keyword: str) -> tuple[Path, ...]:
-        return tuple(_path(value, tokens) for value in options.get(keyword, []) if value.lower() != "none")
+        return tuple(
+            config_path(value, tokens) for value in options.get(keyword, []) if value.lower() != "none"
+        )
 
     def get_list(keyword: str) -> tuple[str, ...]:
         return tuple((get(keyword) or "").split(",")) if get(keyword) else ()
@@ -250,15 +248,15 @@ def _hop_config(original_host: str, options: Mapping[str, list[str]]) -> HopConf
         port=port,
         proxy_jump=jump,
         proxy_command=get("proxycommand"),
-        control_path=None
-        if get("controlmaster") in ("ask", "autoask")
-        else next(iter(get_paths("controlpath")), None),
+        control_path=next(
+            iter(get_paths("controlpath") if "ask" not in (get("controlmaster") or "") else ()), None
+        ),
         identity_files=get_paths("identityfile"),
         certificate_files=get_paths("certificatefile"),
         identities_only=get("identitiesonly") == "yes",
         pkcs11_provider=get("pkcs11provider"),
         security_key_provider=get("securitykeyprovider") or "internal",
-        agent=_agent(options.get("identityagent", [""])[0], tokens),
+        agent=agent_socket(options.get("identityagent", [""])[0], tokens),
         host_key_alias=alias,
         known_hosts=get_paths("userknownhostsfile"),
         global_known_hosts=get_paths("globalknownhostsfile"),
@@ -285,20 +283,3 @@ def _rekey_limit(value: str) -> tuple[int, int]:
     """Parse the value that `ssh -G` prints: bytes and seconds."""
     size, _, seconds = value.partition(" ")
     return int(size), int(seconds or 0)
-
-
-def _agent(value: str, tokens: TokenContext) -> str | None:
-    if value in ("", "SSH_AUTH_SOCK"):
-        return os.environ.get("SSH_AUTH_SOCK")
-    if value.startswith("$"):
-        return os.environ.get(value[1:].strip("{}"))
-    return value if value.lower() == "none" else str(_path(value, tokens))
-
-
-def _path(value: str, tokens: TokenContext) -> Path:
-    """The path with tokens and `~` expanded; `~/.ssh` is below HOME, even if passwd(5) has another home."""
-    path = Path(os.path.expanduser(expand_path(value.strip('"'), tokens)))
-    passwd_home = Path(pwd.getpwuid(os.getuid()).pw_dir)
-    if not _home_matches_passwd() and path.is_relative_to(passwd_home / ".ssh"):
-        return Path.home() / path.relative_to(passwd_home)
-    return path

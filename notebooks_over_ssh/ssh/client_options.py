@@ -9,8 +9,9 @@ Options = Mapping[str, Sequence[str]]
 HONOURED = """
     batchmode canonicaldomains canonicalizefallbacklocal canonicalizehostname canonicalizemaxdots
     canonicalizepermittedcnames casignaturealgorithms certificatefile checkhostip ciphers connecttimeout
-    controlmaster controlpath globalknownhostsfile gssapiauthentication gssapiclientidentity gssapidelegatecredentials gssapiserveridentity
-    gssapitrustdns hashknownhosts host hostkeyalgorithms hostkeyalias hostname identitiesonly identityagent
+    controlmaster controlpath globalknownhostsfile gssapiauthentication gssapiclientidentity
+    gssapidelegatecredentials gssapiserveridentity gssapitrustdns hashknownhosts
+    host hostkeyalgorithms hostkeyalias hostname identitiesonly identityagent
     identityfile ignoreunknown include kbdinteractiveauthentication kexalgorithms knownhostscommand loglevel macs match
     numberofpasswordprompts passwordauthentication pkcs11provider port preferredauthentications proxycommand proxyjump
     pubkeyacceptedalgorithms pubkeyauthentication rekeylimit requiredrsasize revokedhostkeys securitykeyprovider

@@ -212,8 +212,12 @@ class Connection(fabric.Connection):  # type: ignore[misc] # Fabric has no types
 
     @property
     def has_master(self) -> bool:
-        """Whether an OpenSSH master has logged in to the hop, so that a next hop needs no login here."""
-        return self._usable_master is not None and masters.is_alive(self._usable_master)
+        """Whether an OpenSSH master has logged in to the hop, so that no login of our own is needed."""
+        return (
+            not self.is_connected
+            and self._usable_master is not None
+            and masters.is_alive(self._usable_master)
+        )
 
     def connect_port_by_master(self, host: str, port: int) -> Any:
         """A connection from this hop to a port, by an OpenSSH master; None without one, or if it cannot be used."""
@@ -251,4 +255,7 @@ def hops(connection: Connection) -> tuple[Connection, ...]:
 
 def host_key(connection: Connection) -> str:
     """The key (base64) with which the host authenticated itself."""
-    return str(connection.transport.remote_host_key)
+    transport = connection.transport
+    if isinstance(transport, MuxTransport):
+        return transport.verified_host_key
+    return str(transport.get_remote_server_key().get_base64())

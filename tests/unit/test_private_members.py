@@ -24,8 +24,10 @@ RELIED_ON: dict[type, tuple[str, ...]] = {
     fabric.Config: ("_collection", "_overrides", "_project_prefix", "_runtime_path", "_runtime_ssh_path"),
     paramiko.Transport: (
         "_channel_handler_table",
+        "_channels",
         "_cipher_info",
         "_expected_packet",
+        "_handler_table",
         "_next_channel",
         "_parse_disconnect",
         "_parse_kex_init",
@@ -36,6 +38,7 @@ RELIED_ON: dict[type, tuple[str, ...]] = {
         "_send_message",
         "_send_user_message",
     ),
+    paramiko.Channel: ("_unlink",),
     KexGexSHA256: ("_parse_kexdh_gex_group",),
     AuthOnlyHandler: (
         "_client_handler_table",

@@ -175,13 +175,15 @@ class Bridge:
         self._echo.write(b"\n")
 
     async def _read_echo(self, session: MasterSession) -> None:
+        reader, writer = await asyncio.open_unix_connection(sock=session.output)
         try:
-            # The connection lasts as long as its writer.
-            reader, _writer = await asyncio.open_unix_connection(sock=session.output)
             while await reader.read(4096):
                 self.send(bytes((MSG_REQUEST_FAILURE,)))
         finally:
-            self._echo = None
+            writer.transport.abort()
+            if self._echo is not None:
+                self._echo.transport.abort()
+                self._echo = None
             session.close()
 
 

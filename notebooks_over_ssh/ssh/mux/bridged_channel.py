@@ -47,6 +47,7 @@ class BridgedChannel:
         self._max_packet_size = min(max_packet_size, MAX_DATA_BYTES)
         self._window_adjusted = asyncio.Event()
         self._streams: MasterStreams | None = None
+        self._writers: list[asyncio.StreamWriter] = []
         self._unwritten: asyncio.Queue[bytes] = asyncio.Queue()
         self._tasks: list[asyncio.Task[None]] = []
         self._is_closed = False
@@ -80,6 +81,9 @@ class BridgedChannel:
         if self._is_closed:
             return
         self._is_closed = True
+        # The event loop must forget a descriptor before it is closed, after which another socket may get its number.
+        for writer in self._writers:
+            writer.transport.abort()
         if self._streams is not None:
             self._streams.close()
         for task in self._tasks:
@@ -146,7 +150,7 @@ class BridgedChannel:
         self.close()
 
     async def _relay_input(self, sock: socket.socket) -> None:
-        _, writer = await asyncio.open_unix_connection(sock=sock)
+        _, writer = await self._connect(sock)
         while data := await self._unwritten.get():
             writer.write(data)
             await writer.drain()
@@ -154,8 +158,7 @@ class BridgedChannel:
         writer.close()
 
     async def _relay_output(self, sock: socket.socket, header: bytes) -> None:
-        # The connection lasts as long as its writer.
-        reader, _writer = await asyncio.open_unix_connection(sock=sock)
+        reader, _ = await self._connect(sock)
         while True:
             while self._send_window <= 0:
                 self._window_adjusted.clear()
@@ -172,10 +175,10 @@ class BridgedChannel:
 
     async def _relay_exit(self, control: socket.socket) -> None:
         """Wait for the end of the control connection, and report the exit status."""
-        reader = MessageReader()
-        control.setblocking(False)
-        while data := await asyncio.get_running_loop().sock_recv(control, 4096):
-            for message in reader.receive_data(data):
+        reader, _ = await self._connect(control)
+        parser = MessageReader()
+        while data := await reader.read(4096):
+            for message in parser.receive_data(data):
                 if message.type == messages.EXIT_MESSAGE:
                     status = (
                         struct.pack(">I", len(EXIT_STATUS))
@@ -183,6 +186,13 @@ class BridgedChannel:
                         + struct.pack(">BI", 0, message.value)
                     )
                     self._send(MSG_CHANNEL_REQUEST, status)
+
+    async def _connect(self, sock: socket.socket) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if self._is_closed:
+            raise EOFError
+        reader, writer = await asyncio.open_unix_connection(sock=sock)
+        self._writers.append(writer)
+        return reader, writer
 
     def _confirm(self) -> None:
         self._send(

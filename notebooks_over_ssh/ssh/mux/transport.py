@@ -53,22 +53,18 @@ class UnpaddedPacketizer(BlockPacketizer):
 class MuxTransport(Transport):
     """Channels over a socket to a process of this account, with neither key exchange nor login."""
 
-    PACKETIZER = UnpaddedPacketizer
-
     def __init__(self, sock: Any, host_key: str) -> None:
-        """`host_key` (base64) is the one with which the host authenticated itself."""
         super().__init__(sock)
-        self._host_key = host_key
+        self.packetizer = UnpaddedPacketizer(sock)
+        self.packetizer.packet_handler = self._dispatch_channel_packet
+        self.packetizer.can_send = self.clear_to_send.is_set
+        self.verified_host_key = host_key
+        """The key (base64) with which the host authenticated itself."""
         self.initial_kex_done = True
         self.clear_to_send.set()
         self.packetizer.complete_handshake()
         self.active = True
         self.start()
-
-    @property
-    def remote_host_key(self) -> str:
-        """The host key (base64), as the process at the other end has verified it."""
-        return self._host_key
 
     def run(self) -> None:
         """Read packets until the end, then notify every channel."""

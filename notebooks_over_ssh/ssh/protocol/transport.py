@@ -61,9 +61,6 @@ class Transport(_Transport):  # type: ignore[misc] # as above
     reply: a server that rejects the service "MUST disconnect" (RFC 4253, section 10).
     """
 
-    PACKETIZER: type[BlockPacketizer] = BlockPacketizer
-    """Reads and writes a socket; a jump channel has another one."""
-
     _preferred_ciphers = CIPHERS
     _preferred_macs = MACS
     _preferred_keys = KEYS
@@ -76,7 +73,7 @@ class Transport(_Transport):  # type: ignore[misc] # as above
     def __init__(self, sock: Any, **kwargs: Any) -> None:
         jump_channel = sock if isinstance(sock, CarrierChannel) else None
         super().__init__(
-            sock, packetizer_class=NestedPacketizer if jump_channel else self.PACKETIZER, **kwargs
+            sock, packetizer_class=NestedPacketizer if jump_channel else BlockPacketizer, **kwargs
         )
         self.packetizer.packet_handler = self._dispatch_channel_packet
         self.packetizer.can_send = self.clear_to_send.is_set
@@ -132,11 +129,6 @@ class Transport(_Transport):  # type: ignore[misc] # as above
         message.add_string("keepalive@openssh.com")
         message.add_boolean(True)
         self.packetizer.call_soon(partial(self._send_user_message, message))
-
-    @property
-    def remote_host_key(self) -> str:
-        """The key (base64) with which the host authenticated itself."""
-        return str(self.get_remote_server_key().get_base64())
 
     @property
     def saved_exception(self) -> Exception | None:

@@ -5,9 +5,10 @@ from collections.abc import Iterator
 import pytest
 
 from notebooks_over_ssh.errors import RemoteError
+from notebooks_over_ssh.ssh.bootstrap import BOOTSTRAP
 from notebooks_over_ssh.ssh.connection import Connection
 from notebooks_over_ssh.ssh.connections import ProgramHop, connect_by_program, release
-from notebooks_over_ssh.ssh.remote import BOOTSTRAP, list_environments, run_program
+from notebooks_over_ssh.ssh.remote import list_environments, run_program
 from notebooks_over_ssh.tunnel.relay import forwarding_refusal, use_relay
 from tests.kit.forwarding import ServeFunction
 from tests.kit.sockets import dial, echo, echoes

@@ -16,7 +16,7 @@ import pytest
 
 from notebooks_over_ssh.config.schema import SSH
 from notebooks_over_ssh.config.settings import parse_destination
-from notebooks_over_ssh.ssh.connection import Connection
+from notebooks_over_ssh.ssh.connection import Connection, host_key
 from notebooks_over_ssh.ssh.connections import close_all, connect
 from notebooks_over_ssh.ssh.host_keys import Machine
 from notebooks_over_ssh.ssh.jump_chain import ConnectTarget
@@ -24,11 +24,13 @@ from notebooks_over_ssh.ssh.mux.transport import MuxTransport
 from notebooks_over_ssh.ssh.prompting import CredentialPrompter
 from notebooks_over_ssh.ssh.remote import run_program
 from notebooks_over_ssh.tunnel.relay import forwarding_refusal
+from tests.kit.cli import assert_success
+from tests.kit.https_probe import get_api
 from tests.kit.mitm_sshd import AsyncioThread
 from tests.kit.openssh_master import ssh_master
 from tests.kit.prompter import ScriptedPrompter
 from tests.kit.ssh_client import Client
-from tests.kit.sshd import LOOPBACK
+from tests.kit.sshd import LOOPBACK, Network
 from tests.kit.two_hops import TwoHops, echo_server, forwarding
 from tests.kit.wait import wait_until
 
@@ -111,7 +113,7 @@ def test_host_master(hops: MasterHops, loop: AsyncioThread) -> None:
                 block = os.urandom(3_000_000)
                 assert echo(local_port, block) == block
             assert forwarding_refusal(connection, 1)
-            assert connection.transport.remote_host_key == hops.host.public_key.split()[1]
+            assert host_key(connection) == hops.host.public_key.split()[1]
             check_keepalive(connection)
         assert hops.logins() == before
 
@@ -261,6 +263,32 @@ def test_machine(hops: MasterHops) -> None:
             settings = hops.client.settings(ssh_config=hops.config("host"))
             connection = connect(settings, target, CredentialPrompter(ScriptedPrompter()))
             assert isinstance(connection.transport, MuxTransport) == is_used
-            assert connection.transport.remote_host_key == key
+            assert host_key(connection) == key
             close_all()
         assert hops.logins() == (before[0] + 1, before[1] + 1)
+
+
+@pytest.mark.parametrize("name", ["gateway", "host"])
+def test_tasks(network: Network, sockets: Path, name: str) -> None:
+    """With a master for a hop, no task logs in there, or on the way there. A tunnel outlives the master: it logs in by
+    itself.
+    """
+    server = getattr(network, name)
+    with (network.home / ".ssh" / "config").open("w") as config:
+        config.write(f"Host {LOOPBACK}\n  ControlPath {sockets}/%p\n")
+    config_of_master = network.folder / "ssh_config"
+    config_of_master.write_text(network.ssh_config())
+    with ssh_master(name, config_of_master, sockets / str(server.port)) as master:
+        logins, gateway_logins = server.logins(), network.gateway.logins()
+        assert_success(network.user.fab("up", "--detach"))
+        assert network.user.only_session()["server"] == "running"
+        assert_success(network.user.fab("logs"))
+        assert_success(network.user.fab("doctor"))
+        assert (server.logins(), network.gateway.logins()) == (logins, gateway_logins)
+        session = network.user.only_session()
+        master.kill()
+        wait_until(lambda: server.logins() == logins + 1, "the tunnel has logged in")
+        wait_until(lambda: network.user.only_session()["tunnel"] == "open", "the tunnel is open again")
+    assert get_api(session["local_port"])[0] == session["certificate_sha256"]
+    assert_success(network.user.fab("stop"))
+    network.wait_until_empty()
