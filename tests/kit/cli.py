@@ -25,6 +25,8 @@ from tests.kit.wait import TIMEOUT_S, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN_DIR = Path(sys.executable).parent
+# For a command with a timeout, over one that only prints its version.
+MAX_STARTS = 20
 Result = subprocess.CompletedProcess[str]
 
 # Makes the terminal the program's controlling terminal, as a shell does: prompts use /dev/tty.
@@ -105,6 +107,17 @@ class User:
     def invoke(self, *arguments: str, stdin: str = "", **variables: str) -> Result:
         """Run `invoke`."""
         return self.run("invoke", *arguments, stdin=stdin, **variables)
+
+    @contextlib.contextmanager
+    def in_time(self, timeout_s: float) -> Iterator[None]:
+        """Assert that the body takes `timeout_s`, and no more besides than starting a program a few times does now."""
+        started_at = time.monotonic()
+        assert_success(self.fab("--version"))
+        body_started_at = time.monotonic()
+        yield
+        took_s = time.monotonic() - body_started_at
+        limit_s = timeout_s + MAX_STARTS * (body_started_at - started_at)
+        assert took_s < limit_s, f"{took_s:.1f} s, not less than {limit_s:.1f} s"
 
     @contextlib.contextmanager
     def running(self, program: str, *arguments: str, **variables: str) -> Iterator[subprocess.Popen[str]]:
