@@ -34,7 +34,7 @@ PROGRAMS = {
 }
 LOG_LINES = 20
 USABLE_STATES = ("idle", "mixed", "allocated")
-START_TIMEOUT_S = 30.0
+START_TIMEOUT_S = 120
 
 
 class Cluster:
@@ -171,10 +171,16 @@ class Cluster:
         return self.login.run("scontrol", *words).stdout
 
     def count_requests(self) -> Counter[str]:
-        """How many requests of each type slurmctld has had (REMOTE PROCEDURE CALL STATISTICS in sdiag(1))."""
+        """How many requests of each type slurmctld has had (sdiag(1)), without the messages of nodes."""
         by_type = self.login.run("sdiag").stdout.partition("by message type")[2].partition("by user")[0]
         counts = re.findall(r"^\s*(\w+)\s+\(\s*\d+\) count:(\d+)", by_type, re.MULTILINE)
-        return Counter({name: int(count) for name, count in counts if name != "REQUEST_STATS_INFO"})
+        return Counter(
+            {
+                name: int(count)
+                for name, count in counts
+                if name.startswith("REQUEST_") and name != "REQUEST_STATS_INFO"
+            }
+        )
 
     def end_in(self, job: str, seconds: int) -> None:
         """Let the job's time limit end then, without a wait of a minute, Slurm's shortest limit."""
