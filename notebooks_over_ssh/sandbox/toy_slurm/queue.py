@@ -105,8 +105,12 @@ class Job(msgspec.Struct, kw_only=True):
 
     @property
     def signal_at(self) -> float:
-        """When a running job is to get its signal; its time limit without one."""
-        return self.limit_at - (self.request.signal.seconds if self.request.signal else 0)
+        """When a running job is to get its signal; its time limit without one.
+
+        It comes at most a quarter of the time limit before: jobs to practise with are shorter than usual ones.
+        """
+        seconds = self.request.signal.seconds if self.request.signal else 0
+        return self.limit_at - min(seconds, self.request.limit_s / 4)
 
 
 class RefusedError(Exception):

@@ -99,16 +99,18 @@ def test_time_limit() -> None:
 
 
 def test_signal_before_the_limit() -> None:
-    """A job gets the signal that it asked for once, so long before its time limit."""
-    queue = Queue()
+    """A job gets the signal that it asked for once, so long before its time limit; a short one a quarter before."""
     signal = Signal(number=15, seconds=20, to_script_only=True)
-    job = queue.submit(replace(request(limit_s=60), signal=signal), NOW - WAIT_S)
-    queue.start_due(NOW)
-    assert queue.next_event_at(NOW) == NOW + 40
-    assert queue.signal_due(NOW + 39.9) == []
-    assert queue.signal_due(NOW + 40) == [job]
-    assert queue.signal_due(NOW + 41) == []
-    assert queue.next_event_at(NOW + 41) == job.limit_at
+    for limit_s, seconds in ((600, 20), (60, 15)):
+        queue = Queue()
+        job = queue.submit(replace(request(limit_s=limit_s), signal=signal), NOW - WAIT_S)
+        queue.start_due(NOW)
+        moment = NOW + limit_s - seconds
+        assert queue.next_event_at(NOW) == moment
+        assert queue.signal_due(moment - 0.1) == []
+        assert queue.signal_due(moment) == [job]
+        assert queue.signal_due(moment + 1) == []
+        assert queue.next_event_at(moment + 1) == job.limit_at
 
 
 def test_limit_of_the_partition() -> None:
