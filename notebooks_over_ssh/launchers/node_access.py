@@ -82,7 +82,7 @@ CurrentJob = Callable[[Connection, Job], Job]
 
 
 class NodeConnector:
-    """Connects to the nodes of jobs, and remembers while the process runs which way worked for which job."""
+    """Connects to the nodes of jobs, and remembers while the process runs which way worked on which cluster."""
 
     def __init__(self, current_job: CurrentJob) -> None:
         self._current_job = current_job
@@ -94,7 +94,7 @@ class NodeConnector:
         The way that worked last comes first. Raises JobEndedError, or another UserError.
         """
         setting = settings.notebook.node_access
-        last_way = self._last_way.get(job.token) or job.access
+        last_way = self._last_way.get(login.label) or job.access
         ways = sorted(WAYS, key=lambda way: way != last_way) if setting == "auto" else [setting]
         with self._job_checked(login, job):
             access = _grant_access(login, job, ways)
@@ -111,7 +111,7 @@ class NodeConnector:
                 errors[way] = error
                 continue
             _log.debug("job %d: its node is reached by %s", job.id, way)
-            self._last_way[job.token] = way
+            self._last_way[login.label] = way
             return Reached(connection, msgspec.structs.replace(job, access=way), access.host_key)
         if setting != "auto":
             raise errors[setting]

@@ -143,7 +143,7 @@ def _connect_to_server(session: AnySession, login: Connection, run: Run, *, forc
             return connect_to_session(session, run.settings, run.credentials)
         except JobEndedError:
             return None
-        except (ConnectError, RemoteError) as error:
+        except (ConnectError, AuthenticationError, HostKeyError, RemoteError) as error:
             if state is None:
                 raise
             if not force:

@@ -33,6 +33,7 @@ from notebooks_over_ssh.tunnel.events import (
     TimeLimitNear,
     TunnelEvent,
 )
+from notebooks_over_ssh.tunnel.job_watch import JobWatch
 from notebooks_over_ssh.tunnel.keepalive import KeepaliveMonitor
 from notebooks_over_ssh.tunnel.next_server import NextServer, is_renewable
 from notebooks_over_ssh.tunnel.reconnecting import Reconnector
@@ -62,6 +63,7 @@ class TunnelSupervisor:
         self._settings = settings
         self._time_limit, self._limited_session = time_limit, server.session
         self._next_server: NextServer | None = None
+        self._job_watch = JobWatch()
         self._forwarder = forwarder
         self._unresponsive = UnresponsiveTransports(forwarder)
         self._monitor = self._use(connection)
@@ -144,6 +146,9 @@ class TunnelSupervisor:
             if not self.server.is_of_job(job):
                 close(self.connection, self._forwarder)
                 return "the server is in another job now"
+            if self.server.has_ended and self._job_watch.has_ended(self.server.session, self.connection):
+                close(self.connection, self._forwarder)
+                return "the server's job has ended"
             self.server.changed.wait(POLL_INTERVAL_S)
             self.server.changed.clear()
 

@@ -101,6 +101,18 @@ def test_server_in_a_job(way: str, cluster_user: ClusterUser, another_cluster_us
     assert cluster_user.status() == []
 
 
+@pytest.mark.parametrize("way", ["ssh", "srun"], indirect=True)
+def test_cancelled_job(way: str, cluster_user: ClusterUser) -> None:
+    """The tunnel ends with the job and says why, also where the connection to the node outlives it."""
+    assert_success(cluster_user.fab("up", "--detach", "--password-file", "-", stdin=PASSWORD))
+    job = str(cluster_user.only_session()["job"])
+    assert_success(cluster_user.ssh("scancel", job))
+    wait_until(lambda: cluster_user.only_session()["tunnel"] == "closed", "the tunnel has ended")
+    (log,) = cluster_user.sessions.glob("*.log")
+    assert f"job {job} was cancelled" in log.read_text()
+    assert_success(cluster_user.fab("stop"))
+
+
 def steps(user: ClusterUser) -> set[str]:
     """The names of the steps of the user's jobs."""
     words = ("squeue", "--steps", "--noheader", "--format=%j", f"--user={user.account.name}")
@@ -183,6 +195,7 @@ def test_other_machine_in_place_of_the_node(cluster_user: ClusterUser) -> None:
         configure(cluster_user, "ssh")
         result = cluster_user.fab("up", "--detach", "--password-file", "-", stdin=PASSWORD)
         assert_error(result, 5, "the host key of gpu1")
+        assert "stop --force" in assert_error(cluster_user.fab("stop"), 5, "the host key of gpu1").stderr
         configure(cluster_user, "auto")
         assert_success(cluster_user.fab("serve"))
         assert cluster_user.record("gpu1")["job"]["access"] == "sshd"

@@ -62,12 +62,13 @@ def settings(way: Any = "auto") -> Any:
 
 
 def test_first_way_that_works(cluster: Cluster) -> None:
-    """`auto` tries one way after the other, and records which worked; the next connection begins with that."""
+    """`auto` tries one way after the other, and records which worked; the next job there begins with it."""
     connector = NodeConnector(cluster.current_job)
     reached = connector.connect(cluster.login, JOB, settings())
     assert (reached.connection, reached.job.access, reached.host_key) == (NODE, "sshd", "k" * 20)
     assert cluster.tried == ["ssh", "sshd"]
-    connector.connect(cluster.login, JOB, settings())
+    next_job = msgspec.structs.replace(JOB, id=13, token="f" * 16)
+    connector.connect(cluster.login, next_job, settings())
     assert cluster.tried == ["ssh", "sshd", "sshd"]
 
 
