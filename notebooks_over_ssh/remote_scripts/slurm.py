@@ -32,6 +32,17 @@ LINE = re.compile(
     r"\|(?P<start>[0-9]{1,12}|N/A)\|(?P<left>[^|]{0,20})\|(?P<node>[^|]{0,255})"
     r"\|(?P<name>[^|]{0,100})\|(?P<comment>[^|]{0,100})\|(?P<folder>.{0,4096})"
 )
+# scontrol(1), show job: the fields that are read here. A value ends before the next field.
+FIELD = re.compile(
+    r"\s(JobName|UserId|JobState|Reason|StartTime|EndTime|NodeList|WorkDir|Comment)=(.*?)"
+    r"(?=\s+[A-Z][A-Za-z/:]{0,30}=|\s*$)",
+    re.DOTALL,
+)
+UID = re.compile(r"\((\d{1,10})\)$")
+STATE = re.compile(r"[A-Z_]{1,32}")
+NODE = re.compile(r"[A-Za-z0-9_.-]{1,253}")
+SECONDS = re.compile(r"\d{1,12}")
+MAX_REASON_LENGTH = 300
 TIME_LEFT = re.compile(r"(?:(?:(\d{1,5})-)?(\d{1,2}):)?(\d{1,2}):(\d\d)")
 # Job state codes of squeue(1) in which the job may still run.
 ACTIVE = (
@@ -175,10 +186,49 @@ def find_active():
 
 
 def find(job_id, token):
-    """The job if Slurm still knows it and it is still ours, else None. Raises SlurmError."""
-    # Of this user only: the name of another user's job could contain a line that looks like one of ours.
-    jobs = list_jobs("--jobs=%d" % job_id, "--user=%d" % os.getuid(), "--states=all")
-    return next((job for job in jobs if (job["id"], job["token"]) == (job_id, token)), None)
+    """The job if Slurm still knows it and it is still ours, else None. Raises SlurmError.
+
+    This is one request to the controller; squeue would also ask for the partitions.
+    """
+    status, output, errors = run(["scontrol", "--oneliner", "--local", "show", "job", str(job_id)])
+    if status:
+        if any("Invalid job id" in line for line in errors):
+            return None
+        raise SlurmError("slurm-failed", errors)
+    found = FIELD.findall(output)
+    fields = {name: value.strip() for name, value in found}
+    if not output.startswith("JobId=") or "JobState" not in fields:
+        raise SlurmError("slurm-garbled", ["scontrol show job"])
+    user = UID.search(fields.get("UserId", ""))
+    is_ours = (
+        # A name that contains what looks like another field could be anybody's job.
+        len(found) == len(fields)
+        and output.startswith("JobId=%d " % job_id)
+        and user is not None
+        and int(user.group(1)) == os.getuid()
+        and STATE.fullmatch(fields["JobState"])
+        and fields.get("JobName") == NAME
+        and fields.get("Comment") == comment(token)
+        and is_folder(fields.get("WorkDir", ""), token)
+    )
+    return describe_fields(job_id, token, fields) if is_ours else None
+
+
+def describe_fields(job_id, token, fields):
+    start, end, node = (fields.get(name, "") for name in ("StartTime", "EndTime", "NodeList"))
+    state = fields["JobState"]
+    is_started = state != "PENDING" and NODE.fullmatch(node)
+    return dict(
+        id=job_id,
+        token=token,
+        state=state,
+        # Of a sentence, scontrol writes the spaces as "_".
+        reason=fields.get("Reason", "")[:MAX_REASON_LENGTH].replace("_", " "),
+        start=int(start) if SECONDS.fullmatch(start) else None,
+        seconds_left=max(0, int(end) - int(time.time())) if is_started and SECONDS.fullmatch(end) else None,
+        node=node if is_started else "",
+        is_active=state in ACTIVE,
+    )
 
 
 def read_record(token):

@@ -19,7 +19,7 @@ from notebooks_over_ssh.jupyter.connecting import (
     job_state,
     sandbox_runs,
 )
-from notebooks_over_ssh.jupyter.session import AnySession
+from notebooks_over_ssh.jupyter.session import AnySession, Session
 from notebooks_over_ssh.launchers.base import JobState
 from notebooks_over_ssh.ssh.prompting import CredentialPrompter, NullPrompter
 from notebooks_over_ssh.terminal import print_detail, print_json, print_step, warn
@@ -31,7 +31,10 @@ REPLY_TIMEOUT_S = 6  # seconds
 
 
 class SessionState(NamedTuple):
-    """The states of a session's server and of its job; None if the host does not reply, or if there is no job."""
+    """The states of a session's server and of its job; None if the host does not reply, or if there is no job.
+
+    A server in a job is not asked itself, because the job ends with it.
+    """
 
     server: server.ServerState | None
     job: JobState | None = None
@@ -140,11 +143,12 @@ def _state(session: AnySession, state: SessionState) -> dict[str, Any]:
     source: Any = server_state if server_state and server_state.running else session
     cert = _certificate(getattr(source, "certificate_pem", None))
     stopped = is_without_machine(job) or (server_state is not None and not server_state.running)
+    reachable = server_state is not None or (job is not None and isinstance(session, Session))
     return {
         "host": session.host,
         "user": session.user,
         "gateway": session.gateway,
-        "server": "stopped" if stopped else "unreachable" if server_state is None else "running",
+        "server": "stopped" if stopped else "running" if reachable else "unreachable",
         "pid": None if stopped else getattr(source, "pid", None),
         "remote_port": None if stopped else getattr(source, "port", getattr(source, "remote_port", None)),
         "application": getattr(source, "application", None),
@@ -214,7 +218,7 @@ def _query_host(session: AnySession, settings: Settings) -> SessionState:
     job: JobState | None = None
     try:
         job = job_state(session, connect_to_login_of(session, settings, credentials))
-        if is_without_machine(job):
+        if is_without_machine(job) or (job is not None and isinstance(session, Session)):
             return SessionState(None, job)
         return SessionState(server.get_state(connect_to_session(session, settings, credentials)), job)
     except UserError:

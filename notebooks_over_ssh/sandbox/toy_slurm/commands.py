@@ -154,7 +154,7 @@ def _scontrol(queue: Queue, call: Call) -> str:
             jobs = [job for job in queue.jobs if not names or str(job.id) in names]
             if names and not jobs:
                 raise RefusedError("Invalid job id specified")
-            records = [reports.describe_job(queue, job, call.now) for job in jobs]
+            records = [reports.describe_job(queue, job, call.now, call.time_format) for job in jobs]
         case ["show", "partition" | "partitions", *names]:
             found = [partition for name, partition in PARTITIONS.items() if not names or name in names]
             records = [reports.describe_partition(partition) for partition in found]

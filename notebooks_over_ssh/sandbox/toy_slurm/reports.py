@@ -93,7 +93,7 @@ def node_rows(
     return rows
 
 
-def describe_job(queue: Queue, job: Job, now: float) -> dict[str, object]:
+def describe_job(queue: Queue, job: Job, now: float, time_format: str) -> dict[str, object]:
     """What `scontrol show job` prints."""
     request = job.request
     return {
@@ -106,9 +106,9 @@ def describe_job(queue: Queue, job: Job, now: float) -> dict[str, object]:
         "Requeue": 0,
         "RunTime": padded_duration(_elapsed_s(job, now)),
         "TimeLimit": padded_duration(request.limit_s),
-        "SubmitTime": moment(job.submitted),
-        "StartTime": moment(queue.expected_start(job, now)),
-        "EndTime": moment(_end(job)),
+        "SubmitTime": moment(job.submitted, time_format),
+        "StartTime": moment(queue.expected_start(job, now), time_format),
+        "EndTime": moment(_end(job), time_format),
         "Partition": request.partition,
         "NodeList": job.node or "(null)",
         "NumNodes": 1,

@@ -52,18 +52,18 @@ def test_partitions(cluster_user: ClusterUser) -> None:
 
 
 def test_queue(cluster_user: ClusterUser) -> None:
-    """While squeue answers nonsense, `serve` and `stop` refuse to go on, and `status` shows what is known. Afterwards
+    """While Slurm answers nonsense, `serve` and `stop` refuse to go on, and `status` shows what is known. Afterwards
     the job is still the only one, and is stopped as any other.
     """
     assert_success(cluster_user.fab("secure", "--password-file", "-", stdin=PASSWORD))
     assert_success(cluster_user.fab("serve", "--slurm", "--partition", "debug"))
     job = str(cluster_user.only_session()["job"])
     for script, text in ANSWERS.items():
-        with _replaced(cluster_user, "squeue", script):
+        with _replaced(cluster_user, "scontrol", script):
             _assert_one_line(cluster_user, text, "stop")
             assert f"last known: job {job}\n" in assert_success(cluster_user.fab("status")).stdout
-    huge = f"{'9' * 40}|{cluster_user.account.uid}|RUNNING|None|{'9' * 40}|{'9' * 40}|node1|n|c|/"
-    with _replaced(cluster_user, "squeue", f"echo '{huge}'"):
+    huge = f"JobId={'9' * 40} JobState=RUNNING StartTime={'9' * 40} EndTime={'9' * 40}"
+    with _replaced(cluster_user, "scontrol", f"echo '{huge}'"):
         assert cluster_user.only_session()["job_state"] == "ended"
     with _replaced(cluster_user, "squeue", GARBAGE):
         _assert_one_line(cluster_user, "can be read", "serve")

@@ -86,7 +86,7 @@ def test_one_job_for_two_machines(cluster_user: ClusterUser, tmp_path: Path) -> 
 
 def test_queued(cluster_user: ClusterUser) -> None:
     """A queued job is shown with its reason, stays queued after Ctrl-C, and starts when its node is free. A look at it
-    asks Slurm's controller for that job and the partitions only.
+    asks Slurm's controller for that job only.
     """
     _secure(cluster_user)
     blocking = cluster_user.submit("--partition=gpu", "--exclusive")
@@ -99,7 +99,7 @@ def test_queued(cluster_user: ClusterUser) -> None:
     before = cluster_user.cluster.count_requests()
     session = cluster_user.only_session()
     requests = cluster_user.cluster.count_requests() - before
-    assert requests == {"REQUEST_JOB_INFO_SINGLE": 1, "REQUEST_PARTITION_INFO": 1}
+    assert requests == {"REQUEST_JOB_INFO_SINGLE": 1}
     assert session["job_state"] == "queued"
     assert f"job {session['job']} is queued: it waits for free resources (Resources); waited" in line
     assert f"job {session['job']} stays queued" in errors

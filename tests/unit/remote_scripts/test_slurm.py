@@ -84,20 +84,67 @@ def test_time_left(slurm: Any, monkeypatch: pytest.MonkeyPatch, left: str, secon
     assert job["seconds_left"] == seconds
 
 
-@pytest.mark.parametrize(
-    ("state", "is_active"), [("PENDING", True), ("COMPLETING", False), ("TIMEOUT", False)]
-)
-def test_find(slurm: Any, monkeypatch: pytest.MonkeyPatch, state: str, is_active: bool) -> None:
+def record(slurm: Any, **fields: object) -> str:
+    """What scontrol prints of a job of ours, apart from `fields`."""
+    values: dict[str, object] = {
+        "JobId": 12, "JobName": NAME, "UserId": f"me({os.getuid()})", "JobState": "RUNNING", "Reason": "None",
+        "TimeLimit": "1:00:00", "StartTime": 1_800_000_000, "EndTime": 1_800_003_600, "ReqNodeList": "(null)",
+        "NodeList": "n1", "BatchHost": "n1", "WorkDir": slurm.job_folder(TOKEN), "Comment": f"{NAME} {TOKEN} ",
+        "StdErr": "/dev/null",
+    }  # fmt: skip
+    return " ".join(f"{name}={value}" for name, value in (values | fields).items()) + " \n"
+
+
+def find(
+    slurm: Any, monkeypatch: pytest.MonkeyPatch, output: str, number: int = 12, token: str = TOKEN
+) -> Any:
+    monkeypatch.setattr(slurm, "run", lambda command: (0, output, []))
+    return slurm.find(number, token)
+
+
+def test_find(slurm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A job of this user is found by number and token together: another one with the same number is none of ours."""
+    monkeypatch.setattr(slurm.time, "time", lambda: 1_800_000_060.5)
+    assert find(slurm, monkeypatch, record(slurm)) == {
+        "id": 12, "token": TOKEN, "state": "RUNNING", "reason": "None", "start": 1_800_000_000,
+        "seconds_left": 3540, "node": "n1", "is_active": True,
+    }  # fmt: skip
+    assert find(slurm, monkeypatch, record(slurm), token="1123456789abcdef") is None
+    assert find(slurm, monkeypatch, record(slurm), number=13) is None
 
-    def run(command: list[str]) -> tuple[int, str, list[str]]:
-        assert f"--user={os.getuid()}" in command
-        return 0, line(slurm, state=state), []
 
-    monkeypatch.setattr(slurm, "run", run)
-    assert slurm.find(12, TOKEN)["is_active"] == is_active
-    assert slurm.find(12, "1123456789abcdef") is None
-    assert slurm.find(13, TOKEN) is None
+def test_find_queued(slurm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A queued job has no node and no time left; its reason may be a sentence, and its start unknown."""
+    output = record(slurm, JobState="PENDING", Reason="Job's_account_not", StartTime="Unknown", NodeList="")
+    job = find(slurm, monkeypatch, output)
+    assert (job["reason"], job["start"], job["seconds_left"]) == ("Job's account not", None, None)
+    assert (job["node"], job["is_active"]) == ("", True)
+    assert not find(slurm, monkeypatch, record(slurm, JobState="TIMEOUT"))["is_active"]
+    assert find(slurm, monkeypatch, record(slurm, EndTime="Unknown"))["seconds_left"] is None
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"UserId": "me(4000000)"}, {"JobName": "other"}, {"JobName": f"{NAME} JobState=RUNNING"},
+        {"JobName": f"{NAME} UserId=me({os.getuid()})", "UserId": "other(4000000)"},
+        {"JobName": f"x\nJobName={NAME}"}, {"Comment": "(null)"}, {"Comment": f"{NAME} {TOKEN} WorkDir=/"},
+        {"WorkDir": "/tmp"}, {"WorkDir": ""}, {"JobId": 120}, {"JobState": "\x1b[2J"},
+    ],
+)  # fmt: skip
+def test_find_others(slurm: Any, monkeypatch: pytest.MonkeyPatch, fields: dict[str, object]) -> None:
+    """A job of another user or with another name, token or folder is not ours, and none whose name has fields."""
+    assert find(slurm, monkeypatch, record(slurm, **fields)) is None
+
+
+@pytest.mark.parametrize(
+    "output", ["", "\x1b[2J\n" * 1000, "0" * 250_000, "JobId=12 JobName=", "JobId=" * 40_000]
+)
+def test_find_garbage(slurm: Any, monkeypatch: pytest.MonkeyPatch, output: str) -> None:
+    """An answer that is no job is an error."""
+    with pytest.raises(slurm.SlurmError) as problem:
+        find(slurm, monkeypatch, output)
+    assert problem.value.fields["problem"] == "slurm-garbled"
 
 
 def test_unknown_number(slurm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,12 +166,12 @@ def test_cancel_of_another_job(
 
     def run(command: list[str]) -> tuple[int, str, list[str]]:
         commands.append(command)
-        return 0, line(slurm, name="other"), []
+        return 0, record(slurm, JobName="other"), []
 
     monkeypatch.setattr(slurm, "run", run)
     cancel_job: Any = import_remote("cancel_job")
     assert cancel_job.cancel(12, TOKEN, 1) == {"problem": "", "was_active": False}
-    assert [command[0] for command in commands] == ["squeue"]
+    assert [command[0] for command in commands] == ["scontrol"]
 
 
 @pytest.mark.parametrize("token", ["", "..", "../0123456789abc", "0123456789ABCDEF", f"{TOKEN}\n"])

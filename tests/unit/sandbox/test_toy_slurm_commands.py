@@ -52,6 +52,7 @@ def slurm(
                 return 1, "", [str(error)]
 
         monkeypatch.setattr(module, "run", run)
+        monkeypatch.setattr(module.time, "time", lambda: now)
         return module
 
     return read
