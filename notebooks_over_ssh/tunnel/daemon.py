@@ -20,7 +20,15 @@ import msgspec
 
 from notebooks_over_ssh import debug_log, state_files
 from notebooks_over_ssh.config.settings import Settings
-from notebooks_over_ssh.errors import ConnectError, TaskError, UserError
+from notebooks_over_ssh.errors import (
+    AuthenticationError,
+    ConfigError,
+    ConnectError,
+    HostKeyError,
+    RemoteError,
+    TaskError,
+    UserError,
+)
 from notebooks_over_ssh.jupyter import session as sessions
 from notebooks_over_ssh.jupyter.session import AnySession, PendingSession, Session, Tunnel
 from notebooks_over_ssh.ssh.prompting import CredentialPrompter, Secrets
@@ -36,6 +44,11 @@ from notebooks_over_ssh.util.generator_result import WithResult
 _log = logging.getLogger(__name__)
 
 RETRY_PAUSE_S = 5
+ERRORS: dict[int, type[UserError]] = {
+    error.exit_code: error
+    for error in (TaskError, ConfigError, ConnectError, AuthenticationError, HostKeyError, RemoteError)
+}
+"""The error to raise for an exit code of the background process."""
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -103,10 +116,9 @@ def spawn(
         process.terminate()
         raise
     if reply.tunnel is None:
-        error_type = {error_type.exit_code: error_type for error_type in UserError.__subclasses__()}[
-            reply.exit_code
-        ]
-        raise error_type(reply.message, hint=reply.hint, detail=reply.detail, source=reply.source)
+        raise ERRORS[reply.exit_code](
+            reply.message, hint=reply.hint, detail=reply.detail, source=reply.source
+        )
     return reply.tunnel
 
 
