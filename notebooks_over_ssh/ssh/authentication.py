@@ -176,9 +176,14 @@ class LoginStrategy(AuthStrategy):
             self.attempted.append(f"publickey ({name})")
             try:
                 if isinstance(key, HardwareKey):
-                    self._prepare_hardware_key(transport, name, key)
+                    ours: Any = transport  # the stubs omit ensure_session and the authentication handler
+                    ours.ensure_session()
+                    ours.auth_handler.query_public_key(self.user, key)
+                    key.prepare(self.credentials, self.account, name)
                 return transport.auth_publickey(self.user, key)
             except NotSignedError as error:
+                if isinstance(key, HardwareKey):
+                    self.credentials.forget_pin(key.pin_owner)
                 self.identities.skipped.append(f"{name} (accepted, but {error})")
             except paramiko.BadAuthenticationType as error:
                 return error.allowed_types
@@ -186,14 +191,6 @@ class LoginStrategy(AuthStrategy):
                 if not transport.is_active():
                     raise
         return None
-
-    def _prepare_hardware_key(self, transport: paramiko.Transport, name: str, key: HardwareKey) -> None:
-        """Ask for a touch if the hop accepts the key. Raises as `auth_publickey` does if it does not."""
-        ours: Any = transport  # the stubs omit ensure_session and the authentication handler
-        ours.ensure_session()
-        ours.auth_handler.query_public_key(self.user, key)
-        if key.requires_touch:
-            self.credentials.ask_for_touch(self.account, name)
 
     def _query_allowed_methods(
         self, transport: paramiko.Transport, allowed_methods: Sequence[str]

@@ -4,7 +4,6 @@ import contextlib
 import os
 import subprocess
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import paramiko
@@ -86,10 +85,8 @@ class Identities:
         library = library_path(self.hop.pkcs11_provider or "")
         if not library:
             return
-        ask_pin = partial(self.credentials.pin, library)
-        forget_pin = partial(self.credentials.forget_passphrase, Path(library))
         try:
-            for key in token_keys(library, ask_pin, forget_pin):
+            for key in token_keys(library):
                 yield f"token: {key.get_name()}", key
         except (OSError, ValueError, subprocess.TimeoutExpired) as error:
             self.skipped.append(f"{library} ({error})")

@@ -20,7 +20,7 @@ def read_key(file: Path, passphrase: str | None, provider: str) -> paramiko.PKey
     """
     data = file.read_bytes()
     secret = None if passphrase is None else passphrase.encode()
-    security_key = read_security_key(data, secret, provider)
+    security_key = read_security_key(file, data, secret, provider)
     if security_key is None and not data.lstrip().startswith(PKCS8):
         # The stubs want str, which from_path does not accept.
         return paramiko.PKey.from_path(file, secret)  # type: ignore[arg-type]

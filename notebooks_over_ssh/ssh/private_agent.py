@@ -28,6 +28,11 @@ MAX_REPLY_BYTES = 256 * 1024
 # An authenticator waits for about 30 s to be touched; sshd's LoginGraceTime is 120 s.
 REPLY_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 10.0
+# SSH_ASKPASS_PROMPT is "none" for a message that needs no answer, such as the one that asks for a touch.
+ASKPASS = """#!/bin/sh
+[ "$SSH_ASKPASS_PROMPT" != none ] || exit 0
+IFS= read -r pin < "${0%/*}/pin" && printf '%s\\n' "$pin"
+"""
 # Not a pattern of ssh-agent's -P.
 PLAIN_PATH = re.compile(r"/[^*?!,]*")
 
@@ -92,18 +97,23 @@ def library_path(value: str) -> str:
 
 
 @contextlib.contextmanager
-def private_agent(provider: str) -> Iterator[PrivateAgent]:
-    """Run an agent in the body, which may load the library `provider` for its keys. Raises OSError."""
+def private_agent(provider: str, pin: str = "") -> Iterator[PrivateAgent]:
+    """Run an agent in the body, which may load the library `provider` for its keys. Raises OSError.
+
+    It gets the `pin` once, if a security key requires one.
+    """
     allowed = os.path.realpath(provider)
     options = ["-P", allowed] if provider.startswith("/") and PLAIN_PATH.fullmatch(allowed) else []
     # The folder has mode 0700.
-    with tempfile.TemporaryDirectory(prefix="agent-") as folder:
+    with tempfile.TemporaryDirectory(prefix="agent-") as folder, contextlib.ExitStack() as stack:
         path = Path(folder) / "socket"
+        environment = stack.enter_context(_askpass(Path(folder), pin)) if pin else {}
         process = subprocess.Popen(
             ["ssh-agent", "-D", "-a", str(path), *options],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            env={**os.environ, **environment},
         )
         assert process.stdout is not None
         try:
@@ -117,3 +127,19 @@ def private_agent(provider: str) -> Iterator[PrivateAgent]:
             process.terminate()
             process.wait(STOP_TIMEOUT_S)
             process.stdout.close()
+
+
+@contextlib.contextmanager
+def _askpass(folder: Path, pin: str) -> Iterator[dict[str, str]]:
+    """The variables with which ssh-agent gets the PIN, by a program that reads it from a pipe with a name."""
+    pipe, program = folder / "pin", folder / "askpass"
+    os.mkfifo(pipe, 0o600)
+    program.write_text(ASKPASS)
+    program.chmod(0o700)
+    # Open for both, so that neither end waits for the other.
+    descriptor = os.open(pipe, os.O_RDWR)
+    try:
+        os.write(descriptor, pin.encode() + b"\n")
+        yield {"SSH_ASKPASS": str(program), "SSH_ASKPASS_REQUIRE": "force"}
+    finally:
+        os.close(descriptor)

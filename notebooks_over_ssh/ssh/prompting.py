@@ -57,7 +57,7 @@ class Secrets(msgspec.Struct):
 
     passwords: list[tuple[HopIdentity, str]] = []
     passphrases: dict[str, str] = {}
-    """By the path of the key file; PINs by the path of the token's library."""
+    """By the path of the key file; PINs by what they belong to."""
     prompted: PromptedSecrets = PromptedSecrets()
     """The first answers: its password for the host of the run, its passphrase for each key file."""
 
@@ -152,14 +152,18 @@ class CredentialPrompter:
             self._passphrases[str(file)] = answer
         return self._passphrases[str(file)]
 
-    def pin(self, library: str) -> str | None:
-        """The PIN of a PKCS #11 token, cached or prompted for; None if the user cannot be prompted."""
-        if library not in self._passphrases:
-            answer = self._prompter.ask_secret(f"PIN for the token of {library}:")
+    def pin(self, owner: str) -> str | None:
+        """The PIN of a device, cached or prompted for; None if the user cannot be prompted."""
+        if owner not in self._passphrases:
+            answer = self._prompter.ask_secret(f"PIN for {owner}:")
             if answer is None:
                 return None
-            self._passphrases[library] = answer
-        return self._passphrases[library]
+            self._passphrases[owner] = answer
+        return self._passphrases[owner]
+
+    def forget_pin(self, owner: str) -> None:
+        """Drop a PIN that may be wrong from the cache: a device blocks itself after a few wrong ones."""
+        self._passphrases.pop(owner, None)
 
     def forget_passphrase(self, file: Path) -> bool:
         """Drop a wrong passphrase from the cache; returns whether the user has not been prompted for this file yet."""

@@ -6,6 +6,7 @@ Their files have no private key, but a handle that is of use only with the authe
 import base64
 import re
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import paramiko
@@ -18,6 +19,7 @@ ED25519, ECDSA = "sk-ssh-ed25519@openssh.com", "sk-ecdsa-sha2-nistp256@openssh.c
 SECURITY_KEY_TYPES = (ED25519, ECDSA)
 CERTIFICATE_TYPES = tuple(name.replace("@", "-cert-v01@") for name in SECURITY_KEY_TYPES)
 FAILURE = "not touched in time or not plugged in"
+FAILURE_WITH_PIN = f"it did not sign: a wrong PIN, {FAILURE}"
 # sk-api.h in OpenSSH.
 USER_PRESENCE_REQUIRED = 0x01
 USER_VERIFICATION_REQUIRED = 0x04
@@ -35,17 +37,22 @@ def is_security_key(name: str) -> bool:
 
 def agent_security_key(key: AgentKey) -> HardwareKey:
     """A security key, or a certificate for one, that the user's agent has."""
-    sign: Any = key.sign_ssh_data  # returns bytes; the stubs have a Message
-    # The agent does not tell whether it requires a touch.
+    ours: Any = key  # the stubs have a Message for the bytes
+
+    def sign(data: bytes, algorithm: str, pin: str) -> bytes:
+        signature: bytes = ours.sign_ssh_data(data, algorithm)
+        return signature
+
+    # The agent asks for a PIN itself. It does not tell whether the key requires a touch.
     return HardwareKey(key.blob, sign, requires_touch=True, failure=FAILURE)
 
 
-def read_security_key(data: bytes, passphrase: bytes | None, provider: str) -> HardwareKey | None:
-    """The security key in the contents of a key file; None if the file has another key.
+def read_security_key(file: Path, data: bytes, passphrase: bytes | None, provider: str) -> HardwareKey | None:
+    """The security key in the file, whose contents are `data`; None if it has another key.
 
     `provider` reaches the authenticator (SecurityKeyProvider in ssh_config(5)): a library, a variable that names one,
     or "internal", the one that OpenSSH was built with.
-    Raises as `read_key` does, and ValueError if the key requires a PIN.
+    Raises as `read_key` does.
     """
     match = KEY_FILE.search(data)
     decoded = base64.b64decode(match[1]) if match else b""
@@ -62,14 +69,16 @@ def read_security_key(data: bytes, passphrase: bytes | None, provider: str) -> H
     reader: Any = paramiko.PKey()  # the stubs omit this method
     private = reader._read_private_key_openssh([match[1].decode("ascii")], passphrase)
     flags = _flags(name, private)
-    if flags & USER_VERIFICATION_REQUIRED:
-        raise ValueError("it requires a PIN: add it to your ssh-agent")
     typed = paramiko.Message()
     typed.add_string(name)
     typed.add_bytes(private)
-    sign = partial(_sign, blob, typed.asbytes(), provider)
-    requires_touch = bool(flags & USER_PRESENCE_REQUIRED)
-    return HardwareKey(blob, sign, requires_touch=requires_touch, failure=FAILURE)
+    return HardwareKey(
+        blob,
+        partial(_sign, blob, typed.asbytes(), provider),
+        failure=FAILURE_WITH_PIN if flags & USER_VERIFICATION_REQUIRED else FAILURE,
+        requires_touch=bool(flags & USER_PRESENCE_REQUIRED),
+        pin_owner=f"the security key {file}" if flags & USER_VERIFICATION_REQUIRED else "",
+    )
 
 
 def _flags(name: str, private: bytes) -> int:
@@ -79,8 +88,8 @@ def _flags(name: str, private: bytes) -> int:
     return message.get_byte()[0]
 
 
-def _sign(blob: bytes, private: bytes, provider: str, data: bytes, algorithm: str) -> bytes:
+def _sign(blob: bytes, private: bytes, provider: str, data: bytes, algorithm: str, pin: str) -> bytes:
     provider = library_path(provider) or "internal"
-    with private_agent(provider) as agent:
+    with private_agent(provider, pin) as agent:
         agent.add_security_key(private, provider)
         return agent.sign(blob, data, algorithm)

@@ -7,7 +7,7 @@ import pytest
 
 from tests.kit.cli import assert_error
 from tests.kit.prompter import ScriptedPrompter
-from tests.kit.security_keys import DUMMY_PROVIDER, make_security_key
+from tests.kit.security_keys import DUMMY_PROVIDER, helper_with_pin, make_security_key
 from tests.kit.ssh_agent import ssh_agent
 from tests.kit.ssh_certificates import Authority
 from tests.kit.ssh_client import Client
@@ -16,6 +16,7 @@ from tests.kit.two_hops import TwoHops
 
 KINDS = ("ed25519-sk", "ecdsa-sk")
 PROVIDER = f"SecurityKeyProvider {DUMMY_PROVIDER}"
+PIN = "314159"
 PASSPHRASE = "a passphrase of the tests"
 
 
@@ -159,18 +160,25 @@ def test_authenticator_fails(client: Client, key: Path, kind: str) -> None:
     assert client.connect_error("site", ScriptedPrompter(), ssh_config=ssh_config) is None
 
 
-def test_pin(client: Client, key: Path, kind: str) -> None:
-    """A key that requires a PIN is not tried from its file, and the reason names the agent."""
+def test_pin(client: Client, key: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key that requires a PIN asks for it before the touch, once for both hops; a wrong one is not sent again."""
     client.authorized_keys.write_text(make_security_key(key, kind, "verify-required"))
-    server = host(client)
-    ssh_config = site_config(server, PROVIDER, f"IdentityFile {key}")
-    client.expect_error(
-        "site",
-        4,
-        "it requires a PIN: add it to your ssh-agent",
-        prompter=ScriptedPrompter(),
-        ssh_config=ssh_config,
-    )
+    program, requests = helper_with_pin(client.folder, PIN)
+    monkeypatch.setenv("SSH_SK_HELPER", str(program))
+    hops = TwoHops(client)
+    ssh_config = f"Host *\n    {PROVIDER}\n    IdentityFile {key}\n"
+    prompter = ScriptedPrompter(PIN)
+    with hops.connected(ssh_config=ssh_config, prompter=prompter) as connection:
+        assert connection.run("echo yes", hide=True, in_stream=False).stdout == "yes\n"
+    assert prompter.hidden_prompts == [f"PIN for the security key {key}:"]
+    assert len(prompter.banner_lines) == 2
+    requests.unlink()
+    prompter = ScriptedPrompter("wrong")
+    ssh_config = site_config(hops.host, PROVIDER, f"IdentityFile {key}")
+    client.expect_error("site", 4, "a wrong PIN", prompter=prompter, ssh_config=ssh_config)
+    # ssh-agent tries without a PIN first.
+    assert requests.read_text() == "a request\n" * 2
+    assert len(prompter.prompts) == 1
 
 
 @pytest.mark.parametrize("option", ["sk-ssh-ed25519@openssh.com", "sk-ecdsa-sha2-nistp256@openssh.com"])

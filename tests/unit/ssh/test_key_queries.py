@@ -67,7 +67,7 @@ def refuse(auth: Any) -> None:
     auth.auth_event.set()
 
 
-def never_sign(data: bytes, algorithm: str) -> bytes:
+def never_sign(data: bytes, algorithm: str, pin: str) -> bytes:
     """Fail: nothing may be signed."""
     raise AssertionError("the key was asked to sign")
 
