@@ -140,14 +140,15 @@ class _Checks:
         return f"{first.host} has the address {', '.join(resolve_name(first.host, first.port))}"
 
     def _port(self) -> str:
-        first = self.hops[0]
-        return read_banner(first.host, first.port, first.label, first.timeout_s)
+        hop = self.hops[0]
+        return read_banner(hop.host, hop.port, hop.label, hop.timeout_s)
 
     def _login(self, hop: "Connection") -> str:
         if hop.has_master:
             return f"the login as {hop.user} on {hop.label} is that of ssh's master connection"
         hop.open()
-        return f"{hop.label} presented a known host key and accepted the login as {hop.user}"
+        ticket = f", with {hop.login.ticket.description}" if hop.login.ticket else ""
+        return f"{hop.label} presented a known host key and accepted the login as {hop.user}{ticket}"
 
     def _forwarding(self) -> str:
         self.hops[-1].open_socket().close()

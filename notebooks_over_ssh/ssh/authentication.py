@@ -12,7 +12,7 @@ from notebooks_over_ssh.config.schema import SSH
 from notebooks_over_ssh.errors import AuthenticationError, ConnectError
 from notebooks_over_ssh.ssh.client_config import HopConfig
 from notebooks_over_ssh.ssh.gssapi_context import METHOD as GSSAPI
-from notebooks_over_ssh.ssh.gssapi_context import GSSAPIError, GSSAPIOptions, SecurityContext
+from notebooks_over_ssh.ssh.gssapi_context import GSSAPIError, GSSAPIOptions, SecurityContext, Ticket
 from notebooks_over_ssh.ssh.hardware_key import HardwareKey, NotSignedError
 from notebooks_over_ssh.ssh.host_keys import fingerprint
 from notebooks_over_ssh.ssh.identities import Identities
@@ -65,8 +65,8 @@ class LoginStrategy(AuthStrategy):
         """The hop's identity; None until its host key has been verified."""
         self.user = hop.user
         self._hop = hop
-        self.delegates_ticket = False
-        """Whether the hop was logged in to with a Kerberos ticket, and has one now."""
+        self.ticket: Ticket | None = None
+        """The Kerberos ticket that the hop has accepted."""
         self.gssapi_error: GSSAPIError | None = None
         self.account = account(hop.user, label, hop.port)
         self.methods = hop.login_methods
@@ -153,7 +153,7 @@ class LoginStrategy(AuthStrategy):
             ours: Any = transport  # the stubs omit ensure_session and the authentication handler
             ours.ensure_session()
             next_methods: Sequence[str] = ours.auth_handler.auth_gssapi_with_mic(self.user, context)
-            self.delegates_ticket = options.delegate_credentials
+            self.ticket = context.ticket
             return next_methods
         except GSSAPIError as error:
             _log.debug("%s: %s", self.account, error)

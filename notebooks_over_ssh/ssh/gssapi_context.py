@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from notebooks_over_ssh.errors import UserError
+from notebooks_over_ssh.util.duration import describe_duration
 
 METHOD = "gssapi-with-mic"
 INTERNET_FAMILIES = (socket.AF_INET, socket.AF_INET6)
@@ -59,8 +60,27 @@ class GSSAPIError(UserError):
         self.reason = reason
 
 
+class Ticket(NamedTuple):
+    """The Kerberos ticket of a login."""
+
+    principal: str
+    seconds_left: int | None
+    """None if it does not end."""
+    is_delegated: bool
+    """Whether the hop has one now."""
+
+    @property
+    def description(self) -> str:
+        """The ticket in words."""
+        end = "" if self.seconds_left is None else f", which ends in {describe_duration(self.seconds_left)}"
+        return f"the Kerberos ticket of {self.principal}{', delegated' if self.is_delegated else ''}{end}"
+
+
 class SecurityContext:
     """The client's side of a context that authenticates both sides (RFC 2743, section 2.2.1)."""
+
+    ticket: Ticket
+    """The user's, which it uses."""
 
     def __init__(self, host: str, sock: Any, options: GSSAPIOptions) -> None:
         """`sock` is that of the connection to the host. Raises GSSAPIError if there is no ticket."""
@@ -82,6 +102,7 @@ class SecurityContext:
                 else None
             )
             credentials = gssapi.Credentials(name=client, usage="initiate")
+            self.ticket = Ticket(str(credentials.name), credentials.lifetime, options.delegate_credentials)
             server = gssapi.Name(f"host@{options.server_name(host, sock)}", gssapi.NameType.hostbased_service)
             self._context: Any = gssapi.SecurityContext(
                 name=server,

@@ -54,7 +54,8 @@ class StartRecord:
     def before_start(self, request: ConfirmationRequest) -> None:
         """Save a pending session. Raises TaskError, also if the user declines, or RemoteError for an invalid name."""
         pending = server.make_pending_session(request.host, self._login, self._settings)
-        if self._login.login.delegates_ticket and not self._settings.notebook.prefix:
+        ticket = self._login.login.ticket
+        if ticket and ticket.is_delegated and not self._settings.notebook.prefix:
             warn(f"{pending.host} keeps your Kerberos ticket for this login only: {TICKET_PREFIX} renews it")
         if request.is_login_node and self._settings.notebook.launcher is None and self._old_session is None:
             self._check_login_node(pending.host)

@@ -44,7 +44,9 @@ def test_server_with_a_ticket_that_is_renewed(network: Network, realm: Realm) ->
 
 
 def test_server_without_the_ticket(network: Network, realm: Realm) -> None:
-    """Where a ticket is delegated for the login only, `serve` says so before it starts a server, and only then."""
+    """Where a ticket is delegated for the login only, `serve` says so before it starts a server, and only then.
+    `doctor` shows the ticket.
+    """
     realm.get_ticket()
     network.host.stop()
     network.host.variables = realm.server_environment
@@ -52,6 +54,8 @@ def test_server_without_the_ticket(network: Network, realm: Realm) -> None:
     config = network.home / ".ssh" / "config"
     config.write_text(f"{CONFIG}GSSAPIDelegateCredentials yes\n")
     assert_success(network.user.fab("secure", **realm.environment))
+    report = assert_success(network.user.fab("doctor", **realm.environment)).stdout
+    assert f"with the Kerberos ticket of {realm.principal}, delegated, which ends in " in report
     warning = "keeps your Kerberos ticket for this login only: notebook.prefix"
     assert warning in network.user.fab("serve", **realm.environment).stderr
     assert warning not in assert_success(network.user.fab("serve", **realm.environment)).stderr
