@@ -17,6 +17,7 @@ from notebooks_over_ssh.tasks.tunnel import (
     wait_in_background,
 )
 from notebooks_over_ssh.terminal import print_step, warn
+from notebooks_over_ssh.tunnel.next_server import settings_of
 from notebooks_over_ssh.util.command_hint import command
 
 QUEUE_TIMEOUT_S = 4
@@ -39,6 +40,7 @@ def secure_and_restart(run: Run, options: SecureOptions) -> None:
     if stopped is None:
         print_step("secure", NOTHING_STALE)
         return
+    run = run.with_settings(settings_of(stale.session, run.settings))
     # Keep both ports, so that the address in the browser stays valid.
     run = run.with_notebook(remote_port=stopped.port or run.settings.notebook.remote_port)
     session = serve(run)

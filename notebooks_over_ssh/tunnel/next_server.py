@@ -40,7 +40,7 @@ class NextServer:
 
     def __init__(self, session: AnySession, settings: Settings) -> None:
         self._session = session
-        self._settings = _settings_of(session, settings)
+        self._settings = settings_of(session, settings)
         self._submissions = 0
         self._failures = 0
         self._started_at = time.monotonic()
@@ -131,7 +131,7 @@ def is_renewable(state: JobState, settings: Settings) -> bool:
     return state.is_renewable and settings.notebook.job.renew
 
 
-def _settings_of(session: AnySession, settings: Settings) -> Settings:
+def settings_of(session: AnySession, settings: Settings) -> Settings:
     """The settings, with the launcher of the session, and for a job the options that the last one had."""
     settings = sessions.with_launcher(settings, session)
     if session.job is None or session.job.options is None:
