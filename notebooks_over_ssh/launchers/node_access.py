@@ -122,20 +122,29 @@ class NodeConnector:
         )
 
     def examine(self, login: Connection, job: Job, settings: Settings) -> tuple[Connection, str]:
-        """Connect as `connect` does; also returns whether each way works, or why it does not. Raises a UserError."""
-        used = self.connect(login, job, settings)
-        others = [way for way in WAYS if way != used.job.access]
-        access = _grant_access(login, used.job, others)
-        assert used.job.access
-        lines = [
-            f"{used.connection.label} is reached by {WAYS[used.job.access]} ({used.job.access})",
-            *self._examine_others(others, login, used.job, access, settings),
-        ]
-        return used.connection, "; ".join(lines)
+        """Connect as `connect` does; also returns whether each way works, or why it does not.
+
+        Raises a UserError; if the way in the settings fails, its details say whether the others work.
+        """
+        setting = settings.notebook.node_access
+        try:
+            used = self.connect(login, job, settings)
+        except JobEndedError:
+            raise
+        except UserError as error:
+            if setting != "auto" and login.is_connected:
+                error.detail += tuple(self._examine_others(setting, login, job, settings))
+            raise
+        way = used.job.access
+        assert way
+        text = f"{used.connection.label} is reached by {WAYS[way]} ({way})"
+        return used.connection, "; ".join([text, *self._examine_others(way, login, used.job, settings)])
 
     def _examine_others(
-        self, ways: list[NodeAccess], login: Connection, job: Job, access: AccessReply, settings: Settings
+        self, known: NodeAccess, login: Connection, job: Job, settings: Settings
     ) -> Iterator[str]:
+        ways = [way for way in WAYS if way != known]
+        access = _grant_access(login, job, ways)
         for way in ways:
             started_at = time.monotonic()
             try:
@@ -145,7 +154,7 @@ class NodeConnector:
                     raise
                 yield f"not by {way}: {_reason(error)}"
             else:
-                yield f"{way} works too, in {time.monotonic() - started_at:.1f} s"
+                yield f"{way} works, in {time.monotonic() - started_at:.1f} s"
 
     def _try(
         self, way: NodeAccess, login: Connection, job: Job, access: AccessReply, settings: Settings

@@ -134,4 +134,14 @@ def test_examination(cluster: Cluster) -> None:
     used, ssh, srun = text.split("; ")
     assert used == "n1 is reached by an sshd in a step of the job (sshd)"
     assert ssh == "not by ssh: n1 refuses the login"
-    assert srun.startswith("srun works too, in ")
+    assert srun.startswith("srun works, in ")
+
+
+def test_examination_of_a_forced_way(cluster: Cluster) -> None:
+    """If the way in the settings fails, its error says of the others whether they work."""
+    connector = NodeConnector(cluster.current_job)
+    with pytest.raises(AuthenticationError, match="refuses the login") as problem:
+        connector.examine(cluster.login, JOB, settings("ssh"))
+    sshd, srun = problem.value.detail
+    assert sshd.startswith("sshd works, in ")
+    assert srun == "not by srun: n1 sent no valid reply"
