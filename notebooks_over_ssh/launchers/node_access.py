@@ -12,8 +12,8 @@ Whichever it is, nothing listens on the network for it.
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterator
-from typing import Annotated, NamedTuple
+from collections.abc import Iterator
+from typing import Annotated, NamedTuple, Protocol
 
 import msgspec
 
@@ -48,6 +48,8 @@ COMMAND_TIMEOUT_S = 60
 # A start of a step: the controller may be busy.
 STEP_TIMEOUT_S = 30
 NODE_KEYS_TIMEOUT_S = 5
+# A command has often just asked for the job.
+RECENT_S = 5.0
 NO_SSHD = "there is no sshd"
 """What enter_job.sh prints on a node without the program."""
 NO_FORWARDING = "srun runs programs only"
@@ -77,8 +79,13 @@ class Reached(NamedTuple):
     """The job's own key (base64), whichever the way is."""
 
 
-CurrentJob = Callable[[Connection, Job], Job]
-"""Asks Slurm for the job, and returns it with its node. Raises JobEndedError, or another UserError."""
+class CurrentJob(Protocol):
+    """Asks Slurm for the job, unless it ran up to `max_age_s` ago, and returns it with its node.
+
+    Raises JobEndedError, or another UserError.
+    """
+
+    def __call__(self, login: Connection, job: Job, max_age_s: float = 0.0) -> Job: ...
 
 
 class NodeConnector:
@@ -163,7 +170,7 @@ class NodeConnector:
         if way == "ssh":
             # Only Slurm knows whether the job has ended: a site may allow SSH to any node.
             try:
-                job = self._current_job(login, job)
+                job = self._current_job(login, job, RECENT_S)
             except SlurmUnavailableError:
                 if not job.node:
                     raise

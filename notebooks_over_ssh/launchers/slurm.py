@@ -1,5 +1,6 @@
 """Runs the server in a Slurm job. The host is the cluster's login node, on which nothing stays."""
 
+import math
 import secrets
 import time
 from collections.abc import Generator, Iterator
@@ -40,6 +41,7 @@ COMMAND_TIMEOUT_S = 60
 CANCEL_TIMEOUT_S = 90  # longer than KillWait of slurm.conf(5), after which Slurm kills the job
 FIRST_INTERVAL_S, MAX_INTERVAL_S, BACKOFF = 1.0, 30.0, 1.5
 START_MARGIN_S = 30
+NEVER_SEEN = ("", -math.inf)
 # Longer than Jupyter takes to end its kernels. Slurm may be half a minute early.
 END_MARGIN_S = 60
 
@@ -56,6 +58,8 @@ class SlurmLauncher:
 
     def __init__(self) -> None:
         self._connector = NodeConnector(self._current_job)
+        self._seen_running = NEVER_SEEN
+        """The token of the job that Slurm last reported as running, and when, by time.monotonic()."""
 
     def start(
         self, login: Connection, settings: Settings, parameters: dict[str, Any], confirm: Confirm
@@ -101,8 +105,11 @@ class SlurmLauncher:
         """As `reach`; also says for each way to the node whether it works. Raises a UserError."""
         return self._connector.examine(login, _require(job), settings)
 
-    def _current_job(self, login: Connection, job: Job) -> Job:
-        """The job with its node. Raises JobEndedError, RemoteError or ConnectError."""
+    def _current_job(self, login: Connection, job: Job, max_age_s: float = 0.0) -> Job:
+        """The job with its node, as it was up to `max_age_s` ago. Raises JobEndedError, RemoteError or ConnectError."""
+        token, seen_at = self._seen_running
+        if token == job.token and job.node and time.monotonic() - seen_at < max_age_s:
+            return job
         state = self._final_state(login, job)
         if state.phase != "running":
             verb = "waits for it" if state.phase == "queued" else "submits another"
@@ -183,6 +190,9 @@ class SlurmLauncher:
     def _query(self, login: Connection, job: Job | None) -> StateReply:
         parameters = {"id": job.id if job else None, "token": job.token if job else ""}
         reply: StateReply = decode(_run(login, "job_state", parameters), StateReply)
+        state = reply.to_state(job)
+        runs = state.phase == "running" and not reply.is_ending
+        self._seen_running = (state.job.token, time.monotonic()) if state.job and runs else NEVER_SEEN
         return reply
 
     def _ended(self, login: Connection, reply: StateReply, job: Job) -> Launched:

@@ -31,7 +31,7 @@ class Cluster:
             "srun": RemoteError("n1 sent no valid reply"),
         }
 
-    def current_job(self, login: object, job: Job) -> Job:
+    def current_job(self, login: object, job: Job, max_age_s: float = 0.0) -> Job:
         if self.job_has_ended:
             raise JobEndedError(JobState(job, "ended", "was cancelled"), hint="")
         return job
