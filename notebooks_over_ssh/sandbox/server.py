@@ -55,7 +55,12 @@ async def serve(paths: SandboxPaths, on_ready: Callable[[Network], None]) -> Non
         variables = {"SLURM_CONF": str(configuration_file(paths))} if name == LOGIN_NODE else {}
         hosts[name] = Host(name, paths, reaper, host_key, authorized_keys, variables)
     install_toy_slurm(paths, hosts)
-    queue_listener = listen_for_programs(paths)
+    try:
+        queue_listener = listen_for_programs(paths)
+    except OSError as error:
+        # A file system without sockets, perhaps. The rest of the sandbox needs none.
+        _log.warning("toy queue: it does not run: %s", error)
+        queue_listener = None
     gateway = Gateway(hosts, HOSTS)
     listener = await _listen(server_options(gateway_key, authorized_keys, lambda: GatewayConnection(gateway)))
     port = listener.get_port()
@@ -72,10 +77,12 @@ async def serve(paths: SandboxPaths, on_ready: Callable[[Network], None]) -> Non
             pool=POOL,
         )
     )
-    # Imported once the sandbox is ready, because most users never submit a job.
-    from notebooks_over_ssh.sandbox.toy_slurm.service import start_queue
+    queue_tasks = []
+    if queue_listener is not None:
+        # Imported once the sandbox is ready, because most users never submit a job.
+        from notebooks_over_ssh.sandbox.toy_slurm.service import start_queue
 
-    queue_tasks = start_queue(paths, reaper, queue_listener)
+        queue_tasks = start_queue(paths, reaper, queue_listener)
     await stop_requested.wait()
     _log.info("stopping")
     listener.close()

@@ -157,3 +157,12 @@ def test_damaged_file(fresh: Path, tmp_path: Path, content: str) -> None:
     client = make_client(sandbox.ensure_running(), tmp_path)
     assert client.run("calder", "squeue --noheader").stdout == ""
     assert submit(client, "--output=/dev/null", "--wrap=true") == "1"
+
+
+def test_no_socket(fresh: Path, tmp_path: Path) -> None:
+    """Where the socket cannot be made, the sandbox runs without the queue, and the programs say so."""
+    (fresh / "toy_slurm" / "socket").mkdir(parents=True)
+    fresh.chmod(0o700)
+    result = make_client(sandbox.ensure_running(), tmp_path).run(LOGIN_NODE, "squeue")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert "squeue: error: Unable to contact slurm controller" in result.stderr

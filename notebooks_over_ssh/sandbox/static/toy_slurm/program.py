@@ -25,7 +25,9 @@ def main() -> None:
         line, rest = read_line(connection)
         reply = json.loads(line)
     except (KeyError, OSError, ValueError):
-        sys.exit(f"{program}: error: Unable to contact slurm controller: the sandbox does not run")
+        sys.exit(
+            f"{program}: error: Unable to contact slurm controller: the sandbox's toy queue does not run"
+        )
     sys.stdout.write(reply["output"])
     sys.stderr.write(reply["errors"])
     sys.stdout.flush()
