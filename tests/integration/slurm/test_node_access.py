@@ -201,3 +201,20 @@ def test_other_machine_in_place_of_the_node(cluster_user: ClusterUser) -> None:
         assert cluster_user.record("gpu1")["job"]["access"] == "sshd"
         assert server.logins() == 0
         assert_success(cluster_user.fab("stop"))
+
+
+def test_site_that_wants_a_job(cluster_user: ClusterUser) -> None:
+    """Where a node lets in only users with a job on it (pam_slurm), the server's job opens it until its end."""
+    with node_sshd(cluster_user.site, "gpu1", needs_job=True) as server:
+        configure(cluster_user, "ssh")
+        assert_success(cluster_user.fab("secure", "--password-file", "-", stdin=PASSWORD))
+        with (cluster_user.home / ".ssh" / "known_hosts").open("a") as known_hosts:
+            known_hosts.write(f"gpu1 {server.public_key}\n")
+        config = str(cluster_user.home / ".ssh" / "config")
+        log_in = ["ssh", "-F", config, "-J", "login", "gpu1", "true"]
+        assert cluster_user.execute(log_in).returncode != 0
+        assert_success(cluster_user.fab("serve"))
+        assert cluster_user.record("gpu1")["job"]["access"] == "ssh"
+        assert_success(cluster_user.execute(log_in))
+        assert_success(cluster_user.fab("stop"))
+        assert cluster_user.execute(log_in).returncode != 0

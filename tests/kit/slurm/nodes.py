@@ -5,6 +5,9 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
 
 from tests.kit.gateway_servers import SshdPerConnection
 from tests.kit.machines import Machine
@@ -13,6 +16,8 @@ from tests.kit.slurm.site import SSH_PORT, Site
 from tests.kit.sshd import Server, sshd
 
 SYSTEM_KEYS = "/etc/ssh/ssh_host_ed25519_key.pub"
+PAM_SLURM = Path("/lib/security/pam_slurm.so")
+PAM_RULES = f"auth required pam_deny.so\naccount required {PAM_SLURM}\nsession required pam_permit.so\n"
 # Keeps every connection open.
 ACCEPT = """
 import socket, sys
@@ -26,11 +31,14 @@ while True:
 
 
 @contextmanager
-def node_sshd(site: Site, name: str, *, is_public: bool = True) -> Iterator[Server]:
+def node_sshd(site: Site, name: str, *, is_public: bool = True, needs_job: bool = False) -> Iterator[Server]:
     """An SSH server on port 22 of a node, which only the machines on the cluster's own network reach.
 
-    The users' keys log in there. Its host key is where users of the node can read it, if `is_public`.
+    The users' keys log in there; if `needs_job`, only while the user has a job on the node (pam_slurm). Its host key is
+    where users of the node can read it, if `is_public`.
     """
+    if needs_job and not PAM_SLURM.exists():
+        pytest.skip(f"needs {PAM_SLURM} (libpam-slurm)")
     (node,) = (node for node in NODES if node.name == name)
     machine = site.cluster.nodes[name]
     folder = site.cluster.folder / "node_sshd" / name
@@ -40,6 +48,7 @@ def node_sshd(site: Site, name: str, *, is_public: bool = True) -> Iterator[Serv
         site.keys / "%u",
         "SetEnv LANG=C.UTF-8",
         "AllowTcpForwarding local",
+        *(("UsePAM yes",) if needs_job else ()),
         address=node.address,
         listen=machine.network_command(),
         serve=machine.command(),
@@ -48,6 +57,8 @@ def node_sshd(site: Site, name: str, *, is_public: bool = True) -> Iterator[Serv
     if is_public:
         machine.run("mkdir", "-p", "/etc/ssh")
         machine.run("tee", SYSTEM_KEYS, stdin=f"{server.public_key} root@{name}\n")
+    if needs_job:
+        machine.run("tee", "/etc/pam.d/sshd", stdin=PAM_RULES)
     server.start()
     try:
         yield server
