@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from notebooks_over_ssh.sandbox.host import Host
 from notebooks_over_ssh.sandbox.paths import SandboxPaths
 from notebooks_over_ssh.sandbox.process_io import Reaper
 from notebooks_over_ssh.sandbox.toy_slurm import job_processes
@@ -83,19 +84,29 @@ class Service:
 
     async def _serve(self, connection: socket.socket) -> None:
         connection.setblocking(False)
+        node = None
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 request = msgspec.json.decode(await _read_line(connection), type=Request)
-                if request.program == "sshd":
-                    await self._serve_sshd(connection, request)
-                else:
-                    await _send(connection, self._answer(request))
+                try:
+                    if request.program == "sshd":
+                        node = self._make_node(request)
+                        reply = Reply(relays=True)
+                    else:
+                        reply = self._answer(request)
+                except RefusedError as error:
+                    reply = Reply(errors=f"{request.program}: error: {error}\n", status=1)
+                await _send(connection, reply)
+            if node is not None:
+                # A copy, because the connection outlives this task.
+                await node.serve(connection.dup())
         except (OSError, ValueError) as error:
             _log.info("toy queue: a program was not served: %s", type(error).__name__)
         finally:
             connection.close()
 
     def _answer(self, request: Request) -> Reply:
+        """The reply to any program but sshd. Raises RefusedError."""
         call = Call(
             request.program,
             request.arguments,
@@ -104,36 +115,24 @@ class Service:
             request.time_format,
             request.job,
         )
-        queue = self._runner.queue
-        try:
-            match answer(queue, call):
-                case Step(job, command):
-                    return Reply(command=command, environment=job_processes.environment(self._paths, job))
-                case Submission(job, script, arguments, output):
-                    job_processes.save_script(self._paths, job, script, arguments)
-                    self._runner.change()
-                    return Reply(output=output)
-                case str(output):
-                    self._runner.change()
-                    return Reply(output=output)
-        except RefusedError as error:
-            return Reply(errors=f"{request.program}: error: {error}\n", status=1)
+        match answer(self._runner.queue, call):
+            case Step(job, command):
+                return Reply(command=command, environment=job_processes.environment(self._paths, job))
+            case Submission(job, script, arguments, output):
+                job_processes.save_script(self._paths, job, script, arguments)
+            case str(output):
+                pass
+        self._runner.change()
+        return Reply(output=output)
 
-    async def _serve_sshd(self, connection: socket.socket, request: Request) -> None:
+    def _make_node(self, request: Request) -> Host:
+        """The SSH server that sshd stands for. Raises RefusedError."""
         # Only here, because most sandboxes never need it.
         from notebooks_over_ssh.sandbox.toy_slurm import sshd
 
-        try:
-            job = sshd.find_job(self._runner.queue, request.job)
-            host = sshd.make_host(
-                request.arguments, job.node, job_processes.variables(job), self._paths, self._reaper
-            )
-        except RefusedError as error:
-            await _send(connection, Reply(errors=f"sshd: {error}\n", status=1))
-            return
-        await _send(connection, Reply(relays=True))
-        # A copy, because the connection outlives this task.
-        await host.serve(connection.dup())
+        job = sshd.find_job(self._runner.queue, request.job)
+        variables = job_processes.variables(job)
+        return sshd.make_host(request.arguments, job.node, variables, self._paths, self._reaper)
 
 
 async def _read_line(connection: socket.socket) -> bytes:
