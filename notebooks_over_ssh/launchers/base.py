@@ -47,6 +47,8 @@ class JobState(NamedTuple):
     """The state, and the reason for it, in words."""
     starts_at: float | None = None
     """When the scheduler expects to start a queued job: seconds since 1970, None if it does not know."""
+    jobs_ahead: int | None = None
+    """How many queued jobs may start before a queued one; None if that is not known."""
     seconds_left: int | None = None
     """The rest of its time limit."""
     obstacle: str = ""

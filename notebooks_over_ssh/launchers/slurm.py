@@ -39,7 +39,11 @@ from notebooks_over_ssh.util.command_hint import command
 
 COMMAND_TIMEOUT_S = 60
 CANCEL_TIMEOUT_S = 90  # longer than KillWait of slurm.conf(5), after which Slurm kills the job
-FIRST_INTERVAL_S, MAX_INTERVAL_S, BACKOFF = 1.0, 30.0, 1.5
+FIRST_INTERVAL_S, MAX_INTERVAL_S, BACKOFF = 1.0, 39.0, 1.5
+# For how long a look at a queued job counts: Slurm's controller should get at most one request every 30 s from a user.
+MAX_LOOK_AGE_S = 35
+NEW_LOOK = 0.9
+"""How old a look may be to count as a new one, as a part of the time waited for it."""
 START_MARGIN_S = 30
 NEVER_SEEN = ("", -math.inf)
 # Longer than Jupyter takes to end its kernels. Slurm may be half a minute early.
@@ -95,7 +99,7 @@ class SlurmLauncher:
 
     def state(self, login: Connection, job: Job | None) -> JobState | None:
         """The state of the job. Raises RemoteError or ConnectError."""
-        return self._query(login, job).to_state(job)
+        return self._query(login, job, max_age_s=MAX_LOOK_AGE_S).to_state(job)
 
     def reach(self, login: Connection, job: Job | None, settings: Settings) -> Connection:
         """The connection to the job's node. Raises JobEndedError, or another UserError."""
@@ -170,26 +174,38 @@ class SlurmLauncher:
         return submitted
 
     def _wait(self, login: Connection, job: Job) -> Iterator[StateReply | SlurmUnavailableError]:
-        """Yield the job's state until it runs or has ended; asks after a pause that grows.
+        """Yield the job's state until it runs or has ended: at once when it has started, else after a pause that grows.
 
         Yields the error while Slurm does not answer: a controller that is started again still knows the job.
         """
         interval_s = FIRST_INTERVAL_S
         while True:
-            Event().wait(interval_s)
-            interval_s = min(MAX_INTERVAL_S, interval_s * BACKOFF)
             try:
-                reply = self._query(login, job)
+                reply = self._query(
+                    login, job, max_age_s=min(MAX_LOOK_AGE_S, interval_s * NEW_LOOK), wait_s=interval_s
+                )
             except SlurmUnavailableError as error:
                 yield error
                 continue
+            finally:
+                interval_s = min(MAX_INTERVAL_S, interval_s * BACKOFF)
             yield reply
             if reply.to_state(job).phase != "queued":
                 return
 
-    def _query(self, login: Connection, job: Job | None) -> StateReply:
-        parameters = {"id": job.id if job else None, "token": job.token if job else ""}
-        reply: StateReply = decode(_run(login, "job_state", parameters), StateReply)
+    def _query(
+        self, login: Connection, job: Job | None, *, max_age_s: float = 0, wait_s: float = 0
+    ) -> StateReply:
+        """The state of the job, when it has started or after `wait_s`; that of a queued one may be `max_age_s` old."""
+        parameters = {
+            "id": job.id if job else None,
+            "token": job.token if job else "",
+            "max_age_s": max_age_s,
+            "wait_s": wait_s,
+        }
+        reply: StateReply = decode(
+            _run(login, "job_state", parameters, COMMAND_TIMEOUT_S + wait_s), StateReply
+        )
         state = reply.to_state(job)
         runs = state.phase == "running" and not reply.is_ending
         self._seen_running = (state.job.token, time.monotonic()) if state.job and runs else NEVER_SEEN

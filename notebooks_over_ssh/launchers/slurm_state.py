@@ -115,6 +115,8 @@ class QueueEntry(msgspec.Struct, frozen=True, kw_only=True):
     seconds_left: Annotated[int, Meta(ge=0, le=10**10)] | None
     node: Name
     is_active: bool
+    ahead: Annotated[int, Meta(ge=0, le=10**7)] | None = None
+    """How many queued jobs of its partitions come before it."""
 
 
 class StateReply(msgspec.Struct, frozen=True, kw_only=True):
@@ -169,6 +171,8 @@ class StateReply(msgspec.Struct, frozen=True, kw_only=True):
             phase,
             description,
             entry.start,
+            # A site may hide other users' jobs: then none seems to be ahead.
+            entry.ahead if phase == "queued" and (entry.ahead or entry.reason != "Priority") else None,
             entry.seconds_left,
             obstacle if phase == "queued" else "",
             detail,

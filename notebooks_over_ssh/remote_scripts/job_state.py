@@ -1,26 +1,36 @@
 """Reports the state of the server's job, and what it has written so far.
 
+A look at a queued job serves all of the user's commands for a while: those who ask often cost Slurm's controller no
+more than one who waits. That the job has started is seen in its folder, at no cost.
+
 Runs on the host, with whatever Python is there: nothing newer than 3.6, nothing outside the standard library.
 """
 
 import os
+import select
+import time
 
 import slurm
 from common import reply
+from queue_look import look, read_last
 
 MAX_LOG_LINES = 20
+POLL_INTERVAL_MS = 1000
 
 
 def main(parameters):
+    token = parameters["token"]
     try:
         if parameters["id"] is None:  # its submission was interrupted
             jobs = slurm.find_active()
             job = jobs[0] if jobs else None
         else:
-            job = slurm.find(parameters["id"], parameters["token"])
+            if not wait_for_start(parameters["id"], token, parameters["wait_s"]):
+                return None
+            job = look(parameters["id"], token, parameters["max_age_s"])
     except slurm.SlurmError as error:
         return reply(**error.fields)
-    token = job["token"] if job else parameters["token"]
+    token = job["token"] if job else token
     marker, output = slurm.read_output(token) if token else ("", "")
     record = slurm.read_record(token) if token else {}
     reply(
@@ -33,6 +43,20 @@ def main(parameters):
         log=log_tail(token) if token else [],
         is_signalled=bool(token) and slurm.is_signalled(token),
     )
+
+
+def wait_for_start(job_id, token, wait_s):
+    """Wait until the job has started, or for `wait_s` seconds; returns False if nobody waits for the reply any more."""
+    last = read_last(job_id, token)
+    started_at = last["started_at"] if last else slurm.started_at(token)
+    reader = select.poll()
+    # poll(2) reports POLLERR, the end of the reader, without being asked for it.
+    reader.register(1, 0)
+    deadline = time.monotonic() + wait_s
+    while time.monotonic() < deadline and slurm.started_at(token) == started_at:
+        if reader.poll(POLL_INTERVAL_MS):
+            return False
+    return True
 
 
 def log_tail(token):

@@ -241,6 +241,16 @@ def read_record(token):
         return {}
 
 
+def started_at(token):
+    """When the job has started, as its node has it; None before that. Slurm creates the job's output then."""
+    folder = job_folder(token)
+    try:
+        os.listdir(folder)  # on a network file system, this asks the server for what is new
+        return os.stat(os.path.join(folder, "output")).st_mtime_ns
+    except OSError:
+        return None
+
+
 def mark_signalled(token):
     """Record that Slurm has sent a signal to the job, so that it ends for that reason."""
     write_private(os.path.join(job_folder(token), "signalled"), "")

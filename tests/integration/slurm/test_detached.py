@@ -20,9 +20,11 @@ def test_queued(cluster_user: ClusterUser, another_cluster_user: ClusterUser) ->
     address, a lost connection loses nothing, and the tunnel leads to the server when that runs.
     """
     with another_cluster_user.running_job("--partition=gpu", "--exclusive"):
+        another_cluster_user.submit("--partition=gpu", "--exclusive")
         port = free_port()
         local_port = ("--local-port", str(port))
         up = assert_success(cluster_user.fab(*UP, *local_port, stdin=PASSWORD))
+        assert "1 ahead of it" in up.stdout
         waiting = cluster_user.only_session()
         job = waiting["job"]
         assert f"opens when job {job} starts, in the background: https://localhost:{port}/" in up.stdout

@@ -20,7 +20,7 @@ class Slurm:
         self.state = "RUNNING"
         self.asked = 0
 
-    def run(self, login: object, program: str, parameters: object) -> dict[str, Any]:
+    def run(self, login: object, program: str, parameters: object, timeout_s: float) -> dict[str, Any]:
         self.asked += 1
         entry = {
             "id": 12, "token": TOKEN, "state": self.state, "reason": "None", "start": None, "seconds_left": None,

@@ -1,0 +1,91 @@
+"""A look at a job in the queue, which is kept in the job's folder for the other commands of the user.
+
+Runs on the host, with whatever Python is there: nothing newer than 3.6, nothing outside the standard library.
+"""
+
+import json
+import os
+import re
+import time
+
+import slurm
+from common import write_private
+
+POSITION_INTERVAL_S = 900
+# squeue(1): a job or an array of them, its partitions, its priority.
+FORMAT = "%i|%P|%Q"
+LINE = re.compile(
+    r"(?P<id>[1-9][0-9]{0,9})(?:_[0-9\[\],%-]{1,200})?\|(?P<partitions>[A-Za-z0-9_.,+-]{1,200})\|(?P<priority>[0-9]{1,10})"
+)
+
+
+def look(job_id, token, max_age_s):
+    """The job as `slurm.find` has it; while it is queued also how many are `ahead`, if that is known.
+
+    A look that is at most `max_age_s` old counts, unless the job was not queued then, or has started since.
+    Raises SlurmError.
+    """
+    last = read_last(job_id, token)
+    now = time.time()
+    if last and 0 <= now - last["at"] < max_age_s and last["started_at"] == slurm.started_at(token):
+        return last["job"]
+    started_at = slurm.started_at(token)
+    job = slurm.find(job_id, token)
+    if job and job["state"] == "PENDING":
+        position_at, job["ahead"] = (last["position_at"], last["job"]["ahead"]) if last else (0, None)
+        if not 0 <= now - position_at < POSITION_INTERVAL_S:
+            position_at, job["ahead"] = now, count_ahead(job_id)
+        save_last(token, dict(at=now, started_at=started_at, position_at=position_at, job=job))
+    return job
+
+
+def count_ahead(job_id):
+    """How many queued jobs in the same partitions have a higher priority, or the same and were there before.
+
+    None if that is not known: a site may hide the jobs of others, and a queue may be too long to look at.
+    """
+    try:
+        status, output, _ = slurm.run(
+            ["squeue", "--local", "--noheader", "--states=PENDING", "--format=" + FORMAT]
+        )
+    except slurm.SlurmError:
+        return None
+    if status or len(output) >= slurm.MAX_OUTPUT_BYTES:
+        return None
+    jobs = [match for match in map(LINE.fullmatch, output.split("\n")) if match]
+    own = next((job for job in jobs if int(job.group("id")) == job_id), None)
+    if own is None:
+        return None
+    partitions = set(own.group("partitions").split(","))
+    return sum(
+        rank(job) > rank(own) and not partitions.isdisjoint(job.group("partitions").split(","))
+        for job in jobs
+    )
+
+
+def rank(job):
+    return int(job.group("priority")), -int(job.group("id"))
+
+
+def read_last(job_id, token):
+    """The last look at this job, if it was queued; None without a readable one."""
+    try:
+        with open(path(token), encoding="utf-8") as file:
+            last = json.load(file)
+        is_valid = last["job"]["id"] == job_id and all(
+            isinstance(last[name], (int, float)) for name in ("at", "position_at")
+        )
+        return last if is_valid and "ahead" in last["job"] and "started_at" in last else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def save_last(token, last):
+    try:
+        write_private(path(token), json.dumps(last))
+    except OSError:
+        pass  # the folder was removed, or the disk is full: the next command looks for itself
+
+
+def path(token):
+    return os.path.join(slurm.job_folder(token), "last_look.json")

@@ -1,0 +1,117 @@
+"""A look at a queued job serves other commands too, and says how many jobs are ahead."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+TOKEN = "0123456789abcdef"  # it is no secret
+MAX_AGE_S = 35
+OWN = "12|gpu,main|50"
+
+
+class Controller:
+    """Slurm's controller, which counts the looks at the job and at the queue. The clock of the module is `now`."""
+
+    def __init__(self) -> None:
+        self.now = 1_800_000_000.0
+        self.state = "PENDING"
+        self.queue: list[str] = [OWN]
+        self.looks = 0
+        self.queue_looks = 0
+
+    def time(self) -> float:
+        return self.now
+
+    def find(self, job_id: int, token: str) -> dict[str, Any]:
+        self.looks += 1
+        return {"id": job_id, "token": token, "state": self.state}
+
+    def run(self, command: list[str]) -> tuple[int, str, list[str]]:
+        self.queue_looks += 1
+        return 0, "\n".join(self.queue), []
+
+
+@pytest.fixture
+def queue_look(
+    import_remote: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Any:
+    """The module, with a home folder of its own that has the job's folder."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    module: Any = import_remote("queue_look")
+    Path(module.slurm.job_folder(TOKEN)).mkdir()
+    return module
+
+
+@pytest.fixture
+def controller(queue_look: Any, monkeypatch: pytest.MonkeyPatch) -> Controller:
+    """The controller that the module asks."""
+    controller = Controller()
+    monkeypatch.setattr(queue_look, "time", controller)
+    monkeypatch.setattr(queue_look.slurm, "find", controller.find)
+    monkeypatch.setattr(queue_look.slurm, "run", controller.run)
+    return controller
+
+
+def test_shared(queue_look: Any, controller: Controller) -> None:
+    """200 commands in a minute cost one look, and the position in the queue is asked for every 15 minutes."""
+    for _ in range(200):
+        assert queue_look.look(12, TOKEN, MAX_AGE_S)["state"] == "PENDING"
+    assert (controller.looks, controller.queue_looks) == (1, 1)
+    for _ in range(10):
+        controller.now += MAX_AGE_S
+        queue_look.look(12, TOKEN, MAX_AGE_S)
+    assert (controller.looks, controller.queue_looks) == (11, 1)
+    controller.now += 900
+    queue_look.look(12, TOKEN, MAX_AGE_S)
+    assert controller.queue_looks == 2
+    controller.now -= 1
+    queue_look.look(12, TOKEN, MAX_AGE_S)
+    assert controller.looks == 13, (
+        "a look from the future does not count: login nodes may have different clocks"
+    )
+
+
+def test_not_shared(queue_look: Any, controller: Controller) -> None:
+    """A look does not count when the job has started since, was running, was another, or cannot be read."""
+    folder = Path(queue_look.slurm.job_folder(TOKEN))
+    queue_look.look(12, TOKEN, MAX_AGE_S)
+    queue_look.look(13, TOKEN, MAX_AGE_S)
+    assert controller.looks == 2
+    (folder / "output").touch()
+    controller.state = "RUNNING"
+    for looks in (3, 4):
+        assert queue_look.look(13, TOKEN, MAX_AGE_S)["state"] == "RUNNING"
+        assert controller.looks == looks
+    for content in ("{", "[]", json.dumps({"job": None}), json.dumps({"at": "x", "job": {"id": 13}}), "\x00"):
+        (folder / "last_look.json").write_text(content)
+        assert queue_look.look(13, TOKEN, MAX_AGE_S)["state"] == "RUNNING"
+    assert controller.looks == 9
+
+
+@pytest.mark.parametrize(
+    ("others", "ahead"),
+    [
+        ([], 0),
+        (["1|gpu|51", "2_[1-400%10]|main|60", "3|other|99", "4|gpu|49"], 2),
+        (["11|gpu|50", "13|gpu|50"], 1),
+        (["5|gpu|60", "x\n6|gpu|60|", "7|gpu|-1", "8|gpu|99999999999", "9||60", "slurm_load_jobs error"], 1),
+    ],
+)
+def test_position(queue_look: Any, controller: Controller, others: list[str], ahead: int) -> None:
+    """Jobs in the same partitions count that have a higher priority, or the same and an earlier number; what cannot be
+    parsed does not.
+    """
+    controller.queue = [*others, OWN]
+    assert queue_look.look(12, TOKEN, MAX_AGE_S)["ahead"] == ahead
+
+
+def test_no_position(queue_look: Any, controller: Controller) -> None:
+    """Without this job in the list, or with more than is read of it, the position is not known."""
+    controller.queue = ["1|gpu|51"]
+    assert queue_look.count_ahead(12) is None
+    controller.queue = [OWN, "x" * queue_look.slurm.MAX_OUTPUT_BYTES]
+    assert queue_look.count_ahead(12) is None
