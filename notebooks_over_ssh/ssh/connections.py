@@ -200,6 +200,13 @@ def close(connection: Connection) -> None:
             hop.close()
 
 
+def close_last(connection: Connection) -> None:
+    """Close the Connection, but not those to its gateways. Does not wait for the network."""
+    release(connection)
+    with contextlib.suppress(*FAILURES):
+        connection.close()
+
+
 def _cache(key: CacheKey, connection: Connection) -> None:
     if not _connections:
         atexit.register(close_all)

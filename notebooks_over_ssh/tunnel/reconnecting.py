@@ -25,6 +25,8 @@ MAX_BACKOFF_S = 15.0
 # How often to probe a first hop that does not answer, and how that interval grows with the outage.
 PROBE_INTERVAL_S = 0.5
 PROBE_RATIO = 0.05
+# A scheduler takes a moment to know that a job has ended.
+ATTEMPTS_WITH_LOGIN = 3
 MAX_PROBE_INTERVAL_S = 5.0
 
 
@@ -44,12 +46,16 @@ class Reconnector:
         monitor: KeepaliveMonitor,
         session: AnySession,
         unresponsive: UnresponsiveTransports | None = None,
+        *,
+        has_login: bool = False,
     ) -> None:
+        """`has_login` is whether the first attempts need no login, as only the last hop was lost."""
         self.succeeded = False
         """Whether an attempt made a new connection."""
         self._monitor = monitor
         self._session = session
         self._unresponsive = unresponsive
+        self._attempts_with_login = ATTEMPTS_WITH_LOGIN if has_login else 0
         self._started_at = time.monotonic()
         self._login_error = ""
         self._host_key_error = ""
@@ -68,7 +74,7 @@ class Reconnector:
         backoff_s = 0.0
         with contextlib.closing(Probe(self._monitor.connection)) as probe:
             while not self.succeeded:
-                if self._login_error or credentials.requires_interaction:
+                if self._login_error or (credentials.requires_interaction and not self._attempts_with_login):
                     yield LoginRequired(self._login_error or "logging in again needs you")
                     self._wait_for_login(credentials)
                     backoff_s = 0.0
@@ -103,7 +109,9 @@ class Reconnector:
         else:
             self.succeeded = True
             return
-        ssh.close_all()
+        self._attempts_with_login = max(0, self._attempts_with_login - 1)
+        if not self._attempts_with_login:
+            ssh.close_all()
 
     def _is_responsive(self) -> bool:
         """Whether the old connection answers again."""

@@ -64,6 +64,7 @@ class TunnelSupervisor:
         self._time_limit, self._limited_session = time_limit, server.session
         self._next_server: NextServer | None = None
         self._job_watch = JobWatch()
+        self._keeps_login = False
         self._forwarder = forwarder
         self._unresponsive = UnresponsiveTransports(forwarder)
         self._monitor = self._use(connection)
@@ -147,18 +148,25 @@ class TunnelSupervisor:
                 close(self.connection, self._forwarder)
                 return "the server is in another job now"
             if self.server.has_ended and self._job_watch.has_ended(self.server.session, self.connection):
-                close(self.connection, self._forwarder)
+                ssh.close_last(self.connection)
                 return "the server's job has ended"
             self.server.changed.wait(POLL_INTERVAL_S)
             self.server.changed.clear()
 
     def _reconnect(self, credentials: CredentialPrompter) -> Generator[TunnelEvent, None, bool]:
         """Try until a connection answers; returns whether it is a new one. Raises RemoteError if there can be none."""
-        reconnector = Reconnector(self._monitor, self.server.session, self._unresponsive)
-        for hop in hops(self.connection):
-            ssh.release(hop)
-        if self._monitor.has_ended:
-            close(self.connection, self._forwarder)
+        self._keeps_login = self._monitor.has_ended and self._has_login()
+        reconnector = Reconnector(
+            self._monitor, self.server.session, self._unresponsive, has_login=self._keeps_login
+        )
+        if self._keeps_login:
+            ssh.close_last(self.connection)
+            self._forwarder.reset_transport(self.connection.port_transport)
+        else:
+            for hop in hops(self.connection):
+                ssh.release(hop)
+            if self._monitor.has_ended:
+                close(self.connection, self._forwarder)
         with closing(reconnector.steps(credentials)) as steps:
             for step in steps:
                 if isinstance(step, LoginRequired):
@@ -172,6 +180,13 @@ class TunnelSupervisor:
                     )
         return reconnector.succeeded
 
+    def _has_login(self) -> bool:
+        """Whether the connection to the login node of a job is up: when the job ends, only that to its node is lost."""
+        gateway = self.connection.gateway
+        return (
+            self.server.session.job is not None and isinstance(gateway, Connection) and gateway.is_connected
+        )
+
     def _reconnect_once(self, credentials: CredentialPrompter) -> Generator[TunnelEvent]:
         """Replace the connection with a new one. Raises a UserError."""
         connection = yield from self._reach_server(credentials)
@@ -179,10 +194,10 @@ class TunnelSupervisor:
         if self.server.session != self._limited_session:
             self._time_limit = TimeLimit.of(self.server.session, connection)
             self._limited_session = self.server.session
-        if self._monitor.has_ended:
-            close(self.connection, self._forwarder)
-        else:
+        if not self._monitor.has_ended:
             self._unresponsive.add(self._monitor)
+        elif not self._keeps_login:
+            close(self.connection, self._forwarder)
         self._monitor = self._use(connection)
 
     def _reach_server(self, credentials: CredentialPrompter) -> Generator[TunnelEvent, None, Connection]:
@@ -199,7 +214,8 @@ class TunnelSupervisor:
                     raise
                 reason = str(error)
             self._next_server = NextServer(session, self._settings)
-            close(self.connection, self._forwarder)
+            if not self._keeps_login:
+                close(self.connection, self._forwarder)
             yield JobEnded(reason)
         login = connect_to_login_of(session, self._settings, credentials)
         _, connection = yield from self._next_server.start(login)

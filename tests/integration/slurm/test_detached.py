@@ -15,6 +15,14 @@ def _log(user: ClusterUser) -> str:
     return log.read_text()
 
 
+def _wait_for_line(user: ClusterUser, text: str) -> None:
+    """Wait until the background process has written the text. Raises AssertionError with its log."""
+    try:
+        wait_until(lambda: text in _log(user), text, 2 * TIMEOUT_S)
+    except AssertionError as error:
+        raise AssertionError(f"{error}\n{_log(user)}") from None
+
+
 def test_queued(cluster_user: ClusterUser, another_cluster_user: ClusterUser) -> None:
     """The command returns with the address while the job is queued; `status` shows both. Another `up` keeps the
     address, a lost connection loses nothing, and the tunnel leads to the server when that runs.
@@ -37,7 +45,7 @@ def test_queued(cluster_user: ClusterUser, another_cluster_user: ClusterUser) ->
         assert cluster_user.cluster.active_jobs(cluster_user.account) == [str(job)]
         for login in cluster_user.site.gateway.children():
             login.kill()
-        wait_until(lambda: "reconnected after" in _log(cluster_user), "it is connected again", 2 * TIMEOUT_S)
+        _wait_for_line(cluster_user, "reconnected after")
         assert cluster_user.only_session()["tunnel"] == "waiting"
     wait_until(lambda: cluster_user.only_session()["tunnel"] == "open", "it is open", 2 * TIMEOUT_S)
     session = cluster_user.only_session()

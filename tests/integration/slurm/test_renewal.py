@@ -39,9 +39,11 @@ def test_renewed(cluster_user: ClusterUser, another_cluster_user: ClusterUser) -
     first = cluster_user.only_session()
     _use_kernel(cluster_user, port, first["host"])
 
+    logins = set(cluster_user.site.gateway.children())
     # The limit is a minute away when Slurm sends its signal.
     cluster.end_in(str(first["job"]), 60)
     second = _wait_for_another_server(cluster_user, first)
+    assert logins <= set(cluster_user.site.gateway.children()), "nobody had to log in again"
     assert second["job"] > first["job"]
     assert (second["local_port"], second["certificate_sha256"]) == (port, first["certificate_sha256"])
     assert 0 < second["job_seconds_left"] <= 300, "the options of the first job are those of the next"
@@ -74,7 +76,7 @@ def test_renewed(cluster_user: ClusterUser, another_cluster_user: ClusterUser) -
         f"forwards to the new server at {fourth['host']}:{fourth['remote_port']}, where kernels are new",
     ):
         assert line in text
-    assert f"ended job {fourth['job']}" in assert_success(cluster_user.fab("stop")).stdout
+    assert f"stopped the server on {fourth['host']}" in assert_success(cluster_user.fab("stop")).stdout
     assert cluster_user.status() == []
     assert cluster.active_jobs(cluster_user.account) == []
     jobs = cluster_user.account.home / ".local/state/notebooks-over-ssh/jobs"

@@ -9,7 +9,7 @@ from notebooks_over_ssh.ssh import connections
 from notebooks_over_ssh.ssh.prompting import CredentialPrompter, NullPrompter
 from notebooks_over_ssh.tunnel import reconnecting
 from notebooks_over_ssh.tunnel.events import LoginRequired
-from notebooks_over_ssh.tunnel.reconnecting import Attempt, Reconnector
+from notebooks_over_ssh.tunnel.reconnecting import ATTEMPTS_WITH_LOGIN, Attempt, Reconnector
 
 
 class FakeProbe:
@@ -52,14 +52,22 @@ class FakeSession:
     host = "ashbury"
 
 
-@pytest.fixture
-def reconnector(monkeypatch: pytest.MonkeyPatch) -> Reconnector:
-    """A reconnector without delays between attempts."""
+@pytest.fixture(autouse=True)
+def _no_delays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reconnecting, "Probe", FakeProbe)
     monkeypatch.setattr(reconnecting, "MAX_BACKOFF_S", 0.0)
     monkeypatch.setattr(connections, "close_all", lambda: None)
-    connection = cast(Any, LostConnection())
-    return Reconnector(connection, cast(Any, FakeSession()), connection)
+
+
+def make_reconnector(*, has_login: bool = False) -> Reconnector:
+    """A reconnector without delays between attempts."""
+    return Reconnector(cast(Any, LostConnection()), cast(Any, FakeSession()), has_login=has_login)
+
+
+@pytest.fixture
+def reconnector() -> Reconnector:
+    """A reconnector that has to log in."""
+    return make_reconnector()
 
 
 def fail(reconnector: Reconnector, error: Exception) -> None:
@@ -88,6 +96,22 @@ def test_steps(reconnector: Reconnector) -> None:
     assert list(steps) == []
     assert reconnector.succeeded
     assert not FakeProbe.open_probes
+
+
+@pytest.mark.parametrize("has_login", [False, True])
+def test_login_that_needs_the_user(*, has_login: bool) -> None:
+    """A login with a one-time code waits for the user at once; while the connection to a login node is still there,
+    only after some attempts over that have failed.
+    """
+    credentials = CredentialPrompter(EnterPresser())
+    credentials.requires_interaction = True
+    reconnector = make_reconnector(has_login=has_login)
+    steps = reconnector.steps(credentials)
+    for _ in range(ATTEMPTS_WITH_LOGIN if has_login else 0):
+        assert next(steps) == Attempt("")
+        fail(reconnector, ConnectError("unreachable"))
+    assert isinstance(next(steps), LoginRequired)
+    steps.close()
 
 
 def test_closed_early(reconnector: Reconnector) -> None:
