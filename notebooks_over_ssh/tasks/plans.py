@@ -19,7 +19,7 @@ from notebooks_over_ssh.ssh.prompting import account
 from notebooks_over_ssh.tasks.logs import parse_lines
 from notebooks_over_ssh.tasks.run import Run
 from notebooks_over_ssh.tasks.secure import SecureOptions
-from notebooks_over_ssh.tasks.tunnel import require_session
+from notebooks_over_ssh.tasks.tunnel import find_awaited, require_session
 from notebooks_over_ssh.terminal import print_detail, print_step
 
 
@@ -37,6 +37,12 @@ def serve(run: Run) -> None:
 
 def tunnel(run: Run, *, detach: bool) -> None:
     """Print what `tunnel` would do. Raises a UserError."""
+    if detach and (pending := find_awaited(run.settings)):
+        _print_route(pending.destination, run.settings, pending)
+        assert pending.job  # for mypy: there is one
+        return print_step(
+            "tunnel", f"would wait for job {pending.job.id} in the background, then forward to it"
+        )
     session = require_session(run.settings)
     _start_sandbox(session.gateway)
     _print_route(session.destination, run.settings, session)

@@ -38,8 +38,7 @@ PLAIN_COST = "when the tunnel is closed, any user of this machine can take the p
 
 def tunnel(run: Run, *, detach: bool) -> None:
     """Open the tunnel of the selected session, until Ctrl-C or in the background. Raises a UserError."""
-    pending = sessions.find_any_gateway(run.settings)
-    if detach and isinstance(pending, PendingSession) and pending.job:
+    if detach and (pending := find_awaited(run.settings)):
         return wait_in_background(pending, run)
     session = require_session(run.settings)
     if run.settings.notebook.trust:
@@ -50,6 +49,12 @@ def tunnel(run: Run, *, detach: bool) -> None:
         run_until_interrupted(supervisor, run)
 
 
+def find_awaited(settings: Settings) -> PendingSession | None:
+    """The session that the settings select, if its job has no server on record yet."""
+    session = sessions.find_any_gateway(settings)
+    return session if isinstance(session, PendingSession) and session.job else None
+
+
 def require_session(settings: Settings) -> Session:
     """The session that the settings select. Raises TaskError if there is none."""
     session = sessions.find_any_gateway(settings)
@@ -58,6 +63,11 @@ def require_session(settings: Settings) -> Session:
         raise TaskError(
             f"there is no session on {host}",
             hint=f"{command('serve')} starts a server, or finds the running one",
+        )
+    if isinstance(session, PendingSession) and session.job:
+        raise TaskError(
+            f"job {session.job.id} has no server on record yet",
+            hint=f"{command('tunnel --detach')} waits for it in the background, {command('serve')} here",
         )
     if isinstance(session, PendingSession):
         raise TaskError(

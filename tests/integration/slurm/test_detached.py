@@ -1,6 +1,6 @@
 """`up --detach` does not wait for a queue: a background process does, and opens the tunnel when the job has started."""
 
-from tests.kit.cli import assert_success
+from tests.kit.cli import assert_error, assert_success
 from tests.kit.jupyter_client import Browser
 from tests.kit.ports import free_port
 from tests.kit.slurm.site import ClusterUser
@@ -42,6 +42,9 @@ def test_queued(cluster_user: ClusterUser, another_cluster_user: ClusterUser) ->
         for words in (UP, ("tunnel", "--detach")):
             again = assert_success(cluster_user.fab(*words, *local_port, stdin=PASSWORD))
             assert f"https://localhost:{port}/" in again.stdout
+        plan = assert_success(cluster_user.fab("--dry", "tunnel", "--detach")).stdout
+        assert f"would wait for job {job} in the background" in plan
+        assert_error(cluster_user.fab("tunnel"), 1, f"job {job} has no server on record yet")
         assert cluster_user.cluster.active_jobs(cluster_user.account) == [str(job)]
         for login in cluster_user.site.gateway.children():
             login.kill()
