@@ -229,7 +229,15 @@ def _run_in_steps(login: Connection, job: Job, access: AccessReply, settings: Se
     hop = ProgramHop(_node_name(job), input_prefix, NO_FORWARDING)
 
     def check(connection: Connection) -> None:
-        run_program(connection, "server_status", {}, timeout_s=STEP_TIMEOUT_S)
+        try:
+            run_program(connection, "server_status", {}, timeout_s=STEP_TIMEOUT_S)
+        except RemoteError as error:
+            raise ConnectError(
+                f"no program runs on {hop.name} by srun",
+                hint=f"try again: what leads there from {login.label} may be busy",
+                detail=error.detail,
+                source=error.source,
+            ) from error
 
     return connect_by_program(login, hop, check, settings)
 
