@@ -92,7 +92,9 @@ def test_server_in_a_job(way: str, cluster_user: ClusterUser, another_cluster_us
     (record,) = cluster_user.sessions.glob("*.tunnel.json")
     psutil.Process(json.loads(record.read_text())["pid"]).terminate()
     wait_until(lambda: steps(cluster_user) == {"batch"}, "only the batch script runs")
-    assert "stopped the server on gpu1" in assert_success(cluster_user.fab("stop")).stdout
+    stopped = assert_success(cluster_user.fab("stop")).stdout
+    assert "stopped the server on gpu1" in stopped
+    assert "ended job" in stopped
     assert cluster_user.cluster.active_jobs(cluster_user.account) == []
     wait_until(
         lambda: cluster_user.cluster.processes(cluster_user.account) == {},
