@@ -70,9 +70,9 @@ def connect_to_session(
     return _reach(session, connect_to_login_of(session, settings, credentials), settings)
 
 
-def job_state(session: AnySession, login: Connection) -> JobState | None:
-    """The state of the session's job; None if it has none. Raises UserError."""
-    return LAUNCHERS[session.launcher].state(login, session.job)
+def job_state(session: AnySession, login: Connection, max_age_s: int = 0) -> JobState | None:
+    """The state of the session's job, at most so old; None if it has none. Raises UserError."""
+    return LAUNCHERS[session.launcher].state(login, session.job, max_age_s)
 
 
 def is_without_machine(state: JobState | None) -> bool:

@@ -57,6 +57,8 @@ class JobState(NamedTuple):
     """The last lines that the job has written."""
     is_renewable: bool = False
     """Whether the cluster ended the job, so that another one may take its place."""
+    age_s: int = 0
+    """How long ago the scheduler reported it."""
 
     @property
     def label(self) -> str:
@@ -169,8 +171,11 @@ class Launcher(Protocol):
         Yields what happens meanwhile. Raises a UserError.
         """
 
-    def state(self, login: Connection, job: Job | None) -> JobState | None:
-        """The state of the job; None if no job is needed, so that only the server has a state. Raises a UserError."""
+    def state(self, login: Connection, job: Job | None, max_age_s: int = 0) -> JobState | None:
+        """The state of the job; None if no job is needed, so that only the server has a state. Raises a UserError.
+
+        That of a job which is not queued may be `max_age_s` old: schedulers ask not to be asked in a loop.
+        """
 
     def reach(self, login: Connection, job: Job | None, settings: Settings) -> Connection:
         """The connection to the machine on which the server runs. Raises JobEndedError, or another UserError."""

@@ -31,7 +31,9 @@ class HostLauncher:
         )
         return Launched(login, reply, host_key(login))
 
-    def state(self, login: Connection, job: Job | None) -> JobState | None:  # there is no job
+    def state(
+        self, login: Connection, job: Job | None, max_age_s: int = 0
+    ) -> JobState | None:  # there is no job
         """None: only the server has a state."""
         return None
 

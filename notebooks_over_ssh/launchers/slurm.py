@@ -97,9 +97,10 @@ class SlurmLauncher:
             server_reply = self._find_server(node, job, settings, parameters)
         return Launched(node, server_reply, reached.host_key, job)
 
-    def state(self, login: Connection, job: Job | None) -> JobState | None:
+    def state(self, login: Connection, job: Job | None, max_age_s: int = 0) -> JobState | None:
         """The state of the job. Raises RemoteError or ConnectError."""
-        return self._query(login, job, max_age_s=MAX_LOOK_AGE_S).to_state(job)
+        reply = self._query(login, job, max_age_s=MAX_LOOK_AGE_S, max_running_age_s=max_age_s)
+        return reply.to_state(job)
 
     def reach(self, login: Connection, job: Job | None, settings: Settings) -> Connection:
         """The connection to the job's node. Raises JobEndedError, or another UserError."""
@@ -193,22 +194,19 @@ class SlurmLauncher:
             if reply.to_state(job).phase != "queued":
                 return
 
-    def _query(
-        self, login: Connection, job: Job | None, *, max_age_s: float = 0, wait_s: float = 0
-    ) -> StateReply:
-        """The state of the job, when it has started or after `wait_s`; that of a queued one may be `max_age_s` old."""
-        parameters = {
-            "id": job.id if job else None,
-            "token": job.token if job else "",
-            "max_age_s": max_age_s,
-            "wait_s": wait_s,
-        }
+    def _query(self, login: Connection, job: Job | None, **limits: float) -> StateReply:
+        """The state of the job, when it has started or after `wait_s`; that of a queued one may be `max_age_s` old, any
+        other `max_running_age_s`. Each is 0 by default.
+        """
+        known: dict[str, Any] = {"id": job.id, "token": job.token} if job else {"id": None, "token": ""}
+        parameters = known | {"max_age_s": 0, "max_running_age_s": 0, "wait_s": 0} | limits
         reply: StateReply = decode(
-            _run(login, "job_state", parameters, COMMAND_TIMEOUT_S + wait_s), StateReply
+            _run(login, "job_state", parameters, COMMAND_TIMEOUT_S + parameters["wait_s"]), StateReply
         )
         state = reply.to_state(job)
         runs = state.phase == "running" and not reply.is_ending
-        self._seen_running = (state.job.token, time.monotonic()) if state.job and runs else NEVER_SEEN
+        seen_at = time.monotonic() - reply.age_s
+        self._seen_running = (state.job.token, seen_at) if state.job and runs else NEVER_SEEN
         return reply
 
     def _ended(self, login: Connection, reply: StateReply, job: Job) -> Launched:
@@ -284,7 +282,9 @@ def _server_reply(connection: Connection, output: OutputReply | StateReply) -> d
         state = output.to_state(None)
         raise NotStartedError(
             f"{state.label} {state.description}",
-            hint=f"{command('serve')} submits another",
+            hint="check on the node that it has your home folder, as the login node does"
+            if output.is_launch_failure
+            else f"{command('serve')} submits another",
             detail=state.detail,
             source=state.label,
         )

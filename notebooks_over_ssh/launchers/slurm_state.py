@@ -73,6 +73,8 @@ ENDINGS = {
 # The endings that are neither the user's doing nor that of the server: another job may take its place.
 RENEWABLE = frozenset({"TIMEOUT", "PREEMPTED", "NODE_FAIL", "BOOT_FAIL"})
 ENDING = "COMPLETING"
+# squeue(1), JOB REASON CODES: the files of the job are not on the node, or its program cannot be run there.
+LAUNCH_FAILURE = "JobLaunchFailure"
 SIGNALLED = "was ended by a signal of Slurm, at its time limit or for another job"
 RUNNING = frozenset({"RUNNING", "SUSPENDED", "STOPPED", "SIGNALING", "RESIZING", "STAGE_OUT"})
 
@@ -123,6 +125,8 @@ class StateReply(msgspec.Struct, frozen=True, kw_only=True):
     """The reply of job_state.py."""
 
     job: QueueEntry | None
+    age_s: Annotated[int, Meta(ge=0, le=3600)] = 0
+    """How long ago Slurm reported the job."""
     cluster: Name
     submitted: Time
     marker: str
@@ -130,6 +134,11 @@ class StateReply(msgspec.Struct, frozen=True, kw_only=True):
     log: tuple[str, ...]
     is_signalled: bool = False
     """Whether Slurm has sent the job a signal, at which it ends its server, and so itself."""
+
+    @property
+    def is_launch_failure(self) -> bool:
+        """Whether the node could not start the job."""
+        return self.job is not None and self.job.reason == LAUNCH_FAILURE
 
     @property
     def is_ending(self) -> bool:
@@ -142,7 +151,7 @@ class StateReply(msgspec.Struct, frozen=True, kw_only=True):
         entry = self.job
         if entry is None:
             description = "is not known to Slurm any more" if known else "was not submitted"
-            return JobState(known, "ended", description, detail=detail)
+            return JobState(known, "ended", description, detail=detail, age_s=self.age_s)
         job = Job(
             id=entry.id,
             cluster=self.cluster,
@@ -160,6 +169,8 @@ class StateReply(msgspec.Struct, frozen=True, kw_only=True):
         ending = ENDINGS.get(entry.state, f"ended as {entry.state}")
         if entry.state == "COMPLETED" and self.is_signalled:
             is_renewable, ending = True, SIGNALLED
+        if entry.state == "FAILED" and self.is_launch_failure:
+            ending = "could not be started on its node"
         description, obstacle = describe_reason(entry.reason)
         description = {
             "queued": description,
@@ -177,6 +188,7 @@ class StateReply(msgspec.Struct, frozen=True, kw_only=True):
             obstacle if phase == "queued" else "",
             detail,
             is_renewable=phase == "ended" and is_renewable,
+            age_s=self.age_s,
         )
 
 

@@ -1,7 +1,7 @@
 """Reports the state of the server's job, and what it has written so far.
 
-A look at a queued job serves all of the user's commands for a while: those who ask often cost Slurm's controller no
-more than one who waits. That the job has started is seen in its folder, at no cost.
+A look at a job serves other commands of the user for a while: those who ask often cost Slurm's controller no more than
+one who waits. That the job has started is seen in its folder, at no cost.
 
 Runs on the host, with whatever Python is there: nothing newer than 3.6, nothing outside the standard library.
 """
@@ -20,6 +20,7 @@ POLL_INTERVAL_MS = 1000
 
 def main(parameters):
     token = parameters["token"]
+    age_s = 0
     try:
         if parameters["id"] is None:  # its submission was interrupted
             jobs = slurm.find_active()
@@ -27,7 +28,9 @@ def main(parameters):
         else:
             if not wait_for_start(parameters["id"], token, parameters["wait_s"]):
                 return None
-            job = look(parameters["id"], token, parameters["max_age_s"])
+            job, age_s = look(
+                parameters["id"], token, parameters["max_age_s"], parameters["max_running_age_s"]
+            )
     except slurm.SlurmError as error:
         return reply(**error.fields)
     token = job["token"] if job else token
@@ -36,6 +39,7 @@ def main(parameters):
     reply(
         problem="",
         job=job,
+        age_s=age_s,
         cluster=record.get("cluster", ""),
         submitted=record.get("submitted", ""),
         marker=marker,

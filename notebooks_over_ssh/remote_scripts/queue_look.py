@@ -1,4 +1,4 @@
-"""A look at a job in the queue, which is kept in the job's folder for the other commands of the user.
+"""A look at a job, which is kept in the job's folder for the other commands of the user.
 
 Runs on the host, with whatever Python is there: nothing newer than 3.6, nothing outside the standard library.
 """
@@ -19,24 +19,41 @@ LINE = re.compile(
 )
 
 
-def look(job_id, token, max_age_s):
-    """The job as `slurm.find` has it; while it is queued also how many are `ahead`, if that is known.
+def look(job_id, token, max_age_s, max_running_age_s):
+    """The job as `slurm.find` has it, and how many seconds ago; while it is queued also how many are `ahead`, if known.
 
-    A look that is at most `max_age_s` old counts, unless the job was not queued then, or has started since.
-    Raises SlurmError.
+    A look at a queued job counts that is at most `max_age_s` old, and at another one if it is `max_running_age_s` old,
+    unless the job has started since. Raises SlurmError.
     """
     last = read_last(job_id, token)
     now = time.time()
-    if last and 0 <= now - last["at"] < max_age_s and last["started_at"] == slurm.started_at(token):
-        return last["job"]
+    if last and last["started_at"] == slurm.started_at(token):
+        limit_s = max_age_s if is_queued(last["job"]) else max_running_age_s
+        if 0 <= now - last["at"] < limit_s:
+            return aged(last["job"], int(now - last["at"]))
     started_at = slurm.started_at(token)
     job = slurm.find(job_id, token)
-    if job and job["state"] == "PENDING":
-        position_at, job["ahead"] = (last["position_at"], last["job"]["ahead"]) if last else (0, None)
+    position_at = 0
+    if job:
+        job["ahead"] = None
+    if is_queued(job):
+        if last and last["job"]:
+            position_at, job["ahead"] = last["position_at"], last["job"]["ahead"]
         if not 0 <= now - position_at < POSITION_INTERVAL_S:
             position_at, job["ahead"] = now, count_ahead(job_id)
-        save_last(token, dict(at=now, started_at=started_at, position_at=position_at, job=job))
-    return job
+    save_last(token, dict(id=job_id, at=now, started_at=started_at, position_at=position_at, job=job))
+    return job, 0
+
+
+def is_queued(job):
+    return job is not None and job["state"] == "PENDING"
+
+
+def aged(job, age_s):
+    """The job as it is so much later, if nothing else has changed; and its age."""
+    if job and job["seconds_left"] is not None:
+        job["seconds_left"] = max(0, job["seconds_left"] - age_s)
+    return job, age_s
 
 
 def count_ahead(job_id):
@@ -68,14 +85,15 @@ def rank(job):
 
 
 def read_last(job_id, token):
-    """The last look at this job, if it was queued; None without a readable one."""
+    """The last look at this job; None without a readable one."""
     try:
         with open(path(token), encoding="utf-8") as file:
             last = json.load(file)
-        is_valid = last["job"]["id"] == job_id and all(
+        is_valid = last["id"] == job_id and all(
             isinstance(last[name], (int, float)) for name in ("at", "position_at")
         )
-        return last if is_valid and "ahead" in last["job"] and "started_at" in last else None
+        has_job = last["job"] is None or {"ahead", "state", "seconds_left"} <= set(last["job"])
+        return last if is_valid and has_job and "started_at" in last else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

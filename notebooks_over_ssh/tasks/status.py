@@ -30,6 +30,10 @@ from notebooks_over_ssh.util.duration import describe_duration
 REPLY_TIMEOUT_S = 6  # seconds
 
 
+# As for a queued job: no more requests than one every 30 s.
+MAX_JOB_AGE_S = 35
+
+
 class SessionState(NamedTuple):
     """The states of a session's server and of its job; None if the host does not reply, or if there is no job.
 
@@ -90,7 +94,8 @@ def _describe_job(state: dict[str, Any]) -> str:
     left = f", {describe_duration(left_s)} left" if left_s else ""
     separator = ": " if state["job_state"] == "queued" else " "
     label = f"job {state['job']}" if state["job"] else "the job"
-    return f"{label}{separator}{state['job_description']}{left}"
+    age = f" ({state['job_age_s']} s ago)" if state["job_age_s"] else ""
+    return f"{label}{separator}{state['job_description']}{left}{age}"
 
 
 def status_as_json(settings: Settings) -> None:
@@ -164,6 +169,7 @@ def _state(session: AnySession, state: SessionState) -> dict[str, Any]:
         "job": known_job.id if known_job else None,
         "job_state": job.phase if job else None,
         "job_description": job.description if job else None,
+        "job_age_s": job.age_s if job else None,
         "job_seconds_left": job.seconds_left if job and job.phase == "running" else None,
         "certificate_expires": cert.expires.isoformat() if cert else None,
     }
@@ -217,7 +223,7 @@ def _query_host(session: AnySession, settings: Settings) -> SessionState:
     credentials = CredentialPrompter(NullPrompter())
     job: JobState | None = None
     try:
-        job = job_state(session, connect_to_login_of(session, settings, credentials))
+        job = job_state(session, connect_to_login_of(session, settings, credentials), MAX_JOB_AGE_S)
         if is_without_machine(job) or (job is not None and isinstance(session, Session)):
             return SessionState(None, job)
         return SessionState(server.get_state(connect_to_session(session, settings, credentials)), job)

@@ -133,3 +133,17 @@ def test_step_is_impossible(cluster_user: ClusterUser) -> None:
     cluster_user.cluster.start_daemon(node, "slurmd")
     assert_success(forced)
     _stop(cluster_user)
+
+
+def test_home_is_not_shared(cluster_user: ClusterUser) -> None:
+    """On a node without the user's home folder the job cannot start, and the hint is to look there."""
+    assert_success(cluster_user.fab("secure", "--password-file", "-", stdin=PASSWORD))
+    node, homes = cluster_user.cluster.nodes["gpu1"], str(cluster_user.cluster.homes)
+    node.run("mount", "-t", "tmpfs", "none", homes)
+    try:
+        result = cluster_user.fab("serve", "--slurm", "--partition", "gpu")
+    finally:
+        node.run("umount", homes)
+    assert_error(result, 6, "could not be started on its node", "home folder")
+    assert cluster_user.status() == []
+    assert cluster_user.cluster.active_jobs(cluster_user.account) == []

@@ -87,6 +87,16 @@ class ClusterUser(User):
         }
         (self.home / ".invoke.yaml").write_text(yaml.safe_dump(config))
 
+    def status(self) -> list[dict[str, Any]]:
+        """The output of `status --json`, with the present states of the jobs."""
+        self.forget_looks()
+        return super().status()
+
+    def forget_looks(self) -> None:
+        """Let the next command look at the jobs itself."""
+        for path in self.account.home.glob(".local/state/notebooks-over-ssh/jobs/*/last_look.json"):
+            path.unlink(missing_ok=True)
+
     def ssh_command(self, *words: str) -> list[str]:
         """A command that runs a program on the login node, by OpenSSH's client through the gateway."""
         return ["ssh", "-F", str(self.home / ".ssh" / "config"), CONTROLLER, shlex.join(words)]

@@ -68,6 +68,12 @@ def test_renewable() -> None:
     assert not is_renewable("CANCELLED", is_signalled=True)
 
 
+def test_launch_failure() -> None:
+    """A job that its node could not start is told from one that failed."""
+    state = reply(state="FAILED", is_active=False, reason="JobLaunchFailure").to_state(JOB)
+    assert (state.phase, state.description) == ("ended", "could not be started on its node")
+
+
 @pytest.mark.parametrize("reason", NEVER_STARTS)
 def test_obstacle(reason: str) -> None:
     """A job that will never start names the setting to change; a running one does not."""

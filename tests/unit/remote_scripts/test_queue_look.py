@@ -20,6 +20,7 @@ class Controller:
         self.now = 1_800_000_000.0
         self.state = "PENDING"
         self.queue: list[str] = [OWN]
+        self.seconds_left: int | None = None
         self.looks = 0
         self.queue_looks = 0
 
@@ -28,7 +29,7 @@ class Controller:
 
     def find(self, job_id: int, token: str) -> dict[str, Any]:
         self.looks += 1
-        return {"id": job_id, "token": token, "state": self.state}
+        return {"id": job_id, "token": token, "state": self.state, "seconds_left": self.seconds_left}
 
     def run(self, command: list[str]) -> tuple[int, str, list[str]]:
         self.queue_looks += 1
@@ -56,20 +57,27 @@ def controller(queue_look: Any, monkeypatch: pytest.MonkeyPatch) -> Controller:
     return controller
 
 
+def look(queue_look: Any, job_id: int, max_running_age_s: int = 0) -> dict[str, Any]:
+    """The job of the look, without its age."""
+    job, _ = queue_look.look(job_id, TOKEN, MAX_AGE_S, max_running_age_s)
+    found: dict[str, Any] = job
+    return found
+
+
 def test_shared(queue_look: Any, controller: Controller) -> None:
     """200 commands in a minute cost one look, and the position in the queue is asked for every 15 minutes."""
     for _ in range(200):
-        assert queue_look.look(12, TOKEN, MAX_AGE_S)["state"] == "PENDING"
+        assert look(queue_look, 12)["state"] == "PENDING"
     assert (controller.looks, controller.queue_looks) == (1, 1)
     for _ in range(10):
         controller.now += MAX_AGE_S
-        queue_look.look(12, TOKEN, MAX_AGE_S)
+        look(queue_look, 12)
     assert (controller.looks, controller.queue_looks) == (11, 1)
     controller.now += 900
-    queue_look.look(12, TOKEN, MAX_AGE_S)
+    look(queue_look, 12)
     assert controller.queue_looks == 2
     controller.now -= 1
-    queue_look.look(12, TOKEN, MAX_AGE_S)
+    look(queue_look, 12)
     assert controller.looks == 13, (
         "a look from the future does not count: login nodes may have different clocks"
     )
@@ -78,17 +86,17 @@ def test_shared(queue_look: Any, controller: Controller) -> None:
 def test_not_shared(queue_look: Any, controller: Controller) -> None:
     """A look does not count when the job has started since, was running, was another, or cannot be read."""
     folder = Path(queue_look.slurm.job_folder(TOKEN))
-    queue_look.look(12, TOKEN, MAX_AGE_S)
-    queue_look.look(13, TOKEN, MAX_AGE_S)
+    look(queue_look, 12)
+    look(queue_look, 13)
     assert controller.looks == 2
     (folder / "output").touch()
     controller.state = "RUNNING"
     for looks in (3, 4):
-        assert queue_look.look(13, TOKEN, MAX_AGE_S)["state"] == "RUNNING"
+        assert look(queue_look, 13)["state"] == "RUNNING"
         assert controller.looks == looks
     for content in ("{", "[]", json.dumps({"job": None}), json.dumps({"at": "x", "job": {"id": 13}}), "\x00"):
         (folder / "last_look.json").write_text(content)
-        assert queue_look.look(13, TOKEN, MAX_AGE_S)["state"] == "RUNNING"
+        assert look(queue_look, 13)["state"] == "RUNNING"
     assert controller.looks == 9
 
 
@@ -106,7 +114,7 @@ def test_position(queue_look: Any, controller: Controller, others: list[str], ah
     parsed does not.
     """
     controller.queue = [*others, OWN]
-    assert queue_look.look(12, TOKEN, MAX_AGE_S)["ahead"] == ahead
+    assert look(queue_look, 12)["ahead"] == ahead
 
 
 def test_no_position(queue_look: Any, controller: Controller) -> None:
@@ -115,3 +123,27 @@ def test_no_position(queue_look: Any, controller: Controller) -> None:
     assert queue_look.count_ahead(12) is None
     controller.queue = [OWN, "x" * queue_look.slurm.MAX_OUTPUT_BYTES]
     assert queue_look.count_ahead(12) is None
+
+
+def test_running(queue_look: Any, controller: Controller) -> None:
+    """A look at a running job serves those who say so, with its age and what is left of the time limit."""
+    controller.state, controller.seconds_left = "RUNNING", 600
+    assert queue_look.look(12, TOKEN, MAX_AGE_S, 30)[1] == 0
+    controller.now += 29.9
+    job, age_s = queue_look.look(12, TOKEN, MAX_AGE_S, 30)
+    assert (job["seconds_left"], age_s, controller.looks) == (571, 29, 1)
+    controller.now += 0.1
+    assert queue_look.look(12, TOKEN, MAX_AGE_S, 30)[1] == 0
+    assert queue_look.look(12, TOKEN, MAX_AGE_S, 0)[1] == 0
+    assert controller.looks == 3
+
+
+def test_unknown(queue_look: Any, controller: Controller, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That Slurm does not know the job serves others too."""
+    answers: list[None] = []
+    monkeypatch.setattr(queue_look.slurm, "find", lambda job_id, token: answers.append(None))
+    for _ in range(3):
+        assert queue_look.look(12, TOKEN, MAX_AGE_S, 30) == (None, 0)
+    assert len(answers) == 1
+    assert queue_look.look(12, TOKEN, MAX_AGE_S, 0) == (None, 0)
+    assert len(answers) == 2
