@@ -11,7 +11,7 @@ import pytest
 from notebooks_over_ssh.launchers.slurm_errors import to_error
 from tests.kit.local_scripts import run_locally
 
-SUBMISSION = {"script": "#!/bin/sh\n", "request": "", "marker": "m", "options": []}
+SUBMISSION = {"script": "#!/bin/sh\n", "request": "", "marker": "m", "options": [], "signal_s": 60}
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from paramiko.common import (
     MSG_CHANNEL_CLOSE,
-    MSG_CHANNEL_EOF,
+    MSG_CHANNEL_DATA,
     MSG_CHANNEL_EXTENDED_DATA,
     MSG_CHANNEL_REQUEST,
     MSG_CHANNEL_WINDOW_ADJUST,
@@ -90,7 +90,7 @@ def test_stderr_of_start_up_files(nested: NestedTransports) -> None:
     session = nested.peer.accept()
     assert session.kind == "session"
     assert nested.peer.expect(MSG_CHANNEL_REQUEST).startswith(b"\0\0\0\x04exec\0")
-    nested.peer.expect(MSG_CHANNEL_EOF)
+    nested.peer.expect(MSG_CHANNEL_DATA)
     for _ in range(8):
         for _ in range(8):
             nested.peer.send(

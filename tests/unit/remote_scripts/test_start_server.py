@@ -60,7 +60,7 @@ def test_program_that_others_can_change(
     (folder / "jupyter-notebook").touch(mode=0o755)
     (tmp_path / "state").mkdir()
     server = SimpleNamespace(folder=str(tmp_path / "state"))
-    parameters = {"application": "notebook", "directory": str(tmp_path)}
+    parameters = {"application": "notebook", "directory": str(tmp_path), "prefix": []}
     assert program.prepare(server, parameters)[0] is None
     folder.chmod(0o757)
     reply, launch = program.prepare(server, parameters)
