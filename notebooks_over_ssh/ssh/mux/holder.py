@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 MAX_CLIENTS = 64
 POLL_INTERVAL_S = 0.2
 # A tunnel sends a keepalive after 5 s.
-MAX_SILENCE_S = 10.0
+MAX_SILENCE_S = 6.0
 # Less than a client waits for the greeting.
 KEEPALIVE_TIMEOUT_S = 2.5
 KEEPALIVE_POLL_S = 0.05
