@@ -136,8 +136,10 @@ class TunnelSupervisor:
         while True:
             reason = yield from self._run_until_lost()
             lost_at, session = time.time(), self.server.session
+            self._logins.withdraw()
             yield Disconnected(reason)
             is_new = yield from self._reconnect(credentials)
+            self._logins.offer(self.connection)
             self._monitor.path_restored()
             self._unresponsive.path_restored()
             outage_s = time.time() - lost_at

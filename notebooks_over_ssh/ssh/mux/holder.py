@@ -52,6 +52,7 @@ class LoginHolder:
         self.is_ended = threading.Event()
         """Set when a client has asked for the end."""
         self._is_closing = False
+        self._is_withdrawn = False
         self._closed = False
         self._thread = threading.Thread(target=self._accept, name="login holder", daemon=True)
         self._thread.start()
@@ -67,6 +68,7 @@ class LoginHolder:
 
         Those that are not this process's own are left out. Without a place for the sockets, nothing is offered.
         """
+        self._is_withdrawn = False
         for hop in hops(connection):
             # Exactly: another kind of transport has no login of its own.
             if type(hop.transport) is not Transport:
@@ -76,6 +78,10 @@ class LoginHolder:
                     self._listen(login_socket(login_id), hop)
                 except (*FAILURES, TaskError) as error:
                     _log.debug("the login on %s is not offered: %s", hop.label, error)
+
+    def withdraw(self) -> None:
+        """Accept no clients until the next `offer`: the connection does not answer."""
+        self._is_withdrawn = True
 
     def close(self) -> None:
         """Wait until no other command uses the logins, one asks for the end, or Ctrl-C; then close them."""
@@ -141,7 +147,7 @@ class LoginHolder:
     def _serve(self, sock: socket.socket, path: Path) -> None:
         with self._lock:
             offered = self._hops[path]
-            if len(self._clients) >= MAX_CLIENTS or self._is_closing:
+            if len(self._clients) >= MAX_CLIENTS or self._is_closing or self._is_withdrawn:
                 sock.close()
                 return
             client = MuxServerClient(sock, offered.connection.transport, offered.host_key, self.is_ended.set)
