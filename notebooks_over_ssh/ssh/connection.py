@@ -1,7 +1,5 @@
 """A Fabric Connection to one hop, which checks the host key and logs in as `ssh` would."""
 
-import hashlib
-import json
 import math
 import time
 from collections.abc import Mapping
@@ -20,7 +18,6 @@ from notebooks_over_ssh.ssh.connect_errors import FAILURES, timeout_error, unrea
 from notebooks_over_ssh.ssh.hop_transport import make_transport
 from notebooks_over_ssh.ssh.host_keys import HostKeyPolicy, WrongMachineError
 from notebooks_over_ssh.ssh.mux import master as masters
-from notebooks_over_ssh.ssh.mux.login_sockets import use_login
 from notebooks_over_ssh.ssh.mux.transport import MuxTransport
 from notebooks_over_ssh.ssh.protocol.command_channel import CommandChannel, HopCommand
 from notebooks_over_ssh.ssh.protocol.jump_channel import JumpChannel
@@ -119,12 +116,9 @@ class Connection(fabric.Connection):  # type: ignore[misc] # Fabric has no types
         """Connect and log in, through the gateway if there is one. Raises a UserError."""
         if self.is_connected:
             return
-        if self._use_login():
-            return
         if self._control_path is not None and self._endpoint.gateway_command is None:
             self.transport = masters.open_transport(self._control_path, self._endpoint.policy, self.timeout_s)
             if self.transport is not None:
-                self.transport.channel_timeout = self.timeout_s
                 return
         try:
             self._log_in()
@@ -139,30 +133,6 @@ class Connection(fabric.Connection):  # type: ignore[misc] # Fabric has no types
                 if isinstance(error, WrongMachineError):
                     raise fallback_error from error
                 raise error from None
-
-    @property
-    def login_ids(self) -> tuple[str, ...]:
-        """The name of the login on this hop, for processes that share it, and that under the machine's own name."""
-        return tuple(self._login_id(endpoint) for endpoint in (self._endpoint, self._fallback) if endpoint)
-
-    def _login_id(self, endpoint: Endpoint) -> str:
-        gateway_id = self.gateway.login_ids[0] if isinstance(self.gateway, Connection) else ""
-        route = [gateway_id, self.user, endpoint.host, self.port, endpoint.command]
-        return hashlib.sha256(json.dumps(route).encode()).hexdigest()[:16]
-
-    def _use_login(self) -> bool:
-        """Use the login of another process of this account, if there is one; returns whether."""
-        if self._endpoint.gateway_command is not None or type(self) is not Connection:
-            return False
-        for endpoint in (self._endpoint, self._fallback):
-            if endpoint is not None:
-                self.transport = use_login(self._login_id(endpoint), endpoint.policy)
-            if self.transport is not None and endpoint is not None:
-                self._endpoint, self._fallback = endpoint, None
-                self.host = endpoint.host
-                self.transport.channel_timeout = self.timeout_s
-                return True
-        return False
 
     def _log_in(self) -> None:
         policy = self._endpoint.policy

@@ -6,13 +6,12 @@ import sys
 import time
 import webbrowser
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 
 from notebooks_over_ssh.config.settings import Settings
 from notebooks_over_ssh.errors import TaskError, Terminated
 from notebooks_over_ssh.jupyter import certificate, plain_address, urls
 from notebooks_over_ssh.jupyter import session as sessions
-from notebooks_over_ssh.jupyter.connecting import connect_to_session
 from notebooks_over_ssh.jupyter.session import AnySession, PendingSession, Session, Tunnel
 from notebooks_over_ssh.tasks.run import Run
 from notebooks_over_ssh.tasks.start_sandbox import start_if_needed
@@ -25,9 +24,8 @@ from notebooks_over_ssh.terminal import (
     print_step,
     progress,
 )
-from notebooks_over_ssh.tunnel import listen
+from notebooks_over_ssh.tunnel import daemon, listen
 from notebooks_over_ssh.tunnel import tunnel as tunnels
-from notebooks_over_ssh.tunnel.daemon import BackgroundProcess
 from notebooks_over_ssh.tunnel.events import Disconnected, ServerAwaited, TunnelEvent
 from notebooks_over_ssh.tunnel.supervisor import TunnelSupervisor
 from notebooks_over_ssh.util.command_hint import command
@@ -79,52 +77,31 @@ def require_session(settings: Settings) -> Session:
     return session
 
 
-@contextmanager
-def background_login(run: Run) -> Iterator[BackgroundProcess]:
-    """A background process that has logged in, for its tunnel and for this command. Raises a UserError."""
-    start_if_needed(run.settings.gateway)
-    with closing(BackgroundProcess()) as process:
-        process.log_in(run.settings, run.credentials)
-        yield process
-
-
-def open_in_background(
-    session: Session, run: Run, preferred_port: int | None = None, process: BackgroundProcess | None = None
-) -> None:
+def open_in_background(session: Session, run: Run, preferred_port: int | None = None) -> None:
     """Open a tunnel in a background process, and return when it is open. Raises a UserError.
 
-    `preferred_port` is the local port of an earlier tunnel, used again unless the settings name another one. Without a
-    `process` one is started.
+    `preferred_port` is the local port of an earlier tunnel, used again unless the settings name another one.
     """
     start_if_needed(session.gateway)
     start_time = time.monotonic()
     tunnel = tunnels.find_reusable(session, run.settings)
     if tunnel is None:
-        with (
-            progress("tunnel", f"forwarding to {session.host}"),
-            closing(process or BackgroundProcess()) as opener,
-        ):
-            # First, so that it can use the login of the tunnel that it replaces.
-            opener.log_in(sessions.with_session(run.settings, session), run.credentials)
-            preferred_port = _replace_existing(session, run.settings) or preferred_port
-            tunnel = opener.open_tunnel(session, run.settings, preferred_port)
+        preferred_port = _replace_existing(session, run.settings) or preferred_port
+        with progress("tunnel", f"forwarding to {session.host}"):
+            tunnel = daemon.spawn(session, run.settings, run.credentials, preferred_port)
     _announce(session, tunnel, run.settings, start_time)
     print_detail(f"{command('stop')} closes the tunnel and stops the server")
 
 
-def wait_in_background(session: PendingSession, run: Run, process: BackgroundProcess | None = None) -> None:
+def wait_in_background(session: PendingSession, run: Run) -> None:
     """Have a background process wait for the session's job, and open the tunnel when that has a server.
 
     Raises a UserError.
     """
     assert session.job is not None  # for mypy: it is known before it can be queued
-    with (
-        progress("tunnel", f"logging in to {session.requested_host}"),
-        closing(process or BackgroundProcess()) as opener,
-    ):
-        opener.log_in(sessions.with_session(run.settings, session), run.credentials)
-        preferred_port = _replace_existing(session, run.settings)
-        tunnel = opener.open_tunnel(session, run.settings, preferred_port)
+    preferred_port = _replace_existing(session, run.settings)
+    with progress("tunnel", f"logging in to {session.requested_host}"):
+        tunnel = daemon.spawn(session, run.settings, run.credentials, preferred_port)
     if tunnel.state == "open":
         print_step("tunnel", f"localhost:{tunnel.local_port} forwards to the server of job {session.job.id}")
     else:
@@ -141,9 +118,6 @@ def open_tunnel(session: Session, run: Run) -> Iterator[TunnelSupervisor | None]
         supervisor: TunnelSupervisor | None = None
         tunnel = tunnels.find_reusable(session, run.settings)
         if tunnel is None:
-            if sessions.get_tunnel(session):
-                # First, so that it can use the login of the tunnel that it replaces.
-                connect_to_session(session, run.settings, run.credentials)
             preferred_port = _replace_existing(session, run.settings)
             try:
                 with progress("tunnel", f"forwarding to {session.host}"):
@@ -171,18 +145,11 @@ def run_until_interrupted(supervisor: TunnelSupervisor | None, run: Run) -> bool
             _show(event)
     except Terminated:
         print_step("tunnel", f"closed by another command; {command('status')} shows what is still running")
-        _report_shared_login(supervisor)
         return False
     except KeyboardInterrupt:
         print_line("")
         print_step("tunnel", "closed")
-        _report_shared_login(supervisor)
     return True
-
-
-def _report_shared_login(supervisor: TunnelSupervisor) -> None:
-    if supervisor.shares_login:
-        print_detail("another command still uses this login: ctrl-c ends it")
 
 
 def _show(event: TunnelEvent) -> None:

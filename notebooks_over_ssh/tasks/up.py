@@ -11,7 +11,6 @@ from notebooks_over_ssh.tasks.start_record import StillQueuedError
 from notebooks_over_ssh.tasks.stop import report_idle_sandbox, stop_for_restart, stop_session
 from notebooks_over_ssh.tasks.trust import try_trust
 from notebooks_over_ssh.tasks.tunnel import (
-    background_login,
     open_in_background,
     open_tunnel,
     run_until_interrupted,
@@ -72,17 +71,16 @@ def up(run: Run, options: SecureOptions) -> None:
 
 def up_in_background(run: Run, options: SecureOptions) -> None:
     """Secure, serve, and open a tunnel in the background, which waits for the job of the server if that is queued."""
-    with background_login(run) as process:
-        try:
-            session = _secure_and_serve(run, options, QUEUE_TIMEOUT_S)
-        except StillQueuedError as queued:
-            if run.settings.notebook.trust:
-                warn(f"the certificate is not known before the server runs: {command('trust')} adds it then")
-            return wait_in_background(queued.session, run, process)
-        with report_running_on_interrupt(session):
-            if run.settings.notebook.trust:
-                try_trust(session)
-            open_in_background(session, run, process=process)
+    try:
+        session = _secure_and_serve(run, options, QUEUE_TIMEOUT_S)
+    except StillQueuedError as queued:
+        if run.settings.notebook.trust:
+            warn(f"the certificate is not known before the server runs: {command('trust')} adds it then")
+        return wait_in_background(queued.session, run)
+    with report_running_on_interrupt(session):
+        if run.settings.notebook.trust:
+            try_trust(session)
+        open_in_background(session, run)
 
 
 def _secure_and_serve(run: Run, options: SecureOptions, queue_timeout_s: float = math.inf) -> Session:

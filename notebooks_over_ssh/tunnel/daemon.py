@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from threading import Event
@@ -30,9 +30,7 @@ from notebooks_over_ssh.errors import (
     UserError,
 )
 from notebooks_over_ssh.jupyter import session as sessions
-from notebooks_over_ssh.jupyter.connecting import connect
 from notebooks_over_ssh.jupyter.session import AnySession, PendingSession, Session, Tunnel
-from notebooks_over_ssh.ssh.mux.holder import LoginHolder
 from notebooks_over_ssh.ssh.prompting import CredentialPrompter, Secrets
 from notebooks_over_ssh.terminal import TerminalPrompter, is_interactive, print_error, print_line
 from notebooks_over_ssh.tunnel import tunnel as tunnels
@@ -54,28 +52,22 @@ ERRORS: dict[int, type[UserError]] = {
 ROOT = Path(__file__).resolve().parents[2]
 
 
-class LoginRequest(msgspec.Struct, frozen=True):
-    """The first request to the background process: log in to the host of the settings."""
-
-    settings: Settings
-    secrets: Secrets
-    is_interactive: bool
-    banners_shown: tuple[str, ...]
-    invocation: Invocation
-
-
-class TunnelRequest(msgspec.Struct, frozen=True):
-    """The second: open a tunnel."""
+class DaemonRequest(msgspec.Struct, frozen=True):
+    """The arguments of the background process."""
 
     session: Session | None
     pending: PendingSession | None
     """Instead of the session, if its job is queued."""
     settings: Settings
+    secrets: Secrets
+    is_interactive: bool
+    banners_shown: tuple[str, ...]
     preferred_port: int | None
+    invocation: Invocation
 
 
 class DaemonReply(msgspec.Struct, frozen=True):
-    """The tunnel, None after a login, or the fields of the UserError that prevented either."""
+    """The tunnel, or the fields of the UserError that prevented it."""
 
     tunnel: Tunnel | None = None
     exit_code: int = 0
@@ -85,82 +77,54 @@ class DaemonReply(msgspec.Struct, frozen=True):
     source: str = ""
 
 
-class BackgroundProcess:
-    """The process, as the command sees it that starts it."""
+def spawn(
+    session: AnySession, settings: Settings, credentials: CredentialPrompter, preferred_port: int | None
+) -> Tunnel:
+    """Start the process and wait until its tunnel is open, or waits for a queued job; returns the tunnel.
 
-    def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "notebooks_over_ssh.tunnel.daemon"],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-        self.is_logged_in = False
+    Raises the process's UserError.
 
-    def log_in(self, settings: Settings, credentials: CredentialPrompter) -> None:
-        """Log in to the settings' host, unless it has; other commands use that login from then on.
-
-        Raises the process's UserError.
-        """
-        if self.is_logged_in:
-            return
-        self._ask(
-            LoginRequest(
-                settings,
-                credentials.secrets,
-                is_interactive(),
-                tuple(credentials.banners_shown),
-                invocation(),
-            )
-        )
-        self.is_logged_in = True
-
-    def open_tunnel(self, session: AnySession, settings: Settings, preferred_port: int | None) -> Tunnel:
-        """After `log_in`, wait until the tunnel is open, or waits for a queued job; it then outlives this process.
-
-        `preferred_port` is the local port of the tunnel that this one replaces. Raises the process's UserError.
-        """
-        reply = self._ask(
-            TunnelRequest(
-                session if isinstance(session, Session) else None,
-                session if isinstance(session, PendingSession) else None,
-                settings,
-                preferred_port,
-            )
-        )
-        assert reply.tunnel is not None, "the reply to a TunnelRequest has one"
-        return reply.tunnel
-
-    def close(self) -> None:
-        """Let go of the process: it ends unless it has a tunnel."""
-        for pipe in (self._process.stdin, self._process.stdout):
-            with suppress(OSError):
-                pipe.close()  # type: ignore[union-attr] # both are pipes
-
-    def _ask(self, request: LoginRequest | TunnelRequest) -> DaemonReply:
-        process = self._process
-        assert process.stdin and process.stdout  # for mypy: both are pipes
-        try:
+    `preferred_port` is the local port of the tunnel that this one replaces.
+    """
+    request = DaemonRequest(
+        session if isinstance(session, Session) else None,
+        session if isinstance(session, PendingSession) else None,
+        settings,
+        credentials.secrets,
+        is_interactive(),
+        tuple(credentials.banners_shown),
+        preferred_port,
+        invocation(),
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-m", "notebooks_over_ssh.tunnel.daemon"],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdin and process.stdout  # for mypy: both are pipes
+    try:
+        with process.stdin, process.stdout:
             process.stdin.write(msgspec.json.encode(request) + b"\n")
-            process.stdin.flush()
-            reply = msgspec.json.decode(process.stdout.readline(), type=DaemonReply)
-        except (OSError, msgspec.DecodeError) as error:
-            raise TaskError(
-                "the tunnel's background process ended before it was ready", hint="try again"
-            ) from error
-        except BaseException:
-            process.terminate()
-            raise
-        if reply.exit_code:
-            raise ERRORS[reply.exit_code](
-                reply.message, hint=reply.hint, detail=reply.detail, source=reply.source
-            )
-        return reply
+            process.stdin.close()
+            reply = msgspec.json.decode(process.stdout.read(), type=DaemonReply)
+    except msgspec.DecodeError as error:
+        raise TaskError(
+            "the tunnel's background process ended before it was ready", hint="try again"
+        ) from error
+    except BaseException:
+        process.terminate()
+        raise
+    if reply.tunnel is None:
+        raise ERRORS[reply.exit_code](
+            reply.message, hint=reply.hint, detail=reply.detail, source=reply.source
+        )
+    return reply.tunnel
 
 
 def main() -> int:
-    """Log in, open the tunnel, send a reply after each, and keep the tunnel open until SIGTERM."""
-    request = msgspec.json.decode(sys.stdin.buffer.readline(), type=LoginRequest)
+    """Read the request, open the tunnel, send the reply, and keep the tunnel open until SIGTERM."""
+    request = msgspec.json.decode(sys.stdin.buffer.readline(), type=DaemonRequest)
     act_for(request.invocation)
     signal.signal(signal.SIGTERM, _on_sigterm)
     with suppress(OSError):  # the waiting command has reported it
@@ -186,35 +150,28 @@ def main() -> int:
 class Daemon:
     """The work of the background process."""
 
-    def __init__(self, request: LoginRequest) -> None:
+    def __init__(self, request: DaemonRequest) -> None:
         self.is_detached = False
-        """Whether the command has its tunnel."""
-        self._settings = request.settings
+        """Whether the command has its reply."""
+        self._request = request
+        session = request.session or request.pending
+        assert session is not None  # for mypy: there is one of the two
+        self._session: AnySession = session
         self._credentials = CredentialPrompter(
             TerminalPrompter(request.is_interactive), request.secrets, request.banners_shown
         )
 
     def run(self) -> None:
-        """Log in, then open the tunnel that the command asks for, and keep it open. Raises a UserError."""
-        with closing(LoginHolder()) as logins:
-            logins.offer(connect(self._settings, self._credentials))
-            _send_reply(DaemonReply())
-            line = sys.stdin.buffer.readline()
-            if not line:
-                return  # the command needs no tunnel, or has failed
-            request = msgspec.json.decode(line, type=TunnelRequest)
-            session = request.session or request.pending
-            assert session is not None  # for mypy: there is one of the two
-            self._session: AnySession = session
-            self._settings = request.settings
-            with (
-                tunnels.reserve_ports(session, request.settings, logins, request.preferred_port) as ports,
-                self._open_tunnel(ports) as supervisor,
-            ):
-                if not self.is_detached:
-                    self._detach(supervisor.tunnel)
-                for event in supervisor.run(self._credentials.non_interactive()):
-                    _log_event(event)
+        """Open the tunnel, and keep it open. Raises a UserError."""
+        request = self._request
+        with (
+            tunnels.reserve_ports(self._session, request.settings, request.preferred_port) as ports,
+            self._open_tunnel(ports) as supervisor,
+        ):
+            if not self.is_detached:
+                self._detach(supervisor.tunnel)
+            for event in supervisor.run(self._credentials.non_interactive()):
+                _log_event(event)
 
     @contextmanager
     def _open_tunnel(self, ports: TunnelPorts) -> Iterator[TunnelSupervisor]:
@@ -223,7 +180,7 @@ class Daemon:
             with ports.open_tunnel(self._session, self._credentials) as supervisor:
                 yield supervisor
             return
-        wait = JobWait(self._session, self._settings, self._credentials)
+        wait = JobWait(self._session, self._request.settings, self._credentials)
         ports.save()
         self._detach(ports.tunnel)
         credentials = self._credentials.non_interactive()
@@ -263,7 +220,7 @@ def _on_sigterm(*_: Any) -> None:
 
 
 def _send_reply(reply: DaemonReply) -> None:
-    sys.stdout.buffer.write(msgspec.json.encode(reply) + b"\n")
+    sys.stdout.buffer.write(msgspec.json.encode(reply))
     sys.stdout.flush()
 
 

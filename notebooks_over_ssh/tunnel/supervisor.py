@@ -19,7 +19,6 @@ from notebooks_over_ssh.jupyter.session import Session, Tunnel
 from notebooks_over_ssh.launchers.base import JobEndedError
 from notebooks_over_ssh.ssh import connections as ssh
 from notebooks_over_ssh.ssh.connection import Connection, hops
-from notebooks_over_ssh.ssh.mux.holder import LoginHolder
 from notebooks_over_ssh.ssh.prompting import CredentialPrompter
 from notebooks_over_ssh.tunnel import Forwarder
 from notebooks_over_ssh.tunnel.desktop import show_notice
@@ -57,10 +56,8 @@ class TunnelSupervisor:
         server: ServerTracker,
         connection: Connection,
         time_limit: TimeLimit,
-        logins: LoginHolder,
     ) -> None:
         """`server` has been verified over `connection`."""
-        self._logins = logins
         self.tunnel = replace(tunnel, forwarding_refusal=server.forwarding_refusal)
         self.server = server
         self._settings = settings
@@ -80,17 +77,12 @@ class TunnelSupervisor:
         tunnel: Tunnel,
         forwarder: Forwarder,
         credentials: CredentialPrompter,
-        logins: LoginHolder,
     ) -> Self:
-        """Connect to the session's host, verify its server, and forward over that connection. Raises a UserError.
-
-        Other commands may use its login by `logins`, as long as they need it.
-        """
+        """Connect to the session's host, verify its server, and forward over that connection. Raises a UserError."""
         server = ServerTracker(session, forwarder)
         connection = connect_to_session(session, settings, credentials)
         server.verify(connection)
-        time_limit = TimeLimit.of(session, connection)
-        return cls(settings, tunnel, forwarder, server, connection, time_limit, logins)
+        return cls(settings, tunnel, forwarder, server, connection, TimeLimit.of(session, connection))
 
     @property
     def awaits_server(self) -> bool:
@@ -98,21 +90,15 @@ class TunnelSupervisor:
         return self._next_server is not None
 
     @property
-    def shares_login(self) -> bool:
-        """Whether another command uses the login now."""
-        return self._logins.is_used
-
-    @property
     def connection(self) -> Connection:
         """The Connection that new forwarded connections use."""
         return self._monitor.connection
 
     def close(self) -> None:
-        """Close every Connection whose login nobody else uses, which unblocks the threads that write to it."""
+        """Close every Connection, which unblocks the threads that write to it."""
         self.server.close()
         self._unresponsive.close()
-        if not self.shares_login:
-            ssh.close(self.connection)
+        ssh.close(self.connection)
 
     def run(self, credentials: CredentialPrompter) -> Generator[TunnelEvent]:
         """Keep the tunnel open, and yield what happens to it; ends only with an exception, such as KeyboardInterrupt.
@@ -136,10 +122,8 @@ class TunnelSupervisor:
         while True:
             reason = yield from self._run_until_lost()
             lost_at, session = time.time(), self.server.session
-            self._logins.withdraw()
             yield Disconnected(reason)
             is_new = yield from self._reconnect(credentials)
-            self._logins.offer(self.connection)
             self._monitor.path_restored()
             self._unresponsive.path_restored()
             outage_s = time.time() - lost_at
@@ -242,7 +226,6 @@ class TunnelSupervisor:
     def _use(self, connection: Connection) -> KeepaliveMonitor:
         """Forward new connections over this one, and watch the server over it."""
         self._forwarder.set_transport(connection.port_transport)
-        self._logins.offer(connection)
         self.server.watch(connection)
         return KeepaliveMonitor(connection)
 

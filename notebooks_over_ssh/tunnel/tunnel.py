@@ -19,7 +19,6 @@ from notebooks_over_ssh.jupyter import session as sessions
 from notebooks_over_ssh.jupyter.clock import check_dates
 from notebooks_over_ssh.jupyter.session import AnySession, PendingSession, Session, Tunnel
 from notebooks_over_ssh.jupyter.verification import VERIFY_TIMEOUT_S, verify_server
-from notebooks_over_ssh.ssh.mux.holder import LoginHolder
 from notebooks_over_ssh.ssh.prompting import CredentialPrompter
 from notebooks_over_ssh.tunnel import Forwarder, Listener, listen, listen_at_or_after, listen_on_any_port
 from notebooks_over_ssh.tunnel.port_owners import check_port_owners
@@ -52,8 +51,7 @@ def open_tunnel(
     Raises a UserError, and as `reserve_ports`.
     """
     with (
-        closing(LoginHolder()) as logins,
-        reserve_ports(session, settings, logins, preferred_port) as ports,
+        reserve_ports(session, settings, preferred_port) as ports,
         ports.open_tunnel(session, credentials) as supervisor,
     ):
         yield supervisor
@@ -61,11 +59,10 @@ def open_tunnel(
 
 @contextmanager
 def reserve_ports(
-    session: AnySession, settings: Settings, logins: LoginHolder, preferred_port: int | None = None
+    session: AnySession, settings: Settings, preferred_port: int | None = None
 ) -> Iterator["TunnelPorts"]:
     """Listen on the local ports of the session's tunnel during the body. Connections wait until the tunnel is open.
 
-    The tunnel's logins are offered by `logins`, which outlives it.
     `preferred_port` is the local port of the tunnel that this one replaces: unless the settings name a port, it stays
     the same. Raises a UserError; AlreadyOpen, or TaskError, if another process has the tunnel.
     """
@@ -93,7 +90,7 @@ def reserve_ports(
             plain_port=plain_listener.port if plain_listener else None,
         )
         stack.callback(sessions.delete_tunnel, session)
-        yield TunnelPorts(session, settings, tunnel, forwarder, plain_listener, logins)
+        yield TunnelPorts(session, settings, tunnel, forwarder, plain_listener)
 
 
 class TunnelPorts:
@@ -106,7 +103,6 @@ class TunnelPorts:
         tunnel: Tunnel,
         forwarder: Forwarder,
         plain_listener: Listener | None,
-        logins: LoginHolder,
     ) -> None:
         self.tunnel = tunnel
         """The record of the tunnel while it waits for the server."""
@@ -114,7 +110,6 @@ class TunnelPorts:
         self._settings = settings
         self._forwarder = forwarder
         self._plain_listener = plain_listener
-        self._logins = logins
 
     def save(self, login_required: str = "") -> None:
         """Record that the tunnel waits for the server, and why it does not log in again by itself. Raises TaskError."""
@@ -130,9 +125,7 @@ class TunnelPorts:
         with ExitStack() as stack:
             supervisor = stack.enter_context(
                 closing(
-                    TunnelSupervisor.connect(
-                        session, self._settings, tunnel, self._forwarder, credentials, self._logins
-                    )
+                    TunnelSupervisor.connect(session, self._settings, tunnel, self._forwarder, credentials)
                 )
             )
             # Only when a tunnel opens: one that is open stays open when a clock is set wrong.

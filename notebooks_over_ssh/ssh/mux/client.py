@@ -11,7 +11,6 @@ from pathlib import Path
 from notebooks_over_ssh.ssh.mux import messages
 from notebooks_over_ssh.ssh.mux.messages import Message, MessageReader, MuxError, MuxRefusal
 from notebooks_over_ssh.util.peer_credentials import peer_uid
-from notebooks_over_ssh.util.socket_path import short_path
 
 READ_SIZE = 4096
 # A master that lives answers at once; one that was stopped (SIGSTOP) or hangs does not.
@@ -26,14 +25,11 @@ class MuxClient:
         self._reader = MessageReader()
         self._messages: list[Message] = []
         self._request_ids = count(1)
-        self.host_key = ""
-        """The key with which the host authenticated itself (base64), if the master is one of ours."""
         self.socket = socket.socket(socket.AF_UNIX)
         try:
             check_socket(path)
             self.socket.settimeout(ALIVE_TIMEOUT_S)
-            with short_path(path) as name:
-                self.socket.connect(name)
+            self.socket.connect(str(path))
             if peer_uid(self.socket) != os.getuid():
                 raise MuxError("it belongs to another account")
             self._say_hello()
@@ -52,16 +48,6 @@ class MuxClient:
         """Connect a port that the server reaches to the descriptors of input and output. Raises MuxError."""
         self._request(messages.stdio_forward(next(self._request_ids), host, port), descriptors, timeout_s)
 
-    def start_proxy(self) -> socket.socket:
-        """Make the connection one of the protocol that a MuxTransport speaks. Raises MuxError."""
-        self._exchange(messages.proxy(next(self._request_ids)), messages.PROXY_STARTED)
-        self.socket.settimeout(None)
-        return self.socket
-
-    def terminate(self) -> None:
-        """Ask the master to end. Raises MuxError."""
-        self._exchange(messages.terminate(next(self._request_ids)), messages.OK)
-
     def close(self) -> None:
         """End the session or forward; unblocks a request in another thread."""
         with contextlib.suppress(OSError):
@@ -74,18 +60,8 @@ class MuxClient:
         greeting = self._receive(deadline)
         if (greeting.type, greeting.id) != (messages.HELLO, messages.VERSION):
             raise MuxError("it speaks another protocol")
-        self.host_key = greeting.extensions.get(messages.HOST_KEY, "")
         if self._receive(deadline).type != messages.ALIVE:
             raise MuxError("it does not say that it is alive")
-
-    def _exchange(self, request: bytes, answer: int) -> None:
-        try:
-            self.socket.sendall(request)
-            reply = self._receive(time.monotonic() + ALIVE_TIMEOUT_S)
-        except OSError as error:
-            raise MuxError(error.strerror or "it does not answer") from error
-        if reply.type != answer:
-            raise MuxError(f"it refuses: {reply.reason}")
 
     def _request(self, request: bytes, descriptors: tuple[int, ...], timeout_s: float) -> None:
         try:
