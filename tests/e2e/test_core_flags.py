@@ -253,15 +253,15 @@ def test_unknown_names(program: str, idle_user: User) -> None:
 def test_completion(program: str, idle_user: User) -> None:
     """Bash completes tasks, flags and the hosts of ~/.ssh/config with the script that the program prints."""
     (idle_user.home / ".ssh").mkdir()
-    (idle_user.home / ".ssh/config").write_text("Host cluster *.example\n")
+    (idle_user.home / ".ssh/config").write_text("Host eddie *.example\n")
     script = assert_success(idle_user.run(program, "--print-completion-script", "bash")).stdout
     lines = {
         f"{program} sec": "secure",
         f"{program} stop --fo": "--force",
-        f"{program} up --host clu": "cluster",
+        f"{program} up --host edd": "eddie",
     }
     if program != "invoke":
-        lines[f"{program} -H clu"] = "cluster"
+        lines[f"{program} -H edd"] = "eddie"
     for line, expected in lines.items():
         words = line.split()
         code = (
