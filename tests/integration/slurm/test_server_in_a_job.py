@@ -185,10 +185,9 @@ def test_ended(cluster_user: ClusterUser, ending: str) -> None:
         case _:
             cluster.power_off(session["host"])
             description = "was lost with its node"
-    wait_until(lambda: cluster_user.only_session()["job_state"] == "ended", "the job has ended")
+    wait_until(lambda: description in (cluster_user.only_session()["job_description"] or ""), description)
     ended = cluster_user.only_session()
-    assert ended["server"] == "stopped"
-    assert description in ended["job_description"]
+    assert (ended["server"], ended["job_state"]) == ("stopped", "ended")
     cluster.repair()
     assert _serve(cluster_user, "--partition", "debug") != job
     assert_success(cluster_user.fab("stop"))
