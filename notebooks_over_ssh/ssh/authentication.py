@@ -24,6 +24,7 @@ from notebooks_over_ssh.ssh.login_errors import (
     too_many_rounds_error,
 )
 from notebooks_over_ssh.ssh.prompting import CredentialPrompter, HopIdentity, account
+from notebooks_over_ssh.ssh.userauth import UserAuth
 from notebooks_over_ssh.util.peer_text import prefix_lines
 
 _log = logging.getLogger(__name__)
@@ -150,9 +151,7 @@ class LoginStrategy(AuthStrategy):
         try:
             context = SecurityContext(self._hop.host, transport.sock, options)
             self.attempted.append(GSSAPI)
-            ours: Any = transport  # the stubs omit ensure_session and the authentication handler
-            ours.ensure_session()
-            next_methods: Sequence[str] = ours.auth_handler.auth_gssapi_with_mic(self.user, context)
+            next_methods = _user_auth(transport).auth_gssapi_with_mic(self.user, context)
             self.ticket = context.ticket
             return next_methods
         except GSSAPIError as error:
@@ -176,9 +175,7 @@ class LoginStrategy(AuthStrategy):
             self.attempted.append(f"publickey ({name})")
             try:
                 if isinstance(key, HardwareKey):
-                    ours: Any = transport  # the stubs omit ensure_session and the authentication handler
-                    ours.ensure_session()
-                    ours.auth_handler.query_public_key(self.user, key)
+                    _user_auth(transport).query_public_key(self.user, key)
                     key.prepare(self.credentials, self.account, name)
                 return transport.auth_publickey(self.user, key)
             except NotSignedError as error:
@@ -293,3 +290,11 @@ class LoginStrategy(AuthStrategy):
 
     def _attempts(self) -> str:
         return describe_attempts(self.attempted, self.identities.skipped, self.methods)
+
+
+def _user_auth(transport: paramiko.Transport) -> UserAuth:
+    """What sends the transport's authentication requests."""
+    ours: Any = transport  # the stubs omit ensure_session and the authentication handler
+    ours.ensure_session()
+    user_auth: UserAuth = ours.auth_handler
+    return user_auth
