@@ -86,8 +86,8 @@ def associations():
         return None
     rows = [line.split("|") for line in output.splitlines()]
     rows = [row for row in rows if len(row) == 3 and NAME.fullmatch(row[0])]
-    found = [dict(account=row[0], partition=row[1], qos=row[2].split(",")) for row in rows]
-    return found if found and not status else None
+    associations = [dict(account=row[0], partition=row[1], qos=row[2].split(",")) for row in rows]
+    return associations if associations and not status else None
 
 
 def waiting_jobs():

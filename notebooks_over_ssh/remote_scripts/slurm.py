@@ -195,14 +195,14 @@ def find(job_id, token):
         if any("Invalid job id" in line for line in errors):
             return None
         raise SlurmError("slurm-failed", errors)
-    found = FIELD.findall(output)
-    fields = {name: value.strip() for name, value in found}
+    pairs = FIELD.findall(output)
+    fields = {name: value.strip() for name, value in pairs}
     if not output.startswith("JobId=") or "JobState" not in fields:
         raise SlurmError("slurm-garbled", ["scontrol show job"])
     user = UID.search(fields.get("UserId", ""))
     is_ours = (
         # A name that contains what looks like another field could be anybody's job.
-        len(found) == len(fields)
+        len(pairs) == len(fields)
         and output.startswith("JobId=%d " % job_id)
         and user is not None
         and int(user.group(1)) == os.getuid()

@@ -95,6 +95,22 @@ class MitmServer(asyncssh.SSHServer):
         return True
 
 
+class KeyboardInteractiveServer(MitmServer):
+    """Accepts only answers to prompts (RFC 4256), which a subclass sends."""
+
+    def __init__(self, record: MitmRecord) -> None:
+        super().__init__(record, accepts_keys=False)
+
+    def public_key_auth_supported(self) -> bool:
+        return False
+
+    def password_auth_supported(self) -> bool:
+        return False
+
+    def kbdint_auth_supported(self) -> bool:
+        return True
+
+
 def _record_packets(connection: asyncssh.SSHServerConnection, record: MitmRecord) -> None:
     """Record the type of every packet except those of the key exchange and DISCONNECT."""
     log = connection.log_received_packet

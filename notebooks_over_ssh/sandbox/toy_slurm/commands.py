@@ -156,8 +156,8 @@ def _scontrol(queue: Queue, call: Call) -> str:
                 raise RefusedError("Invalid job id specified")
             records = [reports.describe_job(queue, job, call.now, call.time_format) for job in jobs]
         case ["show", "partition" | "partitions", *names]:
-            found = [partition for name, partition in PARTITIONS.items() if not names or name in names]
-            records = [reports.describe_partition(partition) for partition in found]
+            selected = [partition for name, partition in PARTITIONS.items() if not names or name in names]
+            records = [reports.describe_partition(partition) for partition in selected]
         case ["show", "node" | "nodes", *names]:
             records = [
                 reports.describe_node(queue, node) for node in NODES if not names or node.name in names

@@ -100,14 +100,14 @@ def report(job: Job, message: str) -> None:
 
 def find(paths: SandboxPaths, job_id: int | None) -> list[psutil.Process]:
     """The processes of the job with their descendants; of all jobs without a number."""
-    found: dict[int, psutil.Process] = {}
+    processes: dict[int, psutil.Process] = {}
     for process, environment in marked_processes(paths):
         number = environment.get(JOB_VARIABLE)
         if number is None or (job_id is not None and number != str(job_id)):
             continue
         try:
             for member in (process, *process.children(recursive=True)):
-                found[member.pid] = member
+                processes[member.pid] = member
         except psutil.Error:
             continue
-    return [process for process in found.values() if is_alive(process)]
+    return [process for process in processes.values() if is_alive(process)]

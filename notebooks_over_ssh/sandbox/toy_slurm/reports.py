@@ -82,13 +82,13 @@ def node_rows(
     queue: Queue, partitions: Iterable[Partition], columns: list[Column]
 ) -> list[Mapping[str, object]]:
     """The values for sinfo: nodes of a partition share a line if they differ in no column about one node."""
-    shown = [column.name for column in columns if column.name not in _OF_ALL_NODES]
+    group_columns = [column.name for column in columns if column.name not in _OF_ALL_NODES]
     rows: list[Mapping[str, object]] = []
     for partition in partitions:
         groups: dict[tuple[object, ...], list[Node]] = {}
         for node in partition.nodes:
             row = _node_row(queue, partition, [node])
-            groups.setdefault(tuple(row.get(name) for name in shown), []).append(node)
+            groups.setdefault(tuple(row.get(name) for name in group_columns), []).append(node)
         rows += [_node_row(queue, partition, nodes) for nodes in groups.values()]
     return rows
 

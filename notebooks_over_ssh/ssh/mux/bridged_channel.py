@@ -25,7 +25,7 @@ from notebooks_over_ssh.ssh.bootstrap import BOOTSTRAP
 from notebooks_over_ssh.ssh.mux import messages
 from notebooks_over_ssh.ssh.mux.messages import MessageReader, MuxError
 from notebooks_over_ssh.ssh.mux.streams import MasterForward, MasterSession, MasterStreams
-from notebooks_over_ssh.ssh.protocol.channel import MAX_DATA_BYTES
+from notebooks_over_ssh.ssh.protocol.channel import MAX_DATA_BYTES, SESSION
 
 if TYPE_CHECKING:
     from notebooks_over_ssh.ssh.mux.bridge import Bridge
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 RECEIVE_WINDOW = 1024 * 1024
 STDERR = 1  # RFC 4254, section 5.2
 EXIT_STATUS = b"exit-status"
-SESSION = b"session"
 
 
 class BridgedChannel:

@@ -60,8 +60,8 @@ def controller(queue_look: Any, monkeypatch: pytest.MonkeyPatch) -> Controller:
 def look(queue_look: Any, job_id: int, max_running_age_s: int = 0) -> dict[str, Any]:
     """The job of the look, without its age."""
     job, _ = queue_look.look(job_id, TOKEN, MAX_AGE_S, max_running_age_s)
-    found: dict[str, Any] = job
-    return found
+    fields: dict[str, Any] = job
+    return fields
 
 
 def test_shared(queue_look: Any, controller: Controller) -> None:
