@@ -44,15 +44,32 @@ def pytest_runtest_makereport(
 def processes_below(folder: Path) -> list[psutil.Process]:
     """The processes of a folder: an environment variable or an argument is a path in it."""
     processes = []
-    for process in psutil.process_iter():
+    for pid in psutil.pids():
+        if pid == os.getpid() or not _mentions(pid, folder):
+            continue
         with contextlib.suppress(psutil.Error, OSError):
-            if process.pid == os.getpid() or process.status() == psutil.STATUS_ZOMBIE:
+            process = psutil.Process(pid)
+            if process.status() == psutil.STATUS_ZOMBIE:
                 continue
             environment = process.environ()
             paths = [environment.get(variable, "") for variable in FOLDER_VARIABLES] + process.cmdline()
             if any(text == str(folder) or text.startswith(f"{folder}/") for text in paths):
                 processes.append(process)
     return processes
+
+
+def _mentions(pid: int, folder: Path) -> bool:
+    """Whether the process's environment or arguments contain the path, as far as /proc says; psutil takes longer."""
+    if not os.path.exists("/proc/self"):
+        return True
+    try:
+        with (
+            open(f"/proc/{pid}/environ", "rb") as environment,
+            open(f"/proc/{pid}/cmdline", "rb") as arguments,
+        ):
+            return os.fsencode(folder) in environment.read() + b"\0" + arguments.read()
+    except OSError:  # it has ended, or is another account's
+        return False
 
 
 def listening_ports(processes: list[psutil.Process]) -> set[int]:
@@ -111,7 +128,17 @@ def _leaks(temporary: Path) -> set[str]:
 
 
 def _children() -> list[psutil.Process]:
-    return psutil.Process().children(recursive=True)
+    """All processes below this one. psutil reads those of the whole machine, so it is asked only if there are any."""
+    return psutil.Process().children(recursive=True) if _has_children() else []
+
+
+def _has_children() -> bool:
+    """Whether this process has a child, by proc_pid_task_children(5); True where that is not known."""
+    try:
+        lists = [file.read_bytes() for file in Path("/proc/self/task").glob("*/children")]
+    except OSError:  # a thread has ended
+        return True
+    return not lists or any(lists)
 
 
 def _surviving(processes: list[psutil.Process]) -> list[psutil.Process]:
