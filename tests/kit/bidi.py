@@ -49,6 +49,7 @@ FIREFOX_PREFERENCES = {
     "datareporting.policy.dataSubmissionEnabled": False,
 }
 _NUMBERS = itertools.count(1)
+MAX_STARTS = 5
 
 
 class NavigationRefused(Exception):
@@ -193,6 +194,25 @@ def _start_driver(
 ) -> Iterator[str]:
     """Run a program in its own process group; yields the first group of `ready` in its output."""
     log = profile.with_suffix(".log")
+    # chromedriver chooses a port that is free on ::1, and exits if it is taken on 127.0.0.1.
+    for _ in range(MAX_STARTS):
+        process = _launch(command, environment, log, ready)
+        if "port not available" not in _text(log):
+            break
+    try:
+        match = re.search(ready, _text(log))
+        assert match, _text(log)
+        yield match[1]
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+        process.wait(TIMEOUT_S)
+
+
+def _launch(
+    command: list[str], environment: dict[str, str], log: Path, ready: str
+) -> subprocess.Popen[bytes]:
+    """Run the program until its output matches `ready`, or it has exited."""
     with log.open("wb") as log_file:
         process = subprocess.Popen(
             command,
@@ -204,13 +224,14 @@ def _start_driver(
         )
     try:
         wait_until(
-            lambda: bool(re.search(ready, log.read_text("utf-8", "replace"))) or process.poll() is not None,
-            f"{command[0]} is ready",
+            lambda: re.search(ready, _text(log)) or process.poll() is not None, f"{command[0]} is ready"
         )
-        match = re.search(ready, log.read_text("utf-8", "replace"))
-        assert match, log.read_text("utf-8", "replace")
-        yield match[1]
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)
+    except BaseException:
+        os.killpg(process.pid, signal.SIGKILL)
         process.wait(TIMEOUT_S)
+        raise
+    return process
+
+
+def _text(log: Path) -> str:
+    return log.read_text("utf-8", "replace")
