@@ -12,7 +12,7 @@ from notebooks_over_ssh.errors import TaskError
 from notebooks_over_ssh.sandbox.fake_programs import install_program
 from notebooks_over_ssh.util.installation import sandbox_command
 
-_CONDA = Path(__file__).with_name("static") / "conda" / "conda"
+_PROGRAMS = Path(__file__).with_name("static") / "conda"
 PATH_FILE = "sandbox.pth"  # read at start-up by the `site` module
 _PACKAGES = ("jupyter_server", "notebook", "ipykernel", "matplotlib")
 _HISTORY = (
@@ -34,7 +34,7 @@ sys.exit({call}())
 def ensure_base(prefix: Path) -> None:
     """Create Conda's base prefix: its history and the fake `conda`."""
     for folder in ("condabin", "bin"):
-        install_program(_CONDA, prefix / folder / "conda")
+        install_program(_PROGRAMS / "conda", prefix / folder / "conda")
     _write_history(prefix)
 
 
@@ -67,6 +67,7 @@ def add_jupyter(prefix: Path) -> None:
 def _add_packages(prefix: Path, package_dirs: list[str]) -> None:
     (_site_packages(prefix) / PATH_FILE).write_text("".join(f"{folder}\n" for folder in package_dirs))
     _make_launchers(prefix)
+    install_program(_PROGRAMS / "node", prefix / "bin" / "node")
     _share_jupyter_data(prefix)
 
 

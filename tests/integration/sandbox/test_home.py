@@ -1,6 +1,7 @@
 """The sandbox's home folder: its files, and that Jupyter works in it."""
 
 import json
+import shlex
 from pathlib import Path
 
 from notebooks_over_ssh.sandbox import Network
@@ -43,6 +44,15 @@ def test_launchers(client: OpenSSHClient) -> None:
     """One program of Jupyter finds and starts another, although its path contains spaces."""
     result = client.run("ashbury", "~/miniconda3/envs/mlp/bin/jupyter notebook --version")
     assert result.returncode == 0, result.stderr
+
+
+def test_node(client: OpenSSHClient, network: Network) -> None:
+    """Jupyter finds a Node.js in the environment that prints no setting, so a start of Jupyter does not wait for it."""
+    prefix = Path(network.home) / "miniconda3/envs/mlp"
+    result = client.run(
+        "ashbury", f"PATH={shlex.quote(str(prefix))}/bin:$PATH; command -v node; node yarn.js config --json"
+    )
+    assert (result.returncode, result.stdout) == (0, f"{prefix}/bin/node\n"), result
 
 
 def test_kernels_are_isolated(client: OpenSSHClient, network: Network) -> None:
