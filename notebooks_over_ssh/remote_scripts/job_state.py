@@ -1,7 +1,7 @@
 """Reports the state of the server's job, and what it has written so far.
 
-A look at a job serves other commands of the user for a while: those who ask often cost Slurm's controller no more than
-one who waits. That the job has started is seen in its folder, at no cost.
+Slurm's answer is kept for a while and used by the user's other commands, so running `status` often costs Slurm's
+controller no more than one command that waits. The start of the job shows in its folder, without a request to Slurm.
 
 Runs on the host, with whatever Python is there: nothing newer than 3.6, nothing outside the standard library.
 """
