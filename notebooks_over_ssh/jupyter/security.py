@@ -10,6 +10,7 @@ import msgspec
 from notebooks_over_ssh.config.settings import Settings
 from notebooks_over_ssh.errors import TaskError
 from notebooks_over_ssh.jupyter.remote_result import RemoteScriptError, decode, run_in_environment
+from notebooks_over_ssh.jupyter.server import StartedServer
 from notebooks_over_ssh.remote_scripts.jupyter_traits import TRAITS
 from notebooks_over_ssh.ssh.connection import Connection
 from notebooks_over_ssh.util.command_hint import command
@@ -76,6 +77,8 @@ class SecurityStatus(msgspec.Struct, frozen=True, kw_only=True):
     """A digest of the password hash and the certificate, which changes when either does."""
     stale_server_pid: int
     """The PID of the server if it runs with an older password or certificate, else 0."""
+    running_server: StartedServer | None
+    """The server if it runs with the current password and certificate, and answers."""
     time: Annotated[float, msgspec.Meta(ge=0, le=1e11)]
     """The time of the host's clock, in seconds since 1970."""
 

@@ -108,6 +108,14 @@ def start(
     return started, launched
 
 
+def find(
+    login: Connection, running: StartedServer, settings: Settings
+) -> tuple[StartedServer, Launched] | None:
+    """What `start` returns for the server `running`; None if its launcher has more to find out."""
+    launcher = LAUNCHERS[settings.notebook.launcher or DEFAULT_LAUNCHER]
+    return (running, Launched(login, {}, host_key(login))) if launcher.is_local else None
+
+
 def make_pending_session(host: str, connection: Connection, settings: Settings) -> PendingSession:
     """The record of a server that is about to be started by the host, which reports the name `host`.
 

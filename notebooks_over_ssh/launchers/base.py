@@ -163,6 +163,9 @@ class Launcher(Protocol):
     one on record; None where there is none, or where its submission was interrupted.
     """
 
+    is_local: bool
+    """Whether the server's machine is that host itself."""
+
     def start(
         self, login: Connection, settings: Settings, parameters: dict[str, Any], confirm: Confirm
     ) -> Generator[StartEvent, None, Launched]:

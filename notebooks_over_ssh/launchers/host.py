@@ -16,6 +16,8 @@ START_MARGIN_S = 30
 class HostLauncher:
     """The server is a process on the host that the user named."""
 
+    is_local = True
+
     def start(
         self, login: Connection, settings: Settings, parameters: dict[str, Any], confirm: Confirm
     ) -> Generator[StartEvent, None, Launched]:

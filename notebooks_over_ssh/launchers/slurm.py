@@ -60,6 +60,8 @@ class OutputReply(msgspec.Struct, frozen=True, kw_only=True):
 class SlurmLauncher:
     """The server is a job of a cluster; node_access.py reaches its node."""
 
+    is_local = False
+
     def __init__(self) -> None:
         self._connector = NodeConnector(self._current_job)
         self._seen_running = NEVER_SEEN

@@ -1,4 +1,6 @@
-"""Reports the password, certificate and insecure settings of this account's Jupyter server. Changes nothing.
+"""Reports the password, certificate and insecure settings of this account's Jupyter server, and whether it runs.
+
+Changes nothing.
 
 Runs on the host, with whatever Python is there: nothing newer than 3.6, nothing outside the standard library.
 """
@@ -6,9 +8,9 @@ Runs on the host, with whatever Python is there: nothing newer than 3.6, nothing
 import time
 
 import exposure
-from common import directory_path, directory_problem, reply, set_conda_variables
+from common import directory_path, directory_problem, host_name, reply, set_conda_variables
 from jupyter_config import Jupyter, check_certificate, version_of
-from server_state import Server
+from server_state import Server, describe
 
 
 def main(parameters):
@@ -33,6 +35,10 @@ def main(parameters):
         return reply(problem="config-unreadable", path=jupyter.config_path, reason=str(error))
     certificate, key = jupyter.certificate_paths(config)
     pem, problem = check_certificate(certificate, key)
+    server = Server()
+    digest = jupyter.credentials_digest(config)
+    stale_pid = server.stale_pid(digest)
+    record = None if stale_pid else server.find_answering(parameters["application"])
     reply(
         problem="",
         version=jupyter.version,
@@ -43,7 +49,8 @@ def main(parameters):
         certificate_problem=problem,
         exposed=exposure.for_reply(exposed),
         insecure_settings=jupyter.find_insecure_settings(config),
-        credentials_digest=jupyter.credentials_digest(config),
-        stale_server_pid=Server().stale_pid(jupyter.credentials_digest(config)),
+        credentials_digest=digest,
+        stale_server_pid=stale_pid,
+        running_server=record and dict(describe(record, True, False), host=host_name()),
         time=time.time(),
     )

@@ -19,6 +19,7 @@ PARTIAL_CHAIN = (
     0x80000  # X509_V_FLAG_PARTIAL_CHAIN: the server's certificate is the anchor, whoever signed it
 )
 NO_CHECK_TIME = 0x200000  # X509_V_FLAG_NO_CHECK_TIME: the certificate is pinned, and the clock may be wrong
+AUDIT_TIMEOUT_S = 2  # of a server that should answer at once
 MAX_LINE_LENGTH = 1000  # characters of a line of the log in a reply
 SERVER_INFO = re.compile(r"(?:jpserver|nbserver)-([0-9]{1,10})\.json\Z")
 FOREIGN_HOST = "not-this-server.invalid"
@@ -130,6 +131,19 @@ class Server(object):
         )
         return "it listened on " + ", ".join(exposed_addresses) if exposed_addresses else ""
 
+    def find_answering(self, application):
+        """The record of the server if it runs, is protected, and is of this application; None if not, or not yet."""
+        record = self.running()
+        if not record or not record["port"] or record["application"] != application:
+            return None
+        info = self.find_server_info(record["pid"])
+        if not info or info["port"] != record["port"]:
+            return None
+        try:
+            return None if self.audit(record, AUDIT_TIMEOUT_S) else record
+        except (OSError, ValueError):
+            return None
+
     def api_get(self, record, path, timeout_s):
         """The JSON reply of the server to GET of the path, with the token. Raises OSError or ValueError."""
         headers = {"Authorization": "token " + self.token()}
@@ -147,6 +161,26 @@ class Server(object):
                 return [line[:MAX_LINE_LENGTH] for line in lines]
         except OSError:
             return []
+
+
+def describe(record, already_running, stale):
+    """The fields of a reply about a server that answers; `stale` is whether it has an older password or certificate."""
+    names = (
+        "pid",
+        "process_start",
+        "port",
+        "application",
+        "version",
+        "directory",
+        "started",
+        "certificate_pem",
+    )
+    return dict(
+        {name: record[name] for name in names},
+        already_running=already_running,
+        writable=os.access(record["directory"], os.W_OK),
+        has_stale_credentials=stale,
+    )
 
 
 def connect(record, timeout_s):

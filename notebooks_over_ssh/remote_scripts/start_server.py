@@ -27,7 +27,7 @@ from common import (
 from jupyter_config import Jupyter, check_certificate
 from jupyter_traits import COMPUTED, TRAITS
 from process_tree import find_tree, terminate
-from server_state import Server
+from server_state import Server, describe
 
 TERMINATE_TIMEOUT_S = 10
 MAX_LAUNCHES = 3
@@ -234,19 +234,8 @@ def wait_until_ready(server, record, already_running, timeout_s):
                     terminate(find_tree(record["pid"]), TERMINATE_TIMEOUT_S)
                     if_unchanged(server, record, server.delete)
                     return dict(problem="audit-failed", reason=finding, log=server.log_tail(20))
-                fields = {
-                    name: record[name]
-                    for name in ("pid", "port", "application", "version", "directory", "started")
-                }
-                return dict(
-                    fields,
-                    problem="",
-                    already_running=already_running,
-                    writable=os.access(record["directory"], os.W_OK),
-                    certificate_pem=record["certificate_pem"],
-                    has_stale_credentials=already_running and has_stale_credentials(server, record),
-                    process_start=record["process_start"],
-                )
+                stale = already_running and has_stale_credentials(server, record)
+                return dict(describe(record, already_running, stale), problem="")
             except (OSError, ValueError) as error:
                 reason = str(error)
         time.sleep(0.02)

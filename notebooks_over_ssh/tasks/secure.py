@@ -39,10 +39,18 @@ class StaleServer(NamedTuple):
     pid: int
 
 
-def secure(run: Run, options: SecureOptions) -> StaleServer | None:
+class Secured(NamedTuple):
+    """What was found out about the running server: one of the two, or neither."""
+
+    stale: StaleServer | None
+    running: server.StartedServer | None = None
+    """The server if it uses the current password and certificate, and answers."""
+
+
+def secure(run: Run, options: SecureOptions) -> Secured:
     """Replace a password or certificate that is missing, weak or expired, and disable settings that would undo them.
 
-    Returns the running server if it still uses an older password or certificate, else None. Raises a UserError.
+    Raises a UserError.
     """
     start_time = time.monotonic()
     settings = run.settings
@@ -68,7 +76,8 @@ def secure(run: Run, options: SecureOptions) -> StaleServer | None:
         expiry_date = _expiry_date(status.certificate_pem)
         print_step("secure", f"password and certificate unchanged, valid until {expiry_date}", start_time)
         _warn_unowned_settings(status.insecure_settings)
-        return _stale_server(status.stale_server_pid, status.host, connection, settings)
+        stale = _stale_server(status.stale_server_pid, status.host, connection, settings)
+        return Secured(stale, status.running_server)
 
     if make_certificate and clock_difference:
         warn(f"{clock_difference}; the new certificate is dated by this machine's clock")
@@ -110,7 +119,7 @@ def secure(run: Run, options: SecureOptions) -> StaleServer | None:
         print_detail(f"it will not be shown again; {command('secure --renew')} sets a new one")
     if not update.stale_server_pid:
         remove_replaced("secure", status.certificate_pem, update.certificate_pem)
-    return _stale_server(update.stale_server_pid, status.host, connection, settings)
+    return Secured(_stale_server(update.stale_server_pid, status.host, connection, settings))
 
 
 def _stale_server(pid: int, host: str, connection: Connection, settings: Settings) -> StaleServer | None:

@@ -27,7 +27,7 @@ NOTHING_STALE = "no running server uses an older password or certificate, so non
 
 def secure_and_restart(run: Run, options: SecureOptions) -> None:
     """Set the password and certificate. If a server uses older ones, restart it and its tunnel when the user agrees."""
-    stale = secure(run, options)
+    stale = secure(run, options).stale
     if stale is None:
         if options.restart:
             print_step("secure", NOTHING_STALE)
@@ -84,10 +84,10 @@ def up_in_background(run: Run, options: SecureOptions) -> None:
 
 
 def _secure_and_serve(run: Run, options: SecureOptions, queue_timeout_s: float = math.inf) -> Session:
-    stale = secure(run, options)
+    stale, running = secure(run, options)
     if stale is not None and _should_restart(run, options):
         stop_for_restart(stale.session, stale.pid, run)
-    return serve(run, queue_timeout_s)
+    return serve(run, queue_timeout_s, running)
 
 
 def _should_restart(run: Run, options: SecureOptions) -> bool:

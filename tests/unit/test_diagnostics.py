@@ -47,6 +47,7 @@ SECURITY = SecurityStatus(
     exposed=(),
     credentials_digest="",
     stale_server_pid=0,
+    running_server=None,
     time=time.time(),
 )
 SETTING = InsecureSetting(path="/etc/jupyter/x.py", name="ServerApp.ip", value="'*'", is_owned=False)
