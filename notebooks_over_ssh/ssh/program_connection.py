@@ -25,6 +25,7 @@ class ProgramTransport:
         self.path_estimate = gateway.path_estimate
         self.max_data_bytes = gateway.max_data_bytes
         self.send_keepalive = gateway.send_keepalive
+        self.sessions_ahead = gateway.sessions_ahead
         self._gateway = gateway
         self._refusal = refusal
         self._is_closed = False

@@ -24,7 +24,7 @@ from notebooks_over_ssh.ssh.confirmation import CONFIRMATION, ConfirmationReques
 from notebooks_over_ssh.ssh.connect_errors import FAILURES
 from notebooks_over_ssh.ssh.connection import Connection
 from notebooks_over_ssh.ssh.environment import Environment
-from notebooks_over_ssh.ssh.protocol.transport import request_exec, wait_for_exec_reply
+from notebooks_over_ssh.ssh.protocol.exec_request import request_exec, wait_for_exec_reply
 
 # Sent with every program, each after the modules that it imports.
 SHARED_MODULES = (

@@ -1,11 +1,13 @@
 """A transport without a connection: it keeps what its channels send."""
 
 from collections.abc import Callable
+from typing import cast
 
 import paramiko
 
 from notebooks_over_ssh.ssh.protocol.channel import Channel
 from notebooks_over_ssh.ssh.protocol.flow_control import PathEstimate
+from notebooks_over_ssh.ssh.protocol.session_ahead import Session, SessionsAhead
 
 
 class RecordingTransport:
@@ -18,6 +20,7 @@ class RecordingTransport:
         self.channels: list[Channel] = []
         self.path_estimate = PathEstimate()
         self.packetizer = self
+        self.sessions_ahead = SessionsAhead(self)
         self._callbacks: list[Callable[[], None]] = []
 
     def add(self, channel: Channel) -> None:
@@ -27,6 +30,10 @@ class RecordingTransport:
     def remove(self, channel: Channel) -> None:
         if channel in self.channels:
             self.channels.remove(channel)
+
+    def replace(self, channel: Channel, session: Session) -> None:
+        session.local_id = channel.local_id
+        self.channels[self.channels.index(channel)] = cast(Channel, session)
 
     def is_active(self) -> bool:
         return True

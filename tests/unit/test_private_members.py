@@ -38,7 +38,7 @@ RELIED_ON: dict[type, tuple[str, ...]] = {
         "_send_message",
         "_send_user_message",
     ),
-    paramiko.Channel: ("_unlink",),
+    paramiko.Channel: ("_set_remote_channel", "_set_window", "_unlink"),
     KexGexSHA256: ("_parse_kexdh_gex_group",),
     AuthOnlyHandler: (
         "_client_handler_table",

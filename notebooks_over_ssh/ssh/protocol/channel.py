@@ -22,7 +22,6 @@ from paramiko.common import (
     MSG_CHANNEL_OPEN_SUCCESS,
     MSG_CHANNEL_REQUEST,
     MSG_CHANNEL_WINDOW_ADJUST,
-    cMSG_CHANNEL_REQUEST,
 )
 
 from notebooks_over_ssh.ssh.protocol.flow_control import Window
@@ -46,15 +45,13 @@ def direct_tcpip_payload(target: Address, origin: Address) -> bytes:
     return fields
 
 
-def exec_request(number: int, command: str, *, want_reply: bool) -> paramiko.Message:
-    """The request to run the command in the session with the peer's channel number (RFC 4254, section 6.5)."""
-    message = paramiko.Message()
-    message.add_byte(cMSG_CHANNEL_REQUEST)
-    message.add_int(number)
-    message.add_string("exec")
-    message.add_boolean(want_reply)
-    message.add_string(command)
-    return message
+def open_request(channel_type: bytes, number: int, window: int) -> bytes:
+    """The request to open a channel with the sender's number and window, without type-specific fields (section 5.1)."""
+    return (
+        struct.pack(">BI", MSG_CHANNEL_OPEN, len(channel_type))
+        + channel_type
+        + struct.pack(">III", number, window, MAX_DATA_BYTES)
+    )
 
 
 class Channel:
@@ -118,13 +115,20 @@ class Channel:
 
     def open(self) -> None:
         """Send the open request; `channel_opened`, `open_failed` or `connection_lost` follows. Raises SSHException."""
-        self.transport.add(self)
-        self._open_sent_at = time.monotonic()
-        payload = struct.pack(">BI", MSG_CHANNEL_OPEN, len(self.channel_type)) + self.channel_type
-        payload += struct.pack(">III", self.local_id, self.window.size, MAX_DATA_BYTES)
-        self._send(payload + self._fields)
+        is_session = self.channel_type == SESSION
+        if not (is_session and self.transport.sessions_ahead.take(self)):
+            self.transport.add(self)
+            self._open_sent_at = time.monotonic()
+            self._send(open_request(self.channel_type, self.local_id, self.window.size) + self._fields)
+        if is_session:
+            self.transport.sessions_ahead.refill()
         if not self.transport.is_active():
             self.transport_lost()
+
+    @property
+    def initial_window(self) -> int:
+        """How many bytes the peer may send at first."""
+        return self.window.size
 
     @property
     def send_window(self) -> int:

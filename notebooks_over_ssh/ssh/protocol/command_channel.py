@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 
 from paramiko.common import MSG_CHANNEL_EXTENDED_DATA
 
-from notebooks_over_ssh.ssh.protocol.channel import SESSION, exec_request
+from notebooks_over_ssh.ssh.protocol.channel import SESSION
+from notebooks_over_ssh.ssh.protocol.exec_request import exec_request
 from notebooks_over_ssh.ssh.protocol.jump_channel import CarrierChannel
 
 MAX_ERROR_BYTES = 2000

@@ -31,12 +31,13 @@ from notebooks_over_ssh.ssh.algorithms import (
     NoCommonAlgorithm,
 )
 from notebooks_over_ssh.ssh.connect_errors import FAILURES
-from notebooks_over_ssh.ssh.protocol.channel import MAX_DATA_BYTES, Channel, exec_request
+from notebooks_over_ssh.ssh.protocol.channel import MAX_DATA_BYTES, Channel
 from notebooks_over_ssh.ssh.protocol.compression import COMPRESSION, DELAYED_ZLIB
 from notebooks_over_ssh.ssh.protocol.flow_control import PathEstimate
 from notebooks_over_ssh.ssh.protocol.jump_channel import CarrierChannel
 from notebooks_over_ssh.ssh.protocol.nested_packetizer import NestedPacketizer
 from notebooks_over_ssh.ssh.protocol.packetizer import BlockPacketizer
+from notebooks_over_ssh.ssh.protocol.session_ahead import PlainSession, Session, SessionsAhead
 from notebooks_over_ssh.ssh.userauth import UserAuth
 
 _log = logging.getLogger(__name__)
@@ -84,7 +85,8 @@ class Transport(_Transport):  # type: ignore[misc] # as above
             else MAX_DATA_BYTES
         )
         """The most data bytes in one packet; with its overhead, it fits in one packet of the jump channel."""
-        self._own_channels: dict[int, Channel] = {}
+        self._own_channels: dict[int, Any] = {}
+        self.sessions_ahead = SessionsAhead(self)
         self._service_requested = False
         self._unsent = 0
         self.auth_timeout_s: float = 10
@@ -118,6 +120,18 @@ class Transport(_Transport):  # type: ignore[misc] # as above
     def remove(self, channel: Channel) -> None:
         """Unregister the channel."""
         self._own_channels.pop(channel.local_id, None)
+
+    def replace(self, channel: Channel, session: Session) -> None:
+        """Register a session under the number of the channel, in its place."""
+        self._own_channels[channel.local_id] = session
+
+    def open_session(self, *args: Any, **kwargs: Any) -> paramiko.Channel:
+        """As Paramiko's method, with the session that was opened ahead, if there is one."""
+        session = PlainSession(self)
+        is_open = self.sessions_ahead.take(session)
+        channel = session.wait() if is_open else super().open_session(*args, **kwargs)
+        self.sessions_ahead.refill()
+        return channel
 
     def send_keepalive(self) -> None:
         """Send a global request that every server answers, as `ssh` does for ServerAliveInterval.
@@ -284,16 +298,3 @@ class Transport(_Transport):  # type: ignore[misc] # as above
         with contextlib.suppress(paramiko.SSHException):
             message.get_int()
             self.disconnect_reason = message.get_text()[:MAX_REASON_LENGTH]
-
-
-def request_exec(channel: paramiko.Channel, command: str) -> None:
-    """Send an exec request without waiting for the reply, so that input can follow at once."""
-    channel.event.clear()
-    transport: Any = channel.transport  # the stubs omit _send_user_message
-    transport._send_user_message(exec_request(channel.remote_chanid, command, want_reply=True))
-
-
-def wait_for_exec_reply(channel: paramiko.Channel, timeout_s: float) -> None:
-    """Wait until the peer has replied to `request_exec`, or closed the channel. Raises TimeoutError."""
-    if not channel.event.wait(timeout_s):
-        raise TimeoutError
