@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -47,10 +48,12 @@ class Secured(NamedTuple):
     """The server if it uses the current password and certificate, and answers."""
 
 
-def secure(run: Run, options: SecureOptions) -> Secured:
+def secure(
+    run: Run, options: SecureOptions, connected: Callable[[Connection], None] = lambda connection: None
+) -> Secured:
     """Replace a password or certificate that is missing, weak or expired, and disable settings that would undo them.
 
-    Raises a UserError.
+    `connected` is called before the host is asked for its status. Raises a UserError.
     """
     start_time = time.monotonic()
     settings = run.settings
@@ -60,6 +63,7 @@ def secure(run: Run, options: SecureOptions) -> Secured:
     start_if_needed(settings.gateway)
     with progress("secure", "checking the password and the certificate"):
         connection = connect(settings, run.credentials)
+        connected(connection)
         status = security.get_status(connection, settings)
     clock_offset_s = status.time - time.time()
     clock_difference = describe_difference(status.host, clock_offset_s) if abs(clock_offset_s) > DAY else ""

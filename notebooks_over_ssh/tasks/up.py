@@ -3,7 +3,10 @@
 import math
 
 from notebooks_over_ssh.jupyter import session as sessions
-from notebooks_over_ssh.jupyter.session import Session
+from notebooks_over_ssh.jupyter.session import Session, Tunnel
+from notebooks_over_ssh.launchers import LAUNCHERS
+from notebooks_over_ssh.ssh.connection import Connection
+from notebooks_over_ssh.ssh.mux.transport import MuxTransport
 from notebooks_over_ssh.tasks.run import Run
 from notebooks_over_ssh.tasks.secure import SecureOptions, secure
 from notebooks_over_ssh.tasks.serve import STALE_CREDENTIALS_WARNING, report_running_on_interrupt, serve
@@ -17,6 +20,8 @@ from notebooks_over_ssh.tasks.tunnel import (
     wait_in_background,
 )
 from notebooks_over_ssh.terminal import print_step, warn
+from notebooks_over_ssh.tunnel import early_check
+from notebooks_over_ssh.tunnel import tunnel as tunnels
 from notebooks_over_ssh.tunnel.next_server import settings_of
 from notebooks_over_ssh.util.command_hint import command
 
@@ -84,10 +89,32 @@ def up_in_background(run: Run, options: SecureOptions) -> None:
 
 
 def _secure_and_serve(run: Run, options: SecureOptions, queue_timeout_s: float = math.inf) -> Session:
-    stale, running = secure(run, options)
+    """Secure, restart a server with stale credentials if the user agrees, and serve.
+
+    Meanwhile the server on record is checked by the way that the tunnel will take.
+    """
+
+    def connected(connection: Connection) -> None:
+        if not isinstance(
+            connection.transport, MuxTransport
+        ):  # the process that holds a login does that itself
+            connection.transport.sessions_ahead.start()
+        session, tunnel = _expected_tunnel(run)
+        if session is not None:
+            early_check.begin(session, tunnel.local_port if tunnel else connection)
+
+    stale, running = secure(run, options, connected)
     if stale is not None and _should_restart(run, options):
         stop_for_restart(stale.session, stale.pid, run)
     return serve(run, queue_timeout_s, running)
+
+
+def _expected_tunnel(run: Run) -> tuple[Session | None, Tunnel | None]:
+    """The session on record whose server will probably be forwarded to, and the tunnel to it that is open already."""
+    session = sessions.find(run.settings)
+    if not isinstance(session, Session) or not LAUNCHERS[session.launcher].is_local:
+        return None, None
+    return session, tunnels.get_reusable(session, run.settings)
 
 
 def _should_restart(run: Run, options: SecureOptions) -> bool:

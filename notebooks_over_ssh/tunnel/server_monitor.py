@@ -73,9 +73,9 @@ class ServerMonitor:
         if program is not None:
             program.stop()
 
-    def verified(self) -> None:
-        """Record that the server has just been verified."""
-        self._verified_at = time.monotonic()
+    def verified(self, at: float) -> None:
+        """Record that the server was verified at this time of time.monotonic()."""
+        self._verified_at = at
         self._on_verified()
 
     def mark_ended(self, reason: str) -> None:

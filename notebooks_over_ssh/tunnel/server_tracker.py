@@ -1,5 +1,6 @@
 """The server that a tunnel forwards to: verifies it, notices its end, and follows its replacement."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -11,7 +12,7 @@ from notebooks_over_ssh.jupyter.session import Session
 from notebooks_over_ssh.jupyter.verification import VERIFY_TIMEOUT_S, verify_server
 from notebooks_over_ssh.launchers.base import Job
 from notebooks_over_ssh.ssh.connection import Connection
-from notebooks_over_ssh.tunnel import Forwarder
+from notebooks_over_ssh.tunnel import Forwarder, early_check
 from notebooks_over_ssh.tunnel.events import ServerEnded, ServerReplaced
 from notebooks_over_ssh.tunnel.port_access import verify_over
 from notebooks_over_ssh.tunnel.server_monitor import ServerMonitor
@@ -58,11 +59,14 @@ class ServerTracker:
 
         Raises RemoteError, or ConnectError if the connection is lost.
         """
-        with self._detect_lost_connection(connection):
-            self.forwarding_refusal, self.clock_offset_s = verify_over(
-                self.session, connection, self._forwarder, VERIFY_TIMEOUT_S
-            )
-        self._monitor.verified()
+        checked_at = early_check.result(self.session, connection)
+        if checked_at is None:
+            with self._detect_lost_connection(connection):
+                self.forwarding_refusal, self.clock_offset_s = verify_over(
+                    self.session, connection, self._forwarder, VERIFY_TIMEOUT_S
+                )
+            checked_at = time.monotonic()
+        self._monitor.verified(checked_at)
 
     def verify_after_reconnect(self, connection: Connection) -> None:
         """Verify a server that has not ended; if it refuses, or another one answers, it has.
@@ -153,7 +157,7 @@ class ServerTracker:
         dial = partial(self._forwarder.open_connection, connection.port_transport, self.session.remote_port)
         with self._detect_lost_connection(connection):
             verify_server(self.session, dial, VERIFY_TIMEOUT_S)
-        self._monitor.verified()
+        self._monitor.verified(time.monotonic())
 
     def _verify_in_background(self, connection: Connection) -> None:
         """Verify the server in another thread, so that this one keeps checking the connection."""

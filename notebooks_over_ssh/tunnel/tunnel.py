@@ -20,7 +20,14 @@ from notebooks_over_ssh.jupyter.clock import check_dates
 from notebooks_over_ssh.jupyter.session import AnySession, PendingSession, Session, Tunnel
 from notebooks_over_ssh.jupyter.verification import VERIFY_TIMEOUT_S, verify_server
 from notebooks_over_ssh.ssh.prompting import CredentialPrompter
-from notebooks_over_ssh.tunnel import Forwarder, Listener, listen, listen_at_or_after, listen_on_any_port
+from notebooks_over_ssh.tunnel import (
+    Forwarder,
+    Listener,
+    early_check,
+    listen,
+    listen_at_or_after,
+    listen_on_any_port,
+)
 from notebooks_over_ssh.tunnel.port_owners import check_port_owners
 from notebooks_over_ssh.tunnel.supervisor import TunnelSupervisor
 from notebooks_over_ssh.util.command_hint import command
@@ -163,10 +170,20 @@ def _lock(session: AnySession, settings: Settings) -> AbstractContextManager[Bas
 
 
 def find_reusable(session: AnySession, settings: Settings) -> Tunnel | None:
-    """The session's open tunnel if it forwards the ports that the settings ask for, else None.
+    """As `get_reusable`, after verifying the server through it. Raises RemoteError if that fails."""
+    tunnel = get_reusable(session, settings)
+    if tunnel is None or isinstance(session, PendingSession):
+        return None
+    clock_offset_s = None
+    if early_check.result(session, tunnel.local_port) is None:
+        dial = partial(socket.create_connection, ("127.0.0.1", tunnel.local_port))
+        clock_offset_s = verify_server(session, dial, VERIFY_TIMEOUT_S)
+    check_dates(certificates.parse(session.certificate_pem), session.host, clock_offset_s)
+    return tunnel
 
-    Raises RemoteError if the server cannot be verified through it.
-    """
+
+def get_reusable(session: AnySession, settings: Settings) -> Tunnel | None:
+    """The session's open tunnel if it forwards the ports that the settings ask for, else None."""
     tunnel = sessions.get_tunnel(session)
     notebook = settings.notebook
     if (
@@ -179,10 +196,6 @@ def find_reusable(session: AnySession, settings: Settings) -> Tunnel | None:
         or (notebook.plain and tunnel.plain_port is None)
     ):
         return None
-    clock_offset_s = verify_server(
-        session, partial(socket.create_connection, ("127.0.0.1", tunnel.local_port)), VERIFY_TIMEOUT_S
-    )
-    check_dates(certificates.parse(session.certificate_pem), session.host, clock_offset_s)
     return tunnel
 
 
