@@ -40,11 +40,12 @@ ECHO = f"exec cat\n{END_OF_SCRIPT}\n".encode()
 class Bridge:
     """The peer of a MuxTransport; runs in a thread of its own until that closes its socket, or the master ends."""
 
-    def __init__(self, sock: socket.socket, path: Path, timeout_s: float) -> None:
-        """`timeout_s` is for the answer to each request."""
+    def __init__(self, sock: socket.socket, path: Path, timeout_s: float, session: MasterSession) -> None:
+        """`timeout_s` is for the answer to each request; in `session`, BOOTSTRAP waits for its input."""
         self.path = path
         self.timeout_s = timeout_s
         self._socket = sock
+        self._first_session: MasterSession | None = session
         self._channels: dict[int, BridgedChannel] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._opening: set[MasterStreams] = set()
@@ -82,6 +83,13 @@ class Bridge:
         task.add_done_callback(self._tasks.discard)
         return task
 
+    async def open_session(self) -> MasterSession:
+        """A session in which BOOTSTRAP waits for its input. Raises MuxError."""
+        session, self._first_session = self._first_session, None
+        return session or await self.open(
+            MasterSession, lambda streams: streams.open(BOOTSTRAP, self.timeout_s)
+        )
+
     async def open(self, kind: type[Streams], request: Callable[[Streams], None]) -> Streams:
         """The streams once the master has granted the request; waits in another thread. Raises MuxError."""
 
@@ -116,7 +124,7 @@ class Bridge:
         finally:
             self._has_ended = True
             self._writer.close()
-            for streams in list(self._opening):
+            for streams in (*self._opening, *filter(None, (self._first_session,))):
                 streams.close()
             for channel in list(self._channels.values()):
                 channel.close()
@@ -161,9 +169,7 @@ class Bridge:
         """Answer when the server has: by a program that echoes, or by refusing a session for it."""
         if self._echo is None:
             try:
-                session = await self.open(
-                    MasterSession, lambda streams: streams.open(BOOTSTRAP, self.timeout_s)
-                )
+                session = await self.open_session()
             except MuxRefusal:
                 self.send(bytes((MSG_REQUEST_FAILURE,)))
                 return

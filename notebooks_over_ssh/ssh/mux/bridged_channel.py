@@ -94,7 +94,7 @@ class BridgedChannel:
     async def _open_session(self) -> None:
         # Until the master has started a command, it has not shown that the server grants it a session.
         try:
-            self._streams = await self._start(BOOTSTRAP)
+            self._streams = await self._bridge.open_session()
         except MuxError:
             self._refuse()
         else:

@@ -1,8 +1,6 @@
 """Uses an OpenSSH master (ControlMaster in ssh_config(5)) that has logged in to a hop."""
 
-import contextlib
 import logging
-import secrets
 import socket
 import time
 from pathlib import Path
@@ -11,7 +9,7 @@ from typing import NamedTuple
 import paramiko
 
 from notebooks_over_ssh.errors import UserError
-from notebooks_over_ssh.ssh.bootstrap import BOOTSTRAP, END_OF_SCRIPT
+from notebooks_over_ssh.ssh.bootstrap import IDENTIFYING_BOOTSTRAP, IDENTITY_MARKER
 from notebooks_over_ssh.ssh.connect_errors import FAILURES
 from notebooks_over_ssh.ssh.hop_transport import make_transport
 from notebooks_over_ssh.ssh.host_keys import HostKeyPolicy
@@ -23,11 +21,6 @@ from notebooks_over_ssh.ssh.mux.transport import MuxTransport
 _log = logging.getLogger(__name__)
 
 MAX_OUTPUT_BYTES = 256 * 1024
-# SSH_CONNECTION is set by sshd (ssh(1)): the client's address and port, then the server's.
-IDENTITY_SCRIPT = """\
-set -- $SSH_CONNECTION
-printf '\\n%s %s %s %s\\n' "{marker}" "$(uname -n)" "$3" "$4"
-"""
 
 
 class Identity(NamedTuple):
@@ -67,8 +60,13 @@ def open_transport(path: Path, policy: HostKeyPolicy, timeout_s: int) -> MuxTran
     The host is verified as at a login of our own: by its key, or by its name if it is the machine of a session.
     """
     try:
-        identity = _query_identity(path, timeout_s)
-        host_key = _verify(path, identity, policy, timeout_s)
+        session = MasterSession(path)
+        try:
+            identity = _read_identity(session, timeout_s)
+            host_key = _verify(path, identity, policy, timeout_s)
+        except BaseException:
+            session.close()
+            raise
     except (MuxError, UserError, *FAILURES) as error:
         _log.debug("%s: the master at %s is not used: %s", policy.name, path, error)
         return None
@@ -77,30 +75,26 @@ def open_transport(path: Path, policy: HostKeyPolicy, timeout_s: int) -> MuxTran
     from notebooks_over_ssh.ssh.mux.bridge import Bridge
 
     own_end, bridge_end = socket.socketpair()
-    Bridge(bridge_end, path, timeout_s).start()
+    Bridge(bridge_end, path, timeout_s, session).start()
     return MuxTransport(own_end, host_key)
 
 
-def _query_identity(path: Path, timeout_s: float) -> Identity:
-    """Run a program there, which also shows that the server grants the master another session. Raises MuxError."""
-    marker = secrets.token_hex(16)
-    script = IDENTITY_SCRIPT.format(marker=marker) + END_OF_SCRIPT
+def _read_identity(session: MasterSession, timeout_s: float) -> Identity:
+    """Run a command that prints it, and then what BOOTSTRAP does. Raises MuxError, OSError."""
     deadline = time.monotonic() + timeout_s
-    session = MasterSession(path)
-    session.open(BOOTSTRAP, timeout_s)
+    session.open(IDENTIFYING_BOOTSTRAP, timeout_s)
     output = b""
-    with contextlib.closing(session):
-        session.input.sendall(f"{script}\n".encode())
-        while len(output) < MAX_OUTPUT_BYTES:
-            session.output.settimeout(max(0.001, deadline - time.monotonic()))
-            block = session.output.recv(4096)
-            output += block
-            _, _, answer = output.decode("utf-8", "replace").rpartition(f"\n{marker} ")
-            fields = answer.split("\n")[0].split(" ")
-            if "\n" in answer and len(fields) == 3 and fields[2].isdigit():
-                return Identity(fields[0], fields[1], int(fields[2]))
-            if not block:
-                break
+    while len(output) < MAX_OUTPUT_BYTES:
+        session.output.settimeout(max(0.001, deadline - time.monotonic()))
+        block = session.output.recv(4096)
+        output += block
+        _, _, answer = output.decode("utf-8", "replace").rpartition(f"\n{IDENTITY_MARKER} ")
+        fields = answer.split("\n")[0].split(" ")
+        if "\n" in answer and len(fields) == 3 and fields[2].isdigit():
+            session.output.settimeout(None)
+            return Identity(fields[0], fields[1], int(fields[2]))
+        if not block:
+            break
     raise MuxError("the host does not run programs")
 
 
