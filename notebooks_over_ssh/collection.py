@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from invoke.collection import Collection
 
-from notebooks_over_ssh import debug_log
+from notebooks_over_ssh import debug_log, sandbox_collection
 from notebooks_over_ssh.tasks.action import Action
 from notebooks_over_ssh.tasks.decorator import task
 from notebooks_over_ssh.tasks.flags import HOST, JOB, SECURE, TUNNEL, job_flags, tunnel_flags
@@ -209,6 +209,29 @@ def logs(
     )
 
 
+@task(help=HOST)
+def login(c: Any, host: str | None = None, site: str | None = None) -> Action:
+    """Log in once, for all later commands."""
+    from notebooks_over_ssh.tasks import plans
+    from notebooks_over_ssh.tasks.login import login
+
+    run = _run(c, host, site=site).choose_session()
+    return Action(lambda: login(run), plan=lambda: plans.login(run))
+
+
+@task(help=HOST | {"all": "End the logins on all gateways and hosts."})
+def logout(c: Any, host: str | None = None, site: str | None = None, all: bool = False) -> Action:
+    """End the login that is kept for later commands."""
+    from notebooks_over_ssh.tasks import plans
+    from notebooks_over_ssh.tasks.login import logout, logout_all
+
+    run = _run(c, host, site=site)
+    if all:
+        return Action(logout_all, plan=plans.logout, once=True)
+    run = run.choose_session()
+    return Action(lambda: logout(run), plan=plans.logout)
+
+
 @task(help=HOST | {"json": "Print a JSON list, for use by programs."})
 def doctor(c: Any, host: str | None = None, site: str | None = None, json: bool = False) -> Action:
     """Check everything from this machine to a working kernel."""
@@ -239,32 +262,6 @@ def init(c: Any) -> Action:
     return Action(lambda: init(c), plan=plan, once=True)
 
 
-@task(name="start")
-def start_sandbox(c: Any) -> Action:
-    """Start the sandbox on this machine."""
-    from notebooks_over_ssh.tasks import plans
-    from notebooks_over_ssh.tasks.sandbox import start
-
-    return Action(start, plan=plans.start_sandbox, once=True)
-
-
-@task(name="stop")
-def stop_sandbox(c: Any) -> Action:
-    """Stop the sandbox and delete its files."""
-    from notebooks_over_ssh.tasks import plans
-    from notebooks_over_ssh.tasks.sandbox import stop
-
-    return Action(stop, plan=plans.stop_sandbox, once=True)
-
-
-@task(name="status")
-def sandbox_status(c: Any) -> Action:
-    """Show whether the sandbox is running."""
-    from notebooks_over_ssh.tasks.sandbox import status
-
-    return Action(status, plan=None, once=True)
-
-
 namespace = Collection(
     secure,
     serve,
@@ -275,8 +272,10 @@ namespace = Collection(
     up,
     status,
     logs,
+    login,
+    logout,
     doctor,
     init,
     clusters=Collection(partitions),
-    sandbox=Collection(start_sandbox, stop_sandbox, sandbox_status),
+    sandbox=sandbox_collection.namespace,
 )

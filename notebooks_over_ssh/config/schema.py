@@ -79,6 +79,8 @@ class Notebook(msgspec.Struct, frozen=True, kw_only=True):
     trust: bool = False
     """Whether `up` and `tunnel` add the session's certificate to the browsers' trust stores."""
     on_exit: Literal["ask", "stop", "keep"] = "ask"
+    login_lifetime: Annotated[int, Meta(ge=0, le=7 * 24 * 3600)] = 600
+    """How long a login is kept without a tunnel, in seconds since its last use; 0 ends it with the tunnel."""
     start_timeout_s: Annotated[int, Meta(ge=5, le=3600)] = 60
     stop_timeout_s: Seconds = 20
     renew_days: Annotated[int, Meta(ge=1, le=364)] = 30

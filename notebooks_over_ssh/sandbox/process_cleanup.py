@@ -8,6 +8,7 @@ import psutil
 
 from notebooks_over_ssh.errors import TaskError
 from notebooks_over_ssh.sandbox.paths import MARKER, SandboxPaths
+from notebooks_over_ssh.util.processes import is_alive
 
 TERMINATE_TIMEOUT_S = 5.0
 KILL_TIMEOUT_S = 5.0
@@ -82,14 +83,6 @@ def marked_processes(paths: SandboxPaths) -> Iterator[tuple[psutil.Process, dict
             continue
         if environment.get(MARKER) == str(paths.folder):
             yield process, environment
-
-
-def is_alive(process: psutil.Process) -> bool:
-    """Whether the process runs. A zombie counts as exited."""
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.Error:
-        return False
 
 
 def _wait_for(processes: list[psutil.Process], timeout_s: float) -> None:

@@ -1,9 +1,10 @@
 """A Fabric Connection to one hop, which checks the host key and logs in as `ssh` would."""
 
+import hashlib
+import json
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,30 +16,18 @@ from notebooks_over_ssh.errors import ConnectError, HostKeyError, UserError
 from notebooks_over_ssh.ssh.authentication import LoginStrategy
 from notebooks_over_ssh.ssh.client_config import HopConfig
 from notebooks_over_ssh.ssh.connect_errors import FAILURES, timeout_error, unreachable_error
+from notebooks_over_ssh.ssh.endpoint import Endpoint
 from notebooks_over_ssh.ssh.hop_transport import make_transport
-from notebooks_over_ssh.ssh.host_keys import HostKeyPolicy, WrongMachineError
+from notebooks_over_ssh.ssh.host_keys import WrongMachineError
 from notebooks_over_ssh.ssh.mux import master as masters
+from notebooks_over_ssh.ssh.mux.login_sockets import use_login
 from notebooks_over_ssh.ssh.mux.transport import MuxTransport
-from notebooks_over_ssh.ssh.protocol.command_channel import CommandChannel, HopCommand
+from notebooks_over_ssh.ssh.protocol.command_channel import CommandChannel
 from notebooks_over_ssh.ssh.protocol.jump_channel import JumpChannel
 from notebooks_over_ssh.ssh.protocol.tcp_latency import connect_low_latency
 from notebooks_over_ssh.ssh.proxy_command import ProxyCommand
 
 KEEPALIVE_INTERVAL_S = 30
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    """One name under which a hop may be reached, and the host keys that are valid there."""
-
-    host: str
-    label: str
-    """The name for messages."""
-    policy: HostKeyPolicy
-    command: str = ""
-    """The ProxyCommand, tokens expanded; "" to connect through the gateway, or directly."""
-    gateway_command: HopCommand | None = None
-    """The command on the gateway that leads to the hop; None for a port that the gateway reaches."""
 
 
 class Connection(fabric.Connection):  # type: ignore[misc] # Fabric has no types
@@ -99,6 +88,16 @@ class Connection(fabric.Connection):  # type: ignore[misc] # Fabric has no types
         return self._endpoint.label
 
     @property
+    def is_connected(self) -> bool:
+        """Whether the connection is up, and so is the login of another process that it uses."""
+        if not super().is_connected or (
+            isinstance(self.transport, MuxTransport) and self.transport.has_ended
+        ):
+            return False
+        gateway = self.gateway
+        return not isinstance(gateway, Connection) or gateway.transport is None or gateway.is_connected
+
+    @property
     def command(self) -> str:
         """The ProxyCommand, tokens expanded; "" for none."""
         return self._endpoint.command
@@ -112,13 +111,22 @@ class Connection(fabric.Connection):  # type: ignore[misc] # Fabric has no types
         """Open channels to ports of the host through `relay` until the connection is closed."""
         self._relay = relay
 
+    def close_relay(self) -> None:
+        """Open channels to ports of the host by the transport again."""
+        relay, self._relay = self._relay, None
+        if relay is not None:
+            relay.close()
+
     def open(self) -> None:
         """Connect and log in, through the gateway if there is one. Raises a UserError."""
         if self.is_connected:
             return
+        if self._use_login():
+            return
         if self._control_path is not None and self._endpoint.gateway_command is None:
             self.transport = masters.open_transport(self._control_path, self._endpoint.policy, self.timeout_s)
             if self.transport is not None:
+                self.transport.channel_timeout = self.timeout_s
                 return
         try:
             self._log_in()
@@ -133,6 +141,32 @@ class Connection(fabric.Connection):  # type: ignore[misc] # Fabric has no types
                 if isinstance(error, WrongMachineError):
                     raise fallback_error from error
                 raise error from None
+
+    @property
+    def login_ids(self) -> tuple[str, ...]:
+        """The name of the login on this hop, for processes that share it, and that under the machine's own name."""
+        if self._endpoint.gateway_command is not None:
+            return ()
+        return tuple(self._login_id(endpoint) for endpoint in (self._endpoint, self._fallback) if endpoint)
+
+    def _login_id(self, endpoint: Endpoint) -> str:
+        gateway_id = "".join(self.gateway.login_ids[:1]) if isinstance(self.gateway, Connection) else ""
+        route = [gateway_id, self.user, endpoint.host, self.port, endpoint.command]
+        return hashlib.sha256(json.dumps(route).encode()).hexdigest()[:16]
+
+    def _use_login(self) -> bool:
+        """Use the login of another process of this account, if there is one; returns whether."""
+        if self._endpoint.gateway_command is not None or type(self) is not Connection:
+            return False
+        for endpoint in (self._endpoint, self._fallback):
+            if endpoint is not None:
+                self.transport = use_login(self._login_id(endpoint), endpoint.policy)
+            if self.transport is not None and endpoint is not None:
+                self._endpoint, self._fallback = endpoint, None
+                self.host = endpoint.host
+                self.transport.channel_timeout = self.timeout_s
+                return True
+        return False
 
     def _log_in(self) -> None:
         policy = self._endpoint.policy

@@ -14,7 +14,8 @@ from notebooks_over_ssh.config.settings import SSH_PORT, Settings, parse_destina
 from notebooks_over_ssh.ssh.authentication import LoginStrategy
 from notebooks_over_ssh.ssh.client_config import HopConfig
 from notebooks_over_ssh.ssh.connect_errors import FAILURES
-from notebooks_over_ssh.ssh.connection import Connection, Endpoint, hops, host_key
+from notebooks_over_ssh.ssh.connection import Connection, hops, host_key
+from notebooks_over_ssh.ssh.endpoint import Endpoint
 from notebooks_over_ssh.ssh.hop_transport import CONNECT_KWARGS
 from notebooks_over_ssh.ssh.host_keys import HostKeyPolicy, Machine
 from notebooks_over_ssh.ssh.jump_chain import ConnectTarget, Route, resolve_hop, resolve_route

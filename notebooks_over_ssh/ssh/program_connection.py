@@ -11,7 +11,8 @@ from paramiko.common import OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
 
 from notebooks_over_ssh.config.settings import SSH_PORT
 from notebooks_over_ssh.ssh.client_config import HopConfig
-from notebooks_over_ssh.ssh.connection import Connection, Endpoint
+from notebooks_over_ssh.ssh.connection import Connection
+from notebooks_over_ssh.ssh.endpoint import Endpoint
 from notebooks_over_ssh.ssh.host_keys import HostKeyPolicy
 from notebooks_over_ssh.ssh.protocol.channel import SESSION, Channel
 

@@ -107,6 +107,12 @@ class CredentialPrompter:
         copy.decrypted_keys = self.decrypted_keys
         return copy
 
+    def clear(self) -> None:
+        """Drop all secrets, because nothing will log in any more."""
+        for secrets in (self._passwords, self._passphrases, self.decrypted_keys):
+            secrets.clear()
+        self._prompted = PromptedSecrets()
+
     def show_banner(self, account: str, lines: Iterable[str]) -> None:
         """Show the authentication banner for an account, unless it has been shown before."""
         if account not in self.banners_shown:

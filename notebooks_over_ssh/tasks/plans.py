@@ -15,6 +15,7 @@ from notebooks_over_ssh.jupyter import session as sessions
 from notebooks_over_ssh.jupyter.connecting import SANDBOX, make_target
 from notebooks_over_ssh.jupyter.session import AnySession, Session
 from notebooks_over_ssh.ssh.jump_chain import resolve_route
+from notebooks_over_ssh.ssh.mux.login_sockets import held_logins
 from notebooks_over_ssh.ssh.prompting import account
 from notebooks_over_ssh.tasks.logs import parse_lines
 from notebooks_over_ssh.tasks.run import Run
@@ -121,6 +122,21 @@ def logs(run: Run, lines: str) -> None:
     destination, session = _find_destination(run.settings)
     _print_route(destination, run.settings, session)
     print_step("logs", f"would print the last {number} lines of the server's log")
+
+
+def login(run: Run) -> None:
+    """Print what `login` would do. Raises a UserError."""
+    host = _connect(run.settings)
+    print_step("login", f"would log in to {host}, and keep the login in the background")
+
+
+def logout() -> None:
+    """Print what `logout` would do."""
+    logins = held_logins()
+    for held in logins:
+        print_step("logout", f"would end the login on {' and '.join(held.hops)}, if it is on the route")
+    if not logins:
+        print_step("logout", "no login is held")
 
 
 def doctor(run: Run) -> None:

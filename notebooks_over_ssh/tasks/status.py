@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import msgspec
@@ -21,7 +22,9 @@ from notebooks_over_ssh.jupyter.connecting import (
 )
 from notebooks_over_ssh.jupyter.session import AnySession, Session
 from notebooks_over_ssh.launchers.base import JobState
+from notebooks_over_ssh.ssh.mux.login_sockets import HeldLogin, held_logins
 from notebooks_over_ssh.ssh.prompting import CredentialPrompter, NullPrompter
+from notebooks_over_ssh.tasks.login_description import describe
 from notebooks_over_ssh.terminal import print_detail, print_json, print_step, warn
 from notebooks_over_ssh.util.command_hint import command
 from notebooks_over_ssh.util.duration import describe_duration
@@ -42,6 +45,8 @@ class SessionState(NamedTuple):
 
     server: server.ServerState | None
     job: JobState | None = None
+    login: HeldLogin | None = None
+    """The login of another process that was used."""
 
 
 def status(settings: Settings) -> None:
@@ -87,6 +92,9 @@ def status(settings: Settings) -> None:
             print_detail(f"localhost:{local} forwards to {state['host']}:{remote}")
         if state["certificate_expires"]:
             print_detail(f"certificate valid until {state['certificate_expires'][:10]}")
+    for held in held_logins():
+        print_step("login", f"held on {' and '.join(held.hops)}")
+        print_detail(describe(held))
 
 
 def _describe_job(state: dict[str, Any]) -> str:
@@ -141,7 +149,7 @@ def _states(settings: Settings) -> list[dict[str, Any]]:
 
 
 def _state(session: AnySession, state: SessionState) -> dict[str, Any]:
-    server_state, job = state
+    server_state, job, login = state
     known_job = session.job or (job and job.job)
     tunnel = sessions.get_tunnel(session)
     # Prefer the host's own record: this machine has none of a start that was interrupted or made from another machine.
@@ -164,6 +172,7 @@ def _state(session: AnySession, state: SessionState) -> dict[str, Any]:
         "url": tunnel.url if tunnel else None,
         "plain_url": plain_address.base_url(tunnel) if tunnel else None,
         "extra_ports": tunnel.extra_ports if tunnel else {},
+        "login": login and _login(login),
         "login_required": tunnel.login_required or None if tunnel else None,
         "certificate_sha256": cert.sha256 if cert else None,
         "job": known_job.id if known_job else None,
@@ -173,6 +182,20 @@ def _state(session: AnySession, state: SessionState) -> dict[str, Any]:
         "job_seconds_left": job.seconds_left if job and job.phase == "running" else None,
         "certificate_expires": cert.expires.isoformat() if cert else None,
     }
+
+
+def _login(held: HeldLogin) -> dict[str, Any]:
+    return {
+        "hops": list(held.hops),
+        "since": _iso(held.since),
+        "until": None if held.until is None else _iso(held.until),
+        "tunnel": held.tunnel or None,
+        "pid": held.pid,
+    }
+
+
+def _iso(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds")
 
 
 def _certificate(pem: str | None) -> certificate.Certificate | None:
@@ -222,10 +245,13 @@ def _query_host(session: AnySession, settings: Settings) -> SessionState:
     """The state of the session's server, as far as its host can be reached."""
     credentials = CredentialPrompter(NullPrompter())
     job: JobState | None = None
+    held: HeldLogin | None = None
     try:
-        job = job_state(session, connect_to_login_of(session, settings, credentials), MAX_JOB_AGE_S)
+        login = connect_to_login_of(session, settings, credentials)
+        held = getattr(login.transport, "held_login", None)
+        job = job_state(session, login, MAX_JOB_AGE_S)
         if is_without_machine(job) or (job is not None and isinstance(session, Session)):
-            return SessionState(None, job)
-        return SessionState(server.get_state(connect_to_session(session, settings, credentials)), job)
+            return SessionState(None, job, held)
+        return SessionState(server.get_state(connect_to_session(session, settings, credentials)), job, held)
     except UserError:
-        return SessionState(None, job)
+        return SessionState(None, job, held)

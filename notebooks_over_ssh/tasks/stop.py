@@ -124,7 +124,7 @@ def stop_session(session: AnySession, run: Run, *, force: bool = False) -> None:
         _report_stopped(_stop_server(connection, run, force=force), session.host, start_time)
     _report_closed(tunnels.terminate(session))
     session = sessions.reload(session)  # the tunnel may have submitted another job
-    if not _stop_job(session, login, was_running=connection is not None) and not connection:
+    if not _stop_job(session, run, was_running=connection is not None) and not connection:
         _report_stopped(NOT_RUNNING, session.host, start_time)
     sessions.delete(session)
     _remove_unused_certificates()
@@ -156,13 +156,17 @@ def _connect_to_server(session: AnySession, login: Connection, run: Run, *, forc
             return None
 
 
-def _stop_job(session: AnySession, login: Connection, *, was_running: bool) -> bool:
+def _stop_job(session: AnySession, run: Run, *, was_running: bool) -> bool:
     """End the session's job, and report it; returns whether there was one. Raises a UserError.
 
     A job that `was_running` may have ended since, because its server was stopped.
     """
+    if session.launcher == "host":
+        return False
     start_time = time.monotonic()
     with progress("stop", "ending the job"):
+        # The login may have been that of the tunnel, and have ended with it.
+        login = connect_to_login_of(session, run.settings, run.credentials)
         job = stop_job(session, login) or (session.job if was_running else None)
     if job:
         print_step("stop", f"ended job {job.id} on {login.label}", start_time)
@@ -182,8 +186,7 @@ def stop_for_restart(session: AnySession, pid: int, run: Run) -> server.ServerSt
         return None
     _report_stopped(_stop_server(connection, run, force=False), session.host, start_time)
     _report_closed(tunnels.terminate(session))
-    login = connect_to_login_of(session, run.settings, run.credentials)
-    _stop_job(session, login, was_running=True)
+    _stop_job(session, run, was_running=True)
     sessions.delete(session)
     sessions.save_pending(msgspec.structs.replace(sessions.to_pending(session), job=None))
     _remove_unused_certificates()

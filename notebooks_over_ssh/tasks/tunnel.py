@@ -6,7 +6,7 @@ import sys
 import time
 import webbrowser
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 
 from notebooks_over_ssh.config.settings import Settings
 from notebooks_over_ssh.errors import TaskError, Terminated
@@ -24,8 +24,9 @@ from notebooks_over_ssh.terminal import (
     print_step,
     progress,
 )
-from notebooks_over_ssh.tunnel import daemon, listen
+from notebooks_over_ssh.tunnel import listen
 from notebooks_over_ssh.tunnel import tunnel as tunnels
+from notebooks_over_ssh.tunnel.background_process import BackgroundProcess
 from notebooks_over_ssh.tunnel.events import Disconnected, ServerAwaited, TunnelEvent
 from notebooks_over_ssh.tunnel.supervisor import TunnelSupervisor
 from notebooks_over_ssh.util.command_hint import command
@@ -77,31 +78,52 @@ def require_session(settings: Settings) -> Session:
     return session
 
 
-def open_in_background(session: Session, run: Run, preferred_port: int | None = None) -> None:
+@contextmanager
+def background_login(run: Run) -> Iterator[BackgroundProcess]:
+    """A background process that has logged in, for its tunnel and for this command. Raises a UserError."""
+    start_if_needed(run.settings.gateway)
+    with closing(BackgroundProcess()) as process:
+        process.log_in(run.settings, run.credentials)
+        yield process
+
+
+def open_in_background(
+    session: Session, run: Run, preferred_port: int | None = None, process: BackgroundProcess | None = None
+) -> None:
     """Open a tunnel in a background process, and return when it is open. Raises a UserError.
 
-    `preferred_port` is the local port of an earlier tunnel, used again unless the settings name another one.
+    `preferred_port` is the local port of an earlier tunnel, used again unless the settings name another one. Without a
+    `process` one is started.
     """
     start_if_needed(session.gateway)
     start_time = time.monotonic()
     tunnel = tunnels.find_reusable(session, run.settings)
     if tunnel is None:
-        preferred_port = _replace_existing(session, run.settings) or preferred_port
-        with progress("tunnel", f"forwarding to {session.host}"):
-            tunnel = daemon.spawn(session, run.settings, run.credentials, preferred_port)
+        with (
+            progress("tunnel", f"forwarding to {session.host}"),
+            closing(process or BackgroundProcess()) as opener,
+        ):
+            # First, because the login of that tunnel may end with it.
+            preferred_port = _replace_existing(session, run.settings) or preferred_port
+            opener.log_in(sessions.with_session(run.settings, session), run.credentials)
+            tunnel = opener.open_tunnel(session, run.settings, preferred_port)
     _announce(session, tunnel, run.settings, start_time)
     print_detail(f"{command('stop')} closes the tunnel and stops the server")
 
 
-def wait_in_background(session: PendingSession, run: Run) -> None:
+def wait_in_background(session: PendingSession, run: Run, process: BackgroundProcess | None = None) -> None:
     """Have a background process wait for the session's job, and open the tunnel when that has a server.
 
     Raises a UserError.
     """
     assert session.job is not None  # for mypy: it is known before it can be queued
-    preferred_port = _replace_existing(session, run.settings)
-    with progress("tunnel", f"logging in to {session.requested_host}"):
-        tunnel = daemon.spawn(session, run.settings, run.credentials, preferred_port)
+    with (
+        progress("tunnel", f"logging in to {session.requested_host}"),
+        closing(process or BackgroundProcess()) as opener,
+    ):
+        preferred_port = _replace_existing(session, run.settings)
+        opener.log_in(sessions.with_session(run.settings, session), run.credentials)
+        tunnel = opener.open_tunnel(session, run.settings, preferred_port)
     if tunnel.state == "open":
         print_step("tunnel", f"localhost:{tunnel.local_port} forwards to the server of job {session.job.id}")
     else:

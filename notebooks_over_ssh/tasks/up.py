@@ -1,6 +1,7 @@
 """up: secure, serve and tunnel in one command; and the restart of a server with stale credentials."""
 
 import math
+from contextlib import ExitStack
 
 from notebooks_over_ssh.jupyter import session as sessions
 from notebooks_over_ssh.jupyter.session import Session, Tunnel
@@ -14,6 +15,7 @@ from notebooks_over_ssh.tasks.start_record import StillQueuedError
 from notebooks_over_ssh.tasks.stop import report_idle_sandbox, stop_for_restart, stop_session
 from notebooks_over_ssh.tasks.trust import try_trust
 from notebooks_over_ssh.tasks.tunnel import (
+    background_login,
     open_in_background,
     open_tunnel,
     run_until_interrupted,
@@ -48,14 +50,16 @@ def secure_and_restart(run: Run, options: SecureOptions) -> None:
     run = run.with_settings(settings_of(stale.session, run.settings))
     # Keep both ports, so that the address in the browser stays valid.
     run = run.with_notebook(remote_port=stopped.port or run.settings.notebook.remote_port)
-    session = serve(run)
-    if run.settings.notebook.trust:
-        try_trust(session)
-    if tunnel is not None:
-        run = run.with_notebook(
-            forward=list(tunnel.extra_ports), plain=tunnel.plain_port is not None, open_browser=False
-        )
-        open_in_background(session, run, tunnel.local_port)
+    with ExitStack() as stack:
+        process = None if tunnel is None else stack.enter_context(background_login(run))
+        session = serve(run)
+        if run.settings.notebook.trust:
+            try_trust(session)
+        if tunnel is not None:
+            run = run.with_notebook(
+                forward=list(tunnel.extra_ports), plain=tunnel.plain_port is not None, open_browser=False
+            )
+            open_in_background(session, run, tunnel.local_port, process)
 
 
 def up(run: Run, options: SecureOptions) -> None:
@@ -76,16 +80,17 @@ def up(run: Run, options: SecureOptions) -> None:
 
 def up_in_background(run: Run, options: SecureOptions) -> None:
     """Secure, serve, and open a tunnel in the background, which waits for the job of the server if that is queued."""
-    try:
-        session = _secure_and_serve(run, options, QUEUE_TIMEOUT_S)
-    except StillQueuedError as queued:
-        if run.settings.notebook.trust:
-            warn(f"the certificate is not known before the server runs: {command('trust')} adds it then")
-        return wait_in_background(queued.session, run)
-    with report_running_on_interrupt(session):
-        if run.settings.notebook.trust:
-            try_trust(session)
-        open_in_background(session, run)
+    with background_login(run) as process:
+        try:
+            session = _secure_and_serve(run, options, QUEUE_TIMEOUT_S)
+        except StillQueuedError as queued:
+            if run.settings.notebook.trust:
+                warn(f"the certificate is not known before the server runs: {command('trust')} adds it then")
+            return wait_in_background(queued.session, run, process)
+        with report_running_on_interrupt(session):
+            if run.settings.notebook.trust:
+                try_trust(session)
+            open_in_background(session, run, process=process)
 
 
 def _secure_and_serve(run: Run, options: SecureOptions, queue_timeout_s: float = math.inf) -> Session:

@@ -1,148 +1,75 @@
-"""A tunnel in a background process, which outlives the command and the terminal that opened it.
+"""The background process, which outlives the command and the terminal that started it (background_process.py).
 
-The process reads its request, secrets included, from a pipe. While the command waits, it prompts at the command's
-terminal; it then sends its reply through another pipe and detaches from the terminal.
+The process reads its requests, secrets included, from a pipe. While the command waits, it prompts at the command's
+terminal; it sends its replies through another pipe and then detaches from the terminal. It logs in first, so that the
+command uses that login, and keeps the login for a while after the tunnel.
 """
 
 import logging
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import datetime
-from pathlib import Path
-from threading import Event
+from functools import cached_property
+from threading import Event, Timer
 from typing import Any
 
 import msgspec
 
 from notebooks_over_ssh import debug_log, state_files
-from notebooks_over_ssh.config.settings import Settings
 from notebooks_over_ssh.errors import (
-    AuthenticationError,
-    ConfigError,
     ConnectError,
-    HostKeyError,
-    RemoteError,
     TaskError,
+    Terminated,
     UserError,
 )
 from notebooks_over_ssh.jupyter import session as sessions
-from notebooks_over_ssh.jupyter.session import AnySession, PendingSession, Session, Tunnel
-from notebooks_over_ssh.ssh.prompting import CredentialPrompter, Secrets
-from notebooks_over_ssh.terminal import TerminalPrompter, is_interactive, print_error, print_line
+from notebooks_over_ssh.jupyter.connecting import connect_to_login
+from notebooks_over_ssh.jupyter.session import AnySession, Session, Tunnel
+from notebooks_over_ssh.ssh import connections as ssh
+from notebooks_over_ssh.ssh.mux.holder import LoginHolder
+from notebooks_over_ssh.ssh.prompting import CredentialPrompter
+from notebooks_over_ssh.terminal import TerminalPrompter, print_error, print_line
 from notebooks_over_ssh.tunnel import tunnel as tunnels
-from notebooks_over_ssh.tunnel.events import LoginRequired, ServerAwaited, TunnelEvent
+from notebooks_over_ssh.tunnel.background_process import DaemonReply, KeepRequest, LoginRequest, TunnelRequest
+from notebooks_over_ssh.tunnel.events import LoginRequired, Reconnected, ServerAwaited, TunnelEvent
 from notebooks_over_ssh.tunnel.job_wait import JobWait
+from notebooks_over_ssh.tunnel.login_lifetime import keep
 from notebooks_over_ssh.tunnel.supervisor import TunnelSupervisor
 from notebooks_over_ssh.tunnel.tunnel import TunnelPorts
-from notebooks_over_ssh.util.command_hint import Invocation, act_for, invocation
+from notebooks_over_ssh.util.command_hint import act_for
 from notebooks_over_ssh.util.generator_result import WithResult
 
 _log = logging.getLogger(__name__)
 
 RETRY_PAUSE_S = 5
-ERRORS: dict[int, type[UserError]] = {
-    error.exit_code: error
-    for error in (TaskError, ConfigError, ConnectError, AuthenticationError, HostKeyError, RemoteError)
-}
-"""The error to raise for an exit code of the background process."""
-ROOT = Path(__file__).resolve().parents[2]
-
-
-class DaemonRequest(msgspec.Struct, frozen=True):
-    """The arguments of the background process."""
-
-    session: Session | None
-    pending: PendingSession | None
-    """Instead of the session, if its job is queued."""
-    settings: Settings
-    secrets: Secrets
-    is_interactive: bool
-    banners_shown: tuple[str, ...]
-    preferred_port: int | None
-    invocation: Invocation
-
-
-class DaemonReply(msgspec.Struct, frozen=True):
-    """The tunnel, or the fields of the UserError that prevented it."""
-
-    tunnel: Tunnel | None = None
-    exit_code: int = 0
-    message: str = ""
-    hint: str = ""
-    detail: tuple[str, ...] = ()
-    source: str = ""
-
-
-def spawn(
-    session: AnySession, settings: Settings, credentials: CredentialPrompter, preferred_port: int | None
-) -> Tunnel:
-    """Start the process and wait until its tunnel is open, or waits for a queued job; returns the tunnel.
-
-    Raises the process's UserError.
-
-    `preferred_port` is the local port of the tunnel that this one replaces.
-    """
-    request = DaemonRequest(
-        session if isinstance(session, Session) else None,
-        session if isinstance(session, PendingSession) else None,
-        settings,
-        credentials.secrets,
-        is_interactive(),
-        tuple(credentials.banners_shown),
-        preferred_port,
-        invocation(),
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-m", "notebooks_over_ssh.tunnel.daemon"],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
-    assert process.stdin and process.stdout  # for mypy: both are pipes
-    try:
-        with process.stdin, process.stdout:
-            process.stdin.write(msgspec.json.encode(request) + b"\n")
-            process.stdin.close()
-            reply = msgspec.json.decode(process.stdout.read(), type=DaemonReply)
-    except msgspec.DecodeError as error:
-        raise TaskError(
-            "the tunnel's background process ended before it was ready", hint="try again"
-        ) from error
-    except BaseException:
-        process.terminate()
-        raise
-    if reply.tunnel is None:
-        raise ERRORS[reply.exit_code](
-            reply.message, hint=reply.hint, detail=reply.detail, source=reply.source
-        )
-    return reply.tunnel
+LOGIN_FOLDER_HINT = "make its folder yours and writable, or set XDG_STATE_HOME to another one"
+# Less than another command waits for the end of the tunnel.
+CLOSE_TIMEOUT_S = 3
 
 
 def main() -> int:
-    """Read the request, open the tunnel, send the reply, and keep the tunnel open until SIGTERM."""
-    request = msgspec.json.decode(sys.stdin.buffer.readline(), type=DaemonRequest)
-    act_for(request.invocation)
+    """Log in, open the tunnel, send a reply after each, keep the tunnel open until SIGTERM, and then the login."""
+    line = sys.stdin.buffer.readline()
+    if not line:
+        return 0  # the command has failed
+    daemon = Daemon(msgspec.json.decode(line, type=LoginRequest))
+    del line  # it has secrets
     signal.signal(signal.SIGTERM, _on_sigterm)
     with suppress(OSError):  # the waiting command has reported it
         debug_log.start()
-    daemon = Daemon(request)
     try:
         daemon.run()
     except tunnels.AlreadyOpen as other:
         _send_reply(DaemonReply(other.tunnel))
     except KeyboardInterrupt:
-        return 1  # the waiting command was interrupted too, and reports it
+        return 0 if daemon.is_detached else 1  # the waiting command was interrupted too, and reports it
     except UserError as error:
-        if daemon.is_detached:
-            print_error(error)
-        else:
-            _send_reply(
-                DaemonReply(None, error.exit_code, str(error), error.hint, error.detail, error.source)
-            )
+        _send_reply(
+            DaemonReply(None, (), error.exit_code, str(error), error.hint, error.detail, error.source)
+        )
         return error.exit_code
     return 0
 
@@ -150,45 +77,92 @@ def main() -> int:
 class Daemon:
     """The work of the background process."""
 
-    def __init__(self, request: DaemonRequest) -> None:
+    def __init__(self, request: LoginRequest) -> None:
         self.is_detached = False
-        """Whether the command has its reply."""
-        self._request = request
-        session = request.session or request.pending
-        assert session is not None  # for mypy: there is one of the two
-        self._session: AnySession = session
+        """Whether the command has its tunnel."""
+        act_for(request.invocation)
+        self._settings = request.settings
         self._credentials = CredentialPrompter(
             TerminalPrompter(request.is_interactive), request.secrets, request.banners_shown
         )
 
+    @cached_property
+    def _unattended(self) -> CredentialPrompter:
+        """What reconnects the tunnel once the command has it."""
+        return self._credentials.non_interactive()
+
     def run(self) -> None:
-        """Open the tunnel, and keep it open. Raises a UserError."""
-        request = self._request
-        with (
-            tunnels.reserve_ports(self._session, request.settings, request.preferred_port) as ports,
-            self._open_tunnel(ports) as supervisor,
-        ):
-            if not self.is_detached:
-                self._detach(supervisor.tunnel)
-            for event in supervisor.run(self._credentials.non_interactive()):
-                _log_event(event)
+        """Log in, open the tunnel that the command asks for, keep it open, and after it the login.
+
+        Raises a UserError before the command has its tunnel.
+        """
+        with closing(LoginHolder(self._settings.notebook.login_lifetime)) as logins:
+            logins.offer(connect_to_login(self._settings, self._credentials))
+            _send_reply(DaemonReply())
+            line = sys.stdin.buffer.readline()
+            if not line:
+                return  # the command needs no tunnel, or has failed
+            request = msgspec.json.decode(line, type=KeepRequest | TunnelRequest)
+            try:
+                if isinstance(request, TunnelRequest):
+                    self._run_tunnel(request, logins)
+                else:
+                    self._detach_without_tunnel(logins)
+            except (UserError, Terminated) as error:
+                if not self.is_detached:
+                    raise
+                if isinstance(error, UserError):
+                    print_error(error)
+            for credentials in (
+                self._credentials,
+                self._unattended,
+                *(hop.login.credentials for hop in logins.connections),
+            ):
+                credentials.clear()
+            logins.tunnel = ""
+            if logins.outlives_tunnel:
+                keep(logins)
+
+    def _run_tunnel(self, request: TunnelRequest, logins: LoginHolder) -> None:
+        """Open the tunnel, and keep it open until SIGTERM, which raises Terminated. Raises a UserError."""
+        session = request.session or request.pending
+        assert session is not None  # for mypy: there is one of the two
+        self._session: AnySession = session
+        self._settings = request.settings
+        # Writing the tunnel's last messages to a connection that is kept may block.
+        close_timeout = Timer(CLOSE_TIMEOUT_S, ssh.close_all)
+        try:
+            with (
+                tunnels.reserve_ports(session, request.settings, request.preferred_port) as ports,
+                self._open_tunnel(ports, logins) as supervisor,
+            ):
+                if not self.is_detached:
+                    self._detach(supervisor.tunnel)
+                try:
+                    for event in supervisor.run(self._unattended):
+                        _log_event(event)
+                finally:
+                    close_timeout.start()
+        finally:
+            close_timeout.cancel()
 
     @contextmanager
-    def _open_tunnel(self, ports: TunnelPorts) -> Iterator[TunnelSupervisor]:
+    def _open_tunnel(self, ports: TunnelPorts, logins: LoginHolder) -> Iterator[TunnelSupervisor]:
         """Open the tunnel for the body, once the job has started if that is queued. Raises a UserError."""
         if isinstance(self._session, Session):
-            with ports.open_tunnel(self._session, self._credentials) as supervisor:
+            with ports.open_tunnel(self._session, self._credentials, logins) as supervisor:
                 yield supervisor
             return
-        wait = JobWait(self._session, self._request.settings, self._credentials)
+        wait = JobWait(self._session, self._settings, self._credentials)
+        logins.offer(wait.login)
+        logins.tunnel = f"the tunnel to {self._session.host}"
         ports.save()
         self._detach(ports.tunnel)
-        credentials = self._credentials.non_interactive()
         with ExitStack() as stack:
             while True:
-                session = self._wait(wait, ports, credentials)
+                session = self._wait(wait, ports, logins)
                 try:
-                    supervisor = stack.enter_context(ports.open_tunnel(session, credentials))
+                    supervisor = stack.enter_context(ports.open_tunnel(session, self._unattended, logins))
                 except ConnectError as error:
                     print_error(error)
                     Event().wait(RETRY_PAUSE_S)
@@ -196,16 +170,25 @@ class Daemon:
                     yield supervisor
                     return
 
-    def _wait(self, wait: JobWait, ports: TunnelPorts, credentials: CredentialPrompter) -> Session:
-        events = WithResult(wait.run(credentials))
+    def _wait(self, wait: JobWait, ports: TunnelPorts, logins: LoginHolder) -> Session:
+        events = WithResult(wait.run(self._unattended))
         for event in events:
             _log_event(event)
+            if isinstance(event, Reconnected):
+                logins.offer(wait.login)
             ports.save(event.reason if isinstance(event, LoginRequired) else "")
         return events.result
 
     def _detach(self, tunnel: Tunnel) -> None:
         _send_reply(DaemonReply(tunnel))
-        _daemonize(self._session)
+        _daemonize(state_files.open_log(sessions.tunnel_log(self._session)))
+        self.is_detached = True
+
+    def _detach_without_tunnel(self, logins: LoginHolder) -> None:
+        if logins.problem:
+            raise TaskError(f"other commands cannot use the login: {logins.problem}", hint=LOGIN_FOLDER_HINT)
+        _send_reply(DaemonReply(hops=logins.hops))
+        _daemonize(os.open(os.devnull, os.O_WRONLY))
         self.is_detached = True
 
 
@@ -216,19 +199,18 @@ def _log_event(event: TunnelEvent) -> None:
 
 
 def _on_sigterm(*_: Any) -> None:
-    raise SystemExit(0)
+    raise Terminated
 
 
 def _send_reply(reply: DaemonReply) -> None:
-    sys.stdout.buffer.write(msgspec.json.encode(reply))
+    sys.stdout.buffer.write(msgspec.json.encode(reply) + b"\n")
     sys.stdout.flush()
 
 
-def _daemonize(session: AnySession) -> None:
+def _daemonize(log: int) -> None:
     """Detach from the terminal. Redirecting stdout closes the pipe, which ends the wait of the command."""
     os.setsid()
     os.chdir("/")
-    log = state_files.open_log(sessions.tunnel_log(session))
     devnull = os.open(os.devnull, os.O_RDONLY)
     for new, old in ((devnull, 0), (log, 1), (log, 2)):
         os.dup2(new, old)

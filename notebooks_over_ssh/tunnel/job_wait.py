@@ -22,7 +22,8 @@ class JobWait:
         """Raises a UserError if the login fails."""
         self._session = session
         self._settings = settings
-        self._login = connect_to_login_of(session, settings, credentials)
+        self.login = connect_to_login_of(session, settings, credentials)
+        """The Connection to the host that leads to the session."""
 
     def run(self, credentials: CredentialPrompter) -> Generator[TunnelEvent, None, Session]:
         """Yield what happens until the server is on record; returns its session.
@@ -32,13 +33,13 @@ class JobWait:
         server = NextServer(self._session, self._settings)
         while True:
             try:
-                session, _ = yield from server.start(self._login)
+                session, _ = yield from server.start(self.login)
             except (ConnectError, RemoteError) as error:
                 yield Disconnected(str(error))
             else:
                 return session
-            outage = Reconnector(KeepaliveMonitor(self._login), self._session)
-            ssh.close(self._login)
+            outage = Reconnector(KeepaliveMonitor(self.login), self._session)
+            ssh.close(self.login)
             yield from self._reconnect(outage, credentials)
             yield Reconnected(outage.elapsed_s)
 
@@ -49,4 +50,4 @@ class JobWait:
                     yield step
                     continue
                 with outage.attempt():
-                    self._login = connect_to_login_of(self._session, self._settings, credentials)
+                    self.login = connect_to_login_of(self._session, self._settings, credentials)

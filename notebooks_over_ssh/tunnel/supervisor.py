@@ -19,6 +19,7 @@ from notebooks_over_ssh.jupyter.session import Session, Tunnel
 from notebooks_over_ssh.launchers.base import JobEndedError
 from notebooks_over_ssh.ssh import connections as ssh
 from notebooks_over_ssh.ssh.connection import Connection, hops
+from notebooks_over_ssh.ssh.mux.holder import LoginHolder
 from notebooks_over_ssh.ssh.prompting import CredentialPrompter
 from notebooks_over_ssh.tunnel import Forwarder
 from notebooks_over_ssh.tunnel.desktop import show_notice
@@ -56,8 +57,10 @@ class TunnelSupervisor:
         server: ServerTracker,
         connection: Connection,
         time_limit: TimeLimit,
+        logins: LoginHolder,
     ) -> None:
         """`server` has been verified over `connection`."""
+        self._logins = logins
         self.tunnel = replace(tunnel, forwarding_refusal=server.forwarding_refusal)
         self.server = server
         self._settings = settings
@@ -77,12 +80,17 @@ class TunnelSupervisor:
         tunnel: Tunnel,
         forwarder: Forwarder,
         credentials: CredentialPrompter,
+        logins: LoginHolder,
     ) -> Self:
-        """Connect to the session's host, verify its server, and forward over that connection. Raises a UserError."""
+        """Connect to the session's host, verify its server, and forward over that connection. Raises a UserError.
+
+        Other commands may use its login by `logins`.
+        """
         server = ServerTracker(session, forwarder)
         connection = connect_to_session(session, settings, credentials)
         server.verify(connection)
-        return cls(settings, tunnel, forwarder, server, connection, TimeLimit.of(session, connection))
+        time_limit = TimeLimit.of(session, connection)
+        return cls(settings, tunnel, forwarder, server, connection, time_limit, logins)
 
     @property
     def awaits_server(self) -> bool:
@@ -95,10 +103,15 @@ class TunnelSupervisor:
         return self._monitor.connection
 
     def close(self) -> None:
-        """Close every Connection, which unblocks the threads that write to it."""
+        """Close every Connection that is not kept as a login, which unblocks the threads that write to it."""
         self.server.close()
         self._unresponsive.close()
-        ssh.close(self.connection)
+        if not self._logins.outlives_tunnel:
+            ssh.close(self.connection)
+        elif self.server.session.job is not None:
+            ssh.close_last(self.connection)  # the way to its node may be a step of the job
+        else:
+            self.connection.close_relay()
 
     def run(self, credentials: CredentialPrompter) -> Generator[TunnelEvent]:
         """Keep the tunnel open, and yield what happens to it; ends only with an exception, such as KeyboardInterrupt.
@@ -122,8 +135,11 @@ class TunnelSupervisor:
         while True:
             reason = yield from self._run_until_lost()
             lost_at, session = time.time(), self.server.session
+            if not self._has_login():
+                self._logins.withdraw()
             yield Disconnected(reason)
             is_new = yield from self._reconnect(credentials)
+            self._logins.offer(self.connection)
             self._monitor.path_restored()
             self._unresponsive.path_restored()
             outage_s = time.time() - lost_at
@@ -218,6 +234,7 @@ class TunnelSupervisor:
                 close(self.connection, self._forwarder)
             yield JobEnded(reason)
         login = connect_to_login_of(session, self._settings, credentials)
+        self._logins.offer(login)
         _, connection = yield from self._next_server.start(login)
         self._next_server = None
         self.server.reload()
@@ -226,6 +243,7 @@ class TunnelSupervisor:
     def _use(self, connection: Connection) -> KeepaliveMonitor:
         """Forward new connections over this one, and watch the server over it."""
         self._forwarder.set_transport(connection.port_transport)
+        self._logins.offer(connection)
         self.server.watch(connection)
         return KeepaliveMonitor(connection)
 

@@ -19,6 +19,7 @@ from notebooks_over_ssh.jupyter import session as sessions
 from notebooks_over_ssh.jupyter.clock import check_dates
 from notebooks_over_ssh.jupyter.session import AnySession, PendingSession, Session, Tunnel
 from notebooks_over_ssh.jupyter.verification import VERIFY_TIMEOUT_S, verify_server
+from notebooks_over_ssh.ssh.mux.holder import LoginHolder
 from notebooks_over_ssh.ssh.prompting import CredentialPrompter
 from notebooks_over_ssh.tunnel import (
     Forwarder,
@@ -59,7 +60,9 @@ def open_tunnel(
     """
     with (
         reserve_ports(session, settings, preferred_port) as ports,
-        ports.open_tunnel(session, credentials) as supervisor,
+        # It ends before the ports and the lock, so that a command that waits for those does not use it any more.
+        closing(LoginHolder()) as logins,
+        ports.open_tunnel(session, credentials, logins) as supervisor,
     ):
         yield supervisor
 
@@ -125,14 +128,22 @@ class TunnelPorts:
         )
 
     @contextmanager
-    def open_tunnel(self, session: Session, credentials: CredentialPrompter) -> Iterator[TunnelSupervisor]:
-        """Open the tunnel for the body, once the server has been verified through it. Raises a UserError."""
+    def open_tunnel(
+        self, session: Session, credentials: CredentialPrompter, logins: LoginHolder
+    ) -> Iterator[TunnelSupervisor]:
+        """Open the tunnel for the body, once the server has been verified through it. Raises a UserError.
+
+        Other commands may use its logins by `logins`.
+        """
+        logins.tunnel = f"the tunnel to {session.host}"
         tunnel = msgspec.structs.replace(self.tunnel, state="open", remote_port=session.remote_port)
         self._forwarder.targets[0].port = session.remote_port
         with ExitStack() as stack:
             supervisor = stack.enter_context(
                 closing(
-                    TunnelSupervisor.connect(session, self._settings, tunnel, self._forwarder, credentials)
+                    TunnelSupervisor.connect(
+                        session, self._settings, tunnel, self._forwarder, credentials, logins
+                    )
                 )
             )
             # Only when a tunnel opens: one that is open stays open when a clock is set wrong.

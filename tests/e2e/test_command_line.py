@@ -7,7 +7,7 @@ import pytest
 
 from tests.kit.cli import BIN_DIR, User, assert_success
 
-TASKS = ("secure", "serve", "tunnel", "trust", "untrust", "stop", "up", "status", "logs")
+TASKS = ("secure", "serve", "tunnel", "trust", "untrust", "stop", "up", "status", "logs", "login", "logout")
 SANDBOX_TASKS = ("sandbox.start", "sandbox.stop", "sandbox.status")
 FLAGS = {
     "secure": ("--host", "--renew", "--password-file", "--certificate", "--key"),
@@ -24,6 +24,8 @@ FLAGS = {
     ),
     "status": ("--json", "--editors"),
     "logs": ("--host", "--follow", "--lines"),
+    "login": ("--host",),
+    "logout": ("--host", "--all"),
 }
 # Needed only by the sandbox or a task: slow to import.
 HEAVY = {

@@ -9,7 +9,10 @@ from tests.kit.cli import User, assert_error, assert_success, kill
 from tests.kit.leaks import processes_below
 from tests.kit.users import PASSWORD
 
-LOOKING = ("logs", "doctor", "status", "stop", "stop --all", "tunnel", "trust", "untrust", "sandbox.status")
+LOOKING = (
+    *("logs", "doctor", "status", "stop", "stop --all", "tunnel", "trust", "untrust", "sandbox.status"),
+    *("logout", "logout --all"),
+)
 STARTS = "starting a gateway and three compute hosts on this machine"
 KEEPS_RUNNING = "the sandbox is still running: `"
 

@@ -10,7 +10,7 @@ from tests.kit.cli import User, assert_error, assert_success
 
 TASKS = (
     "secure", "serve", "tunnel --detach", "up --detach", "stop", "stop --all", "status", "status --json",
-    "status --editors", "logs", "doctor", "trust", "untrust", "sandbox.stop",
+    "status --editors", "logs", "login", "logout", "doctor", "trust", "untrust", "sandbox.stop",
 )  # fmt: skip
 
 

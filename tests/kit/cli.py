@@ -20,6 +20,8 @@ from typing import Any
 
 import psutil
 
+from notebooks_over_ssh.ssh.mux.client import MuxClient
+from notebooks_over_ssh.ssh.mux.messages import MuxError
 from tests.kit.leaks import is_alive
 from tests.kit.wait import TIMEOUT_S, wait_until
 
@@ -161,6 +163,19 @@ class User:
             process.kill()
             process.wait()
             os.close(master_fd)
+
+    @property
+    def login_sockets(self) -> list[Path]:
+        """The sockets at which processes offer the logins that they hold."""
+        return sorted((self.home / ".local/state/notebooks-over-ssh/logins").glob("*.login"))
+
+    def end_logins(self) -> None:
+        """End the logins that outlive their tunnels, with their processes; those of open tunnels stay."""
+        for path in self.login_sockets:
+            with contextlib.suppress(MuxError):
+                client = MuxClient(path)
+                client.terminate()
+                client.close()
 
     def stop_all_sessions(self) -> None:
         """Stop what a failed test has left."""

@@ -147,6 +147,14 @@ def _surviving(processes: list[psutil.Process]) -> list[psutil.Process]:
     return [process for process in alive if is_alive(process)]
 
 
+def command_line(process: psutil.Process) -> list[str]:
+    """The arguments of a process, [] if it has just ended."""
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
 def is_alive(process: psutil.Process) -> bool:
     """Whether the process runs and is not a zombie."""
     try:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.kit.accounts import Account
 from tests.kit.cli import Terminal
-from tests.kit.pam_sshd import PamNetwork
+from tests.kit.pam_sshd import PASSWORD_RULE, PamNetwork
 from tests.kit.sshd import Server
 
 WRONG = "a wrong guess"
@@ -85,6 +85,40 @@ def account_with_codes(pam_network: PamNetwork, codes: Codes, methods: str, *sta
     pam_network.start()
     pam_network.configure(user=account.name)
     return account
+
+
+class TwoFactorHops:
+    """An account for which both hops require its password, then a code of a device for that hop."""
+
+    def __init__(self, pam_network: PamNetwork, *extra_addresses: str) -> None:
+        """The host has the extra addresses too."""
+        pam_network.extra_addresses += extra_addresses
+        self.account = pam_network.account()
+        self.network = pam_network
+        self.codes = {"gateway": Codes(), "host": Codes()}
+        machines = {"gateway": pam_network.gateway_machine, "host": pam_network.host_machine}
+        for name, machine in machines.items():
+            users = pam_network.folder / f"{name}.oath"
+            users.write_text(f"HOTP {self.account.name} - {self.codes[name].secret.hex()}\n")
+            users.chmod(0o600)
+            machine.pam_stack = [PASSWORD_RULE, CODE.format(users=users)]
+            pam_network.options[name] = _require("keyboard-interactive")
+        pam_network.start()
+        pam_network.configure(user=self.account.name, connect_kwargs={})
+
+    def answer(self, terminal: Terminal) -> None:
+        """Answer the four prompts of a login on both hops."""
+        for name, hop in (("gateway", self.network.gateway), ("host", self.network.host)):
+            self.answer_hop(terminal, name, hop.address)
+
+    def answer_hop(self, terminal: Terminal, name: str, address: str) -> None:
+        """Answer the two prompts of a login on one hop, at this address."""
+        port = {"gateway": self.network.gateway, "host": self.network.host}[name].port
+        label = f"{self.account.name}@{address}:{port}"
+        terminal.expect(f"{label} password: ")
+        terminal.type(self.account.password)
+        terminal.expect(f"your answer goes to {label}: ")
+        terminal.type(self.codes[name].next())
 
 
 def _require(methods: str) -> tuple[str, ...]:

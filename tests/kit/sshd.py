@@ -309,7 +309,8 @@ Host *
         return result
 
     def wait_until_empty(self) -> None:
-        """Wait until no process is left on either side, and no login."""
+        """End the logins that are kept, and wait until no process is left on either side, and no login."""
+        self.user.end_logins()
         wait_until(lambda: not self.processes(), "no process is left on either side")
         for server in (self.gateway, self.host):
             server.wait_until_no_clients()

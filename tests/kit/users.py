@@ -31,6 +31,7 @@ def new_user(tmp_path_factory: pytest.TempPathFactory, temporary: Path) -> Itera
     finally:
         stopped = user.fab("stop", "--all", "--force")
         assert_success(user.fab("sandbox.stop"))
+        user.end_logins()
     leaks = leaked_processes(user.home)
     assert not leaks, "left in the home folder's name:\n" + "\n".join(leaks)
     assert_success(stopped)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit.cli import assert_error
+from tests.kit.cli import assert_error, assert_success
 from tests.kit.prompter import ScriptedPrompter
 from tests.kit.security_keys import DUMMY_PROVIDER, helper_with_pin, make_security_key
 from tests.kit.ssh_agent import ssh_agent
@@ -195,18 +195,21 @@ def test_allowed_algorithms(client: Client, key: Path, kind: str, option: str) -
 
 
 def test_whole_program(network: Network) -> None:
-    """`up` in a terminal asks for one touch a hop, by account; without a terminal the error says what is missing."""
+    """`up` in a terminal asks for one touch a hop, by account, and then other commands for none; without a terminal the
+    error says what is missing.
+    """
     key = network.home / ".ssh" / "id_ed25519_sk"
     network.authorized_keys.write_text(make_security_key(key, "ed25519-sk"))
     (network.home / ".ssh" / "config").write_text(f"Host *\n    {PROVIDER}\n")
     network.configure(connect_kwargs={"key_filename": str(key)})
+    assert_error(network.user.fab("secure"), 4, f"{key} (no terminal to ask for its touch)")
     with network.user.at_terminal("fab", "up", "--password-file", network.password_file()) as terminal:
         terminal.expect(r"ready.* https://")
         touches = [line for line in terminal.output.splitlines() if "touch your security key" in line]
         assert len(touches) == 2, terminal.output
         for line, hop in zip(touches, (network.gateway, network.host), strict=True):
             assert f"log in to {getuser()}@{hop.destination} (" in line
-        assert_error(network.user.fab("logs"), 4, f"{key} (no terminal to ask for its touch)")
+        assert_success(network.user.fab("logs"))
         terminal.interrupt()
         terminal.expect(r"stop the server on \S+ too\?")
         terminal.type("y")

@@ -17,6 +17,7 @@ LAYERS = (
     ("program", "executor"),
     ("__init__",),
     ("collection",),
+    ("sandbox_collection",),
     ("tasks",),
     ("diagnostics", "trust_stores"),
     ("tunnel",),

@@ -51,6 +51,8 @@ def test_changes_nothing(task: str, inert: Path, capsys: pytest.CaptureFixture[s
         (["up", "--trust"], "would add the server's certificate to your browsers' trust stores"),
         (["up"], "ctrl-c would close the tunnel and ask whether to stop the server"),
         (["logs", "--lines", "7"], "would print the last 7 lines"),
+        (["login"], "would log in to student.compute, and keep the login in the background"),
+        (["logout", "--all"], "no login is held"),
         (["-H", "jo@ashbury", "stop"], "would stop your server on ashbury, if one is running"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -11,9 +11,10 @@ import psutil
 
 from notebooks_over_ssh.sandbox.environment import host_environment, user_name
 from notebooks_over_ssh.sandbox.paths import SandboxPaths
-from notebooks_over_ssh.sandbox.process_cleanup import is_alive, marked_processes
+from notebooks_over_ssh.sandbox.process_cleanup import marked_processes
 from notebooks_over_ssh.sandbox.toy_slurm.commands import CLUSTER
 from notebooks_over_ssh.sandbox.toy_slurm.queue import Job
+from notebooks_over_ssh.util.processes import is_alive
 
 JOB_VARIABLE = "SLURM_JOB_ID"
 # Opens the files of the job in its own process, because that may block.

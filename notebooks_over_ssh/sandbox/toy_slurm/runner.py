@@ -10,11 +10,11 @@ import msgspec
 import psutil
 
 from notebooks_over_ssh.sandbox.paths import SandboxPaths
-from notebooks_over_ssh.sandbox.process_cleanup import is_alive
 from notebooks_over_ssh.sandbox.process_io import Reaper
 from notebooks_over_ssh.sandbox.toy_slurm import job_processes
 from notebooks_over_ssh.sandbox.toy_slurm.queue import Job, Queue, queue_file, read_queue
 from notebooks_over_ssh.util.atomic_write import atomic_write
+from notebooks_over_ssh.util.processes import is_alive
 
 # Between SIGTERM and SIGKILL; KillWait of slurm.conf(5) is 30 s.
 KILL_WAIT_S = 5.0

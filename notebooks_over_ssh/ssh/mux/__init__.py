@@ -1,1 +1,1 @@
-"""Uses a login that another process holds: OpenSSH's multiplexing protocol (PROTOCOL.mux in its source)."""
+"""Uses a login that another process holds, by OpenSSH's multiplexing protocol (PROTOCOL.mux in its source)."""

@@ -5,12 +5,14 @@ import os
 import socket
 import stat
 import time
+from collections.abc import Mapping
 from itertools import count
 from pathlib import Path
 
 from notebooks_over_ssh.ssh.mux import messages
 from notebooks_over_ssh.ssh.mux.messages import Message, MessageReader, MuxError, MuxRefusal
 from notebooks_over_ssh.util.peer_credentials import peer_uid
+from notebooks_over_ssh.util.socket_path import short_path
 
 READ_SIZE = 4096
 # A master that lives answers at once; one that was stopped (SIGSTOP) or hangs does not.
@@ -25,11 +27,14 @@ class MuxClient:
         self._reader = MessageReader()
         self._messages: list[Message] = []
         self._request_ids = count(1)
+        self.extensions: Mapping[str, str] = {}
+        """What the greeting says, by name; a master of OpenSSH says nothing."""
         self.socket = socket.socket(socket.AF_UNIX)
         try:
             check_socket(path)
             self.socket.settimeout(ALIVE_TIMEOUT_S)
-            self.socket.connect(str(path))
+            with short_path(path) as name:
+                self.socket.connect(name)
             if peer_uid(self.socket) != os.getuid():
                 raise MuxError("it belongs to another account")
             self._say_hello()
@@ -48,6 +53,16 @@ class MuxClient:
         """Connect a port that the server reaches to the descriptors of input and output. Raises MuxError."""
         self._request(messages.stdio_forward(next(self._request_ids), host, port), descriptors, timeout_s)
 
+    def start_proxy(self) -> socket.socket:
+        """Make the connection one of the protocol that a MuxTransport speaks. Raises MuxError."""
+        self._exchange(messages.proxy(next(self._request_ids)), messages.PROXY_STARTED)
+        self.socket.settimeout(None)
+        return self.socket
+
+    def terminate(self) -> None:
+        """Ask the master to end. Raises MuxError; MuxRefusal if it stays."""
+        self._exchange(messages.terminate(next(self._request_ids)), messages.OK)
+
     def close(self) -> None:
         """End the session or forward; unblocks a request in another thread."""
         with contextlib.suppress(OSError):
@@ -60,8 +75,20 @@ class MuxClient:
         greeting = self._receive(deadline)
         if (greeting.type, greeting.id) != (messages.HELLO, messages.VERSION):
             raise MuxError("it speaks another protocol")
+        self.extensions = greeting.extensions
         if self._receive(deadline).type != messages.ALIVE:
             raise MuxError("it does not say that it is alive")
+
+    def _exchange(self, request: bytes, answer: int) -> None:
+        try:
+            self.socket.sendall(request)
+            reply = self._receive(time.monotonic() + ALIVE_TIMEOUT_S)
+        except OSError as error:
+            raise MuxError(error.strerror or "it does not answer") from error
+        if reply.type in messages.REFUSALS:
+            raise MuxRefusal(f"it refuses: {reply.reason}")
+        if reply.type != answer:
+            raise MuxError("it gave an unexpected answer")
 
     def _request(self, request: bytes, descriptors: tuple[int, ...], timeout_s: float) -> None:
         try:

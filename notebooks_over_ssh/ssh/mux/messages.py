@@ -4,6 +4,8 @@ A flag is sent as a uint32, as mux.c does, although the document calls it a bool
 """
 
 import struct
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 VERSION = 4
@@ -15,12 +17,22 @@ NO_ESCAPE_CHARACTER = 0xFFFFFFFF
 HELLO = 0x00000001
 NEW_SESSION = 0x10000002
 ALIVE_CHECK = 0x10000004
+TERMINATE = 0x10000005
 NEW_STDIO_FORWARD = 0x10000008
+PROXY = 0x1000000F
+OK = 0x80000001
 PERMISSION_DENIED = 0x80000002
 FAILURE = 0x80000003
 EXIT_MESSAGE = 0x80000004
 ALIVE = 0x80000005
 SESSION_OPENED = 0x80000006
+PROXY_STARTED = 0x8000000F
+HOST_KEY = "host-key@notebooks-over-ssh"
+"""An extension of our own: the key (base64) with which the host authenticated itself."""
+PROGRAM_VERSION = "version@notebooks-over-ssh"
+"""The version of the program that holds the login."""
+DESCRIPTION = "login@notebooks-over-ssh"
+"""What the login is, as JSON."""
 REFUSALS = (PERMISSION_DENIED, FAILURE)
 
 
@@ -33,7 +45,7 @@ class MuxRefusal(MuxError):
 
 
 class Message(NamedTuple):
-    """A message of the master."""
+    """A message of either side; only fields that are used here."""
 
     type: int
     id: int
@@ -42,11 +54,14 @@ class Message(NamedTuple):
     """The process, session or exit status that it reports."""
     reason: str = ""
     """Why the request was refused."""
+    extensions: Mapping[str, str] = MappingProxyType({})
+    """What a HELLO says of itself, by name."""
 
 
-def hello() -> bytes:
-    """The first message of either side."""
-    return _frame(struct.pack(">II", HELLO, VERSION))
+def hello(extensions: Mapping[str, str] = MappingProxyType({})) -> bytes:
+    """The first message of either side; a peer ignores an extension that it does not know."""
+    pairs = b"".join(_string(name) + _string(value) for name, value in extensions.items())
+    return _frame(struct.pack(">II", HELLO, VERSION) + pairs)
 
 
 def alive_check(request_id: int) -> bytes:
@@ -68,11 +83,46 @@ def stdio_forward(request_id: int, host: str, port: int) -> bytes:
     return _frame(body + _string(host) + struct.pack(">I", port))
 
 
+def proxy(request_id: int) -> bytes:
+    """Speak the connection protocol (RFC 4254) from now on."""
+    return _frame(struct.pack(">II", PROXY, request_id))
+
+
+def terminate(request_id: int) -> bytes:
+    """Ask the master to end."""
+    return _frame(struct.pack(">II", TERMINATE, request_id))
+
+
+def alive(request_id: int, pid: int) -> bytes:
+    """The answer to an alive check."""
+    return _frame(struct.pack(">III", ALIVE, request_id, pid))
+
+
+def ok(request_id: int) -> bytes:
+    """A request was granted."""
+    return _frame(struct.pack(">II", OK, request_id))
+
+
+def proxy_started(request_id: int) -> bytes:
+    """The answer to `proxy`."""
+    return _frame(struct.pack(">II", PROXY_STARTED, request_id))
+
+
+def failure(request_id: int, reason: str) -> bytes:
+    """A request was refused."""
+    return _frame(struct.pack(">II", FAILURE, request_id) + _string(reason))
+
+
 class MessageReader:
-    """Parses what a master sends."""
+    """Parses what the peer sends."""
 
     def __init__(self) -> None:
         self._unread = b""
+
+    def take_unread(self) -> bytes:
+        """What follows the messages so far, in another protocol."""
+        unread, self._unread = self._unread, b""
+        return unread
 
     def receive_data(self, data: bytes) -> list[Message]:
         """The messages that are complete now. Raises MuxError."""
@@ -86,6 +136,8 @@ class MessageReader:
                 break
             body, self._unread = self._unread[4 : 4 + size], self._unread[4 + size :]
             messages.append(_decode(body))
+            if messages[-1].type in (PROXY, PROXY_STARTED):
+                break
         return messages
 
 
@@ -94,6 +146,8 @@ def _decode(body: bytes) -> Message:
     try:
         if message_type in (EXIT_MESSAGE, ALIVE, SESSION_OPENED):
             return Message(message_type, number, struct.unpack_from(">I", body, 8)[0])
+        if message_type == HELLO:
+            return Message(message_type, number, extensions=_decode_extensions(body))
         if message_type in REFUSALS:
             (size,) = struct.unpack_from(">I", body, 8)
             text = body[12 : 12 + min(size, MAX_REASON_LENGTH)]
@@ -101,6 +155,16 @@ def _decode(body: bytes) -> Message:
     except struct.error as error:
         raise MuxError("it sent a truncated message") from error
     return Message(message_type, number)
+
+
+def _decode_extensions(body: bytes) -> Mapping[str, str]:
+    """The pairs of name and value in a HELLO. Raises struct.error."""
+    texts, offset = [], 8
+    while offset < len(body):
+        (size,) = struct.unpack_from(">I", body, offset)
+        texts.append(body[offset + 4 : offset + 4 + size].decode("utf-8", "replace"))
+        offset += 4 + size
+    return dict(zip(texts[::2], texts[1::2], strict=False))
 
 
 def _frame(body: bytes) -> bytes:

@@ -1,5 +1,7 @@
 """The connection protocol (RFC 4254) alone: the process at the other end of the socket has the encrypted connection."""
 
+import select
+import socket
 import struct
 import sys
 from typing import Any
@@ -60,11 +62,25 @@ class MuxTransport(Transport):
         self.packetizer.can_send = self.clear_to_send.is_set
         self.verified_host_key = host_key
         """The key (base64) with which the host authenticated itself."""
+        self.held_login: Any = None
+        """How a process of this program describes the login; None for a master of OpenSSH."""
         self.initial_kex_done = True
         self.clear_to_send.set()
         self.packetizer.complete_handshake()
         self.active = True
         self.start()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the process at the other end has closed the socket, even if that was not read yet."""
+        try:
+            poller = select.poll()
+            poller.register(self.sock, select.POLLIN)
+            return bool(poller.poll(0)) and not self.sock.recv(1, socket.MSG_PEEK)
+        except TimeoutError:  # the transport has read it meanwhile
+            return False
+        except (OSError, ValueError):  # it is closed
+            return True
 
     def run(self) -> None:
         """Read packets until the end, then notify every channel."""

@@ -11,6 +11,7 @@ import pytest
 
 from tests.kit.cli import assert_error, assert_success
 from tests.kit.https_probe import probe
+from tests.kit.leaks import command_line
 from tests.kit.sshd import GATEWAY_OPTIONS, LOOPBACK, Network, Server, known_hosts_line
 from tests.kit.wait import wait_until
 
@@ -147,20 +148,23 @@ def test_ipv6_gateway(network: Network) -> None:
 
 
 def test_command_ends_with_the_task(network: Network) -> None:
-    """A command in place of a gateway has ended with the task: after success, after a refusal, with a tunnel."""
+    """A command in place of a gateway has ended with the task: after success, after a refusal, with the login."""
     config = network.folder / "ssh_config"
     config.write_text(network.ssh_config())
     network.configure(gateway=f"ssh -F {config} -W %h:%p gateway")
 
     def commands() -> list[psutil.Process]:
-        return [process for process in network.processes(network.home) if str(config) in process.cmdline()]
+        return [
+            process for process in network.processes(network.home) if str(config) in command_line(process)
+        ]
 
     assert_success(network.user.fab("secure"))
     assert commands() == []
     assert_success(network.user.fab("up", "--detach"))
     assert len(commands()) == 1  # the tunnel's own
     assert_success(network.user.fab("stop"))
-    wait_until(lambda: not commands(), "the command ends with the tunnel")
+    network.user.end_logins()
+    wait_until(lambda: not commands(), "the command ends with the login")
     network.host.new_key()
     assert_error(network.user.fab("secure"), 5, "does not match the one")
     assert commands() == []

@@ -109,7 +109,7 @@ def test_proxy_command(network: Network) -> None:
     config.write_text(network.ssh_config())
     network.configure(gateway=f"ssh -F {config} -W %h:%p gateway")
     assert_success(network.user.fab("up", "--detach"))
-    assert (network.gateway.logins(), network.host.logins()) == (2, 2)
+    assert (network.gateway.logins(), network.host.logins()) == (1, 1)
     assert_success(network.user.fab("stop"))
     network.wait_until_empty()
 

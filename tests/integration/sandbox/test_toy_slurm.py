@@ -7,8 +7,8 @@ import pytest
 
 from notebooks_over_ssh import sandbox
 from notebooks_over_ssh.sandbox.paths import LOGIN_NODE, SandboxPaths
-from notebooks_over_ssh.sandbox.process_cleanup import is_alive
 from notebooks_over_ssh.sandbox.toy_slurm import job_processes
+from notebooks_over_ssh.util.processes import is_alive
 from tests.kit.openssh_client import OpenSSHClient, make_client
 from tests.kit.wait import wait_until
 

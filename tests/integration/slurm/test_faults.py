@@ -19,7 +19,7 @@ def _stop(user: ClusterUser, *arguments: str) -> None:
     assert_success(user.fab("stop", *arguments))
     assert user.status() == []
     assert user.cluster.active_jobs(user.account) == []
-    wait_until(lambda: user.cluster.processes(user.account) == {}, "no process is left on the cluster")
+    user.wait_until_empty()
 
 
 def _wait_for_closed_tunnel(user: ClusterUser) -> None:

@@ -96,10 +96,7 @@ def test_server_in_a_job(way: str, cluster_user: ClusterUser, another_cluster_us
     assert "stopped the server on gpu1" in stopped
     assert "ended job" in stopped
     assert cluster_user.cluster.active_jobs(cluster_user.account) == []
-    wait_until(
-        lambda: cluster_user.cluster.processes(cluster_user.account) == {},
-        "no process is left on the cluster",
-    )
+    cluster_user.wait_until_empty()
     assert cluster_user.status() == []
 
 

@@ -41,7 +41,7 @@ def test_server_with_a_gpu(cluster_user: ClusterUser) -> None:
     stopped = assert_success(cluster_user.fab("stop"))
     assert "stopped the server on gpu1" in stopped.stdout
     assert cluster_user.cluster.active_jobs(cluster_user.account) == []
-    assert cluster_user.cluster.processes(cluster_user.account) == {}
+    cluster_user.wait_until_empty()
     assert cluster_user.status() == []
     jobs = cluster_user.account.home / STATE / "jobs"
     assert [path.name for path in jobs.iterdir()] == ["lock"]

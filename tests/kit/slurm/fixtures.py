@@ -86,6 +86,7 @@ def _user(site: Site, home: Path, temporary: Path) -> Iterator[ClusterUser]:
         site.cluster.repair()
         if user.sessions.exists():
             user.fab("stop", "--all", "--force")
+        user.end_logins()
         left = _left(user)
         terminate_all(user.account.processes())
         site.cluster.cancel_all(user.account)

@@ -18,6 +18,7 @@ from tests.kit.gateway_servers import SshdPerConnection
 from tests.kit.slurm.cluster import LOGIN_OUTSIDE, Cluster
 from tests.kit.slurm.configuration import CONTROLLER
 from tests.kit.sshd import GATEWAY_OPTIONS, make_key
+from tests.kit.wait import wait_until
 
 SSH_PORT = 22
 
@@ -104,6 +105,11 @@ class ClusterUser(User):
     def ssh(self, *words: str, stdin: str = "") -> Result:
         """Run a program on the login node, and wait for it."""
         return self.execute(self.ssh_command(*words), stdin)
+
+    def wait_until_empty(self) -> None:
+        """End the logins that are kept, and wait until the user has no process on the cluster."""
+        self.end_logins()
+        wait_until(lambda: self.cluster.processes(self.account) == {}, "no process is left on the cluster")
 
     def submit(self, *words: str, script: str = "sleep 1000") -> str:
         """Submit a job with these arguments of sbatch(1), and return its ID. It leaves no output file."""

@@ -220,3 +220,12 @@ class TestPromptedAtTheStart:
         assert credentials.password(HOST, PROMPT, use_keyring=False, is_host=True) == "the host's"
         assert credentials.passphrase(Path("first")) == "common"
         assert "common" not in repr(credentials.secrets)
+
+
+def test_clear() -> None:
+    """Secrets that nothing needs any more are dropped."""
+    secrets = Secrets([(GATEWAY, "secret")], {"key": "secret"}, PromptedSecrets("secret", "secret"))
+    credentials = CredentialPrompter(NullPrompter(), secrets)
+    credentials.clear()
+    assert credentials.secrets == Secrets()
+    assert password(credentials) is None

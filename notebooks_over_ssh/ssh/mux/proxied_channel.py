@@ -1,0 +1,100 @@
+"""A channel of a transport that belongs to another process, which has the window and the other end's number."""
+
+import contextlib
+import struct
+from typing import Any, Protocol
+
+import paramiko
+from paramiko.common import (
+    MSG_CHANNEL_CLOSE,
+    MSG_CHANNEL_OPEN,
+    MSG_CHANNEL_OPEN_FAILURE,
+    MSG_CHANNEL_OPEN_SUCCESS,
+)
+
+from notebooks_over_ssh.ssh.connect_errors import FAILURES
+
+
+class PacketReceiver(Protocol):
+    """The client that the channel belongs to."""
+
+    def send(self, payload: bytes) -> None: ...
+
+    def remove(self, channel: "ProxiedChannel") -> None: ...
+
+    def close(self) -> None: ...
+
+
+class ProxiedChannel:
+    """Passes packets on with the number replaced; has the methods of a Channel that a transport calls."""
+
+    def __init__(
+        self, transport: Any, client: PacketReceiver, kind: bytes, client_id: int, fields: bytes
+    ) -> None:
+        """`fields` are those of the open request after the sender's number."""
+        self.client_id = client_id
+        self.local_id = -1
+        self._transport = transport
+        self._client = client
+        self._kind = kind
+        self._fields = fields
+        self._remote_id: int | None = None
+        self._close_sent = False
+        self._close_received = False
+        self._is_abandoned = False
+
+    def is_at(self, remote_id: int) -> bool:
+        """Whether the server has given it this number, and the client has not closed it."""
+        return self._remote_id == remote_id and not self._close_sent
+
+    def open(self) -> None:
+        """Send the open request. Raises one of FAILURES."""
+        header = struct.pack(">BI", MSG_CHANNEL_OPEN, len(self._kind)) + self._kind
+        self._send(header + struct.pack(">I", self.local_id) + self._fields)
+
+    def forward(self, message_type: int, payload: bytes) -> None:
+        """Send a packet of the client, which has the server's number already. Raises one of FAILURES."""
+        self._send(payload)
+        if message_type == MSG_CHANNEL_CLOSE:
+            self._close_sent = True
+            self._remove_when_closed()
+
+    def abandon(self) -> None:
+        """The client has left: close the channel, now or when the server has opened it."""
+        self._is_abandoned = True
+        if self._remote_id is not None and not self._close_sent:
+            with contextlib.suppress(*FAILURES):
+                self.forward(MSG_CHANNEL_CLOSE, struct.pack(">BI", MSG_CHANNEL_CLOSE, self._remote_id))
+
+    # ---- called by the transport, in the thread that received the packet ----
+
+    def handle_packet(self, message_type: int, payload: memoryview) -> bool:
+        """Pass the packet on to the client."""
+        if message_type == MSG_CHANNEL_OPEN_SUCCESS and self._remote_id is None:
+            (self._remote_id,) = struct.unpack_from(">I", payload, 5)
+            if self._is_abandoned:
+                self._transport.packetizer.call_soon(self.abandon)
+        if not self._is_abandoned:
+            self._client.send(struct.pack(">BI", message_type, self.client_id) + bytes(payload[5:]))
+        if message_type == MSG_CHANNEL_OPEN_FAILURE:
+            self._remove()
+        elif message_type == MSG_CHANNEL_CLOSE:
+            self._close_received = True
+            self._remove_when_closed()
+        return True
+
+    def transport_lost(self) -> None:
+        """Disconnect the client: the transport has ended."""
+        self._client.close()
+
+    def _remove_when_closed(self) -> None:
+        # RFC 4254, section 5.3: a channel is closed when both sides have sent the message.
+        if self._close_sent and self._close_received:
+            self._remove()
+
+    def _remove(self) -> None:
+        self._transport.remove(self)
+        self._client.remove(self)
+
+    def _send(self, payload: bytes) -> None:
+        self._transport._send_user_message(paramiko.Message(payload))

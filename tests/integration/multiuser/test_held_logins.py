@@ -1,0 +1,234 @@
+"""The login of a tunnel serves the user's other commands, and nobody else."""
+
+import os
+import re
+import signal
+import stat
+import sys
+from getpass import getuser
+
+import psutil
+import pytest
+
+from notebooks_over_ssh.tunnel import listen
+from tests.kit.cli import assert_error, assert_success, run
+from tests.kit.leaks import command_line, is_alive, listening_ports
+from tests.kit.pam_login import TwoFactorHops, fab_at_terminal
+from tests.kit.pam_sshd import PamNetwork
+from tests.kit.ports import free_port
+from tests.kit.proxied_tunnel import Tunnel
+from tests.kit.sshd import Network
+from tests.kit.wait import TIMEOUT_S, wait_until
+
+NOBODY = 65534
+OTHER_ADDRESS = "127.0.0.3"
+# Makes the program another version of itself.
+OTHER_VERSION = """
+import notebooks_over_ssh
+notebooks_over_ssh.__version__ = "0.0.1"
+"""
+# Prints what the socket sends to a process of that account that says hello. Its folder becomes the working directory
+# first, because the account may not enter those above it.
+GREET = """
+import os, socket, sys
+os.chdir(sys.argv[1])
+os.setuid(int(sys.argv[3]))
+with socket.socket(socket.AF_UNIX) as sock:
+    sock.settimeout(20)
+    sock.connect(sys.argv[2])
+    try:
+        sock.sendall(bytes.fromhex(sys.argv[4]))
+        print(sock.recv(100).hex())
+    except OSError:
+        print()
+"""
+HELLO = "000000080000000100000004"
+
+
+@pytest.mark.usefixtures("codes")
+def test_prompts(pam_network: PamNetwork) -> None:
+    """With a password and a one-time code on both hops, `up --detach` asks four times, and every command after it
+    never, even when the tunnel is closed. Another host behind the gateway costs its own two. So does `login`.
+    """
+    hops = TwoFactorHops(pam_network, OTHER_ADDRESS)
+    user, host = pam_network.user, pam_network.host
+    with fab_at_terminal(pam_network, "up", "--detach") as terminal:
+        hops.answer(terminal)
+        assert terminal.end() == 0, terminal.output
+    for command in (["logs"], ["serve"], ["tunnel", "--detach", "--local-port", str(free_port())]):
+        assert_success(user.fab(*command))
+    session = user.only_session()
+    assert (session["server"], session["tunnel"]) == ("running", "open")
+    with user.at_terminal("fab", "logs", "--host", f"{OTHER_ADDRESS}:{host.port}") as terminal:
+        hops.answer_hop(terminal, "host", OTHER_ADDRESS)
+        assert terminal.end() == 0, terminal.output
+    assert_success(user.fab("stop"))
+    assert_success(user.fab("up", "--detach"))
+    assert_success(user.fab("stop"))
+    assert (pam_network.gateway.connections(), host.connections()) == (1, 2)
+
+    assert_success(user.fab("logout"))
+    with user.at_terminal("fab", "login") as terminal:
+        hops.answer(terminal)
+        assert terminal.end() == 0, terminal.output
+    assert_success(user.fab("up", "--detach"))
+    assert user.only_session()["tunnel"] == "open"
+    assert_success(user.fab("stop"))
+    assert (pam_network.gateway.connections(), host.connections()) == (2, 3)
+
+
+def daemons(network: Network) -> list[psutil.Process]:
+    """The background processes of the network's user."""
+    return [
+        process
+        for process in network.processes(network.home)
+        if "notebooks_over_ssh.tunnel.daemon" in command_line(process)
+    ]
+
+
+def test_tunnel_in_the_foreground(network: Network) -> None:
+    """The login of a tunnel in the foreground ends with the tunnel, and the command that closes it goes on without."""
+    assert_success(network.user.fab("secure", "serve"))
+    with network.user.running("fab", "tunnel") as process:
+        wait_until(lambda: Tunnel(network.user).record(), "the tunnel is open")
+        assert_success(network.user.fab("logs"))
+        assert network.host.logins() == 2
+        assert_success(
+            network.user.fab("secure", "--renew", "--restart", "--password-file", network.password_file())
+        )
+        output, _ = process.communicate(timeout=TIMEOUT_S)
+    assert process.returncode == 0, output
+    assert network.user.only_session()["tunnel"] == "open"
+    assert network.host.logins() == 3
+    assert_success(network.user.fab("stop"))
+    network.wait_until_empty()
+
+
+@pytest.mark.parametrize("lifetime_s", [0, 3])
+def test_lifetime(network: Network, lifetime_s: int) -> None:
+    """The process ends by itself when nobody has used its login for that time; `stop` does not wait for it."""
+    network.configure(notebook={"login_lifetime": lifetime_s})
+    assert_success(network.user.fab("up", "--detach"))
+    (process,) = daemons(network)
+    port = Tunnel(network.user).record()["local_port"]
+    assert_success(network.user.fab("stop"))
+    assert listening_ports([process]) == set()
+    listen(port).close()
+    if lifetime_s:
+        assert process.is_running()
+    wait_until(lambda: not is_alive(process), "the process has ended")
+    assert network.user.login_sockets == []
+    network.wait_until_empty()
+
+
+def test_lost_login(network: Network) -> None:
+    """When the connections of a kept login end, so does its process; the gateway's login outlives that of the host."""
+    assert_success(network.user.fab("up", "--detach"))
+    assert_success(network.user.fab("stop"))
+    (process,) = daemons(network)
+    network.host.stop()
+    wait_until(lambda: len(network.user.login_sockets) == 1, "the login on the host is not offered")
+    network.host.start()
+    assert_success(network.user.fab("secure"))
+    assert (network.gateway.logins(), network.host.logins()) == (1, 2)
+    network.gateway.stop()
+    wait_until(lambda: not is_alive(process), "the process has ended")
+    assert network.user.login_sockets == []
+
+
+def test_login_and_logout(network: Network) -> None:
+    """`login` keeps one login, which `status` shows; `logout` ends it, but not that of a tunnel."""
+    user = network.user
+    hops = [f"{getuser()}@{server.destination}" for server in (network.gateway, network.host)]
+    assert "no login is held" in assert_success(user.fab("logout")).stdout
+    assert f"logged in to {' and '.join(hops)}" in assert_success(user.fab("login")).stdout
+    assert "already logged in" in assert_success(user.fab("login")).stdout
+    assert re.search(
+        rf"held on {' and '.join(hops)}\n +since .*, until ", assert_success(user.fab("status")).stdout
+    )
+    (process,) = daemons(network)
+    assert_success(user.fab("secure"))
+    assert_success(user.fab("logout"))
+    assert not is_alive(process)
+    assert user.login_sockets == network.gateway.children() == []
+
+    assert_success(user.fab("up", "--detach"))
+    session = user.only_session()
+    assert (session["login"]["hops"], session["login"]["tunnel"]) == (hops, "the tunnel to localhost")
+    for command in (("logout",), ("logout", "--all")):
+        assert_error(user.fab(*command), 1, "the tunnel to localhost uses it", "stop")
+    assert_success(user.fab("stop"))
+    assert_success(user.fab("logout", "--all"))
+    assert (network.gateway.logins(), network.host.logins()) == (2, 2)
+    network.wait_until_empty()
+
+
+def test_places_without_sockets(network: Network) -> None:
+    """Where no socket can be made, `up --detach` works as without this, and `login` says why it does not."""
+    folder = network.home / ".local/state/notebooks-over-ssh/logins"
+    folder.parent.mkdir(parents=True)
+    folder.write_text("")
+    assert_success(network.user.fab("up", "--detach"))
+    assert network.user.only_session()["tunnel"] == "open"
+    assert network.user.only_session()["login"] is None
+    assert_error(network.user.fab("login"), 1, "other commands cannot use the login")
+    assert_success(network.user.fab("stop"))
+    wait_until(lambda: daemons(network) == [], "no process is left")
+    network.wait_until_empty()
+
+
+def test_another_version(network: Network) -> None:
+    """A login of another version of the program is not used, and ends at the first command; with a tunnel it stays."""
+    assert_success(network.user.fab("login"))
+    (process,) = daemons(network)
+    (network.folder / "sitecustomize.py").write_text(OTHER_VERSION)
+    assert_success(network.user.fab("up", "--detach", PYTHONPATH=str(network.folder)))
+    assert network.host.logins() == 2
+    wait_until(lambda: not is_alive(process), "the first process has ended")
+    assert_success(network.user.fab("logs"))
+    assert network.host.logins() == 3
+    assert network.user.only_session()["tunnel"] == "open"
+    assert_success(network.user.fab("stop"))
+    network.wait_until_empty()
+
+
+def test_unusable_login(network: Network) -> None:
+    """If the process with the login hangs or was killed, a command logs in itself; the next tunnel offers its own."""
+    assert_success(network.user.fab("up", "--detach"))
+    assert network.host.logins() == 1
+    tunnel = psutil.Process(Tunnel(network.user).record()["pid"])
+    tunnel.send_signal(signal.SIGSTOP)
+    assert_success(network.user.fab("logs"))
+    assert network.host.logins() == 2
+    tunnel.kill()
+    wait_until(lambda: not is_alive(tunnel), "the tunnel has ended")
+    assert network.user.login_sockets
+    assert_success(network.user.fab("logs"))
+    assert network.host.logins() == 3
+    assert_success(network.user.fab("tunnel", "--detach"))
+    assert_success(network.user.fab("logs"))
+    assert network.host.logins() == 4
+    assert_success(network.user.fab("stop"))
+    network.wait_until_empty()
+    assert network.user.login_sockets == []
+
+
+def test_another_account(network: Network) -> None:
+    """The sockets are private, and a process of another account that reaches one all the same gets no answer."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to run a program as another account")
+    assert_success(network.user.fab("up", "--detach"))
+    sockets = network.user.login_sockets
+    folder = sockets[0].parent
+    assert sorted(folder.iterdir()) == sockets and len(sockets) == 2
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    for path in sockets:
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        path.chmod(0o666)
+    folder.chmod(0o777)
+    for path in sockets:
+        for uid, is_answered in ((os.getuid(), True), (NOBODY, False)):
+            result = run(sys.executable, "-c", GREET, folder, path.name, str(uid), HELLO)
+            assert bool(result.stdout.strip()) == is_answered
+    folder.chmod(0o700)
+    assert_success(network.user.fab("stop"))

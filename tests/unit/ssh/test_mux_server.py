@@ -1,0 +1,174 @@
+"""The process that holds a login: its clients open channels of its transport, and nothing that they send does harm."""
+
+import contextlib
+import os
+import random
+import socket
+import struct
+import threading
+from typing import Any
+
+import paramiko
+import pytest
+
+from notebooks_over_ssh.ssh.mux import messages
+from notebooks_over_ssh.ssh.mux.messages import MessageReader
+from notebooks_over_ssh.ssh.mux.server import MAX_CHANNELS, MuxServerClient
+from notebooks_over_ssh.ssh.mux.transport import frame
+
+KEY = "AAAAC3NzaC1lZDI1NTE5AAAAIA=="
+EXTENSIONS = {messages.HOST_KEY: KEY}
+HELLO = messages.hello() + messages.alive_check(1)
+PROXY = messages.proxy(2)
+REMOTE_ID = 40
+
+
+class FakeTransport:
+    """Opens every channel, under a number of its own, and records what is sent."""
+
+    def __init__(self) -> None:
+        self.packetizer = self
+        self.last_received_at = 0.0
+        self.sent: list[bytes] = []
+        self.channels: dict[int, Any] = {}
+
+    def add(self, channel: Any) -> None:
+        channel.local_id = len(self.sent) + 1000
+        self.channels[channel.local_id] = channel
+
+    def remove(self, channel: Any) -> None:
+        self.channels.pop(channel.local_id, None)
+
+    def is_active(self) -> bool:
+        return True
+
+    def send_keepalive(self) -> None:
+        self.last_received_at += 1
+
+    def call_soon(self, callback: Any) -> None:
+        callback()
+
+    def _send_user_message(self, message: paramiko.Message) -> None:
+        payload = message.asbytes()
+        self.sent.append(payload)
+        if payload[0] == 90:
+            kind_end = 5 + struct.unpack_from(">I", payload, 1)[0]
+            (number,) = struct.unpack_from(">I", payload, kind_end)
+            reply = struct.pack(">BIIII", 91, number, REMOTE_ID + len(self.sent), 1 << 20, 1 << 15)
+            self.channels[number].handle_packet(91, memoryview(reply))
+
+
+def serve(data: bytes, refusal: str = "") -> tuple[bytes, FakeTransport, list[str]]:
+    """What a client that sends this data receives, the transport, and the answers to requests to end the login."""
+    transport, answers = FakeTransport(), list[str]()
+
+    def request_end() -> str:
+        answers.append(refusal)
+        return refusal
+
+    client, server = socket.socketpair()
+    with client:
+        client.sendall(data)
+        client.shutdown(socket.SHUT_WR)
+        MuxServerClient(server, transport, EXTENSIONS, request_end).run()
+        received = b""
+        with contextlib.suppress(ConnectionResetError):  # closed before it was read
+            while block := client.recv(65536):
+                received += block
+    return received, transport, answers
+
+
+def open_request(kind: bytes, number: int) -> bytes:
+    return frame(struct.pack(">BI", 90, len(kind)) + kind + struct.pack(">III", number, 1 << 20, 1 << 15))
+
+
+def test_session() -> None:
+    """A session is opened under the client's number, its packets go to the server, and it is closed with the client."""
+    transport = FakeTransport()
+    client, server = socket.socketpair()
+    thread = threading.Thread(target=MuxServerClient(server, transport, EXTENSIONS, lambda: "").run)
+    thread.start()
+    packets = [open_request(b"session", 7), frame(struct.pack(">BII", 94, REMOTE_ID + 1, 2) + b"hi")]
+    with client:
+        client.sendall(HELLO + PROXY + b"".join(packets))
+        reader, confirmation = MessageReader(), b""
+        replies: list[messages.Message] = []
+        while len(confirmation) < 10:
+            data = client.recv(65536)
+            assert data
+            if len(replies) < 3:
+                replies += reader.receive_data(data)
+                data = reader.take_unread() if len(replies) == 3 else b""
+            confirmation += data
+    thread.join()
+    greeting, alive, proxied = replies
+    assert greeting.extensions == EXTENSIONS
+    assert (alive.type, alive.value, proxied.type) == (messages.ALIVE, os.getpid(), messages.PROXY_STARTED)
+    assert struct.unpack_from(">BI", confirmation, 5) == (91, 7)
+    assert [payload[0] for payload in transport.sent] == [90, 94, 97]
+
+
+@pytest.mark.parametrize(
+    ("packets", "message_types"),
+    [
+        pytest.param([open_request(b"x11", 7)], [], id="another type of channel"),
+        pytest.param([frame(struct.pack(">BI", 50, 7))], [], id="a login"),
+        pytest.param([frame(struct.pack(">BII", 94, 3, 2) + b"hi")], [], id="another channel's number"),
+        pytest.param([struct.pack(">I", 1 << 30)], [], id="a packet of a gigabyte"),
+        pytest.param(
+            [open_request(b"session", 7), frame(struct.pack(">BII", 98, REMOTE_ID + 1, 7) + b"pty-req\0")],
+            [90, 97],
+            id="a terminal",
+        ),
+        pytest.param(
+            [open_request(b"session", number) for number in range(MAX_CHANNELS + 1)],
+            [90] * MAX_CHANNELS + [97] * MAX_CHANNELS,
+            id="too many channels",
+        ),
+    ],
+)
+def test_refused_packets(packets: list[bytes], message_types: list[int]) -> None:
+    """What no task needs is not passed on to the server."""
+    _, transport, _ = serve(HELLO + PROXY + b"".join(packets))
+    assert [payload[0] for payload in transport.sent] == message_types
+
+
+def test_refused_requests() -> None:
+    """Requests that are not served are refused; `terminate` is granted, unless a tunnel needs the login."""
+    requests = HELLO + messages.stdio_forward(3, "host", 22) + messages.terminate(4)
+    for refusal, answer in (("", messages.OK), ("a tunnel uses it", messages.FAILURE)):
+        received, _, answers = serve(requests, refusal)
+        replies = MessageReader().receive_data(received)
+        assert [reply.type for reply in replies[2:]] == [messages.FAILURE, answer]
+        assert replies[3].reason == refusal
+        assert answers == [refusal]
+
+
+def test_another_account(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client of another account gets nothing, not even a greeting."""
+    monkeypatch.setattr(os, "getuid", lambda: os.geteuid() + 1)
+    received, transport, _ = serve(HELLO + PROXY + open_request(b"session", 7))
+    assert (received, transport.sent) == (b"", [])
+
+
+def test_random_input() -> None:
+    """10 000 clients that send valid messages with random changes end only themselves."""
+    source = random.Random(1)  # not a secret
+    packets = [
+        open_request(b"session", 7),
+        open_request(b"direct-tcpip", 8),
+        frame(struct.pack(">BII", 94, REMOTE_ID + 1, 2) + b"hi"),
+        frame(struct.pack(">BII", 93, REMOTE_ID + 1, 100)),
+        frame(struct.pack(">BII", 98, REMOTE_ID + 1, 4) + b"exec\1\0\0\0\4true"),
+        frame(struct.pack(">BI", 96, REMOTE_ID + 1)),
+        frame(struct.pack(">BI", 97, REMOTE_ID + 1)),
+        frame(struct.pack(">BI", 80, 3) + b"abc\1"),
+    ]
+    for number in range(10_000):
+        data = bytearray(HELLO + PROXY + b"".join(source.choices(packets, k=4)))
+        for _ in range(source.randrange(4)):
+            # Mostly after the greeting, which would be refused at once.
+            begin = 0 if number % 5 == 0 else len(HELLO + PROXY)
+            data[source.randrange(begin, len(data))] = source.randrange(256)
+        _, transport, _ = serve(bytes(data))
+        assert len(transport.sent) <= 9, "four packets, and the end of up to four channels"
