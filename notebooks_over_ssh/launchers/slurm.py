@@ -40,10 +40,10 @@ from notebooks_over_ssh.util.command_hint import command
 COMMAND_TIMEOUT_S = 60
 CANCEL_TIMEOUT_S = 90  # longer than KillWait of slurm.conf(5), after which Slurm kills the job
 FIRST_INTERVAL_S, MAX_INTERVAL_S, BACKOFF = 1.0, 39.0, 1.5
-# For how long a look at a queued job counts: Slurm's controller should get at most one request every 30 s from a user.
 MAX_LOOK_AGE_S = 35
-NEW_LOOK = 0.9
-"""How old a look may be to count as a new one, as a part of the time waited for it."""
+"""For how long each request of a look at a queued job counts: Slurm's controller should get at most one every 30 s from
+a user, on average.
+"""
 START_MARGIN_S = 30
 NEVER_SEEN = ("", -math.inf)
 # Longer than Jupyter takes to end its kernels. Slurm may be half a minute early.
@@ -179,14 +179,14 @@ class SlurmLauncher:
     def _wait(self, login: Connection, job: Job) -> Iterator[StateReply | SlurmUnavailableError]:
         """Yield the job's state until it runs or has ended: at once when it has started, else after a pause that grows.
 
+        After the first pause Slurm has looked at a new job. Later ones cost it nothing while the last look counts.
+
         Yields the error while Slurm does not answer: a controller that is started again still knows the job.
         """
         interval_s = FIRST_INTERVAL_S
         while True:
             try:
-                reply = self._query(
-                    login, job, max_age_s=min(MAX_LOOK_AGE_S, interval_s * NEW_LOOK), wait_s=interval_s
-                )
+                reply = self._query(login, job, max_age_s=MAX_LOOK_AGE_S, wait_s=interval_s)
             except SlurmUnavailableError as error:
                 yield error
                 continue

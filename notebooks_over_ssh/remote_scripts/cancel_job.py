@@ -11,7 +11,7 @@ import time
 import slurm
 from common import reply
 
-POLL_INTERVAL_S = 1
+FIRST_INTERVAL_S, MAX_INTERVAL_S, BACKOFF = 0.5, 10, 1.5
 
 
 def main(parameters):
@@ -33,10 +33,12 @@ def cancel(job_id, token, timeout_s):
         if status and job is not None and job["is_active"]:  # it has not ended by itself meanwhile
             raise slurm.SlurmError("cancel-failed", errors)
     deadline = time.time() + timeout_s
+    interval_s = FIRST_INTERVAL_S
     while job is not None and (job["is_active"] or job["state"] == "COMPLETING"):
         if time.time() > deadline:
             return dict(problem="job-remains", reason=job["state"])
-        time.sleep(POLL_INTERVAL_S)
+        time.sleep(interval_s)
+        interval_s = min(MAX_INTERVAL_S, interval_s * BACKOFF)
         job = slurm.find(job_id, token)
     shutil.rmtree(slurm.job_folder(token), ignore_errors=True)
     return dict(problem="", was_active=was_active)

@@ -12,6 +12,10 @@ import slurm
 from common import write_private
 
 POSITION_INTERVAL_S = 900
+# squeue asks for the partitions too.
+POSITION_REQUESTS = 2
+# For how long a command that starts the server takes a queued job to be there still.
+RECENT_S = 10
 # squeue(1): a job or an array of them, its partitions, its priority.
 FORMAT = "%i|%P|%Q"
 LINE = re.compile(
@@ -22,27 +26,57 @@ LINE = re.compile(
 def look(job_id, token, max_age_s, max_running_age_s):
     """The job as `slurm.find` has it, and how many seconds ago; while it is queued also how many are `ahead`, if known.
 
-    A look at a queued job counts that is at most `max_age_s` old, and at another one if it is `max_running_age_s` old,
-    unless the job has started since. Raises SlurmError.
+    A look at a queued job counts for `max_age_s`, and longer if it took more than one request to the controller, unless
+    it was the first; a look at another job counts for `max_running_age_s`. None counts if the job has started since.
+    Raises SlurmError.
     """
     last = read_last(job_id, token)
     now = time.time()
     if last and last["started_at"] == slurm.started_at(token):
-        limit_s = max_age_s if is_queued(last["job"]) else max_running_age_s
+        limit_s = max_age_s * last["weight"] if is_queued(last["job"]) else max_running_age_s
         if 0 <= now - last["at"] < limit_s:
             return aged(last["job"], int(now - last["at"]))
     started_at = slurm.started_at(token)
     job = slurm.find(job_id, token)
     position_at = 0
+    weight = 1
     if job:
         job["ahead"] = None
     if is_queued(job):
         if last and last["job"]:
             position_at, job["ahead"] = last["position_at"], last["job"]["ahead"]
-        if not 0 <= now - position_at < POSITION_INTERVAL_S:
+        # Before its first cycle, the scheduler has given the job no reason to wait, and maybe no priority.
+        if job["reason"] != "None" and not 0 <= now - position_at < POSITION_INTERVAL_S:
             position_at, job["ahead"] = now, count_ahead(job_id)
-    save_last(token, dict(id=job_id, at=now, started_at=started_at, position_at=position_at, job=job))
+            # The first look is not to hide the scheduler's first estimate, which takes it up to a minute.
+            weight += POSITION_REQUESTS if last else 0
+    save_last(
+        token,
+        dict(
+            id=job_id,
+            at=now,
+            started_at=started_at,
+            position_at=position_at,
+            weight=weight,
+            host=os.uname()[1],
+            job=job,
+        ),
+    )
     return job, 0
+
+
+def find_queued():
+    """The job of ours that another command has just seen in the queue; None if there is none.
+
+    Only a command on this machine counts: clusters may share a home folder.
+    """
+    for token in filter(slurm.TOKEN.fullmatch, os.listdir(slurm.jobs_folder())):
+        job_id = slurm.read_record(token).get("id")
+        last = read_last(job_id, token)
+        is_recent = last and 0 <= time.time() - last["at"] < RECENT_S
+        if is_recent and last["host"] == os.uname()[1] and is_queued(last["job"]):
+            return dict(last["job"], id=job_id, token=token)
+    return None
 
 
 def is_queued(job):
@@ -90,10 +124,10 @@ def read_last(job_id, token):
         with open(path(token), encoding="utf-8") as file:
             last = json.load(file)
         is_valid = last["id"] == job_id and all(
-            isinstance(last[name], (int, float)) for name in ("at", "position_at")
+            isinstance(last[name], (int, float)) for name in ("at", "position_at", "weight")
         )
         has_job = last["job"] is None or {"ahead", "state", "seconds_left"} <= set(last["job"])
-        return last if is_valid and has_job and "started_at" in last else None
+        return last if is_valid and has_job and {"started_at", "host"} <= set(last) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

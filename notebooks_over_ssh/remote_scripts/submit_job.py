@@ -11,6 +11,7 @@ import time
 
 import slurm
 from common import exclusive_lock, private_folder, reply, wait_for_confirmation, write_private
+from queue_look import find_queued
 
 MAX_QUOTED = 1000
 
@@ -19,7 +20,8 @@ def main(parameters):
     os.umask(0o077)
     try:
         with exclusive_lock(slurm.jobs_folder()):
-            jobs = slurm.find_active()
+            queued = find_queued()
+            jobs = [queued] if queued else slurm.find_active()
             if not jobs and not wait_for_confirmation():
                 return reply(problem="not-confirmed")
             job = jobs[0] if jobs else submit(parameters)

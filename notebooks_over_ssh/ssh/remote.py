@@ -38,11 +38,11 @@ MAX_LOG_LINE_BYTES = 64 * 1024
 MAX_LINE_LENGTH = 300
 EXIT_TIMEOUT_S = 2
 MAX_REFUSALS = 5
-SLURM_PROGRAMS = ("submit_job", "job_access", "await_job", "cancel_job", "list_partitions")
+SLURM_PROGRAMS = ("job_access", "await_job", "cancel_job", "list_partitions", "estimate_start")
 # Sent with these programs too, each after the modules that it imports.
 OWN_MODULES = {
-    **dict.fromkeys((*SLURM_PROGRAMS, "estimate_start"), ("slurm",)),
-    "job_state": ("slurm", "queue_look"),
+    **dict.fromkeys(SLURM_PROGRAMS, ("slurm",)),
+    **dict.fromkeys(("submit_job", "job_state"), ("slurm", "queue_look")),
     "serve_in_job": ("slurm", "start_server"),
 }
 _log = logging.getLogger(__name__)

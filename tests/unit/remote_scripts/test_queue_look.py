@@ -19,6 +19,7 @@ class Controller:
     def __init__(self) -> None:
         self.now = 1_800_000_000.0
         self.state = "PENDING"
+        self.reason = "Priority"
         self.queue: list[str] = [OWN]
         self.seconds_left: int | None = None
         self.looks = 0
@@ -29,7 +30,10 @@ class Controller:
 
     def find(self, job_id: int, token: str) -> dict[str, Any]:
         self.looks += 1
-        return {"id": job_id, "token": token, "state": self.state, "seconds_left": self.seconds_left}
+        return {
+            "id": job_id, "token": token, "state": self.state, "reason": self.reason,
+            "seconds_left": self.seconds_left,
+        }  # fmt: skip
 
     def run(self, command: list[str]) -> tuple[int, str, list[str]]:
         self.queue_looks += 1
@@ -65,22 +69,61 @@ def look(queue_look: Any, job_id: int, max_running_age_s: int = 0) -> dict[str, 
 
 
 def test_shared(queue_look: Any, controller: Controller) -> None:
-    """200 commands in a minute cost one look, and the position in the queue is asked for every 15 minutes."""
+    """200 commands in a minute cost one look. The position in the queue is asked for every 15 minutes; as that takes
+    two requests more, the look then counts longer.
+    """
     for _ in range(200):
         assert look(queue_look, 12)["state"] == "PENDING"
     assert (controller.looks, controller.queue_looks) == (1, 1)
-    for _ in range(10):
+    for looks in range(2, 12):
         controller.now += MAX_AGE_S
         look(queue_look, 12)
-    assert (controller.looks, controller.queue_looks) == (11, 1)
+        assert (controller.looks, controller.queue_looks) == (looks, 1)
     controller.now += 900
     look(queue_look, 12)
-    assert controller.queue_looks == 2
+    assert (controller.looks, controller.queue_looks) == (12, 2)
+    controller.now += 3 * MAX_AGE_S - 1
+    look(queue_look, 12)
+    assert controller.looks == 12
+    controller.now += 1
+    look(queue_look, 12)
+    assert controller.looks == 13
     controller.now -= 1
     look(queue_look, 12)
-    assert controller.looks == 13, (
+    assert controller.looks == 14, (
         "a look from the future does not count: login nodes may have different clocks"
     )
+
+
+def test_no_reason_yet(queue_look: Any, controller: Controller) -> None:
+    """Before the scheduler has seen the job, its position is not asked for, and the look counts for a short time."""
+    controller.reason = "None"
+    look(queue_look, 12)
+    assert controller.queue_looks == 0
+    controller.now += MAX_AGE_S
+    controller.reason = "Priority"
+    assert look(queue_look, 12)["ahead"] == 0
+
+
+def test_just_seen(queue_look: Any, controller: Controller) -> None:
+    """A job that another command has seen in the queue is found without a request, for some seconds."""
+    assert queue_look.find_queued() is None
+    folder = Path(queue_look.slurm.job_folder(TOKEN))
+    (folder / "job.json").write_text(json.dumps({"id": 12}))
+    look(queue_look, 12)
+    assert queue_look.find_queued()["id"] == 12
+    path = folder / "last_look.json"
+    own = path.read_text()
+    path.write_text(json.dumps(json.loads(own) | {"host": "login.of.another.cluster"}))
+    assert queue_look.find_queued() is None
+    path.write_text(own)
+    controller.now += queue_look.RECENT_S
+    assert queue_look.find_queued() is None
+    controller.state = "RUNNING"
+    look(queue_look, 12)
+    controller.now += MAX_AGE_S
+    look(queue_look, 12)
+    assert queue_look.find_queued() is None
 
 
 def test_not_shared(queue_look: Any, controller: Controller) -> None:
