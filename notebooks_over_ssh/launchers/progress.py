@@ -13,7 +13,7 @@ def describe_queued(state: JobState, waited_s: float, now: float) -> str:
     """The line for a queued job. `now` is the time in seconds since 1970."""
     ahead = "" if state.jobs_ahead is None else f", {state.jobs_ahead} ahead of it"
     estimate = ""
-    if state.starts_at is not None and state.starts_at > now:
+    if state.starts_at is not None and round(state.starts_at - now) > 0:
         estimate = f"; Slurm expects to start it in {describe_duration(state.starts_at - now)}"
     return (
         f"{state.label} is queued: {state.description}{ahead}; waited {describe_duration(waited_s)}{estimate}"

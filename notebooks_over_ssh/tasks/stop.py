@@ -29,7 +29,7 @@ from notebooks_over_ssh.jupyter.connecting import (
     stop_job,
 )
 from notebooks_over_ssh.jupyter.session import AnySession, Tunnel
-from notebooks_over_ssh.launchers.base import JobEndedError
+from notebooks_over_ssh.launchers.base import JobEndedError, JobState
 from notebooks_over_ssh.ssh.connection import Connection
 from notebooks_over_ssh.tasks.run import Run
 from notebooks_over_ssh.tasks.start_sandbox import start_if_needed
@@ -119,47 +119,54 @@ def stop_session(session: AnySession, run: Run, *, force: bool = False) -> None:
             "stop", f"removed the session on {session.host}, whose server may still be running: {error}"
         )
         return _remove_unused_certificates()
-    connection = _connect_to_server(session, login, run, force=force)
-    if connection:
-        _report_stopped(_stop_server(connection, run, force=force), session.host, start_time)
+    with progress("stop", f"stopping the server on {session.host}"):
+        state = job_state(session, login)
+        connection = _connect_to_server(session, state, run, force=force)
+    # Until its job runs, a session has only the host that leads there.
+    host = state.job.node if connection and state and state.job else session.host
+    stopped = _stop_server(connection, run, force=force) if connection else NOT_RUNNING
+    if stopped.was_running:
+        _report_stopped(stopped, host, start_time)
     _report_closed(tunnels.terminate(session))
     session = sessions.reload(session)  # the tunnel may have submitted another job
-    if not _stop_job(session, run, was_running=connection is not None) and not connection:
-        _report_stopped(NOT_RUNNING, session.host, start_time)
+    has_job = _stop_job(session, run, state, was_running=connection is not None)
+    if not stopped.was_running and not has_job:
+        _report_stopped(stopped, host, start_time)
     sessions.delete(session)
     _remove_unused_certificates()
 
 
-def _connect_to_server(session: AnySession, login: Connection, run: Run, *, force: bool) -> Connection | None:
+def _connect_to_server(
+    session: AnySession, state: JobState | None, run: Run, *, force: bool
+) -> Connection | None:
     """The Connection to the server's machine; None if there is no need for one, because its job ends it.
 
-    That is so if the job is not running, and with `force` also if its node cannot be reached. Raises a UserError.
+    `state` is that of the job. That is so if it is not running, and with `force` also if its node cannot be reached.
+    Raises a UserError.
     """
-    with progress("stop", f"stopping the server on {session.host}"):
-        state = job_state(session, login)
-        if is_without_machine(state):
-            return None
-        try:
-            return connect_to_session(session, run.settings, run.credentials)
-        except JobEndedError:
-            return None
-        except (ConnectError, AuthenticationError, HostKeyError, RemoteError) as error:
-            if state is None:
-                raise
-            if not force:
-                raise type(error)(
-                    str(error),
-                    hint=f"{command('stop --force')} cancels the job without stopping its server first",
-                    detail=error.detail,
-                    source=error.source,
-                ) from error
-            return None
+    if is_without_machine(state):
+        return None
+    try:
+        return connect_to_session(session, run.settings, run.credentials)
+    except JobEndedError:
+        return None
+    except (ConnectError, AuthenticationError, HostKeyError, RemoteError) as error:
+        if state is None:
+            raise
+        if not force:
+            raise type(error)(
+                str(error),
+                hint=f"{command('stop --force')} cancels the job without stopping its server first",
+                detail=error.detail,
+                source=error.source,
+            ) from error
+        return None
 
 
-def _stop_job(session: AnySession, run: Run, *, was_running: bool) -> bool:
+def _stop_job(session: AnySession, run: Run, state: JobState | None, *, was_running: bool) -> bool:
     """End the session's job, and report it; returns whether there was one. Raises a UserError.
 
-    A job that `was_running` may have ended since, because its server was stopped.
+    `state` is what it was. A job that `was_running` may have ended since, because its server was stopped.
     """
     if session.launcher == "host":
         return False
@@ -169,7 +176,8 @@ def _stop_job(session: AnySession, run: Run, *, was_running: bool) -> bool:
         login = connect_to_login_of(session, run.settings, run.credentials)
         job = stop_job(session, login) or (session.job if was_running else None)
     if job:
-        print_step("stop", f"ended job {job.id} on {login.label}", start_time)
+        verb = "cancelled queued" if state and state.phase == "queued" else "ended"
+        print_step("stop", f"{verb} job {job.id} on {login.label}", start_time)
     return job is not None
 
 
@@ -186,7 +194,7 @@ def stop_for_restart(session: AnySession, pid: int, run: Run) -> server.ServerSt
         return None
     _report_stopped(_stop_server(connection, run, force=False), session.host, start_time)
     _report_closed(tunnels.terminate(session))
-    _stop_job(session, run, was_running=True)
+    _stop_job(session, run, None, was_running=True)
     sessions.delete(session)
     sessions.save_pending(msgspec.structs.replace(sessions.to_pending(session), job=None))
     _remove_unused_certificates()

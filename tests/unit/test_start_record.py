@@ -11,11 +11,12 @@ NOW = 1_800_000_000.0
 
 
 def test_queued() -> None:
-    """The line has the reason, the time waited, and Slurm's estimate if there is one that has not passed."""
+    """The line has the reason, the time waited, and Slurm's estimate if that is a second or more."""
     state = JobState(JOB, "queued", "others are ahead (Priority)", starts_at=NOW + 7260)
     line = "job 12 is queued: others are ahead (Priority); waited 40 s"
     assert describe_queued(state, 40, NOW) == f"{line}; Slurm expects to start it in 2 h 1 min"
-    assert describe_queued(state._replace(starts_at=NOW - 1), 40, NOW) == line
+    for starts_at in (NOW - 1, NOW + 0.4):
+        assert describe_queued(state._replace(starts_at=starts_at), 40, NOW) == line
     assert describe_queued(state._replace(starts_at=None), 40, NOW) == line
 
 

@@ -66,7 +66,8 @@ def test_stopped_while_queued(cluster_user: ClusterUser, another_cluster_user: C
         session = cluster_user.only_session()
         stopped = assert_success(cluster_user.fab("stop")).stdout
         assert f"closed the tunnel on port {session['local_port']}" in stopped
-        assert f"ended job {session['job']}" in stopped
+        assert f"cancelled queued job {session['job']} on login" in stopped
+        assert "server" not in stopped
         assert cluster_user.status() == []
         assert cluster_user.cluster.active_jobs(cluster_user.account) == []
 

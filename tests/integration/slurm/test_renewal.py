@@ -111,7 +111,7 @@ def test_interrupt_while_waiting(cluster_user: ClusterUser, another_cluster_user
         terminal.interrupt()
         terminal.expect(r"cancel its job too\? \[y/N\]")
         terminal.type("y")
-        terminal.expect(r"ended job \d+")
+        terminal.expect(r"cancelled queued job \d+")
         assert terminal.end() == 0
     assert cluster_user.status() == []
     assert cluster.active_jobs(cluster_user.account) == []

@@ -274,7 +274,7 @@ def test_interrupted_submission(cluster_user: ClusterUser) -> None:
     path.write_text(json.dumps(record | {"job": None}))
     session = cluster_user.only_session()
     assert (session["job"], session["job_state"]) == (job, "queued")
-    assert f"ended job {job}" in assert_success(cluster_user.fab("stop")).stdout
+    assert f"cancelled queued job {job}" in assert_success(cluster_user.fab("stop")).stdout
     assert cluster_user.cluster.active_jobs(cluster_user.account) == [blocking]
     assert cluster_user.status() == []
     cluster_user.cluster.cancel_all(cluster_user.account)
