@@ -84,3 +84,14 @@ def sbatch_options(job: Job) -> list[str]:
         if setting not in ("sbatch_arguments", "renew") and getattr(job, setting) is not None
     ]
     return [*options, *job.sbatch_arguments]
+
+
+def replace_options(options: list[str], job: Job) -> list[str]:
+    """The arguments of sbatch with those for the settings of `job` in place of the ones of the same name."""
+    new = sbatch_options(job)
+    names = {_option_name(option) for option in new}
+    return [option for option in options if _option_name(option) not in names] + new
+
+
+def _option_name(option: str) -> str:
+    return option.partition("=")[0]

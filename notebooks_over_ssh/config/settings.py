@@ -54,6 +54,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     notebook: Notebook
     explicit_host: str | None
     """The host that the user named with `--host`, `-H` or a setting; None for that of the shipped `invoke.yaml`."""
+    requested_job: Job = Job()
+    """What the command line and its flags ask for, of `notebook.job`."""
     site: Site | None = None
     """The site whose settings are among these, which the user has to accept first (tasks/site_acceptance.py)."""
 
@@ -85,7 +87,8 @@ def load(
     """
     values: dict[str, Any] = {}
     flag_source = Source("the flags", _flags({"site": make_absolute(site), **flags}))
-    all_sources, site_of_sources = insert_site([*sources(c.config), _command_line(c.config), flag_source])
+    command_line = _command_line(c.config)
+    all_sources, site_of_sources = insert_site([*sources(c.config), command_line, flag_source])
     for source in all_sources:
         values = _merge(values, _normalize_timeout(source.layer))
     job = Job(**_section(values, "notebook.job"))
@@ -105,6 +108,7 @@ def load(
         load_ssh_configs=values.get("load_ssh_configs", True),
         ssh=SSH(**_section(values, "ssh")),
         notebook=notebook,
+        requested_job=Job(**_section({**command_line.layer, **flag_source.layer}, "notebook.job")),
         site=site_of_sources,
         explicit_host=given_host(c, c.config, host) or values.get("notebook.host"),
     )

@@ -24,7 +24,7 @@ from notebooks_over_ssh.tasks.tunnel import (
 from notebooks_over_ssh.terminal import print_step, warn
 from notebooks_over_ssh.tunnel import early_check
 from notebooks_over_ssh.tunnel import tunnel as tunnels
-from notebooks_over_ssh.tunnel.next_server import settings_of
+from notebooks_over_ssh.tunnel.next_server import settings_of_restart
 from notebooks_over_ssh.util.command_hint import command
 
 QUEUE_TIMEOUT_S = 4
@@ -47,7 +47,7 @@ def secure_and_restart(run: Run, options: SecureOptions) -> None:
     if stopped is None:
         print_step("secure", NOTHING_STALE)
         return
-    run = run.with_settings(settings_of(stale.session, run.settings))
+    run = run.with_settings(settings_of_restart(stale.session, run.settings))
     # Keep both ports, so that the address in the browser stays valid.
     run = run.with_notebook(remote_port=stopped.port or run.settings.notebook.remote_port)
     with ExitStack() as stack:
@@ -111,6 +111,7 @@ def _secure_and_serve(run: Run, options: SecureOptions, queue_timeout_s: float =
     stale, running = secure(run, options, connected)
     if stale is not None and _should_restart(run, options):
         stop_for_restart(stale.session, stale.pid, run)
+        run = run.with_settings(settings_of_restart(stale.session, run.settings))
     return serve(run, queue_timeout_s, running)
 
 

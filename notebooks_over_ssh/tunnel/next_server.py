@@ -5,6 +5,7 @@ from collections.abc import Generator
 
 import msgspec
 
+from notebooks_over_ssh.config.job import replace_options
 from notebooks_over_ssh.config.settings import Settings
 from notebooks_over_ssh.errors import RemoteError, TaskError
 from notebooks_over_ssh.jupyter import server
@@ -136,5 +137,17 @@ def settings_of(session: AnySession, settings: Settings) -> Settings:
     settings = sessions.with_launcher(settings, session)
     if session.job is None or session.job.options is None:
         return settings
-    job = type(settings.notebook.job)(sbatch_arguments=session.job.options, renew=settings.notebook.job.renew)
+    return _with_job_options(settings, session.job.options)
+
+
+def settings_of_restart(session: AnySession, settings: Settings) -> Settings:
+    """As `settings_of`; what this command's flags ask for takes the place of what the last job had."""
+    settings = settings_of(session, settings)
+    if session.job is None or session.job.options is None:
+        return settings
+    return _with_job_options(settings, replace_options(session.job.options, settings.requested_job))
+
+
+def _with_job_options(settings: Settings, options: list[str]) -> Settings:
+    job = type(settings.notebook.job)(sbatch_arguments=options, renew=settings.notebook.job.renew)
     return msgspec.structs.replace(settings, notebook=msgspec.structs.replace(settings.notebook, job=job))

@@ -4,7 +4,12 @@ import pytest
 from invoke.context import Context
 
 from notebooks_over_ssh.config import settings
-from notebooks_over_ssh.config.job import ALLOWED_ARGUMENTS, check_job_setting, sbatch_options
+from notebooks_over_ssh.config.job import (
+    ALLOWED_ARGUMENTS,
+    check_job_setting,
+    replace_options,
+    sbatch_options,
+)
 from notebooks_over_ssh.config.schema import Job
 from notebooks_over_ssh.errors import ConfigError
 
@@ -138,3 +143,11 @@ def test_flags_and_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     assert loaded.notebook.launcher == "slurm"
     with pytest.raises(ConfigError, match=r"^--time must be"):
         settings.load(Context(), **{"job.time": "soon"})
+
+
+def test_replaced_options() -> None:
+    """Of an earlier job's options, those that the settings do not name stay in their order; others are replaced."""
+    earlier = ["--partition=gpu", "--time=7", "--gpus=1", "--mail-type=END"]
+    replaced = replace_options(earlier, Job(time="8:00:00", gpus="a100:2"))
+    assert replaced == ["--partition=gpu", "--mail-type=END", "--time=8:00:00", "--gpus=a100:2"]
+    assert replace_options(earlier, Job()) == earlier

@@ -8,6 +8,7 @@ import pytest
 from invoke.context import Context
 
 from notebooks_over_ssh.config import settings
+from notebooks_over_ssh.config.job import sbatch_options
 from notebooks_over_ssh.config.settings import Settings
 from notebooks_over_ssh.errors import RemoteError, TaskError
 from notebooks_over_ssh.jupyter import session as sessions
@@ -15,7 +16,7 @@ from notebooks_over_ssh.jupyter.session import Session
 from notebooks_over_ssh.launchers.base import Job, JobEndedError, JobFound, JobState, NotStartedError
 from notebooks_over_ssh.ssh.confirmation import ConfirmationRequest
 from notebooks_over_ssh.tunnel import next_server
-from notebooks_over_ssh.tunnel.next_server import MAX_SUBMISSIONS, NextServer
+from notebooks_over_ssh.tunnel.next_server import MAX_SUBMISSIONS, NextServer, settings_of_restart
 from tests.kit.sessions import make_session
 
 LOGIN = cast(Any, SimpleNamespace(label="login"))
@@ -101,3 +102,12 @@ def test_ends_meanwhile(cluster: Cluster, session: Session, monkeypatch: pytest.
     with pytest.raises(RemoteError, match="has ended meanwhile"):
         list(make_next(session).start(LOGIN))
     assert cluster.submitted == []
+
+
+def test_settings_of_a_restart(session: Session) -> None:
+    """A restarted server has a job like the last one, with what the command's flags ask for instead."""
+    flags: dict[str, Any] = {"job.gpus": "2", "job.time": "8:00:00"}
+    restarted = settings_of_restart(session, settings.load(Context(), **flags))
+    assert restarted.notebook.launcher == "slurm"
+    assert sbatch_options(restarted.notebook.job) == ["--time=8:00:00", "--gpus=2"]
+    assert sbatch_options(settings_of_restart(session, settings.load(Context())).notebook.job) == ["--gpus=1"]
