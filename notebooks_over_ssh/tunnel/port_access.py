@@ -23,7 +23,8 @@ def verify_over(
         clock_offset_s = _verify(session, connection, forwarder, timeout)
     except RemoteError:
         # Test for a refusal only after a failure: it costs a round trip.
-        refusal = forwarding_refusal(connection, session.remote_port) if connection.is_connected else ""
+        may_be_refused = connection.is_connected and connection.port_transport is connection.transport
+        refusal = forwarding_refusal(connection, session.remote_port) if may_be_refused else ""
         if not refusal:
             raise
         use_relay(connection, refusal)

@@ -3,13 +3,12 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from threading import Event, Thread
 
 from notebooks_over_ssh.errors import ConnectError, RemoteError
 from notebooks_over_ssh.jupyter import session as sessions
 from notebooks_over_ssh.jupyter.session import Session
-from notebooks_over_ssh.jupyter.verification import VERIFY_TIMEOUT_S, verify_server
+from notebooks_over_ssh.jupyter.verification import VERIFY_TIMEOUT_S
 from notebooks_over_ssh.launchers.base import Job
 from notebooks_over_ssh.ssh.connection import Connection
 from notebooks_over_ssh.tunnel import Forwarder, early_check
@@ -154,9 +153,12 @@ class ServerTracker:
         self.changed.set()
 
     def _verify_again(self, connection: Connection) -> None:
-        dial = partial(self._forwarder.open_connection, connection.port_transport, self.session.remote_port)
+        transport = connection.port_transport
         with self._detect_lost_connection(connection):
-            verify_server(self.session, dial, VERIFY_TIMEOUT_S)
+            refusal, _ = verify_over(self.session, connection, self._forwarder, VERIFY_TIMEOUT_S)
+        if connection.port_transport is not transport:  # no server was there to be verified before
+            self.forwarding_refusal = refusal
+            self._forwarder.set_transport(connection.port_transport)
         self._monitor.verified(time.monotonic())
 
     def _verify_in_background(self, connection: Connection) -> None:

@@ -98,6 +98,31 @@ def test_relay_is_killed(proxied: ProxiedNetwork) -> None:
         assert_success(network.user.fab("stop", "--force"))
 
 
+def test_next_server_after_a_reconnect(proxied: ProxiedNetwork) -> None:
+    """When the connection is lost while no server runs, the next server is reached at the same address all the same."""
+    network = proxied.network
+    network.host.stop()
+    network.host.start("AllowTcpForwarding no", network.environment())
+    try:
+        assert_success(network.user.fab("up", "--detach"))
+        session = network.user.only_session()
+        psutil.Process(session["pid"]).kill()
+        wait_until(lambda: network.user.only_session()["tunnel"] == "reconnecting", "the end is noticed")
+        (relay, *_) = programs(network)
+        kill(relay.pid)
+        for login in network.host.children():
+            with suppress(psutil.NoSuchProcess):
+                login.kill()
+        proxied.wait_until(lambda: "reconnected" in proxied.log(), "it is connected again")
+        assert_success(network.user.fab("serve"))
+        wait_until(
+            lambda: network.user.only_session()["tunnel"] == "open", "the tunnel leads to the next one"
+        )
+        assert "version" in probe(network.user, session["local_port"]).answer
+    finally:
+        assert_success(network.user.fab("stop", "--force"))
+
+
 def test_closed_port_is_no_refusal(client: Client) -> None:
     """A port on which nothing listens does not count as forbidden forwarding."""
     with TwoHops(client).connected() as connection, socket.create_server((LOOPBACK, 0)) as probe:

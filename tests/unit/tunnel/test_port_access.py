@@ -18,7 +18,7 @@ class Steps:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, refusal: str, failing: set[str]) -> None:
         self.calls: list[str] = []
-        self.connection: Any = SimpleNamespace(port_transport="sshd", is_connected=True)
+        self.connection: Any = SimpleNamespace(transport="sshd", port_transport="sshd", is_connected=True)
 
         def verify_server(session: object, dial: Any, timeout_s: float) -> float:
             transport, port = dial.args
@@ -63,6 +63,10 @@ def test_another_server_behind_the_relay(monkeypatch: pytest.MonkeyPatch) -> Non
     steps = Steps(monkeypatch, "prohibited", {"sshd", "relay"})
     with pytest.raises(RemoteError, match="relay failed"):
         steps.verify()
+    del steps.calls[:]
+    with pytest.raises(RemoteError, match="relay failed"):
+        steps.verify()
+    assert steps.calls == ["verify over relay"], "the relay that runs is used"
 
 
 @pytest.mark.parametrize("is_connected", [True, False])

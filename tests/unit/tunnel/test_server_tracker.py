@@ -50,6 +50,8 @@ class Fakes:
         self.served = 0
         self.programs: list[FakeProgram] = []
         self.error: Exception | None = None
+        self.relay: object = None
+        self.transports: list[object] = []
         self.current = session(8888)
 
     def reset_target(self, target: Target) -> None:
@@ -60,9 +62,15 @@ class Fakes:
 
     def open_connection(self, *_: object) -> None: ...
 
-    def verify(self, *_: object) -> tuple[str, None]:
+    def set_transport(self, transport: object) -> None:
+        self.transports.append(transport)
+
+    def verify(self, session: object, connection: Any, *_: object) -> tuple[str, None]:
         if self.error:
             raise self.error
+        if self.relay and connection.port_transport is connection.transport:
+            connection.port_transport = self.relay
+            return "prohibited", None
         return "", None
 
     def make_program(self, *arguments: Any) -> FakeProgram:
@@ -87,7 +95,6 @@ def fakes(monkeypatch: pytest.MonkeyPatch) -> Fakes:
     """What the tracker works with."""
     created = Fakes()
     monkeypatch.setattr(server_tracker, "verify_over", created.verify)
-    monkeypatch.setattr(server_tracker, "verify_server", created.verify)
     monkeypatch.setattr(server_monitor, "BackgroundProgram", created.make_program)
     monkeypatch.setattr(server_monitor, "VERIFICATION_TTL_S", 0.0)
     monkeypatch.setattr(sessions, "reload", lambda _: created.current)
@@ -219,6 +226,22 @@ def test_server_replaced_and_verified(tracker: ServerTracker, fakes: Fakes) -> N
     fakes.programs[-1].report("watching")
     assert may_connect(fakes)
     assert list(tracker.check(over)) == []
+
+
+def test_server_replaced_where_forwarding_is_forbidden(tracker: ServerTracker, fakes: Fakes) -> None:
+    """After a reconnect without a server, the next one is reached by a relay where the host forbids forwarding."""
+    fakes.programs[-1].report("ended")
+    over = connection()
+    tracker.verify_after_reconnect(over)
+    fakes.relay = object()
+    fakes.current = session(8889)
+    assert list(tracker.check(over)) == [ServerReplaced("ashbury:8889")]
+    assert fakes.transports == [fakes.relay]
+    assert tracker.forwarding_refusal == "prohibited"
+    fakes.current = session(8890)
+    assert list(tracker.check(over)) == [ServerReplaced("ashbury:8890")]
+    assert fakes.transports == [fakes.relay]
+    assert tracker.forwarding_refusal == "prohibited"
 
 
 def test_server_in_another_job(tracker: ServerTracker, fakes: Fakes) -> None:
