@@ -13,6 +13,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Iterator
+from threading import Event
 from typing import Annotated, NamedTuple, Protocol
 
 import msgspec
@@ -45,13 +46,16 @@ WAYS: dict[NodeAccess, str] = {
 }
 """The ways, best first, each with what leads to the node."""
 COMMAND_TIMEOUT_S = 60
-# A start of a step: the controller may be busy.
+# A start of a step: the controller may be busy, or may not know the nodes again since its restart.
 STEP_TIMEOUT_S = 30
+STEP_PAUSE_S = 2
 NODE_KEYS_TIMEOUT_S = 5
 # A command has often just asked for the job.
 RECENT_S = 5.0
 NO_SSHD = "there is no sshd"
 """What enter_job.sh prints on a node without the program."""
+NO_STEP = "Unable to create step"
+"""What srun prints if the controller gives it no step in time."""
 NO_FORWARDING = "srun runs programs only"
 
 
@@ -77,6 +81,10 @@ class Reached(NamedTuple):
     job: Job
     host_key: str
     """The job's own key (base64), whichever the way is."""
+
+
+class NoStepError(RemoteError):
+    """Slurm starts no step in the job now, so neither way through one works."""
 
 
 class CurrentJob(Protocol):
@@ -106,7 +114,10 @@ class NodeConnector:
         with self._job_checked(login, job):
             access = _grant_access(login, job, ways)
         errors: dict[NodeAccess, UserError] = {}
+        no_step: NoStepError | None = None
         for way in ways:
+            if way != "ssh" and no_step:
+                continue
             try:
                 job, connection = self._try(way, login, job, access, settings)
             except JobEndedError:
@@ -116,10 +127,13 @@ class NodeConnector:
                     raise
                 _log.debug("job %d: no way to its node by %s: %s", job.id, way, error)
                 errors[way] = error
+                no_step = error if isinstance(error, NoStepError) else no_step
                 continue
             _log.debug("job %d: its node is reached by %s", job.id, way)
             self._last_way[login.label] = way
             return Reached(connection, msgspec.structs.replace(job, access=way), access.host_key)
+        if no_step:
+            raise no_step
         if setting != "auto":
             raise errors[setting]
         raise ConnectError(
@@ -176,8 +190,17 @@ class NodeConnector:
                     raise
             may_prompt = settings.notebook.node_access == "ssh"
             return job, connect_next(login, job.node, access.node_keys, settings, may_prompt=may_prompt)
-        with self._job_checked(login, job):
-            return job, (_enter_step if way == "sshd" else _run_in_steps)(login, job, access, settings)
+        connect = _enter_step if way == "sshd" else _run_in_steps
+        deadline = time.monotonic() + STEP_TIMEOUT_S
+        while True:
+            try:
+                with self._job_checked(login, job), _no_step_named(job):
+                    return job, connect(login, job, access, settings)
+            except NoStepError as error:
+                if time.monotonic() > deadline:
+                    raise
+                _log.debug("job %d: %s", job.id, error)
+            Event().wait(STEP_PAUSE_S)
 
     @contextlib.contextmanager
     def _job_checked(self, login: Connection, job: Job) -> Iterator[None]:
@@ -188,6 +211,22 @@ class NodeConnector:
             if login.is_connected:
                 self._current_job(login, job)
             raise
+
+
+@contextlib.contextmanager
+def _no_step_named(job: Job) -> Iterator[None]:
+    """Raise NoStepError in place of a UserError of the body if srun could not create a step."""
+    try:
+        yield
+    except UserError as error:
+        reason = next((line for line in error.detail if NO_STEP in line), "")
+        if not reason:
+            raise
+        raise NoStepError(
+            f"Slurm starts no step in job {job.id}, which would lead to its node: {quote(reason)}",
+            hint=f"try again in a minute: its controller may have been restarted; {command('stop --force')} "
+            "cancels the job",
+        ) from error
 
 
 def _grant_access(login: Connection, job: Job, ways: list[NodeAccess]) -> AccessReply:

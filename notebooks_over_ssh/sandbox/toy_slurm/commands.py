@@ -174,7 +174,7 @@ def _srun(queue: Queue, call: Call) -> Step:
     parser = Parser("srun")
     for names in (("--overlap",), ("-u", "--unbuffered"), ("-Q", "--quiet")):
         parser.flag(*names)
-    for names in (("--jobid",), ("-N", "--nodes"), ("-n", "--ntasks")):
+    for names in (("--jobid",), ("-I", "--immediate"), ("-N", "--nodes"), ("-n", "--ntasks")):
         parser.option(*names)
     parser.add_argument("command", nargs=REMAINDER)
     options = parser.parse_args(call.arguments)
