@@ -172,7 +172,7 @@ class _Checks:
         assert self.job is not None
         launcher = LAUNCHERS[self._launcher]
         self.node, ways = launcher.examine(self.hops[-1], self.job.job, self.settings)
-        return f"{ways}; the home folder is the same"
+        return ways
 
     def _shell(self) -> str:
         parameters = {"directory": self.settings.notebook.directory}

@@ -7,8 +7,6 @@ from collections.abc import Generator, Iterator
 from threading import Event
 from typing import Any
 
-import msgspec
-
 from notebooks_over_ssh.config.job import sbatch_options
 from notebooks_over_ssh.config.schema import Job as JobSettings
 from notebooks_over_ssh.config.settings import Settings
@@ -29,12 +27,13 @@ from notebooks_over_ssh.launchers.base import (
 )
 from notebooks_over_ssh.launchers.node_access import NodeConnector
 from notebooks_over_ssh.launchers.slurm_errors import SlurmUnavailableError, to_error
+from notebooks_over_ssh.launchers.slurm_output import OutputReply, has_reply, server_reply
 from notebooks_over_ssh.launchers.slurm_partitions import ClusterReply, StartEstimate
 from notebooks_over_ssh.launchers.slurm_state import StateReply, SubmittedJob, decode
 from notebooks_over_ssh.ssh.confirmation import ConfirmationRequest
 from notebooks_over_ssh.ssh.connection import Connection, host_key
 from notebooks_over_ssh.ssh.environment import configured_environment
-from notebooks_over_ssh.ssh.remote import build_input, parse_reply, run_program, script
+from notebooks_over_ssh.ssh.remote import build_input, run_program, script
 from notebooks_over_ssh.util.command_hint import command
 
 COMMAND_TIMEOUT_S = 60
@@ -48,13 +47,6 @@ START_MARGIN_S = 30
 NEVER_SEEN = ("", -math.inf)
 # Longer than Jupyter takes to end its kernels. Slurm may be half a minute early.
 END_MARGIN_S = 60
-
-
-class OutputReply(msgspec.Struct, frozen=True, kw_only=True):
-    """The reply of await_job.py."""
-
-    marker: str
-    output: str
 
 
 class SlurmLauncher:
@@ -94,10 +86,10 @@ class SlurmLauncher:
             if reply.to_state(job).phase != "ended":
                 raise
             return self._ended(login, reply, job)
-        server_reply = _server_reply(node, output)
-        if not submitted.is_new and not server_reply["problem"]:
-            server_reply = self._find_server(node, job, settings, parameters)
-        return Launched(node, server_reply, reached.host_key, job)
+        started = server_reply(node, output)
+        if not submitted.is_new and not started["problem"]:
+            started = self._find_server(node, job, settings, parameters)
+        return Launched(node, started, reached.host_key, job)
 
     def state(self, login: Connection, job: Job | None, max_age_s: int = 0) -> JobState | None:
         """The state of the job. Raises RemoteError or ConnectError."""
@@ -109,8 +101,19 @@ class SlurmLauncher:
         return self._connector.connect(login, _require(job), settings).connection
 
     def examine(self, login: Connection, job: Job | None, settings: Settings) -> tuple[Connection, str]:
-        """As `reach`; also says for each way to the node whether it works. Raises a UserError."""
-        return self._connector.examine(login, _require(job), settings)
+        """As `reach`; also says for each way to the node whether it works. Raises a UserError.
+
+        That is RemoteError if the node has another home folder than the login node.
+        """
+        job = _require(job)
+        node, ways = self._connector.examine(login, job, settings)
+        if not self._read_output(node, job, 0).has_record:
+            raise RemoteError(
+                f"the home folder on {node.label} is not that on {login.label}",
+                hint="ask the administrators of the cluster for a home folder that the nodes share with the login node",
+                detail=(ways,),
+            )
+        return node, f"{ways}; the home folder is the same"
 
     def _current_job(self, login: Connection, job: Job, max_age_s: float = 0.0) -> Job:
         """The job with its node, as it was up to `max_age_s` ago. Raises JobEndedError, RemoteError or ConnectError."""
@@ -214,19 +217,24 @@ class SlurmLauncher:
     def _ended(self, login: Connection, reply: StateReply, job: Job) -> Launched:
         """The result of the start in a job that has ended; removes what is left of it. Raises NotStartedError."""
         self.stop(login, job)
-        return Launched(login, _server_reply(login, reply), host_key(login), job)
+        return Launched(login, server_reply(login, reply), host_key(login), job)
 
     def _await_server(self, node: Connection, job: Job, settings: Settings) -> OutputReply:
         timeout_s = settings.notebook.start_timeout_s + START_MARGIN_S
-        parameters = {"token": job.token, "timeout_s": timeout_s}
-        reply: OutputReply = decode(
-            _run(node, "await_job", parameters, timeout_s + START_MARGIN_S), OutputReply
-        )
+        reply = self._read_output(node, job, timeout_s)
         if not has_reply(reply):
             raise RemoteError(
                 f"the notebook server in job {job.id} did not answer within {timeout_s} s",
                 hint=f"increase notebook.start_timeout_s; {command('stop')} ends the job",
             )
+        return reply
+
+    def _read_output(self, node: Connection, job: Job, timeout_s: int) -> OutputReply:
+        """What the job has written, once that is the result of its server's start, or after the timeout."""
+        parameters = {"token": job.token, "timeout_s": timeout_s}
+        reply: OutputReply = decode(
+            _run(node, "await_job", parameters, timeout_s + START_MARGIN_S), OutputReply
+        )
         return reply
 
     def _find_server(
@@ -271,23 +279,3 @@ def _run(
     if reply["problem"]:
         raise to_error(reply, connection.label)
     return reply
-
-
-def has_reply(output: OutputReply | StateReply) -> bool:
-    """Whether the job has written the result of its server's start."""
-    return bool(output.marker) and f"\n{output.marker} " in output.output
-
-
-def _server_reply(connection: Connection, output: OutputReply | StateReply) -> dict[str, Any]:
-    """The result of the start of a job's server. Raises RemoteError if the job has ended without one."""
-    if isinstance(output, StateReply) and not has_reply(output):
-        state = output.to_state(None)
-        raise NotStartedError(
-            f"{state.label} {state.description}",
-            hint="check on the node that it has your home folder, as the login node does"
-            if output.is_launch_failure
-            else f"{command('serve')} submits another",
-            detail=state.detail,
-            source=state.label,
-        )
-    return parse_reply(connection, output.marker, output.output)

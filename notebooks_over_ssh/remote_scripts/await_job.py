@@ -17,7 +17,8 @@ def main(parameters):
     while not has_reply(marker, output) and time.time() < deadline:
         time.sleep(POLL_INTERVAL_S)
         marker, output = slurm.read_output(parameters["token"])
-    reply(problem="", marker=marker, output=output)
+    has_record = bool(slurm.read_record(parameters["token"]))
+    reply(problem="", marker=marker, output=output, has_record=has_record)
 
 
 def has_reply(marker, output):
