@@ -114,7 +114,7 @@ def test_queued(cluster_user: ClusterUser) -> None:
 
 
 def test_cancel_a_queued_job(cluster_user: ClusterUser) -> None:
-    """At a terminal, Ctrl-C asks whether to cancel a queued job; `stop` cancels one too."""
+    """At a terminal, Ctrl-C asks whether to cancel a queued job, whose estimated start is shown."""
     _secure(cluster_user)
     blocking = cluster_user.submit("--partition=gpu", "--exclusive")
     cluster_user.cluster.wait_until_job(blocking, "RUNNING")
@@ -125,8 +125,9 @@ def test_cancel_a_queued_job(cluster_user: ClusterUser) -> None:
         terminal.type("n")
         terminal.expect("stays queued")
         assert terminal.end() == INTERRUPTED
+    cluster_user.forget_looks()
     with cluster_user.at_terminal("fab", "serve", "--slurm") as terminal:
-        terminal.expect("is queued: it waits for free resources")
+        terminal.expect(r"is queued: it waits for free resources.*; Slurm expects to start it in \d+ min")
         terminal.interrupt()
         terminal.expect(r"cancel it\? \[y/N\]")
         terminal.type("y")
