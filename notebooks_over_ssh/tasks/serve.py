@@ -117,8 +117,10 @@ def _start(
                 record.session, record.queued, login, run, may_ask=not isinstance(interrupt, Terminated)
             )
         elif record.pending:
+            job = record.pending.job
+            where = f"in job {job.id}" if job else f"on {record.pending.host}"
             warn(
-                f"the server on {record.pending.host} may be running: {command('status')} shows it, "
+                f"the server {where} may be running: {command('status')} shows it, "
                 f"{command('serve')} finds it, {command('stop')} stops it"
             )
         raise

@@ -74,7 +74,8 @@ def status(settings: Settings) -> None:
         elif state["job"]:
             print_detail(f"last known: job {state['job']}")
         if state["tunnel"] == "waiting":
-            print_detail(f"the tunnel opens when the job starts: {state['url']}")
+            event = "the server is ready" if state["job_state"] == "running" else "the job starts"
+            print_detail(f"the tunnel opens when {event}: {state['url']}")
         else:
             print_detail(f"tunnel {state['tunnel']}{' ' + state['url'] if state['url'] else ''}")
         if state["plain_url"]:
