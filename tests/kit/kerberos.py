@@ -76,10 +76,6 @@ class Realm:
         """Obtain a ticket for the user (kinit(1)), forwardable and for a day without other options."""
         self._run("kinit", "-f", *options, self.principal, stdin=f"{PASSWORD}\n")
 
-    def has_ticket(self) -> bool:
-        """Whether the cache has a valid one."""
-        return run("klist", "-s", env=self._environment(), check=False).returncode == 0
-
     def _write_configuration(self, port: int) -> None:
         (self.folder / "krb5.conf").write_text(f"""\
 [libdefaults]

@@ -4,7 +4,7 @@ import contextlib
 import os
 import signal
 import tempfile
-from collections.abc import Generator, Iterator
+from collections.abc import Collection, Generator, Iterator
 from pathlib import Path
 
 import psutil
@@ -41,11 +41,14 @@ def pytest_runtest_makereport(
     return report
 
 
-def processes_below(folder: Path) -> list[psutil.Process]:
-    """The processes of a folder: an environment variable or an argument is a path in it."""
+def processes_below(folder: Path, other_pids: Collection[int] = ()) -> list[psutil.Process]:
+    """The processes of a folder: an environment variable or an argument is a path in it.
+
+    `other_pids` are known to be of another folder.
+    """
     processes = []
     for pid in psutil.pids():
-        if pid == os.getpid() or not _mentions(pid, folder):
+        if pid == os.getpid() or pid in other_pids or not _mentions(pid, folder):
             continue
         with contextlib.suppress(psutil.Error, OSError):
             process = psutil.Process(pid)
@@ -113,9 +116,12 @@ def _no_leaks(temporary: Path, tmp_path: Path) -> Iterator[None]:
     Fixtures of a wider scope end their own processes; `temporary` checks for those at the end of the session, and
     `new_user` when it closes the user's home folder.
     """
+    # Older than the test's folder. Should one end meanwhile and its number be reused, `temporary` finds what is left.
+    other_pids = set(psutil.pids())
     children, leaks_before = _children(), _leaks(temporary)
     yield
-    started = processes_below(tmp_path) + [child for child in _children() if child not in children]
+    started = processes_below(tmp_path, other_pids)
+    started += [child for child in _children() if child not in children]
     leaks = _describe(_surviving(started)) + sorted(_leaks(temporary) - leaks_before)
     assert not leaks, "left by the test:\n" + "\n".join(leaks)
 
