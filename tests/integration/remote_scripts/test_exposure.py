@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.kit.local_scripts import HASH, configure, get_status, make_environment, run_locally
+from tests.kit.local_scripts import HASH, configure, get_status, make_environment, protect, run_locally
 
 pytestmark = pytest.mark.usefixtures("host_environment")
 
@@ -21,7 +21,7 @@ def home(tmp_path: Path) -> Path:
     """The home of an account whose server is protected."""
     home = tmp_path / "home"
     home.mkdir(mode=0o755)
-    assert configure(home)["problem"] == ""
+    protect(home)
     return home
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.kit.local_scripts import HASH, VALIDITY, configure, get_status, run_locally
+from tests.kit.local_scripts import HASH, VALIDITY, configure, get_status, protect, run_locally
 
 pytestmark = pytest.mark.usefixtures("host_environment")
 
@@ -18,7 +18,7 @@ MARK = "# secure (notebooks-over-ssh)"
 @pytest.fixture
 def jupyter(tmp_path: Path) -> Path:
     """The folder of Jupyter's configuration, which is protected already."""
-    configure(tmp_path)
+    protect(tmp_path)
     return tmp_path / ".jupyter"
 
 

@@ -91,11 +91,11 @@ def test_descendants(host_environment: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text", ["", "\n", "one", "one\n", "one\ntwo\nthree", "one\n\nthree\n", "ä" * 100_000 + "\nb\n"]
 )
-def test_tail_of_a_log(home: Path, text: str, lines: int) -> None:
+def test_tail_of_a_log(tmp_path: Path, text: str, lines: int) -> None:
     """The last lines of a log are printed as they are, as many as exist, without tail."""
-    log = home / "log"
+    log = tmp_path / "log"
     log.write_text(text, "utf-8")
-    output = output_here(home, "tail_log", {"log": str(log), "lines": lines, "follow": False})
+    output = output_here(tmp_path, "tail_log", {"log": str(log), "lines": lines, "follow": False})
     assert output == "".join(text.splitlines(True)[-lines:] if lines else [])
 
 
