@@ -6,6 +6,7 @@ Runs on the host, with whatever Python is there: nothing newer than 3.6, nothing
 import contextlib
 import errno
 import fcntl
+import functools
 import json
 import os
 import select
@@ -68,6 +69,7 @@ def process_name(pid):
         return ""
 
 
+@functools.lru_cache(maxsize=None)
 def host_name():
     """The host name of this machine; of a pool, that of the member that was reached."""
     try:
