@@ -96,6 +96,9 @@ class LoginHolder:
             # Exactly: another kind of transport has no login of its own.
             if type(hop.transport) is not Transport:
                 continue
+            hop.transport.sessions_ahead.start()
+            if hop is connection:  # programs run there, and perhaps on a login node before it
+                hop.transport.sessions_ahead.refill()
             for login_id in hop.login_ids:
                 try:
                     self._listen(login_socket(login_id), hop)

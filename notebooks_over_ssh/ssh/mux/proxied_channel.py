@@ -13,6 +13,7 @@ from paramiko.common import (
 )
 
 from notebooks_over_ssh.ssh.connect_errors import FAILURES
+from notebooks_over_ssh.ssh.protocol.channel import SESSION
 
 
 class PacketReceiver(Protocol):
@@ -47,10 +48,22 @@ class ProxiedChannel:
         """Whether the server has given it this number, and the client has not closed it."""
         return self._remote_id == remote_id and not self._close_sent
 
+    @property
+    def initial_window(self) -> int:
+        """How many bytes the server may send at first."""
+        (window,) = struct.unpack_from(">I", self._fields)
+        return int(window)
+
     def open(self) -> None:
-        """Send the open request. Raises one of FAILURES."""
-        header = struct.pack(">BI", MSG_CHANNEL_OPEN, len(self._kind)) + self._kind
-        self._send(header + struct.pack(">I", self.local_id) + self._fields)
+        """Take the session that was opened ahead, or send the open request. Raises one of FAILURES."""
+        sessions_ahead = self._transport.sessions_ahead
+        is_session = self._kind == SESSION
+        if not (is_session and sessions_ahead.take(self)):
+            self._transport.add(self)
+            header = struct.pack(">BI", MSG_CHANNEL_OPEN, len(self._kind)) + self._kind
+            self._send(header + struct.pack(">I", self.local_id) + self._fields)
+        if is_session:
+            sessions_ahead.refill()
 
     def forward(self, message_type: int, payload: bytes) -> None:
         """Send a packet of the client, which has the server's number already. Raises one of FAILURES."""

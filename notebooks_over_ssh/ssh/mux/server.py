@@ -69,7 +69,7 @@ class MuxServerClient:
         self._transport = transport
         self._extensions = extensions
         self._request_end = request_end
-        self._channels: dict[int, ProxiedChannel] = {}
+        self._channels: set[ProxiedChannel] = set()
         self._unsent: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._unsent_bytes = 0
         self._unsent_lock = threading.Lock()
@@ -92,7 +92,7 @@ class MuxServerClient:
             _log.debug("a client of the login has left: %s", error)
         finally:
             self.close()
-            for channel in list(self._channels.values()):
+            for channel in list(self._channels):
                 channel.abandon()
             self._unsent.put(None)
             if self.is_served:
@@ -117,7 +117,7 @@ class MuxServerClient:
 
     def remove(self, channel: ProxiedChannel) -> None:
         """Forget a channel that has ended."""
-        self._channels.pop(channel.local_id, None)
+        self._channels.discard(channel)
 
     def _negotiate(self) -> bytes:
         """Handle the requests up to the one for proxy mode; returns what follows it."""
@@ -167,7 +167,7 @@ class MuxServerClient:
             self._answer_keepalive()
         elif message_type in FORWARDED or message_type == MSG_CHANNEL_REQUEST:
             number = message.get_int()
-            channel = next((channel for channel in self._channels.values() if channel.is_at(number)), None)
+            channel = next((channel for channel in list(self._channels) if channel.is_at(number)), None)
             if channel is None:
                 return  # it has ended meanwhile
             if message_type == MSG_CHANNEL_REQUEST and message.get_binary() != b"exec":
@@ -185,8 +185,7 @@ class MuxServerClient:
         if len(self._channels) >= MAX_CHANNELS:
             raise ProtocolError("it asks for too many channels")
         channel = ProxiedChannel(self._transport, self, kind, number, message.get_remainder())
-        self._transport.add(channel)
-        self._channels[channel.local_id] = channel
+        self._channels.add(channel)
         channel.open()
 
     def _answer_keepalive(self) -> None:

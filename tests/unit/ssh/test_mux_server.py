@@ -15,6 +15,8 @@ from notebooks_over_ssh.ssh.mux import messages
 from notebooks_over_ssh.ssh.mux.messages import MessageReader
 from notebooks_over_ssh.ssh.mux.server import MAX_CHANNELS, MuxServerClient
 from notebooks_over_ssh.ssh.mux.transport import frame
+from notebooks_over_ssh.ssh.protocol.flow_control import PathEstimate
+from notebooks_over_ssh.ssh.protocol.session_ahead import SessionsAhead
 
 KEY = "AAAAC3NzaC1lZDI1NTE5AAAAIA=="
 EXTENSIONS = {messages.HOST_KEY: KEY}
@@ -28,6 +30,9 @@ class FakeTransport:
 
     def __init__(self) -> None:
         self.packetizer = self
+        self.path_estimate = PathEstimate()
+        self.max_data_bytes = 32768
+        self.sessions_ahead = SessionsAhead(self)
         self.last_received_at = 0.0
         self.sent: list[bytes] = []
         self.channels: dict[int, Any] = {}
@@ -38,6 +43,9 @@ class FakeTransport:
 
     def remove(self, channel: Any) -> None:
         self.channels.pop(channel.local_id, None)
+
+    def replace(self, channel: Any, session: Any) -> None:
+        self.channels[channel.local_id] = session
 
     def is_active(self) -> bool:
         return True
@@ -58,9 +66,11 @@ class FakeTransport:
             self.channels[number].handle_packet(91, memoryview(reply))
 
 
-def serve(data: bytes, refusal: str = "") -> tuple[bytes, FakeTransport, list[str]]:
+def serve(
+    data: bytes, refusal: str = "", transport: FakeTransport | None = None
+) -> tuple[bytes, FakeTransport, list[str]]:
     """What a client that sends this data receives, the transport, and the answers to requests to end the login."""
-    transport, answers = FakeTransport(), list[str]()
+    transport, answers = transport or FakeTransport(), list[str]()
 
     def request_end() -> str:
         answers.append(refusal)
@@ -149,6 +159,16 @@ def test_another_account(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "getuid", lambda: os.geteuid() + 1)
     received, transport, _ = serve(HELLO + PROXY + open_request(b"session", 7))
     assert (received, transport.sent) == (b"", [])
+
+
+def test_session_ahead() -> None:
+    """A session that was opened ahead becomes the client's, with its window; the next one is opened."""
+    transport = FakeTransport()
+    transport.sessions_ahead.start()
+    transport.sessions_ahead.refill()
+    serve(HELLO + PROXY + open_request(b"session", 7), transport=transport)
+    assert [payload[0] for payload in transport.sent] == [90, 93, 90, 97]
+    assert struct.unpack_from(">II", transport.sent[1], 1) == (REMOTE_ID + 1, 1 << 20)
 
 
 def test_random_input() -> None:
