@@ -107,6 +107,12 @@ class Connection(fabric.Connection):  # type: ignore[misc] # Fabric has no types
         """Opens channels to ports of the host: the transport, or a relay where sshd forbids forwarding."""
         return self._relay or self.transport
 
+    def give_up_shared_login(self) -> None:
+        """Log in, if this uses another process's login, which has no session left for it. Raises a UserError."""
+        if isinstance(self.transport, MuxTransport):
+            self.transport.close()
+            self._log_in()
+
     def open_ports_through(self, relay: Any) -> None:
         """Open channels to ports of the host through `relay` until the connection is closed."""
         self._relay = relay
@@ -119,9 +125,7 @@ class Connection(fabric.Connection):  # type: ignore[misc] # Fabric has no types
 
     def open(self) -> None:
         """Connect and log in, through the gateway if there is one. Raises a UserError."""
-        if self.is_connected:
-            return
-        if self._use_login():
+        if self.is_connected or self._use_login():
             return
         if self._control_path is not None and self._endpoint.gateway_command is None:
             self.transport = masters.open_transport(self._control_path, self._endpoint.policy, self.timeout_s)

@@ -185,6 +185,7 @@ def _open_session(connection: Connection) -> paramiko.Channel:
         with contextlib.suppress(paramiko.ChannelException):
             channel: paramiko.Channel = connection.create_session()
             return channel
+    connection.give_up_shared_login()
     channel = connection.create_session()
     return channel
 

@@ -194,12 +194,15 @@ def test_max_sessions_0(network: Network) -> None:
 
 
 def test_max_sessions_1(network: Network) -> None:
-    """One session at a time (MaxSessions 1) is enough, on both hops."""
+    """One session at a time (MaxSessions 1) is enough, on both hops, also while a tunnel needs it."""
     network.gateway.stop()
     network.gateway.start("MaxSessions 1", *GATEWAY_OPTIONS)
     network.host.stop()
     network.host.start("MaxSessions 1", network.environment())
-    assert_success(network.user.fab("secure", "serve", "stop"))
+    assert_success(network.user.fab("secure", "serve"))
+    assert_success(network.user.fab("up", "--detach"))
+    assert network.user.only_session()["server"] == "running"
+    assert_success(network.user.fab("stop"))
 
 
 def echoes(terminal: Terminal) -> bool:
