@@ -79,11 +79,14 @@ def require_session(settings: Settings) -> Session:
 
 
 @contextmanager
-def background_login(run: Run) -> Iterator[BackgroundProcess]:
-    """A background process that has logged in, for its tunnel and for this command. Raises a UserError."""
+def background_login(run: Run, expected: Session | None = None) -> Iterator[BackgroundProcess]:
+    """A background process that has logged in, for its tunnel and for this command. Raises a UserError.
+
+    `expected` is as in BackgroundProcess.
+    """
     start_if_needed(run.settings.gateway)
     with closing(BackgroundProcess()) as process:
-        process.log_in(run.settings, run.credentials)
+        process.log_in(run.settings, run.credentials, expected)
         yield process
 
 

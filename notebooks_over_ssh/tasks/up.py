@@ -24,6 +24,7 @@ from notebooks_over_ssh.tasks.tunnel import (
 from notebooks_over_ssh.terminal import print_step, warn
 from notebooks_over_ssh.tunnel import early_check
 from notebooks_over_ssh.tunnel import tunnel as tunnels
+from notebooks_over_ssh.tunnel.background_process import BackgroundProcess
 from notebooks_over_ssh.tunnel.next_server import settings_of_restart
 from notebooks_over_ssh.util.command_hint import command
 
@@ -80,9 +81,10 @@ def up(run: Run, options: SecureOptions) -> None:
 
 def up_in_background(run: Run, options: SecureOptions) -> None:
     """Secure, serve, and open a tunnel in the background, which waits for the job of the server if that is queued."""
-    with background_login(run) as process:
+    expected, tunnel = _expected_tunnel(run)
+    with background_login(run, None if tunnel else expected) as process:
         try:
-            session = _secure_and_serve(run, options, QUEUE_TIMEOUT_S)
+            session = _secure_and_serve(run, options, process, QUEUE_TIMEOUT_S)
         except StillQueuedError as queued:
             if run.settings.notebook.trust:
                 warn(f"the certificate is not known before the server runs: {command('trust')} adds it then")
@@ -93,20 +95,26 @@ def up_in_background(run: Run, options: SecureOptions) -> None:
             open_in_background(session, run, process=process)
 
 
-def _secure_and_serve(run: Run, options: SecureOptions, queue_timeout_s: float = math.inf) -> Session:
+def _secure_and_serve(
+    run: Run,
+    options: SecureOptions,
+    process: BackgroundProcess | None = None,
+    queue_timeout_s: float = math.inf,
+) -> Session:
     """Secure, restart a server with stale credentials if the user agrees, and serve.
 
-    Meanwhile the server on record is checked by the way that the tunnel will take.
+    Meanwhile the server on record is checked by the route that the tunnel will take; if the `process` will open it,
+    that does so itself.
     """
 
     def connected(connection: Connection) -> None:
-        if not isinstance(
-            connection.transport, MuxTransport
-        ):  # the process that holds a login does that itself
+        if not isinstance(connection.transport, MuxTransport):  # else the process with the login does that
             connection.transport.sessions_ahead.start()
         session, tunnel = _expected_tunnel(run)
-        if session is not None:
-            early_check.begin(session, tunnel.local_port if tunnel else connection)
+        if session is not None and tunnel is not None:
+            early_check.begin(session, tunnel.local_port)
+        elif session is not None and process is None:
+            early_check.begin(session, connection)
 
     stale, running = secure(run, options, connected)
     if stale is not None and _should_restart(run, options):

@@ -38,6 +38,8 @@ class LoginRequest(msgspec.Struct, frozen=True):
     is_interactive: bool
     banners_shown: tuple[str, ...]
     invocation: Invocation
+    expected: Session | None
+    """The session whose server will probably be that of the tunnel, and is checked until then."""
 
 
 class KeepRequest(msgspec.Struct, frozen=True, tag=True):
@@ -79,10 +81,13 @@ class BackgroundProcess:
         )
         self.is_logged_in = False
 
-    def log_in(self, settings: Settings, credentials: CredentialPrompter) -> None:
+    def log_in(
+        self, settings: Settings, credentials: CredentialPrompter, expected: Session | None = None
+    ) -> None:
         """Log in to the settings' host, unless it has; other commands use that login from then on.
 
-        Raises the process's UserError.
+        `expected` is the session whose tunnel `open_tunnel` will open if a program on the host finds its server
+        answering. Raises the process's UserError.
         """
         if self.is_logged_in:
             return
@@ -93,6 +98,7 @@ class BackgroundProcess:
                 is_interactive(),
                 tuple(credentials.banners_shown),
                 invocation(),
+                expected,
             )
         )
         self.is_logged_in = True

@@ -32,6 +32,7 @@ from notebooks_over_ssh.ssh import connections as ssh
 from notebooks_over_ssh.ssh.mux.holder import LoginHolder
 from notebooks_over_ssh.ssh.prompting import CredentialPrompter
 from notebooks_over_ssh.terminal import TerminalPrompter, print_error, print_line
+from notebooks_over_ssh.tunnel import early_check
 from notebooks_over_ssh.tunnel import tunnel as tunnels
 from notebooks_over_ssh.tunnel.background_process import DaemonReply, KeepRequest, LoginRequest, TunnelRequest
 from notebooks_over_ssh.tunnel.events import LoginRequired, Reconnected, ServerAwaited, TunnelEvent
@@ -82,6 +83,7 @@ class Daemon:
         """Whether the command has its tunnel."""
         act_for(request.invocation)
         self._settings = request.settings
+        self._expected = request.expected
         self._credentials = CredentialPrompter(
             TerminalPrompter(request.is_interactive), request.secrets, request.banners_shown
         )
@@ -97,7 +99,10 @@ class Daemon:
         Raises a UserError before the command has its tunnel.
         """
         with closing(LoginHolder(self._settings.notebook.login_lifetime)) as logins:
-            logins.offer(connect_to_login(self._settings, self._credentials))
+            login = connect_to_login(self._settings, self._credentials)
+            logins.offer(login)
+            if self._expected is not None:
+                early_check.begin(self._expected, login)
             _send_reply(DaemonReply())
             line = sys.stdin.buffer.readline()
             if not line:
