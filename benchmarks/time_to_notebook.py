@@ -107,6 +107,20 @@ class BenchmarkNetwork:
         terminate_all(self.network.processes(self.network.home))
         return duration
 
+    def with_login(self, *command: str) -> Measurement:
+        """Measures a command while the process of a background tunnel holds the login."""
+
+        def measure() -> float:
+            self.fab("up", "--detach")
+            started_at = time.monotonic()
+            self.fab(*command)
+            duration = time.monotonic() - started_at
+            self.fab("stop")
+            self.fab("logout")
+            return duration
+
+        return measure
+
     def up_in_foreground(self) -> float:
         """The seconds from `fab up`, with a running server, to its line `ready`."""
         started_at = time.monotonic()
@@ -269,6 +283,10 @@ def round_trips(benchmark_network: BenchmarkNetwork, runs: int) -> None:
         "fab up until ready, running server": benchmark_network.up_in_foreground,
         "ssh -J gateway host true": benchmark_network.jump,
     }
+    with_login = {
+        f"fab {' '.join(command)}, running server, held login": benchmark_network.with_login(*command)
+        for command in (["status"], ["up", "--detach"], ["stop"])
+    }
     values: dict[tuple[str, int], list[float]] = {}
 
     def measure(competitors: dict[str, Measurement]) -> None:
@@ -286,12 +304,13 @@ def round_trips(benchmark_network: BenchmarkNetwork, runs: int) -> None:
         benchmark_network.fab("serve")
         measure(with_server)
         benchmark_network.fab("stop", "--all")
+        measure(with_login)
     print(f"\nround trips to the gateway, from the best of {runs} runs at 0 and {ROUND_TRIP_MS} ms")
-    for name in (*with_server, *without_server):
+    for name in (*with_login, *with_server, *without_server):
         # Noise only makes a run longer, so take the minimum.
         near_s, far_s = (min(values[name, milliseconds]) for milliseconds in ports)
         count = (far_s - near_s) * 1000 / ROUND_TRIP_MS
-        print(f"  {name:40} {count:6.1f}  {near_s:.2f} s, {far_s:.2f} s")
+        print(f"  {name:48} {count:6.1f}  {near_s:.2f} s, {far_s:.2f} s")
 
 
 def main() -> None:

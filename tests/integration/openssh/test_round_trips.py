@@ -1,0 +1,38 @@
+"""How many round trips to the gateway a command waits for, before it has its answer."""
+
+from contextlib import closing
+
+import psutil
+
+from tests.kit.cli import assert_success
+from tests.kit.mitm_sshd import AsyncioThread
+from tests.kit.proxied_tunnel import Tunnel
+from tests.kit.round_trips import RoundTripCounter
+from tests.kit.sshd import LOOPBACK, Network, known_hosts_line
+from tests.kit.wait import wait_until
+
+# Twice that is longer than what a command does between two messages, on a busy machine too.
+DELAY_S = 0.8
+
+
+def test_held_login(network: Network, loop: AsyncioThread) -> None:
+    """With a login held, `status`, `stop`, and `up` with and without its tunnel open need two round trips each."""
+    with closing(RoundTripCounter(loop, network.gateway.port)) as counter:
+        network.write_known_hosts(known_hosts_line(counter.port, network.gateway.public_key))
+        network.configure(gateway=f"{LOOPBACK}:{counter.port}")
+        assert_success(network.user.fab("up", "--detach"))
+
+        def assert_sufficient(answer: str, *command: str) -> None:
+            counter.restart(DELAY_S, max_count=2)
+            result = assert_success(network.user.fab(*command))
+            assert answer in result.stdout
+            assert counter.count == 2
+            counter.restart()
+
+        assert_sufficient("running", "status")
+        assert_sufficient("ready ", "up", "--detach")
+        tunnel = Tunnel(network.user)
+        psutil.Process(tunnel.record()["pid"]).terminate()
+        wait_until(lambda: not tunnel.record(), "the tunnel is closed")
+        assert_sufficient("ready ", "up", "--detach")
+        assert_sufficient("stopped the server", "stop")
