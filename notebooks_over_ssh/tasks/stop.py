@@ -124,7 +124,7 @@ def stop_session(session: AnySession, run: Run, *, force: bool = False) -> None:
         connection = _connect_to_server(session, state, run, force=force)
     # Until its job runs, a session has only the host that leads there.
     host = state.job.node if connection and state and state.job else session.host
-    stopped = _stop_server(connection, run, force=force) if connection else NOT_RUNNING
+    stopped = _stop_unless_ended(connection, session, login, run, force=force) if connection else NOT_RUNNING
     if stopped.was_running:
         _report_stopped(stopped, host, start_time)
     _report_closed(tunnels.terminate(session))
@@ -134,6 +134,20 @@ def stop_session(session: AnySession, run: Run, *, force: bool = False) -> None:
         _report_stopped(stopped, host, start_time)
     sessions.delete(session)
     _remove_unused_certificates()
+
+
+def _stop_unless_ended(
+    connection: Connection, session: AnySession, login: Connection, run: Run, *, force: bool
+) -> server.StopResult:
+    """Stop the server, unless its job ends meanwhile. Raises a UserError."""
+    try:
+        return _stop_server(connection, run, force=force)
+    except ConnectError:
+        # The end of a job closes the connection to its node, sometimes before the reply.
+        state = job_state(session, login)
+        if state is None or _connect_to_server(session, state, run, force=force):
+            raise
+        return NOT_RUNNING
 
 
 def _connect_to_server(

@@ -1,11 +1,10 @@
 """A server in a job while Slurm, its nodes or its jobs fail: each ends with one clear line, and nothing is left."""
 
 from tests.kit.cli import assert_error, assert_success, port_in
-from tests.kit.jupyter_client import Browser
+from tests.kit.jupyter_client import Browser, busy_kernel
 from tests.kit.slurm.site import ClusterUser
+from tests.kit.users import PASSWORD
 from tests.kit.wait import TIMEOUT_S, wait_until
-
-PASSWORD = "a password of the tests"
 
 
 def _up(user: ClusterUser, *arguments: str) -> int:
@@ -149,3 +148,18 @@ def test_home_is_not_shared(cluster_user: ClusterUser) -> None:
     assert_error(result, 6, "could not be started on its node", "home folder")
     assert cluster_user.status() == []
     assert cluster_user.cluster.active_jobs(cluster_user.account) == []
+
+
+def test_job_ends_during_stop(cluster_user: ClusterUser) -> None:
+    """`stop` succeeds if the job ends first, which closes the connection to its node before the reply."""
+    assert_success(cluster_user.fab("secure", "--password-file", "-", stdin=PASSWORD))
+    cluster_user.configure(notebook={"launcher": "slurm", "node_access": "sshd"})
+    with busy_kernel(cluster_user), cluster_user.at_terminal("fab", "stop") as terminal:
+        job = str(cluster_user.only_session()["job"])
+        terminal.expect("a kernel is busy")
+        cluster_user.cluster.login.run("scancel", job)
+        wait_until(lambda: not cluster_user.cluster.active_jobs(cluster_user.account), "the job has ended")
+        terminal.type("y")
+        terminal.expect(f"ended job {job}")
+        assert terminal.end() == 0
+    _stop(cluster_user)

@@ -193,7 +193,9 @@ class Cluster:
 
     def wait_until_job(self, job: str, *states: str) -> None:
         """Wait until the job is in one of these states."""
-        wait_until(lambda: self.job(job)["JobState"] in states, f"job {job} is {' or '.join(states)}")
+        self._wait_with_logs(
+            lambda: self.job(job)["JobState"] in states, f"job {job} is {' or '.join(states)}"
+        )
 
     def active_jobs(self, account: Account) -> list[str]:
         """The IDs of the account's jobs that wait, run or end."""
