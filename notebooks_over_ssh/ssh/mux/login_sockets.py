@@ -83,7 +83,7 @@ def query(path: Path) -> HeldLogin | None:
         _log.debug("no login at %s: %s", path, error)
         return None
     client.close()
-    return _description(client)
+    return _description(client) if _is_of_this_version(client) else None
 
 
 def end_login(path: Path) -> HeldLogin | None:
@@ -108,6 +108,10 @@ def end_login(path: Path) -> HeldLogin | None:
     return held
 
 
+def _is_of_this_version(client: MuxClient) -> bool:
+    return client.extensions.get(messages.PROGRAM_VERSION) == __version__
+
+
 def _description(client: MuxClient) -> HeldLogin | None:
     try:
         return msgspec.json.decode(client.extensions.get(messages.DESCRIPTION, ""), type=HeldLogin)
@@ -127,10 +131,9 @@ def use_login(login_id: str, policy: HostKeyPolicy) -> MuxTransport | None:
         return None
     host_key = client.extensions.get(messages.HOST_KEY, "")
     try:
-        version = client.extensions.get(messages.PROGRAM_VERSION)
-        if version != __version__:
+        if not _is_of_this_version(client):
             client.terminate()
-            raise MuxError(f"it is of version {version} of this program, and was asked to end")
+            raise MuxError("it is of another version of this program, and was asked to end")
         key = paramiko.PKey.from_type_string(*_parse_key(host_key))
         policy.missing_host_key(paramiko.SSHClient(), policy.host, key)
         transport = MuxTransport(client.start_proxy(), host_key)

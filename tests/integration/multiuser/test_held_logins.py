@@ -189,6 +189,7 @@ def test_another_version(network: Network) -> None:
     assert network.host.logins() == 3
     assert network.user.only_session()["tunnel"] == "open"
     assert_success(network.user.fab("stop"))
+    assert "already logged in" not in assert_success(network.user.fab("login")).stdout
     network.wait_until_empty()
 
 
