@@ -144,9 +144,10 @@ class _Checks:
         return read_banner(hop.host, hop.port, hop.label, hop.timeout_s)
 
     def _login(self, hop: "Connection") -> str:
-        if hop.has_master:
+        if not (has_master := hop.has_master) or hop is self.hops[-1]:
+            hop.open()
+        if has_master:
             return f"the login as {hop.user} on {hop.label} is that of ssh's master connection"
-        hop.open()
         ticket = f", with {hop.login.ticket.description}" if hop.login.ticket else ""
         return f"{hop.label} presented a known host key and accepted the login as {hop.user}{ticket}"
 
@@ -170,8 +171,7 @@ class _Checks:
 
     def _node(self) -> str:
         assert self.job is not None
-        launcher = LAUNCHERS[self._launcher]
-        self.node, ways = launcher.examine(self.hops[-1], self.job.job, self.settings)
+        self.node, ways = LAUNCHERS[self._launcher].examine(self.hops[-1], self.job.job, self.settings)
         return ways
 
     def _shell(self) -> str:

@@ -24,6 +24,7 @@ from notebooks_over_ssh.ssh.confirmation import CONFIRMATION, ConfirmationReques
 from notebooks_over_ssh.ssh.connect_errors import FAILURES
 from notebooks_over_ssh.ssh.connection import Connection
 from notebooks_over_ssh.ssh.environment import Environment
+from notebooks_over_ssh.ssh.mux.transport import MuxTransport
 from notebooks_over_ssh.ssh.protocol.exec_request import request_exec, wait_for_exec_reply
 
 # Sent with every program, each after the modules that it imports.
@@ -191,6 +192,9 @@ def _open_session(connection: Connection) -> paramiko.Channel:
 
 
 def _open_channel(connection: Connection, command: str) -> paramiko.Channel:
+    # Fabric would log in again, which may need the user. The end of another process that had logged in is no such loss.
+    if not connection.is_connected and not isinstance(connection.transport, MuxTransport):
+        raise _connection_lost_error(connection)
     try:
         channel = _open_session(connection)
         channel.set_combine_stderr(True)

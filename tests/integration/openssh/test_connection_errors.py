@@ -4,10 +4,14 @@ import contextlib
 import socket
 from collections.abc import Iterator
 
+import psutil
 import pytest
 
+from notebooks_over_ssh.errors import ConnectError
+from notebooks_over_ssh.ssh.remote import run_program
 from tests.kit import wait
 from tests.kit.cli import assert_error, assert_success
+from tests.kit.ssh_client import Client
 from tests.kit.sshd import GATEWAY_OPTIONS, LOOPBACK, Network
 from tests.kit.wait import wait_until
 
@@ -125,3 +129,17 @@ def test_failing_proxy_command(network: Network, command: str) -> None:
     with network.user.in_time(TIMEOUT_S):
         assert_error(network.user.fab("-t", str(TIMEOUT_S), "secure"), 3)
     network.wait_until_empty()
+
+
+def test_no_login_by_itself(client: Client) -> None:
+    """A program that is to run over a connection that was lost is an error. Another login could need the user."""
+    host = client.server("host")
+    client.write_known_hosts(host.known_hosts_line)
+    with client.connected(host) as connection:
+        for process in host.children():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        wait_until(lambda: not connection.is_connected, "the loss is noticed")
+        with pytest.raises(ConnectError, match="was lost"):
+            run_program(connection, "server_status", {}, timeout_s=TIMEOUT_S)
+    assert host.logins() == 1
