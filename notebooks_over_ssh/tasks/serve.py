@@ -113,9 +113,7 @@ def _start(
         raise _with_suggestions(error, login) from error
     except KeyboardInterrupt as interrupt:
         if record.session and record.queued:
-            keep_or_cancel(
-                record.session, record.queued, login, run, may_ask=not isinstance(interrupt, Terminated)
-            )
+            keep_or_cancel(record.session, record.queued, run, may_ask=not isinstance(interrupt, Terminated))
         elif record.pending:
             job = record.pending.job
             where = f"in job {job.id}" if job else f"on {record.pending.host}"

@@ -7,7 +7,7 @@ import msgspec
 from notebooks_over_ssh.errors import TaskError
 from notebooks_over_ssh.jupyter import server
 from notebooks_over_ssh.jupyter import session as sessions
-from notebooks_over_ssh.jupyter.connecting import stop_job
+from notebooks_over_ssh.jupyter.connecting import connect_to_login_of, stop_job
 from notebooks_over_ssh.jupyter.session import AnySession, PendingSession
 from notebooks_over_ssh.launchers.base import JobFound, JobQueued, JobState, StartEvent
 from notebooks_over_ssh.launchers.progress import describe_found, describe_queued, describe_started
@@ -107,13 +107,12 @@ class StartRecord:
         self.pending = pending
 
 
-def keep_or_cancel(
-    session: AnySession, queued: JobState, login: Connection, run: Run, *, may_ask: bool
-) -> None:
+def keep_or_cancel(session: AnySession, queued: JobState, run: Run, *, may_ask: bool) -> None:
     """Ask whether to cancel a queued job; without an answer it stays queued. Raises a UserError."""
     if may_ask and run.prompter.confirm(f"{queued.label} is queued: cancel it?"):
         tunnels.terminate(session)
-        stop_job(session, login)
+        # The login may have been that of the tunnel, and have ended with it.
+        stop_job(session, connect_to_login_of(session, run.settings, run.credentials))
         sessions.delete(session)
         print_step("serve", f"cancelled {queued.label}")
     else:
