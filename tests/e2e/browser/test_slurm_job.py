@@ -2,12 +2,13 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.kit.browser_recorder import Recorder
 from tests.kit.browsers import KINDS, READY, Browser, log_in, run_cell
-from tests.kit.cli import assert_success
+from tests.kit.cli import assert_success, port_in
 from tests.kit.plain_client import plain_address
 from tests.kit.slurm.site import ClusterUser
 from tests.kit.users import PASSWORD
@@ -20,6 +21,7 @@ NOTEBOOK = {
     "nbformat_minor": 5,
 }
 CELL = "import os; print('on', os.uname().nodename, os.environ['CUDA_VISIBLE_DEVICES'])"
+JOB_CELL = "import os; print('first', os.environ['SLURM_JOB_ID'])"
 
 
 @pytest.fixture
@@ -62,3 +64,37 @@ def test_from_the_queue_to_a_page(
             assert kernel.run(CELL).text == "on gpu1 0\n"
     assert user.status() == []
     assert user.cluster.active_jobs(user.account) == []
+
+
+@pytest.mark.parametrize("browser", KINDS[:1], indirect=True, ids=lambda kind: kind.name)
+def test_page_after_the_time_limit(browser: Browser, user: ClusterUser) -> None:
+    """When the job has reached its time limit, the open page says that its kernel died. After a reload and a login it
+    has one in the next job, at the same address and without a certificate warning.
+    """
+    user.account.write("mlpractical/gpu.ipynb", json.dumps(NOTEBOOK))
+    assert_success(user.fab("secure", "--password-file", "-", stdin=f"{PASSWORD}\n"))
+    words = ("up", "--slurm", "--detach", "--renew-job", "--partition", "gpu", "--gpus", "1", "--trust")
+    port = port_in(assert_success(user.fab(*words)))
+    before = user.only_session()
+    with browser.running() as page:
+        page.open(f"https://localhost:{port}/notebooks/gpu.ipynb")
+        log_in(page)
+        page.wait_for(READY)
+        assert run_cell(page, JOB_CELL, "first") == f"first {before['job']}"
+        # The limit is a minute away when Slurm sends its signal.
+        user.cluster.end_in(str(before["job"]), 60)
+        wait_until(lambda: is_renewed(user, before), "the tunnel leads to the next job", 2 * TIMEOUT_S)
+        page.wait_for("document.querySelector('.jp-Dialog')?.textContent.includes('Kernel died')")
+        page.reload()
+        log_in(page)
+        page.wait_for(READY)
+        after = user.only_session()["job"]
+        assert run_cell(page, JOB_CELL.replace("first", "next"), "next") == f"next {after}"
+    assert_success(user.fab("stop"))
+    assert user.status() == []
+
+
+def is_renewed(user: ClusterUser, before: dict[str, Any]) -> bool:
+    """Whether the tunnel is open to the server of another job."""
+    session = user.only_session()
+    return session["tunnel"] == "open" and bool(session["job"] != before["job"])
