@@ -115,7 +115,7 @@ class _Checks:
         return self.node or self.hops[-1]
 
     @property
-    def _place(self) -> str:
+    def _location(self) -> str:
         """Where the environment is checked, if that is not the host itself."""
         if self._launcher == DEFAULT_LAUNCHER:
             return ""
@@ -234,13 +234,13 @@ class _Checks:
         reply = list_environments(self._connection, self.settings.notebook.directory, timeout_s=TIMEOUT_S)
         listing = decode(reply, RemoteProblem).truncated()
         modules = f"modules of {listing.reason}" if listing.reason else "no modules"
-        return f"{', '.join(listing.alternatives) or 'none found'}; {modules}{self._place}"
+        return f"{', '.join(listing.alternatives) or 'none found'}; {modules}{self._location}"
 
     def _jupyter(self) -> str:
         self.security = security.get_status(self._connection, self.settings)
         notebook = self.settings.notebook
         environment = notebook.activate or notebook.environment
-        return f"jupyter {notebook.application} {self.security.version} in {environment}{self._place}"
+        return f"jupyter {notebook.application} {self.security.version} in {environment}{self._location}"
 
     def _certificate(self) -> str:
         status = self.security
@@ -276,7 +276,7 @@ class _Checks:
         reply = run_in_environment(
             self._connection, self.settings, "kernel_smoke_test", parameters, timeout_s=3 * TIMEOUT_S
         )
-        return f"a {decode(reply, KernelInfo).kernel} kernel computed 1+1{self._place}"
+        return f"a {decode(reply, KernelInfo).kernel} kernel computed 1+1{self._location}"
 
     def _server(self) -> str:
         assert isinstance(self.session, Session)

@@ -14,7 +14,13 @@ from notebooks_over_ssh.config.cli import given_host, overrides
 from notebooks_over_ssh.config.destination import SSH_PORT, Destination, parse_destination
 from notebooks_over_ssh.config.schema import SSH, Configuration, ConnectKwargs, Job, Notebook, Timeouts
 from notebooks_over_ssh.config.site import Site, insert_site, make_absolute
-from notebooks_over_ssh.config.sources import KNOWN, Source, normalize_gateway, parse_setting, sources
+from notebooks_over_ssh.config.sources import (
+    KNOWN_SETTINGS,
+    Source,
+    normalize_gateway,
+    parse_setting,
+    sources,
+)
 from notebooks_over_ssh.config.validation import check_mapping, check_value
 from notebooks_over_ssh.errors import ConfigError
 
@@ -164,13 +170,13 @@ def _flags(flags: Mapping[str, str | int | bool | None]) -> dict[str, Any]:
     layer: dict[str, Any] = {}
     for name, value in flags.items():
         path = f"notebook.{name}"
-        if path not in KNOWN:
+        if path not in KNOWN_SETTINGS:
             raise TypeError(f"load() got a flag without a setting: {name}")
         flag = f"--{name.rpartition('.')[2].replace('_', '-')}"
         if isinstance(value, str):
             layer[path] = parse_setting(path, value, flag)
         elif value is not None:
-            layer[path] = check_value(value, KNOWN[path], flag)
+            layer[path] = check_value(value, KNOWN_SETTINGS[path], flag)
     return layer
 
 

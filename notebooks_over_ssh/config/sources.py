@@ -44,14 +44,14 @@ class Source(NamedTuple):
     layer: Layer
 
 
-KNOWN = known_settings(Configuration)
+KNOWN_SETTINGS = known_settings(Configuration)
 SYSTEM_STEM = Path("/etc/invoke")
 _SECRETS = ("connect_kwargs.password", "connect_kwargs.passphrase")
 _OWN_PREFIXES = ("INVOKE_NOTEBOOK_", "INVOKE_SSH_", "INVOKE_CONNECT_KWARGS_", "INVOKE_TIMEOUTS_")
 _UNCHECKED = ("authentication", "run", "runners", "sudo", "tasks", "debug")
 # Invoke reads these itself.
 _INVOKE_PREFIXES = (*(f"INVOKE_{section.upper()}" for section in _UNCHECKED), "INVOKE_RUNTIME_CONFIG")
-_TOP_LEVEL = sorted({path.partition(".")[0] for path in KNOWN})
+_TOP_LEVEL = sorted({path.partition(".")[0] for path in KNOWN_SETTINGS})
 # Fabric's own, in which other tasks of a project may set what these do not support.
 _FABRIC_SECTIONS = ("connect_kwargs", "timeouts")
 # `notebok` is this close to `notebook`, and what another task calls its settings rarely is.
@@ -176,7 +176,7 @@ def _own(content: Mapping[Any, Any], name: str) -> dict[Any, Any]:
     own: dict[Any, Any] = {}
     for key, value in content.items():
         if key in _FABRIC_SECTIONS and isinstance(value, Mapping):
-            own[key] = {inner: value[inner] for inner in value if f"{key}.{inner}" in KNOWN}
+            own[key] = {inner: value[inner] for inner in value if f"{key}.{inner}" in KNOWN_SETTINGS}
         elif key in _TOP_LEVEL:
             own[key] = value
         elif meant := _misspelt(str(key)):
@@ -191,7 +191,7 @@ def _misspelt(key: str) -> str | None:
 
 
 def _environment(variables: Mapping[str, str]) -> dict[str, Any]:
-    names = _variables(path for path in KNOWN if path not in _UNCHECKED)
+    names = _variables(path for path in KNOWN_SETTINGS if path not in _UNCHECKED)
     secrets, unsupported = _variables(_SECRETS), _variables(NOT_SUPPORTED)
     layer: dict[str, Any] = {}
     for variable in sorted(variables):
@@ -228,7 +228,7 @@ def _reject_misspelt_variable(variable: str, names: Mapping[str, str]) -> None:
 
 def parse_setting(path: str, text: str, name: str) -> Any:
     """Parse a value of a flag or a variable. Raises ConfigError."""
-    value = check_value(parse_text(text, KNOWN[path]), KNOWN[path], name)
+    value = check_value(parse_text(text, KNOWN_SETTINGS[path]), KNOWN_SETTINGS[path], name)
     _validate(path, value, name)
     return value
 

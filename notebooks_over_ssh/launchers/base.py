@@ -51,7 +51,7 @@ class JobState(NamedTuple):
     """How many queued jobs may start before a queued one; None if that is not known."""
     seconds_left: int | None = None
     """The rest of its time limit."""
-    obstacle: str = ""
+    setting_to_change: str = ""
     """The setting to change, if a queued job will never start as it is."""
     detail: tuple[str, ...] = ()
     """The last lines that the job has written."""
@@ -78,7 +78,7 @@ class Partition(msgspec.Struct, frozen=True, kw_only=True):
 
     name: Name
     is_default: bool
-    obstacle: str
+    unavailable_reason: str
     """Why the user's jobs do not run in it; "" if they do, as far as the scheduler says."""
     time_limit_s: Count | None
     """The longest time that a job may ask for; None without a limit."""
@@ -140,7 +140,7 @@ class JobFound(NamedTuple):
 
 
 class JobQueued(NamedTuple):
-    """The job is still waiting. There is one after each look at it."""
+    """The job is still waiting. There is one after each query."""
 
     state: JobState
 

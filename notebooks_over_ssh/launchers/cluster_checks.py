@@ -20,11 +20,13 @@ def check_partitions(cluster: Cluster, job: Job) -> str:
     for name in job.partition.split(",") if job.partition else ():
         if name not in by_name:
             raise RemoteError(f"the cluster has no partition {quote(name)}, or hides it from you", hint=hint)
-        if by_name[name].obstacle:
-            raise RemoteError(f"the partition {name} is not for you: {by_name[name].obstacle}", hint=hint)
+        if by_name[name].unavailable_reason:
+            raise RemoteError(
+                f"the partition {name} is not for you: {by_name[name].unavailable_reason}", hint=hint
+            )
     if not job.partition and not any(partition.is_default for partition in cluster.partitions):
         raise RemoteError("the cluster has no default partition", hint=hint)
-    usable = [partition for partition in cluster.partitions if not partition.obstacle]
+    usable = [partition for partition in cluster.partitions if not partition.unavailable_reason]
     more = len(usable) - MAX_LISTED
     rest = f" and {more} more ({command('clusters.partitions')})" if more > 0 else ""
     return ", ".join(map(_describe, usable[:MAX_LISTED])) + rest

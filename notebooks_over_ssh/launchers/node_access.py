@@ -74,7 +74,7 @@ class AccessReply(msgspec.Struct, frozen=True, kw_only=True):
     node_keys: Annotated[tuple[HostKeyLine, ...], msgspec.Meta(max_length=16)]
 
 
-class Reached(NamedTuple):
+class NodeConnection(NamedTuple):
     """The open connection to the node of a job, and the job with the way that led there."""
 
     connection: Connection
@@ -103,7 +103,7 @@ class NodeConnector:
         self._current_job = current_job
         self._last_way: dict[str, NodeAccess] = {}
 
-    def connect(self, login: Connection, job: Job, settings: Settings) -> Reached:
+    def connect(self, login: Connection, job: Job, settings: Settings) -> NodeConnection:
         """Connect by the way in the settings; by `auto`, by the first that works.
 
         The way that worked last comes first. Raises JobEndedError, or another UserError.
@@ -131,7 +131,7 @@ class NodeConnector:
                 continue
             _log.debug("job %d: its node is reached by %s", job.id, way)
             self._last_way[login.label] = way
-            return Reached(connection, msgspec.structs.replace(job, access=way), access.host_key)
+            return NodeConnection(connection, msgspec.structs.replace(job, access=way), access.host_key)
         if no_step:
             raise no_step
         if setting != "auto":

@@ -4,7 +4,7 @@ from notebooks_over_ssh.launchers.base import JobFound, JobState
 from notebooks_over_ssh.util.duration import describe_duration
 
 
-def describe_found(event: JobFound, host: str) -> str:
+def describe_job_found(event: JobFound, host: str) -> str:
     """The line for a job that was submitted, or found, on `host`."""
     return f"{'submitted' if event.is_new else 'found'} job {event.job.id} on {host}"
 

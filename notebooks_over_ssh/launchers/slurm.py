@@ -39,9 +39,9 @@ from notebooks_over_ssh.util.command_hint import command
 COMMAND_TIMEOUT_S = 60
 CANCEL_TIMEOUT_S = 90  # longer than KillWait of slurm.conf(5), after which Slurm kills the job
 FIRST_INTERVAL_S, MAX_INTERVAL_S, BACKOFF = 1.0, 39.0, 1.5
-MAX_LOOK_AGE_S = 35
-"""For how long each request of a look at a queued job counts: Slurm's controller should get at most one every 30 s from
-a user, on average.
+MAX_QUERY_AGE_S = 35
+"""For how long the status of a queued job is valid, for each request that it took: Slurm's controller should get at
+most one every 30 s from a user, on average.
 """
 START_MARGIN_S = 30
 NEVER_SEEN = ("", -math.inf)
@@ -74,12 +74,12 @@ class SlurmLauncher:
             job = state.job or job
             if state.phase == "ended":
                 return self._ended(login, reply, job)
-            if state.obstacle:
+            if state.setting_to_change:
                 raise self._never_starts_error(login, state, cancel=submitted.is_new)
             yield JobQueued(state) if state.phase == "queued" else JobStarted(state)
         try:
-            reached = self._connector.connect(login, job, settings)
-            node, job = reached.connection, reached.job
+            node_connection = self._connector.connect(login, job, settings)
+            node, job = node_connection.connection, node_connection.job
             output = self._await_server(node, job, settings)
         except UserError:
             reply = self._query(login, job)
@@ -89,11 +89,11 @@ class SlurmLauncher:
         started = server_reply(node, output)
         if not submitted.is_new and not started["problem"]:
             started = self._find_server(node, job, settings, parameters)
-        return Launched(node, started, reached.host_key, job)
+        return Launched(node, started, node_connection.host_key, job)
 
     def state(self, login: Connection, job: Job | None, max_age_s: int = 0) -> JobState | None:
         """The state of the job. Raises RemoteError or ConnectError."""
-        reply = self._query(login, job, max_age_s=MAX_LOOK_AGE_S, max_running_age_s=max_age_s)
+        reply = self._query(login, job, max_age_s=MAX_QUERY_AGE_S, max_running_age_s=max_age_s)
         return reply.to_state(job)
 
     def reach(self, login: Connection, job: Job | None, settings: Settings) -> Connection:
@@ -182,14 +182,14 @@ class SlurmLauncher:
     def _wait(self, login: Connection, job: Job) -> Iterator[StateReply | SlurmUnavailableError]:
         """Yield the job's state until it runs or has ended: at once when it has started, else after a pause that grows.
 
-        After the first pause Slurm has looked at a new job. Later ones cost it nothing while the last look counts.
+        After the first pause Slurm has considered a new job. Later ones cost it nothing while the last status is valid.
 
         Yields the error while Slurm does not answer: a controller that is started again still knows the job.
         """
         interval_s = FIRST_INTERVAL_S
         while True:
             try:
-                reply = self._query(login, job, max_age_s=MAX_LOOK_AGE_S, wait_s=interval_s)
+                reply = self._query(login, job, max_age_s=MAX_QUERY_AGE_S, wait_s=interval_s)
             except SlurmUnavailableError as error:
                 yield error
                 continue
@@ -203,8 +203,8 @@ class SlurmLauncher:
         """The state of the job, when it has started or after `wait_s`; that of a queued one may be `max_age_s` old, any
         other `max_running_age_s`. Each is 0 by default.
         """
-        known: dict[str, Any] = {"id": job.id, "token": job.token} if job else {"id": None, "token": ""}
-        parameters = known | {"max_age_s": 0, "max_running_age_s": 0, "wait_s": 0} | limits
+        identity: dict[str, Any] = {"id": job.id, "token": job.token} if job else {"id": None, "token": ""}
+        parameters = identity | {"max_age_s": 0, "max_running_age_s": 0, "wait_s": 0} | limits
         reply: StateReply = decode(
             _run(login, "job_state", parameters, COMMAND_TIMEOUT_S + parameters["wait_s"]), StateReply
         )
@@ -261,7 +261,8 @@ class SlurmLauncher:
             self.stop(login, state.job)
         return (NotStartedError if cancel else NeverStartsError)(
             f"{state.label} will not start: {state.description}" + ("; it was cancelled" if cancel else ""),
-            hint=f"change {state.obstacle}" + ("" if cancel else f", and cancel the job: {command('stop')}"),
+            hint=f"change {state.setting_to_change}"
+            + ("" if cancel else f", and cancel the job: {command('stop')}"),
         )
 
 

@@ -13,8 +13,8 @@ SOON_S = 60
 
 OptionalName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{0,64}\Z")]
 Names = Annotated[tuple[Name, ...], Meta(max_length=20)]
-Obstacle = Literal["", "down", "root", "reservation", "accounts", "qos"]
-OBSTACLES: dict[Obstacle, str] = {
+UnavailableReason = Literal["", "down", "root", "reservation", "accounts", "qos"]
+UNAVAILABLE_REASONS: dict[UnavailableReason, str] = {
     "": "",
     "down": "takes no jobs",
     "root": "for administrators",
@@ -27,14 +27,16 @@ OBSTACLES: dict[Obstacle, str] = {
 class PartitionEntry(Partition, frozen=True, kw_only=True):
     """A partition in the reply of list_partitions.py."""
 
-    obstacle: Obstacle
-    obstacle_names: Names
+    unavailable_reason: UnavailableReason
+    unavailable_names: Names
 
     def to_partition(self) -> Partition:
-        """The partition, with its obstacle in words."""
+        """The partition, with the reason in words why jobs do not run in it."""
         fields = {name: getattr(self, name) for name in Partition.__struct_fields__}
-        names = f": {', '.join(self.obstacle_names)}" if self.obstacle_names else ""
-        return Partition(**fields | {"obstacle": OBSTACLES[self.obstacle] + names})
+        names = f": {', '.join(self.unavailable_names)}" if self.unavailable_names else ""
+        return Partition(
+            **fields | {"unavailable_reason": UNAVAILABLE_REASONS[self.unavailable_reason] + names}
+        )
 
 
 class StartEstimate(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,9 +50,9 @@ class StartEstimate(msgspec.Struct, frozen=True, kw_only=True):
         """The estimate in words."""
         if self.starts_in_s is None:
             return "Slurm would accept it"
-        place = f" in the partition {self.partition}" if self.partition else ""
+        partition = f" in the partition {self.partition}" if self.partition else ""
         when = f"in {describe_duration(self.starts_in_s)}" if self.starts_in_s >= SOON_S else "at once"
-        return f"Slurm would accept it, and start it{place} {when}"
+        return f"Slurm would accept it, and start it{partition} {when}"
 
 
 class ClusterReply(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,7 +13,7 @@ MAX_REASON_COLUMNS = 120
 MAX_LOG_LINES, MAX_LINE_LENGTH = 20, 300
 # squeue(1), JOB REASON CODES.
 REASONS = {
-    "None": "Slurm has not looked at it yet",
+    "None": "Slurm has not considered it yet",
     "Priority": "other jobs are ahead of it",
     "Resources": "it waits for free resources",
     "Dependency": "it waits for another job",
@@ -145,20 +145,20 @@ class StateReply(msgspec.Struct, frozen=True, kw_only=True):
         """Whether the job is ending, so that Slurm does not say yet how it ended."""
         return self.job is not None and self.job.state == ENDING
 
-    def to_state(self, known: Job | None) -> JobState:
-        """The state of the job, of which `known` is on record."""
+    def to_state(self, record: Job | None) -> JobState:
+        """The state of the job; `record` is the one in the session's record."""
         detail = tuple(line[:MAX_LINE_LENGTH] for line in self.log[-MAX_LOG_LINES:])
         entry = self.job
         if entry is None:
-            description = "is not known to Slurm any more" if known else "was not submitted"
-            return JobState(known, "ended", description, detail=detail, age_s=self.age_s)
+            description = "is not known to Slurm any more" if record else "was not submitted"
+            return JobState(record, "ended", description, detail=detail, age_s=self.age_s)
         job = Job(
             id=entry.id,
             cluster=self.cluster,
             token=entry.token,
             submitted=self.submitted,
             node=entry.node,
-            options=known.options if known else None,
+            options=record.options if record else None,
         )
         phase: Literal["queued", "running", "ended"] = (
             "ended" if not entry.is_active else "running" if entry.state in RUNNING else "queued"
@@ -171,7 +171,7 @@ class StateReply(msgspec.Struct, frozen=True, kw_only=True):
             is_renewable, ending = True, SIGNALLED
         if entry.state == "FAILED" and self.is_launch_failure:
             ending = "could not be started on its node"
-        description, obstacle = describe_reason(entry.reason)
+        description, setting_to_change = describe_reason(entry.reason)
         description = {
             "queued": description,
             "running": "is running" if entry.state == "RUNNING" else f"is {entry.state.lower()}",
@@ -185,7 +185,7 @@ class StateReply(msgspec.Struct, frozen=True, kw_only=True):
             # A site may hide other users' jobs: then none seems to be ahead.
             entry.ahead if phase == "queued" and (entry.ahead or entry.reason != "Priority") else None,
             entry.seconds_left,
-            obstacle if phase == "queued" else "",
+            setting_to_change if phase == "queued" else "",
             detail,
             is_renewable=phase == "ended" and is_renewable,
             age_s=self.age_s,

@@ -12,7 +12,7 @@ import time
 
 import slurm
 from common import reply
-from queue_look import look, read_last
+from queue_status import query, read_last
 
 MAX_LOG_LINES = 20
 POLL_INTERVAL_MS = 1000
@@ -28,7 +28,7 @@ def main(parameters):
         else:
             if not wait_for_start(parameters["id"], token, parameters["wait_s"]):
                 return None
-            job, age_s = look(
+            job, age_s = query(
                 parameters["id"], token, parameters["max_age_s"], parameters["max_running_age_s"]
             )
     except slurm.SlurmError as error:

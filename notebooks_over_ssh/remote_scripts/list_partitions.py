@@ -104,14 +104,14 @@ def waiting_jobs():
 
 def describe(fields, accounts):
     """The partition of these fields, still without its nodes."""
-    obstacle, names = find_obstacle(fields, accounts)
+    unavailable_reason, names = find_unavailable_reason(fields, accounts)
     return dict(
         name=fields["PartitionName"],
         is_default=fields.get("Default") == "YES",
         time_limit_s=seconds(fields.get("MaxTime", "")),
         default_time_s=seconds(fields.get("DefaultTime", "")),
-        obstacle=obstacle,
-        obstacle_names=names,
+        unavailable_reason=unavailable_reason,
+        unavailable_names=names,
         nodes=0,
         free_nodes=0,
         cpus=0,
@@ -120,7 +120,7 @@ def describe(fields, accounts):
     )
 
 
-def find_obstacle(fields, accounts):
+def find_unavailable_reason(fields, accounts):
     """Why this user's jobs do not run in the partition, and which accounts or QOSs it is for; ("", []) if they do.
 
     Slurm itself does not show the partitions that AllowGroups closes to the user.

@@ -64,7 +64,7 @@ def run(command, max_bytes=MAX_OUTPUT_BYTES):
     environment = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(VARIABLES) or name in ["SBATCH_" + kept for kept in KEPT_VARIABLES]
+        if not name.startswith(VARIABLES) or name in ["SBATCH_" + variable for variable in KEPT_VARIABLES]
     }
     environment.update(LC_ALL="C", SLURM_TIME_FORMAT="%s")
     try:

@@ -11,7 +11,7 @@ import time
 
 import slurm
 from common import exclusive_lock, private_folder, reply, wait_for_confirmation, write_private
-from queue_look import find_queued
+from queue_status import find_queued
 
 MAX_QUOTED = 1000
 

@@ -43,7 +43,7 @@ SLURM_PROGRAMS = ("job_access", "await_job", "cancel_job", "list_partitions", "e
 # Sent with these programs too, each after the modules that it imports.
 OWN_MODULES = {
     **dict.fromkeys(SLURM_PROGRAMS, ("slurm",)),
-    **dict.fromkeys(("submit_job", "job_state"), ("slurm", "queue_look")),
+    **dict.fromkeys(("submit_job", "job_state"), ("slurm", "queue_status")),
     "serve_in_job": ("slurm", "start_server"),
 }
 _log = logging.getLogger(__name__)

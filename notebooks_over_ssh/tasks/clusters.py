@@ -36,7 +36,10 @@ def _cluster(run: Run) -> tuple[Connection, Cluster]:
 
 def table(partitions: tuple[Partition, ...]) -> list[str]:
     """The lines of the table, with aligned columns. Partitions that the user may use come first."""
-    rows = [COLUMNS, *map(_cells, sorted(partitions, key=lambda partition: bool(partition.obstacle)))]
+    rows = [
+        COLUMNS,
+        *map(_cells, sorted(partitions, key=lambda partition: bool(partition.unavailable_reason))),
+    ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
@@ -56,11 +59,11 @@ def _cells(partition: Partition) -> tuple[str, ...]:
         f"{partition.free_cpus} of {partition.cpus}",
         gpus or "-",
         "not shown" if partition.waiting_jobs is None else str(partition.waiting_jobs),
-        f"no: {partition.obstacle}" if partition.obstacle else "yes",
+        f"no: {partition.unavailable_reason}" if partition.unavailable_reason else "yes",
     )
 
 
 def to_json(partition: Partition) -> dict[str, object]:
     """The partition for programs."""
     fields: dict[str, object] = msgspec.to_builtins(partition)
-    return fields | {"obstacle": partition.obstacle or None}
+    return fields | {"unavailable_reason": partition.unavailable_reason or None}

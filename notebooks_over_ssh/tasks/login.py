@@ -44,10 +44,10 @@ def login(run: Run) -> None:
     start_time = time.monotonic()
     host = run.settings.destination().host
     for login_id in _login_ids(run)[-1]:
-        held = query(login_socket(login_id))
-        if held is not None:
+        held_login = query(login_socket(login_id))
+        if held_login is not None:
             print_step("login", f"already logged in to {host}")
-            return print_detail(describe(held))
+            return print_detail(describe(held_login))
     with progress("login", f"logging in to {host}"), closing(BackgroundProcess()) as process:
         process.log_in(run.settings, run.credentials)
         accounts = process.keep_login()
@@ -83,30 +83,30 @@ def _end(paths: Iterable[Path]) -> None:
     in_use: dict[str, None] = {}
     for path in paths:
         try:
-            held = end_login(path)
+            held_login = end_login(path)
         except LoginInUseError as error:
             in_use[str(error)] = None
         else:
-            if held is not None:
-                ended[held.pid] = held
-    for held in ended.values():
-        _wait_for_end(held)
-        print_step("logout", f"ended the login on {' and '.join(held.hops)}", start_time)
+            if held_login is not None:
+                ended[held_login.pid] = held_login
+    for held_login in ended.values():
+        _wait_for_end(held_login)
+        print_step("logout", f"ended the login on {' and '.join(held_login.hops)}", start_time)
     if in_use:
         raise TaskError(f"a login stays: {', '.join(in_use)}", hint=f"{command('stop')} closes the tunnel")
     if not ended:
         print_step("logout", "no login is held")
 
 
-def _wait_for_end(held: HeldLogin) -> None:
+def _wait_for_end(held_login: HeldLogin) -> None:
     deadline = time.monotonic() + END_TIMEOUT_S
     try:
-        process = psutil.Process(held.pid)
+        process = psutil.Process(held_login.pid)
         while is_alive(process):
             if time.monotonic() > deadline:
                 raise TaskError(
-                    f"the process {held.pid} that holds a login did not end",
-                    hint=f"end it with: kill {held.pid}",
+                    f"the process {held_login.pid} that holds a login did not end",
+                    hint=f"end it with: kill {held_login.pid}",
                 )
             Event().wait(POLL_INTERVAL_S)
     except psutil.NoSuchProcess:

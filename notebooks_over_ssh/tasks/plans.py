@@ -133,8 +133,8 @@ def login(run: Run) -> None:
 def logout() -> None:
     """Print what `logout` would do."""
     logins = held_logins()
-    for held in logins:
-        print_step("logout", f"would end the login on {' and '.join(held.hops)}, if it is on the route")
+    for held_login in logins:
+        print_step("logout", f"would end the login on {' and '.join(held_login.hops)}, if it is on the route")
     if not logins:
         print_step("logout", "no login is held")
 

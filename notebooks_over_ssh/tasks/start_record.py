@@ -10,7 +10,7 @@ from notebooks_over_ssh.jupyter import session as sessions
 from notebooks_over_ssh.jupyter.connecting import connect_to_login_of, stop_job
 from notebooks_over_ssh.jupyter.session import AnySession, PendingSession
 from notebooks_over_ssh.launchers.base import JobFound, JobQueued, JobState, StartEvent
-from notebooks_over_ssh.launchers.progress import describe_found, describe_queued, describe_started
+from notebooks_over_ssh.launchers.progress import describe_job_found, describe_queued, describe_started
 from notebooks_over_ssh.ssh.confirmation import ConfirmationRequest
 from notebooks_over_ssh.ssh.connection import Connection
 from notebooks_over_ssh.tasks.run import Run
@@ -86,7 +86,7 @@ class StartRecord:
     def _job_found(self, event: JobFound) -> None:
         """Save the job with the pending session, unless it is that of the session on record."""
         job, old = event.job, self._old_session
-        print_step("serve", describe_found(event, self._login.label))
+        print_step("serve", describe_job_found(event, self._login.label))
         if old and old.job and old.job.token == job.token:
             self.pending = old if isinstance(old, PendingSession) else None
             return

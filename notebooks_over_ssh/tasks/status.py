@@ -93,9 +93,9 @@ def status(settings: Settings) -> None:
             print_detail(f"localhost:{local} forwards to {state['host']}:{remote}")
         if state["certificate_expires"]:
             print_detail(f"certificate valid until {state['certificate_expires'][:10]}")
-    for held in held_logins():
-        print_step("login", f"held on {' and '.join(held.hops)}")
-        print_detail(describe(held))
+    for held_login in held_logins():
+        print_step("login", f"held on {' and '.join(held_login.hops)}")
+        print_detail(describe(held_login))
 
 
 def _describe_job(state: dict[str, Any]) -> str:
@@ -185,13 +185,13 @@ def _state(session: AnySession, state: SessionState) -> dict[str, Any]:
     }
 
 
-def _login(held: HeldLogin) -> dict[str, Any]:
+def _login(held_login: HeldLogin) -> dict[str, Any]:
     return {
-        "hops": list(held.hops),
-        "since": _iso(held.since),
-        "until": None if held.until is None else _iso(held.until),
-        "tunnel": held.tunnel or None,
-        "pid": held.pid,
+        "hops": list(held_login.hops),
+        "since": _iso(held_login.since),
+        "until": None if held_login.until is None else _iso(held_login.until),
+        "tunnel": held_login.tunnel or None,
+        "pid": held_login.pid,
     }
 
 
@@ -246,13 +246,15 @@ def _query_host(session: AnySession, settings: Settings) -> SessionState:
     """The state of the session's server, as far as its host can be reached."""
     credentials = CredentialPrompter(NullPrompter())
     job: JobState | None = None
-    held: HeldLogin | None = None
+    held_login: HeldLogin | None = None
     try:
         login = connect_to_login_of(session, settings, credentials)
-        held = getattr(login.transport, "held_login", None)
+        held_login = getattr(login.transport, "held_login", None)
         job = job_state(session, login, MAX_JOB_AGE_S)
         if is_without_machine(job) or (job is not None and isinstance(session, Session)):
-            return SessionState(None, job, held)
-        return SessionState(server.get_state(connect_to_session(session, settings, credentials)), job, held)
+            return SessionState(None, job, held_login)
+        return SessionState(
+            server.get_state(connect_to_session(session, settings, credentials)), job, held_login
+        )
     except UserError:
-        return SessionState(None, job, held)
+        return SessionState(None, job, held_login)

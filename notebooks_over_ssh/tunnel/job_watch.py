@@ -15,7 +15,7 @@ FIRST_INTERVAL_S, MAX_INTERVAL_S, BACKOFF = 2.0, 30.0, 2.0
 
 
 class JobWatch:
-    """The looks at the job of a session whose server has ended, after pauses that grow."""
+    """Queries the job of a session whose server has ended, after pauses that grow."""
 
     def __init__(self) -> None:
         self._session: Session | None = None

@@ -23,7 +23,7 @@ from notebooks_over_ssh.launchers.base import (
     NotStartedError,
     StartEvent,
 )
-from notebooks_over_ssh.launchers.progress import describe_found, describe_queued, describe_started
+from notebooks_over_ssh.launchers.progress import describe_job_found, describe_queued, describe_started
 from notebooks_over_ssh.ssh.confirmation import ConfirmationRequest
 from notebooks_over_ssh.ssh.connection import Connection
 from notebooks_over_ssh.tunnel.events import ServerAwaited
@@ -118,7 +118,7 @@ class NextServer:
     def _describe(self, event: StartEvent, host: str) -> ServerAwaited:
         match event:
             case JobFound():
-                return ServerAwaited(describe_found(event, host))
+                return ServerAwaited(describe_job_found(event, host))
             case JobQueued(state):
                 previous, self._reason = self._reason, state.description
                 line = describe_queued(state, time.monotonic() - self._started_at, time.time())

@@ -96,16 +96,16 @@ def end_login(path: Path) -> HeldLogin | None:
     except MuxError as error:
         _log.debug("no login at %s: %s", path, error)
         return None
-    held = _description(client)
+    held_login = _description(client)
     try:
         client.terminate()
     except MuxRefusal:
-        raise LoginInUseError(f"{held.tunnel if held else 'a tunnel'} uses it") from None
+        raise LoginInUseError(f"{held_login.tunnel if held_login else 'a tunnel'} uses it") from None
     except MuxError as error:
         _log.debug("the login at %s does not end: %s", path, error)
     finally:
         client.close()
-    return held
+    return held_login
 
 
 def _is_of_this_version(client: MuxClient) -> bool:

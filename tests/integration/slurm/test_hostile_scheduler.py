@@ -61,7 +61,7 @@ def test_queue(cluster_user: ClusterUser) -> None:
     for script, text in ANSWERS.items():
         with _replaced(cluster_user, "scontrol", script):
             _assert_one_line(cluster_user, text, "stop")
-            cluster_user.forget_looks()
+            cluster_user.forget_queries()
             assert f"last known: job {job}\n" in assert_success(cluster_user.fab("status")).stdout
     huge = f"JobId={'9' * 40} JobState=RUNNING StartTime={'9' * 40} EndTime={'9' * 40}"
     with _replaced(cluster_user, "scontrol", f"echo '{huge}'"):

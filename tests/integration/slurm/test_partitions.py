@@ -23,7 +23,7 @@ def test_partitions(cluster_user: ClusterUser) -> None:
     idle = _partitions(cluster_user)
     assert list(idle) == ["debug", "gpu", "limited", "urgent"]
     assert idle["debug"] == {
-        "name": "debug", "is_default": True, "obstacle": None, "time_limit_s": 3600, "default_time_s": 600,
+        "name": "debug", "is_default": True, "unavailable_reason": None, "time_limit_s": 3600, "default_time_s": 600,
         "nodes": 2, "free_nodes": 2, "cpus": 4, "free_cpus": 4, "gpus": {}, "waiting_jobs": 0,
     }  # fmt: skip
     assert (idle["limited"]["time_limit_s"], idle["limited"]["default_time_s"]) == (60, None)
@@ -44,7 +44,7 @@ def test_partitions(cluster_user: ClusterUser) -> None:
     assert " ".join(row) == "gpu 1 h 0 of 1 1 of 2 1 of 2 2 yes"
 
 
-def test_obstacles(cluster_user: ClusterUser) -> None:
+def test_unavailable(cluster_user: ClusterUser) -> None:
     """A partition that takes no jobs is shown as such; one that is closed to the user's groups is not shown."""
     cluster = cluster_user.cluster
     cluster.scontrol("update", "PartitionName=urgent", "State=DOWN")
@@ -54,7 +54,7 @@ def test_obstacles(cluster_user: ClusterUser) -> None:
     finally:
         cluster.scontrol("update", "PartitionName=urgent", "State=UP")
         cluster.scontrol("update", "PartitionName=limited", "AllowGroups=ALL")
-    assert {name: entry["obstacle"] for name, entry in entries.items()} == {
+    assert {name: entry["unavailable_reason"] for name, entry in entries.items()} == {
         "debug": None, "gpu": None, "urgent": "takes no jobs",
     }  # fmt: skip
 
@@ -76,7 +76,7 @@ def test_controller_down(cluster_user: ClusterUser) -> None:
 
 
 @pytest.mark.parametrize(
-    ("limit", "value", "normal", "obstacle", "setting"),
+    ("limit", "value", "normal", "unavailable_reason", "setting"),
     [
         ("AllowAccounts", "elsewhere", "ALL", "for other accounts: elsewhere", "notebook.job.account"),
         ("DenyAccounts", ACCOUNT, "", "for other accounts", "notebook.job.account"),
@@ -84,7 +84,7 @@ def test_controller_down(cluster_user: ClusterUser) -> None:
     ],
 )
 def test_not_for_the_user(
-    accounted_user: ClusterUser, limit: str, value: str, normal: str, obstacle: str, setting: str
+    accounted_user: ClusterUser, limit: str, value: str, normal: str, unavailable_reason: str, setting: str
 ) -> None:
     """A partition that is for others is shown as such. Slurm accepts a job for it, which would wait for ever: `serve`
     says so, and cancels it.
@@ -96,8 +96,8 @@ def test_not_for_the_user(
         served = accounted_user.fab("serve", "--slurm", "--partition", "gpu")
     finally:
         accounted_user.cluster.scontrol("update", "PartitionName=gpu", f"{limit}={normal}")
-    assert {name: entry["obstacle"] for name, entry in entries.items() if entry["obstacle"]} == {
-        "gpu": obstacle
-    }
+    assert {
+        name: entry["unavailable_reason"] for name, entry in entries.items() if entry["unavailable_reason"]
+    } == {"gpu": unavailable_reason}
     assert_error(served, 6, "will not start: its partition is for other", setting)
     assert accounted_user.cluster.active_jobs(accounted_user.account) == []

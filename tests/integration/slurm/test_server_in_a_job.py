@@ -125,7 +125,7 @@ def test_cancel_a_queued_job(cluster_user: ClusterUser) -> None:
         terminal.type("n")
         terminal.expect("stays queued")
         assert terminal.end() == INTERRUPTED
-    cluster_user.forget_looks()
+    cluster_user.forget_queries()
     with cluster_user.at_terminal("fab", "serve", "--slurm") as terminal:
         terminal.expect(r"is queued: it waits for free resources.*; Slurm expects to start it in \d+ min")
         terminal.interrupt()

@@ -46,7 +46,7 @@ class SimulatedQueue:
         self._program: Any = import_remote("job_state")
         patch.setattr(self._program, "time", self.clock)
         patch.setattr(self._program, "select", self.clock)
-        patch.setattr(import_remote("queue_look"), "time", self.clock)
+        patch.setattr(import_remote("queue_status"), "time", self.clock)
         patch.setattr(launcher, "run_program", self._run)
         self._patch = patch
         self._launcher: Any = launcher.SlurmLauncher()

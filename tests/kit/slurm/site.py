@@ -90,12 +90,12 @@ class ClusterUser(User):
 
     def status(self) -> list[dict[str, Any]]:
         """The output of `status --json`, with the present states of the jobs."""
-        self.forget_looks()
+        self.forget_queries()
         return super().status()
 
-    def forget_looks(self) -> None:
-        """Let the next command look at the jobs itself."""
-        for path in self.account.home.glob(".local/state/notebooks-over-ssh/jobs/*/last_look.json"):
+    def forget_queries(self) -> None:
+        """Let the next command query Slurm itself."""
+        for path in self.account.home.glob(".local/state/notebooks-over-ssh/jobs/*/last_query.json"):
             path.unlink(missing_ok=True)
 
     def ssh_command(self, *words: str) -> list[str]:

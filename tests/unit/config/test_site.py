@@ -121,7 +121,7 @@ class TestSettings:
         """The allow-list has no command, no local path and no secret."""
         local = {"notebook.activate", "notebook.arguments", "ssh_config_path", "connect_kwargs.key_filename"}
         assert not local & set(ALLOWED)
-        assert set(ALLOWED) < set(sources.KNOWN)
+        assert set(ALLOWED) < set(sources.KNOWN_SETTINGS)
 
     @pytest.mark.parametrize(
         ("content", "error"),

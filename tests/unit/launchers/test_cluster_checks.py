@@ -12,7 +12,7 @@ from notebooks_over_ssh.launchers.cluster_checks import check_account, check_par
 from notebooks_over_ssh.launchers.slurm_partitions import StartEstimate
 
 DEBUG = Partition(
-    name="debug", is_default=True, obstacle="", time_limit_s=3600, default_time_s=None, nodes=2, free_nodes=1,
+    name="debug", is_default=True, unavailable_reason="", time_limit_s=3600, default_time_s=None, nodes=2, free_nodes=1,
     cpus=8, free_cpus=5, gpus={}, waiting_jobs=3,
 )  # fmt: skip
 
@@ -27,7 +27,9 @@ def cluster(*partitions: Partition, accounts: tuple[str, ...] | None = None) -> 
 
 def test_partitions() -> None:
     """The partitions that the user may use are listed, with their limits and free nodes."""
-    some = cluster(DEBUG, partition("long", time_limit_s=None), partition("physics", obstacle="for physics"))
+    some = cluster(
+        DEBUG, partition("long", time_limit_s=None), partition("physics", unavailable_reason="for physics")
+    )
     assert check_partitions(some, Job()) == "debug (up to 1 h, 1 of 2 nodes free), long (1 of 2 nodes free)"
     assert check_partitions(some, Job(partition="long,debug")).startswith("debug")
     many = check_partitions(cluster(DEBUG, *(partition(f"p{number}") for number in range(9))), Job())
@@ -45,7 +47,7 @@ def test_partitions() -> None:
 )
 def test_wrong_partition(setting: str | None, problem: str) -> None:
     """A partition that does not exist, or is not for the user, is a problem; so is none where there is no default."""
-    some = cluster(partition("long"), partition("physics", obstacle="for other accounts"))
+    some = cluster(partition("long"), partition("physics", unavailable_reason="for other accounts"))
     with pytest.raises(RemoteError, match=problem) as raised:
         check_partitions(some, Job(partition=setting))
     assert "clusters.partitions" in raised.value.hint

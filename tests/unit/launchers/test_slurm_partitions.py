@@ -11,8 +11,8 @@ from notebooks_over_ssh.launchers.slurm_state import decode
 from notebooks_over_ssh.tasks.clusters import table
 
 ENTRY = {
-    "name": "debug", "is_default": True, "time_limit_s": 3600, "default_time_s": 600, "obstacle": "",
-    "obstacle_names": [], "nodes": 2, "free_nodes": 1, "cpus": 8, "free_cpus": 5, "gpus": {}, "waiting_jobs": 3,
+    "name": "debug", "is_default": True, "time_limit_s": 3600, "default_time_s": 600, "unavailable_reason": "",
+    "unavailable_names": [], "nodes": 2, "free_nodes": 1, "cpus": 8, "free_cpus": 5, "gpus": {}, "waiting_jobs": 3,
 }  # fmt: skip
 
 
@@ -29,7 +29,7 @@ def test_table() -> None:
     """Each partition is one row with aligned columns; those that the user may not use come last, with the reason."""
     rows = table(
         cluster(
-            {"name": "physics", "is_default": False, "obstacle": "down"},
+            {"name": "physics", "is_default": False, "unavailable_reason": "down"},
             {},
             {
                 "name": "gpu", "is_default": False, "time_limit_s": None, "waiting_jobs": None,
@@ -45,10 +45,10 @@ def test_table() -> None:
     ]
 
 
-def test_obstacle() -> None:
+def test_unavailable() -> None:
     """The accounts or QOSs that a partition is for are named."""
-    (partition,) = cluster({"obstacle": "qos", "obstacle_names": ["long", "big"]}).partitions
-    assert partition.obstacle == "for other QOSs: long, big"
+    (partition,) = cluster({"unavailable_reason": "qos", "unavailable_names": ["long", "big"]}).partitions
+    assert partition.unavailable_reason == "for other QOSs: long, big"
 
 
 def test_description() -> None:
@@ -61,7 +61,7 @@ def test_description() -> None:
     ("field", "value"),
     [
         ("name", "a\nerror: lost"), ("name", "\x1b[2J"), ("name", "x" * 65), ("nodes", -1), ("free_cpus", 10**13),
-        ("obstacle", "because"), ("obstacle_names", ["x y"]), ("obstacle_names", ["x"] * 21),
+        ("unavailable_reason", "because"), ("unavailable_names", ["x y"]), ("unavailable_names", ["x"] * 21),
         ("gpus", {"\x1b": {"total": 1, "free": 1}}), ("gpus", {"gpu": {"total": 1}}), ("waiting_jobs", "3"),
         ("time_limit_s", 1.5),
     ],

@@ -35,7 +35,7 @@ def test_queued() -> None:
     assert state.description == "other jobs are ahead of it (Priority)"
     unavailable = reply(reason="ReqNodeNotAvail, UnavailableNodes:n[1-3]").to_state(JOB)
     assert unavailable.description.startswith("a node that it needs is not available (ReqNodeNotAvail,")
-    assert unavailable.obstacle == ""
+    assert unavailable.setting_to_change == ""
 
 
 def test_running() -> None:
@@ -75,10 +75,10 @@ def test_launch_failure() -> None:
 
 
 @pytest.mark.parametrize("reason", NEVER_STARTS)
-def test_obstacle(reason: str) -> None:
+def test_setting_to_change(reason: str) -> None:
     """A job that will never start names the setting to change; a running one does not."""
-    assert reply(reason=reason).to_state(JOB).obstacle == NEVER_STARTS[reason][1]
-    assert reply(reason=reason, state="RUNNING", node="n1").to_state(JOB).obstacle == ""
+    assert reply(reason=reason).to_state(JOB).setting_to_change == NEVER_STARTS[reason][1]
+    assert reply(reason=reason, state="RUNNING", node="n1").to_state(JOB).setting_to_change == ""
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_sentence(reason: str, setting: str) -> None:
     """A reason that is a sentence counts as its code."""
     state = reply(reason=reason).to_state(JOB)
     assert "its partition is for other" in state.description
-    assert state.obstacle.startswith(setting)
+    assert state.setting_to_change.startswith(setting)
 
 
 def test_hostile_reason() -> None:

@@ -15,7 +15,7 @@ from tests.kit.slurm.simulated_queue import SimulatedQueue
 JOB = Job(id=12, cluster="", token="0123456789abcdef", submitted="2026-01-01T00:00:00Z")
 QUEUED_S = 6 * 3600
 STATUS_AGE_S = 35
-FIRST_LOOK_REQUESTS = 3
+FIRST_QUERY_REQUESTS = 3
 """One for the job; squeue asks for the jobs and for the partitions."""
 
 
@@ -44,7 +44,7 @@ def test_a_queue_of_hours(
     import_remote: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first state comes after a second or two, with the position in the queue. From then on Slurm gets a request
-    every 30 s at most, on average from the first look to any later moment, also with `status` in a loop beside it. The
+    every 30 s at most, on average from the first query to any later moment, also with `status` in a loop beside it. The
     start is seen within two seconds.
     """
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -60,14 +60,14 @@ def test_a_queue_of_hours(
     state = next(states)
     assert queue.clock.now - submitted_at <= 2
     assert (state.phase, state.jobs_ahead) == ("queued", 1)
-    assert controller.requests == FIRST_LOOK_REQUESTS
+    assert controller.requests == FIRST_QUERY_REQUESTS
     first_at = queue.clock.now
     for state in states:
         if state.phase != "queued":
             break
         for _ in range(5):
             queue.status(STATUS_AGE_S)
-            assert controller.requests <= FIRST_LOOK_REQUESTS + (queue.clock.now - first_at) / 30
+            assert controller.requests <= FIRST_QUERY_REQUESTS + (queue.clock.now - first_at) / 30
         if queue.clock.now - submitted_at > QUEUED_S:
             folder.joinpath("output").touch()
             started_at = queue.clock.now

@@ -78,7 +78,7 @@ def test_partition(ask: Slurm) -> None:
     assert reply["partitions"] == [
         {
             "name": "debug", "is_default": True, "time_limit_s": 93_600, "default_time_s": 600,
-            "obstacle": "", "obstacle_names": [], "nodes": 2, "free_nodes": 2, "cpus": 8, "free_cpus": 8,
+            "unavailable_reason": "", "unavailable_names": [], "nodes": 2, "free_nodes": 2, "cpus": 8, "free_cpus": 8,
             "gpus": {}, "waiting_jobs": 2,
         }
     ]  # fmt: skip
@@ -92,7 +92,7 @@ def test_no_limit(ask: Slurm, limit: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "obstacle", "names"),
+    ("fields", "unavailable_reason", "names"),
     [
         ({"State": "DRAIN"}, "down", []),
         ({"State": "INACTIVE"}, "down", []),
@@ -109,10 +109,10 @@ def test_no_limit(ask: Slurm, limit: str) -> None:
         ({"PartitionName": "gpu", "AllowAccounts": "chem"}, "", []),
     ],
 )
-def test_obstacle(ask: Slurm, fields: dict[str, str], obstacle: str, names: list[str]) -> None:
+def test_unavailable(ask: Slurm, fields: dict[str, str], unavailable_reason: str, names: list[str]) -> None:
     """A partition is for whom its state, accounts and QOSs allow it, with the user's own associations."""
     (entry,) = ask(partition=partition(**fields))["partitions"]
-    assert (entry["obstacle"], entry["obstacle_names"]) == (obstacle, names)
+    assert (entry["unavailable_reason"], entry["unavailable_names"]) == (unavailable_reason, names)
 
 
 @pytest.mark.parametrize("associations", ["", "sacctmgr: error\n", "a|b\n"])
@@ -120,7 +120,7 @@ def test_no_accounting(ask: Slurm, associations: str) -> None:
     """Where the user has no association on record, no account hinders them."""
     reply = ask(sacctmgr=associations, partition=partition(AllowAccounts="physics"))
     assert reply["accounts"] is None
-    assert reply["partitions"][0]["obstacle"] == ""
+    assert reply["partitions"][0]["unavailable_reason"] == ""
 
 
 @pytest.mark.parametrize(
@@ -198,4 +198,4 @@ def test_many_partitions(ask: Slurm) -> None:
         sacctmgr="".join(f"lab{name}||normal\n" for name in names),
     )
     assert len(reply["partitions"]) == 200
-    assert (len(reply["accounts"]), len(reply["partitions"][0]["obstacle_names"])) == (500, 20)
+    assert (len(reply["accounts"]), len(reply["partitions"][0]["unavailable_names"])) == (500, 20)

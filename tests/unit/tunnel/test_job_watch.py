@@ -41,7 +41,7 @@ def scheduler(monkeypatch: pytest.MonkeyPatch) -> Scheduler:
 
 
 def has_ended(watch: JobWatch, scheduler: Scheduler, seconds: int, session: Any = SESSION) -> bool:
-    """Whether the job has ended by a look in these seconds, in which the tunnel looks twice a second."""
+    """Whether a query in these seconds says that the job has ended; the tunnel checks twice a second."""
     for _ in range(2 * seconds):
         if watch.has_ended(session, None):  # type: ignore[arg-type] # `hops` is replaced
             return True
@@ -50,7 +50,7 @@ def has_ended(watch: JobWatch, scheduler: Scheduler, seconds: int, session: Any 
 
 
 def test_pauses(scheduler: Scheduler) -> None:
-    """The first look comes after 2 s, and in the long run there is one every 30 s."""
+    """The first query comes after 2 s, and in the long run there is one every 30 s."""
     assert not has_ended(JobWatch(), scheduler, HOURS_S)
     pauses = [after - before for before, after in pairwise([1000.0, *scheduler.asked_at])]
     assert pauses[0] == 2
@@ -59,7 +59,7 @@ def test_pauses(scheduler: Scheduler) -> None:
 
 
 def test_end(scheduler: Scheduler) -> None:
-    """The end of the job is noticed, also after the scheduler did not answer; a later session is looked at anew."""
+    """The end of the job is noticed, also after the scheduler did not answer; a later session is queried anew."""
     watch = JobWatch()
     scheduler.answer = RemoteError("Slurm is down")
     assert not has_ended(watch, scheduler, 60)

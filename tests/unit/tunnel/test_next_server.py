@@ -96,7 +96,7 @@ def test_no_other_job(cluster: Cluster, session: Session, *, renew: bool, is_ren
 
 
 def test_ends_meanwhile(cluster: Cluster, session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A queued job that is gone when it is looked for is not replaced before it is known how it ended."""
+    """A queued job that is gone when it is queried is not replaced before it is known how it ended."""
     queued = cluster.state._replace(phase="queued")
     monkeypatch.setattr(next_server, "job_state", lambda session, login: queued)
     with pytest.raises(RemoteError, match="has ended meanwhile"):

@@ -1,4 +1,4 @@
-"""A look at a job, which is kept in the job's folder for the other commands of the user.
+"""The status of a job, which is kept in the job's folder for the other commands of the user.
 
 Runs on the host, with whatever Python is there: nothing newer than 3.6, nothing outside the standard library.
 """
@@ -23,12 +23,12 @@ LINE = re.compile(
 )
 
 
-def look(job_id, token, max_age_s, max_running_age_s):
+def query(job_id, token, max_age_s, max_running_age_s):
     """The job as `slurm.find` has it, and how many seconds ago; while it is queued also how many are `ahead`, if known.
 
-    A look at a queued job counts for `max_age_s`, and longer if it took more than one request to the controller, unless
-    it was the first; a look at another job counts for `max_running_age_s`. None counts if the job has started since.
-    Raises SlurmError.
+    The last status of a queued job is valid for `max_age_s`, and longer if it took more than one request to the
+    controller, unless it was the first; that of any other job is valid for `max_running_age_s`. Neither is valid
+    if the job has started since. Raises SlurmError.
     """
     last = read_last(job_id, token)
     now = time.time()
@@ -48,7 +48,7 @@ def look(job_id, token, max_age_s, max_running_age_s):
         # Before its first cycle, the scheduler has given the job no reason to wait, and maybe no priority.
         if job["reason"] != "None" and not 0 <= now - position_at < POSITION_INTERVAL_S:
             position_at, job["ahead"] = now, count_ahead(job_id)
-            # The first look is not to hide the scheduler's first estimate, which takes it up to a minute.
+            # The first status is not to hide the scheduler's first estimate, which takes it up to a minute.
             weight += POSITION_REQUESTS if last else 0
     save_last(
         token,
@@ -93,7 +93,7 @@ def aged(job, age_s):
 def count_ahead(job_id):
     """How many queued jobs in the same partitions have a higher priority, or the same and were there before.
 
-    None if that is not known: a site may hide the jobs of others, and a queue may be too long to look at.
+    None if that is not known: a site may hide the jobs of others, and a queue may be too long to read.
     """
     try:
         status, output, _ = slurm.run(
@@ -119,7 +119,7 @@ def rank(job):
 
 
 def read_last(job_id, token):
-    """The last look at this job; None without a readable one."""
+    """The last status of this job; None without a readable one."""
     try:
         with open(path(token), encoding="utf-8") as file:
             last = json.load(file)
@@ -136,8 +136,8 @@ def save_last(token, last):
     try:
         write_private(path(token), json.dumps(last))
     except OSError:
-        pass  # the folder was removed, or the disk is full: the next command looks for itself
+        pass  # the folder was removed, or the disk is full: the next command asks the controller itself
 
 
 def path(token):
-    return os.path.join(slurm.job_folder(token), "last_look.json")
+    return os.path.join(slurm.job_folder(token), "last_query.json")
