@@ -33,8 +33,9 @@ from notebooks_over_ssh.ssh.connections import (
     connect_next,
     connect_through,
 )
+from notebooks_over_ssh.ssh.program_input import script
 from notebooks_over_ssh.ssh.protocol.command_channel import HopCommand
-from notebooks_over_ssh.ssh.remote import run_program, script
+from notebooks_over_ssh.ssh.remote import run_program
 from notebooks_over_ssh.util.command_hint import command
 from notebooks_over_ssh.util.peer_text import quote
 

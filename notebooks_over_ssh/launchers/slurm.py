@@ -33,7 +33,8 @@ from notebooks_over_ssh.launchers.slurm_state import StateReply, SubmittedJob, d
 from notebooks_over_ssh.ssh.confirmation import ConfirmationRequest
 from notebooks_over_ssh.ssh.connection import Connection, host_key
 from notebooks_over_ssh.ssh.environment import configured_environment
-from notebooks_over_ssh.ssh.remote import build_input, run_program, script
+from notebooks_over_ssh.ssh.program_input import build_input, script
+from notebooks_over_ssh.ssh.remote import run_program
 from notebooks_over_ssh.util.command_hint import command
 
 COMMAND_TIMEOUT_S = 60

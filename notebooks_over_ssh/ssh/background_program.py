@@ -10,9 +10,9 @@ from typing import Any
 from paramiko.common import MSG_CHANNEL_EXTENDED_DATA
 
 from notebooks_over_ssh.ssh.connect_errors import FAILURES
+from notebooks_over_ssh.ssh.program_input import build_request
 from notebooks_over_ssh.ssh.protocol.channel import SESSION, Channel
 from notebooks_over_ssh.ssh.protocol.exec_request import exec_request
-from notebooks_over_ssh.ssh.remote import build_request
 
 MAX_LINE_BYTES = 4096
 

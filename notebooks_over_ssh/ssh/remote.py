@@ -1,37 +1,29 @@
 """Runs the programs of `remote_scripts/` on the host.
 
-Any program may be the login shell, so the command line is a constant that all common shells parse alike. The program
-and its parameters are sent on standard input.
+What is sent to run one is in program_input.py.
 """
 
 import contextlib
-import json
 import logging
 import secrets
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from functools import cache
-from importlib.resources import files
 from typing import Any
 
 import msgspec
 import paramiko
 
 from notebooks_over_ssh.errors import ConnectError, RemoteError
-from notebooks_over_ssh.ssh.bootstrap import BOOTSTRAP, END_OF_SCRIPT
+from notebooks_over_ssh.ssh.bootstrap import BOOTSTRAP
 from notebooks_over_ssh.ssh.confirmation import CONFIRMATION, ConfirmationRequest, find_request
 from notebooks_over_ssh.ssh.connect_errors import FAILURES
 from notebooks_over_ssh.ssh.connection import Connection
 from notebooks_over_ssh.ssh.environment import Environment
 from notebooks_over_ssh.ssh.mux.transport import MuxTransport
+from notebooks_over_ssh.ssh.program_input import ANY_PYTHON, build_request, script
 from notebooks_over_ssh.ssh.protocol.exec_request import request_exec, wait_for_exec_reply
 
-# Sent with every program, each after the modules that it imports.
-SHARED_MODULES = (
-    *("common", "process_tree", "jupyter_traits", "insecure_settings"),
-    *("exposure", "jupyter_config", "server_state"),
-)
 # The output of a program, the reply in it, and one line of a log.
 MAX_OUTPUT_BYTES = 4 * 1024 * 1024
 MAX_REPLY_BYTES = 512 * 1024
@@ -39,15 +31,7 @@ MAX_LOG_LINE_BYTES = 64 * 1024
 MAX_LINE_LENGTH = 300
 EXIT_TIMEOUT_S = 2
 MAX_REFUSALS = 5
-SLURM_PROGRAMS = ("job_access", "await_job", "cancel_job", "list_partitions", "estimate_start")
-# Sent with these programs too, each after the modules that it imports.
-OWN_MODULES = {
-    **dict.fromkeys(SLURM_PROGRAMS, ("slurm",)),
-    **dict.fromkeys(("submit_job", "job_state"), ("slurm", "queue_status")),
-    "serve_in_job": ("slurm", "start_server"),
-}
 _log = logging.getLogger(__name__)
-ANY_PYTHON = Environment()
 
 
 def run_program(
@@ -92,26 +76,6 @@ def list_environments(connection: Connection, directory: str, *, timeout_s: floa
     stdin = script("list_environments.sh") + Environment(directory=directory).header(marker)
     output = _communicate(connection, BOOTSTRAP, stdin, timeout_s, marker, None)
     return parse_reply(connection, marker, output)
-
-
-def build_request(
-    marker: str, name: str, parameters: dict[str, Any], environment: Environment = ANY_PYTHON
-) -> tuple[str, bytes]:
-    """The command line and the standard input that run `remote_scripts/NAME.py`."""
-    return BOOTSTRAP, script("bootstrap.sh") + build_input(marker, name, parameters, environment)
-
-
-def build_input(
-    marker: str, name: str, parameters: dict[str, Any], environment: Environment = ANY_PYTHON
-) -> bytes:
-    """The standard input with which bootstrap.sh runs `remote_scripts/NAME.py`."""
-    modules = (*SHARED_MODULES, *OWN_MODULES.get(name, ()), name)
-    body = {
-        "marker": marker,
-        "parameters": parameters,
-        "modules": [(module, _source(f"{module}.py")) for module in modules],
-    }
-    return environment.header(marker) + json.dumps(body).encode() + b"\n"
 
 
 def tail_log(connection: Connection, log: str, number: int) -> Iterator[str]:
@@ -165,16 +129,6 @@ def _lines(channel: paramiko.Channel) -> Iterator[str]:
 def _truncate(line: bytes) -> str:
     end = " […]" if len(line) > MAX_LOG_LINE_BYTES else ""
     return line[:MAX_LOG_LINE_BYTES].decode("utf-8", "replace") + end
-
-
-def script(*names: str) -> bytes:
-    """The source of scripts and what they use, with the line that ends them for BOOTSTRAP."""
-    return "".join([*map(_source, ("environments.sh", *names)), END_OF_SCRIPT, "\n"]).encode()
-
-
-@cache
-def _source(name: str) -> str:
-    return (files("notebooks_over_ssh") / "remote_scripts" / name).read_text(encoding="utf-8")
 
 
 def _open_session(connection: Connection) -> paramiko.Channel:

@@ -24,11 +24,11 @@ from paramiko.common import (
 from notebooks_over_ssh.errors import ConnectError
 from notebooks_over_ssh.ssh.connect_errors import FAILURES
 from notebooks_over_ssh.ssh.connection import Connection
+from notebooks_over_ssh.ssh.program_input import build_request
 from notebooks_over_ssh.ssh.protocol.channel import MAX_DATA_BYTES, SESSION, Channel
 from notebooks_over_ssh.ssh.protocol.exec_request import exec_request
 from notebooks_over_ssh.ssh.protocol.flow_control import PathEstimate
 from notebooks_over_ssh.ssh.protocol.jump_channel import JumpChannel
-from notebooks_over_ssh.ssh.remote import build_request
 from notebooks_over_ssh.tunnel.forwarded_connection import HOST
 
 # Reasons that apply to every port and do not pass (RFC 4254, section 5.1).

@@ -7,7 +7,7 @@ from typing import Any
 
 from notebooks_over_ssh.ssh.bootstrap import BOOTSTRAP
 from notebooks_over_ssh.ssh.environment import Environment
-from notebooks_over_ssh.ssh.remote import script
+from notebooks_over_ssh.ssh.program_input import script
 from tests.kit.local_scripts import MARKER, run_in_shell
 
 PROFILE_FOLDER = Path("/etc/profile.d")

@@ -12,7 +12,7 @@ from typing import Any
 from notebooks_over_ssh.sandbox.conda_environments import ensure_environment
 from notebooks_over_ssh.ssh.confirmation import CONFIRMATION
 from notebooks_over_ssh.ssh.environment import Environment
-from notebooks_over_ssh.ssh.remote import build_request
+from notebooks_over_ssh.ssh.program_input import build_request
 from tests.kit.wait import TIMEOUT_S
 
 SYSTEM_PYTHON = Path("/usr/bin/python3")

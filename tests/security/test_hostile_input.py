@@ -31,13 +31,8 @@ from notebooks_over_ssh.jupyter.remote_result import (
 from notebooks_over_ssh.ssh.confirmation import find_request
 from notebooks_over_ssh.ssh.connection import Connection
 from notebooks_over_ssh.ssh.environment import Environment
-from notebooks_over_ssh.ssh.remote import (
-    MAX_LOG_LINE_BYTES,
-    MAX_REPLY_BYTES,
-    _lines,
-    build_request,
-    parse_reply,
-)
+from notebooks_over_ssh.ssh.program_input import build_request
+from notebooks_over_ssh.ssh.remote import MAX_LOG_LINE_BYTES, MAX_REPLY_BYTES, _lines, parse_reply
 from notebooks_over_ssh.terminal import sanitize
 from tests.kit.sshd import Network
 

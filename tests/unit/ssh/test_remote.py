@@ -8,12 +8,7 @@ import pytest
 from notebooks_over_ssh.errors import ConnectError, RemoteError
 from notebooks_over_ssh.ssh.confirmation import find_request
 from notebooks_over_ssh.ssh.connection import Connection
-from notebooks_over_ssh.ssh.remote import (
-    MAX_LINE_LENGTH,
-    MAX_LOG_LINE_BYTES,
-    _lines,
-    parse_reply,
-)
+from notebooks_over_ssh.ssh.remote import MAX_LINE_LENGTH, MAX_LOG_LINE_BYTES, _lines, parse_reply
 
 MARKER = "0123456789abcdef"
 CONNECTION = cast(Connection, SimpleNamespace(original_host="ashbury", is_connected=True))
