@@ -38,6 +38,8 @@ class Server(object):
         # and certificate, so that both change together, at the next start.
         self.pem_path = os.path.join(self.folder, "server.pem")
         self.runtime = os.path.join(self.folder, "runtime")
+        # Of all hosts that share the home folder: the next job may run on another one.
+        self.cookie_key_path = os.path.join(os.path.dirname(self.folder), "cookie_key")
 
     def record(self):
         """The record that was written when the server started; None without a readable one."""

@@ -24,6 +24,7 @@ from common import (
     wait_for_confirmation,
     write_private,
 )
+from cookie_key import write_cookie_secret
 from jupyter_config import Jupyter, check_certificate
 from jupyter_traits import COMPUTED, TRAITS
 from process_tree import find_tree, terminate
@@ -118,6 +119,8 @@ def launch_server(server, parameters, jupyter, config, program, directory, pem):
     certificate, key = jupyter.certificate_paths(config)
     shutil.rmtree(server.runtime, ignore_errors=True)
     private_folder(server.runtime)
+    digest = jupyter.credentials_digest(config)
+    write_cookie_secret(server, jupyter.family, digest)
     write_private(server.token_path, binascii.hexlify(os.urandom(24)).decode())
     write_private(server.pem_path, "".join(map(read_pem, dict.fromkeys((certificate, key)))))
     link_python(server)
@@ -159,7 +162,7 @@ def launch_server(server, parameters, jupyter, config, program, directory, pem):
         version=jupyter.version,
         directory=directory,
         certificate_pem=pem,
-        credentials_digest=jupyter.credentials_digest(config),
+        credentials_digest=digest,
         started=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     )
     # The shell starts the server once the record is written. If this program exits earlier, the shell reads EOF.

@@ -6,6 +6,7 @@ Runs on the host, with whatever Python is there: nothing newer than 3.6, nothing
 import shutil
 
 from common import exclusive_lock, process_start, reply
+from cookie_key import delete_cookie_key
 from process_tree import find_tree, terminate
 from server_state import Server
 
@@ -16,6 +17,7 @@ def main(parameters):
         record = server.running()
         if record is None:
             server.delete()
+            delete_cookie_key(server)
             return reply(problem="", was_running=False, forced=False, pid=None)
         if not parameters["force"]:
             busy = busy_kernels(server, record)
@@ -26,6 +28,7 @@ def main(parameters):
         if any(process_start(pid) == start for pid, start in processes.items()):
             return reply(problem="still-running", pid=record["pid"])
         server.delete()
+        delete_cookie_key(server)
         shutil.rmtree(server.runtime, ignore_errors=True)
         reply(problem="", was_running=True, forced=forced, pid=record["pid"])
 

@@ -23,7 +23,8 @@ OWN_MODULES = {
         ("job_access", "await_job", "cancel_job", "list_partitions", "estimate_start"), ("slurm",)
     ),
     **dict.fromkeys(("submit_job", "job_state"), ("slurm", "queue_status")),
-    "serve_in_job": ("slurm", "start_server"),
+    **dict.fromkeys(("start_server", "stop_server"), ("cookie_key",)),
+    "serve_in_job": ("slurm", "cookie_key", "start_server"),
 }
 ANY_PYTHON = Environment()
 

@@ -1,6 +1,7 @@
 """A server in a Slurm job, in a real browser: its page opens when the job has run up the queue."""
 
 import json
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,14 @@ NOTEBOOK = {
     "nbformat_minor": 5,
 }
 CELL = "import os; print('on', os.uname().nodename, os.environ['CUDA_VISIBLE_DEVICES'])"
+# Saves a file with the page's own cookies, as its editor does.
+SAVE = """
+fetch("/api/contents/saved.txt", {
+    method: "PUT",
+    headers: {"X-XSRFToken": document.cookie.match(/_xsrf=([^;]+)/)[1]},
+    body: JSON.stringify({type: "file", format: "text", content: ""}),
+}).then((response) => response.status)
+"""
 JOB_CELL = "import os; print('first', os.environ['SLURM_JOB_ID'])"
 
 
@@ -68,8 +77,8 @@ def test_from_the_queue_to_a_page(
 
 @pytest.mark.parametrize("browser", KINDS[:1], indirect=True, ids=lambda kind: kind.name)
 def test_page_after_the_time_limit(browser: Browser, user: ClusterUser) -> None:
-    """When the job has reached its time limit, the open page says that its kernel died. After a reload and a login it
-    has one in the next job, at the same address and without a certificate warning.
+    """When the job has reached its time limit, the open page loses its kernel and stays logged in: without a reload it
+    saves to the server of the next job, and starts a kernel there.
     """
     user.account.write("mlpractical/gpu.ipynb", json.dumps(NOTEBOOK))
     assert_success(user.fab("secure", "--password-file", "-", stdin=f"{PASSWORD}\n"))
@@ -84,9 +93,10 @@ def test_page_after_the_time_limit(browser: Browser, user: ClusterUser) -> None:
         # The limit is a minute away when Slurm sends its signal.
         user.cluster.end_in(str(before["job"]), 60)
         wait_until(lambda: is_renewed(user, before), "the tunnel leads to the next job", 2 * TIMEOUT_S)
-        page.wait_for("document.querySelector('.jp-Dialog')?.textContent.includes('Kernel died')")
-        page.reload()
-        log_in(page)
+        page.wait_for("document.body.innerText.includes('No Kernel')")
+        assert page.evaluate(SAVE) == HTTPStatus.CREATED
+        page.click(".jp-KernelName", "No Kernel")
+        page.click(".jp-Dialog-button", "Select")
         page.wait_for(READY)
         after = user.only_session()["job"]
         assert run_cell(page, JOB_CELL.replace("first", "next"), "next") == f"next {after}"
