@@ -93,14 +93,14 @@ def _stream(connection: Connection, parameters: dict[str, Any]) -> Iterator[str]
     command, stdin = build_request(marker, "tail_log", parameters)
     channel = _open_channel(connection, command)
     try:
-        channel.sendall(connection.transport.input_prefix + stdin)
+        _send(channel, connection.transport.input_prefix + stdin)
         _wait_for_exec(connection, channel)
         lines = _lines(channel)
         output = "".join(f"{line}\n" for line in _read_until_reply(marker, lines))
         parse_reply(connection, marker, f"\n{output}")
         yield from lines
     finally:
-        channel.close()
+        _close(channel)
 
 
 def _read_until_reply(marker: str, lines: Iterator[str]) -> Iterator[str]:
@@ -158,6 +158,24 @@ def _open_channel(connection: Connection, command: str) -> paramiko.Channel:
     return channel
 
 
+def _send(channel: paramiko.Channel, data: bytes) -> None:
+    """Send input of the program. If it has ended before it read that, its output says why."""
+    with contextlib.suppress(*FAILURES):
+        channel.sendall(data)
+
+
+def _send_last(channel: paramiko.Channel, data: bytes) -> None:
+    """As `_send`, and end the input."""
+    _send(channel, data)
+    with contextlib.suppress(*FAILURES):
+        channel.shutdown_write()
+
+
+def _close(channel: paramiko.Channel) -> None:
+    with contextlib.suppress(*FAILURES):  # the connection was lost
+        channel.close()
+
+
 def _wait_for_exec(connection: Connection, channel: paramiko.Channel) -> None:
     try:
         wait_for_exec_reply(channel, connection.timeout_s)
@@ -178,12 +196,8 @@ def _communicate(
     output = bytearray()
     try:
         channel.settimeout(timeout_s)
-        try:
-            channel.sendall(connection.transport.input_prefix + stdin)
-            if confirm is None:
-                channel.shutdown_write()
-        except OSError:
-            pass  # the program ended before it read everything; its output says why
+        send = _send if confirm else _send_last
+        send(channel, connection.transport.input_prefix + stdin)
         _wait_for_exec(connection, channel)
         while len(output) < MAX_OUTPUT_BYTES:
             channel.settimeout(max(0.001, deadline - time.monotonic()))
@@ -196,9 +210,7 @@ def _communicate(
             if confirm is not None and (request := find_request(output, marker)):
                 confirm(request)
                 confirm = None
-                with contextlib.suppress(OSError):  # the program has ended; its reply says why
-                    channel.sendall(CONFIRMATION)
-                    channel.shutdown_write()
+                _send_last(channel, CONFIRMATION)
     except TimeoutError as error:
         raise RemoteError(
             f"{connection.original_host} did not reply within {timeout_s:.0f} s",
@@ -207,7 +219,7 @@ def _communicate(
             source=connection.original_host,
         ) from error
     finally:
-        channel.close()
+        _close(channel)
     if not channel.exit_status_ready() and not connection.is_connected:
         raise _connection_lost_error(connection)
     return output.decode("utf-8", "replace")

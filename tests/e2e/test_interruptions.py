@@ -68,7 +68,10 @@ def test_ctrl_c_during_up(user: User) -> None:
             assert moment(process)
             running = servers(user)
             interrupt(process)
-            output, errors = process.communicate(timeout=TIMEOUT_S)
+            assert process.stdout and process.stderr
+            # Not communicate(), which would lose what was read ahead.
+            output, errors = process.stdout.read(), process.stderr.read()
+            process.wait(TIMEOUT_S)
         assert "Traceback" not in output + errors
         assert set(running) <= set(servers(user))
         assert len(servers(user)) <= 1

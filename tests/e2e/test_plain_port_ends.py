@@ -5,8 +5,9 @@ import json
 import httpx
 import pytest
 
-from tests.kit.cli import User, assert_success, kill, port_in
+from tests.kit.cli import User, assert_success, kill
 from tests.kit.plain_client import plain_address
+from tests.kit.ports import free_port
 from tests.kit.users import PASSWORD
 
 
@@ -14,7 +15,8 @@ def test_next_tunnel(user: User) -> None:
     """The flag adds the port to an open tunnel; with the tunnel the port, the token and its file end, and the next
     tunnel has other ones.
     """
-    port = port_in(assert_success(user.fab("up", "--detach")))
+    port = free_port()  # no other test takes it while the tunnel is replaced
+    assert_success(user.fab("up", "--detach", "--local-port", str(port)))
     assert user.only_session()["plain_url"] is None
     assert_success(user.fab("tunnel", "--detach", "--plain"))
     session = user.only_session()
