@@ -63,6 +63,10 @@ def test_ctrl_c_during_up(user: User) -> None:
     def serves(process: subprocess.Popen[str]) -> bool:
         return _says("serve", process)
 
+    def has_no_tunnel() -> bool:
+        user.end_logins()
+        return not tunnels(user)
+
     for moment in (starts, secured, serves):
         with user.running("fab", "-H", "ashbury", "up", "--detach") as process:
             assert moment(process)
@@ -84,7 +88,7 @@ def test_ctrl_c_during_up(user: User) -> None:
                 r"the server on ashbury( and the tunnel on port \d+ keep| keeps) running", errors
             )
         if "and the tunnel on port" not in errors:
-            wait_until(lambda: not tunnels(user), "no tunnel is left")
+            wait_until(has_no_tunnel, "no tunnel is left")
     up = assert_success(user.fab("-H", "ashbury", "up", "--detach"))
     assert [process.pid for process in servers(user)] == [user.only_session()["pid"]]
     with Browser(port_in(up), user.certificate_pem("ashbury")) as browser:

@@ -178,9 +178,10 @@ class User:
                 client.close()
 
     def stop_all_sessions(self) -> None:
-        """Stop what a failed test has left."""
+        """Stop what a failed test has left, and end the logins that are kept."""
         if self.sessions.exists() and list(self.sessions.iterdir()):
             assert_success(self.fab("stop", "--all", "--force"))
+        self.end_logins()
 
     def status(self) -> list[dict[str, Any]]:
         """The output of `status --json`."""

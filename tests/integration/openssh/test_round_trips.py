@@ -12,7 +12,7 @@ from tests.kit.sshd import LOOPBACK, Network, known_hosts_line
 from tests.kit.wait import wait_until
 
 # Twice that is longer than what a command does between two messages, on a busy machine too.
-DELAY_S = 0.8
+DELAY_S = 1.1
 
 
 def test_held_login(network: Network, loop: AsyncioThread) -> None:
