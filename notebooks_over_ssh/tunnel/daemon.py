@@ -46,7 +46,9 @@ from notebooks_over_ssh.util.generator_result import WithResult
 _log = logging.getLogger(__name__)
 
 RETRY_PAUSE_S = 5
-LOGIN_FOLDER_HINT = "make its folder yours and writable, or set XDG_STATE_HOME to another one"
+LOGIN_FOLDER_HINT = (
+    "make its folder yours and writable, with space left, or set XDG_STATE_HOME to another one"
+)
 # Less than another command waits for the end of the tunnel.
 CLOSE_TIMEOUT_S = 3
 

@@ -103,7 +103,7 @@ class LoginHolder:
                 try:
                     self._listen(login_socket(login_id), hop)
                 except (*FAILURES, TaskError) as error:
-                    self.problem = str(error)
+                    self.problem = getattr(error, "strerror", None) or str(error)
                     _log.debug("the login on %s is not offered: %s", hop.label, error)
 
     def withdraw(self) -> None:
