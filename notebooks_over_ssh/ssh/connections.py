@@ -3,9 +3,11 @@
 import atexit
 import contextlib
 import logging
+import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from msgspec.structs import replace
@@ -49,6 +51,9 @@ class ProgramHop:
     refusal: str
     """Why there is no forwarding, for the user to read."""
 
+
+# Their sockets are closed, so they end at once.
+THREADS_TIMEOUT_S = 1.0
 
 CacheKey = tuple[str | None, str, str, int, Machine | None]
 _connections: dict[CacheKey, Connection] = {}
@@ -182,6 +187,16 @@ def close_all() -> None:
         close(next(iter(_connections.values())))
 
 
+def close_at_exit() -> None:
+    """Close every Connection, and wait for its threads: Python may crash if one wakes while the interpreter ends."""
+    threads = [hop.transport for connection in _connections.values() for hop in hops(connection)]
+    close_all()
+    deadline = time.monotonic() + THREADS_TIMEOUT_S
+    for thread in threads:
+        if isinstance(thread, Thread) and thread.ident is not None:
+            thread.join(max(0.0, deadline - time.monotonic()))
+
+
 def release(connection: Connection) -> None:
     """Drop the Connection and those to its gateways from the cache: the caller closes them.
 
@@ -210,7 +225,7 @@ def close_last(connection: Connection) -> None:
 
 def _cache(key: CacheKey, connection: Connection) -> None:
     if not _connections:
-        atexit.register(close_all)
+        atexit.register(close_at_exit)
     _connections[key] = connection
 
 
