@@ -18,7 +18,7 @@ from notebooks_over_ssh.errors import ConnectError, RemoteError
 from notebooks_over_ssh.ssh.bootstrap import BOOTSTRAP
 from notebooks_over_ssh.ssh.confirmation import CONFIRMATION, ConfirmationRequest, find_request
 from notebooks_over_ssh.ssh.connect_errors import FAILURES
-from notebooks_over_ssh.ssh.connection import Connection, hops
+from notebooks_over_ssh.ssh.connection import Connection
 from notebooks_over_ssh.ssh.environment import Environment
 from notebooks_over_ssh.ssh.mux.transport import MuxTransport
 from notebooks_over_ssh.ssh.program_input import ANY_PYTHON, build_request, script
@@ -50,23 +50,6 @@ def run_program(
     process ends before, the program exits and has changed nothing.
     Raises ConnectError if the connection is lost, RemoteError if there is no reply within `timeout_s` seconds.
     """
-    try:
-        return _run_once(connection, name, parameters, environment, timeout_s, confirm)
-    except ConnectError:
-        if confirm or not _uses_shared_login(connection):
-            raise
-    # The process that had logged in has ended. Any program may run twice: it continues with what was started.
-    return _run_once(connection, name, parameters, environment, timeout_s, confirm)
-
-
-def _run_once(
-    connection: Connection,
-    name: str,
-    parameters: dict[str, Any],
-    environment: Environment,
-    timeout_s: float,
-    confirm: Callable[[ConfirmationRequest], None] | None,
-) -> dict[str, Any]:
     marker = secrets.token_hex(16)
     command, stdin = build_request(marker, name, parameters, environment)
     started_at = time.monotonic()
@@ -162,14 +145,9 @@ def _open_session(connection: Connection) -> paramiko.Channel:
     return channel
 
 
-def _uses_shared_login(connection: Connection) -> bool:
-    """Whether another process has logged in to one of the hops: when that ends, this one can do so itself."""
-    return any(isinstance(hop.transport, MuxTransport) for hop in hops(connection))
-
-
 def _open_channel(connection: Connection, command: str) -> paramiko.Channel:
     # Fabric would log in again, which may need the user. The end of another process that had logged in is no such loss.
-    if not connection.is_connected and not _uses_shared_login(connection):
+    if not connection.is_connected and not isinstance(connection.transport, MuxTransport):
         raise _connection_lost_error(connection)
     try:
         channel = _open_session(connection)

@@ -6,24 +6,21 @@ import signal
 import stat
 import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from getpass import getuser
 from pathlib import Path
 
 import psutil
 import pytest
 
-from notebooks_over_ssh.ssh.mux.login_sockets import HeldLogin, query
 from notebooks_over_ssh.tunnel import listen
 from tests.kit.cli import assert_error, assert_success, run
 from tests.kit.leaks import command_line, is_alive, listening_ports
-from tests.kit.mitm_sshd import AsyncioThread
 from tests.kit.pam_login import TwoFactorHops, fab_at_terminal
 from tests.kit.pam_sshd import PamNetwork
 from tests.kit.ports import free_port
 from tests.kit.proxied_tunnel import Tunnel
-from tests.kit.round_trips import RoundTripCounter
-from tests.kit.sshd import LOOPBACK, Network, known_hosts_line
+from tests.kit.sshd import Network
 from tests.kit.wait import TIMEOUT_S, wait_until
 
 NOBODY = 65534
@@ -218,33 +215,6 @@ def test_unusable_login(network: Network) -> None:
     assert_success(network.user.fab("stop"))
     network.wait_until_empty()
     assert network.user.login_sockets == []
-
-
-def test_killed_while_in_use(network: Network, loop: AsyncioThread) -> None:
-    """If the process with the login is killed while a command uses it, the command logs in itself and goes on."""
-    with closing(RoundTripCounter(loop, network.gateway.port)) as counter:
-        network.write_known_hosts(known_hosts_line(counter.port, network.gateway.public_key))
-        network.configure(gateway=f"{LOOPBACK}:{counter.port}")
-        assert_success(network.user.fab("login"))
-        assert_success(network.user.fab("secure", "serve"))
-        counter.restart(max_count=0)
-        with network.user.running("fab", "status") as status:
-            wait_until(lambda: [held.until for held in held_logins(network)] == [None], "the login is used")
-            (process,) = daemons(network)
-            process.kill()
-            counter.restart()
-            output, errors = status.communicate(timeout=TIMEOUT_S)
-        assert (status.returncode, errors) == (0, "")
-        assert "running" in output, output
-        assert network.host.logins() == 2
-        assert_success(network.user.fab("stop"))
-        network.wait_until_empty()
-
-
-def held_logins(network: Network) -> list[HeldLogin]:
-    """The logins that the processes of the network's user hold."""
-    held = {login.pid: login for login in map(query, network.user.login_sockets) if login}
-    return list(held.values())
 
 
 def test_full_disk(network: Network) -> None:
