@@ -41,8 +41,8 @@ def serve(run: Run, queue_timeout_s: float = math.inf, known: server.StartedServ
     start_if_needed(settings.gateway)
     with progress("serve", f"starting jupyter {settings.notebook.application}"):
         login = connect_to_login(settings, run.credentials)
-        found = known and server.find(login, known, settings)
-        running, launched = found or _start(login, run, old_session, queue_timeout_s)
+        still_running = known and server.find(login, known, settings)
+        running, launched = still_running or _start(login, run, old_session, queue_timeout_s)
     session = server.make_session(running, launched, login, settings)
     try:
         sessions.save(session)

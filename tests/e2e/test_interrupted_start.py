@@ -6,13 +6,13 @@ import shutil
 import signal
 from collections.abc import Callable, Iterator
 from getpass import getuser
-from pathlib import Path
 
 import psutil
 import pytest
 
-from tests.kit.cli import User, assert_error, assert_success, run
+from tests.kit.cli import User, assert_error, assert_success
 from tests.kit.leaks import processes_below
+from tests.kit.small_disk import small_disk
 from tests.kit.wait import TIMEOUT_S, wait_until
 
 SERVE = ("fab", "-H", "ashbury", "serve")
@@ -146,23 +146,11 @@ def test_start_timeout(clean: User) -> None:
     assert clean.status() == []
 
 
-@contextlib.contextmanager
-def small_disk(folder: Path, size: str) -> Iterator[None]:
-    """Mount a file system of that size at the folder. Skips the test where none can be mounted."""
-    result = run("mount", "-t", "tmpfs", "-o", f"size={size},mode=0700", "tmpfs", folder, check=False)
-    if result.returncode:
-        pytest.skip(f"needs the right to mount a tmpfs: {result.stderr.strip()}")
-    try:
-        yield
-    finally:
-        run("umount", folder)
-
-
 @pytest.mark.parametrize("free", range(3))
 def test_full_disk(clean: User, free: int) -> None:
     """With that many pages (4 KiB) free where sessions are recorded, `serve` fails and no unrecorded server runs."""
     clean.sessions.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with small_disk(clean.sessions, "16k"):
+    with small_disk(clean.sessions, "size=16k"):
         with contextlib.suppress(OSError), (clean.sessions / "full").open("wb", buffering=0) as file:
             while file.write(bytes(4096)):
                 pass

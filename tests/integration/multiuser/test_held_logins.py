@@ -5,10 +5,7 @@ import re
 import signal
 import stat
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from getpass import getuser
-from pathlib import Path
 
 import psutil
 import pytest
@@ -20,6 +17,7 @@ from tests.kit.pam_login import TwoFactorHops, fab_at_terminal
 from tests.kit.pam_sshd import PamNetwork
 from tests.kit.ports import free_port
 from tests.kit.proxied_tunnel import Tunnel
+from tests.kit.small_disk import small_disk
 from tests.kit.sshd import Network
 from tests.kit.wait import TIMEOUT_S, wait_until
 
@@ -221,7 +219,7 @@ def test_full_disk(network: Network) -> None:
     """Where the disk is full, `up --detach` works, and other commands log in themselves."""
     folder = network.home / ".local/state/notebooks-over-ssh/logins"
     folder.mkdir(mode=0o700, parents=True)
-    with full_disk(folder):
+    with small_disk(folder, "nr_inodes=1"):
         assert_success(network.user.fab("up", "--detach"))
         assert_success(network.user.fab("logs"))
         assert network.host.logins() == 3
@@ -231,19 +229,6 @@ def test_full_disk(network: Network) -> None:
         assert_success(network.user.fab("stop"))
         wait_until(lambda: daemons(network) == [], "no process is left")
     network.wait_until_empty()
-
-
-@contextmanager
-def full_disk(folder: Path) -> Iterator[None]:
-    """Mount a file system at the folder in which no file can be created. Skips the test where none can be mounted."""
-    options = "nr_inodes=1,mode=0700"
-    result = run("mount", "-t", "tmpfs", "-o", options, "tmpfs", folder, check=False)
-    if result.returncode:
-        pytest.skip(f"needs the right to mount a tmpfs: {result.stderr.strip()}")
-    try:
-        yield
-    finally:
-        run("umount", folder)
 
 
 def test_another_account(network: Network) -> None:
