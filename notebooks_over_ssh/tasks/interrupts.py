@@ -11,6 +11,7 @@ from types import FrameType
 from typing import Any
 
 from notebooks_over_ssh.errors import Terminated
+from notebooks_over_ssh.util.interrupted_wait import interrupts_kept
 
 # The exit status with which a shell reports a process that a signal ended (POSIX.1-2017, Shell & Utilities, 2.8.2).
 INTERRUPTED = 128 + signal.SIGINT
@@ -35,7 +36,8 @@ def raised_in_task() -> Iterator[None]:
             before[signal.SIGINT] = _exit
             signal.signal(signal.SIGINT, signal.default_int_handler)
         before[signal.SIGTERM] = signal.signal(signal.SIGTERM, _terminate)
-        yield
+        with interrupts_kept():
+            yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

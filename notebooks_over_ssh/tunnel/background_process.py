@@ -1,8 +1,10 @@
 """Starts the process that has a login and a tunnel in the background, and sends it requests by pipes."""
 
+import signal
 import subprocess
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -73,12 +75,13 @@ class BackgroundProcess:
     """The process, as the command sees it that starts it."""
 
     def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "notebooks_over_ssh.tunnel.daemon"],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
+        with _sigint_blocked():
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "notebooks_over_ssh.tunnel.daemon"],
+                cwd=ROOT,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+            )
         self.is_logged_in = False
 
     def log_in(
@@ -149,3 +152,16 @@ class BackgroundProcess:
                 reply.message, hint=reply.hint, detail=reply.detail, source=reply.source
             )
         return reply
+
+
+@contextmanager
+def _sigint_blocked() -> Iterator[None]:
+    """Let a process that the body starts receive SIGINT only once it unblocks it.
+
+    While Python starts and imports, it would print a traceback.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -42,6 +42,7 @@ from notebooks_over_ssh.tunnel.supervisor import TunnelSupervisor
 from notebooks_over_ssh.tunnel.tunnel import TunnelPorts
 from notebooks_over_ssh.util.command_hint import act_for
 from notebooks_over_ssh.util.generator_result import WithResult
+from notebooks_over_ssh.util.interrupted_wait import interrupts_kept
 
 _log = logging.getLogger(__name__)
 
@@ -55,11 +56,20 @@ CLOSE_TIMEOUT_S = 3
 
 def main() -> int:
     """Log in, open the tunnel, send a reply after each, keep the tunnel open until SIGTERM, and then the login."""
-    line = sys.stdin.buffer.readline()
-    if not line:
-        return 0  # the command has failed
-    daemon = Daemon(msgspec.json.decode(line, type=LoginRequest))
-    del line  # it has secrets
+    try:
+        with interrupts_kept():
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT,))  # background_process.py blocks it
+            line = sys.stdin.buffer.readline()
+            if not line:
+                return 0  # the command has failed
+            daemon = Daemon(msgspec.json.decode(line, type=LoginRequest))
+            del line  # it has secrets
+            return _run(daemon)
+    except KeyboardInterrupt:
+        return 1  # the waiting command was interrupted too, and reports it
+
+
+def _run(daemon: "Daemon") -> int:
     signal.signal(signal.SIGTERM, _on_sigterm)
     with suppress(OSError):  # the waiting command has reported it
         debug_log.start()
@@ -67,8 +77,6 @@ def main() -> int:
         daemon.run()
     except tunnels.AlreadyOpen as other:
         _send_reply(DaemonReply(other.tunnel))
-    except KeyboardInterrupt:
-        return 0 if daemon.is_detached else 1  # the waiting command was interrupted too, and reports it
     except UserError as error:
         _send_reply(
             DaemonReply(None, (), error.exit_code, str(error), error.hint, error.detail, error.source)
