@@ -25,6 +25,7 @@ from notebooks_over_ssh.ssh.program_connection import ProgramConnection
 from notebooks_over_ssh.ssh.prompting import CredentialPrompter, NullPrompter
 from notebooks_over_ssh.ssh.protocol.command_channel import HopCommand
 from notebooks_over_ssh.ssh.reported_keys import ReportedKeyPolicy
+from notebooks_over_ssh.ssh.responsiveness import responds
 
 
 @dataclass(frozen=True)
@@ -185,6 +186,12 @@ def close_all() -> None:
     """Close every Connection of this run. Does not wait for the network, which may be down."""
     while _connections:
         close(next(iter(_connections.values())))
+
+
+def close_unresponsive() -> None:
+    """Close the Connections whose server does not answer, so that the next `connect` makes others."""
+    for connection in [open for open in _connections.values() if open.is_connected and not responds(open)]:
+        close(connection)
 
 
 def close_at_exit() -> None:

@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from notebooks_over_ssh.jupyter import session as sessions
 from notebooks_over_ssh.jupyter.session import Session, Tunnel
 from notebooks_over_ssh.launchers import LAUNCHERS
+from notebooks_over_ssh.ssh import connections as ssh
 from notebooks_over_ssh.ssh.connection import Connection
 from notebooks_over_ssh.ssh.mux.transport import MuxTransport
 from notebooks_over_ssh.tasks.run import Run
@@ -71,6 +72,8 @@ def up(run: Run, options: SecureOptions) -> None:
             try_trust(session)
         with open_tunnel(session, run) as supervisor:
             interrupted = run_until_interrupted(supervisor, run)
+            if interrupted and supervisor is not None and run.settings.notebook.on_exit != "keep":
+                supervisor.keep_login()
         if interrupted:
             _on_exit(
                 sessions.reload(session),
@@ -139,6 +142,7 @@ def _on_exit(session: Session, run: Run, *, awaits_server: bool) -> None:
     on_exit = run.settings.notebook.on_exit
     question = "cancel its job too?" if awaits_server else f"stop the server on {session.host} too?"
     if on_exit == "stop" or (on_exit == "ask" and run.prompter.confirm(question)):
+        ssh.close_unresponsive()
         stop_session(session, run)
         report_idle_sandbox()
     elif awaits_server:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import datetime
 from functools import cached_property
-from threading import Event, Timer
+from threading import Event
 from typing import Any
 
 import msgspec
@@ -28,7 +28,6 @@ from notebooks_over_ssh.errors import (
 from notebooks_over_ssh.jupyter import session as sessions
 from notebooks_over_ssh.jupyter.connecting import connect_to_login
 from notebooks_over_ssh.jupyter.session import AnySession, Session, Tunnel
-from notebooks_over_ssh.ssh import connections as ssh
 from notebooks_over_ssh.ssh.mux.holder import LoginHolder
 from notebooks_over_ssh.ssh.prompting import CredentialPrompter
 from notebooks_over_ssh.terminal import TerminalPrompter, print_error, print_line
@@ -50,8 +49,6 @@ RETRY_PAUSE_S = 5
 LOGIN_FOLDER_HINT = (
     "make its folder yours and writable, with space left, or set XDG_STATE_HOME to another one"
 )
-# Less than another command waits for the end of the tunnel.
-CLOSE_TIMEOUT_S = 3
 
 
 def main() -> int:
@@ -144,22 +141,14 @@ class Daemon:
         assert session is not None  # for mypy: there is one of the two
         self._session: AnySession = session
         self._settings = request.settings
-        # Writing the tunnel's last messages to a connection that is kept may block.
-        close_timeout = Timer(CLOSE_TIMEOUT_S, ssh.close_all)
-        try:
-            with (
-                tunnels.reserve_ports(session, request.settings, request.preferred_port) as ports,
-                self._open_tunnel(ports, logins) as supervisor,
-            ):
-                if not self.is_detached:
-                    self._detach(supervisor.tunnel)
-                try:
-                    for event in supervisor.run(self._unattended):
-                        _log_event(event)
-                finally:
-                    close_timeout.start()
-        finally:
-            close_timeout.cancel()
+        with (
+            tunnels.reserve_ports(session, request.settings, request.preferred_port) as ports,
+            self._open_tunnel(ports, logins) as supervisor,
+        ):
+            if not self.is_detached:
+                self._detach(supervisor.tunnel)
+            for event in supervisor.run(self._unattended):
+                _log_event(event)
 
     @contextmanager
     def _open_tunnel(self, ports: TunnelPorts, logins: LoginHolder) -> Iterator[TunnelSupervisor]:

@@ -102,6 +102,10 @@ class TunnelSupervisor:
         """The Connection that new forwarded connections use."""
         return self._monitor.connection
 
+    def keep_login(self) -> None:
+        """Let `close` leave the login open, unless it is lost: this command goes on to use it."""
+        self._logins.is_needed = True
+
     def close(self) -> None:
         """Close every Connection that is not kept as a login, which unblocks the threads that write to it."""
         self.server.close()

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from functools import partial
+from threading import Timer
 
 import msgspec
 import psutil
@@ -19,6 +20,7 @@ from notebooks_over_ssh.jupyter import session as sessions
 from notebooks_over_ssh.jupyter.clock import check_dates
 from notebooks_over_ssh.jupyter.session import AnySession, PendingSession, Session, Tunnel
 from notebooks_over_ssh.jupyter.verification import VERIFY_TIMEOUT_S, verify_server
+from notebooks_over_ssh.ssh import connections as ssh
 from notebooks_over_ssh.ssh.mux.holder import LoginHolder
 from notebooks_over_ssh.ssh.prompting import CredentialPrompter
 from notebooks_over_ssh.tunnel import (
@@ -38,6 +40,8 @@ LOCK_TIMEOUT_S = 5
 OPENING_TIMEOUT_S = 60
 LOCK_POLL_INTERVAL_S = 0.2
 END_TIMEOUT_S = 10
+# Less than another command waits for the end of the tunnel.
+CLOSE_TIMEOUT_S = 3
 NO_PORT = 0
 """The port of a server that is not known yet."""
 
@@ -60,7 +64,7 @@ def open_tunnel(
     """
     with (
         reserve_ports(session, settings, preferred_port) as ports,
-        # It ends before the ports and the lock, so that a command that waits for those does not use it any more.
+        # Before the ports and the lock are released, so that a command that waits for those uses it no more.
         closing(LoginHolder()) as logins,
         ports.open_tunnel(session, credentials, logins) as supervisor,
     ):
@@ -77,7 +81,10 @@ def reserve_ports(
     the same. Raises a UserError; AlreadyOpen, or TaskError, if another process has the tunnel.
     """
     lock = _lock(session, settings)
+    # Writing the tunnel's last messages to a connection that is kept may block.
+    close_timeout = Timer(CLOSE_TIMEOUT_S, ssh.close_all)
     with lock, ExitStack() as stack:
+        stack.callback(close_timeout.cancel)
         # A process that was killed leaves its record, whose PID may belong to another process by now.
         sessions.delete_tunnel(session)
         main_listener = stack.enter_context(closing(listen(settings.notebook.local_port, preferred_port)))
@@ -100,7 +107,7 @@ def reserve_ports(
             plain_port=plain_listener.port if plain_listener else None,
         )
         stack.callback(sessions.delete_tunnel, session)
-        yield TunnelPorts(session, settings, tunnel, forwarder, plain_listener)
+        yield TunnelPorts(session, settings, tunnel, forwarder, plain_listener, close_timeout)
 
 
 class TunnelPorts:
@@ -113,13 +120,16 @@ class TunnelPorts:
         tunnel: Tunnel,
         forwarder: Forwarder,
         plain_listener: Listener | None,
+        close_timeout: Timer,
     ) -> None:
+        """`close_timeout` is started when the tunnel is being closed."""
         self.tunnel = tunnel
         """The record of the tunnel while it waits for the server."""
         self._session = session
         self._settings = settings
         self._forwarder = forwarder
         self._plain_listener = plain_listener
+        self._close_timeout = close_timeout
 
     def save(self, login_required: str = "") -> None:
         """Record that the tunnel waits for the server, and why it does not log in again by itself. Raises TaskError."""
@@ -158,7 +168,10 @@ class TunnelPorts:
 
                 stack.enter_context(open_plain_port(self._plain_listener, supervisor))
             sessions.save_tunnel(session, supervisor.tunnel)
-            yield supervisor
+            try:
+                yield supervisor
+            finally:
+                self._close_timeout.start()
 
 
 def _lock(session: AnySession, settings: Settings) -> AbstractContextManager[BaseFileLock]:

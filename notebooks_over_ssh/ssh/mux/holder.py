@@ -16,15 +16,13 @@ from notebooks_over_ssh.ssh.connection import Connection, hops, host_key
 from notebooks_over_ssh.ssh.mux.login_sockets import HeldLogin, bind, greeting, login_socket
 from notebooks_over_ssh.ssh.mux.server import MuxServerClient
 from notebooks_over_ssh.ssh.protocol.transport import Transport
+from notebooks_over_ssh.ssh.responsiveness import responds
 
 _log = logging.getLogger(__name__)
 
 MAX_CLIENTS = 64
 # A tunnel sends a keepalive after 5 s, and so does a process that only keeps its logins.
 MAX_SILENCE_S = 6.0
-# Less than a client waits for the greeting.
-KEEPALIVE_TIMEOUT_S = 2.5
-KEEPALIVE_POLL_S = 0.05
 
 
 class OfferedHop(NamedTuple):
@@ -50,6 +48,8 @@ class LoginHolder:
         """Why the last `offer` failed; "" if it did not."""
         self.tunnel = ""
         """The tunnel of this process, for the user to read: as long as there is one, no client can end the logins."""
+        self.is_needed = False
+        """Whether this process itself goes on to use the logins when its tunnel is closed."""
         self._selector = selectors.DefaultSelector()
         self._wakeup, self._wakeup_receiver = socket.socketpair()
         self._selector.register(self._wakeup_receiver, selectors.EVENT_READ)
@@ -67,7 +67,7 @@ class LoginHolder:
     @property
     def outlives_tunnel(self) -> bool:
         """Whether the logins stay when the tunnel is closed now."""
-        return self.lifetime_s > 0 and not self._is_withdrawn
+        return (self.lifetime_s > 0 or self.is_needed) and not self._is_withdrawn
 
     @property
     def connections(self) -> list[Connection]:
@@ -112,6 +112,11 @@ class LoginHolder:
 
     def drop(self, connection: Connection) -> None:
         """Close a hop, and offer it no more."""
+        self._retract(connection)
+        with contextlib.suppress(*FAILURES):
+            connection.close()
+
+    def _retract(self, connection: Connection) -> None:
         with self._lock:
             dropped = {path: hop for path, hop in self._hops.items() if hop.connection is connection}
             for path, offered in dropped.items():
@@ -119,8 +124,6 @@ class LoginHolder:
                 self._selector.unregister(offered.listener)
                 offered.listener.close()
                 _remove(path, offered.status)
-        with contextlib.suppress(*FAILURES):
-            connection.close()
 
     def may_stay(self, timeout_s: float) -> bool:
         """Wait up to `timeout_s`; whether there are logins that no client has ended, and that were used lately.
@@ -136,14 +139,14 @@ class LoginHolder:
             return not self._is_closing
 
     def close(self) -> None:
-        """Close the logins at once, whoever uses them."""
+        """Offer the logins no more, and disconnect the clients; the connections stay open."""
         with self._lock:
             self._is_closing = True
         self._closed = True
         self._wakeup.send(b"\0")
         self._thread.join()
         for connection in self.connections:
-            self.drop(connection)
+            self._retract(connection)
         with self._lock:
             clients = list(self._clients)
         for client in clients:
@@ -191,7 +194,7 @@ class LoginHolder:
             self._clients.add(client)
 
         def run() -> None:
-            if _responds(offered.connection):
+            if _is_usable(offered.connection):
                 client.run()
             sock.close()
             with self._lock:
@@ -218,16 +221,10 @@ class LoginHolder:
         return ""
 
 
-def _responds(hop: Connection) -> bool:
+def _is_usable(hop: Connection) -> bool:
     """Whether the server has sent something lately, or answers a keepalive."""
-    packetizer = hop.transport.packetizer
-    silent_since, now = packetizer.last_received_at, time.monotonic()
-    if now - silent_since > MAX_SILENCE_S:
-        hop.transport.send_keepalive()
-        while packetizer.last_received_at == silent_since and time.monotonic() < now + KEEPALIVE_TIMEOUT_S:
-            threading.Event().wait(KEEPALIVE_POLL_S)
-        silent_since = packetizer.last_received_at
-    return bool(hop.is_connected) and time.monotonic() - silent_since <= MAX_SILENCE_S
+    silence_s = time.monotonic() - hop.transport.packetizer.last_received_at
+    return bool(hop.is_connected) and (silence_s <= MAX_SILENCE_S or responds(hop))
 
 
 def _remove(path: Path, status: os.stat_result) -> None:

@@ -105,6 +105,46 @@ def test_tunnel_in_the_foreground(network: Network) -> None:
     network.wait_until_empty()
 
 
+STOP_QUESTION = r"stop the server on \S+ too\?"
+
+
+@pytest.mark.usefixtures("codes")
+def test_stop_after_the_tunnel(pam_network: PamNetwork) -> None:
+    """After Ctrl-C, `up` in the foreground stops the server by the login that its tunnel had, without a prompt.
+
+    Other commands cannot use that login any more.
+    """
+    hops = TwoFactorHops(pam_network)
+    with fab_at_terminal(pam_network, "up") as terminal:
+        hops.answer(terminal)
+        terminal.expect("ctrl-c closes the tunnel")
+        terminal.interrupt()
+        terminal.expect(STOP_QUESTION)
+        assert pam_network.user.login_sockets == []
+        terminal.type("y")
+        assert terminal.end() == 0, terminal.output
+    assert pam_network.user.status() == []
+    assert (pam_network.gateway.connections(), pam_network.host.connections()) == (1, 1)
+
+
+def test_stop_after_a_lost_tunnel(network: Network) -> None:
+    """If the login that the tunnel had does not answer when the server is to be stopped, `up` logs in again."""
+    with network.user.at_terminal("fab", "up", "--password-file", network.password_file()) as terminal:
+        terminal.expect("ctrl-c closes the tunnel")
+        terminal.interrupt()
+        terminal.expect(STOP_QUESTION)
+        first = network.gateway.children()
+        for process in first:
+            process.suspend()
+        terminal.type("y")
+        assert terminal.end() == 0, terminal.output
+    for process in first:
+        process.kill()
+    assert network.user.status() == []
+    assert (network.gateway.logins(), network.host.logins()) == (2, 2)
+    network.wait_until_empty()
+
+
 @pytest.mark.parametrize("lifetime_s", [0, 3])
 def test_lifetime(network: Network, lifetime_s: int) -> None:
     """The process ends by itself when nobody has used its login for that time; `stop` does not wait for it."""
