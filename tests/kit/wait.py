@@ -19,7 +19,7 @@ def wait_until(condition: Callable[[], object], description: str, timeout_s: flo
         if checked_at > deadline:
             raise AssertionError(f"not within {timeout_s:g} s: {description}")
         # A condition that starts a program, or reads all processes, must not slow down what it waits for.
-        Event().wait(max(POLL_INTERVAL_S, checked_at - started_at))
+        Event().wait(max(POLL_INTERVAL_S, 3 * (checked_at - started_at)))
 
 
 def elapsed(start: float, seconds: float) -> Callable[[], bool]:
