@@ -4,6 +4,7 @@ A machine has its own loopback, its own process IDs, /tmp, /run and /etc. Folder
 files. It ends with everything that runs on it by `power_off`, or when this process ends, however it ends.
 """
 
+import contextlib
 import os
 import shlex
 import subprocess
@@ -89,24 +90,17 @@ class Machine:
         """Run a program on the machine as root, and wait for it. Raises AssertionError with its output if it fails."""
         return run(self.command(*words), stdin=stdin, check=check)
 
-    def processes(self) -> list[psutil.Process]:
-        """Its processes, with `info["name"]`, without the first one and those that ended."""
+    def processes(self, name: str = "") -> list[psutil.Process]:
+        """Its processes, or those with this name, without the first one and those that ended."""
         namespace = os.readlink(f"/proc/{self.pid}/ns/pid")
-
-        def is_here(process: psutil.Process) -> bool:
-            try:
-                return (
-                    os.readlink(f"/proc/{process.pid}/ns/pid") == namespace
-                    and process.status() != psutil.STATUS_ZOMBIE
-                )
-            except (psutil.Error, OSError):  # it ended meanwhile
-                return False
-
-        return [
-            process
-            for process in psutil.process_iter(["name"])
-            if process.pid != self.pid and is_here(process)
-        ]
+        processes = []
+        for pid in psutil.pids():
+            with contextlib.suppress(psutil.Error, OSError):  # it ended meanwhile
+                if pid != self.pid and os.readlink(f"/proc/{pid}/ns/pid") == namespace:
+                    process = psutil.Process(pid)
+                    if process.status() != psutil.STATUS_ZOMBIE and name in ("", process.name()):
+                        processes.append(process)
+        return processes
 
 
 def connect(

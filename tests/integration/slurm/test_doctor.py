@@ -1,4 +1,4 @@
-"""`doctor` on a cluster: what one may use, settings that do not fit, and a node that does not fit the login node."""
+"""`doctor` on a cluster without a job: what one may use, and settings that do not fit."""
 
 import json
 from typing import Any
@@ -38,21 +38,3 @@ def test_before_a_job(accounted_user: ClusterUser) -> None:
         failed = assert_error(accounted_user.fab("doctor", "--json"), 6, problem, hint)
         assert list(_results(failed))[-1] == check
     assert accounted_user.cluster.active_jobs(accounted_user.account) == []
-
-
-def test_another_home_on_the_node(cluster_user: ClusterUser) -> None:
-    """A node with another home folder than the login node is found; with the same one, that is said."""
-    account, cluster = cluster_user.account, cluster_user.cluster
-    cluster_user.configure(notebook={"launcher": "slurm", "job": {"partition": "gpu"}})
-    assert_success(cluster_user.fab("secure", "--password-file", "-", stdin=PASSWORD))
-    assert_success(cluster_user.fab("serve"))
-    results = _results(assert_success(cluster_user.fab("doctor", "--json")))
-    assert results["node"].endswith("; the home folder is the same")
-    cluster.nodes["gpu1"].run("mount", "-t", "tmpfs", "none", str(account.home))
-    try:
-        failed = cluster_user.fab("doctor", "--json")
-    finally:
-        cluster.nodes["gpu1"].run("umount", str(account.home))
-    assert_error(failed, 6, "the home folder on gpu1 is not that on login", "share")
-    assert list(_results(failed))[-1] == "node"
-    assert_success(cluster_user.fab("stop"))

@@ -2,6 +2,7 @@
 
 from tests.kit.cli import assert_error, assert_success, port_in
 from tests.kit.jupyter_client import Browser, busy_kernel
+from tests.kit.proxied_tunnel import Tunnel
 from tests.kit.slurm.site import ClusterUser
 from tests.kit.users import PASSWORD
 from tests.kit.wait import TIMEOUT_S, wait_until
@@ -23,7 +24,8 @@ def _stop(user: ClusterUser, *arguments: str) -> None:
 
 def _wait_for_closed_tunnel(user: ClusterUser) -> None:
     # Slurm takes up to half a minute to give up a node, and a step that it never starts as long again.
-    wait_until(lambda: user.only_session()["tunnel"] == "closed", "the tunnel has ended", 2 * TIMEOUT_S)
+    wait_until(lambda: not Tunnel(user).record(), "the tunnel has ended", 2 * TIMEOUT_S)
+    assert user.only_session()["tunnel"] == "closed"
 
 
 def _tunnel_log(user: ClusterUser) -> str:
@@ -53,9 +55,10 @@ def test_controller_restarts_while_queued(
     _stop(cluster_user)
 
 
-def test_controller_down_while_running(cluster_user: ClusterUser) -> None:
-    """An open tunnel goes on without slurmctld; `stop` says that Slurm does not answer, and loses nothing. Right after
-    its restart slurmctld does not know its nodes yet, and `stop` works all the same.
+def test_daemons_down_while_running(cluster_user: ClusterUser) -> None:
+    """An open tunnel goes on without slurmctld; nothing is started then, `serve` and `stop` say that Slurm does not
+    answer, and nothing is lost: later the job is found. So it is without munge on the login node. Right after its
+    restart slurmctld does not know its nodes yet, and `stop` works all the same.
     """
     cluster = cluster_user.cluster
     port = _up(cluster_user)
@@ -68,66 +71,72 @@ def test_controller_down_while_running(cluster_user: ClusterUser) -> None:
     session = cluster_user.only_session()
     assert (session["job"], session["tunnel"]) == (before["job"], "open")
     assert f"last known: job {before['job']}\n" in assert_success(cluster_user.fab("status")).stdout
+    assert_error(cluster_user.fab("serve"), 6, "Unable to contact slurm controller")
+    cluster.repair()
+    assert f"found job {before['job']} on login" in assert_success(cluster_user.fab("serve")).stdout
+    cluster.stop_daemon(cluster.login, "munged")
+    assert_error(cluster_user.fab("stop"), 6, "Munge")
+    assert cluster_user.only_session()["job"] == before["job"]
+    cluster.start_daemon(cluster.login, "munged")
+    cluster.stop_daemon(cluster.login, "slurmctld")
     assert_error(cluster_user.fab("stop"), 6, "Unable to contact slurm controller")
     cluster.start_daemon(cluster.login, "slurmctld")
     _stop(cluster_user)
 
 
-def test_munge_dies(cluster_user: ClusterUser) -> None:
-    """Without munge on the login node, Slurm refuses to talk: the error has its reason, and nothing is lost."""
-    cluster = cluster_user.cluster
-    _up(cluster_user)
-    job = cluster_user.only_session()["job"]
-    cluster.stop_daemon(cluster.login, "munged")
-    assert_error(cluster_user.fab("stop"), 6, "Munge")
-    assert cluster_user.only_session()["job"] == job
-    cluster.start_daemon(cluster.login, "munged")
-    _stop(cluster_user)
-
-
-def test_cancelled_from_outside(cluster_user: ClusterUser) -> None:
-    """When somebody cancels the job, the tunnel ends and says why, as do all commands; `stop` leaves nothing."""
-    _up(cluster_user)
+def test_taken_away(cluster_user: ClusterUser, another_cluster_user: ClusterUser) -> None:
+    """When somebody cancels the job, the tunnel ends and says why, as do all commands, and none takes its place, also
+    with `--renew-job`; another `up` submits another. When that has to go for a job with a higher priority, it is
+    reported as that, and not started twice.
+    """
+    _up(cluster_user, "--renew-job")
     session = cluster_user.only_session()
     job = str(session["job"])
     assert_success(cluster_user.ssh("scancel", job))
     _wait_for_closed_tunnel(cluster_user)
+    assert cluster_user.cluster.active_jobs(cluster_user.account) == []
     assert f"job {job} was cancelled" in _tunnel_log(cluster_user)
-    assert cluster_user.only_session()["job_seconds_left"] is None
+    _assert_ended(cluster_user, "was cancelled")
     assert_error(cluster_user.fab("tunnel", "--detach"), 1, f"job {job} was cancelled")
     assert "Serving notebooks" in assert_success(cluster_user.fab("logs")).stdout
+
+    _up(cluster_user)
+    session = cluster_user.only_session()
+    assert str(session["job"]) != job
+    urgent = ("--partition=urgent", f"--nodelist={session['host']}", "--exclusive")
+    with another_cluster_user.running_job(*urgent):
+        _wait_for_closed_tunnel(cluster_user)
+        _assert_ended(cluster_user, "was ended for a job with a higher priority")
     _stop(cluster_user)
 
 
-def test_node_without_power(cluster_user: ClusterUser) -> None:
-    """When the job's node dies, the tunnel ends and says why; another `up` starts on another node."""
+def _assert_ended(user: ClusterUser, description: str) -> None:
+    """`status` says that the server has stopped with its job, and why."""
+    session = user.only_session()
+    assert session["job_description"] == description
+    assert (session["server"], session["job_state"], session["job_seconds_left"]) == (
+        "stopped",
+        "ended",
+        None,
+    )
+
+
+def test_node_dies(cluster_user: ClusterUser) -> None:
+    """When the job's node dies, the tunnel ends and says why; another `up` starts on another node. While no step can
+    be started in a job there, `stop --force` still cancels it, and no process is left.
+    """
     _up(cluster_user)
     session = cluster_user.only_session()
     cluster_user.cluster.power_off(session["host"])
     _wait_for_closed_tunnel(cluster_user)
     assert f"job {session['job']} was lost with its node" in _tunnel_log(cluster_user)
+    _assert_ended(cluster_user, "was lost with its node")
     _up(cluster_user)
-    assert cluster_user.only_session()["host"] != session["host"]
-    _stop(cluster_user)
+    second = cluster_user.only_session()
+    assert second["host"] != session["host"]
+    assert second["job"] != session["job"]
 
-
-def test_preempted(cluster_user: ClusterUser, another_cluster_user: ClusterUser) -> None:
-    """A job that has to go for one with a higher priority is reported as that, and not started twice."""
-    _up(cluster_user)
-    session = cluster_user.only_session()
-    urgent = ("--partition=urgent", f"--nodelist={session['host']}", "--exclusive")
-    with another_cluster_user.running_job(*urgent):
-        _wait_for_closed_tunnel(cluster_user)
-        description = cluster_user.only_session()["job_description"]
-        assert description == "was ended for a job with a higher priority"
-    _stop(cluster_user)
-
-
-def test_step_is_impossible(cluster_user: ClusterUser) -> None:
-    """While no step can be started in the job, `stop --force` still cancels it, and no process is left."""
-    _up(cluster_user)
-    session = cluster_user.only_session()
-    node = cluster_user.cluster.nodes[session["host"]]
+    node = cluster_user.cluster.nodes[second["host"]]
     cluster_user.cluster.stop_daemon(node, "slurmd")
     assert_error(cluster_user.fab("stop"), 3, "stop --force` cancels the job")
     forced = cluster_user.fab("stop", "--force")

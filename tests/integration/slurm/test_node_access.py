@@ -1,4 +1,6 @@
-"""The three ways to the node of a job, each with the same story from `up` to `stop`, and how one is chosen."""
+"""The three ways to the node of a job, each with the same story from `up` through a gateway and a login node to a
+kernel on the node, and to `stop`; and how one is chosen.
+"""
 
 import json
 import os
@@ -12,6 +14,7 @@ import pytest
 from tests.kit.cli import assert_error, assert_success, port_in
 from tests.kit.jupyter_client import Browser
 from tests.kit.machines import Machine
+from tests.kit.proxied_tunnel import Tunnel
 from tests.kit.slurm.nodes import node_sshd, silent_port, without_sshd
 from tests.kit.slurm.site import ClusterUser
 from tests.kit.wait import wait_until
@@ -55,14 +58,14 @@ DESCRIPTIONS = {
 
 @pytest.fixture(params=["ssh", "sshd", "srun"])
 def way(request: pytest.FixtureRequest, cluster_user: ClusterUser) -> Iterator[str]:
-    """A way that the settings force; only what it needs is on the node."""
+    """A way that the settings force, or the first that works for sshd; only what it needs is on the node."""
     way: str = request.param
     with ExitStack() as stack:
         if way == "ssh":
             stack.enter_context(node_sshd(cluster_user.site, "gpu1"))
         if way == "srun":
             stack.enter_context(without_sshd(cluster_user.cluster.nodes["gpu1"]))
-        configure(cluster_user, way)
+        configure(cluster_user, "auto" if way == "sshd" else way)
         yield way
 
 
@@ -73,18 +76,22 @@ def configure(user: ClusterUser, way: str) -> None:
 
 
 def test_server_in_a_job(way: str, cluster_user: ClusterUser, another_cluster_user: ClusterUser) -> None:
-    """`up` leads to a kernel on the node, logs are read there and `doctor` passes, while another account of login node
-    and node reaches and reads nothing; a closed tunnel leaves no step, and `stop` leaves nothing anywhere.
+    """`up` leads to a kernel in a job with a GPU, logs are read there and `doctor` passes, while another account of the
+    login node and the node reaches and reads nothing; a closed tunnel leaves no step, and `stop` leaves nothing.
     """
     up = cluster_user.fab("up", "--detach", "--password-file", "-", stdin=PASSWORD)
     port = port_in(assert_success(up))
     assert cluster_user.record("gpu1")["job"]["access"] == way
+    session = cluster_user.only_session()
+    assert (session["host"], session["server"], session["job_state"]) == ("gpu1", "running", "running")
+    assert cluster_user.cluster.active_jobs(cluster_user.account) == [str(session["job"])]
+    assert 0 < session["job_seconds_left"] <= 600
     with Browser(port, cluster_user.certificate_pem("gpu1")) as browser:
         assert browser.log_in(PASSWORD)
         with browser.kernel() as kernel:
             code = "import os; print(os.uname().nodename, os.environ['CUDA_VISIBLE_DEVICES'])"
             assert kernel.run(code).text == "gpu1 0\n"
-            assert_closed_to(another_cluster_user, cluster_user)
+            assert_closed_to(another_cluster_user, cluster_user, session["job"], session["remote_port"])
     assert "Serving notebooks" in assert_success(cluster_user.fab("logs")).stdout
     doctor = assert_success(cluster_user.fab("doctor")).stdout
     assert DESCRIPTIONS[way] in doctor
@@ -98,18 +105,24 @@ def test_server_in_a_job(way: str, cluster_user: ClusterUser, another_cluster_us
     assert cluster_user.cluster.active_jobs(cluster_user.account) == []
     cluster_user.wait_until_empty()
     assert cluster_user.status() == []
+    assert [path.name for path in (cluster_user.account.home / STATE / "jobs").iterdir()] == ["lock"]
 
 
-@pytest.mark.parametrize("way", ["ssh", "srun"], indirect=True)
+@pytest.mark.parametrize("way", ["ssh"], indirect=True)
 def test_cancelled_job(way: str, cluster_user: ClusterUser) -> None:
     """The tunnel ends with the job and says why, also where the connection to the node outlives it."""
     assert_success(cluster_user.fab("up", "--detach", "--password-file", "-", stdin=PASSWORD))
-    job = str(cluster_user.only_session()["job"])
-    assert_success(cluster_user.ssh("scancel", job))
-    wait_until(lambda: cluster_user.only_session()["tunnel"] == "closed", "the tunnel has ended")
-    (log,) = cluster_user.sessions.glob("*.log")
-    assert f"job {job} was cancelled" in log.read_text()
+    assert_ends_with_its_job(cluster_user)
     assert_success(cluster_user.fab("stop"))
+
+
+def assert_ends_with_its_job(user: ClusterUser) -> None:
+    """When the job is cancelled, the tunnel ends and says why."""
+    job = str(user.only_session()["job"])
+    assert_success(user.ssh("scancel", job))
+    wait_until(lambda: not Tunnel(user).record(), "the tunnel has ended")
+    assert user.only_session()["tunnel"] == "closed"
+    assert f"job {job} was cancelled" in Tunnel(user).log()
 
 
 def steps(user: ClusterUser) -> set[str]:
@@ -118,16 +131,21 @@ def steps(user: ClusterUser) -> set[str]:
     return set(user.cluster.login.run(*words).stdout.split())
 
 
-def assert_closed_to(other: ClusterUser, user: ClusterUser) -> None:
+def assert_closed_to(other: ClusterUser, user: ClusterUser, job: int, remote_port: int) -> None:
     """Another account, on the login node and in a job on the node, can neither reach nor read what the user has."""
-    session = user.only_session()
     machines = {"login": user.cluster.login, "gpu1": user.cluster.nodes["gpu1"]}
     listeners = {name: listening(machine, user) for name, machine in machines.items()}
     assert listeners["login"] == set()
     assert {address for address, _ in listeners["gpu1"]} == {LOOPBACK_IN_PROC}
-    assert (LOOPBACK_IN_PROC, session["remote_port"]) in listeners["gpu1"]
+    assert (LOOPBACK_IN_PROC, remote_port) in listeners["gpu1"]
     jobs = user.account.home / STATE / "jobs"
     (folder,) = [path for path in jobs.iterdir() if path.is_dir()]
+    assert folder.stat().st_mode & 0o777 == 0o700
+    private = [path for path in folder.iterdir() if path.suffix != ".pub"]
+    assert [path.name for path in private if path.stat().st_mode & 0o077] == []
+    key = (folder / "host_key").read_text().splitlines()[1]
+    arguments = [" ".join(process.cmdline()) for process in user.account.processes()]
+    assert not any(key in line for line in arguments)
     secrets = [
         PASSWORD,
         *(line for path in folder.glob("host_key") for line in path.read_text().split("\n")[1:-2]),
@@ -139,8 +157,8 @@ def assert_closed_to(other: ClusterUser, user: ClusterUser) -> None:
         seen = assert_success(other.ssh(*prefix, *PRINT_COMMAND_LINES, str(user.account.uid))).stdout
         assert ("jupyter" in seen) == (prefix == on_node)
         assert not any(secret in seen for secret in secrets)
-    assert other.ssh("srun", f"--jobid={session['job']}", "--overlap", "true").returncode != 0
-    answer = other.ssh(*on_node, *REQUEST, f"https://localhost:{session['remote_port']}/api/contents")
+    assert other.ssh("srun", f"--jobid={job}", "--overlap", "true").returncode != 0
+    answer = other.ssh(*on_node, *REQUEST, f"https://localhost:{remote_port}/api/contents")
     assert assert_success(answer).stdout.strip() == "403"
 
 
@@ -151,8 +169,7 @@ def listening(machine: Machine, user: ClusterUser) -> set[tuple[str, int]]:
     """
     sockets = {
         os.readlink(link)
-        for process in machine.processes()
-        if process.info["name"] == "srun"
+        for process in machine.processes("srun")
         for link in Path(f"/proc/{process.pid}/fd").iterdir()
         if link.is_symlink()
     }
@@ -165,7 +182,10 @@ def listening(machine: Machine, user: ClusterUser) -> set[tuple[str, int]]:
 
 
 def test_ways_that_fail(cluster_user: ClusterUser) -> None:
-    """A way that hangs and one that is missing are left for the next, and not tried again; forced, each is an error."""
+    """A way that hangs and one that is missing are left for the next, and not tried again; forced, each is an error.
+    `doctor` says why a way fails, and whether the node has the login node's home folder. The tunnel ends with the job,
+    also by srun.
+    """
     assert_success(cluster_user.fab("secure", "--password-file", "-", stdin=PASSWORD))
     node = cluster_user.cluster.nodes["gpu1"]
     with silent_port(cluster_user.site, "gpu1") as connections, without_sshd(node):
@@ -185,7 +205,22 @@ def test_ways_that_fail(cluster_user: ClusterUser) -> None:
         assert DESCRIPTIONS["srun"] in doctor
         assert "not by ssh: gpu1 through login did not answer within" in doctor
         assert "not by sshd: gpu1 has no program sshd" in doctor
+        assert "; the home folder is the same" in doctor
+        assert_another_home(cluster_user, node)
+        assert_success(cluster_user.fab("tunnel", "--detach"))
+        assert_ends_with_its_job(cluster_user)
         assert_success(cluster_user.fab("stop"))
+
+
+def assert_another_home(user: ClusterUser, node: Machine) -> None:
+    """`doctor` finds a node with another home folder than the login node."""
+    node.run("mount", "-t", "tmpfs", "none", str(user.account.home))
+    try:
+        failed = user.fab("doctor", "--json")
+    finally:
+        node.run("umount", str(user.account.home))
+    assert_error(failed, 6, "the home folder on gpu1 is not that on login", "share")
+    assert json.loads(failed.stdout)[-1]["check"] == "node"
 
 
 def test_other_machine_in_place_of_the_node(cluster_user: ClusterUser) -> None:

@@ -4,10 +4,12 @@ from typing import Any
 
 from tests.kit.cli import assert_success, port_in
 from tests.kit.jupyter_client import Browser
+from tests.kit.proxied_tunnel import Tunnel
 from tests.kit.slurm.site import ClusterUser
 from tests.kit.wait import TIMEOUT_S, wait_until
 
 PASSWORD = "a password of the tests"
+NEW_SERVER = "forwards to the new server"
 
 
 def _use_kernel(user: ClusterUser, port: int, node: str) -> None:
@@ -18,15 +20,18 @@ def _use_kernel(user: ClusterUser, port: int, node: str) -> None:
             assert kernel.run("import os; print(os.uname().nodename)").text == f"{node}\n"
 
 
-def _wait_for_another_server(user: ClusterUser, before: dict[str, Any]) -> dict[str, Any]:
-    """Wait until the tunnel is open to a server other than the one before; returns its status."""
-
-    def is_open() -> bool:
-        session = user.only_session()
-        return session["pid"] not in (None, before["pid"]) and session["tunnel"] == "open"
-
-    wait_until(is_open, "the tunnel leads to another server", 2 * TIMEOUT_S)
-    return user.only_session()
+def _wait_for_another_server(user: ClusterUser, number: int, before: dict[str, Any]) -> dict[str, Any]:
+    """Wait until the tunnel is open to the new server of that number, other than the one before; returns its status."""
+    tunnel = Tunnel(user)
+    wait_until(
+        lambda: tunnel.log().count(NEW_SERVER) == number and tunnel.record()["state"] == "open",
+        "the tunnel leads to another server",
+        2 * TIMEOUT_S,
+    )
+    session = user.only_session()
+    assert session["pid"] not in (None, before["pid"])
+    assert session["tunnel"] == "open"
+    return session
 
 
 def test_renewed(cluster_user: ClusterUser, another_cluster_user: ClusterUser) -> None:
@@ -42,7 +47,7 @@ def test_renewed(cluster_user: ClusterUser, another_cluster_user: ClusterUser) -
     logins = set(cluster_user.site.gateway.children())
     # The limit is a minute away when Slurm sends its signal.
     cluster.end_in(str(first["job"]), 60)
-    second = _wait_for_another_server(cluster_user, first)
+    second = _wait_for_another_server(cluster_user, 1, first)
     assert logins <= set(cluster_user.site.gateway.children()), "nobody had to log in again"
     assert second["job"] > first["job"]
     assert (second["local_port"], second["certificate_sha256"]) == (port, first["certificate_sha256"])
@@ -52,18 +57,21 @@ def test_renewed(cluster_user: ClusterUser, another_cluster_user: ClusterUser) -
 
     cluster.scontrol("update", f"JobId={second['job']}", "Requeue=1")
     cluster.scontrol("requeue", str(second["job"]))
-    third = _wait_for_another_server(cluster_user, second)
+    third = _wait_for_another_server(cluster_user, 2, second)
     assert third["job"] == second["job"]
     _use_kernel(cluster_user, port, third["host"])
     cluster.scontrol("update", f"JobId={third['job']}", "Requeue=0")
 
     urgent = ("--partition=urgent", "--nodes=2", "--exclusive")
     with another_cluster_user.running_job(*urgent):
+        wait_until(
+            lambda: Tunnel(cluster_user).log().count("submitted job") == 2, "the next job is submitted"
+        )
         wait_until(lambda: cluster_user.only_session()["job_state"] == "queued", "the next job is queued")
         waiting = cluster_user.only_session()
         assert (waiting["tunnel"], waiting["local_port"]) == ("reconnecting", port)
         assert waiting["job"] > third["job"]
-    fourth = _wait_for_another_server(cluster_user, third)
+    fourth = _wait_for_another_server(cluster_user, 3, third)
     _use_kernel(cluster_user, port, fourth["host"])
     assert "Serving notebooks" in assert_success(cluster_user.fab("logs")).stdout
 
@@ -81,20 +89,6 @@ def test_renewed(cluster_user: ClusterUser, another_cluster_user: ClusterUser) -
     assert cluster.active_jobs(cluster_user.account) == []
     jobs = cluster_user.account.home / ".local/state/notebooks-over-ssh/jobs"
     assert [path.name for path in jobs.iterdir()] == ["lock"]
-
-
-def test_not_renewed(cluster_user: ClusterUser) -> None:
-    """When the user cancels the job, none takes its place, and the tunnel ends."""
-    words = ("up", "--slurm", "--detach", "--renew-job", "--password-file", "-")
-    assert_success(cluster_user.fab(*words, stdin=PASSWORD))
-    job = str(cluster_user.only_session()["job"])
-    assert_success(cluster_user.ssh("scancel", job))
-    wait_until(
-        lambda: cluster_user.only_session()["tunnel"] == "closed", "the tunnel has ended", 2 * TIMEOUT_S
-    )
-    assert cluster_user.cluster.active_jobs(cluster_user.account) == []
-    assert cluster_user.only_session()["job_description"] == "was cancelled"
-    assert_success(cluster_user.fab("stop"))
 
 
 def test_interrupt_while_waiting(cluster_user: ClusterUser, another_cluster_user: ClusterUser) -> None:

@@ -148,7 +148,7 @@ class Cluster:
 
         slurmctld writes its state; after a SIGKILL it would forget the jobs of the last seconds.
         """
-        processes = daemon_processes(machine, name)
+        processes = machine.processes(name)
         for process in processes:
             process.terminate()
         wait_until(lambda: not any(map(is_alive, processes)), f"{name} on {machine.name} has ended")
@@ -159,7 +159,7 @@ class Cluster:
             if not machine.is_on:
                 self.power_on(machine.name)
             for name in ("munged", "slurmctld" if machine is self.login else "slurmd"):
-                if not daemon_processes(machine, name):
+                if not machine.processes(name):
                     self.start_daemon(machine, name)
         for name, state in self.node_states().items():
             if state not in USABLE_STATES:
@@ -278,11 +278,6 @@ class Cluster:
         outside = [f"{GATEWAY_ADDRESS} gateway", f"{LOGIN_OUTSIDE} {CONTROLLER}"]
         for name, lines in (("hosts", inside), ("gateway_hosts", outside)):
             (self.folder / "etc" / name).write_text("\n".join(["127.0.0.1 localhost", *lines, ""]))
-
-
-def daemon_processes(machine: Machine, name: str) -> list[psutil.Process]:
-    """The processes of a daemon on a machine."""
-    return [process for process in machine.processes() if process.info["name"] == name]
 
 
 def skip_unless_supported(programs: Mapping[str, str] = PROGRAMS) -> None:

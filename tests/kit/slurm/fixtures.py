@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.kit.leaks import command_line
 from tests.kit.slurm import accounting
 from tests.kit.slurm.accounting import AccountedCluster
 from tests.kit.slurm.cluster import PROGRAMS, Cluster, skip_unless_supported
@@ -84,7 +85,7 @@ def _user(site: Site, home: Path, temporary: Path) -> Iterator[ClusterUser]:
         yield user
     finally:
         site.cluster.repair()
-        if user.sessions.exists():
+        if user.sessions.exists() and list(user.sessions.iterdir()):
             user.fab("stop", "--all", "--force")
         user.end_logins()
         left = _left(user)
@@ -99,7 +100,7 @@ def _left(user: ClusterUser) -> str:
     def describe() -> str:
         jobs = user.cluster.active_jobs(user.account)
         processes = {
-            machine: [process.info["name"] for process in processes]
+            machine: [command_line(process)[:1] for process in processes]
             for machine, processes in user.cluster.processes(user.account).items()
         }
         return f"jobs {jobs}, processes {processes}" if jobs or processes else ""
