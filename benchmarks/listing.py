@@ -34,10 +34,10 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=15, help="runs of each command (default: 15)")
     runs = parser.parse_args().runs
     rounds = [{name: elapsed_s(command) for name, command in COMMANDS.items()} for _ in range(runs)]
-    shortest = {name: min(times[name] for times in rounds) for name in COMMANDS}
-    for name, seconds in shortest.items():
+    min_s = {name: min(times[name] for times in rounds) for name in COMMANDS}
+    for name, seconds in min_s.items():
         library = LIBRARIES.get(name)
-        ratio = f"  {seconds / shortest[library]:.2f} times {library}" if library else ""
+        ratio = f"  {seconds / min_s[library]:.2f} times {library}" if library else ""
         print(f"{name:17} {seconds:.3f} s{ratio}")
 
 

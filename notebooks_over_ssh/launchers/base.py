@@ -14,7 +14,7 @@ from notebooks_over_ssh.ssh.connection import Connection
 
 LauncherName = Literal["host", "slurm"]
 NodeAccess = Literal["ssh", "sshd", "srun"]
-"""A way to the node of a job: node_access.py describes each."""
+"""A method to reach the node of a job: node_access.py describes each."""
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.@+-]{0,63}\Z")]
 Count = Annotated[int, Meta(ge=0, le=10**12)]
 
@@ -32,7 +32,7 @@ class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     node: str = ""
     """The node on which it runs; "" until it does."""
     access: NodeAccess | Literal[""] = ""
-    """The way to the node that worked when the session was recorded; "" before."""
+    """The method to reach the node that worked when the session was recorded; "" before."""
     options: list[str] | None = None
     """The options that it was submitted with, in the scheduler's terms; None if they are not known."""
 

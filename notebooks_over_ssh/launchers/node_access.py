@@ -1,4 +1,4 @@
-"""Reaches the node of a Slurm job, by the first of three ways that works.
+"""Reaches the node of a Slurm job, by the first of three methods that works.
 
 - `ssh`: the node's own SSH server, to which the login node forwards, with the user's own login. Only a host key is
   accepted that the job has found on its node.
@@ -40,12 +40,12 @@ from notebooks_over_ssh.util.command_hint import command
 from notebooks_over_ssh.util.peer_text import quote
 
 _log = logging.getLogger(__name__)
-WAYS: dict[NodeAccess, str] = {
+METHODS: dict[NodeAccess, str] = {
     "ssh": "its own SSH server",
     "sshd": "an sshd in a step of the job",
     "srun": "programs in steps of the job",
 }
-"""The ways, best first, each with what leads to the node."""
+"""The methods, best first, each with what leads to the node."""
 COMMAND_TIMEOUT_S = 60
 # A start of a step: the controller may be busy, or may not know the nodes again since its restart.
 STEP_TIMEOUT_S = 30
@@ -76,16 +76,16 @@ class AccessReply(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NodeConnection(NamedTuple):
-    """The open connection to the node of a job, and the job with the way that led there."""
+    """The open connection to the node of a job, and the job with the method that led there."""
 
     connection: Connection
     job: Job
     host_key: str
-    """The job's own key (base64), whichever the way is."""
+    """The job's own key (base64), whichever the method is."""
 
 
 class NoStepError(RemoteError):
-    """Slurm starts no step in the job now, so neither way through one works."""
+    """Slurm starts no step in the job now, so neither method through one works."""
 
 
 class CurrentJob(Protocol):
@@ -98,41 +98,43 @@ class CurrentJob(Protocol):
 
 
 class NodeConnector:
-    """Connects to the nodes of jobs, and remembers while the process runs which way worked on which cluster."""
+    """Connects to the nodes of jobs, and remembers while the process runs which method worked on which cluster."""
 
     def __init__(self, current_job: CurrentJob) -> None:
         self._current_job = current_job
-        self._last_way: dict[str, NodeAccess] = {}
+        self._last_method: dict[str, NodeAccess] = {}
 
     def connect(self, login: Connection, job: Job, settings: Settings) -> NodeConnection:
-        """Connect by the way in the settings; by `auto`, by the first that works.
+        """Connect by the method in the settings; by `auto`, by the first that works.
 
-        The way that worked last comes first. Raises JobEndedError, or another UserError.
+        The method that worked last comes first. Raises JobEndedError, or another UserError.
         """
         setting = settings.notebook.node_access
-        last_way = self._last_way.get(login.label) or job.access
-        ways = sorted(WAYS, key=lambda way: way != last_way) if setting == "auto" else [setting]
+        last_method = self._last_method.get(login.label) or job.access
+        methods = (
+            sorted(METHODS, key=lambda method: method != last_method) if setting == "auto" else [setting]
+        )
         with self._job_checked(login, job):
-            access = _grant_access(login, job, ways)
+            access = _grant_access(login, job, methods)
         errors: dict[NodeAccess, UserError] = {}
         no_step: NoStepError | None = None
-        for way in ways:
-            if way != "ssh" and no_step:
+        for method in methods:
+            if method != "ssh" and no_step:
                 continue
             try:
-                job, connection = self._try(way, login, job, access, settings)
+                job, connection = self._try(method, login, job, access, settings)
             except JobEndedError:
                 raise
             except UserError as error:
                 if not login.is_connected:
                     raise
-                _log.debug("job %d: no way to its node by %s: %s", job.id, way, error)
-                errors[way] = error
+                _log.debug("job %d: its node is not reached by %s: %s", job.id, method, error)
+                errors[method] = error
                 no_step = error if isinstance(error, NoStepError) else no_step
                 continue
-            _log.debug("job %d: its node is reached by %s", job.id, way)
-            self._last_way[login.label] = way
-            return NodeConnection(connection, msgspec.structs.replace(job, access=way), access.host_key)
+            _log.debug("job %d: its node is reached by %s", job.id, method)
+            self._last_method[login.label] = method
+            return NodeConnection(connection, msgspec.structs.replace(job, access=method), access.host_key)
         if no_step:
             raise no_step
         if setting != "auto":
@@ -140,13 +142,13 @@ class NodeConnector:
         raise ConnectError(
             f"{_node_name(job)} cannot be reached in any way",
             hint=f"{command('doctor')} checks each; {command('stop --force')} cancels the job",
-            detail=tuple(f"{way}: {_reason(error)}" for way, error in errors.items()),
+            detail=tuple(f"{method}: {_reason(error)}" for method, error in errors.items()),
         )
 
     def examine(self, login: Connection, job: Job, settings: Settings) -> tuple[Connection, str]:
-        """Connect as `connect` does; also returns whether each way works, or why it does not.
+        """Connect as `connect` does; also returns whether each method works, or why it does not.
 
-        Raises a UserError; if the way in the settings fails, its details say whether the others work.
+        Raises a UserError; if the method in the settings fails, its details say whether the others work.
         """
         setting = settings.notebook.node_access
         try:
@@ -157,32 +159,32 @@ class NodeConnector:
             if setting != "auto" and login.is_connected:
                 error.detail += tuple(self._examine_others(setting, login, job, settings))
             raise
-        way = used.job.access
-        assert way
-        text = f"{used.connection.label} is reached by {WAYS[way]} ({way})"
-        return used.connection, "; ".join([text, *self._examine_others(way, login, used.job, settings)])
+        method = used.job.access
+        assert method
+        text = f"{used.connection.label} is reached by {METHODS[method]} ({method})"
+        return used.connection, "; ".join([text, *self._examine_others(method, login, used.job, settings)])
 
     def _examine_others(
-        self, known: NodeAccess, login: Connection, job: Job, settings: Settings
+        self, used: NodeAccess, login: Connection, job: Job, settings: Settings
     ) -> Iterator[str]:
-        ways = [way for way in WAYS if way != known]
-        access = _grant_access(login, job, ways)
-        for way in ways:
+        methods = [method for method in METHODS if method != used]
+        access = _grant_access(login, job, methods)
+        for method in methods:
             started_at = time.monotonic()
             try:
-                self._try(way, login, job, access, settings)
+                self._try(method, login, job, access, settings)
             except UserError as error:
                 if not login.is_connected:
                     raise
-                yield f"not by {way}: {_reason(error)}"
+                yield f"not by {method}: {_reason(error)}"
             else:
-                yield f"{way} works, in {time.monotonic() - started_at:.1f} s"
+                yield f"{method} works, in {time.monotonic() - started_at:.1f} s"
 
     def _try(
-        self, way: NodeAccess, login: Connection, job: Job, access: AccessReply, settings: Settings
+        self, method: NodeAccess, login: Connection, job: Job, access: AccessReply, settings: Settings
     ) -> tuple[Job, Connection]:
-        """Connect by this way. Raises JobEndedError if the job has ended, or another UserError."""
-        if way == "ssh":
+        """Connect by this method. Raises JobEndedError if the job has ended, or another UserError."""
+        if method == "ssh":
             # Only Slurm knows whether the job has ended: a site may allow SSH to any node.
             try:
                 job = self._current_job(login, job, RECENT_S)
@@ -191,7 +193,7 @@ class NodeConnector:
                     raise
             may_prompt = settings.notebook.node_access == "ssh"
             return job, connect_next(login, job.node, access.node_keys, settings, may_prompt=may_prompt)
-        connect = _enter_step if way == "sshd" else _run_in_steps
+        connect = _enter_step if method == "sshd" else _run_in_steps
         deadline = time.monotonic() + STEP_TIMEOUT_S
         while True:
             try:
@@ -230,12 +232,12 @@ def _no_step_named(job: Job) -> Iterator[None]:
         ) from error
 
 
-def _grant_access(login: Connection, job: Job, ways: list[NodeAccess]) -> AccessReply:
+def _grant_access(login: Connection, job: Job, methods: list[NodeAccess]) -> AccessReply:
     """Let this machine's key into the job, and read the keys of the job and of its node. Raises a UserError."""
     parameters = {
         "token": job.token,
         "public_key": client_key().public,
-        "node_keys_timeout_s": NODE_KEYS_TIMEOUT_S if "ssh" in ways else 0,
+        "node_keys_timeout_s": NODE_KEYS_TIMEOUT_S if "ssh" in methods else 0,
     }
     reply = run_program(login, "job_access", parameters, timeout_s=COMMAND_TIMEOUT_S)
     if reply["problem"]:

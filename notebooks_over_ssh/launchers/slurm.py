@@ -102,7 +102,7 @@ class SlurmLauncher:
         return self._connector.connect(login, _require(job), settings).connection
 
     def examine(self, login: Connection, job: Job | None, settings: Settings) -> tuple[Connection, str]:
-        """As `reach`; also says for each way to the node whether it works. Raises a UserError.
+        """As `reach`; also says for each method to reach the node whether it works. Raises a UserError.
 
         That is RemoteError if the node has another home folder than the login node.
         """

@@ -26,10 +26,12 @@ from notebooks_over_ssh.util.generator_result import WithResult
 STALE_CREDENTIALS_WARNING = "the running server uses an older password or certificate until it is restarted"
 
 
-def serve(run: Run, queue_timeout_s: float = math.inf, known: server.StartedServer | None = None) -> Session:
+def serve(
+    run: Run, queue_timeout_s: float = math.inf, running: server.StartedServer | None = None
+) -> Session:
     """Start the server, or find the running one; record its session and print where it runs.
 
-    `known` is the server that `secure` has just found, so that the host is not asked again. Even after an interrupt,
+    `running` is the server that `secure` has just found, so that the host is not asked again. Even after an interrupt,
     the record has every server that may be running. Raises a UserError, and StillQueuedError if the server's job is
     queued for longer than `queue_timeout_s`.
     """
@@ -41,7 +43,7 @@ def serve(run: Run, queue_timeout_s: float = math.inf, known: server.StartedServ
     start_if_needed(settings.gateway)
     with progress("serve", f"starting jupyter {settings.notebook.application}"):
         login = connect_to_login(settings, run.credentials)
-        still_running = known and server.find(login, known, settings)
+        still_running = running and server.find(login, running, settings)
         running, launched = still_running or _start(login, run, old_session, queue_timeout_s)
     session = server.make_session(running, launched, login, settings)
     try:

@@ -26,7 +26,7 @@ def main() -> None:
         with JupyterKernelClient(server_url=base, token=token) as kernel:
             results["printed"] = kernel.execute("kept = 6; print(kept * 7)")["outputs"][0]["text"]
             results["error"] = kernel.execute("1 / 0")["status"]
-            results["listed"] = kernel.id in [listed.id for listed in client.kernels.list_kernels()]
+            results["listed"] = kernel.id in [other.id for other in client.kernels.list_kernels()]
             kernel.restart()
             results["restarted"] = kernel.execute("print('kept' in globals())")["outputs"][0]["text"]
     with JupyterServerClient(base, "0" * 48, max_retries=0) as client:

@@ -34,22 +34,22 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, program: str) -> None:
         super().__init__(program, allow_abbrev=False, add_help=False)
-        self._known: list[str] = []
+        self._options: list[str] = []
 
     def error(self, message: str) -> NoReturn:
         """Raise RefusedError."""
-        known = " ".join(sorted(self._known))
-        raise RefusedError(f"{message} (this is the sandbox's toy queue: it knows only {known})")
+        options = " ".join(sorted(self._options))
+        raise RefusedError(f"{message} (this is the sandbox's toy queue: it knows only {options})")
 
     def flag(self, *names: str) -> None:
         """Add an option without a value."""
         self.add_argument(*names, action="store_true")
-        self._known.append(names[-1])
+        self._options.append(names[-1])
 
     def option(self, *names: str) -> None:
         """Add an option with a value."""
         self.add_argument(*names)
-        self._known.append(names[-1])
+        self._options.append(names[-1])
 
 
 class BatchOptions(argparse.Namespace):

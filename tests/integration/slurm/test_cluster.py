@@ -95,8 +95,8 @@ def _sshd_in_job(user: ClusterUser, folder: Path) -> Path:
 
 def _ssh_into_job(user: ClusterUser, job: str, configuration: Path, *words: str) -> Result:
     """Run a program in a job, over SSH to an sshd that srun starts there."""
-    carrier = ["srun", "--overlap", "--unbuffered", "--quiet", f"--jobid={job}"]
-    proxy = user.ssh_command(*carrier, sshd(), "-i", "-f", str(configuration))
+    step = ["srun", "--overlap", "--unbuffered", "--quiet", f"--jobid={job}"]
+    proxy = user.ssh_command(*step, sshd(), "-i", "-f", str(configuration))
     return user.execute(
         [
             *["ssh", "-F", str(user.home / ".ssh" / "config"), "-o", "StrictHostKeyChecking=no"],

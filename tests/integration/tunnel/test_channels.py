@@ -300,23 +300,23 @@ def test_simultaneous_half_close(connection: Connection, serve: ServeFunction) -
     received: list[bytes] = []
 
     def talk(peer: socket.socket) -> None:
-        speaking = threading.Thread(target=_say_all, args=(peer, download))
-        speaking.start()
+        sending = threading.Thread(target=_send_all, args=(peer, download))
+        sending.start()
         received.append(read_all(peer))
-        speaking.join(TIMEOUT_S)
+        sending.join(TIMEOUT_S)
 
     with forwarding(connection, serve(talk)) as (forwarder, (port,)):
         with dial(port) as peer:
-            speaking = threading.Thread(target=_say_all, args=(peer, upload))
-            speaking.start()
+            sending = threading.Thread(target=_send_all, args=(peer, upload))
+            sending.start()
             assert read_all(peer) == download
-            speaking.join(TIMEOUT_S)
+            sending.join(TIMEOUT_S)
         wait_until(lambda: received, "the target has received everything")
         assert received == [upload]
         wait_until_clear(forwarder, connection)
 
 
-def _say_all(peer: socket.socket, data: bytes) -> None:
+def _send_all(peer: socket.socket, data: bytes) -> None:
     peer.sendall(data)
     peer.shutdown(socket.SHUT_WR)
 
@@ -352,7 +352,7 @@ def test_random_opens_and_closes(hops: TwoHops, echo: int) -> None:
         before = (us.num_fds(), us.num_threads(), len(connection.transport._channels))
         far_before = [process.num_fds() for process in far]
         peers: list[socket.socket] = []
-        most = 0
+        max_open = 0
         for number in range(OPERATIONS):
             # Mostly opens at first, mostly closes in the end.
             opens = 8 if number < OPERATIONS / 2 else 2
@@ -360,7 +360,7 @@ def test_random_opens_and_closes(hops: TwoHops, echo: int) -> None:
             if violation == "open" or not peers:
                 if len(peers) < MAX_OPEN:
                     peers.append(dial(port))
-                    most = max(most, len(peers))
+                    max_open = max(max_open, len(peers))
                 continue
             if violation == "talk":
                 message = chance.randbytes(chance.choice((1, 100, 5000)))
@@ -369,12 +369,12 @@ def test_random_opens_and_closes(hops: TwoHops, echo: int) -> None:
             peer = peers.pop(chance.randrange(len(peers)))
             if violation == "half":
                 message = chance.randbytes(3000)
-                _say_all(peer, message)
+                _send_all(peer, message)
                 assert read_all(peer) == message
             elif violation == "abandon":
                 peer.sendall(chance.randbytes(60_000))
             (reset if violation == "reset" else socket.socket.close)(peer)
-        assert most == MAX_OPEN
+        assert max_open == MAX_OPEN
         for peer in peers:
             (reset if chance.random() < 0.5 else socket.socket.close)(peer)
         wait_until_clear(forwarder, connection)
@@ -467,15 +467,15 @@ def test_slow_target_stalls_only_itself(connection: Connection, serve: ServeFunc
         dial(echoed) as peer,
     ):
         before = psutil.Process().memory_info().rss
-        speaking = threading.Thread(target=_say_all, args=(uploading, sent))
-        speaking.start()
+        sending = threading.Thread(target=_send_all, args=(uploading, sent))
+        sending.start()
         wait_until(lambda: not _takes_more(uploading), "the upload is blocked")
         for _ in range(200):
             assert echoes(peer, os.urandom(3000))
-        assert speaking.is_alive()
+        assert sending.is_alive()
         assert psutil.Process().memory_info().rss - before < MEMORY
         may_read.set()
-        speaking.join(TIMEOUT_S)
+        sending.join(TIMEOUT_S)
         wait_until(lambda: got, "the target has received everything")
     assert got == [hashlib.sha256(sent).digest()]
 

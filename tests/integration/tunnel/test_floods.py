@@ -82,10 +82,10 @@ def test_data_before_channel_confirmation(gateway: tuple[Transport, ScriptedPeer
 def test_unread_nested_data(gateway: tuple[Transport, ScriptedPeer]) -> None:
     """A nested transport gets no new window for data that it has not read, so at most one window is buffered."""
     transport, end = gateway
-    carrier = JumpChannel(transport, TARGET)
-    carrier.open()
+    jump_channel = JumpChannel(transport, TARGET)
+    jump_channel.open()
     channel = end.accept()
-    with closing(Transport(carrier)):
+    with closing(Transport(jump_channel)):
         for _ in range(channel.window // BLOCK):
             end.data(channel.local_id, bytes(BLOCK))
         end.request(channel.local_id)
@@ -111,8 +111,8 @@ class _AsksForACode(paramiko.ServerInterface):
 def test_ignored_messages_during_login(gateway: tuple[Transport, ScriptedPeer]) -> None:
     """IGNORE messages during the prompt for a code are read and dropped: little is buffered, and the login succeeds."""
     outer, end = gateway
-    carrier = JumpChannel(outer, TARGET)
-    carrier.open()
+    jump_channel = JumpChannel(outer, TARGET)
+    jump_channel.open()
     channel = end.accept(window=64 * MB)
     prompted, answered, flooded = threading.Event(), threading.Event(), threading.Event()
     allowed = threading.Semaphore(0)
@@ -147,7 +147,7 @@ def test_ignored_messages_during_login(gateway: tuple[Transport, ScriptedPeer]) 
     server: Any = paramiko.Transport(client_end)
     server.add_server_key(paramiko.ECDSAKey.generate())
     server.start_server(event=threading.Event(), server=_AsksForACode())
-    inner = Transport(carrier)
+    inner = Transport(jump_channel)
 
     def code(title: str, instructions: str, prompts: list[tuple[str, bool]]) -> list[str]:
         prompted.set()
@@ -169,7 +169,7 @@ def test_ignored_messages_during_login(gateway: tuple[Transport, ScriptedPeer]) 
         logging_in = threading.Thread(target=lambda: inner.auth_interactive("anybody", code), daemon=True)
         logging_in.start()
         assert prompted.wait(TIMEOUT_S)
-        most = carrier.window.size
+        window_bytes = jump_channel.window.size
         peaks = [0]
 
         def is_read() -> bool:
@@ -177,7 +177,7 @@ def test_ignored_messages_during_login(gateway: tuple[Transport, ScriptedPeer]) 
             return flooded.is_set()
 
         wait_until(is_read, "all of it is read")
-        assert max(peaks) <= most
+        assert max(peaks) <= window_bytes
         answered.set()
         logging_in.join(TIMEOUT_S)
         assert inner.is_authenticated()
@@ -356,12 +356,12 @@ def test_close_after_gateway_is_gone(
 ) -> None:
     """Closing a transport whose gateway accepts no more data prints no traceback."""
     outer, end = gateway
-    carrier = JumpChannel(outer, TARGET)
-    carrier.open()
+    jump_channel = JumpChannel(outer, TARGET)
+    jump_channel.open()
     end.accept()
     uncaught: list[Any] = []
     monkeypatch.setattr(threading, "excepthook", uncaught.append)
-    inner = Transport(carrier)
+    inner = Transport(jump_channel)
     finished = threading.Event()
     inner.start_client(event=finished)
 

@@ -15,7 +15,7 @@ from notebooks_over_ssh.remote_scripts.jupyter_traits import TRAITS, Trait
 
 PACKAGE = Path(__file__).resolve().parents[3] / "notebooks_over_ssh"
 EXPECTED = {"password": "the hash", "certfile": "/server.pem", "keyfile": "/server.pem"}
-CHECKED = {name: trait for name, trait in TRAITS.items() if trait.safe is not None}
+TRAITS_WITH_SAFE_VALUE = {name: trait for name, trait in TRAITS.items() if trait.safe is not None}
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def test_refused_as_argument(name: str) -> None:
     assert TRAITS[name].command in excinfo.value.hint
 
 
-@pytest.mark.parametrize(("name", "trait"), CHECKED.items())
+@pytest.mark.parametrize(("name", "trait"), TRAITS_WITH_SAFE_VALUE.items())
 def test_insecure_in_a_file(insecure_settings: ModuleType, name: str, trait: Trait) -> None:
     """A checked trait is insecure with any value but the safe ones, on the table's classes only, and has an effect."""
     sections = ("ServerApp", "IdentityProvider", "Session")

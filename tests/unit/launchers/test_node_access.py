@@ -1,4 +1,4 @@
-"""Which way to the node of a job is tried, in which order, and what is remembered of it."""
+"""Which method to reach the node of a job is tried, in which order, and what is remembered of it."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +17,7 @@ NODE = SimpleNamespace(label="n1")
 
 
 class Cluster:
-    """A cluster on which only the ways in `working` lead to the node."""
+    """A cluster on which only the methods in `working` lead to the node."""
 
     def __init__(self, *working: str) -> None:
         self.working = working
@@ -36,14 +36,14 @@ class Cluster:
             raise JobEndedError(JobState(job, "ended", "was cancelled"), hint="")
         return job
 
-    def try_way(self, way: str) -> Any:
-        self.tried.append(way)
-        if way not in self.working:
-            raise self.errors[way]
+    def try_method(self, method: str) -> Any:
+        self.tried.append(method)
+        if method not in self.working:
+            raise self.errors[method]
         return NODE
 
-    def grant(self, login: object, job: Job, ways: list[Any]) -> AccessReply:
-        self.granted.append(ways)
+    def grant(self, login: object, job: Job, methods: list[Any]) -> AccessReply:
+        self.granted.append(methods)
         return AccessReply(config="/c", host_key="k" * 20, node_keys=())
 
 
@@ -51,42 +51,42 @@ class Cluster:
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
     cluster = Cluster("sshd")
     monkeypatch.setattr(node_access, "_grant_access", cluster.grant)
-    monkeypatch.setattr(node_access, "connect_next", lambda *_, **__: cluster.try_way("ssh"))
-    monkeypatch.setattr(node_access, "_enter_step", lambda *_: cluster.try_way("sshd"))
-    monkeypatch.setattr(node_access, "_run_in_steps", lambda *_: cluster.try_way("srun"))
+    monkeypatch.setattr(node_access, "connect_next", lambda *_, **__: cluster.try_method("ssh"))
+    monkeypatch.setattr(node_access, "_enter_step", lambda *_: cluster.try_method("sshd"))
+    monkeypatch.setattr(node_access, "_run_in_steps", lambda *_: cluster.try_method("srun"))
     return cluster
 
 
-def settings(way: Any = "auto") -> Any:
-    return SimpleNamespace(notebook=Notebook(node_access=way))
+def settings(method: Any = "auto") -> Any:
+    return SimpleNamespace(notebook=Notebook(node_access=method))
 
 
-def test_first_way_that_works(cluster: Cluster) -> None:
-    """`auto` tries one way after the other, and records which worked; the next job there begins with it."""
+def test_first_method_that_works(cluster: Cluster) -> None:
+    """`auto` tries one method after the other, and records which worked; the next job there begins with it."""
     connector = NodeConnector(cluster.current_job)
-    reached = connector.connect(cluster.login, JOB, settings())
-    assert (reached.connection, reached.job.access, reached.host_key) == (NODE, "sshd", "k" * 20)
+    node = connector.connect(cluster.login, JOB, settings())
+    assert (node.connection, node.job.access, node.host_key) == (NODE, "sshd", "k" * 20)
     assert cluster.tried == ["ssh", "sshd"]
     next_job = msgspec.structs.replace(JOB, id=13, token="f" * 16)
     connector.connect(cluster.login, next_job, settings())
     assert cluster.tried == ["ssh", "sshd", "sshd"]
 
 
-def test_recorded_way(cluster: Cluster) -> None:
-    """Another process begins with the way on record, and tries the others when it fails."""
+def test_recorded_method(cluster: Cluster) -> None:
+    """Another process begins with the method on record, and tries the others when it fails."""
     cluster.working = ("ssh", "srun")
     recorded = msgspec.structs.replace(JOB, access="srun")
     assert NodeConnector(cluster.current_job).connect(cluster.login, recorded, settings()).job == recorded
     assert cluster.tried == ["srun"]
     cluster.working = ("sshd",)
     cluster.tried.clear()
-    reached = NodeConnector(cluster.current_job).connect(cluster.login, recorded, settings())
-    assert reached.job.access == "sshd"
+    node = NodeConnector(cluster.current_job).connect(cluster.login, recorded, settings())
+    assert node.job.access == "sshd"
     assert cluster.tried == ["srun", "ssh", "sshd"]
 
 
-def test_forced_way(cluster: Cluster) -> None:
-    """A way in the settings is the only one that is tried, whatever is on record, and its own error is raised."""
+def test_forced_method(cluster: Cluster) -> None:
+    """A method in the settings is the only one that is tried, whatever is on record, and its own error is raised."""
     connector = NodeConnector(cluster.current_job)
     recorded = msgspec.structs.replace(JOB, access="sshd")
     with pytest.raises(AuthenticationError, match="refuses the login"):
@@ -108,13 +108,13 @@ def test_no_way(cluster: Cluster) -> None:
     )
 
 
-@pytest.mark.parametrize("way", ["ssh", "sshd", "srun", "auto"])
-def test_job_has_ended(cluster: Cluster, way: str) -> None:
-    """The end of the job is reported as that, also where a site allows SSH to any node, and no other way is tried."""
+@pytest.mark.parametrize("method", ["ssh", "sshd", "srun", "auto"])
+def test_job_has_ended(cluster: Cluster, method: str) -> None:
+    """The end of the job is reported as that, also where a site allows SSH to any node; no other method is tried."""
     cluster.working = ("ssh",)
     cluster.job_has_ended = True
     with pytest.raises(JobEndedError, match="was cancelled"):
-        NodeConnector(cluster.current_job).connect(cluster.login, JOB, settings(way))
+        NodeConnector(cluster.current_job).connect(cluster.login, JOB, settings(method))
     assert len(cluster.tried) <= 1
 
 
@@ -127,7 +127,7 @@ def test_lost_login(cluster: Cluster) -> None:
 
 
 def test_examination(cluster: Cluster) -> None:
-    """It names the way that is used, and of the others which work and why the rest does not."""
+    """It names the method that is used, and of the others which work and why the rest does not."""
     cluster.working = ("sshd", "srun")
     connection, text = NodeConnector(cluster.current_job).examine(cluster.login, JOB, settings())
     assert connection is NODE
@@ -137,8 +137,8 @@ def test_examination(cluster: Cluster) -> None:
     assert srun.startswith("srun works, in ")
 
 
-def test_examination_of_a_forced_way(cluster: Cluster) -> None:
-    """If the way in the settings fails, its error says of the others whether they work."""
+def test_examination_of_a_forced_method(cluster: Cluster) -> None:
+    """If the method in the settings fails, its error says of the others whether they work."""
     connector = NodeConnector(cluster.current_job)
     with pytest.raises(AuthenticationError, match="refuses the login") as problem:
         connector.examine(cluster.login, JOB, settings("ssh"))

@@ -111,11 +111,11 @@ def test_stopped_reader() -> None:
     link = SimulatedPath(100e6, 0.1)
     link.run(3)
     link.run(3, reader_rate=1e-9)
-    largest = link.window.size
+    size = link.window.size
     before = link.delivered
     link.run(3, reader_rate=1e-9)
     assert link.delivered == before
-    assert link.window.size == largest <= MAX_WINDOW
+    assert link.window.size == size <= MAX_WINDOW
 
 
 def test_max_window() -> None:

@@ -217,7 +217,7 @@ def test_key_of_a_pool_for_a_member(
         ).missing_host_key(CLIENT, "ashbury", KEY)
 
 
-class Reached:
+class ConnectedClient:
     """A client whose server has an address for documentation (RFC 5737)."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -253,7 +253,7 @@ def test_address(
     refused.
     """
     write(known_hosts, line("ashbury") + line("192.0.2.7", key, marker))
-    client: Any = Reached(monkeypatch)
+    client: Any = ConnectedClient(monkeypatch)
     prompter = ScriptedPrompter(answer)
     for checks, good, questions in ((False, True, False), (True, is_good, prompts)):
         hop = HopConfig(host="ashbury", user="me", port=22, known_hosts=(known_hosts,), check_host_ip=checks)
