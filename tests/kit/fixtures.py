@@ -2,12 +2,13 @@
 
 import shutil
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.kit import pam_sshd as machines
+from tests.kit import simulated_jupyter
 from tests.kit import sshd as networks
 from tests.kit.mitm_sshd import AsyncioThread
 from tests.kit.netns import NetnsNetwork, three_namespaces
@@ -20,12 +21,29 @@ from tests.kit.sshd import Network
 @pytest.fixture(scope="session")
 def packages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The Conda installation of every host. Skips where OpenSSH is missing."""
+    with _packages(tmp_path_factory) as folder:
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def simulated_packages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """As `packages`, with a small server in place of Jupyter.
+
+    A module whose subject is the way to the server returns it from a fixture `packages` of its own.
+    """
+    with _packages(tmp_path_factory) as folder:
+        simulated_jupyter.install(folder / "miniconda3" / "envs" / "mlp")
+        yield folder
+
+
+@contextmanager
+def _packages(factory: pytest.TempPathFactory) -> Iterator[Path]:
     if not networks.sshd():
         pytest.skip("needs the program sshd (OpenSSH server)")
     for program in ("ssh", "ssh-keygen"):
         if shutil.which(program) is None:
             pytest.skip(f"needs the program {program} (OpenSSH client)")
-    folder = tmp_path_factory.mktemp("packages")
+    folder = factory.mktemp("packages")
     networks.prepare_packages(folder)
     with networks.privsep_dir():
         yield folder

@@ -6,6 +6,7 @@ import signal
 import stat
 import sys
 from getpass import getuser
+from pathlib import Path
 
 import psutil
 import pytest
@@ -44,6 +45,12 @@ with socket.socket(socket.AF_UNIX) as sock:
         print()
 """
 HELLO = "000000080000000100000004"
+
+
+@pytest.fixture(scope="module")
+def packages(simulated_packages: Path) -> Path:
+    """A small server in place of Jupyter."""
+    return simulated_packages
 
 
 @pytest.mark.usefixtures("codes")

@@ -1,10 +1,20 @@
 """Accounts that require a one-time code, alone or after another method (AuthenticationMethods)."""
 
+from pathlib import Path
+
+import pytest
+
 from tests.kit.accounts import Account
 from tests.kit.cli import Terminal, assert_error, assert_success
 from tests.kit.pam_login import CODE, Codes, account_label, account_with_codes, answer_prompt, fab_at_terminal
 from tests.kit.pam_sshd import PASSWORD_RULE, PamNetwork
 from tests.kit.sshd import Server
+
+
+@pytest.fixture(scope="module")
+def packages(simulated_packages: Path) -> Path:
+    """A small server in place of Jupyter."""
+    return simulated_packages
 
 
 def answer_code(terminal: Terminal, account: Account, hop: Server, code: str) -> None:

@@ -15,6 +15,12 @@ METHODS = ("password", "keyboard-interactive")
 OTHER_NAME = "127.0.0.3"
 
 
+@pytest.fixture(scope="module")
+def packages(simulated_packages: Path) -> Path:
+    """A small server in place of Jupyter."""
+    return simulated_packages
+
+
 def account_requiring(pam_network: PamNetwork, method: str) -> Account:
     """An account whose two hops, both running, require the method, each with its own password."""
     account = pam_network.account()

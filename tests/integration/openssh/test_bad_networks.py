@@ -6,6 +6,7 @@ import socket
 import termios
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import psutil
 import pytest
@@ -39,6 +40,12 @@ HANGING = [
     *[("gateway", how) for how in AT_A_GATEWAY if "stall" in how.lower() or how == "send_nothing"],
     *[("host", how) for how in IN_SSH],
 ]
+
+
+@pytest.fixture(scope="module")
+def packages(simulated_packages: Path) -> Path:
+    """A small server in place of Jupyter."""
+    return simulated_packages
 
 
 @contextlib.contextmanager

@@ -16,6 +16,12 @@ from tests.kit.sshd import Network
 OFFSETS = ("+30", "-30", "+3d", "-3d")
 
 
+@pytest.fixture(scope="module")
+def packages(simulated_packages: Path) -> Path:
+    """A small server in place of Jupyter."""
+    return simulated_packages
+
+
 @pytest.fixture(autouse=True)
 def _no_shared_memory() -> Iterator[None]:
     """Remove the shared memory of processes with a moved clock that were killed: libfaketime leaves it behind."""

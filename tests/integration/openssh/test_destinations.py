@@ -1,6 +1,7 @@
 """A session keeps the destination that the user named, and every later command uses it."""
 
 from getpass import getuser
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +9,12 @@ from tests.kit.cli import assert_error, assert_success
 from tests.kit.sshd import LOOPBACK, Network, known_hosts_line, make_key, public_key
 
 ALIAS = "labj"
+
+
+@pytest.fixture(scope="module")
+def packages(simulated_packages: Path) -> Path:
+    """A small server in place of Jupyter."""
+    return simulated_packages
 
 
 def alias(network: Network) -> str:

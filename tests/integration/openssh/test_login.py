@@ -2,6 +2,7 @@
 
 import shutil
 from getpass import getuser
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,12 @@ from tests.kit.ssh_agent import ssh_agent
 from tests.kit.sshd import LOOPBACK, Network, make_key
 
 PASSPHRASE = "correct horse battery staple"
+
+
+@pytest.fixture(scope="module")
+def packages(simulated_packages: Path) -> Path:
+    """A small server in place of Jupyter."""
+    return simulated_packages
 
 
 def test_wrong_key(network: Network) -> None:

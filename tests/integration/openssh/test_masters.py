@@ -38,6 +38,12 @@ SOME_FINGERPRINT = "SHA256:" + 43 * "A"
 Fault = Callable[["MasterHops", int], AbstractContextManager[object]]
 
 
+@pytest.fixture(scope="module")
+def packages(simulated_packages: Path) -> Path:
+    """A small server in place of Jupyter."""
+    return simulated_packages
+
+
 class MasterHops(TwoHops):
     """Two hops with a name in ssh_config(5) and a ControlPath each."""
 

@@ -1,8 +1,10 @@
 """How many round trips to the gateway a command waits for, before it has its answer."""
 
 from contextlib import closing
+from pathlib import Path
 
 import psutil
+import pytest
 
 from tests.kit.cli import assert_success
 from tests.kit.mitm_sshd import AsyncioThread
@@ -13,6 +15,12 @@ from tests.kit.wait import wait_until
 
 # Twice that is longer than what a command does between two messages, on a busy machine too.
 DELAY_S = 1.1
+
+
+@pytest.fixture(scope="module")
+def packages(simulated_packages: Path) -> Path:
+    """A small server in place of Jupyter."""
+    return simulated_packages
 
 
 def test_held_login(network: Network, loop: AsyncioThread) -> None:
