@@ -34,80 +34,99 @@ def disable(home: Path) -> list[Path]:
     return [Path(copy) for copy in reply["backups"]]
 
 
-@pytest.mark.parametrize(
-    ("preexec", "after", "names"),
-    [
-        ("c.ServerApp.ip = '*'", "pass", ["ServerApp.ip"]),
-        ("c.ServerApp.ip='0.0.0.0' # why", "pass # why", ["ServerApp.ip"]),
-        ("c . LabApp . ip = 'x'; c.A.b = 1", "pass; c.A.b = 1", ["LabApp.ip"]),
-        ("if 1: c.ServerApp.token = ''", "if 1: pass", ["ServerApp.token"]),
-        (
-            "if 1:\n    c.ServerApp.token = ''\nelse:\n    x = 1",
-            "if 1:\n    pass\nelse:\n    x = 1",
-            ["ServerApp.token"],
-        ),
-        ("c.NotebookApp.password = (\n  'sha1:1:'\n  '2')\nx = 1", "pass\nx = 1", ["NotebookApp.password"]),
-        ("c.ServerApp.certfile = open('x').name", "pass", ["ServerApp.certfile"]),
-        ("c.ServerApp.allow_origin_pat = f(lambda: 0)", "pass", ["ServerApp.allow_origin_pat"]),
-        ("c.ServerApp.ssl_options = {'ssl_version': 3}", "pass", ["ServerApp.ssl_options"]),
-        ("c.ServerApp.ip = 'ä'; c.ServerApp.sock = 'ö'", "pass; pass", ["ServerApp.ip", "ServerApp.sock"]),
-        ("\tx = 1", "", []),  # no valid Python, for Jupyter neither
-        ("c.ServerApp.ip = '127.0.0.1'", "", []),
-        ("c.ServerApp.allow_remote_access = False", "", []),
-        ("c.ServerApp.ip == '*'\nd.ServerApp.ip = '*'\n'c.ServerApp.ip = 1'\n# c.ServerApp.ip = '*'", "", []),
-        ("c.GatewayClient.auth_token = 'x'\nc.A.password = 'x'\nc.ServerApp.port = 1", "", []),
-    ],
-)  # fmt: skip
-def test_in_python(tmp_path: Path, jupyter: Path, preexec: str, after: str, names: list[str]) -> None:
+# Each statement, what it becomes, and the settings in it.
+INSECURE = (
+    ("c.ServerApp.ip = '*'", "pass", ["ServerApp.ip"]),
+    ("c.ServerApp.ip='0.0.0.0' # why", "pass # why", ["ServerApp.ip"]),
+    ("c . LabApp . ip = 'x'; c.A.b = 1", "pass; c.A.b = 1", ["LabApp.ip"]),
+    ("if 1: c.ServerApp.token = ''", "if 1: pass", ["ServerApp.token"]),
+    (
+        "if 1:\n    c.ServerApp.token = ''\nelse:\n    x = 1",
+        "if 1:\n    pass\nelse:\n    x = 1",
+        ["ServerApp.token"],
+    ),
+    ("c.NotebookApp.password = (\n  'sha1:1:'\n  '2')\nx = 1", "pass\nx = 1", ["NotebookApp.password"]),
+    ("c.ServerApp.certfile = open('x').name", "pass", ["ServerApp.certfile"]),
+    ("c.ServerApp.allow_origin_pat = f(lambda: 0)", "pass", ["ServerApp.allow_origin_pat"]),
+    ("c.ServerApp.ssl_options = {'ssl_version': 3}", "pass", ["ServerApp.ssl_options"]),
+    ("c.ServerApp.ip = 'ä'; c.ServerApp.sock = 'ö'", "pass; pass", ["ServerApp.ip", "ServerApp.sock"]),
+)
+HARMLESS = (
+    "c.ServerApp.ip = '127.0.0.1'",
+    "c.ServerApp.allow_remote_access = False",
+    "c.ServerApp.ip == '*'",
+    "d.ServerApp.ip = '*'",
+    "'c.ServerApp.ip = 1'",
+    "# c.ServerApp.ip = '*'",
+    "c.GatewayClient.auth_token = 'x'",
+    "c.A.password = 'x'",
+    "c.ServerApp.port = 1",
+)
+
+
+def test_in_python(tmp_path: Path, jupyter: Path) -> None:
     """An insecure statement becomes `pass`, wherever it is; all else stays byte for byte; a second run changes
     nothing.
     """
+    before = "".join(f"{statement}\n" for statement, _, _ in INSECURE)
+    names = [name for *_, names in INSECURE for name in names]
+    unchanged = {
+        jupyter / "jupyter_lab_config.py": "\tx = 1\n",  # no valid Python, for Jupyter neither
+        jupyter / "jupyter_notebook_config.py": "".join(f"{statement}\n" for statement in HARMLESS),
+    }
+    for path, content in unchanged.items():
+        path.write_text(content, "utf-8")
+    assert insecure_settings(tmp_path) == [] and disable(tmp_path) == []
     file = jupyter / "jupyter_server_config.py"
-    file.write_text(f"{preexec}\n", "utf-8")
+    file.write_text(before, "utf-8")
     assert insecure_settings(tmp_path) == names
-    copies = disable(tmp_path)
+    (copy,) = disable(tmp_path)
     text = file.read_text("utf-8")
-    assert text.partition(MARK)[0] == f"{after or preexec}\n"
-    assert [copy.read_text("utf-8") for copy in copies] == ([f"{preexec}\n"] if names else [])
+    assert text.partition(MARK)[0] == "".join(f"{after}\n" for _, after, _ in INSECURE)
+    assert copy.read_text("utf-8") == before
     assert insecure_settings(tmp_path) == [] and disable(tmp_path) == []
     assert file.read_text("utf-8") == text
-    if names:
-        compile(text, "x", "exec")
+    compile(text, "x", "exec")
+    assert {path: path.read_text("utf-8") for path in unchanged} == unchanged
 
 
-@pytest.mark.parametrize(
-    ("name", "config", "names"),
-    [
-        ("jupyter_config", {"ServerApp": {"allow_credentials": True, "x": 1}}, ["ServerApp.allow_credentials"]),
-        ("jupyter_notebook_config", {"NotebookApp": {"password": "sha1:1:2"}}, ["NotebookApp.password"]),
-        (
-            "jupyter_lab_config",
-            {"PasswordIdentityProvider": {"hashed_password": ""}},
-            ["PasswordIdentityProvider.hashed_password"],
-        ),
-        ("jupyter_lab_config", {"ServerApp": {"password": HASH}}, []),  # the expected value
-        (
-            "jupyter_server_config",
-            {"ServerApp": {"password": "x"}, "IdentityProvider": {"token": "y"}},
-            ["ServerApp.password", "IdentityProvider.token"],
-        ),
-        ("jupyterhub_config", {"ServerApp": {"ip": "*"}}, []),  # not read by Jupyter
-    ],
-)  # fmt: skip
-def test_in_json(tmp_path: Path, jupyter: Path, name: str, config: Any, names: list[str]) -> None:
+# For each file, the settings, and those of them that are insecure.
+IN_JSON: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "jupyter_config": ({"ServerApp": {"allow_credentials": True, "x": 1}}, ["ServerApp.allow_credentials"]),
+    "jupyter_lab_config": (
+        # The second one is the expected value.
+        {"PasswordIdentityProvider": {"hashed_password": ""}, "ServerApp": {"password": HASH}},
+        ["PasswordIdentityProvider.hashed_password"],
+    ),
+    "jupyter_notebook_config": ({"NotebookApp": {"password": "sha1:1:2"}}, ["NotebookApp.password"]),
+    "jupyter_server_config": (
+        {"ServerApp": {"password": "x"}, "IdentityProvider": {"token": "y"}},
+        ["ServerApp.password", "IdentityProvider.token"],
+    ),
+    "jupyterhub_config": ({"ServerApp": {"ip": "*"}}, []),  # not read by Jupyter
+}
+
+
+def test_in_json(tmp_path: Path, jupyter: Path) -> None:
     """In JSON, for each application, the insecure keys are removed, and nothing else."""
-    file = jupyter / f"{name}.json"
-    content = json.loads(file.read_text()) if file.exists() else {}
-    for section, values in config.items():
-        content.setdefault(section, {}).update(values)
-    file.write_text(json.dumps(content))
-    assert sorted(insecure_settings(tmp_path)) == sorted(names)
-    copies = disable(tmp_path)
-    assert [json.loads(copy.read_text()) for copy in copies] == ([content] if names else [])
-    for path in names:
-        section, _, trait = path.partition(".")
-        del content[section][trait]
-    assert json.loads(file.read_text()) == {section: values for section, values in content.items() if values}
+    contents: dict[str, Any] = {}
+    for name, (config, _) in IN_JSON.items():
+        file = jupyter / f"{name}.json"
+        content = contents[name] = json.loads(file.read_text()) if file.exists() else {}
+        for section, values in config.items():
+            content.setdefault(section, {}).update(values)
+        file.write_text(json.dumps(content))
+    found = {(Path(item["path"]).stem, item["name"]) for item in get_status(tmp_path)["insecure_settings"]}
+    assert found == {(name, path) for name, (_, names) in IN_JSON.items() for path in names}
+    copies = {copy.stem.split("-")[-1]: json.loads(copy.read_text()) for copy in disable(tmp_path)}
+    assert copies == {name: contents[name] for name, (_, names) in IN_JSON.items() if names}
+    for name, (_, names) in IN_JSON.items():
+        content = contents[name]
+        for path in names:
+            section, _, trait = path.partition(".")
+            del content[section][trait]
+        expected = {section: values for section, values in content.items() if values}
+        assert json.loads((jupyter / f"{name}.json").read_text()) == expected
     assert insecure_settings(tmp_path) == []
 
 
@@ -115,7 +134,7 @@ def test_backups(tmp_path: Path, jupyter: Path) -> None:
     """Each backup is readable by the owner only, in a folder that is too, and none overwrites another."""
     file = jupyter / "jupyter_server_config.py"
     backups: dict[Path, str] = {}
-    for number in range(12):
+    for number in range(4):
         file.write_text(f"c.ServerApp.ip = '{number}.0.0.0'\n")
         file.chmod(0o644)
         (copy,) = disable(tmp_path)
