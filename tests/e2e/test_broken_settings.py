@@ -17,7 +17,7 @@ FILES: dict[str, tuple[str, bytes | None, str]] = {
     "a value as section": ("f.yaml", b"notebook: 5\n", "notebook in"),
     "a NUL": ("f.yaml", b"user: \0\n", "f.yaml, line 1: invalid YAML"),
     "not UTF-8": ("f.yaml", b"user: \xff\n", "f.yaml is not UTF-8: byte 6 is 0xff"),
-    "too deep": ("f.yaml", b"[" * 5000, "f.yaml is nested too deeply"),
+    "too deep": ("f.yaml", b"[" * 1000, "f.yaml is nested too deeply"),
     "another kind": ("f.toml", b"user = 1\n", "f.toml is not a YAML or JSON file"),
     "no kind": ("f", b"user: me\n", "f is not a YAML or JSON file"),
     "a program that fails": ("f.py", b"1 / 0\n", "f.py is not a YAML or JSON file"),
