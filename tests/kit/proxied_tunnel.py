@@ -238,8 +238,7 @@ def running_workload(proxied: ProxiedNetwork, size: int) -> Iterator[Workload]:
         port = ("--local-port", str(free_port()))
         password = ("--password-file", str(proxied.network.folder / "password"))
         assert_success(user.invoke("up", "--detach", *port, *password))
-        session = user.only_session()
-        with DownloadClient(session["local_port"], user.certificate_pem(LOOPBACK)) as client:
+        with DownloadClient(proxied.record()["local_port"], user.certificate_pem(LOOPBACK)) as client:
             assert client.log_in(PASSWORD)
             yield Workload(proxied, client, size)
     finally:

@@ -1,11 +1,9 @@
 """The plain port of a tunnel that loses its connection, and of one whose server ends."""
 
 import threading
-from collections.abc import Iterator
 
 import httpx
 import psutil
-import pytest
 
 from tests.kit.cli import assert_success
 from tests.kit.plain_client import PlainAddress, plain_address
@@ -15,18 +13,22 @@ from tests.kit.proxied_tunnel import MB, OUTAGE_TIMEOUT_S, ProxiedNetwork, Workl
 from tests.kit.sshd import LOOPBACK
 
 
-@pytest.fixture
-def work(proxied: ProxiedNetwork) -> Iterator[Workload]:
-    """A session whose tunnel has a plain port. Its server's port is one that no other server would take next."""
+def test_outage_and_next_server(proxied: ProxiedNetwork) -> None:
+    """A request during an outage waits, and is answered after it; address, token and kernel stay. When the server has
+    ended, requests get 502 and a sentence, and the next program on its port gets nothing. The next server is served at
+    the same address, although its certificate and its token are others.
+    """
+    # A server's port is one that no other server would take next.
     notebook = {"host": f"{LOOPBACK}:{proxied.second.port}", "remote_port": free_port(), "plain": True}
     proxied.network.configure(gateway=f"{LOOPBACK}:{proxied.first.port}", notebook=notebook)
     with running_workload(proxied, MB) as work:
-        yield work
+        address = plain_address(proxied.user)
+        assert_waits_for_end_of_outage(proxied, address)
+        assert_next_server_is_served(proxied, work, address)
 
 
-def test_outage(proxied: ProxiedNetwork, work: Workload) -> None:
-    """A request during an outage waits, and is answered after it; address, token and kernel stay."""
-    address = plain_address(proxied.user)
+def assert_waits_for_end_of_outage(proxied: ProxiedNetwork, address: PlainAddress) -> None:
+    """A request during an outage is answered after it; address, token and kernel stay."""
     with address.kernel() as kernel:
         assert kernel.run("kept = 41").status == "ok"
         proxied.first.refuse()
@@ -55,11 +57,8 @@ def get_status(url: str) -> int:
     return httpx.get(url, timeout=OUTAGE_TIMEOUT_S, trust_env=False).status_code
 
 
-def test_server_ends(proxied: ProxiedNetwork, work: Workload) -> None:
-    """When the server has ended, requests get 502 and a sentence, and the next program on its port gets nothing. The
-    next server is served at the same address, although its certificate and its token are others.
-    """
-    address = plain_address(proxied.user)
+def assert_next_server_is_served(proxied: ProxiedNetwork, work: Workload, address: PlainAddress) -> None:
+    """While no server runs, requests get 502; the next server is served at the same address."""
     with address.client() as client:
         assert client.get("api/kernels").status_code == 200
         psutil.Process(work.before["pid"]).kill()

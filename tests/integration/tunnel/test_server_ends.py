@@ -94,29 +94,32 @@ def assert_next_server(proxied: ProxiedNetwork, work: Workload) -> None:
         assert client.log_in(PASSWORD)
 
 
-@pytest.mark.parametrize("how", ["killed", "shut down in Jupyter"])
-def test_port_is_taken_over(proxied: ProxiedNetwork, how: str) -> None:
+def test_next_server(proxied: ProxiedNetwork) -> None:
     """Another program on the server's port gets no connection; clients wait, and reach the server that `serve` starts
-    next.
+    next. When the server ended during an outage, the tunnel reports it after each reconnect. A server with a renewed
+    certificate, on the same port, is followed as well.
     """
     with running_workload(proxied, MB) as work:
-        end_server(proxied, work, how)
-        with take_over_port(work.before["remote_port"], proxied.network.folder) as takeover:
-            assert ENDED in wait_for_ended(proxied)["login_required"]
-            with credulous_login(work.before["local_port"]) as statuses:
-                assert_success(proxied.user.fab("serve"))
-                proxied.wait_until(lambda: statuses, "the next server answers")
-            assert proxied.user.only_session()["remote_port"] != work.before["remote_port"]
-            assert_next_server(proxied, work)
-            assert (takeover.connections, takeover.requests) == (0, [])
-        assert ENDED in proxied.log()
-        # The process that opened the tunnel, not the tunnel's own.
-        assert "invoke serve` has started a server" in proxied.log()
+        for how in ("shut down in Jupyter", "killed"):
+            assert_port_is_taken_over(proxied, work, how)
+            work.before = proxied.user.only_session()
 
+        outages = proxied.log().count("reconnecting,")
+        proxied.first.refuse()
+        proxied.wait_for("reconnecting")
+        end_server(proxied, work, "killed")
+        proxied.first.resume()
+        wait_for_ended(proxied)
+        proxied.first.refuse()
+        proxied.wait_until(
+            lambda: proxied.log().count("reconnecting,") == outages + 2, "another outage is noticed"
+        )
+        proxied.first.resume()
+        wait_for_ended(proxied)
+        assert_success(proxied.user.fab("serve"))
+        assert_next_server(proxied, work)
+        work.before = proxied.user.only_session()
 
-def test_renewed_server(proxied: ProxiedNetwork) -> None:
-    """A server with a renewed certificate, on the same port, is followed as well."""
-    with running_workload(proxied, MB) as work:
         end_server(proxied, work, "killed")
         wait_for_ended(proxied)
         assert_success(proxied.user.fab("secure", "--renew", stdin=""))
@@ -129,17 +132,49 @@ def test_renewed_server(proxied: ProxiedNetwork) -> None:
             assert client.status("/login") == 200
 
 
+def assert_port_is_taken_over(proxied: ProxiedNetwork, work: Workload, how: str) -> None:
+    """When the server has ended and another program has its port, clients wait for the next server."""
+    log_start = len(proxied.log())
+    end_server(proxied, work, how)
+    with take_over_port(work.before["remote_port"], proxied.network.folder) as takeover:
+        assert ENDED in wait_for_ended(proxied)["login_required"]
+        with credulous_login(work.before["local_port"]) as statuses:
+            assert_success(proxied.user.fab("serve"))
+            proxied.wait_until(lambda: statuses, "the next server answers")
+        assert proxied.user.only_session()["remote_port"] != work.before["remote_port"]
+        assert_next_server(proxied, work)
+        assert (takeover.connections, takeover.requests) == (0, [])
+    log = proxied.log()[log_start:]
+    assert ENDED in log
+    # The process that opened the tunnel, not the tunnel's own.
+    assert "invoke serve` has started a server" in log
+
+
 def test_without_a_watching_program(proxied: ProxiedNetwork) -> None:
     """Where the host runs no program, the server is verified before each connection, and a program on its port is
-    not.
+    not. A server that could not be verified because the connection was lost is verified over the next one.
     """
-    host = proxied.network.host
+    host, gateway = proxied.network.host, proxied.network.gateway
     options = host.options
     with running_workload(proxied, MB) as work:
         host.stop()
         host.start(*options, "MaxSessions 0")
         try:
             proxied.wait_for_outages(1)
+            verified_at = time.monotonic()
+            processes = gateway.children()
+            for process in processes:
+                process.suspend()
+            try:
+                wait_until(elapsed(verified_at, VERIFICATION_TTL_S), "the verification has expired")
+                with background_request(work.client) as request:
+                    proxied.wait_for_outages(2)
+                assert request.result() == 200
+                assert proxied.record()["state"] == "open", proxied.log()
+            finally:
+                for process in processes:
+                    process.resume()
+
             assert work.client.status("/api/kernels") == 200
             proved_at = time.monotonic()
             end_server(proxied, work, "killed")
@@ -157,44 +192,3 @@ def test_without_a_watching_program(proxied: ProxiedNetwork) -> None:
         finally:
             host.stop()
             host.start(*options)
-
-
-def test_verification_without_a_reply(proxied: ProxiedNetwork) -> None:
-    """A server that could not be verified because the connection was lost is verified over the next one."""
-    host, gateway = proxied.network.host, proxied.network.gateway
-    options = host.options
-    with running_workload(proxied, MB) as work:
-        host.stop()
-        host.start(*options, "MaxSessions 0")
-        proxied.wait_for_outages(1)
-        verified_at = time.monotonic()
-        processes = gateway.children()
-        for process in processes:
-            process.suspend()
-        try:
-            wait_until(elapsed(verified_at, VERIFICATION_TTL_S), "the verification has expired")
-            with background_request(work.client) as request:
-                proxied.wait_for_outages(2)
-            assert request.result() == 200
-            assert proxied.record()["state"] == "open", proxied.log()
-        finally:
-            for process in processes:
-                process.resume()
-            host.stop()
-            host.start(*options)
-
-
-def test_server_ends_during_outage(proxied: ProxiedNetwork) -> None:
-    """When the server ended during an outage, the tunnel reports it after each reconnect, and follows the next one."""
-    with running_workload(proxied, MB) as work:
-        proxied.first.refuse()
-        proxied.wait_for("reconnecting")
-        end_server(proxied, work, "killed")
-        proxied.first.resume()
-        wait_for_ended(proxied)
-        proxied.first.refuse()
-        proxied.wait_until(lambda: proxied.log().count("reconnecting,") == 2, "another outage is noticed")
-        proxied.first.resume()
-        wait_for_ended(proxied)
-        assert_success(proxied.user.fab("serve"))
-        assert_next_server(proxied, work)
