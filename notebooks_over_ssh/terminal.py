@@ -21,6 +21,8 @@ from notebooks_over_ssh.util.peer_text import clean, prefix_lines, terminal_colu
 
 NAME_WIDTH = len("environments")
 MIN_TEXT_COLUMNS = 20
+# The longest line that a terminal passes on (termios(3), canonical mode).
+MAX_ANSWER_BYTES = 4096
 
 
 def print_line(line: str) -> None:
@@ -168,10 +170,24 @@ def _echo_off(terminal: TextIO) -> Iterator[None]:
 
 
 def _read_answer(prompt: str, output: TextIO, input_: TextIO) -> str:
-    """Prompt for a line, and return it with its line end, or "" at end of input."""
+    """Prompt for a line, and return it with its line end, or "" at end of input.
+
+    `input_.readline` would leave copies of a secret in its buffers.
+    """
     print(_format_prompt(prompt), end="", file=output, flush=True)
-    _wait_for_line(input_)
-    return input_.readline()
+    buffer = bytearray(MAX_ANSWER_BYTES)
+    size = 0
+    with memoryview(buffer) as view:
+        try:
+            while size < len(buffer) and not buffer.endswith(b"\n", 0, size):
+                _wait_for_line(input_)
+                received = os.readv(input_.fileno(), [view[size:]])
+                if not received:
+                    break
+                size += received
+            return str(view[:size], "utf-8")
+        finally:
+            buffer[:] = bytes(len(buffer))
 
 
 def _wait_for_line(terminal: TextIO) -> None:

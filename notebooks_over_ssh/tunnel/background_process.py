@@ -1,6 +1,7 @@
 """Starts the process that has a login and a tunnel in the background, and sends it requests by pipes."""
 
 import signal
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -30,6 +31,8 @@ ERRORS: dict[int, type[UserError]] = {
 }
 """The error to raise for an exit code of the background process."""
 ROOT = Path(__file__).resolve().parents[2]
+REQUEST_SIZE = struct.Struct(">I")
+"""Before each request: its length in bytes, so that the process can read it into memory that it overwrites."""
 
 
 class LoginRequest(msgspec.Struct, frozen=True):
@@ -139,7 +142,8 @@ class BackgroundProcess:
         process = self._process
         assert process.stdin and process.stdout  # for mypy: both are pipes
         try:
-            process.stdin.write(msgspec.json.encode(request) + b"\n")
+            body = msgspec.json.encode(request)
+            process.stdin.write(REQUEST_SIZE.pack(len(body)) + body)
             process.stdin.flush()
             reply = msgspec.json.decode(process.stdout.readline(), type=DaemonReply)
         except (OSError, msgspec.DecodeError) as error:

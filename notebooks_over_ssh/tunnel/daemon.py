@@ -33,12 +33,19 @@ from notebooks_over_ssh.ssh.prompting import CredentialPrompter
 from notebooks_over_ssh.terminal import TerminalPrompter, print_error, print_line
 from notebooks_over_ssh.tunnel import early_check
 from notebooks_over_ssh.tunnel import tunnel as tunnels
-from notebooks_over_ssh.tunnel.background_process import DaemonReply, KeepRequest, LoginRequest, TunnelRequest
+from notebooks_over_ssh.tunnel.background_process import (
+    REQUEST_SIZE,
+    DaemonReply,
+    KeepRequest,
+    LoginRequest,
+    TunnelRequest,
+)
 from notebooks_over_ssh.tunnel.events import LoginRequired, Reconnected, ServerAwaited, TunnelEvent
 from notebooks_over_ssh.tunnel.job_wait import JobWait
 from notebooks_over_ssh.tunnel.login_lifetime import keep
 from notebooks_over_ssh.tunnel.supervisor import TunnelSupervisor
 from notebooks_over_ssh.tunnel.tunnel import TunnelPorts
+from notebooks_over_ssh.util import heap
 from notebooks_over_ssh.util.command_hint import act_for
 from notebooks_over_ssh.util.generator_result import WithResult
 from notebooks_over_ssh.util.interrupted_wait import interrupts_kept
@@ -56,11 +63,11 @@ def main() -> int:
     try:
         with interrupts_kept():
             signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT,))  # background_process.py blocks it
-            line = sys.stdin.buffer.readline()
-            if not line:
+            request = _read_request(LoginRequest)
+            if request is None:
                 return 0  # the command has failed
-            daemon = Daemon(msgspec.json.decode(line, type=LoginRequest))
-            del line  # it has secrets
+            daemon = Daemon(request)
+            del request  # it has secrets
             return _run(daemon)
     except KeyboardInterrupt:
         return 1  # the waiting command was interrupted too, and reports it
@@ -111,10 +118,9 @@ class Daemon:
             if self._expected is not None:
                 early_check.begin(self._expected, login)
             _send_reply(DaemonReply())
-            line = sys.stdin.buffer.readline()
-            if not line:
+            request = _read_request(KeepRequest | TunnelRequest)
+            if request is None:
                 return  # the command needs no tunnel, or has failed
-            request = msgspec.json.decode(line, type=KeepRequest | TunnelRequest)
             try:
                 if isinstance(request, TunnelRequest):
                     self._run_tunnel(request, logins)
@@ -125,13 +131,8 @@ class Daemon:
                     raise
                 if isinstance(error, UserError):
                     print_error(error)
-            for credentials in (
-                self._credentials,
-                self._unattended,
-                *(hop.login.credentials for hop in logins.connections),
-            ):
-                credentials.clear()
             logins.tunnel = ""
+            self._drop_secrets(logins)
             if logins.outlives_tunnel:
                 keep(logins)
 
@@ -147,6 +148,8 @@ class Daemon:
         ):
             if not self.is_detached:
                 self._detach(supervisor.tunnel)
+                if self._unattended.requires_interaction and supervisor.server.session.job is None:
+                    self._drop_secrets(logins)  # nothing logs in again without the user
             for event in supervisor.run(self._unattended):
                 _log_event(event)
 
@@ -183,6 +186,15 @@ class Daemon:
             ports.save(event.reason if isinstance(event, LoginRequired) else "")
         return events.result
 
+    def _drop_secrets(self, logins: LoginHolder) -> None:
+        for credentials in (
+            self._credentials,
+            self._unattended,
+            *(hop.login.credentials for hop in logins.connections),
+        ):
+            credentials.clear()
+        heap.overwrite_freed_objects()
+
     def _detach(self, tunnel: Tunnel) -> None:
         _send_reply(DaemonReply(tunnel))
         _daemonize(state_files.open_log(sessions.tunnel_log(self._session)))
@@ -204,6 +216,33 @@ def _log_event(event: TunnelEvent) -> None:
 
 def _on_sigterm(*_: Any) -> None:
     raise Terminated
+
+
+def _read_request(kind: Any) -> Any:
+    """The next request of the command, of this kind; None if it sends no more.
+
+    It may have secrets, of which `sys.stdin` would leave copies in its buffer.
+    """
+    size = bytearray(REQUEST_SIZE.size)
+    if not _read_all(size):
+        return None
+    body = bytearray(*REQUEST_SIZE.unpack(size))
+    try:
+        return msgspec.json.decode(body, type=kind) if _read_all(body) else None
+    finally:
+        body[:] = bytes(len(body))
+
+
+def _read_all(buffer: bytearray) -> bool:
+    """Fill the buffer from standard input; returns whether there was enough."""
+    with memoryview(buffer) as view:
+        size = 0
+        while size < len(buffer):
+            received = os.readv(sys.stdin.fileno(), [view[size:]])
+            if not received:
+                return False
+            size += received
+    return True
 
 
 def _send_reply(reply: DaemonReply) -> None:

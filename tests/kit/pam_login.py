@@ -15,7 +15,7 @@ from tests.kit.pam_sshd import PASSWORD_RULE, PamNetwork
 from tests.kit.sshd import Server
 
 WRONG = "a wrong guess"
-CODE = "auth requisite pam_oath.so usersfile={users} window=10 digits=6"
+CODE = "auth requisite pam_oath.so usersfile={users} window=10 digits=8"
 # sshd sets SSH_AUTH_INFO_0 once a first method succeeded.
 IS_SECOND = '#!/bin/sh\n[ -n "$SSH_AUTH_INFO_0" ]\n'
 
@@ -54,13 +54,17 @@ class Codes:
     def __init__(self) -> None:
         self.secret = secrets.token_bytes(20)
         self.counter = 0
+        self.used: list[str] = []
+        """The codes so far."""
 
     def next(self) -> str:
         """The next code."""
         digest = hmac.digest(self.secret, self.counter.to_bytes(8, "big"), hashlib.sha1)
         self.counter += 1
         offset = digest[-1] & 15
-        return f"{(int.from_bytes(digest[offset : offset + 4], 'big') & 0x7FFFFFFF) % 10**6:06}"
+        code = f"{(int.from_bytes(digest[offset : offset + 4], 'big') & 0x7FFFFFFF) % 10**8:08}"
+        self.used.append(code)
+        return code
 
 
 @pytest.fixture
@@ -105,6 +109,11 @@ class TwoFactorHops:
             pam_network.options[name] = _require("keyboard-interactive")
         pam_network.start()
         pam_network.configure(user=self.account.name, connect_kwargs={})
+
+    @property
+    def secrets(self) -> list[str]:
+        """The account's password, and the codes so far."""
+        return [self.account.password, *self.codes["gateway"].used, *self.codes["host"].used]
 
     def answer(self, terminal: Terminal) -> None:
         """Answer the four prompts of a login on both hops."""

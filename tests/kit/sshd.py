@@ -28,6 +28,7 @@ from tests.kit.ports import free_port
 from tests.kit.wait import wait_until
 
 LOOPBACK = "127.0.0.1"
+SERVER_PASSWORD = "a password of the tests"
 STOP_TIMEOUT_S = 10.0
 RUN_TIMEOUT_S = 60.0
 # The privilege separation directory of root's sshd; systems create it when they start their own sshd.
@@ -245,7 +246,7 @@ class Network:
     def password_file(self) -> str:
         """A file with a password for the notebook server."""
         path = self.folder / "password"
-        path.write_text("a password of the tests\n")
+        path.write_text(f"{SERVER_PASSWORD}\n")
         return str(path)
 
     def set_hostname(self, name: str) -> None:

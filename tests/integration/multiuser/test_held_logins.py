@@ -14,12 +14,13 @@ import pytest
 from notebooks_over_ssh.tunnel import listen
 from tests.kit.cli import assert_error, assert_success, run
 from tests.kit.leaks import command_line, is_alive, listening_ports
-from tests.kit.pam_login import TwoFactorHops, fab_at_terminal
+from tests.kit.pam_login import TwoFactorHops, answer_prompt, fab_at_terminal, start
 from tests.kit.pam_sshd import PamNetwork
 from tests.kit.ports import free_port
+from tests.kit.process_memory import secrets_in_memory
 from tests.kit.proxied_tunnel import Tunnel
 from tests.kit.small_disk import small_disk
-from tests.kit.sshd import Network
+from tests.kit.sshd import SERVER_PASSWORD, Network
 from tests.kit.wait import TIMEOUT_S, wait_until
 
 NOBODY = 65534
@@ -56,13 +57,15 @@ def packages(simulated_packages: Path) -> Path:
 @pytest.mark.usefixtures("codes")
 def test_prompts(pam_network: PamNetwork) -> None:
     """With a password and a one-time code on both hops, `up --detach` asks four times, and every command after it
-    never, even when the tunnel is closed. Another host behind the gateway costs its own two. So does `login`.
+    never, even when the tunnel is closed. Another host behind the gateway costs its own two. `login` asks four times
+    too. The process that has the login does not keep the answers, and never has the server's password.
     """
     hops = TwoFactorHops(pam_network, OTHER_ADDRESS)
     user, host = pam_network.user, pam_network.host
     with fab_at_terminal(pam_network, "up", "--detach") as terminal:
         hops.answer(terminal)
         assert terminal.end() == 0, terminal.output
+    wait_until(lambda: held_secrets(pam_network, *hops.secrets) == [], "the answers are dropped")
     for command in (["logs"], ["serve"], ["tunnel", "--detach", "--local-port", str(free_port())]):
         assert_success(user.fab(*command))
     session = user.only_session()
@@ -79,6 +82,7 @@ def test_prompts(pam_network: PamNetwork) -> None:
     with user.at_terminal("fab", "login") as terminal:
         hops.answer(terminal)
         assert terminal.end() == 0, terminal.output
+    wait_until(lambda: held_secrets(pam_network, *hops.secrets) == [], "the answers are dropped")
     assert_success(user.fab("up", "--detach"))
     assert user.only_session()["tunnel"] == "open"
     assert_success(user.fab("stop"))
@@ -92,6 +96,34 @@ def daemons(network: Network) -> list[psutil.Process]:
         for process in network.processes(network.home)
         if "notebooks_over_ssh.tunnel.daemon" in command_line(process)
     ]
+
+
+def held_secrets(network: Network, *secrets: str) -> list[str]:
+    """Those of the secrets, and of the server's password, that are in the memory of a background process."""
+    processes = daemons(network)
+    assert processes
+    found = []
+    for process in processes:
+        assert secrets_in_memory(process, network.host.address), "its memory can be searched"
+        found += secrets_in_memory(process, SERVER_PASSWORD, *secrets)
+    return found
+
+
+def test_passwords_in_memory(pam_network: PamNetwork) -> None:
+    """A background tunnel has the passwords that it reconnects with, and the login that stays after it has none."""
+    account = pam_network.account()
+    gateway = account.password
+    host = pam_network.host_machine.passwords[account.name] = f"another {account.name}"
+    start(pam_network, account, "password")
+    with fab_at_terminal(pam_network, "--prompt-for-login-password", "up", "--detach") as terminal:
+        terminal.expect("Enter login password")
+        terminal.type(host)
+        answer_prompt(terminal, account, pam_network.gateway, gateway)
+        assert terminal.end() == 0, terminal.output
+    assert held_secrets(pam_network, gateway, host) == sorted((gateway, host))
+    assert_success(pam_network.user.fab("stop"))
+    wait_until(lambda: held_secrets(pam_network, gateway, host) == [], "the passwords are dropped")
+    assert_success(pam_network.user.fab("logout"))
 
 
 def test_tunnel_in_the_foreground(network: Network) -> None:
