@@ -8,16 +8,15 @@ The gateway and the host are OpenSSH's sshd on this machine.
 import argparse
 import contextlib
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from threading import Event
 
 import psutil
 
 from tests.kit.cli import assert_success
-from tests.kit.sshd import Network, prepare_packages, privsep_dir
+
+from .jupyter_network import jupyter_network
 
 MINUTE_S = 60.0
 
@@ -25,20 +24,14 @@ MINUTE_S = 60.0
 @contextlib.contextmanager
 def held_login() -> Iterator[psutil.Process]:
     """The process that holds a login during the body."""
-    with contextlib.ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="held-")))
-        stack.enter_context(privsep_dir())
-        packages = folder / "packages"
-        packages.mkdir()
-        prepare_packages(packages)
-        network = Network(folder / "network", packages)
-        stack.callback(network.close)
-        network.start()
+    with jupyter_network() as network:
         network.configure(notebook={"login_lifetime": 24 * 3600})
         assert_success(network.user.fab("login"))
-        stack.callback(network.user.fab, "logout")
-        (process,) = network.processes(network.home)
-        yield process
+        try:
+            (process,) = network.processes(network.home)
+            yield process
+        finally:
+            network.user.fab("logout")
 
 
 def cpu_s(process: psutil.Process) -> float:

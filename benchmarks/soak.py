@@ -18,17 +18,16 @@ import signal
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from threading import Event
 
 from tests.kit.cli import assert_success
 from tests.kit.jupyter_client import Browser
-from tests.kit.sshd import Network, prepare_packages, privsep_dir
+from tests.kit.sshd import Network
 
 from .child_server import run_server
+from .jupyter_network import jupyter_network
 from .tunnels import workloads
 from .tunnels.load_server import ECHO
 
@@ -73,18 +72,11 @@ class BenchmarkNetwork:
 @contextlib.contextmanager
 def run_session() -> Iterator[BenchmarkNetwork]:
     """Start a session, and stop it after the body."""
-    with contextlib.ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="soak-")))
-        stack.enter_context(privsep_dir())
-        packages = folder / "packages"
-        packages.mkdir()
-        prepare_packages(packages)
-        network = Network(folder / "network", packages)
-        stack.callback(network.close)
-        network.start()
-        load_server_port = stack.enter_context(run_server("benchmarks.tunnels.load_server"))
-        stack.callback(network.user.fab, "stop", "--force")
-        yield BenchmarkNetwork(network, load_server_port)
+    with jupyter_network() as network, run_server("benchmarks.tunnels.load_server") as load_server_port:
+        try:
+            yield BenchmarkNetwork(network, load_server_port)
+        finally:
+            network.user.fab("stop", "--force")
 
 
 def one_round(benchmark_network: BenchmarkNetwork, number: int) -> None:
