@@ -2,25 +2,23 @@
 
 import atexit
 import contextlib
-import logging
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
-from typing import Any
 
 from msgspec.structs import replace
 
 from notebooks_over_ssh.config.settings import SSH_PORT, Settings, parse_destination
 from notebooks_over_ssh.ssh.authentication import LoginStrategy
+from notebooks_over_ssh.ssh.chain import build_chain, connect_kwargs
 from notebooks_over_ssh.ssh.client_config import HopConfig
 from notebooks_over_ssh.ssh.connect_errors import FAILURES
 from notebooks_over_ssh.ssh.connection import Connection, hops, host_key
 from notebooks_over_ssh.ssh.endpoint import Endpoint
-from notebooks_over_ssh.ssh.hop_transport import CONNECT_KWARGS
 from notebooks_over_ssh.ssh.host_keys import HostKeyPolicy, Machine
-from notebooks_over_ssh.ssh.jump_chain import ConnectTarget, Route, resolve_hop, resolve_route
+from notebooks_over_ssh.ssh.jump_chain import ConnectTarget, resolve_hop
 from notebooks_over_ssh.ssh.program_connection import ProgramConnection
 from notebooks_over_ssh.ssh.prompting import CredentialPrompter, NullPrompter
 from notebooks_over_ssh.ssh.protocol.command_channel import HopCommand
@@ -65,12 +63,8 @@ def connect(settings: Settings, target: ConnectTarget, credentials: CredentialPr
     key = _cache_key(settings, target)
     connection = _connections.get(key) or (target.machine and _find_open(target.machine, key))
     if not connection or not connection.is_connected:
-        connection = _build_chain(settings, target, credentials)
-        try:
-            connection.open()
-        except BaseException:
-            close(connection)
-            raise
+        built = build_chain(settings, target, credentials)
+        connection = _find_login(built, target.machine) or _open(built)
         _cache(key, connection)
     return connection
 
@@ -137,7 +131,7 @@ def connect_next(
         login=LoginStrategy(config, hop.label, credentials, settings.ssh, gateway.login, is_host=True),
         timeout_s=hop.timeout_s(settings),
         gateway=gateway,
-        connect_kwargs=_connect_kwargs(settings),
+        connect_kwargs=connect_kwargs(settings),
     )
     return _open_behind(connection, key)
 
@@ -177,7 +171,7 @@ def resolve_hops(
     settings: Settings, target: ConnectTarget, credentials: CredentialPrompter
 ) -> tuple[Connection, ...]:
     """The Connections to the hops of the route, outermost first, none opened; `connect` returns the last of them."""
-    connection = _build_chain(settings, target, credentials)
+    connection = build_chain(settings, target, credentials)
     _cache(_cache_key(settings, target), connection)
     return hops(connection)
 
@@ -230,6 +224,15 @@ def close_last(connection: Connection) -> None:
         connection.close()
 
 
+def _open(connection: Connection) -> Connection:
+    try:
+        connection.open()
+    except BaseException:
+        close(connection)
+        raise
+    return connection
+
+
 def _cache(key: CacheKey, connection: Connection) -> None:
     if not _connections:
         atexit.register(close_at_exit)
@@ -254,47 +257,14 @@ def _find_open(machine: Machine, key: CacheKey) -> Connection | None:
     return None
 
 
-def _build_chain(settings: Settings, target: ConnectTarget, credentials: CredentialPrompter) -> Connection:
-    """The Connections to the hops of the route, each through the one before; returns the last. Opens none."""
-    # Without a handler, logging prints Paramiko's warnings; each failure is reported as a UserError instead.
-    logging.getLogger("paramiko").addHandler(logging.NullHandler())
-    route = resolve_route(target, settings)
-    connection: Connection | None = None
-    for hop in route.hops:
-        config = hop.config
-        prompter = credentials if config.may_prompt else credentials.non_interactive()
-        is_host = hop is route.hops[-1]
-        machine = target.machine if is_host else None
-        policy = HostKeyPolicy(config, prompter, machine=machine, pins=hop.pins(settings))
-        connection = Connection(
-            Endpoint(config.host, hop.label, policy, route.command if connection is None else ""),
-            config,
-            login=LoginStrategy(
-                config, hop.label, prompter, settings.ssh, connection and connection.login, is_host=is_host
-            ),
-            timeout_s=hop.timeout_s(settings),
-            gateway=connection,
-            fallback=machine and _own_name(machine, route, settings, prompter),
-            connect_kwargs=_connect_kwargs(settings),
-        )
-    assert connection is not None, "a route has a host"
-    return connection
-
-
-def _connect_kwargs(settings: Settings) -> dict[str, Any]:
-    return {key: settings.connect_kwargs[key] for key in CONNECT_KWARGS & settings.connect_kwargs.keys()}
-
-
-def _own_name(
-    machine: Machine, route: Route, settings: Settings, credentials: CredentialPrompter
-) -> Endpoint | None:
-    """The endpoint of the machine under its own name; None if the route ends at that name already."""
-    requested_hop = route.hops[-1].config
-    if machine.name.lower() == requested_hop.host.lower():
-        return None
-    own_route = route.with_last_host(machine.name)
-    own_hop = own_route.hops[-1]
-    policy = HostKeyPolicy(
-        own_hop.config, credentials, machine=machine, requested_hop=requested_hop, pins=own_hop.pins(settings)
-    )
-    return Endpoint(machine.name, machine.name, policy, own_route.command if len(own_route.hops) == 1 else "")
+def _find_login(connection: Connection, machine: Machine | None) -> Connection | None:
+    """An open Connection by the same route to the machine, for which the user, host or port was named otherwise."""
+    for cached in list(_connections.values()):
+        if (
+            type(cached) is Connection
+            and cached.is_connected
+            and not set(cached.login_ids).isdisjoint(connection.login_ids)
+            and (machine is None or host_key(cached) == machine.host_key)
+        ):
+            return cached
+    return None
