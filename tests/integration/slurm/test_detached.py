@@ -1,8 +1,11 @@
 """`up --detach` does not wait for a queue: a background process does, and opens the tunnel when the job has started."""
 
+from collections.abc import Callable
+
 from tests.kit.cli import assert_error, assert_success
 from tests.kit.jupyter_client import Browser
 from tests.kit.ports import free_port
+from tests.kit.proxied_tunnel import Tunnel
 from tests.kit.slurm.site import ClusterUser
 from tests.kit.wait import TIMEOUT_S, wait_until
 
@@ -10,17 +13,22 @@ PASSWORD = "a password of the tests"
 UP = ("up", "--slurm", "--detach", "--partition", "gpu", "--password-file", "-")
 
 
-def _log(user: ClusterUser) -> str:
-    (log,) = user.sessions.glob("*.tunnel.log")
-    return log.read_text()
+def _wait_for_state(user: ClusterUser, state: str | None) -> None:
+    """Wait until the tunnel's record has this state, or there is none; every command queries Slurm itself meanwhile."""
+
+    def has_state() -> bool:
+        user.forget_queries()
+        return Tunnel(user).record().get("state") == state
+
+    _wait_until(user, has_state, f"the tunnel is {state or 'closed'}")
 
 
-def _wait_for_line(user: ClusterUser, text: str) -> None:
-    """Wait until the background process has written the text. Raises AssertionError with its log."""
+def _wait_until(user: ClusterUser, condition: Callable[[], object], description: str) -> None:
+    """Wait for a condition, through long pauses between two queries of Slurm. The AssertionError has the log."""
     try:
-        wait_until(lambda: text in _log(user), text, 2 * TIMEOUT_S)
+        wait_until(condition, description, 2 * TIMEOUT_S)
     except AssertionError as error:
-        raise AssertionError(f"{error}\n{_log(user)}") from None
+        raise AssertionError(f"{error}\n{Tunnel(user).log()}") from None
 
 
 def test_queued(cluster_user: ClusterUser, another_cluster_user: ClusterUser) -> None:
@@ -48,10 +56,12 @@ def test_queued(cluster_user: ClusterUser, another_cluster_user: ClusterUser) ->
         assert cluster_user.cluster.active_jobs(cluster_user.account) == [str(job)]
         for login in cluster_user.site.gateway.children():
             login.kill()
-        _wait_for_line(cluster_user, "reconnected after")
+        tunnel = Tunnel(cluster_user)
+        _wait_until(cluster_user, lambda: "reconnected after" in tunnel.log(), "the connection is replaced")
         assert cluster_user.only_session()["tunnel"] == "waiting"
-    wait_until(lambda: cluster_user.only_session()["tunnel"] == "open", "it is open", 2 * TIMEOUT_S)
+    _wait_for_state(cluster_user, "open")
     session = cluster_user.only_session()
+    assert session["tunnel"] == "open"
     assert (session["job"], session["local_port"], session["host"]) == (job, port, "gpu1")
     with Browser(port, cluster_user.certificate_pem("gpu1")) as browser:
         assert browser.log_in(PASSWORD)
@@ -59,8 +69,10 @@ def test_queued(cluster_user: ClusterUser, another_cluster_user: ClusterUser) ->
     assert cluster_user.status() == []
 
 
-def test_stopped_while_queued(cluster_user: ClusterUser, another_cluster_user: ClusterUser) -> None:
-    """`stop` cancels the job and ends the background process; nothing is left of either."""
+def test_ended_while_queued(cluster_user: ClusterUser, another_cluster_user: ClusterUser) -> None:
+    """`stop` cancels the job and ends the background process; nothing is left of either. When the job is cancelled
+    elsewhere, the background process says so and ends, and submits no other.
+    """
     with another_cluster_user.running_job("--partition=gpu", "--exclusive"):
         assert_success(cluster_user.fab(*UP, stdin=PASSWORD))
         session = cluster_user.only_session()
@@ -71,14 +83,11 @@ def test_stopped_while_queued(cluster_user: ClusterUser, another_cluster_user: C
         assert cluster_user.status() == []
         assert cluster_user.cluster.active_jobs(cluster_user.account) == []
 
-
-def test_cancelled_while_queued(cluster_user: ClusterUser, another_cluster_user: ClusterUser) -> None:
-    """When the job is cancelled elsewhere, the background process says so and ends, and submits no other."""
-    with another_cluster_user.running_job("--partition=gpu", "--exclusive"):
         assert_success(cluster_user.fab(*UP, stdin=PASSWORD))
         job = cluster_user.only_session()["job"]
         assert_success(cluster_user.ssh("scancel", str(job)))
-        wait_until(lambda: cluster_user.only_session()["tunnel"] == "closed", "it has ended", 2 * TIMEOUT_S)
-        assert f"job {job} was cancelled" in _log(cluster_user)
+        _wait_for_state(cluster_user, None)
+        assert cluster_user.only_session()["tunnel"] == "closed"
+        assert f"job {job} was cancelled" in Tunnel(cluster_user).log()
         assert cluster_user.cluster.active_jobs(cluster_user.account) == []
         assert_success(cluster_user.fab("stop"))

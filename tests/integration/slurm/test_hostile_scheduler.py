@@ -52,12 +52,17 @@ def test_partitions(cluster_user: ClusterUser) -> None:
 
 
 def test_queue(cluster_user: ClusterUser) -> None:
-    """While Slurm answers nonsense, `serve` and `stop` refuse to go on, and `status` shows what is known. Afterwards
-    the job is still the only one, and is stopped as any other.
+    """A job that sbatch submits is found also if sbatch then prints nonsense, and one that it does not is no job. While
+    Slurm answers nonsense, `serve` and `stop` refuse to go on, and `status` shows what is known. Afterwards the job is
+    still the only one, and is stopped as any other.
     """
     assert_success(cluster_user.fab("secure", "--password-file", "-", stdin=PASSWORD))
-    assert_success(cluster_user.fab("serve", "--slurm", "--partition", "debug"))
-    job = str(cluster_user.only_session()["job"])
+    submit = 'PATH=/usr/bin:/bin; sbatch "$@" >/dev/null || exit 1'
+    with _replaced(cluster_user, "sbatch", f"{submit}; yes"):
+        served = assert_success(cluster_user.fab("serve", "--slurm", "--partition", "debug"))
+    (job,) = cluster_user.cluster.active_jobs(cluster_user.account)
+    assert f"submitted job {job}" in served.stdout
+    assert str(cluster_user.only_session()["job"]) == job
     for script, text in ANSWERS.items():
         with _replaced(cluster_user, "scontrol", script):
             _assert_one_line(cluster_user, text, "stop")
@@ -69,18 +74,6 @@ def test_queue(cluster_user: ClusterUser) -> None:
     with _replaced(cluster_user, "squeue", GARBAGE):
         _assert_one_line(cluster_user, "can be read", "serve")
     assert cluster_user.cluster.active_jobs(cluster_user.account) == [job]
-    assert_success(cluster_user.fab("stop"))
-    assert cluster_user.status() == []
-
-
-def test_submission(cluster_user: ClusterUser) -> None:
-    """A job that sbatch submits is found also if sbatch then prints nonsense, and one that it does not is no job."""
-    assert_success(cluster_user.fab("secure", "--password-file", "-", stdin=PASSWORD))
-    submit = 'PATH=/usr/bin:/bin; sbatch "$@" >/dev/null || exit 1'
-    with _replaced(cluster_user, "sbatch", f"{submit}; yes"):
-        served = assert_success(cluster_user.fab("serve", "--slurm", "--partition", "debug"))
-    (job,) = cluster_user.cluster.active_jobs(cluster_user.account)
-    assert f"submitted job {job}" in served.stdout
     assert_success(cluster_user.fab("stop"))
     with _replaced(cluster_user, "sbatch", GARBAGE):
         _assert_one_line(cluster_user, "sbatch on login refused the job", "serve", "--slurm")

@@ -3,8 +3,6 @@
 import json
 from typing import Any
 
-import pytest
-
 from tests.kit.cli import assert_error, assert_success
 from tests.kit.slurm.accounting import ACCOUNT
 from tests.kit.slurm.site import ClusterUser
@@ -75,29 +73,26 @@ def test_controller_down(cluster_user: ClusterUser) -> None:
     assert "try again" in result.stderr
 
 
-@pytest.mark.parametrize(
-    ("limit", "value", "normal", "unavailable_reason", "setting"),
-    [
-        ("AllowAccounts", "elsewhere", "ALL", "for other accounts: elsewhere", "notebook.job.account"),
-        ("DenyAccounts", ACCOUNT, "", "for other accounts", "notebook.job.account"),
-        ("AllowQos", "other", "ALL", "for other QOSs: other", "notebook.job.qos"),
-    ],
-)
-def test_not_for_the_user(
-    accounted_user: ClusterUser, limit: str, value: str, normal: str, unavailable_reason: str, setting: str
-) -> None:
+def test_not_for_the_user(accounted_user: ClusterUser) -> None:
     """A partition that is for others is shown as such. Slurm accepts a job for it, which would wait for ever: `serve`
     says so, and cancels it.
     """
     assert_success(accounted_user.fab("secure", "--password-file", "-", stdin="a password of the tests"))
-    accounted_user.cluster.scontrol("update", "PartitionName=gpu", f"{limit}={value}")
-    try:
-        entries = _partitions(accounted_user)
-        served = accounted_user.fab("serve", "--slurm", "--partition", "gpu")
-    finally:
-        accounted_user.cluster.scontrol("update", "PartitionName=gpu", f"{limit}={normal}")
-    assert {
-        name: entry["unavailable_reason"] for name, entry in entries.items() if entry["unavailable_reason"]
-    } == {"gpu": unavailable_reason}
-    assert_error(served, 6, "will not start: its partition is for other", setting)
-    assert accounted_user.cluster.active_jobs(accounted_user.account) == []
+    for limit, value, normal, unavailable_reason, setting in (
+        ("AllowAccounts", "elsewhere", "ALL", "for other accounts: elsewhere", "notebook.job.account"),
+        ("DenyAccounts", ACCOUNT, "", "for other accounts", "notebook.job.account"),
+        ("AllowQos", "other", "ALL", "for other QOSs: other", "notebook.job.qos"),
+    ):
+        accounted_user.cluster.scontrol("update", "PartitionName=gpu", f"{limit}={value}")
+        try:
+            entries = _partitions(accounted_user)
+            served = accounted_user.fab("serve", "--slurm", "--partition", "gpu")
+        finally:
+            accounted_user.cluster.scontrol("update", "PartitionName=gpu", f"{limit}={normal}")
+        assert {
+            name: entry["unavailable_reason"]
+            for name, entry in entries.items()
+            if entry["unavailable_reason"]
+        } == {"gpu": unavailable_reason}
+        assert_error(served, 6, "will not start: its partition is for other", setting)
+        assert accounted_user.cluster.active_jobs(accounted_user.account) == []
