@@ -13,7 +13,7 @@ from notebooks_over_ssh.jupyter.connecting import SANDBOX, make_target, sandbox_
 from notebooks_over_ssh.ssh import connections as ssh
 from notebooks_over_ssh.ssh.mux.login_sockets import (
     HeldLogin,
-    LoginInUseError,
+    LoginStaysError,
     end_login,
     login_socket,
     login_sockets,
@@ -77,23 +77,24 @@ def _login_ids(run: Run) -> list[tuple[str, ...]]:
 
 
 def _end(paths: Iterable[Path]) -> None:
-    """End the logins that are offered at these sockets, and their processes. Raises TaskError if one cannot end."""
+    """End the logins that are offered at these sockets, and their processes. Raises TaskError if one stays."""
     start_time = time.monotonic()
     ended: dict[int, HeldLogin] = {}
-    in_use: dict[str, None] = {}
+    remedies: dict[str, str] = {}
     for path in paths:
         try:
             held_login = end_login(path)
-        except LoginInUseError as error:
-            in_use[str(error)] = None
+        except LoginStaysError as error:
+            remedies[str(error)] = error.hint
         else:
             if held_login is not None:
                 ended[held_login.pid] = held_login
     for held_login in ended.values():
         _wait_for_end(held_login)
         print_step("logout", f"ended the login on {' and '.join(held_login.hops)}", start_time)
-    if in_use:
-        raise TaskError(f"a login stays: {', '.join(in_use)}", hint=f"{command('stop')} closes the tunnel")
+    if remedies:
+        hint = "; ".join(dict.fromkeys(remedies.values()))
+        raise TaskError(f"a login stays: {', '.join(remedies)}", hint=hint)
     if not ended:
         print_step("logout", "no login is held")
 

@@ -10,8 +10,8 @@ from itertools import count
 from pathlib import Path
 
 from notebooks_over_ssh.ssh.mux import messages
-from notebooks_over_ssh.ssh.mux.messages import Message, MessageReader, MuxError, MuxRefusal
-from notebooks_over_ssh.util.peer_credentials import peer_uid
+from notebooks_over_ssh.ssh.mux.messages import Message, MessageReader, MuxError, MuxRefusal, MuxTimeout
+from notebooks_over_ssh.util.peer_credentials import peer_pid, peer_uid
 from notebooks_over_ssh.util.socket_path import short_path
 
 READ_SIZE = 4096
@@ -23,7 +23,7 @@ class MuxClient:
     """A connection to a master that has answered. Each serves one session or forward, which ends with it."""
 
     def __init__(self, path: Path) -> None:
-        """Connect, and check that the master lives. Raises MuxError."""
+        """Connect, and check that the master lives. Raises MuxError; MuxTimeout if it hangs."""
         self._reader = MessageReader()
         self._messages: list[Message] = []
         self._request_ids = count(1)
@@ -39,8 +39,9 @@ class MuxClient:
                 raise MuxError("it belongs to another account")
             self._say_hello()
         except OSError as error:
+            raised = self._error(error)
             self.socket.close()
-            raise MuxError(error.strerror or "it does not answer") from error
+            raise raised from error
         except BaseException:
             self.socket.close()
             raise
@@ -60,7 +61,7 @@ class MuxClient:
         return self.socket
 
     def terminate(self) -> None:
-        """Ask the master to end. Raises MuxError; MuxRefusal if it stays."""
+        """Ask the master to end. Raises MuxError; MuxRefusal if it stays, MuxTimeout if it hangs."""
         self._exchange(messages.terminate(next(self._request_ids)), messages.OK)
 
     def close(self) -> None:
@@ -84,11 +85,20 @@ class MuxClient:
             self.socket.sendall(request)
             reply = self._receive(time.monotonic() + ALIVE_TIMEOUT_S)
         except OSError as error:
-            raise MuxError(error.strerror or "it does not answer") from error
+            raise self._error(error) from error
         if reply.type in messages.REFUSALS:
             raise MuxRefusal(f"it refuses: {reply.reason}")
         if reply.type != answer:
             raise MuxError("it gave an unexpected answer")
+
+    def _error(self, error: OSError) -> MuxError:
+        # Of the latter kind when as many clients wait as the socket's backlog allows.
+        if not isinstance(error, TimeoutError | BlockingIOError):
+            return MuxError(error.strerror or str(error))
+        try:
+            return MuxTimeout(peer_pid(self.socket))
+        except OSError:
+            return MuxTimeout(0)
 
     def _request(self, request: bytes, descriptors: tuple[int, ...], timeout_s: float) -> None:
         try:

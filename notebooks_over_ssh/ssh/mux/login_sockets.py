@@ -16,9 +16,10 @@ from notebooks_over_ssh.ssh.connect_errors import FAILURES
 from notebooks_over_ssh.ssh.host_keys import HostKeyPolicy
 from notebooks_over_ssh.ssh.mux import messages
 from notebooks_over_ssh.ssh.mux.client import MuxClient
-from notebooks_over_ssh.ssh.mux.messages import MuxError, MuxRefusal
+from notebooks_over_ssh.ssh.mux.messages import MuxError, MuxRefusal, MuxTimeout
 from notebooks_over_ssh.ssh.mux.transport import MuxTransport
 from notebooks_over_ssh.ssh.protocol.message import Message
+from notebooks_over_ssh.util.command_hint import command
 from notebooks_over_ssh.util.socket_path import short_path
 
 _log = logging.getLogger(__name__)
@@ -27,8 +28,12 @@ SUFFIX = ".login"
 MAX_QUERIES = 16
 
 
-class LoginInUseError(Exception):
-    """A process does not end its logins, because it has a tunnel; `str` is for the user to read."""
+class LoginStaysError(Exception):
+    """A process does not end its logins; `str` is the reason, `hint` the remedy, for the user to read."""
+
+    def __init__(self, reason: str, hint: str) -> None:
+        super().__init__(reason)
+        self.hint = hint
 
 
 class HeldLogin(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,10 +94,12 @@ def query(path: Path) -> HeldLogin | None:
 def end_login(path: Path) -> HeldLogin | None:
     """Ask the process that listens at the socket to end; returns what it held, None if none answers.
 
-    Raises LoginInUseError if it has a tunnel.
+    Raises LoginStaysError if it has a tunnel, or hangs.
     """
     try:
         client = MuxClient(path)
+    except MuxTimeout as error:
+        raise _hangs(path, error) from error
     except MuxError as error:
         _log.debug("no login at %s: %s", path, error)
         return None
@@ -100,12 +107,23 @@ def end_login(path: Path) -> HeldLogin | None:
     try:
         client.terminate()
     except MuxRefusal:
-        raise LoginInUseError(f"{held_login.tunnel if held_login else 'a tunnel'} uses it") from None
+        reason = f"{held_login.tunnel if held_login else 'a tunnel'} uses it"
+        raise LoginStaysError(reason, f"{command('stop')} closes the tunnel") from None
+    except MuxTimeout as error:
+        raise _hangs(path, error) from error
     except MuxError as error:
         _log.debug("the login at %s does not end: %s", path, error)
     finally:
         client.close()
     return held_login
+
+
+def _hangs(path: Path, error: MuxTimeout) -> LoginStaysError:
+    # Of a process that was stopped (SIGSTOP), SIGTERM would wait.
+    remedy = f"end it with: kill -9 {error.pid}" if error.pid else f"end the process that listens at {path}"
+    return LoginStaysError(
+        f"the process {error.pid or ''}".rstrip() + " that holds it does not answer", remedy
+    )
 
 
 def _is_of_this_version(client: MuxClient) -> bool:

@@ -40,6 +40,15 @@ class MuxError(Exception):
     """The master is gone, does not answer, or does not follow the protocol; `str` is the reason."""
 
 
+class MuxTimeout(MuxError):
+    """The master listens and does not answer."""
+
+    def __init__(self, pid: int) -> None:
+        """`pid` is its process, 0 if that is unknown."""
+        super().__init__("it does not answer")
+        self.pid = pid
+
+
 class MuxRefusal(MuxError):
     """The master lives and refuses a request, or the server does."""
 

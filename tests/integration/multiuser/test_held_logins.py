@@ -20,7 +20,7 @@ from tests.kit.ports import free_port
 from tests.kit.process_memory import secrets_in_memory
 from tests.kit.proxied_tunnel import Tunnel
 from tests.kit.small_disk import small_disk
-from tests.kit.sshd import SERVER_PASSWORD, Network
+from tests.kit.sshd import SERVER_PASSWORD, Network, known_hosts_line
 from tests.kit.wait import TIMEOUT_S, wait_until
 
 NOBODY = 65534
@@ -240,6 +240,27 @@ def test_login_and_logout(network: Network) -> None:
     assert_success(user.fab("stop"))
     assert_success(user.fab("logout", "--all"))
     assert (network.gateway.logins(), network.host.logins()) == (2, 2)
+    network.wait_until_empty()
+
+
+def test_logout_of_a_process_that_hangs(network: Network) -> None:
+    """`logout` says which process does not answer, and how to end it; the other logins end all the same."""
+    user, host = network.user, network.host
+    network.write_known_hosts(known_hosts_line(host.port, host.public_key, "localhost"))
+    assert_success(user.fab("login"))
+    (hanging,) = daemons(network)
+    assert_success(user.fab("login", "--host", f"localhost:{host.port}"))
+    (other,) = (process for process in daemons(network) if process != hanging)
+    hanging.send_signal(signal.SIGSTOP)
+    remedy = f"kill -9 {hanging.pid}"
+    for command in (("logout",), ("logout", "--all")):
+        assert_error(
+            user.fab(*command), 1, f"the process {hanging.pid} that holds it does not answer", remedy
+        )
+    assert not is_alive(other)
+    assert_success(network.run(*remedy.split()))
+    wait_until(lambda: not is_alive(hanging), "the process has ended")
+    assert "no login is held" in assert_success(user.fab("logout", "--all")).stdout
     network.wait_until_empty()
 
 
