@@ -15,9 +15,9 @@ from notebooks_over_ssh.ssh.mux.login_sockets import (
     HeldLogin,
     LoginStaysError,
     end_login,
+    find_login,
     login_socket,
     login_sockets,
-    query,
 )
 from notebooks_over_ssh.tasks.login_description import describe
 from notebooks_over_ssh.tasks.run import Run
@@ -43,11 +43,10 @@ def login(run: Run) -> None:
     start_if_needed(run.settings.gateway)
     start_time = time.monotonic()
     host = run.settings.destination().host
-    for login_id in _login_ids(run)[-1]:
-        held_login = query(login_socket(login_id))
-        if held_login is not None:
-            print_step("login", f"already logged in to {host}")
-            return print_detail(describe(held_login))
+    held_login = find_login(_login_ids(run)[-1])
+    if held_login is not None:
+        print_step("login", f"already logged in to {host}")
+        return print_detail(describe(held_login))
     with progress("login", f"logging in to {host}"), closing(BackgroundProcess()) as process:
         process.log_in(run.settings, run.credentials)
         accounts = process.keep_login()

@@ -31,12 +31,14 @@ from notebooks_over_ssh.jupyter.connecting import (
 from notebooks_over_ssh.jupyter.session import AnySession, Tunnel
 from notebooks_over_ssh.launchers.base import JobEndedError, JobState
 from notebooks_over_ssh.ssh.connection import Connection
+from notebooks_over_ssh.ssh.mux.login_sockets import find_login
 from notebooks_over_ssh.tasks.run import Run
 from notebooks_over_ssh.tasks.start_sandbox import start_if_needed
 from notebooks_over_ssh.terminal import print_detail, print_step, progress, warn
 from notebooks_over_ssh.trust_stores import manager
 from notebooks_over_ssh.tunnel import tunnel as tunnels
 from notebooks_over_ssh.util.command_hint import command
+from notebooks_over_ssh.util.duration import describe_duration
 
 NOT_RUNNING = server.StopResult(was_running=False, forced=False, pid=None)
 
@@ -127,13 +129,15 @@ def stop_session(session: AnySession, run: Run, *, force: bool = False) -> None:
     stopped = _stop_unless_ended(connection, session, login, run, force=force) if connection else NOT_RUNNING
     if stopped.was_running:
         _report_stopped(stopped, host, start_time)
-    _report_closed(tunnels.terminate(session))
+    closed = tunnels.terminate(session)
+    _report_closed(closed)
     session = sessions.reload(session)  # the tunnel may have submitted another job
     has_job = _stop_job(session, run, state, was_running=connection is not None)
     if not stopped.was_running and not has_job:
         _report_stopped(stopped, host, start_time)
     sessions.delete(session)
     _remove_unused_certificates()
+    _report_kept_login(login, closed)
 
 
 def _stop_unless_ended(
@@ -253,6 +257,19 @@ def _report_stopped(stopped: server.StopResult, host: str, start_time: float) ->
     else:
         reason = ", killed because it did not exit in time" if stopped.forced else ""
         print_step("stop", f"stopped the server on {host} (process {stopped.pid}){reason}", start_time)
+
+
+def _report_kept_login(login: Connection, closed: Tunnel | None) -> None:
+    """If the login is held without a tunnel from now on, print for how long and how to end it."""
+    held_login = find_login(login.login_ids)
+    if held_login is None or not held_login.lifetime_s:
+        return
+    # The process of the closed tunnel may still be about to let go of it.
+    if not held_login.tunnel or (closed and closed.pid == held_login.pid):
+        lifetime = describe_duration(held_login.lifetime_s)
+        print_detail(
+            f"the login stays until no command has used it for {lifetime}: {command('logout')} ends it"
+        )
 
 
 def _report_closed(tunnel: Tunnel | None) -> None:

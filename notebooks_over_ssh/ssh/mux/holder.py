@@ -209,6 +209,7 @@ class LoginHolder:
             pid=os.getpid(),
             hops=self.hops,
             since=offered.since,
+            lifetime_s=self.lifetime_s,
             until=None if self.tunnel or is_used else time.time() + left_s,
             tunnel=self.tunnel,
         )

@@ -4,6 +4,7 @@ import logging
 import os
 import socket
 from base64 import b64decode
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -44,6 +45,8 @@ class HeldLogin(msgspec.Struct, frozen=True, kw_only=True):
     """The accounts, as `user@host`, outermost first."""
     since: float
     """When it had logged in, by time.time()."""
+    lifetime_s: float
+    """For how long they are kept without a tunnel, after their last use."""
     until: float | None
     """When they end unless they are used, by time.time(); None while they are in use."""
     tunnel: str
@@ -78,6 +81,15 @@ def held_logins() -> list[HeldLogin]:
     with ThreadPoolExecutor(max_workers=MAX_QUERIES) as executor:
         answers = executor.map(query, login_sockets())
     return list({login.pid: login for login in answers if login}.values())
+
+
+def find_login(login_ids: Iterable[str]) -> HeldLogin | None:
+    """What a process offers under one of these names; None if none does, or their folder cannot be used."""
+    try:
+        return next(filter(None, (query(login_socket(login_id)) for login_id in login_ids)), None)
+    except TaskError as error:
+        _log.debug("no logins: %s", error)
+        return None
 
 
 def query(path: Path) -> HeldLogin | None:

@@ -138,6 +138,7 @@ def test_tunnel_in_the_foreground(network: Network) -> None:
         )
         output, _ = process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 0, output
+    assert "the login stays" not in output
     assert network.user.only_session()["tunnel"] == "open"
     assert network.host.logins() == 3
     assert_success(network.user.fab("stop"))
@@ -186,12 +187,13 @@ def test_stop_after_a_lost_tunnel(network: Network) -> None:
 
 @pytest.mark.parametrize("lifetime_s", [0, 3])
 def test_lifetime(network: Network, lifetime_s: int) -> None:
-    """The process ends by itself when nobody has used its login for that time; `stop` does not wait for it."""
+    """The process ends by itself when nobody has used its login for that time; `stop` says so, and does not wait."""
     network.configure(notebook={"login_lifetime": lifetime_s})
     assert_success(network.user.fab("up", "--detach"))
     (process,) = daemons(network)
     port = Tunnel(network.user).record()["local_port"]
-    assert_success(network.user.fab("stop"))
+    stopped = assert_success(network.user.fab("stop")).stdout
+    assert (f"until no command has used it for {lifetime_s} s" in stopped) == (lifetime_s > 0)
     assert listening_ports([process]) == set()
     listen(port).close()
     if lifetime_s:
