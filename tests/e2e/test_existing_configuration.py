@@ -3,10 +3,12 @@ now.
 """
 
 import json
+import shutil
 import socket
 import ssl
 import stat
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ from tests.kit.cli import User, assert_error, assert_success, port_in
 from tests.kit.jupyter_client import Browser
 from tests.kit.leaks import processes_below
 from tests.kit.ports import free_port
-from tests.kit.users import PASSWORD
+from tests.kit.users import PASSWORD, new_user
 from tests.kit.wait import TIMEOUT_S
 
 OLD_PASSWORD = "the password of 2019"
@@ -129,6 +131,23 @@ def new() -> Before:
     )
 
 
+@pytest.fixture(scope="module")
+def sandbox_user(tmp_path_factory: pytest.TempPathFactory, temporary: Path) -> Iterator[User]:
+    """A user with a running sandbox, in which nothing was secured yet."""
+    with new_user(tmp_path_factory, temporary) as created:
+        assert_success(created.fab("sandbox.start"))
+        yield created
+
+
+@pytest.fixture
+def unconfigured_user(sandbox_user: User) -> Iterator[User]:
+    """The same, without a session, and without the configuration and state of another test on the hosts."""
+    yield sandbox_user
+    sandbox_user.stop_all_sessions()
+    for name in (".jupyter", ".ssh", ".local/state"):
+        shutil.rmtree(sandbox_user.remote_home / name, ignore_errors=True)
+
+
 @pytest.mark.parametrize("before", [old, new])
 @pytest.mark.parametrize(
     ("application", "family"),
@@ -136,7 +155,7 @@ def new() -> Before:
     ids=["notebook 6", "notebook 7", "lab 4", "server 2"],
 )
 def test_matrix(
-    fresh_user: User,
+    unconfigured_user: User,
     request: pytest.FixtureRequest,
     tmp_path: Path,
     application: str,
@@ -147,8 +166,7 @@ def test_matrix(
     open.
     """
     there: Before = before()
-    assert_success(fresh_user.fab("sandbox.start"))
-    _write(fresh_user, there)
+    _write(unconfigured_user, there)
     notebook: dict[str, Any] = {"application": application, "remote_port": free_port()}
     if family == "classic":
         notebook["environment"] = str(request.getfixturevalue("notebook6_venv"))
@@ -157,8 +175,8 @@ def test_matrix(
     fab = ("-f", str(settings))
 
     # Without `secure` no open server is started.
-    assert_error(fresh_user.fab(*fab, "serve"), 6)
-    up = assert_success(fresh_user.fab(*fab, "up", "--detach", *ANSWERS, stdin=f"{PASSWORD}\n"))
+    assert_error(unconfigured_user.fab(*fab, "serve"), 6)
+    up = assert_success(unconfigured_user.fab(*fab, "up", "--detach", *ANSWERS, stdin=f"{PASSWORD}\n"))
     assert f"jupyter {application} {'6.' if family == 'classic' else ''}" in up.stdout
     for setting in there.disabled:
         assert f"disabled {setting}" in up.stdout, setting
@@ -167,51 +185,49 @@ def test_matrix(
     keeps_its_password = before is new and family == "server"
     assert ("password unchanged" in up.stdout) == keeps_its_password
     passwords = (OLD_PASSWORD, PASSWORD) if keeps_its_password else (PASSWORD, OLD_PASSWORD)
-    _assert_protected(fresh_user, port_in(up), *passwords)
+    _assert_protected(unconfigured_user, port_in(up), *passwords)
 
-    backups = _backups(fresh_user)
+    backups = _backups(unconfigured_user)
     for name, content in there.files.items():
-        if _changed(fresh_user, name, content):
+        if _changed(unconfigured_user, name, content):
             assert content in backups.values(), f"no backup of {name}"
     for name, what in there.stays.items():
-        assert what in (fresh_user.remote_home / name).read_text(), name
-    second_run = assert_success(fresh_user.fab(*fab, "up", "--detach"))
+        assert what in (unconfigured_user.remote_home / name).read_text(), name
+    second_run = assert_success(unconfigured_user.fab(*fab, "up", "--detach"))
     assert "password and certificate unchanged" in second_run.stdout and "disabled" not in second_run.stdout
-    assert_success(fresh_user.fab(*fab, "secure", "--renew"))
-    assert _backups(fresh_user).items() >= backups.items()
-    assert_success(fresh_user.fab("stop"))
+    assert_success(unconfigured_user.fab(*fab, "secure", "--renew", "stop"))
+    assert _backups(unconfigured_user).items() >= backups.items()
 
 
-@pytest.mark.parametrize(
-    ("hidden", "expected"),
-    [
-        ("c['NotebookApp'].ip = '0.0.0.0'", "it listened on 0.0.0.0"),
-        ("c['NotebookApp'].allow_remote_access = True", "it answered under a host name other"),
-        ("c['NotebookApp'].allow_origin = '*'", "it answered a request from another web site"),
-        (
-            "c['PasswordIdentityProvider'].hashed_password = c['IdentityProvider'].token = ''",
-            "it answered a request without login",
-        ),
-    ],
-)
-def test_setting_computed_at_run_time(user: User, hidden: str, expected: str) -> None:
+# Each setting, and what the check of the server finds.
+COMPUTED = {
+    "c['NotebookApp'].ip = '0.0.0.0'": "it listened on 0.0.0.0",
+    "c['NotebookApp'].allow_remote_access = True": "it answered under a host name other",
+    "c['NotebookApp'].allow_origin = '*'": "it answered a request from another web site",
+    "c['PasswordIdentityProvider'].hashed_password = c['IdentityProvider'].token = ''": (
+        "it answered a request without login"
+    ),
+}
+
+
+def test_setting_computed_at_run_time(user: User) -> None:
     """A server that a setting computed at run time leaves open is stopped as soon as it is checked; 6 names the
-    setting.
+    setting. Without such a setting it starts.
     """
     config = user.jupyter_config.with_suffix(".py")
-    config.write_text(f"{hidden}\n")
     try:
-        result = assert_error(
-            user.fab("up", "--detach", INVOKE_NOTEBOOK_REMOTE_PORT=str(free_port())), 6, expected
-        )
-        assert "ready" not in result.stdout
-        assert user.status() == []
-        assert not [p for p in processes_below(user.home) if "jupyter-notebook" in " ".join(p.cmdline())]
+        for hidden, finding in COMPUTED.items():
+            config.write_text(f"{hidden}\n")
+            result = assert_error(
+                user.fab("up", "--detach", INVOKE_NOTEBOOK_REMOTE_PORT=str(free_port())), 6, finding
+            )
+            assert "ready" not in result.stdout
+            assert user.status() == []
+            assert not [p for p in processes_below(user.home) if "jupyter-notebook" in " ".join(p.cmdline())]
     finally:
         config.unlink()
         user.stop_all_sessions()
-    assert_success(user.fab("up", "--detach"))
-    assert_success(user.fab("stop"))
+    assert_success(user.fab("up", "--detach", "stop"))
 
 
 def _write(user: User, before: Before) -> None:
@@ -244,8 +260,8 @@ def _backups(user: User) -> dict[str, str]:
 
 def _assert_protected(user: User, port: int, password: str, no_password: str) -> None:
     """Check each row of the table in docs/security.md that can be observed through the tunnel or beside it."""
-    session = user.only_session()
-    with Browser(port, user.certificate_pem(session["host"])) as browser:
+    host = user.only_record()["host"]
+    with Browser(port, user.certificate_pem(host)) as browser:
         assert not browser.log_in(no_password)
         assert not browser.log_in("")
         assert browser.log_in(password)
@@ -261,7 +277,7 @@ def _assert_protected(user: User, port: int, password: str, no_password: str) ->
                 browser.attach(kernel.identity, TIMEOUT_S, origin="https://example.org"),
             ):
                 pass
-            _assert_private_runtime_files(user, session["host"])
+            _assert_private_runtime_files(user, host)
             addresses = {
                 connection.laddr.ip
                 for process in processes_below(user.home)

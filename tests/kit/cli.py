@@ -198,12 +198,18 @@ class User:
         (session,) = self.status()
         return session
 
+    def records(self) -> list[dict[str, Any]]:
+        """The records of all sessions."""
+        return [json.loads(path.read_text()) for path in self.sessions.glob("*.session.json")]
+
+    def only_record(self) -> dict[str, Any]:
+        """The record of the only session: what `only_session` shows of it, without starting a program."""
+        (record,) = self.records()
+        return record
+
     def record(self, host: str) -> dict[str, Any]:
         """The record of the session on a host."""
-        records: list[dict[str, Any]] = [
-            json.loads(path.read_text()) for path in self.sessions.glob("*.session.json")
-        ]
-        (record,) = (record for record in records if record["host"] == host)
+        (record,) = (record for record in self.records() if record["host"] == host)
         return record
 
     def certificate_pem(self, host: str) -> str:
