@@ -44,7 +44,9 @@ def test_host_variable(one: User) -> None:
 
 
 def test_user_variable(one: User) -> None:
-    """A user that a variable names is not taken for the user of the only session."""
+    """`status` and `status --json` show whose session it is, and a user that a variable names is not taken for them."""
+    assert f"{getuser()}@ashbury" in assert_success(one.fab("status")).stdout
+    assert one.only_session()["user"] == getuser()
     assert_error(one.fab("tunnel", "--detach", INVOKE_USER="somebody"), 1, "there is no session on")
     assert_error(one.fab("stop", INVOKE_USER="somebody"), 2, f"{getuser()}@ashbury", "stop --all")
     assert hosts(one) == ["ashbury"]
@@ -65,20 +67,19 @@ def test_host_in_user_file(one: User) -> None:
     assert one.status() == []
 
 
-@pytest.mark.parametrize(
-    "task", [("stop",), ("tunnel", "--detach"), ("serve",), ("secure", "--renew"), ("logs",)], ids=" ".join
-)
-def test_several_without_a_terminal(two: User, task: tuple[str, ...]) -> None:
-    """When several sessions match and there is no terminal, nothing is done, and they are listed."""
+TASKS = (("stop",), ("tunnel", "--detach"), ("serve",), ("secure", "--renew"), ("logs",))
+
+
+def test_several(two: User) -> None:
+    """When several sessions match and there is no terminal, nothing is done, and they are listed. At a terminal a
+    number picks the session; any other input, Ctrl-C and Ctrl-D do nothing.
+    """
     before = [session["pid"] for session in two.status()]
-    assert_error(
-        two.fab(*task), 2, "2 sessions match", f"{getuser()}@ashbury", f"{getuser()}@bonnington", "--host"
-    )
-    assert [session["pid"] for session in two.status()] == before
-
-
-def test_several_at_a_terminal(two: User) -> None:
-    """At a terminal a number picks the session; any other input, Ctrl-C and Ctrl-D do nothing."""
+    for task in TASKS:
+        assert_error(
+            two.fab(*task), 2, "2 sessions match", f"{getuser()}@ashbury", f"{getuser()}@bonnington", "--host"
+        )
+        assert [session["pid"] for session in two.status()] == before, task
     with two.at_terminal("fab", "stop") as terminal:
         terminal.expect(r"which session\?")
         terminal.type("3")
@@ -101,9 +102,3 @@ def test_several_at_a_terminal(two: User) -> None:
         terminal.type(number)
         assert terminal.end() == 0, terminal.output
     assert hosts(two) == ["ashbury"]
-
-
-def test_status_shows_the_user(one: User) -> None:
-    """`status` and `status --json` show whose session it is."""
-    assert f"{getuser()}@ashbury" in assert_success(one.fab("status")).stdout
-    assert one.only_session()["user"] == getuser()
