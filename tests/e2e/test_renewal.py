@@ -20,9 +20,12 @@ KEEPS = "the running server uses an older password or certificate until it is re
 @pytest.fixture(autouse=True)
 def _as_before(user: User) -> Iterator[None]:
     """Each test begins with PASSWORD, and ends without a server."""
+    pem = user.jupyter_config.parent / "notebooks-over-ssh/server.pem"
+    contents = {path: path.read_bytes() for path in (user.jupyter_config, pem)}
     yield
     user.stop_all_sessions()
-    assert_success(user.fab("secure", "--renew", "--password-file", "-", stdin=PASSWORD))
+    for path, content in contents.items():
+        path.write_bytes(content)
 
 
 def renew(user: User, *flags: str) -> str:
@@ -43,7 +46,8 @@ def test_without_a_restart(user: User) -> None:
     tunnel.
     """
     first_up = assert_success(user.fab("up", "--detach"))
-    first, old = user.only_session(), user.certificate_pem(user.only_session()["host"])
+    first = user.only_record()
+    old = first["certificate_pem"]
     output = renew(user)
     assert f"warning: {KEEPS}: `" in output and "secure --restart` restarts it" in output
     assert logs_in(user, port_in(first_up), old, PASSWORD)
@@ -62,11 +66,13 @@ def test_with_a_restart(user: User) -> None:
     local_port, remote_port = free_port(), free_port()
     up = ("up", "--detach", "--local-port", str(local_port))
     assert_success(user.fab(*up, INVOKE_NOTEBOOK_REMOTE_PORT=str(remote_port)))
-    first, old = user.only_session(), user.certificate_pem(user.only_session()["host"])
+    first = user.only_record()
+    old = first["certificate_pem"]
     renew(user)
     result = assert_success(user.fab("secure", "--restart"))
     assert KEEPS not in result.stderr and port_in(result) == local_port
-    second, new = user.only_session(), user.certificate_pem(user.only_session()["host"])
+    second = user.only_session()
+    new = user.certificate_pem(second["host"])
     assert (second["host"], second["tunnel"]) == (first["host"], "open")
     assert second["remote_port"] == remote_port
     assert second["pid"] != first["pid"] and not psutil.pid_exists(first["pid"])
@@ -83,9 +89,7 @@ def test_up_with_a_restart(user: User) -> None:
     up = ("up", "--detach", "--renew", "--restart", "--password-file", "-")
     result = assert_success(user.fab(*up, stdin=f"{NEW_PASSWORD}\n"))
     assert "secure --restart" not in result.stderr
-    assert logs_in(user, port_in(result), user.certificate_pem(user.only_session()["host"]), NEW_PASSWORD), (
-        first
-    )
+    assert logs_in(user, port_in(result), user.only_record()["certificate_pem"], NEW_PASSWORD), first
 
 
 def test_busy_kernels(user: User, tmp_path: Path) -> None:
