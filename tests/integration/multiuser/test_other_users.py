@@ -292,35 +292,35 @@ def fake_server(pam_network: PamNetwork, stranger: Account, port: int, kind: str
             process_.kill()
 
 
-@pytest.mark.parametrize("kind", ["TLS", "HTTP", "silent"])
-def test_port_taken_before_the_server(tmp_path: Path, packages: Path, kind: str) -> None:
+def test_port_taken_before_the_server(tmp_path: Path, packages: Path) -> None:
     """When a stranger has the port first, the server takes another, and the stranger receives nothing."""
     machines.skip_unless_supported()
-    pam_network, _, stranger = _start_both(tmp_path / "pam_network", packages)
+    pam_network, owner, stranger = _start_both(tmp_path / "pam_network", packages)
     try:
-        port = free_port()
-        pam_network.configure(
-            user=pam_network.accounts[0].name,
-            notebook={"host": pam_network.host_destination, "remote_port": port, "nice": 10},
-        )
-        with fake_server(pam_network, stranger, port, kind) as received:
-            up = assert_success(
-                pam_network.user.fab("up", "--detach", "--password-file", pam_network.password_file())
+        for kind in ("TLS", "HTTP", "silent"):
+            port = free_port()
+            pam_network.configure(
+                user=owner.name,
+                notebook={"host": pam_network.host_destination, "remote_port": port, "nice": 10},
             )
-            session = pam_network.user.only_session()
-            assert session["remote_port"] != port
-            with Browser(port_in(up), pam_network.user.certificate_pem(HOST_ADDRESS)) as browser:
-                assert browser.log_in(PASSWORD)
-            assert_success(pam_network.user.fab("stop"))
-            assert received.read_bytes() == b""
+            with fake_server(pam_network, stranger, port, kind) as received:
+                up = assert_success(
+                    pam_network.user.fab("up", "--detach", "--password-file", pam_network.password_file())
+                )
+                session = pam_network.user.only_record()
+                assert session["remote_port"] != port, kind
+                with Browser(port_in(up), session["certificate_pem"]) as browser:
+                    assert browser.log_in(PASSWORD)
+                assert_success(pam_network.user.fab("stop"))
+                assert received.read_bytes() == b"", kind
     finally:
         pam_network.close()
 
 
-def test_forwarded_port(tmp_path: Path, packages: Path) -> None:
+def test_forwarded_port(tmp_path: Path, simulated_packages: Path) -> None:
     """When a stranger listens on a port of `--forward`, no tunnel opens; without that port, one does."""
     machines.skip_unless_supported()
-    pam_network, _, stranger = _start_both(tmp_path / "pam_network", packages)
+    pam_network, _, stranger = _start_both(tmp_path / "pam_network", simulated_packages)
     try:
         assert_success(
             pam_network.user.fab("secure", "--password-file", pam_network.password_file(), "serve")
@@ -334,36 +334,33 @@ def test_forwarded_port(tmp_path: Path, packages: Path) -> None:
             )
             assert received.read_bytes() == b""
             assert_success(pam_network.user.fab("tunnel", "--detach"))
-        assert_success(pam_network.user.fab("tunnel", "--detach", "--forward", str(port)))
-        assert_success(pam_network.user.fab("stop"))
+        assert_success(pam_network.user.fab("tunnel", "--detach", "--forward", str(port), "stop"))
     finally:
         pam_network.close()
 
 
-@pytest.mark.parametrize(
-    ("kind", "expected"), [("TLS", "another certificate, SHA-256 "), ("HTTP", "it does not speak TLS")]
-)
-def test_port_taken_after_the_server(tmp_path: Path, packages: Path, kind: str, expected: str) -> None:
+def test_port_taken_after_the_server(tmp_path: Path, simulated_packages: Path) -> None:
     """When a stranger has the port of a server that has ended, no tunnel opens, the error describes the stranger's
     server, and no password is sent.
     """
     machines.skip_unless_supported()
-    pam_network, _, stranger = _start_both(tmp_path / "pam_network", packages)
+    pam_network, _, stranger = _start_both(tmp_path / "pam_network", simulated_packages)
     try:
         assert_success(
             pam_network.user.fab("secure", "--password-file", pam_network.password_file(), "serve")
         )
-        session = pam_network.user.only_session()
+        session = pam_network.user.only_record()
         kill(session["pid"])
-        with fake_server(pam_network, stranger, session["remote_port"], kind) as received:
-            for words in (("tunnel",), ("tunnel", "--detach")):
-                result = assert_error(pam_network.user.fab(*words), 6, "is not your server", expected)
-                assert "do not type your password there" in result.stderr
-                assert "ready" not in result.stdout
-            request = received.read_bytes()
-            assert b"HTTP" not in request and PASSWORD.encode() not in request
-            # With TLS, data after the handshake; without, at most the start of a handshake (RFC 8446, section 5.1).
-            assert request == b"" if kind == "TLS" else request[:1] == b"\x16"
+        for kind, expected in (("TLS", "another certificate, SHA-256 "), ("HTTP", "it does not speak TLS")):
+            with fake_server(pam_network, stranger, session["remote_port"], kind) as received:
+                for words in (("tunnel",), ("tunnel", "--detach")):
+                    result = assert_error(pam_network.user.fab(*words), 6, "is not your server", expected)
+                    assert "do not type your password there" in result.stderr
+                    assert "ready" not in result.stdout
+                request = received.read_bytes()
+                assert b"HTTP" not in request and PASSWORD.encode() not in request
+                # With TLS, data after the handshake; without, at most the start of one (RFC 8446, section 5.1).
+                assert request == b"" if kind == "TLS" else request[:1] == b"\x16"
         assert_success(pam_network.user.fab("stop"))
     finally:
         pam_network.close()
