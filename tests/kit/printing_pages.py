@@ -28,6 +28,7 @@ class Page:
         self._port = port
         self._certificate_pem = certificate_pem
         self._end = folder / f"end-{port}"
+        self._end.unlink(missing_ok=True)
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 

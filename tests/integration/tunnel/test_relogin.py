@@ -79,7 +79,8 @@ def assert_reconnected(tunnel: Tunnel, port: int) -> None:
 
 def test_one_time_code(pam_network: PamNetwork, codes: Codes, loop: AsyncioThread) -> None:
     """After a disconnect the tunnel makes no attempt at a gateway that wants a code; `tunnel` asks for one, and the
-    address stays.
+    address stays. In the foreground the tunnel reports that it waits, asks once its user presses Enter, and continues
+    at the same port.
     """
     account = account_with_codes(pam_network, codes, "publickey,keyboard-interactive", CODE)
     tunnel = Tunnel(pam_network.user)
@@ -101,20 +102,10 @@ def test_one_time_code(pam_network: PamNetwork, codes: Codes, loop: AsyncioThrea
             assert terminal.end() == 0, terminal.output
         assert_reconnected(tunnel, before["local_port"])
         wait_until(lambda: not psutil.pid_exists(before["pid"]), "the old tunnel has ended")
-        assert_success(pam_network.user.fab("stop"))
 
-
-def test_one_time_code_at_a_terminal(pam_network: PamNetwork, codes: Codes, loop: AsyncioThread) -> None:
-    """In the foreground the tunnel reports that it waits, asks once its user presses Enter, and continues at the same
-    port.
-    """
-    account = account_with_codes(pam_network, codes, "publickey,keyboard-interactive", CODE)
-    tunnel = Tunnel(pam_network.user)
-    with through_proxy(pam_network, account, loop) as relay:
-        steps = ("secure", "--password-file", pam_network.password_file(), "serve")
-        with pam_network.user.at_terminal("fab", *steps) as terminal:
-            type_code(terminal, account, relay, codes)
-            assert terminal.end() == 0, terminal.output
+        psutil.Process(tunnel.record()["pid"]).terminate()
+        wait_until(lambda: not tunnel.record(), "the tunnel has ended")
+        pam_network.user.end_logins()
         with pam_network.user.at_terminal("fab", "tunnel", "--local-port", str(free_port())) as terminal:
             type_code(terminal, account, relay, codes)
             terminal.expect("ctrl-c closes the tunnel")
@@ -259,28 +250,9 @@ def test_changed_host_key(proxied: ProxiedNetwork) -> None:
         work.assert_unchanged()
 
 
-def test_server_has_ended(proxied: ProxiedNetwork) -> None:
-    """When Jupyter has ended, a tunnel in the foreground says so with a hint, and continues with the next server."""
-    user = proxied.user
-    with running_workload(proxied, MB) as work:
-        port = work.before["local_port"]
-        psutil.Process(proxied.record()["pid"]).terminate()
-        wait_until(lambda: not proxied.record(), "the first tunnel has ended")
-        with user.at_terminal("fab", "tunnel", "--local-port", str(port)) as terminal:
-            terminal.expect("ctrl-c closes the tunnel")
-            psutil.Process(work.before["pid"]).kill()
-            terminal.expect("has ended; new connections wait until `.*serve` has started a server")
-            assert_success(user.fab("serve"))
-            terminal.expect("forwards to the new server at ")
-            assert_reconnected(proxied, port)
-            terminal.interrupt()
-            assert terminal.end() == 0, terminal.output
-        assert user.only_session()["tunnel"] == "closed"
-
-
 def test_one_line_per_outage(proxied: ProxiedNetwork) -> None:
-    """At a terminal an outage is one line, however many attempts fail; Ctrl-C ends the tunnel, and restores the
-    terminal.
+    """At a terminal an outage is one line, however many attempts fail. When Jupyter has ended, the tunnel says so with
+    a hint, and continues with the next server. Ctrl-C ends the tunnel, and restores the terminal.
     """
     user = proxied.user
     with running_workload(proxied, MB) as work:
@@ -296,6 +268,11 @@ def test_one_line_per_outage(proxied: ProxiedNetwork) -> None:
                     proxied.first.resume()
                     terminal.expect(r"reconnected after [\d.]+ s")
                 assert request.result() == 200
+            psutil.Process(work.before["pid"]).kill()
+            terminal.expect("has ended; new connections wait until `.*serve` has started a server")
+            assert_success(user.fab("serve"))
+            terminal.expect("forwards to the new server at ")
+            assert_reconnected(proxied, port)
             _outage(proxied, terminal, attempts=1)
             terminal.interrupt()
             assert terminal.end() == 0, terminal.output
