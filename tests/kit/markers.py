@@ -10,11 +10,12 @@ FIXTURES = {
         *("pam_network", "netns_network", "slurm_site", "accounted_site"),
         *("gateway_site[dropbear]", "forwarder[dropbear]", "other_host"),
     },
-    "needs_sshd": {"packages", "gateway_site[sshd]", "gateway_site[dropbear]"},
+    "needs_sshd": {"packages", "simulated_packages", "gateway_site[sshd]", "gateway_site[dropbear]"},
     "needs_browser": {"browser"},
     "slow": {
-        "packages", "gateway_site", "data_home", "fresh", "connection", "_secured_user", "fresh_user", "user",
-        "notebook6_venv", "scanner", "poetry", "host_environment", "browser", "wheel", "node_client", "python_client",
+        "packages", "simulated_packages", "gateway_site", "data_home", "fresh", "connection", "_secured_user",
+        "fresh_user", "sandbox_user", "user", "notebook6_venv", "scanner", "poetry",
+        "host_environment", "browser", "wheel", "node_client", "python_client",
     },
 }  # fmt: skip
 
