@@ -46,53 +46,54 @@ def start(home: Path, **parameters: Any) -> dict[str, Any]:
     return reply
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        ".",
-        ".jupyter/",
-        ".jupyter/jupyter_server_config.json",
-        ".jupyter/jupyter_server_config.py",
-        ".jupyter/jupyter_server_config.d/",
-        ".jupyter/jupyter_server_config.d/an extension.json",
-        ".jupyter/custom/custom.js",
-        ".jupyter/notebooks-over-ssh/backups/",
-        ".local/",
-        ".local/state/notebooks-over-ssh/",
-        ".local/share/jupyter/kernels/mine/kernel.json",
-        ".local/share/jupyter/labextensions/theirs/package.json",
-        ".ipython/profile_default/startup/00-first.py",
-        ".ipython/profile_default/startup/",
-    ],
+# A folder ends with a slash.
+PATHS = (
+    "./",
+    ".jupyter/",
+    ".jupyter/jupyter_server_config.json",
+    ".jupyter/jupyter_server_config.py",
+    ".jupyter/jupyter_server_config.d/",
+    ".jupyter/jupyter_server_config.d/an extension.json",
+    ".jupyter/custom/custom.js",
+    ".jupyter/notebooks-over-ssh/backups/",
+    ".local/",
+    ".local/state/notebooks-over-ssh/",
+    ".local/share/jupyter/kernels/mine/kernel.json",
+    ".local/share/jupyter/labextensions/theirs/package.json",
+    ".ipython/profile_default/startup/00-first.py",
+    ".ipython/profile_default/startup/",
 )
-def test_writable(home: Path, path: str) -> None:
-    """A file or folder that all can write to keeps the server from starting, and is made private by name; a second
+
+
+def test_writable(home: Path) -> None:
+    """Each file or folder that all can write to keeps the server from starting, and is made private by name; a second
     run changes nothing.
     """
-    target = home / path
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if path.endswith("/"):
-        target.mkdir(parents=True, exist_ok=True)
-    elif not target.exists():
-        target.write_text("{}")
+    targets = {os.path.normpath(path): home / path for path in PATHS}
+    for path, target in zip(PATHS, targets.values(), strict=True):
+        folder = target if path.endswith("/") else target.parent
+        folder.mkdir(parents=True, exist_ok=True)
+        if folder != target and not target.exists():
+            target.write_text("{}")
+    before = {path: target.stat() for path, target in targets.items()}
+    contents = {path: target.read_bytes() for path, target in targets.items() if target.is_file()}
     assert exposed(home) == set()
-    target.chmod(stat.S_IMODE(target.stat().st_mode) | 0o002)
-    preexec = target.stat()
-    content = target.read_bytes() if target.is_file() else b""
-    expected = os.path.normpath(path)
-    assert exposed(home) == {expected}
-    reply = start(home)
-    assert (reply["problem"], reply["path"], reply["is_owned"]) == (
-        "exposed",
-        str(home / expected),
-        True,
-    )
+
+    for path, target in targets.items():
+        target.chmod(stat.S_IMODE(before[path].st_mode) | 0o002)
+        reply = start(home)
+        assert (reply["problem"], reply["path"], reply["is_owned"]) == ("exposed", str(home / path), True)
+        target.chmod(stat.S_IMODE(before[path].st_mode))
+    for path, target in targets.items():
+        target.chmod(stat.S_IMODE(before[path].st_mode) | 0o002)
+    assert exposed(home) == set(targets)
     closed = configure(home, password_hash="", certificate="")
-    assert [each["path"] for each in closed["exposed"]] == [str(home / expected)]
-    assert not target.stat().st_mode & 0o022
-    if target.is_file():
+    assert sorted(each["path"] for each in closed["exposed"]) == sorted(str(home / path) for path in targets)
+    assert [path for path, target in targets.items() if target.stat().st_mode & 0o022] == []
+    for path, content in contents.items():
         # A process that had it open for writing has the old file.
-        assert (target.read_bytes(), target.stat().st_ino != preexec.st_ino) == (content, True)
+        assert targets[path].read_bytes() == content
+        assert targets[path].stat().st_ino != before[path].st_ino, path
     assert exposed(home) == set()
     assert configure(home, password_hash="", certificate="")["exposed"] == []
 
