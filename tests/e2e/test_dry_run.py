@@ -13,39 +13,37 @@ def session(user: User) -> dict[str, object]:
     return user.only_session()
 
 
-@pytest.mark.parametrize(
-    ("arguments", "expected"),
-    [
-        (("stop", "--all", "--force"), ("would stop the server on ashbury", "would close the tunnel")),
-        (("stop", "--force"), ("would stop the server on ashbury", "would close the tunnel")),
-        (("-H", "ashbury", "secure", "--renew"), ("then {user}@ashbury", "would set a new password")),
-        (("serve",), ("then {user}@ashbury", "or find the running one")),
-        (("tunnel", "--local-port", "9753"), ("would keep or replace the tunnel", "port 9753")),
-        (("trust",), ("would add the certificate of ashbury",)),
-        (("untrust",), ("would remove the certificate of ashbury",)),
-        (
-            ("-H", "barnes", "up", "--detach"),
-            ("then {user}@barnes", "would start jupyter notebook on barnes"),
-        ),
-        (("logs",), ("then {user}@ashbury", "would print the last 50 lines")),
-        (("doctor",), ("then {user}@ashbury", "would check")),
-        (("sandbox.stop",), ("would remove the session on ashbury", "would stop the gateway")),
-    ],
-    ids=lambda value: " ".join(value),
-)
-def test_changes_nothing(
-    arguments: tuple[str, ...], expected: tuple[str, ...], user: User, session: dict[str, object]
-) -> None:
+# Each command, and what it prints.
+COMMANDS: dict[tuple[str, ...], tuple[str, ...]] = {
+    ("stop", "--all", "--force"): ("would stop the server on ashbury", "would close the tunnel"),
+    ("stop", "--force"): ("would stop the server on ashbury", "would close the tunnel"),
+    ("-H", "ashbury", "secure", "--renew"): ("then {user}@ashbury", "would set a new password"),
+    ("serve",): ("then {user}@ashbury", "or find the running one"),
+    ("tunnel", "--local-port", "9753"): ("would keep or replace the tunnel", "port 9753"),
+    ("trust",): ("would add the certificate of ashbury",),
+    ("untrust",): ("would remove the certificate of ashbury",),
+    ("-H", "barnes", "up", "--detach"): (
+        "then {user}@barnes",
+        "would start jupyter notebook on barnes",
+    ),
+    ("logs",): ("then {user}@ashbury", "would print the last 50 lines"),
+    ("doctor",): ("then {user}@ashbury", "would check"),
+    ("sandbox.stop",): ("would remove the session on ashbury", "would stop the gateway"),
+}
+
+
+def test_changes_nothing(user: User, session: dict[str, object]) -> None:
     """A dry run prints host, route and process, and leaves the server, the tunnel, their records and all files."""
     files = user.files()
     records = {path: path.read_bytes() for path in user.sessions.iterdir()}
-    output = assert_success(user.fab("--dry", *arguments)).stdout
-    for text in (*expected, "dry run: nothing was changed"):
-        assert text.format(user=session["user"]) in output
-    assert user.files() == files
-    assert {path: path.read_bytes() for path in user.sessions.iterdir()} == records
+    for arguments, expected in COMMANDS.items():
+        output = assert_success(user.fab("--dry", *arguments)).stdout
+        for text in (*expected, "dry run: nothing was changed"):
+            assert text.format(user=session["user"]) in output
+        assert user.files() == files, arguments
+        assert {path: path.read_bytes() for path in user.sessions.iterdir()} == records, arguments
+        assert psutil.pid_exists(int(str(session["pid"]))), arguments
     assert user.only_session() == session
-    assert psutil.pid_exists(int(str(session["pid"])))
 
 
 @pytest.mark.parametrize("program", ["fab", "invoke", "notebooks"])
