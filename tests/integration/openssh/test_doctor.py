@@ -5,6 +5,7 @@ import json
 import re
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -33,6 +34,12 @@ ALL_CHECKS = [
     "kernel",
 ]
 WITH_A_SERVER = [*ALL_CHECKS, "server", "websocket"]
+
+
+@pytest.fixture(scope="module")
+def packages(simulated_packages: Path) -> Path:
+    """A small server in place of Jupyter."""
+    return simulated_packages
 
 
 def assert_broken_at(network: Network, link: str, code: int, *expected: str) -> dict[str, Any]:
@@ -154,16 +161,13 @@ def test_unwritable_folders(network: Network) -> None:
 @pytest.mark.parametrize("option", ["AllowTcpForwarding no", "DisableForwarding yes"])
 def test_host_that_forbids_forwarding(network: Network, option: str) -> None:
     """A host that forbids forwarding is named, with its reason, and a program relays connections."""
-    assert_success(network.user.fab("secure"))
     network.host.stop()
     network.host.start(option, network.environment())
-    output = assert_success(network.user.fab("doctor")).stdout
+    output = assert_success(network.user.fab("secure", "doctor")).stdout
     (line,) = [line for line in output.splitlines() if line.startswith("loopback")]
     assert "administratively prohibited" in line
     assert "program" in line
-    assert_success(network.user.fab("serve"))
-    assert "all checks passed" in assert_success(network.user.fab("doctor")).stdout
-    assert_success(network.user.fab("stop"))
+    assert "all checks passed" in assert_success(network.user.fab("serve", "doctor", "stop")).stdout
 
 
 def test_directory_and_environment(network: Network) -> None:

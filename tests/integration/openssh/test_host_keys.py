@@ -1,5 +1,7 @@
 """No login without a verified host key, on both hops."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.kit.cli import assert_error, assert_success
@@ -7,6 +9,12 @@ from tests.kit.sshd import Network, Server, make_key, public_key
 
 HOPS = ("gateway", "host")
 QUESTION = r"\[yes/no/fingerprint\]"
+
+
+@pytest.fixture(scope="module")
+def packages(simulated_packages: Path) -> Path:
+    """A small server in place of Jupyter."""
+    return simulated_packages
 
 
 def hop(network: Network, name: str) -> Server:

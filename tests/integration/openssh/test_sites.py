@@ -11,6 +11,12 @@ from tests.kit.sshd import LOOPBACK, Network
 PIN = "SHA256:" + "a" * 43
 
 
+@pytest.fixture(scope="module")
+def packages(simulated_packages: Path) -> Path:
+    """A small server in place of Jupyter."""
+    return simulated_packages
+
+
 def write_site(path: Path, gateway: str, host: str, pins: dict[str, list[str]]) -> None:
     path.write_text(json.dumps({"gateway": gateway, "notebook": {"host": host}, "ssh": {"host_keys": pins}}))
 
