@@ -29,8 +29,9 @@ def new_user(tmp_path_factory: pytest.TempPathFactory, temporary: Path) -> Itera
     try:
         yield user
     finally:
-        stopped = user.fab("stop", "--all", "--force")
-        assert_success(user.fab("sandbox.stop"))
+        stopped = user.fab("stop", "--all", "--force", "sandbox.stop")
+        if stopped.returncode:
+            assert_success(user.fab("sandbox.stop"))
         user.end_logins()
     leaks = leaked_processes(user.home)
     assert not leaks, "left in the home folder's name:\n" + "\n".join(leaks)
