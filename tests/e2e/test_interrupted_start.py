@@ -6,6 +6,7 @@ import shutil
 import signal
 from collections.abc import Callable, Iterator
 from getpass import getuser
+from typing import Any
 
 import psutil
 import pytest
@@ -53,14 +54,20 @@ def assert_all_known(user: User) -> None:
     """
     sessions = user.status()
     assert len(sessions) <= 1
-    running = [session["pid"] for session in sessions if session["server"] == "running"]
+    first = latest = _running(sessions)
+
+    def is_on_record() -> bool:
+        nonlocal latest
+        if latest == [process.pid for process in servers(user)]:
+            return True
+        latest = _running(user.status())
+        return False
+
     if sessions:
         # A start that was confirmed continues, and shows once the host has recorded it.
-        wait_until(
-            lambda: _pids(user) == [process.pid for process in servers(user)], "every server is on record"
-        )
+        wait_until(is_on_record, "every server is on record")
     assert sessions or not servers(user), "an unrecorded server runs"
-    assert running == [] or running == [process.pid for process in servers(user)]
+    assert first == [] or first == [process.pid for process in servers(user)]
     assert_success(user.fab("stop"))
     wait_until(lambda: not servers(user), "no server runs")
     assert user.status() == []
@@ -68,8 +75,9 @@ def assert_all_known(user: User) -> None:
     assert not (user.remote_state("ashbury") / "server.json").exists()
 
 
-def _pids(user: User) -> list[int]:
-    return [session["pid"] for session in user.status() if session["server"] == "running"]
+def _running(sessions: list[dict[str, Any]]) -> list[int]:
+    """The PIDs of the servers that run."""
+    return [session["pid"] for session in sessions if session["server"] == "running"]
 
 
 @pytest.fixture
