@@ -49,6 +49,36 @@ class SessionState(NamedTuple):
     """The login of another process that was used."""
 
 
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """An entry of `status --json`: a session, or a login that is held and that none of them has."""
+
+    host: str | None = None
+    user: str | None = None
+    gateway: str | None = None
+    server: str | None = None
+    """`running`, `stopped` or `unreachable`; None for a login."""
+    pid: int | None = None
+    remote_port: int | None = None
+    application: str | None = None
+    directory: str | None = None
+    started: str | None = None
+    tunnel: str | None = None
+    """`open`, `reconnecting`, `waiting` or `closed`; None for a login."""
+    local_port: int | None = None
+    url: str | None = None
+    plain_url: str | None = None
+    extra_ports: dict[int, int] = {}
+    login: dict[str, Any] | None = None
+    login_required: str | None = None
+    certificate_sha256: str | None = None
+    job: int | None = None
+    job_state: str | None = None
+    job_description: str | None = None
+    job_age_s: int | None = None
+    job_seconds_left: int | None = None
+    certificate_expires: str | None = None
+
+
 def status(settings: Settings) -> None:
     """Print every session as text."""
     states = _states(settings)
@@ -57,59 +87,60 @@ def status(settings: Settings) -> None:
         if sandbox_runs():
             print_detail(f"the sandbox is running: {command('sandbox.stop')} stops it")
     for state in states:
-        application = (
-            f"jupyter {state['application']} in {state['directory']}" if state["application"] else "jupyter"
-        )
-        phase = "queued" if state["job_state"] == "queued" else state["server"]
-        print_step(f"{state['user']}@{state['host']}", f"{application}: {phase}")
-        if state["server"] == "unreachable" and state["gateway"] == SANDBOX and not sandbox_runs():
+        application = f"jupyter {state.application} in {state.directory}" if state.application else "jupyter"
+        phase = "queued" if state.job_state == "queued" else state.server
+        print_step(f"{state.user}@{state.host}", f"{application}: {phase}")
+        if state.server == "unreachable" and state.gateway == SANDBOX and not sandbox_runs():
             print_detail(f"the sandbox is not running: {command('up')} starts it")
-        last_known = "last known: " if state["server"] == "unreachable" else ""
-        port = state["remote_port"] or "not known yet"
-        process = f"port {port}, process {state['pid']}, " if state["pid"] else ""
-        if state["started"]:
-            print_detail(f"{last_known}{process}started {state['started']}")
-        if state["job_state"]:
+        last_known = "last known: " if state.server == "unreachable" else ""
+        port = state.remote_port or "not known yet"
+        process = f"port {port}, process {state.pid}, " if state.pid else ""
+        if state.started:
+            print_detail(f"{last_known}{process}started {state.started}")
+        if state.job_state:
             print_detail(_describe_job(state))
-        elif state["job"]:
-            print_detail(f"last known: job {state['job']}")
-        if state["tunnel"] == "waiting":
-            event = "the server is ready" if state["job_state"] == "running" else "the job starts"
-            print_detail(f"the tunnel opens when {event}: {state['url']}")
+        elif state.job:
+            print_detail(f"last known: job {state.job}")
+        if state.tunnel == "waiting":
+            event = "the server is ready" if state.job_state == "running" else "the job starts"
+            print_detail(f"the tunnel opens when {event}: {state.url}")
         else:
-            print_detail(f"tunnel {state['tunnel']}{' ' + state['url'] if state['url'] else ''}")
-        if state["plain_url"]:
-            print_detail(f"without TLS: {state['plain_url']}")
-        if state["login_required"]:
+            print_detail(f"tunnel {state.tunnel}{' ' + state.url if state.url else ''}")
+        if state.plain_url:
+            print_detail(f"without TLS: {state.plain_url}")
+        if state.login_required:
             remedy = (
                 f"{command('serve')} starts it again"
-                if state["server"] == "stopped" and state["job_state"] != "queued"
+                if state.server == "stopped" and state.job_state != "queued"
                 else f"{command('tunnel')} logs in again"
             )
-            if state["tunnel"] == "waiting":
+            if state.tunnel == "waiting":
                 remedy = f"{command('tunnel --detach')} logs in again"
-            print_detail(f"waiting for you: {state['login_required']}; {remedy}")
-        for remote, local in state["extra_ports"].items():
-            print_detail(f"localhost:{local} forwards to {state['host']}:{remote}")
-        if state["certificate_expires"]:
-            print_detail(f"certificate valid until {state['certificate_expires'][:10]}")
+            print_detail(f"waiting for you: {state.login_required}; {remedy}")
+        for remote, local in state.extra_ports.items():
+            print_detail(f"localhost:{local} forwards to {state.host}:{remote}")
+        if state.certificate_expires:
+            print_detail(f"certificate valid until {state.certificate_expires[:10]}")
     for held_login in held_logins():
         print_step("login", f"held on {' and '.join(held_login.hops)}")
         print_detail(describe(held_login))
 
 
-def _describe_job(state: dict[str, Any]) -> str:
-    left_s = state["job_seconds_left"]
+def _describe_job(state: Entry) -> str:
+    left_s = state.job_seconds_left
     left = f", {describe_duration(left_s)} left" if left_s else ""
-    separator = ": " if state["job_state"] == "queued" else " "
-    label = f"job {state['job']}" if state["job"] else "the job"
-    age = f" ({state['job_age_s']} s ago)" if state["job_age_s"] else ""
-    return f"{label}{separator}{state['job_description']}{left}{age}"
+    separator = ": " if state.job_state == "queued" else " "
+    label = f"job {state.job}" if state.job else "the job"
+    age = f" ({state.job_age_s} s ago)" if state.job_age_s else ""
+    return f"{label}{separator}{state.job_description}{left}{age}"
 
 
 def status_as_json(settings: Settings) -> None:
-    """Print every session as a JSON list."""
-    print_json(_states(settings))
+    """Print every session as a JSON list, and then every login that none of them has."""
+    sessions_ = _states(settings)
+    shown = {entry.login["pid"] for entry in sessions_ if entry.login}
+    logins = [Entry(login=_login(held)) for held in held_logins() if held.pid not in shown]
+    print_json([msgspec.structs.asdict(entry) for entry in (*sessions_, *logins)])
 
 
 def print_editor_urls() -> None:
@@ -141,7 +172,7 @@ def _warn_damaged_records() -> None:
         warn(f"{path} is not a valid session record, so it is not shown: move it away")
 
 
-def _states(settings: Settings) -> list[dict[str, Any]]:
+def _states(settings: Settings) -> list[Entry]:
     _warn_damaged_records()
     records = sessions.list_records()
     return [
@@ -149,7 +180,7 @@ def _states(settings: Settings) -> list[dict[str, Any]]:
     ]
 
 
-def _state(session: AnySession, state: SessionState) -> dict[str, Any]:
+def _state(session: AnySession, state: SessionState) -> Entry:
     server_state, job, login = state
     known_job = session.job or (job and job.job)
     tunnel = sessions.get_tunnel(session)
@@ -158,31 +189,31 @@ def _state(session: AnySession, state: SessionState) -> dict[str, Any]:
     cert = _certificate(getattr(source, "certificate_pem", None))
     stopped = is_without_machine(job) or (server_state is not None and not server_state.running)
     reachable = server_state is not None or (job is not None and isinstance(session, Session))
-    return {
-        "host": session.host,
-        "user": session.user,
-        "gateway": session.gateway,
-        "server": "stopped" if stopped else "running" if reachable else "unreachable",
-        "pid": None if stopped else getattr(source, "pid", None),
-        "remote_port": None if stopped else getattr(source, "port", getattr(source, "remote_port", None)),
-        "application": getattr(source, "application", None),
-        "directory": getattr(source, "directory", None),
-        "started": getattr(source, "started", None),
-        "tunnel": tunnel.state if tunnel else "closed",
-        "local_port": tunnel.local_port if tunnel else None,
-        "url": tunnel.url if tunnel else None,
-        "plain_url": plain_address.base_url(tunnel) if tunnel else None,
-        "extra_ports": tunnel.extra_ports if tunnel else {},
-        "login": login and _login(login),
-        "login_required": tunnel.login_required or None if tunnel else None,
-        "certificate_sha256": cert.sha256 if cert else None,
-        "job": known_job.id if known_job else None,
-        "job_state": job.phase if job else None,
-        "job_description": job.description if job else None,
-        "job_age_s": job.age_s if job else None,
-        "job_seconds_left": job.seconds_left if job and job.phase == "running" else None,
-        "certificate_expires": cert.expires.isoformat() if cert else None,
-    }
+    return Entry(
+        host=session.host,
+        user=session.user,
+        gateway=session.gateway,
+        server="stopped" if stopped else "running" if reachable else "unreachable",
+        pid=None if stopped else getattr(source, "pid", None),
+        remote_port=None if stopped else getattr(source, "port", getattr(source, "remote_port", None)),
+        application=getattr(source, "application", None),
+        directory=getattr(source, "directory", None),
+        started=getattr(source, "started", None),
+        tunnel=tunnel.state if tunnel else "closed",
+        local_port=tunnel.local_port if tunnel else None,
+        url=tunnel.url if tunnel else None,
+        plain_url=plain_address.base_url(tunnel) if tunnel else None,
+        extra_ports=tunnel.extra_ports if tunnel else {},
+        login=None if login is None else _login(login),
+        login_required=tunnel.login_required or None if tunnel else None,
+        certificate_sha256=cert.sha256 if cert else None,
+        job=known_job.id if known_job else None,
+        job_state=job.phase if job else None,
+        job_description=job.description if job else None,
+        job_age_s=job.age_s if job else None,
+        job_seconds_left=job.seconds_left if job and job.phase == "running" else None,
+        certificate_expires=cert.expires.isoformat() if cert else None,
+    )
 
 
 def _login(held_login: HeldLogin) -> dict[str, Any]:

@@ -81,6 +81,7 @@ def test_first_notebook(installed: User, venv: Path) -> None:
     output = assert_success(installed.run("notebooks", "status"))
     assert f"https://localhost:{port}/" in output.stdout
     assert_success(installed.run("notebooks", "stop"))
+    assert_success(installed.run("notebooks", "logout"))
     assert json.loads(assert_success(installed.run("notebooks", "status", "--json")).stdout) == []
     assert_success(installed.run("notebooks", "sandbox.stop"))
 

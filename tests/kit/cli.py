@@ -188,10 +188,14 @@ class User:
         self.end_logins()
 
     def status(self) -> list[dict[str, Any]]:
-        """The output of `status --json`."""
+        """The sessions in the output of `status --json`."""
+        return [entry for entry in self.status_entries() if entry["server"]]
+
+    def status_entries(self) -> list[dict[str, Any]]:
+        """The output of `status --json`: the sessions, then the logins without one."""
         result = assert_success(self.invoke("status", "--json"))
-        sessions: list[dict[str, Any]] = json.loads(result.stdout)
-        return sessions
+        entries: list[dict[str, Any]] = json.loads(result.stdout)
+        return entries
 
     def only_session(self) -> dict[str, Any]:
         """The only session in the output of `status --json`."""

@@ -229,13 +229,15 @@ def test_login_and_logout(network: Network) -> None:
         rf"held on {' and '.join(hops)}\n +since .*, until ", assert_success(user.fab("status")).stdout
     )
     (process,) = daemons(network)
+    (entry,) = user.status_entries()
+    assert (entry["login"]["hops"], entry["login"]["pid"], entry["server"]) == (hops, process.pid, None)
     assert_success(user.fab("secure"))
     assert_success(user.fab("logout"))
     assert not is_alive(process)
     assert user.login_sockets == network.gateway.children() == []
 
     assert_success(user.fab("up", "--detach"))
-    session = user.only_session()
+    (session,) = user.status_entries()
     assert (session["login"]["hops"], session["login"]["tunnel"]) == (hops, "the tunnel to localhost")
     for command in (("logout",), ("logout", "--all")):
         assert_error(user.fab(*command), 1, "the tunnel to localhost uses it", "stop")
