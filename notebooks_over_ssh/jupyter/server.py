@@ -47,7 +47,7 @@ class StartedServer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ServerState(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether the session's server is running on the host, its record, and the path of its log."""
+    """Whether the session's server is running on the host, and its record."""
 
     host: str
     running: bool
@@ -59,8 +59,6 @@ class ServerState(msgspec.Struct, frozen=True, kw_only=True):
     directory: str | None
     started: str | None
     certificate_pem: str | None
-    log: str
-    has_log: bool
 
 
 class StopResult(msgspec.Struct, frozen=True, kw_only=True):

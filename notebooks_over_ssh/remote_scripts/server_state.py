@@ -26,10 +26,13 @@ FOREIGN_HOST = "not-this-server.invalid"
 
 
 class Server(object):
-    """The files of the session's server on this host."""
+    """The files of the session's server on this host, or on another one that has the same home folder."""
 
-    def __init__(self):
+    def __init__(self, host=None):
+        """`host` is the name of the other host."""
         self.folder = state_folder()
+        if host is not None:
+            self.folder = os.path.join(os.path.dirname(self.folder), host)
         self.record_path = os.path.join(self.folder, "server.json")
         self.log = os.path.join(self.folder, "server.log")
         self.token_path = os.path.join(self.folder, "token")

@@ -1,9 +1,7 @@
-"""Reports whether the session's server is running on this host, its record, and the path of its log.
+"""Reports whether the session's server is running on this host, and its record.
 
 Runs on the host, with whatever Python is there: nothing newer than 3.6, nothing outside the standard library.
 """
-
-import os
 
 from common import reply
 from server_state import Server
@@ -23,6 +21,4 @@ def main(parameters):
         directory=fields.get("directory"),
         started=fields.get("started"),
         certificate_pem=fields.get("certificate_pem"),
-        log=server.log,
-        has_log=os.path.exists(server.log),
     )

@@ -1,4 +1,4 @@
-"""Prints the end of a log, and with `follow` new lines, until standard input is closed.
+"""Prints the end of the server's log, and with `follow` new lines, until standard input is closed.
 
 Runs on the host, with whatever Python is there: nothing newer than 3.6, nothing outside the standard library.
 """
@@ -9,6 +9,7 @@ import select
 import sys
 
 from common import reply
+from server_state import Server
 
 BLOCK = 64 * 1024
 POLL_INTERVAL_S = 0.2  # seconds between checks for new lines
@@ -16,10 +17,13 @@ WHOLE_FILE = None
 
 
 def main(parameters):
+    log = Server(parameters["host"]).log
+    if not os.path.exists(log):
+        return reply(problem="no-log")
     reply(problem="")
-    with contextlib.suppress(FileNotFoundError):  # there is no log
+    with contextlib.suppress(FileNotFoundError):  # it was removed meanwhile
         lines = parameters["lines"]
-        while tail(parameters["log"], lines, parameters["follow"]):
+        while tail(log, lines, parameters["follow"]):
             lines = WHOLE_FILE
 
 

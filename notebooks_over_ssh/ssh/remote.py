@@ -78,17 +78,20 @@ def list_environments(connection: Connection, directory: str, *, timeout_s: floa
     return parse_reply(connection, marker, output)
 
 
-def tail_log(connection: Connection, log: str, number: int) -> Iterator[str]:
-    """Yield the last lines of a file on the host. Raises ConnectError."""
-    return _stream(connection, {"log": log, "lines": number, "follow": False})
+def tail_log(connection: Connection, host: str | None, number: int) -> Iterator[str]:
+    """Yield the last lines of the server's log. Raises FileNotFoundError if there is none, ConnectError.
+
+    `host` is the name of the server's host, if that is another one that has the same home folder.
+    """
+    return _stream_log(connection, {"host": host, "lines": number, "follow": False})
 
 
-def follow_log(connection: Connection, log: str, number: int) -> Iterator[str]:
-    """Yield the last lines of a file on the host, then each new line. Raises ConnectError."""
-    return _stream(connection, {"log": log, "lines": number, "follow": True})
+def follow_log(connection: Connection, host: str | None, number: int) -> Iterator[str]:
+    """As `tail_log`, then each new line."""
+    return _stream_log(connection, {"host": host, "lines": number, "follow": True})
 
 
-def _stream(connection: Connection, parameters: dict[str, Any]) -> Iterator[str]:
+def _stream_log(connection: Connection, parameters: dict[str, Any]) -> Iterator[str]:
     marker = secrets.token_hex(16)
     command, stdin = build_request(marker, "tail_log", parameters)
     channel = _open_channel(connection, command)
@@ -97,7 +100,8 @@ def _stream(connection: Connection, parameters: dict[str, Any]) -> Iterator[str]
         _wait_for_exec(connection, channel)
         lines = _lines(channel)
         output = "".join(f"{line}\n" for line in _read_until_reply(marker, lines))
-        parse_reply(connection, marker, f"\n{output}")
+        if parse_reply(connection, marker, f"\n{output}")["problem"]:
+            raise FileNotFoundError
         yield from lines
     finally:
         _close(channel)

@@ -1,9 +1,8 @@
 """logs: print the server's log."""
 
-from pathlib import PurePosixPath
+from collections.abc import Iterator
 
 from notebooks_over_ssh.errors import ConfigError, TaskError
-from notebooks_over_ssh.jupyter import server
 from notebooks_over_ssh.jupyter import session as sessions
 from notebooks_over_ssh.jupyter.connecting import connect
 from notebooks_over_ssh.jupyter.session import Session
@@ -19,18 +18,16 @@ MAX_LINES = 100_000
 def logs(run: Run, lines: str) -> None:
     """Print the last lines of the server's log. Raises a UserError."""
     number = parse_lines(lines)
-    connection, log = _find_log(run)
-    for line in tail_log(connection, log, number):
-        print_line(line)
+    connection, host = _find_log(run)
+    _print(tail_log(connection, host, number), connection)
 
 
 def follow(run: Run, lines: str) -> None:
     """Print the last lines of the server's log and every new one until Ctrl-C. Raises a UserError."""
     number = parse_lines(lines)
-    connection, log = _find_log(run)
+    connection, host = _find_log(run)
     try:
-        for line in follow_log(connection, log, number):
-            print_line(line)
+        _print(follow_log(connection, host, number), connection)
     except KeyboardInterrupt:
         print_line("")
 
@@ -45,19 +42,22 @@ def parse_lines(lines: str) -> int:
     return int(lines)
 
 
-def _find_log(run: Run) -> tuple[Connection, str]:
-    """The Connection to a host that has the log, and its path.
+def _find_log(run: Run) -> tuple[Connection, str | None]:
+    """The Connection to a host that has the log, and the name of the server's host if that is another one.
 
     The log of a job that has ended is on the home folder that its node shares with the host that leads to it.
     """
     session = sessions.find(run.settings)
     connection = connect(run.settings, run.credentials)
-    state = server.get_state(connection)
-    if isinstance(session, Session) and session.job and session.host != state.host:
-        log = PurePosixPath(state.log)
-        return connection, str(log.parent.with_name(session.host) / log.name)
-    if not state.has_log:
+    return connection, session.host if isinstance(session, Session) and session.job else None
+
+
+def _print(lines: Iterator[str], connection: Connection) -> None:
+    """Print the lines of the log. Raises TaskError if there is none."""
+    try:
+        for line in lines:
+            print_line(line)
+    except FileNotFoundError as error:
         raise TaskError(
             f"there is no log on {connection.label} yet", hint=f"{command('serve')} starts the server"
-        )
-    return connection, state.log
+        ) from error

@@ -159,10 +159,10 @@ def test_project_directory(canary_bin: Path, directory: str, shell: str) -> None
 
 
 @MANY
-@given(log=HOSTILE, shell=st.sampled_from([*SHELLS, *LOGIN_SHELLS]))
-def test_log(canary_bin: Path, log: str, shell: str) -> None:
-    """A log of any path is read or missing, and nothing else happens."""
-    parameters = {"log": log, "lines": 10, "follow": False}
+@given(host=HOSTILE, shell=st.sampled_from([*SHELLS, *LOGIN_SHELLS]))
+def test_log(canary_bin: Path, host: str, shell: str) -> None:
+    """The log of a host of any name is read or missing, and nothing else happens."""
+    parameters = {"host": host, "lines": 10, "follow": False}
     command, stdin = build_request(MARKER, "tail_log", parameters, Environment(sys.prefix))
     assert f"\n{MARKER} {{".encode() in run_in_shell(canary_bin, shell, command, stdin)
 

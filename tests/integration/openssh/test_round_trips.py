@@ -24,7 +24,7 @@ def packages(simulated_packages: Path) -> Path:
 
 
 def test_held_login(network: Network, loop: AsyncioThread) -> None:
-    """With a login held, `status`, `stop`, and `up` with and without its tunnel open need two round trips each."""
+    """With a login held, `status`, `logs`, `stop`, and `up` with its tunnel open or not need two round trips each."""
     with closing(RoundTripCounter(loop, network.gateway.port)) as counter:
         network.write_known_hosts(known_hosts_line(counter.port, network.gateway.public_key))
         network.configure(gateway=f"{LOOPBACK}:{counter.port}")
@@ -38,6 +38,7 @@ def test_held_login(network: Network, loop: AsyncioThread) -> None:
             counter.restart()
 
         assert_sufficient("running", "status")
+        assert_sufficient("server listens on port", "logs")
         assert_sufficient("ready ", "up", "--detach")
         tunnel = Tunnel(network.user)
         psutil.Process(tunnel.record()["pid"]).terminate()

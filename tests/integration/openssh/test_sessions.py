@@ -116,6 +116,7 @@ def test_printing_start_up_file(network: Network) -> None:
     config.write_text(network.ssh_config())
     if "Monday" not in network.run("ssh", "-F", str(config), "host", "true").stdout:
         pytest.skip("needs a login shell that reads .bashrc under sshd, as Debian's bash does")
+    assert_error(network.user.fab("logs"), 1, "there is no log on", "serve")
     assert_success(network.user.fab("secure", "serve"))
     assert "Monday" not in assert_success(network.user.fab("logs")).stdout
     assert_success(network.user.fab("stop"))

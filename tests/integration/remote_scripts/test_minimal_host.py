@@ -93,9 +93,10 @@ def test_descendants(host_environment: Path, tmp_path: Path) -> None:
 )
 def test_tail_of_a_log(tmp_path: Path, text: str, lines: int) -> None:
     """The last lines of a log are printed as they are, as many as exist, without tail."""
-    log = tmp_path / "log"
+    log = tmp_path / ".local/state/notebooks-over-ssh/elsewhere/server.log"
+    log.parent.mkdir(parents=True)
     log.write_text(text, "utf-8")
-    output = output_here(tmp_path, "tail_log", {"log": str(log), "lines": lines, "follow": False})
+    output = output_here(tmp_path, "tail_log", {"host": "elsewhere", "lines": lines, "follow": False})
     assert output == "".join(text.splitlines(True)[-lines:] if lines else [])
 
 
