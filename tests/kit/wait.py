@@ -8,7 +8,12 @@ TIMEOUT_S = 60.0
 POLL_INTERVAL_S = 0.01
 
 
-def wait_until(condition: Callable[[], object], description: str, timeout_s: float = TIMEOUT_S) -> None:
+def wait_until(
+    condition: Callable[[], object],
+    description: str,
+    timeout_s: float = TIMEOUT_S,
+    interval_s: float = POLL_INTERVAL_S,
+) -> None:
     """Wait until the condition is true. Raises AssertionError with the description after `timeout_s`."""
     deadline = time.monotonic() + timeout_s
     while True:
@@ -19,7 +24,7 @@ def wait_until(condition: Callable[[], object], description: str, timeout_s: flo
         if checked_at > deadline:
             raise AssertionError(f"not within {timeout_s:g} s: {description}")
         # A condition that starts a program, or reads all processes, must not slow down what it waits for.
-        Event().wait(max(POLL_INTERVAL_S, 3 * (checked_at - started_at)))
+        Event().wait(max(interval_s, 3 * (checked_at - started_at)))
 
 
 def elapsed(start: float, seconds: float) -> Callable[[], bool]:

@@ -35,6 +35,8 @@ PROGRAMS = {
 LOG_LINES = 20
 USABLE_STATES = ("idle", "mixed", "allocated")
 START_TIMEOUT_S = 120
+# Slurm takes seconds for most of what is waited for, and a query of it is a program.
+POLL_INTERVAL_S = 0.2
 
 
 class Cluster:
@@ -240,7 +242,7 @@ class Cluster:
     def _wait_with_logs(self, condition: Callable[[], object], description: str) -> None:
         """Wait until the condition is true. Raises AssertionError with the last lines of the logs."""
         try:
-            wait_until(condition, description, START_TIMEOUT_S)
+            wait_until(condition, description, START_TIMEOUT_S, POLL_INTERVAL_S)
         except AssertionError as error:
             raise AssertionError(f"{error}{self.log_lines()}") from None
 
