@@ -37,6 +37,8 @@ for name in filter(str.isdigit, os.listdir("/proc")):
         pass
 """,
 )
+# Fails if one of the paths can be listed.
+FAIL_TO_LIST = ("sh", "-c", 'for path; do ! ls "$path" || exit 1; done', "sh")
 # Prints the status code of the answer.
 REQUEST = (
     PYTHON,
@@ -152,8 +154,8 @@ def assert_closed_to(other: ClusterUser, user: ClusterUser, job: int, remote_por
     ]
     on_node = ("srun", "--partition=gpu", "--quiet")
     for prefix in ((), on_node):
-        for path in (folder / "host_key", folder / "request", user.account.home / ".jupyter"):
-            assert other.ssh(*prefix, "ls", str(path)).returncode != 0
+        paths = (folder / "host_key", folder / "request", user.account.home / ".jupyter")
+        assert_success(other.ssh(*prefix, *FAIL_TO_LIST, *map(str, paths)))
         seen = assert_success(other.ssh(*prefix, *PRINT_COMMAND_LINES, str(user.account.uid))).stdout
         assert ("jupyter" in seen) == (prefix == on_node)
         assert not any(secret in seen for secret in secrets)
