@@ -51,7 +51,7 @@ def test_at_a_terminal(fresh_user: User) -> None:
         terminal.type(PASSWORD)
         port = int(terminal.expect(r"ready.* https://localhost:(\d+)/")[1])
         terminal.expect(r"ctrl-c")
-        with Browser(port, fresh_user.certificate_pem(fresh_user.only_session()["host"])) as browser:
+        with Browser(port, fresh_user.only_record()["certificate_pem"]) as browser:
             assert browser.log_in(PASSWORD)
         terminal.interrupt()
         terminal.expect(r"stop the server on \w+ too\?")

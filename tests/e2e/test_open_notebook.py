@@ -33,7 +33,7 @@ def test_right_page(user: User, tmp_path: Path, application: str, page: str, fol
     theirs = user.remote_home / "mlpractical" / NOTEBOOK
     theirs.parent.mkdir(exist_ok=True)
     theirs.write_bytes((user.remote_home / "mlpractical/plots.ipynb").read_bytes())
-    with Browser(port_in(up), user.certificate_pem(user.only_session()["host"])) as browser:
+    with Browser(port_in(up), user.only_record()["certificate_pem"]) as browser:
         assert browser.log_in(PASSWORD)
         assert browser.status(page) == browser.status(folder) == 200
         assert browser.get(f"/api/contents/{ENCODED}?content=0")["path"] == NOTEBOOK

@@ -38,7 +38,7 @@ class PlainTunnel:
 def tunnel(user: User) -> Iterator[PlainTunnel]:
     """The session of this module."""
     up = assert_success(user.fab("up", "--detach", "--plain", NOTEBOOKS_DEBUG="1"))
-    host = user.only_session()["host"]
+    host = user.only_record()["host"]
     yield PlainTunnel(user, up, plain_address(user), (user.remote_state(host) / "token").read_text().strip())
     assert_success(user.fab("stop"))
     assert not list(user.sessions.glob("*.plain-token"))

@@ -100,7 +100,7 @@ def test_busy_kernels(user: User, tmp_path: Path) -> None:
         renew(user)
         assert_error(user.fab("secure", "--restart"), 1, "a kernel is busy")
         assert is_alive(psutil.Process(kernel))
-        server = user.only_session()["pid"]
+        server = user.only_record()["pid"]
         with user.at_terminal("fab", "secure") as terminal:
             terminal.expect("restart it now")
             terminal.type("n")
@@ -126,7 +126,7 @@ def test_server_restarted_during_the_prompt(user: User) -> None:
         terminal.expect("restart it now")
         assert_success(user.fab("stop"))
         assert_success(user.fab("serve"))
-        server = user.only_session()["pid"]
+        server = user.only_record()["pid"]
         terminal.type("y")
         terminal.expect("none was restarted")
         assert terminal.end() == 0, terminal.output
@@ -135,12 +135,12 @@ def test_server_restarted_during_the_prompt(user: User) -> None:
 
 def test_server_ended_during_the_prompt(user: User) -> None:
     """A server without a record here that ended during the prompt is not started only to be stopped."""
-    assert_success(user.fab("serve"))
+    assert_success(user.fab("-H", "ashbury", "serve"))
     renew(user)
-    server = psutil.Process(user.only_session()["pid"])
+    server = psutil.Process(user.only_record()["pid"])
     for record in user.sessions.iterdir():
         record.unlink()
-    with user.at_terminal("fab", "secure") as terminal:
+    with user.at_terminal("fab", "-H", "ashbury", "secure") as terminal:
         terminal.expect("restart it now")
         server.terminate()
         server.wait(TIMEOUT_S)

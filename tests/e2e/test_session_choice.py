@@ -32,7 +32,7 @@ def hosts(user: User) -> list[str]:
 
 def test_host_variable(one: User) -> None:
     """`stop` and `serve` with INVOKE_NOTEBOOK_HOST use that host, and leave the only session alone."""
-    server = psutil.Process(one.only_session()["pid"])
+    server = psutil.Process(one.only_record()["pid"])
     result = assert_success(one.fab("stop", INVOKE_NOTEBOOK_HOST="bonnington"))
     assert "no server of yours was running on bonnington" in result.stdout
     assert f"there is a session: {getuser()}@ashbury through sandbox" in result.stdout

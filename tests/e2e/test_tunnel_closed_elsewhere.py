@@ -46,7 +46,7 @@ def test_stop_elsewhere(user: User, on_exit: str) -> None:
 def test_restart_elsewhere(user: User) -> None:
     """Another `secure --restart` ends the tunnel of an `up` with on_exit: stop, which leaves the new server alone."""
     with in_foreground(user, "stop") as process:
-        first = user.only_session()["pid"]
+        first = user.only_record()["pid"]
         secure = ("secure", "--renew", "--restart", "--password-file", "-")
         assert_success(user.fab(*secure, stdin=PASSWORD))
         wait_for_end(process)

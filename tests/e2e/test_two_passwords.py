@@ -11,7 +11,7 @@ MEANWHILE = "another command set the password or certificate"
 
 
 def logs_in(user: User, port: int, password: str) -> bool:
-    with Browser(port, user.certificate_pem(user.only_session()["host"])) as browser:
+    with Browser(port, user.only_record()["certificate_pem"]) as browser:
         return browser.log_in(password)
 
 

@@ -164,7 +164,7 @@ class Browser:
 def busy_kernel(user: User) -> Iterator[int]:
     """A session with a kernel that computes; yields the kernel's PID."""
     port = port_in(assert_success(user.fab("up", "--detach")))
-    with Browser(port, user.certificate_pem(user.only_session()["host"])) as browser:
+    with Browser(port, user.only_record()["certificate_pem"]) as browser:
         assert browser.log_in(PASSWORD)
         with browser.kernel() as kernel:
             pid = int(kernel.run("import os, subprocess, sys, time; print(os.getpid())").text)

@@ -17,7 +17,7 @@ def test_certificate_for_another_site(browser: Browser, user: User) -> None:
     leaf = certificate(key, names=names("localhost", BANK, "*.example.org"))
     (user.jupyter_config.parent / "notebooks-over-ssh/server.pem").write_text(pem(key) + leaf)
     result = assert_success(user.fab("up", "--detach", "--trust"))
-    assert user.certificate_pem(user.only_session()["host"]) == leaf
+    assert user.only_record()["certificate_pem"] == leaf
     assert f"it is for {BANK}, *.example.org" in result.stderr
     assert not list(user.sessions.parent.rglob("*.pem"))
     with browser.running() as page:

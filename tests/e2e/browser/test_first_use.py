@@ -43,7 +43,7 @@ def test_trust_notebook_untrust(browser: Browser, user: User, address: str) -> N
         page.click(".lm-MenuBar-itemLabel", "Run")
         page.click(".lm-Menu-itemLabel", "Run All Cells")
         page.wait_for(PLOT)
-        host = user.only_session()["host"]
+        host = user.only_record()["host"]
         assert host in page.evaluate("document.querySelector('.jp-OutputArea-output').textContent")
         browser.save_screenshot(page, "3-plot")
         page.press(CONTROL, "s")
@@ -90,7 +90,7 @@ def signed_by_server(user: User, folder: Path) -> Path:
     key = new_key()
     leaf = certificate(key, issuer="notebook server over SSH", signer=signer)
     file = folder / "impostor.pem"
-    file.write_text(pem(key) + leaf + user.certificate_pem(user.only_session()["host"]))
+    file.write_text(pem(key) + leaf + user.only_record()["certificate_pem"])
     return file
 
 

@@ -27,7 +27,7 @@ def test_overridden_setting(network: Network, site_config: Path) -> None:
     site_config.write_text(text)
     result = assert_success(network.user.fab("secure", "serve"))
     assert result.stderr == "" and "disabled" not in result.stdout
-    server = psutil.Process(network.user.only_session()["pid"])
+    server = psutil.Process(network.user.only_record()["pid"])
     listening = {
         connection.laddr.ip
         for connection in server.net_connections("inet")

@@ -39,7 +39,7 @@ def test_up_and_stop(user: User, database: Path) -> None:
     """`up --trust` adds the session's certificate before the browser opens; `stop` removes it."""
     up = assert_success(user.fab("up", "--detach", "--trust"))
     assert up.stdout.index("trusts the certificate") < up.stdout.index("ready")
-    assert trusted(database) == {sha256(user.certificate_pem(user.only_session()["host"]))}
+    assert trusted(database) == {sha256(user.only_record()["certificate_pem"])}
     assert "removed its certificate from" in assert_success(user.fab("stop")).stdout
     assert entries(database) == {}
     assert list(user.sessions.parent.rglob("*.pem")) == []
@@ -71,8 +71,8 @@ def test_renewed_certificate(user: User, database: Path) -> None:
     assert_success(user.fab("stop"))
     assert entries(database) == {}
     assert_success(user.fab("up", "--detach", "--trust"))
-    assert trusted(database) == {sha256(user.certificate_pem(user.only_session()["host"]))} != old
-    kill(user.only_session()["pid"])
+    assert trusted(database) == {sha256(user.only_record()["certificate_pem"])} != old
+    kill(user.only_record()["pid"])
     assert "removed the old certificate from" in assert_success(renew(user)).stdout
     assert entries(database) == {}
     assert_success(user.fab("up", "--detach", "--trust"))
