@@ -64,12 +64,13 @@ def test_silent_gateway(gateway_site: GatewaySite) -> None:
 
 def test_closed_gateway_port(gateway_site: GatewaySite) -> None:
     """A gateway that does not listen exits with 3, with its port."""
+    port = gateway_site.gateway.rpartition(":")[2]
     gateway_site.end_gateway()
-    assert_error(
-        gateway_site.user.fab("secure"),
-        3,
-        f"refused the connection on port {gateway_site.gateway.rpartition(':')[2]}",
-    )
+    with socket.socket() as reserved:
+        # Another test's sandbox could take the port. Without listen(2), connections are refused.
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        reserved.bind((LOOPBACK, int(port)))
+        assert_error(gateway_site.user.fab("secure"), 3, f"refused the connection on port {port}")
 
 
 def test_silent_host(forwarder: SshdNetwork | DropbearNetwork) -> None:
