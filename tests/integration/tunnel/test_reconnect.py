@@ -5,7 +5,6 @@ import random
 import time
 
 import psutil
-import pytest
 
 from notebooks_over_ssh.tunnel.keepalive import KEEPALIVE_INTERVAL_S, KEEPALIVE_TIMEOUT_S
 from tests.kit.cli import assert_success
@@ -26,88 +25,128 @@ CUTS = 100
 MAX_BETWEEN_CUTS_S = 0.6
 
 
-@pytest.mark.parametrize("hop", ["first", "second"])
-def test_connection_cut(proxied: ProxiedNetwork, hop: str) -> None:
+def test_connection_cut(proxied: ProxiedNetwork) -> None:
     """After each hop's TCP connection is reset or closed, everything continues. Connections made during the outage
     wait, and are served after it.
     """
-    relay = getattr(proxied, hop)
     with running_workload(proxied, 50 * MB) as work:
+        outages = 0
         hows: tuple[CutMode, ...] = ("reset", "end")
-        for number, how in enumerate(hows, 1):
-            with Download(work.client) as download:
-                assert relay.cut(how) >= 1
-                proxied.wait_for_outages(number)
-            assert download.error, "50 MB cannot have been on their way already"
+        for relay in (proxied.first, proxied.second):
+            for how in hows:
+                with Download(work.client) as download:
+                    assert relay.cut(how) >= 1
+                    outages += 1
+                    proxied.wait_for_outages(outages)
+                assert download.error, "50 MB cannot have been on their way already"
+                work.assert_unchanged()
+
+            relay.refuse()
+            proxied.wait_for("reconnecting")
+            assert proxied.user.only_session()["tunnel"] == "reconnecting"
+            before = relay.refused_count
+            with background_request(work.client) as first, background_request(work.client) as second:
+                wait_for_refusals(proxied, relay, before + 2)
+                assert not first.done() and not second.done()
+                relay.resume()
+            assert (first.result(), second.result()) == (200, 200)
+            outages += 1
+            proxied.wait_for_outages(outages)
             work.assert_unchanged()
-
-        relay.refuse()
-        proxied.wait_for("reconnecting")
-        assert proxied.user.only_session()["tunnel"] == "reconnecting"
-        before = relay.refused_count
-        with background_request(work.client) as first, background_request(work.client) as second:
-            proxied.wait_until(lambda: relay.refused_count >= before + 2, "two attempts were refused")
-            assert not first.done() and not second.done()
-            relay.resume()
-        assert (first.result(), second.result()) == (200, 200)
-        proxied.wait_for_outages(3)
-        work.assert_unchanged()
-        assert proxied.outages() == 3, proxied.log()
+            assert proxied.outages() == outages, proxied.log()
 
 
-def test_gateway_killed(proxied: ProxiedNetwork) -> None:
-    """The gateway is killed with all its logins, and later comes back on the same port; a download of 200 MB
-    survives.
+def wait_for_refusals(proxied: ProxiedNetwork, relay: TcpProxy, count: int) -> None:
+    """Wait until the proxy has refused that many connections."""
+    proxied.wait_until(lambda: relay.refused_count >= count, f"{count} attempts were refused")
+
+
+def test_gateway_restarts_and_moves(proxied: ProxiedNetwork, loop: AsyncioThread) -> None:
+    """When the gateway is killed with all its logins, and comes back on the same port, everything continues, apart from
+    the download that was cut. The tunnel logs in again also when the gateway has disconnected it while its process was
+    stopped, and where the gateway's name then leads. `stop` ends a disconnected tunnel at once, and leaves nothing.
     """
-    with running_workload(proxied, 200 * MB) as work, Download(work.client) as download:
-        proxied.network.gateway.kill()
-        proxied.wait_for("reconnecting")
-        download.finish()
-        assert download.error, "200 MB cannot have been on their way already"
-        with background_request(work.client) as request:
-            proxied.network.gateway.start()
-        assert request.result() == 200
-        proxied.wait_for_outages(1)
-        work.assert_unchanged()
-
-
-def test_gateway_moves(proxied: ProxiedNetwork, loop: AsyncioThread) -> None:
-    """When the gateway's name leads to another address, the tunnel reconnects there."""
+    gateway = proxied.network.gateway
     proxied.network.known_hosts.write_text(
-        proxied.network.known_hosts.read_text() + f"the-gateway {proxied.network.gateway.public_key}\n"
+        proxied.network.known_hosts.read_text() + f"the-gateway {gateway.public_key}\n"
     )
-    new = TcpProxy(loop, proxied.network.gateway.port)
+    new = TcpProxy(loop, gateway.port)
     with contextlib.closing(new):
         proxied.set_gateway_alias("the-gateway", proxied.first)
-        with running_workload(proxied, 10 * MB) as work:
+        with running_workload(proxied, 50 * MB) as work:
+            with Download(work.client) as download:
+                gateway.kill()
+                proxied.wait_for("reconnecting")
+                download.finish()
+                assert download.error, "50 MB cannot have been on their way already"
+                with background_request(work.client) as request:
+                    gateway.start("ClientAliveInterval 1", "ClientAliveCountMax 2", *gateway.options)
+                assert request.result() == 200
+                proxied.wait_for_outages(1)
+                work.assert_unchanged()
+            work.checksum = proxied.file(MB)
+
+            process = psutil.Process(work.pid)
+            logins = gateway.logins()
+            process.suspend()
+            gateway.wait_until_no_clients()
+            process.resume()
+            proxied.wait_for_outages(2)
+            assert gateway.logins() == logins + 1
+            work.assert_unchanged()
+
             proxied.first.refuse()
             proxied.wait_for("reconnecting")
             proxied.set_gateway_alias("the-gateway", new)
-            proxied.wait_for_outages(1)
+            proxied.wait_for_outages(3)
             assert new.forwarded_bytes > 0
             work.assert_unchanged()
 
+            new.refuse()
+            proxied.wait_for("reconnecting")
+            assert_success(proxied.user.fab("stop", "--force"))
+            wait_until(lambda: not psutil.pid_exists(work.pid), "the tunnel's process has ended")
+            assert proxied.user.status() == []
+            new.resume()
 
-def test_path_frozen(proxied: ProxiedNetwork) -> None:
+
+def test_silence(proxied: ProxiedNetwork) -> None:
     """When nothing gets through for 60 s, and no error is reported, the tunnel notices, and connections continue
-    after it.
+    after it. So they do after its process was stopped for longer than every timeout, as by a sleeping laptop.
     """
-    with running_workload(proxied, 50 * MB) as work, Download(work.client) as download:
-        frozen_at = time.monotonic()
-        proxied.first.freeze()
-        proxied.wait_for("reconnecting")
-        detection_s = time.monotonic() - frozen_at
-        with background_request(work.client) as request:
-            wait_until(elapsed(frozen_at, FROZEN_S), "the freeze lasts 60 s", timeout_s=FROZEN_S * 2)
-            assert not request.done()
-            proxied.first.unfreeze()
-        assert request.result() == 200
-        download.finish()
-        assert (download.error, download.digest) == (None, work.checksum)
-        proxied.wait_for_outages(1)
-        work.assert_unchanged()
-    recovery_s = time.monotonic() - frozen_at - FROZEN_S
-    print(f"noticed after {detection_s:.1f} s, back {recovery_s:.1f} s after the network was")
+    with running_workload(proxied, 50 * MB) as work:
+        with Download(work.client) as download:
+            frozen_at = time.monotonic()
+            proxied.first.freeze()
+            proxied.wait_for("reconnecting")
+            detection_s = time.monotonic() - frozen_at
+            with background_request(work.client) as request:
+                wait_until(elapsed(frozen_at, FROZEN_S), "the freeze lasts 60 s", timeout_s=FROZEN_S * 2)
+                assert not request.done()
+                proxied.first.unfreeze()
+            assert request.result() == 200
+            download.finish()
+            assert (download.error, download.digest) == (None, work.checksum)
+            proxied.wait_for_outages(1)
+            work.assert_unchanged()
+        recovery_s = time.monotonic() - frozen_at - FROZEN_S
+        print(f"noticed after {detection_s:.1f} s, back {recovery_s:.1f} s after the network was")
+
+        with Download(work.client) as download:
+            process = psutil.Process(work.pid)
+            process.suspend()
+            stopped_at = time.monotonic()
+            with background_request(work.client) as request:
+                wait_until(
+                    elapsed(stopped_at, KEEPALIVE_INTERVAL_S + KEEPALIVE_TIMEOUT_S + 1),
+                    "the keepalive timeout has passed",
+                )
+                process.resume()
+            assert request.result() == 200
+            download.finish()
+            work.assert_complete_or_failed(download)
+            proxied.wait_for("open")
+            work.assert_unchanged()
 
 
 def test_random_cuts(proxied: ProxiedNetwork) -> None:
@@ -135,49 +174,3 @@ def test_random_cuts(proxied: ProxiedNetwork) -> None:
         proxied.wait_for("open")
         work.assert_unchanged()
     print(f"{CUTS} cuts in {took_s:.0f} s were {outages} outages")
-
-
-def test_process_stopped(proxied: ProxiedNetwork) -> None:
-    """The tunnel continues after its process was stopped for longer than every timeout, as by a sleeping laptop."""
-    with running_workload(proxied, 50 * MB) as work, Download(work.client) as download:
-        process = psutil.Process(work.pid)
-        process.suspend()
-        stopped_at = time.monotonic()
-        with background_request(work.client) as request:
-            wait_until(
-                elapsed(stopped_at, KEEPALIVE_INTERVAL_S + KEEPALIVE_TIMEOUT_S + 1),
-                "the keepalive timeout has passed",
-            )
-            process.resume()
-        assert request.result() == 200
-        download.finish()
-        work.assert_complete_or_failed(download)
-        proxied.wait_for("open")
-        work.assert_unchanged()
-
-
-def test_gateway_disconnects_stopped_process(proxied: ProxiedNetwork) -> None:
-    """The gateway disconnects the tunnel while its process is stopped; afterwards it logs in again."""
-    gateway = proxied.network.gateway
-    gateway.stop()
-    gateway.start("ClientAliveInterval 1", "ClientAliveCountMax 2", *gateway.options)
-    with running_workload(proxied, MB) as work:
-        process = psutil.Process(work.pid)
-        logins = gateway.logins()
-        process.suspend()
-        gateway.wait_until_no_clients()
-        process.resume()
-        proxied.wait_for_outages(1)
-        assert gateway.logins() == logins + 1
-        work.assert_unchanged()
-
-
-def test_stop_during_outage(proxied: ProxiedNetwork) -> None:
-    """`stop` ends a tunnel that is disconnected at once, and leaves nothing of it."""
-    with running_workload(proxied, MB):
-        proxied.first.refuse()
-        proxied.wait_for("reconnecting")
-        pid = proxied.record()["pid"]
-        assert_success(proxied.user.fab("stop", "--force"))
-        wait_until(lambda: not psutil.pid_exists(pid), "the tunnel's process has ended")
-        assert proxied.user.status() == []
