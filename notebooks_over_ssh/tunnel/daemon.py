@@ -71,6 +71,9 @@ def main() -> int:
             return _run(daemon)
     except KeyboardInterrupt:
         return 1  # the waiting command was interrupted too, and reports it
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):  # an exception would interrupt Python's exit handlers
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _run(daemon: "Daemon") -> int:
