@@ -78,18 +78,21 @@ def main() -> int:
 
 def _run(daemon: "Daemon") -> int:
     signal.signal(signal.SIGTERM, _on_sigterm)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # without its terminal the command ends, and closes the pipe
     with suppress(OSError):  # the waiting command has reported it
         debug_log.start()
-    try:
-        daemon.run()
-    except tunnels.AlreadyOpen as other:
-        _send_reply(DaemonReply(other.tunnel))
-    except UserError as error:
-        _send_reply(
-            DaemonReply(None, (), error.exit_code, str(error), error.hint, error.detail, error.source)
-        )
-        return error.exit_code
-    return 0
+    with closing(LoginHolder(daemon.login_lifetime_s)) as logins:
+        exit_code = 0
+        try:
+            daemon.run(logins)
+        except tunnels.AlreadyOpen as other:
+            _send_reply(DaemonReply(other.tunnel))
+        except UserError as error:
+            exit_code = error.exit_code
+            _send_reply(DaemonReply(None, (), exit_code, str(error), error.hint, error.detail, error.source))
+        if not daemon.is_detached:
+            daemon.keep_while_used(logins)
+    return exit_code
 
 
 class Daemon:
@@ -99,6 +102,7 @@ class Daemon:
         self.is_detached = False
         """Whether the command has its tunnel."""
         act_for(request.invocation)
+        self.login_lifetime_s = request.settings.notebook.login_lifetime
         self._settings = request.settings
         self._expected = request.expected
         self._credentials = CredentialPrompter(
@@ -110,34 +114,41 @@ class Daemon:
         """What reconnects the tunnel once the command has it."""
         return self._credentials.non_interactive()
 
-    def run(self) -> None:
+    def run(self, logins: LoginHolder) -> None:
         """Log in, open the tunnel that the command asks for, keep it open, and after it the login.
 
         Raises a UserError before the command has its tunnel.
         """
-        with closing(LoginHolder(self._settings.notebook.login_lifetime)) as logins:
-            login = connect_to_login(self._settings, self._credentials)
-            logins.offer(login)
-            if self._expected is not None:
-                early_check.begin(self._expected, login)
-            _send_reply(DaemonReply())
-            request = _read_request(KeepRequest | TunnelRequest)
-            if request is None:
-                return  # the command needs no tunnel, or has failed
-            try:
-                if isinstance(request, TunnelRequest):
-                    self._run_tunnel(request, logins)
-                else:
-                    self._detach_without_tunnel(logins)
-            except (UserError, Terminated) as error:
-                if not self.is_detached:
-                    raise
-                if isinstance(error, UserError):
-                    print_error(error)
-            logins.tunnel = ""
+        login = connect_to_login(self._settings, self._credentials)
+        logins.offer(login)
+        if self._expected is not None:
+            early_check.begin(self._expected, login)
+        _send_reply(DaemonReply())
+        request = _read_request(KeepRequest | TunnelRequest)
+        if request is None:
+            return  # the command needs no tunnel, or has failed
+        try:
+            if isinstance(request, TunnelRequest):
+                self._run_tunnel(request, logins)
+            else:
+                self._detach_without_tunnel(logins)
+        except (UserError, Terminated) as error:
+            if not self.is_detached:
+                raise
+            if isinstance(error, UserError):
+                print_error(error)
+        logins.tunnel = ""
+        self._drop_secrets(logins)
+        if logins.outlives_tunnel:
+            keep(logins)
+
+    def keep_while_used(self, logins: LoginHolder) -> None:
+        """Keep the logins until the other commands that use them have ended."""
+        logins.lifetime_s = 0
+        if logins.may_stay(0):
             self._drop_secrets(logins)
-            if logins.outlives_tunnel:
-                keep(logins)
+            _daemonize(os.open(os.devnull, os.O_WRONLY))
+            keep(logins)
 
     def _run_tunnel(self, request: TunnelRequest, logins: LoginHolder) -> None:
         """Open the tunnel, and keep it open until SIGTERM, which raises Terminated. Raises a UserError."""

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import stat
 import sys
@@ -12,7 +13,7 @@ import psutil
 import pytest
 
 from notebooks_over_ssh.tunnel import listen
-from tests.kit.cli import assert_error, assert_success, run
+from tests.kit.cli import assert_error, assert_success, interrupt, run
 from tests.kit.leaks import command_line, is_alive, listening_ports
 from tests.kit.pam_login import TwoFactorHops, answer_prompt, fab_at_terminal, start
 from tests.kit.pam_sshd import PamNetwork
@@ -296,6 +297,28 @@ def test_another_version(network: Network) -> None:
     assert_success(network.user.fab("stop"))
     assert "already logged in" not in assert_success(network.user.fab("login")).stdout
     network.wait_until_empty()
+
+
+def test_other_command_in_the_middle(network: Network) -> None:
+    """If the command that had logged in fails, its login stays until the other commands that use it have ended."""
+    assert_success(network.user.fab("secure", "serve"))
+    shutil.rmtree(network.remote_home / ".jupyter")
+    logins = network.host.logins()
+    (log,) = network.remote_home.glob(".local/state/notebooks-over-ssh/*/server.log")
+    with network.user.at_terminal("fab", "up", "--detach") as terminal:
+        terminal.expect("new password")
+        with network.user.running("fab", "logs", "--follow") as follower:
+            assert follower.stdout and follower.stdout.readline()
+            terminal.end_input()
+            assert terminal.end() == 1
+            with log.open("a") as file:
+                file.write("a line for the other command\n")
+            assert "a line for the other command\n" in iter(follower.stdout.readline, "")
+            interrupt(follower)
+            assert follower.wait(TIMEOUT_S) == 0
+    assert network.host.logins() == logins + 1
+    wait_until(lambda: daemons(network) == [], "no process is left")
+    assert_success(network.user.fab("stop"))
 
 
 def test_unusable_login(network: Network) -> None:
