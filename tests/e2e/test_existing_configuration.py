@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import pytest
 from jupyter_server.auth.security import passwd
-from websockets.exceptions import InvalidStatus
+from websocket import WebSocketBadStatusException
 
 from tests.kit.cli import User, assert_error, assert_success, port_in
 from tests.kit.jupyter_client import Browser
@@ -273,7 +273,7 @@ def _assert_protected(user: User, port: int, password: str, no_password: str) ->
         with browser.kernel() as kernel:
             assert kernel.run("1+1").text == "2"
             with (
-                pytest.raises(InvalidStatus, match="403"),
+                pytest.raises(WebSocketBadStatusException, match="403"),
                 browser.attach(kernel.identity, TIMEOUT_S, origin="https://example.org"),
             ):
                 pass

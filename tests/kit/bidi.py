@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from websockets.sync.client import ClientConnection, connect
+from websocket import WebSocket, create_connection
 
 from tests.kit.wait import TIMEOUT_S, wait_until
 
@@ -59,7 +59,7 @@ class NavigationRefused(Exception):
 class Page:
     """The only window of a browser."""
 
-    def __init__(self, socket: ClientConnection) -> None:
+    def __init__(self, socket: WebSocket) -> None:
         self._socket = socket
         self._context = send(socket, "browsingContext.getTree")["contexts"][0]["context"]
         self._in_window("browsingContext.setViewport", viewport={"width": WIDTH, "height": HEIGHT})
@@ -135,12 +135,12 @@ class Page:
         return send(self._socket, method, context=self._context, **parameters)
 
 
-def send(socket: ClientConnection, method: str, **parameters: Any) -> dict[str, Any]:
+def send(socket: WebSocket, method: str, **parameters: Any) -> dict[str, Any]:
     """Send a command and wait for its result. Raises NavigationRefused."""
     number = next(_NUMBERS)
     socket.send(json.dumps({"id": number, "method": method, "params": parameters}))
     while True:
-        answer = json.loads(socket.recv(timeout=TIMEOUT_S))
+        answer = json.loads(socket.recv())
         if answer.get("id") != number:
             continue  # an event
         if answer["type"] == "error":
@@ -163,7 +163,7 @@ def chromium(environment: dict[str, str], profile: Path) -> Iterator[Page]:
         answer = driver.post("/session", json={"capabilities": {"alwaysMatch": capabilities}}).json()["value"]
         assert "sessionId" in answer, answer
         try:
-            with connect(answer["capabilities"]["webSocketUrl"], proxy=None, max_size=None) as socket:
+            with _connected(answer["capabilities"]["webSocketUrl"]) as socket:
                 yield Page(socket)
         finally:
             driver.delete(f"/session/{answer['sessionId']}")
@@ -182,10 +182,15 @@ def firefox(environment: dict[str, str], profile: Path) -> Iterator[Page]:
     command += ["--remote-debugging-port", "0"]
     with (
         _start_driver(command, environment, profile, r"WebDriver BiDi listening on (ws://\S+)") as url,
-        connect(f"{url}/session", proxy=None, max_size=None) as socket,
+        _connected(f"{url}/session") as socket,
     ):
         send(socket, "session.new", capabilities={})
         yield Page(socket)
+
+
+def _connected(url: str) -> contextlib.closing[WebSocket]:
+    # The drivers refuse pages of web sites, which have an Origin.
+    return contextlib.closing(create_connection(url, TIMEOUT_S, suppress_origin=True))
 
 
 @contextlib.contextmanager

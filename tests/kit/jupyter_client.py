@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import httpx
-from websockets.sync.client import ClientConnection, connect
-from websockets.typing import Origin
+from websocket import WebSocket, create_connection
 
 from tests.kit.cli import User, assert_success, port_in
 from tests.kit.users import PASSWORD
@@ -37,10 +36,9 @@ class CellReply:
 class Kernel:
     """A kernel, over its websocket."""
 
-    def __init__(self, identity: str, socket: ClientConnection, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(self, identity: str, socket: WebSocket) -> None:
         self.identity = identity
         self._socket = socket
-        self._timeout_s = timeout_s
 
     def send_cell(self, code: str) -> str:
         """Send a cell; returns the id of the request."""
@@ -78,7 +76,7 @@ class Kernel:
     def messages(self, request: str) -> Iterator[dict[str, Any]]:
         """All messages in reply to the request, endlessly."""
         while True:
-            message = json.loads(self._socket.recv(timeout=self._timeout_s))
+            message = json.loads(self._socket.recv())
             if message["parent_header"].get("msg_id") == request:
                 yield message
 
@@ -143,17 +141,16 @@ class Browser:
     def attach(self, identity: str, timeout_s: float, origin: str = "") -> Iterator[Kernel]:
         """The websocket of a running kernel; `origin` is the page's, by default the server's own."""
         cookies = "; ".join(f"{cookie.name}={cookie.value}" for cookie in self._client.cookies.jar)
-        with connect(
+        # This client reads and writes in one thread: two must not use one SSL object (openssl-threads(7)).
+        socket = create_connection(
             f"wss://localhost:{self.port}/api/kernels/{identity}/channels",
-            ssl=self.trust,
-            origin=Origin(origin or f"https://localhost:{self.port}"),
-            additional_headers={"Cookie": cookies},
-            proxy=None,
-            open_timeout=timeout_s,
-            ping_interval=None,  # as in a browser
-            max_size=None,
-        ) as socket:
-            yield Kernel(identity, socket, timeout_s)
+            timeout_s,
+            sslopt={"context": self.trust},
+            origin=origin or f"https://localhost:{self.port}",
+            cookie=cookies,
+        )
+        with contextlib.closing(socket):
+            yield Kernel(identity, socket)
 
     @property
     def _xsrf(self) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
-from websockets.sync.client import connect
+from websocket import create_connection
 
 from tests.kit.cli import User, assert_success
 from tests.kit.jupyter_client import TIMEOUT_S, Kernel
@@ -58,7 +58,7 @@ class PlainAddress:
         """The websocket of a running kernel; the token is in its address, as in Jupyter's own client."""
         url = f"ws://127.0.0.1:{self.port}/api/kernels/{identity}/channels"
         parameters = f"?session_id={uuid.uuid4()}&token={self.token}"
-        with connect(url + parameters, proxy=None, ping_interval=None, max_size=None) as socket:
+        with contextlib.closing(create_connection(url + parameters, TIMEOUT_S)) as socket:
             yield Kernel(identity, socket)
 
 

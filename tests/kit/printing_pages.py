@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import httpx
-from websockets.exceptions import WebSocketException
+from websocket import WebSocketException
 
 from tests.kit.jupyter_client import Browser
 from tests.kit.ports import free_port
