@@ -17,7 +17,7 @@ from tests.kit.accounts import Account, create_account, write_account_files
 from tests.kit.gateway_servers import find_program
 from tests.kit.leaks import is_alive
 from tests.kit.machines import Machine, add_switch, connect
-from tests.kit.slurm.configuration import CONTROLLER, NODES, write_configuration
+from tests.kit.slurm.configuration import CONTROLLER, NODES, SPOOL, write_configuration
 from tests.kit.wait import wait_until
 
 # RFC 5737: addresses for documentation. The gateway and the nodes cannot reach each other.
@@ -69,8 +69,7 @@ class Cluster:
             self.folder / "slurm", LOGIN_INSIDE, self.logs, self.state, NODES, self.accounting
         )
         slurm = pwd.getpwnam("slurm")
-        for name in ("slurmctld", *(f"slurmd-{name}" for name in self.nodes)):
-            (self.state / name).mkdir(mode=0o755)
+        (self.state / "slurmctld").mkdir(mode=0o755)
         os.chown(self.state / "slurmctld", slurm.pw_uid, slurm.pw_gid)
         slurmctld_log = self.logs / "slurmctld.log"
         slurmctld_log.touch()
@@ -255,14 +254,16 @@ class Cluster:
             self.folder / "slurm": Path("/etc/slurm"),
             munge_home: Path("/etc/munge"),
             machine.folder / "munge_run": Path("/run/munge"),
+            machine.folder / "slurmd": Path(SPOOL),
         }
         munge = pwd.getpwnam("munge")
         (machine.folder / "munge_run").mkdir(mode=0o755, exist_ok=True)
+        (machine.folder / "slurmd").mkdir(mode=0o755, exist_ok=True)
         os.chown(machine.folder / "munge_run", munge.pw_uid, munge.pw_gid)
         programs = [sys.base_prefix, sysconfig.get_path("purelib"), sys.prefix]
         folders = [*map(Path, programs), self.packages, self.folder]
         visible = dict.fromkeys(path.resolve() for path in folders)
-        machine.power_on(mounts, visible, ["/etc/slurm", "/etc/munge", "/run/munge", "/run/sshd"])
+        machine.power_on(mounts, visible, ["/etc/slurm", "/etc/munge", "/run/munge", SPOOL, "/run/sshd"])
 
     def _write_munge_key(self) -> None:
         munge = pwd.getpwnam("munge")

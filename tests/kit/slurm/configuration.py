@@ -68,6 +68,9 @@ PartitionName=limited Nodes=node1,node2 MaxTime={LIMITED_PARTITION_MAX_MINUTES} 
 PartitionName=urgent Nodes=node1,node2 DefaultTime=10 MaxTime=60 PriorityTier=10 PreemptMode=off
 """
 
+SPOOL = "/run/slurmd"
+"""The spool directory of slurmd on each node; short, because there are Unix sockets in it (unix(7): 108 bytes)."""
+
 
 def write_configuration(
     folder: Path, address: str, logs: Path, state: Path, nodes: Iterable[Node], accounting: str
@@ -79,7 +82,7 @@ def write_configuration(
         f"SlurmctldLogFile={logs}/slurmctld.log",
         f"SlurmdLogFile={logs}/slurmd-%n.log",
         f"StateSaveLocation={state}/slurmctld",
-        f"SlurmdSpoolDir={state}/slurmd-%n",
+        f"SlurmdSpoolDir={SPOOL}",
     ]
     devices = []
     for node in nodes:
