@@ -154,7 +154,8 @@ class BridgedChannel:
             writer.write(data)
             await writer.drain()
             self._send(MSG_CHANNEL_WINDOW_ADJUST, struct.pack(">I", len(data)))
-        writer.close()
+        # Not `close`: `abort` fails after that if there was data left (asyncio/selector_events.py).
+        writer.write_eof()
 
     async def _relay_output(self, sock: socket.socket, header: bytes) -> None:
         reader, _ = await self._connect(sock)
