@@ -6,6 +6,7 @@ client leaves after a channel that was refused, so only requests are used here t
 
 import asyncio
 import contextlib
+import logging
 import socket
 import threading
 from collections.abc import Callable
@@ -32,6 +33,8 @@ from notebooks_over_ssh.ssh.mux.streams import MasterForward, MasterSession, Mas
 from notebooks_over_ssh.ssh.mux.transport import frame
 from notebooks_over_ssh.ssh.protocol.message import Message
 from notebooks_over_ssh.ssh.protocol.packet_encryption import MAX_PACKET_BYTES
+
+_log = logging.getLogger(__name__)
 
 Streams = TypeVar("Streams", MasterSession, MasterForward)
 ECHO = f"exec cat\n{END_OF_SCRIPT}\n".encode()
@@ -118,7 +121,9 @@ class Bridge:
             await asyncio.wait((ended, serving), return_when=asyncio.FIRST_COMPLETED)
             for future in (ended, serving):
                 future.cancel()
-            await asyncio.gather(ended, serving, return_exceptions=True)
+            for error in await asyncio.gather(ended, serving, return_exceptions=True):
+                if isinstance(error, Exception) and not isinstance(error, OSError | EOFError):
+                    _log.debug("the bridge to %s has failed: %r", self.path, error)
         except MuxError:
             pass  # it has ended since
         finally:
