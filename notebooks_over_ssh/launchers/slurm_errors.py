@@ -47,7 +47,10 @@ PROBLEMS = {
         "compare with what it prints there",
     ),
     "slurm-failed": ("Slurm on {host} failed: {reason}", "try again: Slurm's controller may be down"),
-    "ssh-keygen-failed": ("ssh-keygen failed on {host}: {reason}", "check this on the host"),
+    "ssh-keygen-failed": (
+        "ssh-keygen failed on {host}: {reason}",
+        "install OpenSSH's client programs there, or make them work",
+    ),
     "not-confirmed": ("{host} got no confirmation in time, so no job was submitted", "run the command again"),
     "cancel-failed": ("the job was not cancelled: {reason}", "try again, or cancel it on the host: scancel"),
     "job-remains": ("the job does not end ({reason})", "ask the administrators of the cluster"),

@@ -100,6 +100,9 @@ def run_sbatch(command, token):
 def make_host_key(folder):
     """The key by which the job's SSH server is known. Raises SlurmError."""
     path = os.path.join(folder, "host_key")
-    status, _, errors = slurm.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", path])
+    try:
+        status, _, errors = slurm.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", path])
+    except slurm.SlurmError as error:
+        raise slurm.SlurmError("ssh-keygen-failed", error.fields["log"])
     if status:
         raise slurm.SlurmError("ssh-keygen-failed", errors)

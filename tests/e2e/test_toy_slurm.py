@@ -1,5 +1,9 @@
 """A notebook as a job of the sandbox's toy queue, as a newcomer practises it."""
 
+import shutil
+
+import pytest
+
 from tests.kit.cli import User, assert_error, assert_success
 from tests.kit.jupyter_client import Browser
 from tests.kit.leaks import leaked_processes
@@ -11,6 +15,8 @@ def test_practice(fresh_user: User) -> None:
 
     What no partition offers is refused with what to change.
     """
+    if shutil.which("ssh-keygen") is None:
+        pytest.skip("needs the program ssh-keygen (openssh-client)")
     assert_success(fresh_user.fab("secure", "--password-file", "-", stdin=PASSWORD))
     with fresh_user.at_terminal("fab", "up", "--slurm", "--gpus", "1") as terminal:
         terminal.expect("submitted job 1")

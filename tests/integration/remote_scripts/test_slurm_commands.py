@@ -19,6 +19,7 @@ def programs(tmp_path: Path) -> Path:
     """A folder for programs that come first in the PATH."""
     folder = tmp_path / "bin"
     folder.mkdir()
+    write_program(folder, "ssh-keygen", "exit 0")
     return folder
 
 
@@ -81,6 +82,13 @@ def test_no_slurm(tmp_path: Path, program: str, parameters: dict[str, Any]) -> N
     error = to_error(reply, "ashbury")
     assert "ashbury has no Slurm" in str(error)
     assert "a login node" in error.hint
+
+
+def test_no_ssh_keygen(tmp_path: Path) -> None:
+    """A host with Slurm and without ssh-keygen is reported as that."""
+    write_program(tmp_path, "squeue", "exit 0")
+    reply = run_locally(tmp_path, "submit_job", SUBMISSION, variables={"PATH": str(tmp_path)})
+    assert 'ssh-keygen failed on ashbury: "ssh-keygen: No such file' in str(to_error(reply, "ashbury"))
 
 
 def test_refused(tmp_path: Path, programs: Path) -> None:
