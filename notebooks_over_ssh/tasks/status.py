@@ -138,8 +138,8 @@ def _describe_job(state: Entry) -> str:
 def status_as_json(settings: Settings) -> None:
     """Print every session as a JSON list, and then every login that none of them has."""
     sessions_ = _states(settings)
-    shown = {entry.login["pid"] for entry in sessions_ if entry.login}
-    logins = [Entry(login=_login(held)) for held in held_logins() if held.pid not in shown]
+    session_pids = {entry.login["pid"] for entry in sessions_ if entry.login}
+    logins = [Entry(login=_login(held)) for held in held_logins() if held.pid not in session_pids]
     print_json([msgspec.structs.asdict(entry) for entry in (*sessions_, *logins)])
 
 

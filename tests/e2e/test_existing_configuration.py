@@ -22,7 +22,7 @@ from tests.kit.cli import User, assert_error, assert_success, port_in
 from tests.kit.jupyter_client import Browser
 from tests.kit.leaks import processes_below
 from tests.kit.ports import free_port
-from tests.kit.users import PASSWORD, new_user
+from tests.kit.users import PASSWORD
 from tests.kit.wait import TIMEOUT_S
 
 OLD_PASSWORD = "the password of 2019"
@@ -129,14 +129,6 @@ def new() -> Before:
         },
         [password_hash],
     )
-
-
-@pytest.fixture(scope="module")
-def sandbox_user(tmp_path_factory: pytest.TempPathFactory, temporary: Path) -> Iterator[User]:
-    """A user with a running sandbox, in which nothing was secured yet."""
-    with new_user(tmp_path_factory, temporary) as created:
-        assert_success(created.fab("sandbox.start"))
-        yield created
 
 
 @pytest.fixture

@@ -93,6 +93,14 @@ def fresh_user(tmp_path_factory: pytest.TempPathFactory, temporary: Path) -> Ite
         yield user
 
 
+@pytest.fixture(scope="module")
+def sandbox_user(tmp_path_factory: pytest.TempPathFactory, temporary: Path) -> Iterator[User]:
+    """A user with a running sandbox, in which nothing was secured yet."""
+    with new_user(tmp_path_factory, temporary) as created:
+        assert_success(created.fab("sandbox.start"))
+        yield created
+
+
 @pytest.fixture(scope="session")
 def _secured_user(tmp_path_factory: pytest.TempPathFactory, temporary: Path) -> Iterator[User]:
     with new_user(tmp_path_factory, temporary) as user:

@@ -11,7 +11,7 @@ from tests.kit.browsers import READY, Browser, log_in, run_cell
 from tests.kit.cli import User, assert_success, port_in
 from tests.kit.mitm_sshd import AsyncioThread
 from tests.kit.tcp_proxy import TcpProxy
-from tests.kit.users import PASSWORD, new_user
+from tests.kit.users import PASSWORD
 from tests.kit.wait import wait_until
 
 
@@ -24,11 +24,9 @@ def proxy(user: User) -> Iterator[TcpProxy]:
 
 
 @pytest.fixture(scope="module")
-def user(tmp_path_factory: pytest.TempPathFactory, temporary: Path) -> Iterator[User]:
+def user(sandbox_user: User) -> User:
     """A user whose sandbox runs."""
-    with new_user(tmp_path_factory, temporary) as user:
-        assert_success(user.fab("sandbox.start"))
-        yield user
+    return sandbox_user
 
 
 @pytest.fixture
