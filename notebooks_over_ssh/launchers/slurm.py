@@ -163,12 +163,11 @@ class SlurmLauncher:
         self, login: Connection, settings: Settings, parameters: dict[str, Any], confirm: Confirm
     ) -> SubmittedJob:
         marker = secrets.token_hex(16)
+        environment = configured_environment(settings.notebook)
         # A node of a job is not shared as a host is.
-        request = build_input(
-            marker, "serve_in_job", parameters | {"nice": 0}, configured_environment(settings.notebook)
-        )
+        request = build_input(marker, "serve_in_job", parameters | {"nice": 0}, environment)
         submission = {
-            "script": "#!/bin/sh\n" + script("node_keys.sh", "bootstrap.sh").decode(),
+            "script": "#!/bin/sh\n" + script("node_keys.sh", *environment.scripts).decode(),
             "request": request.decode(),
             "marker": marker,
             "options": sbatch_options(settings.notebook.job),

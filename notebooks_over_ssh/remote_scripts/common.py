@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 
-MARKER = ""  # set by bootstrap.sh
+MARKER = ""  # set by run_program.sh
 CONFIRM_TIMEOUT_S = 20  # seconds, while the lock is held: other programs wait for it
 HAS_PROC = os.path.exists("/proc/self/stat")
 

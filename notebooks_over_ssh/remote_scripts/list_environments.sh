@@ -1,4 +1,4 @@
-# Lists the environments, after a line with the name of the system of modules. Reads the first lines of bootstrap.sh.
+# Lists the environments, after a line with the name of the system of modules. Reads the first lines of enter_environment.sh.
 
 IFS= read -r marker
 IFS= read -r environment

@@ -19,7 +19,7 @@ from notebooks_over_ssh.ssh.bootstrap import BOOTSTRAP
 from notebooks_over_ssh.ssh.confirmation import CONFIRMATION, ConfirmationRequest, find_request
 from notebooks_over_ssh.ssh.connect_errors import FAILURES
 from notebooks_over_ssh.ssh.connection import Connection
-from notebooks_over_ssh.ssh.environment import Environment
+from notebooks_over_ssh.ssh.environment import AnyPython, Environment
 from notebooks_over_ssh.ssh.mux.transport import MuxTransport
 from notebooks_over_ssh.ssh.program_input import ANY_PYTHON, build_request, script
 from notebooks_over_ssh.ssh.protocol.exec_request import request_exec, wait_for_exec_reply
@@ -39,7 +39,7 @@ def run_program(
     name: str,
     parameters: dict[str, Any],
     *,
-    environment: Environment = ANY_PYTHON,
+    environment: AnyPython | Environment = ANY_PYTHON,
     timeout_s: float,
     confirm: Callable[[ConfirmationRequest], None] | None = None,
 ) -> dict[str, Any]:
@@ -73,7 +73,9 @@ def list_environments(connection: Connection, directory: str, *, timeout_s: floa
     `reason` is the system of modules that it has, or "". Unvalidated, and raises, like `run_program`.
     """
     marker = secrets.token_hex(16)
-    stdin = script("list_environments.sh") + Environment(directory=directory).header(marker)
+    stdin = script("environments.sh", "list_environments.sh") + Environment(directory=directory).header(
+        marker
+    )
     output = _communicate(connection, BOOTSTRAP, stdin, timeout_s, marker, None)
     return parse_reply(connection, marker, output)
 
@@ -234,7 +236,7 @@ def parse_reply(connection: Connection, marker: str, output: str) -> dict[str, A
     _, separator, rest = output.rpartition(f"\n{marker} ")
     if separator:
         first, _, rest_of_output = rest.partition("\n")
-        # `refuse` in bootstrap.sh: the problem and what it is about, then a line for each alternative, and a log.
+        # `refuse` in enter_environment.sh: the problem and what it is about, then the alternatives and a log.
         if not first.startswith("{"):
             problem, _, reason = first.strip().partition(" ")
             lines = rest_of_output.split("\n")[:-1]

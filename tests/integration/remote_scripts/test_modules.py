@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit.bootstrap import enter
+from tests.kit.environments import enter
 from tests.kit.modules import ModuleHost
 
 SHELLS = [shell for shell in ("dash", "bash") if shutil.which(shell)]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit.bootstrap import enter
+from tests.kit.environments import enter
 from tests.kit.project_environments import PROJECT, UV_PROJECT, install_with_poetry, sync_with_uv
 
 SHELLS = [shell for shell in ("sh", "dash", "bash") if shutil.which(shell)]

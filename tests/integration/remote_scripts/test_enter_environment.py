@@ -1,4 +1,4 @@
-"""bootstrap.sh finds and activates the right environment, and never evaluates a name."""
+"""enter_environment.sh finds and activates the right environment, and never evaluates a name."""
 
 import shutil
 import sys
@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from tests.kit.bootstrap import enter
+from tests.kit.environments import enter
 
 SHELLS = [shell for shell in ("sh", "dash", "bash") if shutil.which(shell)]
 

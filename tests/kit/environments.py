@@ -1,4 +1,4 @@
-"""Runs bootstrap.sh as on a host, and returns the environment that it has entered."""
+"""Runs enter_environment.sh as on a host, and returns the environment that it has entered."""
 
 import json
 import re
@@ -7,7 +7,7 @@ from typing import Any
 
 from notebooks_over_ssh.ssh.bootstrap import BOOTSTRAP
 from notebooks_over_ssh.ssh.environment import Environment
-from notebooks_over_ssh.ssh.program_input import script
+from notebooks_over_ssh.ssh.program_input import build_program, script
 from tests.kit.local_scripts import MARKER, run_in_shell
 
 PROFILE_FOLDER = Path("/etc/profile.d")
@@ -29,15 +29,15 @@ def enter(
     profile_folder: Path = PROFILE_FOLDER,
     **fields: Any,
 ) -> dict[str, Any]:
-    """Run bootstrap.sh as remote.py does, for a login with this home folder and these variables.
+    """Run enter_environment.sh as remote.py does, for a login with this home folder and these variables.
 
     `profile_folder` replaces /etc/profile.d. `fields` are the other fields of the Environment. Returns VARIABLES and
     the path of the Python that ran, or the error.
     """
     environment = Environment(name, **fields)
-    source = script("bootstrap.sh").replace(bytes(PROFILE_FOLDER), bytes(profile_folder))
-    request = {"marker": MARKER, "parameters": VARIABLES, "modules": [("common", ""), ("program", PROGRAM)]}
-    stdin = source + environment.header(MARKER) + f"{json.dumps(request)}\n".encode()
+    source = script(*environment.scripts).replace(bytes(PROFILE_FOLDER), bytes(profile_folder))
+    request = build_program(MARKER, VARIABLES, {"common": "", "program": PROGRAM})
+    stdin = source + environment.header(MARKER) + request
     output = run_in_shell(home, shell, BOOTSTRAP.replace("/bin/sh", shell), stdin, variables)
     first, _, lines = output.partition("\n")
     if first.startswith("{"):

@@ -1,9 +1,7 @@
-# Activates the environment of the notebook server, then runs its Python with the rest of standard input.
+# Activates the environment of the notebook server, and sets `python`: "" if any will do. Sent before run_program.sh.
 #
 # Standard input has one line each for: the marker that begins every reply; the environment; the folder of its project;
-# the modules to load first, between spaces; a shell command that activates the environment instead; the request, as
-# JSON, for the Python code below. The program in the request reads the rest.
-# Without an environment and a command, any Python will do: the one that started the server, else that of the system.
+# the modules to load first, between spaces; a shell command that activates the environment instead.
 
 IFS= read -r marker
 IFS= read -r environment
@@ -61,25 +59,5 @@ elif [ -n "$environment" ]; then
     fi
     python=$prefix/bin/python
 else
-    own_name=$(uname -n 2>/dev/null) || IFS= read -r own_name </proc/sys/kernel/hostname
-    python=$HOME/.local/state/notebooks-over-ssh/$own_name/python
-    [ -x "$python" ] || python=$(command -v python3 || command -v python) || refuse python-missing
+    python=
 fi
-
-# The working directory must not precede the standard library in sys.path.
-# File names are UTF-8, whatever the locale of the login is.
-exec "$python" -X utf8 -c '
-import sys
-sys.path[:] = [entry for entry in sys.path if entry]
-import json, types
-request = json.loads(sys.stdin.buffer.readline().decode("utf-8"))
-for name, text in request["modules"]:
-    module = types.ModuleType(name)
-    sys.modules[name] = module
-    exec(compile(text, name + ".py", "exec"), module.__dict__)
-sys.modules["common"].MARKER = request["marker"]
-try:
-    module.main(request["parameters"])
-except OSError as error:
-    sys.modules["common"].reply_error(error)
-'
