@@ -9,12 +9,13 @@ import secrets
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import msgspec
 import paramiko
 
-from notebooks_over_ssh.errors import ConnectError, RemoteError
+from notebooks_over_ssh.errors import RemoteError
 from notebooks_over_ssh.ssh.bootstrap import BOOTSTRAP
 from notebooks_over_ssh.ssh.confirmation import CONFIRMATION, ConfirmationRequest, find_request
 from notebooks_over_ssh.ssh.connect_errors import FAILURES
@@ -23,6 +24,7 @@ from notebooks_over_ssh.ssh.environment import AnyPython, Environment
 from notebooks_over_ssh.ssh.mux.transport import MuxTransport
 from notebooks_over_ssh.ssh.program_input import ANY_PYTHON, build_request, script
 from notebooks_over_ssh.ssh.protocol.exec_request import request_exec, wait_for_exec_reply
+from notebooks_over_ssh.ssh.queries import QUERIES, connection_lost_error, run_query
 
 # The output of a program, the reply in it, and one line of a log.
 MAX_OUTPUT_BYTES = 4 * 1024 * 1024
@@ -30,6 +32,7 @@ MAX_REPLY_BYTES = 512 * 1024
 MAX_LOG_LINE_BYTES = 64 * 1024
 MAX_LINE_LENGTH = 300
 EXIT_TIMEOUT_S = 2
+NO_EXIT_STATUS = -1  # of Paramiko
 MAX_REFUSALS = 5
 _log = logging.getLogger(__name__)
 
@@ -47,9 +50,22 @@ def run_program(
 
     It runs with the Python of `environment`. `parameters` appear in no argument list and no environment variable.
     If the program waits for a confirmation, `confirm` is called, and the program continues when it returns. If this
-    process ends before, the program exits and has changed nothing.
+    process ends before, the program exits and has changed nothing. A program of QUERIES is run again if the connection
+    was lost with the process whose login it uses.
     Raises ConnectError if the connection is lost, RemoteError if there is no reply within `timeout_s` seconds.
     """
+    run = partial(_run_program, connection, name, parameters, environment, timeout_s, confirm)
+    return run_query(connection, run) if name in QUERIES else run()
+
+
+def _run_program(
+    connection: Connection,
+    name: str,
+    parameters: dict[str, Any],
+    environment: AnyPython | Environment,
+    timeout_s: float,
+    confirm: Callable[[ConfirmationRequest], None] | None,
+) -> dict[str, Any]:
     marker = secrets.token_hex(16)
     command, stdin = build_request(marker, name, parameters, environment)
     started_at = time.monotonic()
@@ -76,8 +92,12 @@ def list_environments(connection: Connection, directory: str, *, timeout_s: floa
     stdin = script("environments.sh", "list_environments.sh") + Environment(directory=directory).header(
         marker
     )
-    output = _communicate(connection, BOOTSTRAP, stdin, timeout_s, marker, None)
-    return parse_reply(connection, marker, output)
+    return run_query(
+        connection,
+        lambda: parse_reply(
+            connection, marker, _communicate(connection, BOOTSTRAP, stdin, timeout_s, marker, None)
+        ),
+    )
 
 
 def tail_log(connection: Connection, host: str | None, number: int) -> Iterator[str]:
@@ -94,6 +114,17 @@ def follow_log(connection: Connection, host: str | None, number: int) -> Iterato
 
 
 def _stream_log(connection: Connection, parameters: dict[str, Any]) -> Iterator[str]:
+    channel, lines = run_query(connection, partial(_open_log, connection, parameters))
+    try:
+        yield from lines
+        if channel.exit_status == NO_EXIT_STATUS and not connection.is_connected:
+            raise connection_lost_error(connection)
+    finally:
+        _close(channel)
+
+
+def _open_log(connection: Connection, parameters: dict[str, Any]) -> tuple[paramiko.Channel, Iterator[str]]:
+    """The channel to the program that prints the log, and the log's lines."""
     marker = secrets.token_hex(16)
     command, stdin = build_request(marker, "tail_log", parameters)
     channel = _open_channel(connection, command)
@@ -104,9 +135,10 @@ def _stream_log(connection: Connection, parameters: dict[str, Any]) -> Iterator[
         output = "".join(f"{line}\n" for line in _read_until_reply(marker, lines))
         if parse_reply(connection, marker, f"\n{output}")["problem"]:
             raise FileNotFoundError
-        yield from lines
-    finally:
+    except BaseException:
         _close(channel)
+        raise
+    return channel, lines
 
 
 def _read_until_reply(marker: str, lines: Iterator[str]) -> Iterator[str]:
@@ -154,13 +186,13 @@ def _open_session(connection: Connection) -> paramiko.Channel:
 def _open_channel(connection: Connection, command: str) -> paramiko.Channel:
     # Fabric would log in again, which may need the user. The end of another process that had logged in is no such loss.
     if not connection.is_connected and not isinstance(connection.transport, MuxTransport):
-        raise _connection_lost_error(connection)
+        raise connection_lost_error(connection)
     try:
         channel = _open_session(connection)
         channel.set_combine_stderr(True)
         request_exec(channel, command)
     except FAILURES as error:
-        raise _connection_lost_error(connection) from error
+        raise connection_lost_error(connection) from error
     return channel
 
 
@@ -227,7 +259,7 @@ def _communicate(
     finally:
         _close(channel)
     if not channel.exit_status_ready() and not connection.is_connected:
-        raise _connection_lost_error(connection)
+        raise connection_lost_error(connection)
     return output.decode("utf-8", "replace")
 
 
@@ -252,7 +284,7 @@ def parse_reply(connection: Connection, marker: str, output: str) -> dict[str, A
             if isinstance(reply.get("problem"), str) and "asks" not in reply:
                 return reply
     if not connection.is_connected:
-        raise _connection_lost_error(connection)
+        raise connection_lost_error(connection)
     raise RemoteError(
         f"{connection.original_host} sent no valid reply",
         hint="check the start-up files of your login shell on the host, whose output is above",
@@ -263,10 +295,3 @@ def parse_reply(connection: Connection, marker: str, output: str) -> dict[str, A
 
 def _last_lines(output: str) -> tuple[str, ...]:
     return tuple(line[:MAX_LINE_LENGTH] for line in output[-20_000:].strip().splitlines()[-10:])
-
-
-def _connection_lost_error(connection: Connection) -> ConnectError:
-    return ConnectError(
-        f"the connection to {connection.original_host} was lost",
-        hint="run it again: it continues with what was started",
-    )

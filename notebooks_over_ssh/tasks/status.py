@@ -1,5 +1,6 @@
 """status: show every session with its server, tunnel and certificate."""
 
+import contextlib
 import threading
 import time
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ from notebooks_over_ssh.jupyter.connecting import (
 )
 from notebooks_over_ssh.jupyter.session import AnySession, Session
 from notebooks_over_ssh.launchers.base import JobState
+from notebooks_over_ssh.ssh.connection import Connection
 from notebooks_over_ssh.ssh.mux.login_sockets import HeldLogin, held_logins
 from notebooks_over_ssh.ssh.prompting import CredentialPrompter, NullPrompter
 from notebooks_over_ssh.tasks.login_description import describe
@@ -277,15 +279,11 @@ def _query_host(session: AnySession, settings: Settings) -> SessionState:
     """The state of the session's server, as far as its host can be reached."""
     credentials = CredentialPrompter(NullPrompter())
     job: JobState | None = None
-    held_login: HeldLogin | None = None
-    try:
+    login: Connection | None = None
+    server_state: server.ServerState | None = None
+    with contextlib.suppress(UserError):
         login = connect_to_login_of(session, settings, credentials)
-        held_login = getattr(login.transport, "held_login", None)
         job = job_state(session, login, MAX_JOB_AGE_S)
-        if is_without_machine(job) or (job is not None and isinstance(session, Session)):
-            return SessionState(None, job, held_login)
-        return SessionState(
-            server.get_state(connect_to_session(session, settings, credentials)), job, held_login
-        )
-    except UserError:
-        return SessionState(None, job, held_login)
+        if not is_without_machine(job) and (job is None or not isinstance(session, Session)):
+            server_state = server.get_state(connect_to_session(session, settings, credentials))
+    return SessionState(server_state, job, login and getattr(login.transport, "held_login", None))

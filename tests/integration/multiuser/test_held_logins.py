@@ -13,10 +13,11 @@ import psutil
 import pytest
 
 from notebooks_over_ssh.tunnel import listen
-from tests.kit.cli import assert_error, assert_success, interrupt, run
+from tests.kit.cli import Result, assert_error, assert_success, interrupt, kill, run
 from tests.kit.leaks import command_line, is_alive, listening_ports
 from tests.kit.pam_login import TwoFactorHops, answer_prompt, fab_at_terminal, start
 from tests.kit.pam_sshd import PamNetwork
+from tests.kit.paused_programs import PausedPrograms
 from tests.kit.ports import free_port
 from tests.kit.process_memory import secrets_in_memory
 from tests.kit.proxied_tunnel import Tunnel
@@ -340,6 +341,57 @@ def test_unusable_login(network: Network) -> None:
     assert_success(network.user.fab("stop"))
     network.wait_until_empty()
     assert network.user.login_sockets == []
+
+
+def test_killed_while_a_query_runs(network: Network) -> None:
+    """If the process with the login is killed while a program runs that changes nothing, the command logs in itself."""
+    user, host = network.user, network.host
+    assert_success(user.fab("secure", "serve", "login"))
+    log = assert_success(run_while_the_login_is_killed(network, "logs"))
+    assert log.stdout.count("the simulated server listens on port") == 1
+    assert (network.gateway.logins(), host.logins()) == (3, 3)
+    assert_success(user.fab("login"))
+    status = run_while_the_login_is_killed(network, "-t", f"{TIMEOUT_S:.0f}", "status")
+    assert re.search(r"jupyter notebook in \S+: running", assert_success(status).stdout), status.stdout
+    assert_success(user.fab("stop"))
+    network.wait_until_empty()
+
+
+def test_killed_gateway_login_while_a_query_runs(network: Network) -> None:
+    """The same holds if the other process's login was only that on the gateway, as for `doctor` of another host."""
+    user, host = network.user, network.host
+    network.write_known_hosts(known_hosts_line(host.port, host.public_key, "localhost"))
+    assert_success(user.fab("login"))
+    doctor = run_while_the_login_is_killed(network, "doctor", "--host", f"localhost:{host.port}")
+    assert "localhost runs programs" in assert_error(doctor, 6, "the server is not protected").stdout
+    assert (network.gateway.logins(), host.logins()) == (2, 3)
+    network.wait_until_empty()
+
+
+def test_killed_while_a_change_is_made(network: Network) -> None:
+    """If the process with the login is killed while a program runs that changes something, the command fails."""
+    assert_success(network.user.fab("secure", "serve", "login"))
+    logins = network.host.logins()
+    result = run_while_the_login_is_killed(network, "stop")
+    assert_error(result, 3, f"the connection to {network.host.address} was lost", "run it again")
+    assert_success(network.user.fab("login"))
+    with network.user.running("fab", "logs", "--follow") as follower:
+        assert follower.stdout and follower.stdout.readline()
+        kill(daemons(network)[0].pid)
+        assert follower.wait(TIMEOUT_S) == 3
+    assert network.host.logins() == logins + 1
+    assert_success(network.user.fab("stop"))
+    network.wait_until_empty()
+
+
+def run_while_the_login_is_killed(network: Network, *command: str) -> Result:
+    """Run `fab` with that command, and kill the process with the login while a program of it runs on the host."""
+    with PausedPrograms(network) as programs, network.user.running("fab", *command) as process:
+        programs.wait_for_start()
+        kill(daemons(network)[0].pid)
+        programs.release()
+        stdout, stderr = process.communicate(timeout=TIMEOUT_S)
+    return Result(process.args, process.returncode, stdout, stderr)
 
 
 def test_full_disk(network: Network) -> None:

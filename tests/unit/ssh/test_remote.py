@@ -1,13 +1,16 @@
 """The reply of a program on the host, among everything else that the host prints."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
+import notebooks_over_ssh
 from notebooks_over_ssh.errors import ConnectError, RemoteError
 from notebooks_over_ssh.ssh.confirmation import find_request
 from notebooks_over_ssh.ssh.connection import Connection
+from notebooks_over_ssh.ssh.queries import QUERIES
 from notebooks_over_ssh.ssh.remote import MAX_LINE_LENGTH, MAX_LOG_LINE_BYTES, _lines, parse_reply
 
 MARKER = "0123456789abcdef"
@@ -43,9 +46,18 @@ def test_no_reply(output: str) -> None:
     """Anything else is an error of the host, or of the connection if that was lost."""
     with pytest.raises(RemoteError, match="ashbury sent no valid reply"):
         parse_reply(CONNECTION, MARKER, output)
-    disconnected = cast(Connection, SimpleNamespace(original_host="ashbury", is_connected=False))
+    disconnected = cast(
+        Connection,
+        SimpleNamespace(original_host="ashbury", is_connected=False, gateway=None, transport=None),
+    )
     with pytest.raises(ConnectError, match="connection to ashbury was lost"):
         parse_reply(disconnected, MARKER, output)
+
+
+def test_names_of_queries() -> None:
+    """Each program that may be run again exists."""
+    scripts = Path(notebooks_over_ssh.__file__).parent / "remote_scripts"
+    assert QUERIES.issubset(path.stem for path in scripts.glob("*.py"))
 
 
 def test_alternatives() -> None:
