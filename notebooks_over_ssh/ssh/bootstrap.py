@@ -14,3 +14,5 @@ IDENTIFYING_BOOTSTRAP = (
 )
 """As BOOTSTRAP, but first print the marker, the host's name, and the address and port of its SSH server (ssh(1))."""
 END_OF_SCRIPT = "#end"
+BOOTSTRAP_SESSION = b"bootstrap-session@notebooks-over-ssh"
+"""The channel type (RFC 4250, section 4.6.1) of a session for BOOTSTRAP alone, which may be running in it already."""

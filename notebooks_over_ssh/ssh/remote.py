@@ -18,12 +18,17 @@ import paramiko
 from notebooks_over_ssh.errors import RemoteError
 from notebooks_over_ssh.ssh.bootstrap import BOOTSTRAP
 from notebooks_over_ssh.ssh.confirmation import CONFIRMATION, ConfirmationRequest, find_request
-from notebooks_over_ssh.ssh.connect_errors import FAILURES
 from notebooks_over_ssh.ssh.connection import Connection
 from notebooks_over_ssh.ssh.environment import AnyPython, Environment
-from notebooks_over_ssh.ssh.mux.transport import MuxTransport
 from notebooks_over_ssh.ssh.program_input import ANY_PYTHON, build_request, script
-from notebooks_over_ssh.ssh.protocol.exec_request import request_exec, wait_for_exec_reply
+from notebooks_over_ssh.ssh.program_session import (
+    close,
+    open_bootstrap_session,
+    open_channel,
+    send,
+    send_last,
+    wait_for_exec,
+)
 from notebooks_over_ssh.ssh.queries import QUERIES, connection_lost_error, run_query
 
 # The output of a program, the reply in it, and one line of a log.
@@ -33,7 +38,6 @@ MAX_LOG_LINE_BYTES = 64 * 1024
 MAX_LINE_LENGTH = 300
 EXIT_TIMEOUT_S = 2
 NO_EXIT_STATUS = -1  # of Paramiko
-MAX_REFUSALS = 5
 _log = logging.getLogger(__name__)
 
 
@@ -70,7 +74,9 @@ def _run_program(
     command, stdin = build_request(marker, name, parameters, environment)
     started_at = time.monotonic()
     _log.debug("%s: %s starts", connection.original_host, name)
-    output = _communicate(connection, command, stdin, timeout_s, marker, confirm)
+    open_session = open_bootstrap_session if environment == ANY_PYTHON else Connection.create_session
+    channel = open_channel(connection, open_session, command)
+    output = _communicate(connection, channel, stdin, timeout_s, marker, confirm)
     reply = parse_reply(connection, marker, output)
     _log.debug(
         "%s: %s ended after %.2f s, %d characters, problem %r",
@@ -92,12 +98,14 @@ def list_environments(connection: Connection, directory: str, *, timeout_s: floa
     stdin = script("environments.sh", "list_environments.sh") + Environment(directory=directory).header(
         marker
     )
-    return run_query(
-        connection,
-        lambda: parse_reply(
-            connection, marker, _communicate(connection, BOOTSTRAP, stdin, timeout_s, marker, None)
-        ),
-    )
+
+    def query() -> dict[str, Any]:
+        channel = open_channel(connection, Connection.create_session, BOOTSTRAP)
+        return parse_reply(
+            connection, marker, _communicate(connection, channel, stdin, timeout_s, marker, None)
+        )
+
+    return run_query(connection, query)
 
 
 def tail_log(connection: Connection, host: str | None, number: int) -> Iterator[str]:
@@ -120,23 +128,23 @@ def _stream_log(connection: Connection, parameters: dict[str, Any]) -> Iterator[
         if channel.exit_status == NO_EXIT_STATUS and not connection.is_connected:
             raise connection_lost_error(connection)
     finally:
-        _close(channel)
+        close(channel)
 
 
 def _open_log(connection: Connection, parameters: dict[str, Any]) -> tuple[paramiko.Channel, Iterator[str]]:
     """The channel to the program that prints the log, and the log's lines."""
     marker = secrets.token_hex(16)
     command, stdin = build_request(marker, "tail_log", parameters)
-    channel = _open_channel(connection, command)
+    channel = open_channel(connection, open_bootstrap_session, command)
     try:
-        _send(channel, connection.transport.input_prefix + stdin)
-        _wait_for_exec(connection, channel)
+        send(channel, connection.transport.input_prefix + stdin)
+        wait_for_exec(connection, channel)
         lines = _lines(channel)
         output = "".join(f"{line}\n" for line in _read_until_reply(marker, lines))
         if parse_reply(connection, marker, f"\n{output}")["problem"]:
             raise FileNotFoundError
     except BaseException:
-        _close(channel)
+        close(channel)
         raise
     return channel, lines
 
@@ -169,74 +177,21 @@ def _truncate(line: bytes) -> str:
     return line[:MAX_LOG_LINE_BYTES].decode("utf-8", "replace") + end
 
 
-def _open_session(connection: Connection) -> paramiko.Channel:
-    """Open a session; tries again if it is refused, because sshd still counts one that is just being closed.
-
-    Raises one of FAILURES.
-    """
-    for _ in range(MAX_REFUSALS):
-        with contextlib.suppress(paramiko.ChannelException):
-            channel: paramiko.Channel = connection.create_session()
-            return channel
-    connection.give_up_shared_login()
-    channel = connection.create_session()
-    return channel
-
-
-def _open_channel(connection: Connection, command: str) -> paramiko.Channel:
-    # Fabric would log in again, which may need the user. The end of another process that had logged in is no such loss.
-    if not connection.is_connected and not isinstance(connection.transport, MuxTransport):
-        raise connection_lost_error(connection)
-    try:
-        channel = _open_session(connection)
-        channel.set_combine_stderr(True)
-        request_exec(channel, command)
-    except FAILURES as error:
-        raise connection_lost_error(connection) from error
-    return channel
-
-
-def _send(channel: paramiko.Channel, data: bytes) -> None:
-    """Send input of the program. If it has ended before it read that, its output says why."""
-    with contextlib.suppress(*FAILURES):
-        channel.sendall(data)
-
-
-def _send_last(channel: paramiko.Channel, data: bytes) -> None:
-    """As `_send`, and end the input."""
-    _send(channel, data)
-    with contextlib.suppress(*FAILURES):
-        channel.shutdown_write()
-
-
-def _close(channel: paramiko.Channel) -> None:
-    with contextlib.suppress(*FAILURES):  # the connection was lost
-        channel.close()
-
-
-def _wait_for_exec(connection: Connection, channel: paramiko.Channel) -> None:
-    try:
-        wait_for_exec_reply(channel, connection.timeout_s)
-    except TimeoutError as error:
-        raise connection.timeout_error() from error
-
-
 def _communicate(
     connection: Connection,
-    command: str,
+    channel: paramiko.Channel,
     stdin: bytes,
     timeout_s: float,
     marker: str,
     confirm: Callable[[ConfirmationRequest], None] | None,
 ) -> str:
     deadline = time.monotonic() + timeout_s
-    channel = _open_channel(connection, command)
     output = bytearray()
     try:
         channel.settimeout(timeout_s)
-        send = _send if confirm else _send_last
-        send(channel, connection.transport.input_prefix + stdin)
-        _wait_for_exec(connection, channel)
+        send_first = send if confirm else send_last
+        send_first(channel, connection.transport.input_prefix + stdin)
+        wait_for_exec(connection, channel)
         while len(output) < MAX_OUTPUT_BYTES:
             channel.settimeout(max(0.001, deadline - time.monotonic()))
             block = channel.recv(65536)
@@ -248,7 +203,7 @@ def _communicate(
             if confirm is not None and (request := find_request(output, marker)):
                 confirm(request)
                 confirm = None
-                _send_last(channel, CONFIRMATION)
+                send_last(channel, CONFIRMATION)
     except TimeoutError as error:
         raise RemoteError(
             f"{connection.original_host} did not reply within {timeout_s:.0f} s",
@@ -257,7 +212,7 @@ def _communicate(
             source=connection.original_host,
         ) from error
     finally:
-        _close(channel)
+        close(channel)
     if not channel.exit_status_ready() and not connection.is_connected:
         raise connection_lost_error(connection)
     return output.decode("utf-8", "replace")

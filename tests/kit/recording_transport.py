@@ -7,7 +7,8 @@ import paramiko
 
 from notebooks_over_ssh.ssh.protocol.channel import Channel
 from notebooks_over_ssh.ssh.protocol.flow_control import PathEstimate
-from notebooks_over_ssh.ssh.protocol.session_ahead import Session, SessionsAhead
+from notebooks_over_ssh.ssh.protocol.session_ahead import Session
+from notebooks_over_ssh.ssh.protocol.sessions_ahead import SessionsAhead
 
 
 class RecordingTransport:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from notebooks_over_ssh.errors import TaskError
+from notebooks_over_ssh.ssh.bootstrap import BOOTSTRAP
 from notebooks_over_ssh.ssh.connect_errors import FAILURES
 from notebooks_over_ssh.ssh.connection import Connection, hops, host_key
 from notebooks_over_ssh.ssh.mux.login_sockets import HeldLogin, bind, greeting, login_socket
@@ -99,6 +100,7 @@ class LoginHolder:
             hop.transport.sessions_ahead.start()
             if hop is connection:  # programs run there, and perhaps on a login node before it
                 hop.transport.sessions_ahead.refill()
+                hop.transport.sessions_ahead.refill_command(BOOTSTRAP)
             for login_id in hop.login_ids:
                 try:
                     self._listen(login_socket(login_id), hop)

@@ -10,10 +10,14 @@ from paramiko.common import (
     MSG_CHANNEL_OPEN,
     MSG_CHANNEL_OPEN_FAILURE,
     MSG_CHANNEL_OPEN_SUCCESS,
+    MSG_CHANNEL_REQUEST,
+    MSG_CHANNEL_SUCCESS,
 )
 
+from notebooks_over_ssh.ssh.bootstrap import BOOTSTRAP, BOOTSTRAP_SESSION
 from notebooks_over_ssh.ssh.connect_errors import FAILURES
-from notebooks_over_ssh.ssh.protocol.channel import SESSION
+from notebooks_over_ssh.ssh.protocol.channel import DIRECT_TCPIP, SESSION
+from notebooks_over_ssh.ssh.protocol.exec_request import exec_request
 
 
 class PacketReceiver(Protocol):
@@ -40,6 +44,7 @@ class ProxiedChannel:
         self._kind = kind
         self._fields = fields
         self._remote_id: int | None = None
+        self._is_running = False
         self._close_sent = False
         self._close_received = False
         self._is_abandoned = False
@@ -57,20 +62,39 @@ class ProxiedChannel:
     def open(self) -> None:
         """Take the session that was opened ahead, or send the open request. Raises one of FAILURES."""
         sessions_ahead = self._transport.sessions_ahead
-        is_session = self._kind == SESSION
-        if not (is_session and sessions_ahead.take(self)):
-            self._transport.add(self)
-            header = struct.pack(">BI", MSG_CHANNEL_OPEN, len(self._kind)) + self._kind
-            self._send(header + struct.pack(">I", self.local_id) + self._fields)
-        if is_session:
-            sessions_ahead.refill()
+        if self._kind == DIRECT_TCPIP:
+            self._open(DIRECT_TCPIP)
+            return
+        self._is_running = self._kind == BOOTSTRAP_SESSION and sessions_ahead.take_command(self)
+        if not self._is_running and not sessions_ahead.take(self):
+            self._open(SESSION)
+        sessions_ahead.refill()
+        if self._kind == BOOTSTRAP_SESSION:
+            sessions_ahead.refill_command(BOOTSTRAP)
+
+    def _open(self, kind: bytes) -> None:
+        self._transport.add(self)
+        header = struct.pack(">BI", MSG_CHANNEL_OPEN, len(kind)) + kind
+        self._send(header + struct.pack(">I", self.local_id) + self._fields)
 
     def forward(self, message_type: int, payload: bytes) -> None:
         """Send a packet of the client, which has the server's number already. Raises one of FAILURES."""
+        if message_type == MSG_CHANNEL_REQUEST and self._is_running:
+            self._confirm_command(payload)
+            return
         self._send(payload)
         if message_type == MSG_CHANNEL_CLOSE:
             self._close_sent = True
             self._remove_when_closed()
+
+    def _confirm_command(self, request: bytes) -> None:
+        """Answer the request for the command that is running already."""
+        self._is_running = False
+        assert self._remote_id is not None
+        if request == exec_request(self._remote_id, BOOTSTRAP, want_reply=True).asbytes():
+            self._client.send(struct.pack(">BI", MSG_CHANNEL_SUCCESS, self.client_id))
+        else:
+            self._client.close()
 
     def abandon(self) -> None:
         """The client has left: close the channel, now or when the server has opened it."""
@@ -91,6 +115,8 @@ class ProxiedChannel:
             self._client.send(struct.pack(">BI", message_type, self.client_id) + bytes(payload[5:]))
         if message_type == MSG_CHANNEL_OPEN_FAILURE:
             self._remove()
+            if self._kind != DIRECT_TCPIP:
+                self._transport.sessions_ahead.release_command()
         elif message_type == MSG_CHANNEL_CLOSE:
             self._close_received = True
             self._remove_when_closed()

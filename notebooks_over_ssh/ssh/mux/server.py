@@ -28,6 +28,7 @@ from paramiko.common import (
     MSG_REQUEST_FAILURE,
 )
 
+from notebooks_over_ssh.ssh.bootstrap import BOOTSTRAP_SESSION
 from notebooks_over_ssh.ssh.connect_errors import FAILURES
 from notebooks_over_ssh.ssh.mux import messages
 from notebooks_over_ssh.ssh.mux.messages import MessageReader, MuxError
@@ -180,7 +181,7 @@ class MuxServerClient:
 
     def _open(self, message: paramiko.Message) -> None:
         kind, number = message.get_binary(), message.get_int()
-        if kind not in (SESSION, DIRECT_TCPIP):
+        if kind not in (SESSION, BOOTSTRAP_SESSION, DIRECT_TCPIP):
             raise ProtocolError("it asks for a channel of another type")
         if len(self._channels) >= MAX_CHANNELS:
             raise ProtocolError("it asks for too many channels")

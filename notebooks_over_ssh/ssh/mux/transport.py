@@ -9,6 +9,7 @@ from typing import Any
 import paramiko
 from paramiko.common import MSG_CHANNEL_OPEN_FAILURE, MSG_CHANNEL_OPEN_SUCCESS
 
+from notebooks_over_ssh.ssh.bootstrap import BOOTSTRAP_SESSION
 from notebooks_over_ssh.ssh.connect_errors import FAILURES
 from notebooks_over_ssh.ssh.protocol.packet_encryption import (
     MAX_PACKET_BYTES,
@@ -81,6 +82,13 @@ class MuxTransport(Transport):
             return False
         except (OSError, ValueError):  # it is closed
             return True
+
+    def open_bootstrap_session(self) -> paramiko.Channel:
+        """A session for BOOTSTRAP, where it may be running already. Raises SSHException."""
+        if self.held_login is None:
+            return self.open_session()
+        channel: paramiko.Channel = self.open_channel(BOOTSTRAP_SESSION.decode())
+        return channel
 
     def run(self) -> None:
         """Read packets until the end, then notify every channel."""

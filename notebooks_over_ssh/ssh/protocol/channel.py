@@ -212,6 +212,8 @@ class Channel:
         elif message_type == MSG_CHANNEL_OPEN_FAILURE:
             (code,) = struct.unpack_from(">I", payload, 5)
             self._unregister()
+            if self.channel_type == SESSION:
+                self.transport.sessions_ahead.release_command()
             self.open_failed(
                 paramiko.ChannelException(code, CONNECTION_FAILED_CODE.get(code, "unknown reason"))
             )

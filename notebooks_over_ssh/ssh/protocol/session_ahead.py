@@ -1,9 +1,10 @@
 """A session (RFC 4254, section 6) that is opened before it is needed, which saves the next program a round trip.
 
 Until a program is requested, it is only a number in the server: no process runs for it.
+Where the command is known too, it may be started: sshd then has opened the window for its input, which saves another
+round trip, and the start-up files of the login shell have run.
 """
 
-import contextlib
 import struct
 import threading
 import time
@@ -11,14 +12,15 @@ from typing import Any, Protocol
 
 import paramiko
 from paramiko.common import (
-    CONNECTION_FAILED_CODE,
+    MSG_CHANNEL_FAILURE,
     MSG_CHANNEL_OPEN_FAILURE,
     MSG_CHANNEL_OPEN_SUCCESS,
+    MSG_CHANNEL_SUCCESS,
     MSG_CHANNEL_WINDOW_ADJUST,
 )
 
-from notebooks_over_ssh.ssh.connect_errors import FAILURES
-from notebooks_over_ssh.ssh.protocol.channel import MAX_DATA_BYTES, SESSION, Channel, open_request
+from notebooks_over_ssh.ssh.protocol.channel import SESSION, Channel, open_request
+from notebooks_over_ssh.ssh.protocol.exec_request import exec_request
 
 
 class Session(Protocol):
@@ -57,21 +59,29 @@ class SessionAhead(Channel):
     @property
     def is_usable(self) -> bool:
         """Whether the server has not refused or closed it."""
-        return not self._is_closed
+        return not self.has_ended
 
-    def hand_over(self, session: Session) -> None:
+    @property
+    def has_ended(self) -> bool:
+        """Whether the server has refused or closed it."""
+        return self._is_closed
+
+    def hand_over(self, session: Session) -> bool:
         """Let `session` have the number, and what the server sends to it, beginning with its reply to the open request.
 
-        Raises SSHException.
+        Returns whether that is possible: not if the server has closed it. Raises SSHException.
         """
         session.local_id = self.local_id
         with self._lock:  # no other packet may come before the confirmation
+            if self.has_ended:
+                return False
             self._successor = session
             if not self._confirmation:
-                return
+                return True
             self.transport.replace(self, session)
             session.handle_packet(MSG_CHANNEL_OPEN_SUCCESS, memoryview(self._confirmation))
         self._open_window()
+        return True
 
     def handle_packet(self, message_type: int, payload: memoryview) -> bool:
         with self._lock:
@@ -101,85 +111,63 @@ class SessionAhead(Channel):
         self._send(struct.pack(">BII", MSG_CHANNEL_WINDOW_ADJUST, self._remote_id, size))
 
 
-class PlainSession:
-    """Makes one of Paramiko's channels of a session that was opened ahead."""
+class CommandAhead(SessionAhead):
+    """Such a session in which a command waits for its input."""
 
-    local_id = -1
+    def __init__(self, transport: Any, command: str) -> None:
+        super().__init__(transport)
+        self._command = command
+        self._is_running = False
+        self._is_released = False
 
-    def __init__(self, transport: Any) -> None:
-        self.initial_window: int = transport.default_window_size
-        self._transport = transport
-        self._replied = threading.Event()
-        self._channel: paramiko.Channel | None = None
-        self._error: Exception = paramiko.SSHException("the connection has ended")
+    @property
+    def is_usable(self) -> bool:
+        """Whether the server has started the command, which has not ended."""
+        return self._is_running and super().is_usable
 
-    def wait(self) -> paramiko.Channel:
-        """The channel, once the server has confirmed the session. Raises SSHException."""
-        timeout_s = self._transport.channel_timeout
-        if not self._replied.wait(timeout_s):
-            self._error = paramiko.SSHException("Timeout opening channel.")  # as Paramiko's own
-        self._transport.remove(self)
-        if self._channel is None:
-            raise self._error
-        return self._channel
+    def channel_opened(self) -> None:
+        self.call_soon(self._request)
 
-    def handle_packet(self, message_type: int, payload: memoryview) -> bool:
-        """Handle the reply to the open request; Paramiko handles what follows."""
-        if message_type == MSG_CHANNEL_OPEN_SUCCESS:
-            channel: Any = paramiko.Channel(self.local_id)
-            channel._set_transport(self._transport)
-            channel._set_window(self.initial_window, MAX_DATA_BYTES)
-            channel._set_remote_channel(*struct.unpack_from(">III", payload, 5))
-            self._transport._channels.put(self.local_id, channel)
-            self._transport.channels_seen[self.local_id] = True
-            self._channel = channel
-        elif message_type == MSG_CHANNEL_OPEN_FAILURE:
-            (code,) = struct.unpack_from(">I", payload, 5)
-            self._error = paramiko.ChannelException(code, CONNECTION_FAILED_CODE.get(code, "unknown reason"))
-        else:
-            return False
-        self._replied.set()
+    def release(self) -> None:
+        """End the command, which was not needed; in any thread."""
+        self._is_released = True
+        if self.max_packet_size:
+            self.call_soon(self.send_close)
+
+    def hand_over(self, session: Session) -> bool:
+        """Let `session` have the number, as if the server now opened it with the window that it has for the input.
+
+        Returns whether that is possible: not if the command has ended. Raises SSHException.
+        """
+        session.local_id = self.local_id
+        with self._lock:
+            if self.has_ended:
+                return False
+            self._successor = session
+            self.transport.replace(self, session)
+            confirmation = struct.pack(
+                ">BIIII",
+                *(MSG_CHANNEL_OPEN_SUCCESS, self.local_id, self._remote_id),
+                *(self.send_window, self.max_packet_size),
+            )
+            session.handle_packet(MSG_CHANNEL_OPEN_SUCCESS, memoryview(confirmation))
+        self._open_window()
         return True
 
-    def transport_lost(self) -> None:
-        """The connection has ended."""
-        self._replied.set()
+    def handle_packet(self, message_type: int, payload: memoryview) -> bool:
+        with self._lock:  # no window adjustment may be lost
+            if self._successor is not None:
+                return self._successor.handle_packet(message_type, payload)
+            if message_type not in (MSG_CHANNEL_SUCCESS, MSG_CHANNEL_FAILURE):
+                return Channel.handle_packet(self, message_type, payload)
+        self._is_running = message_type == MSG_CHANNEL_SUCCESS
+        if not self._is_running:
+            self.release()
+        return True
 
-
-class SessionsAhead:
-    """Keeps one session ahead of the next program of a transport, once `start` was called."""
-
-    def __init__(self, transport: Any) -> None:
-        self._transport = transport
-        self._lock = threading.Lock()
-        self._is_on = False
-        self._next: SessionAhead | None = None
-
-    def start(self) -> None:
-        """From the next program on, keep a session ahead of each; a server that refuses one is not asked again."""
-        self._is_on = True
-
-    def take(self, session: Session) -> bool:
-        """Hand a session over, if there is one; returns whether. Raises SSHException."""
-        ahead = self.pop()
-        if ahead is not None:
-            ahead.hand_over(session)
-        return ahead is not None
-
-    def pop(self) -> SessionAhead | None:
-        """The session, which the caller has to hand over, or None."""
-        with self._lock:
-            ahead, self._next = self._next, None
-        if ahead is None or ahead.is_usable:
-            return ahead
-        self._is_on = not ahead.is_refused
-        return None
-
-    def refill(self) -> None:
-        """Open the next session, after that which a program needs at once."""
-        with self._lock:
-            if not self._is_on or self._next is not None:
-                return
-            ahead = self._next = SessionAhead(self._transport)
-        with contextlib.suppress(*FAILURES):
-            ahead.open()
+    def _request(self) -> None:
+        if self._is_released:
+            self.send_close()
+        else:
+            message = exec_request(self._remote_id, self._command, want_reply=True)
+            self.transport._send_user_message(message)

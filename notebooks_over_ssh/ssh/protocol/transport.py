@@ -37,7 +37,8 @@ from notebooks_over_ssh.ssh.protocol.flow_control import PathEstimate
 from notebooks_over_ssh.ssh.protocol.jump_channel import CarrierChannel
 from notebooks_over_ssh.ssh.protocol.nested_packetizer import NestedPacketizer
 from notebooks_over_ssh.ssh.protocol.packetizer import BlockPacketizer
-from notebooks_over_ssh.ssh.protocol.session_ahead import PlainSession, Session, SessionsAhead
+from notebooks_over_ssh.ssh.protocol.session_ahead import Session
+from notebooks_over_ssh.ssh.protocol.sessions_ahead import SessionsAhead
 from notebooks_over_ssh.ssh.userauth import UserAuth
 
 _log = logging.getLogger(__name__)
@@ -127,11 +128,7 @@ class Transport(_Transport):  # type: ignore[misc] # as above
 
     def open_session(self, *args: Any, **kwargs: Any) -> paramiko.Channel:
         """As Paramiko's method, with the session that was opened ahead, if there is one."""
-        session = PlainSession(self)
-        is_open = self.sessions_ahead.take(session)
-        channel = session.wait() if is_open else super().open_session(*args, **kwargs)
-        self.sessions_ahead.refill()
-        return channel
+        return self.sessions_ahead.open_session(partial(super().open_session, *args, **kwargs))
 
     def send_keepalive(self) -> None:
         """Send a global request that every server answers, as `ssh` does for ServerAliveInterval.

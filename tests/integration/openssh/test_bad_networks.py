@@ -200,14 +200,17 @@ def test_max_sessions_0(network: Network) -> None:
     assert_error_in_time(network, 3, LOOPBACK)
 
 
-def test_max_sessions_1(network: Network) -> None:
-    """One session at a time (MaxSessions 1) is enough, on both hops, also while a tunnel needs it."""
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_few_sessions(network: Network, number: int) -> None:
+    """One session at a time (MaxSessions 1) is enough, on both hops, also while a tunnel needs it; so are a few."""
     network.gateway.stop()
-    network.gateway.start("MaxSessions 1", *GATEWAY_OPTIONS)
+    network.gateway.start(f"MaxSessions {number}", *GATEWAY_OPTIONS)
     network.host.stop()
-    network.host.start("MaxSessions 1", network.environment())
+    network.host.start(f"MaxSessions {number}", network.environment())
     assert_success(network.user.fab("secure", "serve"))
     assert_success(network.user.fab("up", "--detach"))
+    assert network.user.only_session()["server"] == "running"
+    assert_success(network.user.fab("serve"))
     assert network.user.only_session()["server"] == "running"
     assert_success(network.user.fab("stop"))
 

@@ -11,12 +11,15 @@ from typing import Any
 import paramiko
 import pytest
 
+from notebooks_over_ssh.ssh.bootstrap import BOOTSTRAP, BOOTSTRAP_SESSION
 from notebooks_over_ssh.ssh.mux import messages
 from notebooks_over_ssh.ssh.mux.messages import MessageReader
+from notebooks_over_ssh.ssh.mux.proxied_channel import ProxiedChannel
 from notebooks_over_ssh.ssh.mux.server import MAX_CHANNELS, MuxServerClient
 from notebooks_over_ssh.ssh.mux.transport import frame
+from notebooks_over_ssh.ssh.protocol.exec_request import exec_request
 from notebooks_over_ssh.ssh.protocol.flow_control import PathEstimate
-from notebooks_over_ssh.ssh.protocol.session_ahead import SessionsAhead
+from notebooks_over_ssh.ssh.protocol.sessions_ahead import SessionsAhead
 
 KEY = "AAAAC3NzaC1lZDI1NTE5AAAAIA=="
 EXTENSIONS = {messages.HOST_KEY: KEY}
@@ -171,11 +174,71 @@ def test_session_ahead() -> None:
     assert struct.unpack_from(">II", transport.sent[1], 1) == (REMOTE_ID + 1, 1 << 20)
 
 
+def start_bootstrap(transport: FakeTransport) -> None:
+    """Start BOOTSTRAP in a session ahead."""
+    transport.sessions_ahead.start()
+    transport.sessions_ahead.refill_command(BOOTSTRAP)
+    (number,) = transport.channels
+    for reply in (struct.pack(">BII", 93, number, 1 << 21), struct.pack(">BI", 99, number)):
+        transport.channels[number].handle_packet(reply[0], memoryview(reply))
+    assert [payload[0] for payload in transport.sent] == [90, 98]
+
+
+class RecordingClient:
+    """Keeps what it gets."""
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+
+    def send(self, payload: bytes) -> None:
+        self.sent.append(payload)
+
+    def remove(self, channel: ProxiedChannel) -> None:
+        """Nothing: it keeps no channels."""
+
+    def close(self) -> None:
+        self.sent.clear()
+
+
+def test_bootstrap_session() -> None:
+    """A client gets the session in which BOOTSTRAP runs already, and the next one is started."""
+    transport, client = FakeTransport(), RecordingClient()
+    start_bootstrap(transport)
+    channel = ProxiedChannel(transport, client, BOOTSTRAP_SESSION, 7, struct.pack(">II", 1 << 20, 1 << 15))
+    channel.open()
+    channel.forward(98, exec_request(REMOTE_ID + 1, BOOTSTRAP, want_reply=True).asbytes())
+    confirmation = struct.pack(">BIIII", 91, 7, REMOTE_ID + 1, (1 << 20) + (1 << 21), 1 << 15)
+    assert client.sent == [confirmation, struct.pack(">BI", 99, 7)]
+    # Its window, then another session and another command ahead.
+    assert [payload[0] for payload in transport.sent[2:]] == [93, 90, 90, 98]
+
+
+def test_other_command() -> None:
+    """A client that asks for another command there is disconnected, and its command not passed on."""
+    transport = FakeTransport()
+    start_bootstrap(transport)
+    request = exec_request(REMOTE_ID + 1, "true", want_reply=True).asbytes()
+    serve(HELLO + PROXY + open_request(BOOTSTRAP_SESSION, 7) + frame(request), transport=transport)
+    assert request not in transport.sent
+    assert transport.sent[-1][0] == 97
+
+
+def test_no_bootstrap_session() -> None:
+    """If BOOTSTRAP does not run ahead, the client gets an ordinary session, whose command it requests itself."""
+    transport = FakeTransport()
+    request = exec_request(REMOTE_ID + 1, BOOTSTRAP, want_reply=True).asbytes()
+    serve(HELLO + PROXY + open_request(BOOTSTRAP_SESSION, 7) + frame(request), transport=transport)
+    assert [payload[0] for payload in transport.sent] == [90, 98, 97]
+    assert transport.sent[0][5:12] == b"session"
+    assert transport.sent[1] == request
+
+
 def test_random_input() -> None:
     """10 000 clients that send valid messages with random changes end only themselves."""
     source = random.Random(1)  # not a secret
     packets = [
         open_request(b"session", 7),
+        open_request(BOOTSTRAP_SESSION, 9),
         open_request(b"direct-tcpip", 8),
         frame(struct.pack(">BII", 94, REMOTE_ID + 1, 2) + b"hi"),
         frame(struct.pack(">BII", 93, REMOTE_ID + 1, 100)),
@@ -190,5 +253,12 @@ def test_random_input() -> None:
             # Mostly after the greeting, which would be refused at once.
             begin = 0 if number % 5 == 0 else len(HELLO + PROXY)
             data[source.randrange(begin, len(data))] = source.randrange(256)
-        _, transport, _ = serve(bytes(data))
-        assert len(transport.sent) <= 9, "four packets, and the end of up to four channels"
+        transport = FakeTransport()
+        if number % 2 == 0:
+            start_bootstrap(transport)
+        serve(bytes(data), transport=transport)
+        if number % 2 == 0:
+            # Also the session in which it runs, and four packets for each next one.
+            assert len(transport.sent) <= 9 + 2 + 4 * 4
+        else:
+            assert len(transport.sent) <= 9, "four packets, and the end of up to four channels"

@@ -1,22 +1,29 @@
 """A session that was opened ahead replaces the one that a program would have to open."""
 
 import struct
+from collections.abc import Callable
 
 import paramiko
 import pytest
 from paramiko.common import (
+    MSG_CHANNEL_CLOSE,
+    MSG_CHANNEL_FAILURE,
     MSG_CHANNEL_OPEN,
     MSG_CHANNEL_OPEN_FAILURE,
     MSG_CHANNEL_OPEN_SUCCESS,
     MSG_CHANNEL_REQUEST,
+    MSG_CHANNEL_SUCCESS,
     MSG_CHANNEL_WINDOW_ADJUST,
 )
 
 from notebooks_over_ssh.ssh.protocol.channel import SESSION, Channel
+from notebooks_over_ssh.ssh.protocol.exec_request import exec_request
+from notebooks_over_ssh.ssh.protocol.session_ahead import CommandAhead, SessionAhead
 from tests.kit.recording_transport import RecordingTransport
 
 REMOTE_ID = 7
 REMOTE_WINDOW = 1 << 21
+COMMAND = "exec /bin/sh"
 
 
 class Program(Channel):
@@ -149,3 +156,99 @@ def test_off() -> None:
     transport = RecordingTransport()
     Program(transport).open()
     assert len(transport.channels) == 1
+
+
+def start_command(transport: RecordingTransport) -> int:
+    """Open session 2 for the command, and confirm it with an empty window, as OpenSSH does; returns its number."""
+    transport.sessions_ahead.refill_command(COMMAND)
+    assert sent(transport) == [(MSG_CHANNEL_OPEN, 2, 0)]
+    payload = struct.pack(">BIIII", MSG_CHANNEL_OPEN_SUCCESS, 2, REMOTE_ID, 0, 32768)
+    transport.channels[2].handle_packet(payload[0], memoryview(payload))
+    transport.run_callbacks()
+    assert transport.sent == [exec_request(REMOTE_ID, COMMAND, want_reply=True).asbytes()]
+    transport.sent.clear()
+    return 2
+
+
+def reply_to_command(transport: RecordingTransport, number: int, message_type: int) -> None:
+    """The server adjusts the window for the input, and answers the request."""
+    adjustment = struct.pack(">BII", MSG_CHANNEL_WINDOW_ADJUST, number, REMOTE_WINDOW)
+    transport.channels[number].handle_packet(MSG_CHANNEL_WINDOW_ADJUST, memoryview(adjustment))
+    reply = struct.pack(">BI", message_type, number)
+    transport.channels[number].handle_packet(message_type, memoryview(reply))
+
+
+def test_command(transport: RecordingTransport) -> None:
+    """A session with a running command is handed over with the window for its input, once, and then what comes in."""
+    number = start_command(transport)
+    reply_to_command(transport, number, MSG_CHANNEL_SUCCESS)
+    program = Program(transport)
+    assert transport.sessions_ahead.take_command(program)
+    assert (program.local_id, program.events, program.send_window) == (number, ["opened"], REMOTE_WINDOW)
+    assert sent(transport) == [(MSG_CHANNEL_WINDOW_ADJUST, REMOTE_ID, program.initial_window)]
+    data = struct.pack(">BII", 94, number, 2) + b"hi"
+    transport.channels[number].handle_packet(94, memoryview(data))
+    assert program.events == ["opened", "hi"]
+    assert not transport.sessions_ahead.take_command(Program(transport))
+
+
+def test_command_not_started_yet(transport: RecordingTransport) -> None:
+    """Before the server has started the command, nobody waits for it, and no second one is started."""
+    start_command(transport)
+    assert not transport.sessions_ahead.take_command(Program(transport))
+    transport.sessions_ahead.refill_command(COMMAND)
+    assert transport.sent == []
+
+
+def test_command_has_ended(transport: RecordingTransport) -> None:
+    """A command that has ended, for example by TMOUT, is not handed over, and is started again by the next use only."""
+    number = start_command(transport)
+    reply_to_command(transport, number, MSG_CHANNEL_SUCCESS)
+    close = struct.pack(">BI", MSG_CHANNEL_CLOSE, number)
+    transport.channels[number].handle_packet(MSG_CHANNEL_CLOSE, memoryview(close))
+    transport.run_callbacks()
+    assert [payload[0] for payload in transport.sent] == [MSG_CHANNEL_CLOSE]
+    transport.sent.clear()
+    assert not transport.sessions_ahead.take_command(Program(transport))
+    transport.sessions_ahead.refill_command(COMMAND)
+    assert [message_type for message_type, *_ in sent(transport)] == [MSG_CHANNEL_OPEN]
+
+
+def test_command_refused(transport: RecordingTransport) -> None:
+    """The session of a command that the server does not start is closed."""
+    number = start_command(transport)
+    reply_to_command(transport, number, MSG_CHANNEL_FAILURE)
+    transport.run_callbacks()
+    assert [payload[0] for payload in transport.sent] == [MSG_CHANNEL_CLOSE]
+    assert not transport.sessions_ahead.take_command(Program(transport))
+
+
+@pytest.mark.parametrize("is_confirmed", [True, False])
+def test_last_session(transport: RecordingTransport, is_confirmed: bool) -> None:
+    """If the server refuses a session, the command that was started ahead ends and leaves its own."""
+    transport.sessions_ahead.refill_command(COMMAND)
+    transport.sent.clear()
+    if is_confirmed:
+        confirm(transport, 2)
+    refuse(transport, 1)
+    if not is_confirmed:
+        confirm(transport, 1)  # its place in the list
+    transport.run_callbacks()
+    assert MSG_CHANNEL_CLOSE in [payload[0] for payload in transport.sent]
+    transport.sent.clear()
+    transport.sessions_ahead.refill_command(COMMAND)
+    assert transport.sent == []
+
+
+@pytest.mark.parametrize("make", [SessionAhead, lambda transport: CommandAhead(transport, COMMAND)])
+def test_closed_meanwhile(make: Callable[[RecordingTransport], SessionAhead]) -> None:
+    """A session that the server closes just before it is handed over is not: its number is free again."""
+    transport = RecordingTransport()
+    ahead = make(transport)
+    ahead.open()
+    confirm(transport, 0)
+    close = struct.pack(">BI", MSG_CHANNEL_CLOSE, 0)
+    transport.channels[0].handle_packet(MSG_CHANNEL_CLOSE, memoryview(close))
+    program = Program(transport)
+    assert not ahead.hand_over(program)
+    assert (program.events, transport.channels) == ([], [])
