@@ -191,14 +191,14 @@ class LoginHolder:
             if offered is None or len(self._clients) >= MAX_CLIENTS or self._is_closing or self._is_withdrawn:
                 sock.close()
                 return
-            extensions = greeting(offered.host_key, self._describe(offered))
-            client = MuxServerClient(sock, offered.connection.transport, extensions, self._request_end)
+            description = self._describe(offered)
+            client = MuxServerClient(sock, offered.connection.transport, self._request_end)
             self._clients.add(client)
 
         def run() -> None:
-            if _is_usable(offered.connection):
-                client.run()
-            sock.close()
+            # A login that cannot be used can be ended.
+            host_key = offered.host_key if _is_usable(offered.connection) else ""
+            client.run(greeting(host_key, description))
             with self._lock:
                 self._clients.discard(client)
 

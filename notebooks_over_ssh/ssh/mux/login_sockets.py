@@ -54,7 +54,7 @@ class HeldLogin(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def greeting(host_key: str, login: HeldLogin) -> dict[str, str]:
-    """The extensions of a holder's first message."""
+    """The extensions of a holder's first message; without the host key, the login can only be ended."""
     return {
         messages.HOST_KEY: host_key,
         messages.PROGRAM_VERSION: __version__,
@@ -93,14 +93,15 @@ def find_login(login_ids: Iterable[str]) -> HeldLogin | None:
 
 
 def query(path: Path) -> HeldLogin | None:
-    """What a process offers at the socket; None if none answers, or one of another version."""
+    """What a process offers at the socket; None if none answers, or one whose login cannot be used."""
     try:
         client = MuxClient(path)
     except MuxError as error:
         _log.debug("no login at %s: %s", path, error)
         return None
     client.close()
-    return _description(client) if _is_of_this_version(client) else None
+    is_usable = _is_of_this_version(client) and _reported_key(client)
+    return _description(client) if is_usable else None
 
 
 def end_login(path: Path) -> HeldLogin | None:
@@ -142,6 +143,10 @@ def _is_of_this_version(client: MuxClient) -> bool:
     return client.extensions.get(messages.PROGRAM_VERSION) == __version__
 
 
+def _reported_key(client: MuxClient) -> str:
+    return client.extensions.get(messages.HOST_KEY, "")
+
+
 def _description(client: MuxClient) -> HeldLogin | None:
     try:
         return msgspec.json.decode(client.extensions.get(messages.DESCRIPTION, ""), type=HeldLogin)
@@ -159,11 +164,13 @@ def use_login(login_id: str, policy: HostKeyPolicy) -> MuxTransport | None:
     except (MuxError, TaskError) as error:
         _log.debug("%s: no login to use: %s", policy.name, error)
         return None
-    host_key = client.extensions.get(messages.HOST_KEY, "")
+    host_key = _reported_key(client)
     try:
         if not _is_of_this_version(client):
             client.terminate()
             raise MuxError("it is of another version of this program, and was asked to end")
+        if not host_key:
+            raise MuxError("its connection does not answer")
         key = paramiko.PKey.from_type_string(*_parse_key(host_key))
         policy.missing_host_key(paramiko.SSHClient(), policy.host, key)
         transport = MuxTransport(client.start_proxy(), host_key)

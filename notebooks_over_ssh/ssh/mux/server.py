@@ -62,13 +62,11 @@ class MuxServerClient:
         self,
         sock: socket.socket,
         transport: Any,
-        extensions: Mapping[str, str],
         request_end: Callable[[], str],
     ) -> None:
-        """`extensions` is what the greeting says of the login. `request_end` returns why it does not end, or ""."""
+        """`request_end` asks for the end of the login, and returns why it does not end, or ""."""
         self._socket = sock
         self._transport = transport
-        self._extensions = extensions
         self._request_end = request_end
         self._channels: set[ProxiedChannel] = set()
         self._unsent: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
@@ -77,14 +75,14 @@ class MuxServerClient:
         self.is_served = False
         """Whether it uses the transport now."""
 
-    def run(self) -> None:
-        """Serve the client until it leaves, or the transport ends."""
+    def run(self, extensions: Mapping[str, str]) -> None:
+        """Serve the client until it leaves, or the transport ends. `extensions` is what the greeting says."""
         writer = threading.Thread(target=self._write, name="login holder: to a client", daemon=True)
         try:
             if peer_uid(self._socket) != os.getuid():
                 raise ProtocolError("it belongs to another account")
             self._socket.settimeout(HELLO_TIMEOUT_S)
-            unread = self._negotiate()
+            unread = self._negotiate(extensions)
             self._socket.settimeout(None)
             self.is_served = True
             writer.start()
@@ -120,9 +118,9 @@ class MuxServerClient:
         """Forget a channel that has ended."""
         self._channels.discard(channel)
 
-    def _negotiate(self) -> bytes:
+    def _negotiate(self, extensions: Mapping[str, str]) -> bytes:
         """Handle the requests up to the one for proxy mode; returns what follows it."""
-        self._socket.sendall(messages.hello(self._extensions))
+        self._socket.sendall(messages.hello(extensions))
         reader = MessageReader()
         while True:
             data = self._socket.recv(READ_SIZE)

@@ -249,6 +249,21 @@ def test_login_and_logout(network: Network) -> None:
     network.wait_until_empty()
 
 
+def test_logout_without_the_network(network: Network) -> None:
+    """`logout` ends a login whose connection does not answer any more, which `status` does not show."""
+    assert_success(network.user.fab("login"))
+    (process,) = daemons(network)
+    gateway = network.gateway.children()
+    for child in gateway:
+        child.suspend()
+    wait_until(lambda: network.user.status_entries() == [], "the login is not offered")
+    assert "ended the login on" in assert_success(network.user.fab("logout")).stdout
+    assert not is_alive(process)
+    for child in gateway:
+        child.kill()
+    network.wait_until_empty()
+
+
 def test_logout_of_a_process_that_hangs(network: Network) -> None:
     """`logout` says which process does not answer, and how to end it; the other logins end all the same."""
     user, host = network.user, network.host

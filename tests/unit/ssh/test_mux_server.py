@@ -83,7 +83,7 @@ def serve(
     with client:
         client.sendall(data)
         client.shutdown(socket.SHUT_WR)
-        MuxServerClient(server, transport, EXTENSIONS, request_end).run()
+        MuxServerClient(server, transport, request_end).run(EXTENSIONS)
         received = b""
         with contextlib.suppress(ConnectionResetError):  # closed before it was read
             while block := client.recv(65536):
@@ -99,7 +99,7 @@ def test_session() -> None:
     """A session is opened under the client's number, its packets go to the server, and it is closed with the client."""
     transport = FakeTransport()
     client, server = socket.socketpair()
-    thread = threading.Thread(target=MuxServerClient(server, transport, EXTENSIONS, lambda: "").run)
+    thread = threading.Thread(target=MuxServerClient(server, transport, lambda: "").run, args=(EXTENSIONS,))
     thread.start()
     packets = [open_request(b"session", 7), frame(struct.pack(">BII", 94, REMOTE_ID + 1, 2) + b"hi")]
     with client:
