@@ -162,12 +162,12 @@ class Connection(fabric.Connection):  # type: ignore[misc] # Fabric has no types
         """Use the login of another process of this account, if there is one; returns whether."""
         if self._endpoint.gateway_command is not None or type(self) is not Connection:
             return False
-        for endpoint in (self._endpoint, self._fallback):
-            if endpoint is not None:
-                self.transport = use_login(self._login_id(endpoint), endpoint.policy)
-            if self.transport is not None and endpoint is not None:
-                self._endpoint, self._fallback = endpoint, None
-                self.host = endpoint.host
+        for endpoint in filter(None, (self._endpoint, self._fallback)):
+            self.transport = use_login(self._login_id(endpoint), endpoint.policy)
+            if self.transport is not None:
+                if endpoint is self._fallback:
+                    self._endpoint, self._fallback = endpoint, None
+                    self.host = endpoint.host
                 self.transport.channel_timeout = self.timeout_s
                 return True
         return False

@@ -1,5 +1,6 @@
 """The login of a tunnel serves the user's other commands, and nobody else."""
 
+import contextlib
 import os
 import re
 import shutil
@@ -22,7 +23,7 @@ from tests.kit.ports import free_port
 from tests.kit.process_memory import secrets_in_memory
 from tests.kit.proxied_tunnel import Tunnel
 from tests.kit.small_disk import small_disk
-from tests.kit.sshd import SERVER_PASSWORD, Network, known_hosts_line
+from tests.kit.sshd import SERVER_PASSWORD, Network, Server, known_hosts_line
 from tests.kit.wait import TIMEOUT_S, wait_until
 
 NOBODY = 65534
@@ -396,6 +397,40 @@ def test_killed_while_a_change_is_made(network: Network) -> None:
         assert follower.wait(TIMEOUT_S) == 3
     assert network.host.logins() == logins + 1
     assert_success(network.user.fab("stop"))
+    network.wait_until_empty()
+
+
+def test_killed_while_a_query_runs_in_a_pool(network: Network) -> None:
+    """If the name of the pool leads to another member since then, the command logs in to the session's machine."""
+    host, user = network.host, network.user
+    pool, other = (
+        Server(
+            name, network.folder / name, network.authorized_keys, network.environment(), address="127.0.0.2"
+        )
+        for name in ("pool", "other")
+    )
+    for suffix in ("", ".pub"):
+        shutil.copy(host.key.with_suffix(suffix), pool.key.with_suffix(suffix))
+    pool.port = other.port = host.port
+    network.write_known_hosts(pool.known_hosts_line, other.known_hosts_line)
+    network.configure(notebook={"host": pool.destination})
+    with contextlib.ExitStack() as servers:
+        servers.callback(other.stop)
+        servers.callback(pool.stop)
+        pool.start()
+        assert_success(user.fab("secure", "serve", "login"))
+        with PausedPrograms(network) as programs, user.running("fab", "logs") as process:
+            programs.wait_for_start()
+            pool.process().terminate()
+            wait_until(lambda: not is_alive(pool.process()), "the name leads to no machine")
+            other.start()
+            kill(daemons(network)[0].pid)
+            programs.release()
+            stdout, stderr = process.communicate(timeout=TIMEOUT_S)
+        assert process.returncode == 0, stderr
+        assert "the simulated server listens" in stdout
+        assert (host.logins(), other.logins()) == (1, 0)
+        assert_success(user.fab("stop"))
     network.wait_until_empty()
 
 
