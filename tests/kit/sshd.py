@@ -23,7 +23,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from notebooks_over_ssh.sandbox.conda_environments import ensure_base, ensure_environment
+from notebooks_over_ssh.ssh.bootstrap import BOOTSTRAP
 from tests.kit.cli import User, run
+from tests.kit.leaks import command_line
 from tests.kit.ports import free_port
 from tests.kit.wait import wait_until
 
@@ -135,6 +137,11 @@ class Server:
     def children(self) -> list[psutil.Process]:
         """The processes that serve clients."""
         return self.process().children(recursive=True)
+
+    def waiting_commands(self) -> list[psutil.Process]:
+        """The commands that were started ahead, and wait for their input."""
+        script = BOOTSTRAP.removeprefix("exec /bin/sh -c ").strip("'")
+        return [process for process in self.children() if command_line(process) == ["/bin/sh", "-c", script]]
 
     def process(self) -> psutil.Process:
         """The listening process."""

@@ -6,9 +6,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from notebooks_over_ssh.ssh.bootstrap import BOOTSTRAP
 from tests.kit.cli import assert_success
-from tests.kit.leaks import command_line
 from tests.kit.mitm_sshd import AsyncioThread
 from tests.kit.proxied_tunnel import Tunnel
 from tests.kit.round_trips import RoundTripCounter
@@ -25,14 +23,6 @@ def packages(simulated_packages: Path) -> Path:
     return simulated_packages
 
 
-def waiting_commands(network: Network) -> list[psutil.Process]:
-    """The commands that wait for their input on the host."""
-    script = BOOTSTRAP.removeprefix("exec /bin/sh -c ").strip("'")
-    return [
-        process for process in network.host.children() if command_line(process) == ["/bin/sh", "-c", script]
-    ]
-
-
 def test_held_login(network: Network, loop: AsyncioThread) -> None:
     """With a login held, `status`, `logs` and `stop` need one round trip, and `up` with its tunnel open or not two."""
     with closing(RoundTripCounter(loop, network.gateway.port)) as counter:
@@ -41,7 +31,7 @@ def test_held_login(network: Network, loop: AsyncioThread) -> None:
         assert_success(network.user.fab("up", "--detach"))
 
         def assert_sufficient(count: int, answer: str, *command: str) -> None:
-            wait_until(lambda: len(waiting_commands(network)) == 1, "a command waits for its input")
+            wait_until(lambda: len(network.host.waiting_commands()) == 1, "a command waits for its input")
             counter.restart(DELAY_S, max_count=count)
             result = assert_success(network.user.fab(*command))
             assert answer in result.stdout

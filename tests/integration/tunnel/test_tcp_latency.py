@@ -58,19 +58,21 @@ def assert_works(connection: Connection, echo: int) -> None:
 
 
 def test_once_per_connection(proxied: ProxiedNetwork) -> None:
-    """The tunnel runs one program on the host for each connection that it makes."""
+    """For each connection that it makes, the tunnel runs one program on the host, and starts one command that waits."""
+
+    host = proxied.network.host
 
     def programs() -> int:
-        return proxied.network.host.log.read_text().count("Starting session: command")
+        return host.log.read_text().count("Starting session: command")
 
     with running_workload(proxied, MB):
-        wait_until(lambda: programs() > 0, "the log has the programs")
-        before, logins = programs(), proxied.network.host.logins()
+        wait_until(host.waiting_commands, "the command waits")
+        before, logins = programs(), host.logins()
         proxied.first.cut()
         proxied.wait_for_outages(1)
-        proxied.wait_until(lambda: programs() > before, "a program has run")
-        assert proxied.network.host.logins() == logins + 1
-        assert programs() == before + 1
+        proxied.wait_until(lambda: programs() >= before + 2, "both have started")
+        assert host.logins() == logins + 1
+        assert programs() == before + 2
 
 
 def test_noisy_start_up_files(client: Client, loop: AsyncioThread, tmp_path: Path) -> None:
