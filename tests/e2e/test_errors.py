@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from tests.kit.cli import User, assert_error, assert_success
-from tests.kit.leaks import processes_below
+from tests.kit.leaks import command_line, processes_below
 
 
 @contextlib.contextmanager
@@ -31,7 +31,7 @@ def changed(path: Path, content: str) -> Iterator[None]:
 def _no_server(user: User) -> Iterator[None]:
     """No refusal leaves a server or a session behind."""
     yield
-    assert [p for p in processes_below(user.home) if "jupyter-notebook" in " ".join(p.cmdline())] == []
+    assert [p for p in processes_below(user.home) if "jupyter-notebook" in " ".join(command_line(p))] == []
     assert list(user.sessions.glob("*.session.json")) == []
 
 

@@ -13,14 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from jupyter_server.auth.security import passwd
 from websocket import WebSocketBadStatusException
 
 from tests.kit.cli import User, assert_error, assert_success, port_in
 from tests.kit.jupyter_client import Browser
-from tests.kit.leaks import processes_below
+from tests.kit.leaks import command_line, listening_addresses, processes_below
 from tests.kit.ports import free_port
 from tests.kit.users import PASSWORD
 from tests.kit.wait import TIMEOUT_S
@@ -215,7 +214,9 @@ def test_setting_computed_at_run_time(user: User) -> None:
             )
             assert "ready" not in result.stdout
             assert user.status() == []
-            assert not [p for p in processes_below(user.home) if "jupyter-notebook" in " ".join(p.cmdline())]
+            assert not [
+                p for p in processes_below(user.home) if "jupyter-notebook" in " ".join(command_line(p))
+            ]
     finally:
         config.unlink()
         user.stop_all_sessions()
@@ -270,13 +271,8 @@ def _assert_protected(user: User, port: int, password: str, no_password: str) ->
             ):
                 pass
             _assert_private_runtime_files(user, host)
-            addresses = {
-                connection.laddr.ip
-                for process in processes_below(user.home)
-                for connection in process.net_connections("inet")
-                if connection.status == psutil.CONN_LISTEN
-            }
-            assert addresses <= {"127.0.0.1", "::1"}
+            listeners = listening_addresses(processes_below(user.home))
+            assert {address for address, _ in listeners} <= {"127.0.0.1", "::1"}
     for version in (ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1):
         assert not _accepts_tls(port, version), version
     assert _accepts_tls(port, ssl.TLSVersion.TLSv1_2)

@@ -17,10 +17,11 @@ import pytest
 
 from tests.kit.cli import User, assert_error, assert_success, interrupt, port_in
 from tests.kit.jupyter_client import Browser
-from tests.kit.leaks import processes_below
+from tests.kit.leaks import listening_addresses, processes_below
 from tests.kit.ports import free_port
 from tests.kit.users import PASSWORD
 from tests.kit.wait import TIMEOUT_S, wait_until
+from tests.kit.waiting_commands import waits_for_input
 
 FIELDS = {
     "host": str,
@@ -118,14 +119,9 @@ def test_nice(session: Session) -> None:
 
 def test_loopback_only(session: Session) -> None:
     """Server, kernels, tunnel and sandbox listen on this machine's loopback addresses only."""
-    addresses = {
-        (process.pid, connection.laddr.ip, connection.laddr.port)
-        for process in processes_below(session.user.home)
-        for connection in process.net_connections("inet")
-        if connection.status == psutil.CONN_LISTEN
-    }
-    assert {session.facts["remote_port"], session.facts["local_port"]} <= {port for _, _, port in addresses}
-    assert {address for _, address, _ in addresses} <= LOOPBACK
+    listeners = listening_addresses(processes_below(session.user.home))
+    assert {session.facts["remote_port"], session.facts["local_port"]} <= {port for _, port in listeners}
+    assert {address for address, _ in listeners} <= LOOPBACK
 
 
 @pytest.mark.parametrize("end", ["remote_port", "local_port"])
@@ -220,7 +216,10 @@ def test_log_follow(session: Session) -> None:
         interrupt(process)
         assert process.wait(TIMEOUT_S) == 0
         assert process.stderr and process.stderr.read() == ""
-    wait_until(lambda: set(processes_below(session.user.home)) <= before, "no tail is left")
+    wait_until(
+        lambda: {p for p in processes_below(session.user.home) if not waits_for_input(p)} <= before,
+        "no tail is left",
+    )
 
 
 def test_taken_local_port(session: Session) -> None:

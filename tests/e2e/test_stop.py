@@ -6,7 +6,7 @@ import psutil
 
 from tests.kit.cli import User, assert_error, assert_success, kill, port_in
 from tests.kit.jupyter_client import Browser, busy_kernel
-from tests.kit.leaks import is_alive, processes_below
+from tests.kit.leaks import command_line, is_alive, processes_below
 from tests.kit.ports import free_port
 from tests.kit.users import PASSWORD
 
@@ -63,4 +63,4 @@ def test_server_was_killed(user: User) -> None:
 
 
 def _servers(user: User) -> list[psutil.Process]:
-    return [p for p in processes_below(user.home) if "jupyter" in " ".join(p.cmdline())]
+    return [p for p in processes_below(user.home) if "jupyter" in " ".join(command_line(p))]

@@ -75,17 +75,22 @@ def _mentions(pid: int, folder: Path) -> bool:
         return False
 
 
-def listening_ports(processes: list[psutil.Process]) -> set[int]:
-    """The TCP ports that the processes listen on."""
-    ports: set[int] = set()
+def listening_addresses(processes: list[psutil.Process]) -> set[tuple[str, int]]:
+    """The TCP addresses and ports that the processes listen on."""
+    addresses: set[tuple[str, int]] = set()
     for process in processes:
         with contextlib.suppress(psutil.Error):
-            ports |= {
-                connection.laddr.port
+            addresses |= {
+                (connection.laddr.ip, connection.laddr.port)
                 for connection in process.net_connections("tcp")
                 if connection.status == psutil.CONN_LISTEN
             }
-    return ports
+    return addresses
+
+
+def listening_ports(processes: list[psutil.Process]) -> set[int]:
+    """The TCP ports that the processes listen on."""
+    return {port for _, port in listening_addresses(processes)}
 
 
 def leaked_processes(folder: Path) -> list[str]:

@@ -23,11 +23,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from notebooks_over_ssh.sandbox.conda_environments import ensure_base, ensure_environment
-from notebooks_over_ssh.ssh.bootstrap import BOOTSTRAP
 from tests.kit.cli import User, run
-from tests.kit.leaks import command_line
 from tests.kit.ports import free_port
 from tests.kit.wait import wait_until
+from tests.kit.waiting_commands import waits_for_input
 
 LOOPBACK = "127.0.0.1"
 SERVER_PASSWORD = "a password of the tests"
@@ -140,8 +139,7 @@ class Server:
 
     def waiting_commands(self) -> list[psutil.Process]:
         """The commands that were started ahead, and wait for their input."""
-        script = BOOTSTRAP.removeprefix("exec /bin/sh -c ").strip("'")
-        return [process for process in self.children() if command_line(process) == ["/bin/sh", "-c", script]]
+        return [process for process in self.children() if waits_for_input(process)]
 
     def process(self) -> psutil.Process:
         """The listening process."""

@@ -16,6 +16,7 @@ from tests.kit import pam_sshd as machines
 from tests.kit.accounts import Account
 from tests.kit.cli import assert_error, assert_success, kill, port_in, run
 from tests.kit.jupyter_client import Browser
+from tests.kit.leaks import command_line
 from tests.kit.pam_sshd import HOST_ADDRESS, PamNetwork
 from tests.kit.ports import free_port
 from tests.kit.sshd import RUN_TIMEOUT_S
@@ -241,7 +242,7 @@ def test_kernels(shared: Shared) -> None:
     ports = {
         connection.laddr.port
         for process in own.values()
-        if process.pid != shared.facts["pid"] and "ipykernel" in " ".join(process.cmdline())
+        if process.pid != shared.facts["pid"] and "ipykernel" in " ".join(command_line(process))
         for connection in process.net_connections("tcp")
         if connection.status == psutil.CONN_LISTEN
     }

@@ -13,6 +13,7 @@ import pytest
 
 from tests.kit.cli import assert_error, assert_success, port_in
 from tests.kit.jupyter_client import Browser
+from tests.kit.leaks import command_line
 from tests.kit.machines import Machine
 from tests.kit.proxied_tunnel import Tunnel
 from tests.kit.slurm.nodes import node_sshd, silent_port, without_sshd
@@ -146,7 +147,7 @@ def assert_closed_to(other: ClusterUser, user: ClusterUser, job: int, remote_por
     private = [path for path in folder.iterdir() if path.suffix != ".pub"]
     assert [path.name for path in private if path.stat().st_mode & 0o077] == []
     key = (folder / "host_key").read_text().splitlines()[1]
-    arguments = [" ".join(process.cmdline()) for process in user.account.processes()]
+    arguments = [" ".join(command_line(process)) for process in user.account.processes()]
     assert not any(key in line for line in arguments)
     secrets = [
         PASSWORD,

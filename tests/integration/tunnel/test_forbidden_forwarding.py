@@ -16,6 +16,7 @@ from notebooks_over_ssh.tunnel.relay import forwarding_refusal, use_relay
 from tests.kit.cli import assert_error, assert_success, kill
 from tests.kit.forwarding import ServeFunction
 from tests.kit.https_probe import probe
+from tests.kit.leaks import command_line
 from tests.kit.proxied_tunnel import ProxiedNetwork
 from tests.kit.sockets import TIMEOUT_S, dial, echo, echoes, read_all
 from tests.kit.ssh_client import Client
@@ -44,7 +45,7 @@ def relayed(client: Client) -> Iterator[Connection]:
 def programs(network: Network) -> list[psutil.Process]:
     """The programs on the host that belong to a tunnel, as long as it lives."""
     host = network.host.children()
-    return [process for process in host if "-X" in process.cmdline() and "-c" in process.cmdline()]
+    return [process for process in host if {"-X", "-c"} <= set(command_line(process))]
 
 
 @pytest.mark.parametrize("option", OPTIONS)
