@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
 
 from notebooks_over_ssh.config.settings import Destination, Settings
 from notebooks_over_ssh.config.sources import unread_settings
@@ -21,16 +20,15 @@ from notebooks_over_ssh.jupyter.verification import check_websocket
 from notebooks_over_ssh.launchers import DEFAULT_LAUNCHER, LAUNCHERS, SCHEDULERS, cluster_checks
 from notebooks_over_ssh.launchers.base import Cluster, JobState, LauncherName
 from notebooks_over_ssh.ssh import connections as ssh
+from notebooks_over_ssh.ssh.connection import Connection
 from notebooks_over_ssh.ssh.first_hop import read_banner, resolve_name
 from notebooks_over_ssh.ssh.prompting import CredentialPrompter
+from notebooks_over_ssh.ssh.queries import run_query
 from notebooks_over_ssh.ssh.remote import list_environments, run_program
 from notebooks_over_ssh.tunnel import Forwarder
 from notebooks_over_ssh.tunnel.port_access import verify_over
 from notebooks_over_ssh.tunnel.relay import forwarding_refusal, use_relay
 from notebooks_over_ssh.util.command_hint import command
-
-if TYPE_CHECKING:
-    from notebooks_over_ssh.ssh.connection import Connection
 
 TIMEOUT_S = 60
 MIN_FREE_BYTES = 100 * 1024 * 1024
@@ -111,7 +109,7 @@ class _Checks:
         return self.session.destination if self.session else self.settings.destination()
 
     @property
-    def _connection(self) -> "Connection":
+    def _connection(self) -> Connection:
         return self.node or self.hops[-1]
 
     @property
@@ -143,7 +141,7 @@ class _Checks:
         hop = self.hops[0]
         return read_banner(hop.host, hop.port, hop.label, hop.timeout_s)
 
-    def _login(self, hop: "Connection") -> str:
+    def _login(self, hop: Connection) -> str:
         if not (has_master := hop.has_master) or hop is self.hops[-1]:
             hop.open()
         if has_master:
@@ -157,10 +155,10 @@ class _Checks:
 
     def _scheduler(self) -> str:
         """Ask the scheduler for what it offers, and for the session's job."""
-        scheduler = SCHEDULERS[self._launcher]
-        self.cluster = scheduler.cluster(self.hops[-1])
+        login, scheduler = self.hops[-1], SCHEDULERS[self._launcher]
+        self.cluster = scheduler.cluster(login)
         if self.session:
-            self.job = scheduler.state(self.hops[-1], self.session.job)
+            self.job = run_query(login, partial(scheduler.state, login, self.session.job))
         if self.job is None:
             return f"{self.cluster.description} answers; {command('serve')} submits a job"
         separator = ": " if self.job.phase == "queued" else " "

@@ -3,6 +3,7 @@
 import contextlib
 import getpass
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -21,6 +22,7 @@ from notebooks_over_ssh.ssh.connection import Connection
 from notebooks_over_ssh.ssh.host_keys import Machine, WrongMachineError
 from notebooks_over_ssh.ssh.jump_chain import ConnectTarget, Hop
 from notebooks_over_ssh.ssh.prompting import CredentialPrompter
+from notebooks_over_ssh.ssh.queries import run_query
 from notebooks_over_ssh.util.command_hint import command
 
 SANDBOX = "sandbox"
@@ -38,7 +40,7 @@ def connect(settings: Settings, credentials: CredentialPrompter) -> Connection:
     """
     session = sessions.find(settings)
     login = connect_to_login(settings, credentials)
-    if session is None or is_without_machine(job_state(session, login)):
+    if session is None or is_without_machine(run_query(login, partial(job_state, session, login))):
         return login
     return _reach(session, login, settings)
 

@@ -7,12 +7,12 @@ from typing import TypeVar
 from notebooks_over_ssh.errors import ConnectError
 from notebooks_over_ssh.ssh.connection import Connection, hops
 
-# Names of programs. They are as safe to run twice as once: some write a file or start a kernel, and remove it.
+# Names of programs. They are as safe to run twice as once: some write a file or start a kernel, and remove it. The one
+# that reports a job's state is not among them, because tunnels run it too, and reconnect by themselves.
 QUERIES = frozenset(
     {
         "estimate_start",
         "host_info",
-        "job_state",
         "kernel_smoke_test",
         "list_partitions",
         "security_status",

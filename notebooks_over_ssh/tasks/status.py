@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, NamedTuple
 
 import msgspec
@@ -26,6 +27,7 @@ from notebooks_over_ssh.launchers.base import JobState
 from notebooks_over_ssh.ssh.connection import Connection
 from notebooks_over_ssh.ssh.mux.login_sockets import HeldLogin, held_logins
 from notebooks_over_ssh.ssh.prompting import CredentialPrompter, NullPrompter
+from notebooks_over_ssh.ssh.queries import run_query
 from notebooks_over_ssh.tasks.login_description import describe
 from notebooks_over_ssh.terminal import print_detail, print_json, print_step, warn
 from notebooks_over_ssh.util.command_hint import command
@@ -283,7 +285,7 @@ def _query_host(session: AnySession, settings: Settings) -> SessionState:
     server_state: server.ServerState | None = None
     with contextlib.suppress(UserError):
         login = connect_to_login_of(session, settings, credentials)
-        job = job_state(session, login, MAX_JOB_AGE_S)
+        job = run_query(login, partial(job_state, session, login, MAX_JOB_AGE_S))
         if not is_without_machine(job) and (job is None or not isinstance(session, Session)):
             server_state = server.get_state(connect_to_session(session, settings, credentials))
     return SessionState(server_state, job, login and getattr(login.transport, "held_login", None))

@@ -45,8 +45,10 @@ class Tunnel:
 
     def record(self) -> dict[str, Any]:
         """The tunnel's record; {} if there is none."""
-        paths = list(self.user.sessions.glob("*.tunnel.json"))
-        record: dict[str, Any] = json.loads(paths[0].read_text()) if paths else {}
+        record: dict[str, Any] = {}
+        for path in self.user.sessions.glob("*.tunnel.json"):
+            with contextlib.suppress(FileNotFoundError):  # it was closed meanwhile
+                record = json.loads(path.read_text())
         return record
 
     def log(self) -> str:
