@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import psutil
+import pytest
 
 from tests.kit.cli import Result, assert_success
 from tests.kit.slurm.cluster import Cluster, skip_unless_supported
@@ -40,10 +41,14 @@ def _processes_in(namespaces: set[str]) -> list[int]:
     return pids
 
 
-def test_nothing_is_left(tmp_path: Path, packages: Path) -> None:
+def _mount_points() -> set[Path]:
+    return {Path(line.split()[1]) for line in Path("/proc/self/mounts").read_text().splitlines()}
+
+
+def test_nothing_is_left(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, packages: Path) -> None:
     """After a cluster is closed, also with a running job, no process of its machines, mount or interface is left."""
     skip_unless_supported()
-    before = sorted(os.listdir("/sys/class/net")), Path("/proc/self/mounts").read_text()
+    interfaces, mount_points = set(os.listdir("/sys/class/net")), _mount_points()
     folder = tmp_path / "cluster"
     folder.mkdir()
     cluster = Cluster(folder, packages)
@@ -59,7 +64,10 @@ def test_nothing_is_left(tmp_path: Path, packages: Path) -> None:
     finally:
         cluster.close()
     wait_until(lambda: not _processes_in(namespaces), "no process is left")
-    assert before == (sorted(os.listdir("/sys/class/net")), Path("/proc/self/mounts").read_text())
+    assert set(os.listdir("/sys/class/net")) == interfaces
+    tests = tmp_path_factory.getbasetemp().parent
+    new = _mount_points() - mount_points
+    assert new == {path for path in new if path.is_relative_to(tests) and not path.is_relative_to(tmp_path)}
     assert user not in Path("/etc/passwd").read_text()
 
 
