@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import select
 import signal
 import sys
 import termios
@@ -139,6 +140,8 @@ def test_ctrl_c_just_after_the_prompt(
 def test_secret(master_fd: int) -> None:
     """The answer to a prompt for a secret is not echoed, and what was typed before the prompt is not part of it."""
     os.write(master_fd, b"early\n")
+    with terminal._terminal() as (_, input_):
+        wait_until(lambda: select.select([input_], [], [], 0)[0], "it has arrived")
     output = b""
 
     def answer() -> None:
