@@ -1,4 +1,5 @@
-# Lists the environments, after a line with the name of the system of modules. Reads the first lines of enter_environment.sh.
+# Lists the environments, after a line with the name of the system of modules. Reads the first lines that
+# enter_environment.sh reads.
 
 IFS= read -r marker
 IFS= read -r environment

@@ -76,12 +76,17 @@ class SessionAhead(Channel):
             if self.has_ended:
                 return False
             self._successor = session
-            if not self._confirmation:
+            confirmation = self._current_confirmation()
+            if not confirmation:
                 return True
             self.transport.replace(self, session)
-            session.handle_packet(MSG_CHANNEL_OPEN_SUCCESS, memoryview(self._confirmation))
+            session.handle_packet(MSG_CHANNEL_OPEN_SUCCESS, memoryview(confirmation))
         self._open_window()
         return True
+
+    def _current_confirmation(self) -> bytes:
+        """The server's confirmation of the session; b"" if it is still to come."""
+        return self._confirmation
 
     def handle_packet(self, message_type: int, payload: memoryview) -> bool:
         with self._lock:
@@ -134,25 +139,13 @@ class CommandAhead(SessionAhead):
         if self.max_packet_size:
             self.call_soon(self.send_close)
 
-    def hand_over(self, session: Session) -> bool:
-        """Let `session` have the number, as if the server now opened it with the window that it has for the input.
-
-        Returns whether that is possible: not if the command has ended. Raises SSHException.
-        """
-        session.local_id = self.local_id
-        with self._lock:
-            if self.has_ended:
-                return False
-            self._successor = session
-            self.transport.replace(self, session)
-            confirmation = struct.pack(
-                ">BIIII",
-                *(MSG_CHANNEL_OPEN_SUCCESS, self.local_id, self._remote_id),
-                *(self.send_window, self.max_packet_size),
-            )
-            session.handle_packet(MSG_CHANNEL_OPEN_SUCCESS, memoryview(confirmation))
-        self._open_window()
-        return True
+    def _current_confirmation(self) -> bytes:
+        """As if the server now opened the session, with the window that it has for the command's input."""
+        return struct.pack(
+            ">BIIII",
+            *(MSG_CHANNEL_OPEN_SUCCESS, self.local_id, self._remote_id),
+            *(self.send_window, self.max_packet_size),
+        )
 
     def handle_packet(self, message_type: int, payload: memoryview) -> bool:
         with self._lock:  # no window adjustment may be lost

@@ -76,8 +76,14 @@ class SessionsAhead:
 
     def take(self, session: Session) -> bool:
         """Hand a session over, if there is one; returns whether. Raises SSHException."""
-        ahead = self.pop()
-        return ahead is not None and ahead.hand_over(session)
+        with self._lock:
+            ahead, self._next = self._next, None
+        if ahead is None:
+            return False
+        if not ahead.is_usable:
+            self._is_on = not ahead.is_refused
+            return False
+        return ahead.hand_over(session)
 
     def open_session(self, open_session: Callable[[], paramiko.Channel]) -> paramiko.Channel:
         """One of Paramiko's sessions: the one that was opened ahead, else what `open_session` returns.
@@ -92,15 +98,6 @@ class SessionsAhead:
             raise
         self.refill()
         return channel
-
-    def pop(self) -> SessionAhead | None:
-        """The session, which the caller has to hand over, or None."""
-        with self._lock:
-            ahead, self._next = self._next, None
-        if ahead is None or ahead.is_usable:
-            return ahead
-        self._is_on = not ahead.is_refused
-        return None
 
     def take_command(self, session: Session) -> bool:
         """Hand over a session in which the command waits for its input, if there is one; returns whether.
