@@ -151,7 +151,8 @@ class CommandAhead(SessionAhead):
         with self._lock:  # no window adjustment may be lost
             if self._successor is not None:
                 return self._successor.handle_packet(message_type, payload)
-            if message_type not in (MSG_CHANNEL_SUCCESS, MSG_CHANNEL_FAILURE):
+            is_open = self.max_packet_size > 0
+            if not is_open or message_type not in (MSG_CHANNEL_SUCCESS, MSG_CHANNEL_FAILURE):
                 return Channel.handle_packet(self, message_type, payload)
         self._is_running = message_type == MSG_CHANNEL_SUCCESS
         if not self._is_running:

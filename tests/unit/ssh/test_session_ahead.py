@@ -252,3 +252,13 @@ def test_closed_meanwhile(make: Callable[[RecordingTransport], SessionAhead]) ->
     program = Program(transport)
     assert not ahead.hand_over(program)
     assert (program.events, transport.channels) == ([], [])
+
+
+@pytest.mark.parametrize("message_type", [MSG_CHANNEL_SUCCESS, MSG_CHANNEL_FAILURE])
+def test_reply_before_the_session_is_open(transport: RecordingTransport, message_type: int) -> None:
+    """A server that answers the request for the command before it opens the session breaks the protocol."""
+    transport.sessions_ahead.refill_command(COMMAND)
+    reply = struct.pack(">BI", message_type, 2)
+    with pytest.raises(paramiko.SSHException, match="before opening it"):
+        transport.channels[2].handle_packet(message_type, memoryview(reply))
+    assert not transport.sessions_ahead.take_command(Program(transport))
